@@ -1,0 +1,1 @@
+//! Deploys Panamax templates to Kubernetes.

@@ -1,0 +1,2 @@
+//! Starts the adapter.
+fn main() {}

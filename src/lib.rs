@@ -1,1 +1,4 @@
-//! Deploys Panamax templates to Kubernetes.
+//! Deploys Panamax templates to Kubernetes; the modules stand in the order a request walks through them.
+
+pub mod artifacts;
+pub mod diagnostic;

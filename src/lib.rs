@@ -1,1 +1,3 @@
 //! Deploys Panamax templates to Kubernetes.
+
+pub mod proto;

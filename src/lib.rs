@@ -5,3 +5,4 @@ pub mod cluster;
 pub mod diagnostic;
 pub mod error;
 pub mod proto;
+pub mod status;

@@ -37,8 +37,8 @@ impl Failure {
         Self { purpose, cause: Cause::Timeout }
     }
 
-    pub(super) fn closed(purpose: &'static str) -> Self {
-        Self { purpose, cause: Cause::Broken("the handle is closed".to_owned()) }
+    pub(super) fn broken(purpose: &'static str, text: &str) -> Self {
+        Self { purpose, cause: Cause::Broken(text.to_owned()) }
     }
 
     fn status(&self) -> Option<&Status> {

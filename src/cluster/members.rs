@@ -2,7 +2,6 @@
 
 use futures::future::try_join_all;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
-use kube::ResourceExt;
 use kube::api::{ListParams, ObjectMeta};
 
 use super::Cluster;
@@ -74,7 +73,7 @@ impl Cluster {
             .call("list the deployment's objects", || api.list_metadata(&parameters))
             .await
             .map_err(|failure| failure.into_error(kind.as_str(), ""))?;
-        Ok(list.items.iter().filter_map(|item| Seen::from_metadata(kind, item.meta(), deployment)).collect())
+        Ok(list.items.iter().filter_map(|item| Seen::from_metadata(kind, &item.metadata, deployment)).collect())
     }
 
     /// Reads one object's metadata; `None` if there is none.
@@ -91,7 +90,7 @@ impl Cluster {
             .await
             .map_err(|failure| failure.about(reference))?;
         Ok(found.and_then(|object| {
-            let seen = Seen::from_metadata(reference.kind, object.meta(), deployment)?;
+            let seen = Seen::from_metadata(reference.kind, &object.metadata, deployment)?;
             Some((seen, object.metadata))
         }))
     }

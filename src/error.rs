@@ -132,6 +132,7 @@ struct Parts {
     metadata: BTreeMap<&'static str, String>,
     object: Option<(String, String)>,
     retry_after: Option<Duration>,
+    cause: Option<ErrorKind>,
 }
 
 impl Error {
@@ -145,6 +146,7 @@ impl Error {
             metadata: BTreeMap::new(),
             object: None,
             retry_after: None,
+            cause: None,
         }))
     }
 
@@ -205,6 +207,21 @@ impl Error {
     pub fn prefixed(mut self, prefix: &str) -> Self {
         self.0.message.insert_str(0, prefix);
         self
+    }
+
+    /// An update that wrote some objects and failed at others; `first` decides the code.
+    #[must_use]
+    pub fn incomplete(first: Error, objects: String) -> Self {
+        let cause = first.kind();
+        let mut error = first.prefixed("some objects were written, others were not; the next Deploy repairs it: ");
+        error.0.cause = Some(cause);
+        error.0.kind = ErrorKind::ApplyIncomplete;
+        error.with("objects", objects)
+    }
+
+    /// The kind that decides the code: of an incomplete update that of its first failure.
+    pub fn deciding_kind(&self) -> ErrorKind {
+        self.0.cause.unwrap_or(self.0.kind)
     }
 
     /// What kind of failure it is.

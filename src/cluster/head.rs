@@ -5,7 +5,6 @@ mod record;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions, PropagationPolicy};
 use kube::ResourceExt;
@@ -257,10 +256,4 @@ fn foreign_head(object_name: &str) -> Error {
         format!("ConfigMap {object_name} is not this adapter's; choose another name for the deployment"),
     )
     .about("ConfigMap", object_name)
-}
-
-/// A moment from now.
-pub(super) fn after(lease: Duration) -> Timestamp {
-    let now = Timestamp::now();
-    now.checked_add(lease).unwrap_or(now)
 }

@@ -92,7 +92,7 @@ impl Namespace {
                     let lines = String::from_utf8_lossy(&answer).into_owned();
                     text.extend(lines.lines().take(300).flat_map(|line| [line, "\n"]));
                 }
-                Err(error) => text.push_str(&format!("kubectl: {error}\n")),
+                Err(error) => text.extend(["kubectl: ", &error.to_string(), "\n"]),
             }
         }
         text

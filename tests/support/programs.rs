@@ -14,7 +14,7 @@ struct Set {
     name: &'static str,
     /// The module, below `tests/control-plane`.
     module: &'static str,
-    /// What decides about the programs' content: when it changes they are built anew.
+    /// The files and folders that decide about the programs' content: when one changes they are built anew.
     sources: &'static [&'static str],
     /// Each program's name and Go package.
     programs: &'static [(&'static str, &'static str)],
@@ -47,14 +47,7 @@ const SETS: [Set; 3] = [
     Set {
         name: "plane",
         module: ".",
-        sources: &[
-            "plane/api.go",
-            "plane/death_linux.go",
-            "plane/death_other.go",
-            "plane/files.go",
-            "plane/main.go",
-            "plane/programs.go",
-        ],
+        sources: &["plane"],
         programs: &[("plane", "./plane")],
     },
 ];
@@ -136,14 +129,23 @@ fn fingerprint(set: &Set) -> Result<String, String> {
     let mut digest = Sha256::new();
     for source in set.sources {
         let path = recipe().join(source);
-        digest.update(fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?);
+        let content = if path.is_dir() {
+            read_folder(&path)
+        } else {
+            fs::read(&path)
+        };
+        digest.update(content.map_err(|error| format!("cannot read {}: {error}", path.display()))?);
     }
-    Ok(digest
-        .finalize()
+    let [a, b, c, d, ..] = digest.finalize().0;
+    Ok(format!("{:08x}", u32::from_be_bytes([a, b, c, d])))
+}
+
+fn read_folder(folder: &Path) -> std::io::Result<Vec<u8>> {
+    let mut files = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+    files.sort_by_key(fs::DirEntry::file_name);
+    files
         .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+        .try_fold(Vec::new(), |all, file| Ok([all, fs::read(file.path())?].concat()))
 }
 
 /// Keeps a second test run from building the same programs; the lock ends with the file.

@@ -1,0 +1,14 @@
+//! The one test binary: everything that is shown from outside the crate.
+
+/// What the tests stand on.
+mod support {
+    pub mod calls;
+    pub mod control_plane;
+    pub mod namespace;
+    pub mod programs;
+}
+
+/// On the real control plane, a namespace per test.
+mod cluster {
+    mod plane;
+}

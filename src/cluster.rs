@@ -8,6 +8,7 @@ mod gone;
 mod head;
 mod members;
 mod namespaces;
+mod observe;
 mod revisions;
 mod scale;
 mod warnings;
@@ -26,6 +27,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub use apply::{Guard, Written, owned_fields};
 pub use delete::{Deletion, Propagation};
+pub use gone::Going;
 pub use head::{
     Head, HeadRef, Held, Member, MemberState, Operation, OperationKind, Phase, Recorded, RecordedComponent,
     RevisionEntry,

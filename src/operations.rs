@@ -26,7 +26,7 @@ use crate::artifacts::{Change, DeploymentName, Namespace};
 use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Result};
 
-pub use deploy::{DeployCall, Deployed, Outcome, PrunePolicy};
+pub use deploy::{DeployCall, DeployChoices, Deployed, Outcome, PrunePolicy};
 pub use observe::{ListCall, Listed, Until, WatchEnd, WatchUpdate};
 pub use scale::{ScaleCall, Scaled};
 pub use teardown::{Blocked, TeardownCall, TornDown};

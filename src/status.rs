@@ -26,6 +26,35 @@ pub enum DeploymentState {
     Deleting,
 }
 
+impl DeploymentState {
+    /// Every state.
+    const ALL: [DeploymentState; 6] = [
+        DeploymentState::Deploying,
+        DeploymentState::Active,
+        DeploymentState::Degraded,
+        DeploymentState::Failed,
+        DeploymentState::Stopped,
+        DeploymentState::Deleting,
+    ];
+
+    /// The state as records spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DeploymentState::Deploying => "DEPLOYING",
+            DeploymentState::Active => "ACTIVE",
+            DeploymentState::Degraded => "DEGRADED",
+            DeploymentState::Failed => "FAILED",
+            DeploymentState::Stopped => "STOPPED",
+            DeploymentState::Deleting => "DELETING",
+        }
+    }
+
+    /// Reads a recorded state; one that was never recorded is Deploying.
+    pub fn from_record(text: &str) -> Self {
+        Self::ALL.into_iter().find(|state| state.as_str() == text).unwrap_or(DeploymentState::Deploying)
+    }
+}
+
 /// The state of one component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ComponentState {
@@ -104,6 +133,10 @@ pub struct ExpectedComponent {
     pub workload: Option<ObjectRef>,
     /// The revision its pods must be of.
     pub pod_revision: Option<u32>,
+    /// The generation of its controller that we last wrote.
+    pub generation: Option<i64>,
+    /// The replicas last asked for, if the records know.
+    pub replicas: Option<i32>,
 }
 
 /// The state of a deployment and its parts.
@@ -178,6 +211,32 @@ pub fn conclude(expected: &Expected, observed: &Observed) -> Status {
     };
     let endpoints = endpoints::conclude(&expected.namespace, observed);
     Status { state, reason, message, components, endpoints }
+}
+
+/// The state as last recorded, when nobody looked at the workloads.
+pub fn recorded(expected: &Expected, state: DeploymentState) -> Status {
+    let (component_state, message) = match state {
+        DeploymentState::Active => (ComponentState::Ready, ""),
+        DeploymentState::Stopped => (ComponentState::Stopped, ""),
+        DeploymentState::Deleting => (ComponentState::Deleting, "it is being deleted"),
+        DeploymentState::Deploying | DeploymentState::Degraded | DeploymentState::Failed => {
+            (ComponentState::Progressing, "call GetDeployment to look at it")
+        }
+    };
+    let components = expected.components.iter().map(|component| ComponentStatus {
+        name: component.name.clone(),
+        image_name: component.image_name.clone(),
+        image: component.image.clone(),
+        workload: component.workload.clone(),
+        desired: component.replicas.unwrap_or(1),
+        ready: if state == DeploymentState::Active { component.replicas.unwrap_or(1) } else { 0 },
+        updated: 0,
+        state: component_state,
+        reason: None,
+        message: message.to_owned(),
+        pods: Vec::new(),
+    });
+    Status { state, reason: None, message: String::new(), components: components.collect(), endpoints: Vec::new() }
 }
 
 fn is_settled_well(component: &ComponentStatus) -> bool {

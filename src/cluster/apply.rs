@@ -29,12 +29,22 @@ pub enum Guard {
 }
 
 /// An object as it was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// Its uid.
     pub uid: String,
     /// The digest of the fields we own.
     pub owned: String,
+    /// Its generation, for kinds that count one.
+    pub generation: Option<i64>,
+}
+
+/// What one apply came to.
+enum Attempt {
+    /// The object is as the artifact says.
+    Written(Written),
+    /// The object took the apply while it is being deleted.
+    Terminating(Going),
 }
 
 /// What a refused apply leads to.
@@ -61,21 +71,18 @@ impl Cluster {
     ) -> Result<Written> {
         let reference = &artifact.reference;
         for _ in 0..TRIES {
-            let failure = match self.try_apply(namespace, deployment, artifact, &guard, dry_run).await {
-                Ok(written) => return Ok(written),
-                Err(failure) => failure,
-            };
-            if let Some(conflict) = field_conflict(&failure, reference) {
-                if matches!(guard, Guard::UpdateOnly(_)) {
-                    return Err(conflict);
+            let next = match self.try_apply(namespace, deployment, artifact, &guard, dry_run).await {
+                Ok(Attempt::Written(written)) => return Ok(written),
+                Ok(Attempt::Terminating(going)) => Next::WaitFor(going),
+                Err(failure) if failure.is_conflict() || is_uid_changed(&failure) => {
+                    self.look(namespace, deployment, reference, &guard, &failure).await?
                 }
-            } else if !failure.is_conflict() && !is_uid_changed(&failure) {
-                return Err(failure.about(reference));
-            }
-            match self.look(namespace, deployment, reference).await? {
+                Err(failure) => return Err(failure.about(reference)),
+            };
+            match next {
                 Next::Again(next) => guard = next,
                 // A dry run waits for nothing: the object that goes makes room by itself.
-                Next::WaitFor(_) if dry_run => return Ok(Written { uid: String::new(), owned: String::new() }),
+                Next::WaitFor(_) if dry_run => return Ok(Written::default()),
                 Next::WaitFor(going) => {
                     let left = self.wait_gone(namespace, deployment, vec![going], Instant::now() + GOING).await?;
                     if !left.is_empty() {
@@ -99,7 +106,7 @@ impl Cluster {
         artifact: &Artifact,
         guard: &Guard,
         dry_run: bool,
-    ) -> std::result::Result<Written, Failure> {
+    ) -> std::result::Result<Attempt, Failure> {
         let api = self.api(namespace, artifact.reference.kind);
         let manager = field_manager(deployment);
         let mut parameters = PatchParams::apply(&manager).validation_strict();
@@ -108,15 +115,32 @@ impl Cluster {
         let name = artifact.reference.name.as_str();
         let written = self.call("apply the object", || api.patch_metadata(name, &parameters, &body)).await?;
         let metadata = written.metadata;
+        let uid = metadata.uid.unwrap_or_default();
+        // The API server takes an apply to an object that is already going; it would be lost with it.
+        if metadata.deletion_timestamp.is_some() {
+            let resource_version = metadata.resource_version.unwrap_or_default();
+            return Ok(Attempt::Terminating(Going { reference: artifact.reference.clone(), uid, resource_version }));
+        }
         let entries = metadata.managed_fields.unwrap_or_default();
-        Ok(Written {
-            uid: metadata.uid.unwrap_or_default(),
+        Ok(Attempt::Written(Written {
+            uid,
+            generation: metadata.generation,
             owned: owned_fields(&entries, &manager).unwrap_or_default(),
-        })
+        }))
     }
 
     /// Looks at what stands in the way of an apply.
-    async fn look(&self, namespace: &Namespace, deployment: &DeploymentName, reference: &ObjectRef) -> Result<Next> {
+    ///
+    /// The API server reports other managers' fields before it compares uids, so even a field conflict says
+    /// nothing about whose object it is.
+    async fn look(
+        &self,
+        namespace: &Namespace,
+        deployment: &DeploymentName,
+        reference: &ObjectRef,
+        guard: &Guard,
+        failure: &Failure,
+    ) -> Result<Next> {
         let Some((seen, metadata)) = self.see(namespace, deployment, reference).await? else {
             return Ok(Next::Again(Guard::CreateOnly));
         };
@@ -127,7 +151,10 @@ impl Cluster {
             let resource_version = metadata.resource_version.unwrap_or_default();
             return Ok(Next::WaitFor(Going { reference: reference.clone(), uid: seen.uid, resource_version }));
         }
-        Ok(Next::Again(Guard::UpdateOnly(seen.uid)))
+        match (field_conflict(failure, reference), guard) {
+            (Some(conflict), Guard::UpdateOnly(uid)) if *uid == seen.uid => Err(conflict),
+            _ => Ok(Next::Again(Guard::UpdateOnly(seen.uid))),
+        }
     }
 }
 

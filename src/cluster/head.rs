@@ -5,9 +5,14 @@ mod record;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use either::Either;
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions, PropagationPolicy};
+use kube::api::{
+    Api, DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions, PropagationPolicy, WatchEvent, WatchParams,
+};
 use kube::ResourceExt;
+use tokio::time::Instant;
 
 use super::Cluster;
 use super::errors::Failure;
@@ -24,6 +29,8 @@ pub use record::{
 const KEY: &str = "head.json";
 /// Heads read per page.
 const PAGE: u32 = 500;
+/// Pause before a broken watch is opened again.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A head as it was read or written, with what a compare-and-swap needs.
 #[derive(Clone, Debug)]
@@ -105,6 +112,19 @@ fn config_map(name: &DeploymentName, head: &Head, guard: Option<(&str, &str)>) -
     })
 }
 
+/// Whether only a renewed lease or a recorded state lies between two forms of a head.
+fn is_same_turn(before: &Head, now: &Head) -> bool {
+    let turn = |head: &Head| {
+        let operation = head.operation.as_ref().map(|operation| (operation.id.clone(), operation.epoch));
+        (head.generation, operation)
+    };
+    turn(before) == turn(now)
+}
+
+fn about_head(failure: Failure, held: &Held) -> Error {
+    failure.into_error("ConfigMap", &head_name(&held.name))
+}
+
 /// The answer to a lost race for the head.
 fn lost(name: &DeploymentName) -> Error {
     Error::new(
@@ -151,23 +171,22 @@ impl Cluster {
     pub async fn write_head(&self, held: &Held, head: Head) -> Result<Held> {
         match self.try_write(held, &head).await {
             Ok(written) => Ok(written),
-            // A lease renewed meanwhile, or an answer that was lost: ours if the operation is ours.
+            // A lease renewed, a state recorded, an answer that was lost: nobody else's operation.
             Err(failure) if failure.is_conflict() => {
                 let now = self.read_head(&held.namespace, &held.name).await?.ok_or_else(|| lost(&held.name))?;
-                let mine = held.head.operation.as_ref().map(|operation| (&operation.id, operation.epoch));
-                let theirs = now.head.operation.as_ref().map(|operation| (&operation.id, operation.epoch));
                 if now.uid == held.uid && now.head == head {
-                    Ok(now)
-                } else if now.uid == held.uid && mine.is_some() && mine == theirs {
-                    self.try_write(&now, &head)
-                        .await
-                        .map_err(|failure| failure.into_error("ConfigMap", &head_name(&held.name)))
-                } else {
-                    Err(lost(&held.name))
+                    return Ok(now);
                 }
+                if now.uid != held.uid || !is_same_turn(&held.head, &now.head) {
+                    return Err(lost(&held.name));
+                }
+                let head = Head { last_good: now.head.last_good.or(head.last_good), ..head };
+                self.try_write(&now, &head)
+                    .await
+                    .map_err(|failure| if failure.is_conflict() { lost(&held.name) } else { about_head(failure, held) })
             }
             Err(failure) if failure.is_not_found() => Err(lost(&held.name)),
-            Err(failure) => Err(failure.into_error("ConfigMap", &head_name(&held.name))),
+            Err(failure) => Err(about_head(failure, held)),
         }
     }
 
@@ -189,8 +208,10 @@ impl Cluster {
         if now.head == *head { Ok(now) } else { Err(lost(name)) }
     }
 
-    /// Deletes the head and, through their owner references, its revisions.
-    pub async fn delete_head(&self, held: &Held) -> Result<()> {
+    /// Deletes the head and, through their owner references, its revisions; waits until they are gone.
+    ///
+    /// Returns whether they are, at the deadline.
+    pub async fn delete_head(&self, held: &Held, deadline: Instant) -> Result<bool> {
         let api = self.heads(&held.namespace);
         let object_name = head_name(&held.name);
         let parameters = DeleteParams {
@@ -199,9 +220,36 @@ impl Cluster {
             ..DeleteParams::default()
         };
         match self.call("delete the deployment's record", || api.delete(&object_name, &parameters)).await {
-            Ok(_) => Ok(()),
-            Err(failure) if failure.is_not_found() || failure.is_conflict() => Ok(()),
+            Ok(Either::Left(object)) if object.metadata.deletion_timestamp.is_some() => {
+                let version = object.resource_version().unwrap_or_default();
+                Ok(tokio::time::timeout_at(deadline, self.head_gone(held, version)).await.is_ok())
+            }
+            Ok(_) => Ok(true),
+            Err(failure) if failure.is_not_found() || failure.is_conflict() => Ok(true),
             Err(failure) => Err(failure.into_error("ConfigMap", &object_name)),
+        }
+    }
+
+    /// Watches the head from a version on until it is gone.
+    async fn head_gone(&self, held: &Held, version: String) {
+        let api = self.heads(&held.namespace);
+        let parameters = WatchParams::default().fields(&format!("metadata.name={}", head_name(&held.name)));
+        loop {
+            let Ok(events) = api.watch_metadata(&parameters, &version).await else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            };
+            let mut events = events.boxed();
+            while let Some(Ok(event)) = events.next().await {
+                if let WatchEvent::Deleted(_) = event {
+                    return;
+                }
+            }
+            // The watch ended without the event: it was too old, or the connection broke.
+            if matches!(self.read_head(&held.namespace, &held.name).await, Ok(now) if now.is_none_or(|now| now.uid != held.uid)) {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 

@@ -75,6 +75,12 @@ pub(super) fn being_deleted(held: &Held) -> Error {
     .retry_after(Duration::from_secs(1))
 }
 
+/// The answer when others keep writing the record.
+pub(super) fn being_changed(held: &Held) -> Error {
+    Error::new(ErrorKind::OperationInProgress, format!("deployment {} keeps changing; look again and retry", held.name))
+        .retry_after(Duration::from_secs(1))
+}
+
 /// A deployment held by one operation of ours.
 pub(super) struct Lock {
     cluster: Cluster,

@@ -1,13 +1,15 @@
 //! Revisions: what was deployed, packed for its Secret.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Operations, Target};
-use crate::artifacts::Artifact;
+use crate::artifacts::{Artifact, ComponentName};
 use crate::cluster::{Head, HeadRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::template::Template;
-use crate::translate::Options;
+use crate::translate::{Options, translate};
 
 /// The largest revision that is stored, in bytes; a Secret holds 1 MiB.
 const LIMIT: usize = 900 * 1024;
@@ -28,6 +30,33 @@ pub(super) struct Revision {
 }
 
 impl Revision {
+    /// The objects of this revision, where some components have become controllers since.
+    ///
+    /// What was stored is what counts, since a later adapter may translate otherwise; only objects that
+    /// Scale made are rendered anew.
+    pub(super) fn rendered_with(&self, controllers: BTreeSet<ComponentName>) -> Vec<Artifact> {
+        let mut rendered = self.rendered.clone();
+        if controllers == self.options.controllers {
+            return rendered;
+        }
+        let options = Options { controllers, ..self.options.clone() };
+        let then = translate(&self.template, &self.options).artifacts;
+        let (Some(then), Some(artifacts)) = (then, translate(&self.template, &options).artifacts) else {
+            return rendered;
+        };
+        for artifact in artifacts.objects() {
+            match rendered.iter_mut().find(|known| known.reference == artifact.reference) {
+                // A Service may have gained its published ports together with the controller.
+                Some(known) if then.get(&artifact.reference) != Some(artifact) => *known = artifact.clone(),
+                Some(_) => {}
+                None => rendered.push(artifact.clone()),
+            }
+        }
+        // The Pods that were taken over are no longer objects of ours.
+        rendered.retain(|known| artifacts.get(&known.reference).is_some());
+        rendered
+    }
+
     /// Packs the revision; fails with LIMIT_EXCEEDED when it is too large to store.
     pub(super) fn pack(&self) -> Result<Vec<u8>> {
         let text = serde_json::to_vec(self).map_err(|error| Error::internal(format!("revision not JSON: {error}")))?;

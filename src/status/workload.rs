@@ -117,7 +117,8 @@ fn replication_controller(
     let updated = count(alive.clone().filter(|pod| is_current(component, pod)));
     let outdated = alive.clone().any(|pod| !is_current(component, pod));
     let ready = status.ready_replicas.unwrap_or(0);
-    let seen = status.observed_generation >= controller.metadata.generation;
+    let seen = status.observed_generation >= controller.metadata.generation
+        && controller.metadata.generation >= component.generation;
     let settled = seen
         && status.replicas == desired
         && ready >= desired

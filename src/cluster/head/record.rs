@@ -186,6 +186,9 @@ pub struct Member {
     /// Of a controller: the count Scale made it with, while the template's count is another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaled_replicas: Option<i32>,
+    /// Of a controller: the generation our last write made; an older form of it is not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
     /// A digest of the names of the fields we own; another manager's edit changes it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub owned: String,

@@ -2,3 +2,5 @@
 
 pub mod artifacts;
 pub mod diagnostic;
+pub mod template;
+pub mod translate;

@@ -1,5 +1,9 @@
 //! Diagnostic: what a template's reader or translator found, assumed or could not carry over.
 
+pub use self::catalogue::Code;
+
+mod catalogue;
+
 /// How much a diagnostic weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
@@ -62,49 +66,113 @@ impl Diagnostic {
     }
 }
 
-/// Writes the catalogue once: variant, wire name, severity, hint.
-macro_rules! catalogue {
-    ($($(#[$meaning:meta])+ $variant:ident = $name:literal, $severity:ident, $hint:literal;)+) => {
-        /// Every diagnostic code, with its severity and what the reader can do about it.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Code { $($(#[$meaning])+ $variant,)+ }
-
-        impl Code {
-            /// Every code, in the catalogue's order.
-            pub const ALL: &'static [Code] = &[$(Code::$variant,)+];
-
-            /// The stable name that callers see.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Code::$variant => $name,)+ }
-            }
-
-            /// How much it weighs.
-            pub fn severity(self) -> Severity {
-                match self { $(Code::$variant => Severity::$severity,)+ }
-            }
-
-            /// What the reader can do about it.
-            pub fn hint(self) -> &'static str {
-                match self { $(Code::$variant => $hint,)+ }
-            }
-        }
-    };
+/// Collects diagnostics up to a bound, so that a hostile template cannot make the answer large.
+#[derive(Debug, Default)]
+pub struct Findings {
+    kept: Vec<Diagnostic>,
+    left_out: usize,
+    left_out_error: bool,
 }
 
-catalogue! {
-    /// A link names an image that the template does not have.
-    LinkTargetMissing = "LINK_TARGET_MISSING", Error,
-        "add the image, or correct the link's service";
-    /// The component runs as a ReplicationController and stays one, whatever its count.
-    ControllerKept = "CONTROLLER_KEPT", Info,
-        "tear the deployment down and deploy it again to get a bare Pod";
-    /// The replicas on the cluster were left as somebody set them.
-    ReplicasKept = "REPLICAS_KEPT", Info,
-        "change deployment.count, or call Scale";
-    /// The replicas on the cluster were set back because the template's count changed.
-    ReplicasTakenBack = "REPLICAS_TAKEN_BACK", Info,
-        "call Scale to set them again";
-    /// Pods of an earlier revision were deleted at once, so the component was interrupted.
-    PodsReplaced = "PODS_REPLACED", Warning,
-        "expect an interruption until the new pods are ready";
+impl Findings {
+    /// The most diagnostics kept; what comes after is only counted.
+    pub const LIMIT: usize = 2_000;
+
+    /// Adds one finding.
+    pub fn report(&mut self, code: Code, field: impl Into<String>, message: impl Into<String>) {
+        self.push(Diagnostic::new(code, field, message));
+    }
+
+    /// Adds a finding that is made already.
+    pub fn push(&mut self, diagnostic: Diagnostic) {
+        if self.kept.len() < Self::LIMIT {
+            self.kept.push(diagnostic);
+        } else {
+            self.left_out += 1;
+            self.left_out_error |= diagnostic.is_error();
+        }
+    }
+
+    /// Whether what comes now is only counted; then its message need not be a good one.
+    pub fn is_full(&self) -> bool {
+        self.kept.len() >= Self::LIMIT
+    }
+
+    /// Whether anything found so far refuses the template.
+    pub fn refuse(&self) -> bool {
+        self.left_out_error || self.kept.iter().any(Diagnostic::is_error)
+    }
+
+    /// The findings in the order they were made, and a last one that counts those left out.
+    pub fn into_vec(mut self) -> Vec<Diagnostic> {
+        if self.left_out > 0 {
+            let code = if self.left_out_error {
+                Code::ErrorsLeftOut
+            } else {
+                Code::NotesLeftOut
+            };
+            self.kept.push(Diagnostic::new(
+                code,
+                "",
+                format!("and {} more findings", self.left_out),
+            ));
+        }
+        self.kept
+    }
+}
+
+/// Says `; did you mean "x"?` with the nearest of the known words, or nothing when none is near.
+pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    if word.len() > 100 {
+        return String::new();
+    }
+    let lower = word.to_lowercase();
+    known
+        .into_iter()
+        .filter(|candidate| candidate.len() <= 100)
+        .map(|candidate| (strsim::jaro_winkler(&lower, &candidate.to_lowercase()), candidate))
+        .filter(|(nearness, _)| *nearness >= 0.8)
+        .max_by(|left, right| left.0.total_cmp(&right.0).then_with(|| right.1.cmp(left.1)))
+        .map(|(_, candidate)| format!("; did you mean `{candidate}`?"))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_counted_and_still_refuses() {
+        let mut findings = Findings::default();
+        for _ in 0..Findings::LIMIT {
+            findings.report(Code::UnknownField, "x", "unknown");
+        }
+        assert!(!findings.refuse());
+        findings.report(Code::PortRange, "y", "zero");
+        assert!(findings.refuse());
+        let all = findings.into_vec();
+        assert_eq!(all.len(), Findings::LIMIT + 1);
+        assert_eq!(all.last().unwrap().code, Code::ErrorsLeftOut);
+    }
+
+    #[test]
+    fn suggestions_are_near_or_absent() {
+        let known = ["environment", "expose", "links"];
+        assert_eq!(did_you_mean("enviroment", known), "; did you mean `environment`?");
+        assert_eq!(did_you_mean("zzz", known), "");
+    }
+
+    #[test]
+    fn code_names_are_unique_and_shout() {
+        let names: std::collections::BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(names.len(), Code::ALL.len());
+        for code in Code::ALL {
+            assert!(
+                code.as_str()
+                    .bytes()
+                    .all(|byte| byte.is_ascii_uppercase() || byte == b'_' || byte.is_ascii_digit())
+            );
+            assert!(!code.hint().is_empty(), "{code:?}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 mod decode;
 mod decode_template;
 mod encode;
+mod encode_template;
 mod errors;
 mod options;
 mod streams;

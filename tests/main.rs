@@ -8,6 +8,9 @@ mod support {
     pub mod programs;
 }
 
+/// A template in, YAML out.
+mod translate;
+
 /// On the real control plane, a namespace per test.
 mod cluster {
     mod plane;

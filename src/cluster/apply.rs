@@ -115,11 +115,10 @@ impl Cluster {
         let name = artifact.reference.name.as_str();
         let written = self.call("apply the object", || api.patch_metadata(name, &parameters, &body)).await?;
         let metadata = written.metadata;
-        let uid = metadata.uid.unwrap_or_default();
+        let uid = metadata.uid.clone().unwrap_or_default();
         // The API server takes an apply to an object that is already going; it would be lost with it.
         if metadata.deletion_timestamp.is_some() {
-            let resource_version = metadata.resource_version.unwrap_or_default();
-            return Ok(Attempt::Terminating(Going { reference: artifact.reference.clone(), uid, resource_version }));
+            return Ok(Attempt::Terminating(Going::new(&artifact.reference, &uid, metadata)));
         }
         let entries = metadata.managed_fields.unwrap_or_default();
         Ok(Attempt::Written(Written {
@@ -148,8 +147,7 @@ impl Cluster {
             return Err(not_owned(namespace, reference, &metadata));
         }
         if seen.terminating {
-            let resource_version = metadata.resource_version.unwrap_or_default();
-            return Ok(Next::WaitFor(Going { reference: reference.clone(), uid: seen.uid, resource_version }));
+            return Ok(Next::WaitFor(Going::new(reference, &seen.uid, metadata)));
         }
         match (field_conflict(failure, reference), guard) {
             (Some(conflict), Guard::UpdateOnly(uid)) if *uid == seen.uid => Err(conflict),

@@ -56,8 +56,7 @@ impl Cluster {
         };
         match self.call("delete the object", || api.delete(name, &parameters)).await {
             Ok(Either::Left(object)) if object.metadata.deletion_timestamp.is_some() => {
-                let resource_version = object.metadata.resource_version.unwrap_or_default();
-                Ok(Deletion::Going(Going { reference: reference.clone(), uid: uid.to_owned(), resource_version }))
+                Ok(Deletion::Going(Going::new(reference, uid, object.metadata)))
             }
             Ok(_) => Ok(Deletion::Gone),
             // 409: the name has another uid now, so the one that was meant is gone.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt};
-use kube::api::{ListParams, WatchEvent, WatchParams};
+use jiff::Timestamp;
+use kube::api::{ListParams, ObjectMeta, WatchEvent, WatchParams};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -25,8 +26,25 @@ pub struct Going {
     pub reference: ObjectRef,
     /// The uid that goes.
     pub uid: String,
+    /// What holds it back, as the answer to the delete had it.
+    pub finalizers: Vec<String>,
+    /// When it was marked.
+    pub since: Option<Timestamp>,
     /// The version at which it was marked.
-    pub(super) resource_version: String,
+    resource_version: String,
+}
+
+impl Going {
+    /// Takes what is needed from the metadata of an object that is marked.
+    pub(super) fn new(reference: &ObjectRef, uid: &str, metadata: ObjectMeta) -> Self {
+        Self {
+            reference: reference.clone(),
+            uid: uid.to_owned(),
+            finalizers: metadata.finalizers.unwrap_or_default(),
+            since: metadata.deletion_timestamp.map(|time| time.0),
+            resource_version: metadata.resource_version.unwrap_or_default(),
+        }
+    }
 }
 
 impl Cluster {

@@ -246,7 +246,8 @@ impl Cluster {
                 }
             }
             // The watch ended without the event: it was too old, or the connection broke.
-            if matches!(self.read_head(&held.namespace, &held.name).await, Ok(now) if now.is_none_or(|now| now.uid != held.uid)) {
+            let now = self.read_head(&held.namespace, &held.name).await;
+            if now.is_ok_and(|now| now.is_none_or(|now| now.uid != held.uid)) {
                 return;
             }
             tokio::time::sleep(PAUSE).await;

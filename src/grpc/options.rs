@@ -16,6 +16,25 @@ pub(super) fn not_implemented(what: &str) -> Error {
     Error::new(ErrorKind::NotImplemented, format!("{what} is not implemented yet; leave it out"))
 }
 
+/// The options in force for a request that sets none.
+pub(super) fn defaults() -> proto::DeployOptions {
+    proto::DeployOptions {
+        profile: proto::Profile::Classic.into(),
+        workload: proto::WorkloadKind::PodOrReplicationController.into(),
+        host_ports: proto::HostPorts::Keep.into(),
+        link_environment: proto::LinkEnvironment::Kubelet.into(),
+        volumes: proto::VolumeMapping::Omit.into(),
+        secrets: proto::SecretHandling::Plain.into(),
+        exposure: proto::Exposure::ClusterIp.into(),
+        prune: proto::PrunePolicy::DeleteRemoved.into(),
+        conflicts: proto::ConflictPolicy::Fail.into(),
+        replicas_policy: proto::ReplicasPolicy::Auto.into(),
+        on_failure: proto::FailurePolicy::Keep.into(),
+        strictness: proto::Strictness::Lenient.into(),
+        ..proto::DeployOptions::default()
+    }
+}
+
 /// Decodes the options; every one that is not built yet is named in one refusal.
 pub(super) fn deploy(options: Option<&proto::DeployOptions>, faults: &mut Faults) -> Result<Options> {
     let default = proto::DeployOptions::default();

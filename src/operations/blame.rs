@@ -2,21 +2,23 @@
 
 use crate::artifacts::Artifact;
 use crate::error::{Error, ErrorKind, Fault};
+use crate::template::Template;
 use crate::translate::template_path;
 
 /// Turns the refusal of an object into faults of the template, where the refused fields came from it.
 ///
 /// Everything else stays what it was: an object of ours that is refused is a defect of ours.
-pub(super) fn on_template(artifact: &Artifact, error: Error) -> Error {
+fn on_template(template: &Template, artifact: &Artifact, error: Error) -> Error {
     if error.kind() != ErrorKind::ManifestRejected {
         return error;
     }
     let Some(fields) = error.metadata().get("fields") else { return error };
     let faults: Vec<Fault> = fields
         .split(',')
-        .filter_map(|field| template_path(artifact, field))
-        .map(|path| Fault {
-            field: path,
+        // `spec` alone means that the object cannot be changed in place; a uid is never the template's.
+        .filter(|field| !matches!(*field, "" | "spec" | "metadata.uid" | "metadata.resourceVersion"))
+        .map(|field| Fault {
+            field: template_path(template, artifact, field),
             reason: "CLUSTER_REFUSED",
             description: format!("the cluster does not accept this value ({})", artifact.reference),
         })
@@ -33,9 +35,9 @@ pub(super) fn on_template(artifact: &Artifact, error: Error) -> Error {
 }
 
 /// One error for everything that failed in an operation: the first one's, and how many more there are.
-pub(super) fn first(failures: Vec<(Artifact, Error)>) -> Option<Error> {
+pub(super) fn first(template: &Template, failures: Vec<(Artifact, Error)>) -> Option<Error> {
     let more = failures.len().saturating_sub(1);
-    let mut errors = failures.into_iter().map(|(artifact, error)| on_template(&artifact, error));
+    let mut errors = failures.into_iter().map(|(artifact, error)| on_template(template, &artifact, error));
     let first = errors.next()?;
     let rest: Vec<String> = errors.map(|error| error.message().to_owned()).collect();
     if more == 0 {

@@ -13,15 +13,15 @@ use super::translate::{Prepared, Source, combine};
 use super::view::{self, DeploymentView};
 use super::{Operations, Target, blame, effective, execute};
 use crate::artifacts::{
-    Artifacts, Change, ComponentName, DeploymentName, Kind, Namespace, Planned, Stage, field_manager, scale_manager,
+    Artifact, Artifacts, Change, ComponentName, DeploymentName, Kind, Namespace, Planned, Stage, field_manager, scale_manager,
 };
 use crate::cluster::{
     self, Head, HeadRef, Held, Member, MemberState, OperationKind, Phase, Recorded, RecordedComponent, RevisionEntry,
-    Seen,
 };
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::status::DeploymentState;
+use crate::template::Template;
 
 /// The most objects of one deployment, and with the leftovers of an earlier revision.
 const MAX_OBJECTS: usize = 256;
@@ -154,11 +154,11 @@ impl Operations {
         let held = lock.held().clone();
         let report = lock.during(self.apply_all(target, &decided.plan, &held, &revision, packed)).await?;
         if first && !report.failures.is_empty() {
-            return Err(self.take_back(target, lock, report.failures).await);
+            return Err(self.take_back(target, &decided.prepared.template, lock, report.failures).await);
         }
         // 6. The lock ends before any waiting. 7. Then what the template no longer has goes.
         let held = self.finish(target, lock, &decided, revision, &report).await?;
-        if let Some(error) = incomplete(report.failures) {
+        if let Some(error) = incomplete(&decided.prepared.template, report.failures) {
             return Err(error);
         }
         let outcome = if first { Outcome::Created } else { Outcome::Updated };
@@ -180,8 +180,7 @@ impl Operations {
             self.finish_teardown(target, held, deadline).await?;
             return Err(view::not_found(target));
         };
-        let prepared =
-            Prepared { template: revision.template, name: target.name.clone(), diagnostics: Vec::new() };
+        let prepared = Prepared::stored(revision.template, target.name.clone());
         let choices = DeployChoices {
             create_namespace: false,
             // What the dead operation meant to delete is marked so in the inventory.
@@ -236,41 +235,25 @@ impl Operations {
             None => Vec::new(),
         };
         let number = head.map_or(1, revision::next_number);
-        let plan = self.plan(target, head, &before, &artifacts, &prepared, Some(&seen), number, choices.prune, &BTreeMap::new());
+        let links = crate::translate::linked_services(&prepared.template);
+        let (own, scale) = (field_manager(&target.name), scale_manager(&target.name));
+        let plan = plan::plan(&Inputs {
+            head,
+            before: &before,
+            after: &artifacts,
+            links: &links,
+            seen: Some(&seen),
+            revision: number,
+            prune: choices.prune == PrunePolicy::DeleteRemoved,
+            scale: &BTreeMap::new(),
+            managers: (&own, &scale),
+        });
         if plan.union().len() > MAX_INVENTORY {
             return Err(too_many(plan.union().len()));
         }
         let mut prepared = prepared;
         prepared.diagnostics.append(&mut diagnostics);
         Ok(Decided { prepared, artifacts, options, held, number, plan })
-    }
-
-    /// Puts the inputs of a plan together.
-    #[expect(clippy::too_many_arguments, reason = "the inputs of the plan, each once")]
-    pub(super) fn plan(
-        &self,
-        target: &Target,
-        head: Option<&Head>,
-        before: &[crate::artifacts::Artifact],
-        after: &Artifacts<Planned>,
-        prepared: &Prepared,
-        seen: Option<&[Seen]>,
-        revision: u32,
-        prune: PrunePolicy,
-        scale: &BTreeMap<ComponentName, i32>,
-    ) -> Plan {
-        let links = crate::translate::linked_services(&prepared.template);
-        plan::plan(&Inputs {
-            head,
-            before,
-            after,
-            links: &links,
-            seen,
-            revision,
-            prune: prune == PrunePolicy::DeleteRemoved,
-            scale,
-            managers: (&field_manager(&target.name), &scale_manager(&target.name)),
-        })
     }
 
     /// Lets the API server check every object, ownership included, without writing any.
@@ -285,7 +268,7 @@ impl Operations {
         if create_namespace {
             failures.retain(|(_, error)| error.kind() != ErrorKind::NamespaceNotFound);
         }
-        if let Some(error) = blame::first(failures) {
+        if let Some(error) = blame::first(&decided.prepared.template, failures) {
             return Err(error);
         }
         let outcome = match &decided.held {
@@ -361,8 +344,14 @@ impl Operations {
     }
 
     /// Undoes a first Deploy that failed, and returns the failure.
-    async fn take_back(&self, target: &Target, mut lock: Lock, failures: Vec<(crate::artifacts::Artifact, Error)>) -> Error {
-        let error = blame::first(failures).unwrap_or_else(|| Error::internal("a Deploy failed without a failure"));
+    async fn take_back(
+        &self,
+        target: &Target,
+        template: &Template,
+        mut lock: Lock,
+        failures: Vec<(Artifact, Error)>,
+    ) -> Error {
+        let error = blame::first(template, failures).unwrap_or_else(|| Error::internal("a Deploy failed without a failure"));
         warn!(context = ?error.context(), "first Deploy failed, taking back what it made");
         let mut head = lock.held().head.clone();
         head.phase = Phase::Deleting;
@@ -404,7 +393,7 @@ impl Operations {
         if !complete {
             return Ok(held);
         }
-        self.delete_all(target, plan.outdated.iter().cloned(), None).await?;
+        self.delete_all(target, plan.outdated.clone(), None).await?;
         self.prune(target, held, &plan.doomed).await
     }
 
@@ -413,7 +402,7 @@ impl Operations {
         if doomed.is_empty() {
             return Ok(held);
         }
-        let objects = doomed.iter().map(|doomed| (doomed.member.reference.clone(), doomed.uid.clone()));
+        let objects: Vec<_> = doomed.iter().map(plan::Doomed::object).collect();
         let going = self.delete_all(target, objects, None).await?;
         let deadline = Instant::now() + self.settings.lease;
         let left = self.cluster.wait_gone(&target.namespace, &target.name, going, deadline).await?;
@@ -474,15 +463,15 @@ fn record_of(decided: &Decided) -> Recorded {
             .map(|component| RecordedComponent {
                 name: component.name,
                 image_name: component.image_name,
-                image: component.image,
+                image: component.source,
             })
             .collect(),
     }
 }
 
-fn incomplete(failures: Vec<(crate::artifacts::Artifact, Error)>) -> Option<Error> {
+fn incomplete(template: &Template, failures: Vec<(Artifact, Error)>) -> Option<Error> {
     let listing = blame::listing(&failures);
-    blame::first(failures).map(|first| Error::incomplete(first, listing))
+    blame::first(template, failures).map(|first| Error::incomplete(first, listing))
 }
 
 fn with_uids(mut changes: Vec<Change>, held: &Held) -> Vec<Change> {

@@ -1,7 +1,6 @@
 //! Carries out a plan: stage by stage, all of a stage at once, and keeps count of what was written.
 
-use futures::StreamExt;
-use futures::stream;
+use futures::future::join_all;
 use tracing::{Instrument, info, info_span, warn};
 
 use super::plan::{Doomed, Plan, Step};
@@ -10,8 +9,6 @@ use crate::artifacts::{Action, Artifact, ObjectRef, Stage};
 use crate::cluster::{Deletion, Guard, Member, MemberState, Written};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Objects written at once in one stage.
-const AT_ONCE: usize = 100;
 /// How long one object may take to go before it is made again.
 const GOING: std::time::Duration = std::time::Duration::from_secs(90);
 
@@ -52,27 +49,31 @@ impl Operations {
     ///
     /// A failure does not stop its siblings.
     pub(super) async fn apply_stage(&self, target: &Target, plan: &Plan, stage: Stage, report: &mut Report) {
-        let steps = plan.steps.iter().filter(|step| step.artifact.reference.kind.stage() == stage);
-        let (unchanged, changed): (Vec<&Step>, Vec<&Step>) =
-            steps.partition(|step| step.action == Action::Unchanged);
-        report.applied.extend(unchanged.into_iter().map(|step| step.member.clone()));
-        let results: Vec<(&Step, Result<Written>)> = stream::iter(changed)
-            .map(|step| async move {
-                let span = info_span!("object", kind = step.artifact.reference.kind.as_str(), name = %step.artifact.reference.name);
-                (step, self.apply_step(target, step).instrument(span).await)
-            })
-            .buffered(AT_ONCE)
-            .collect()
-            .await;
-        for (step, result) in results {
+        let mut changed = Vec::new();
+        for step in &plan.steps {
+            if step.artifact.reference.kind.stage() != stage {
+                continue;
+            }
+            if step.action == Action::Unchanged {
+                report.applied.push(step.member.clone());
+            } else {
+                let reference = &step.artifact.reference;
+                let span = info_span!("object", kind = reference.kind.as_str(), name = %reference.name);
+                changed.push(async move { (step, self.apply_step(target, step).instrument(span).await) });
+            }
+        }
+        // How many calls are really under way at once is the cluster handle's to limit.
+        for (step, result) in join_all(changed).await {
             report.take(step, result);
         }
     }
 
     /// Counts every step of a stage that is not reached as open.
     pub(super) fn skip_stage(plan: &Plan, stage: Stage, report: &mut Report) {
-        let skipped = plan.steps.iter().filter(|step| step.artifact.reference.kind.stage() == stage);
-        for step in skipped {
+        for step in &plan.steps {
+            if step.artifact.reference.kind.stage() != stage {
+                continue;
+            }
             let entries = if step.action == Action::Unchanged { &mut report.applied } else { &mut report.open };
             entries.push(step.member.clone());
         }
@@ -127,49 +128,50 @@ impl Operations {
 
     /// Asks the API server whether every object could be written; writes nothing.
     pub(super) async fn dry_run(&self, target: &Target, plan: &Plan) -> Vec<(Artifact, Error)> {
-        let changed = plan.steps.iter().filter(|step| step.action != Action::Unchanged);
-        let results: Vec<_> = stream::iter(changed)
-            .map(|step| async move {
-                let guard = match (step.action, &step.uid) {
-                    (Action::Update, Some(uid)) => Guard::UpdateOnly(uid.clone()),
-                    // What is to be replaced is still there; its new form is known to be valid apart from that.
-                    (Action::Replace, _) => return None,
-                    _ => Guard::CreateOnly,
-                };
+        let mut tries = Vec::new();
+        for step in &plan.steps {
+            let guard = match (step.action, &step.uid) {
+                (Action::Update, Some(uid)) => Guard::UpdateOnly(uid.clone()),
+                (Action::Create, _) => Guard::CreateOnly,
+                // What is to be replaced is still there, so its new form cannot be tried.
+                _ => continue,
+            };
+            tries.push(async move {
                 let result = self.cluster.apply(&target.namespace, &target.name, &step.artifact, guard, true).await;
-                match result {
-                    Err(error) if step.may_replace && error.kind() == ErrorKind::ManifestRejected => None,
-                    Err(error) => Some((step.artifact.clone(), error)),
-                    Ok(_) => None,
-                }
-            })
-            .buffered(AT_ONCE)
-            .collect()
-            .await;
-        results.into_iter().flatten().collect()
+                (step, result)
+            });
+        }
+        let mut failures = Vec::new();
+        for (step, result) in join_all(tries).await {
+            match result {
+                Err(error) if step.may_replace && error.kind() == ErrorKind::ManifestRejected => {}
+                Err(error) => failures.push((step.artifact.clone(), error)),
+                Ok(_) => {}
+            }
+        }
+        failures
     }
 
     /// Deletes objects by uid, all at once; returns those that are still going.
     pub(super) async fn delete_all(
         &self,
         target: &Target,
-        objects: impl IntoIterator<Item = (ObjectRef, String)>,
+        objects: Vec<(ObjectRef, String)>,
         grace_seconds: Option<u32>,
     ) -> Result<Vec<crate::cluster::Going>> {
-        let deletions: Vec<Result<Deletion>> = stream::iter(objects)
-            .map(|(reference, uid)| async move {
+        let mut deletions = Vec::new();
+        for (reference, uid) in objects {
+            deletions.push(async move {
                 let deletion = self.cluster.delete(&target.namespace, &reference, &uid, grace_seconds).await;
                 if let Err(error) = &deletion {
                     warn!(%reference, context = ?error.context(), "object not deleted");
                 }
                 deletion
-            })
-            .buffered(AT_ONCE)
-            .collect()
-            .await;
+            });
+        }
         let mut going = Vec::new();
         let mut failure = None;
-        for deletion in deletions {
+        for deletion in join_all(deletions).await {
             match deletion {
                 Ok(Deletion::Going(object)) => going.push(object),
                 Ok(Deletion::Gone) => {}
@@ -182,10 +184,11 @@ impl Operations {
 }
 
 /// Entries of objects that were to be deleted and are not known to be gone.
-pub(super) fn deleting(doomed: &[Doomed]) -> impl Iterator<Item = Member> + '_ {
-    doomed.iter().map(|doomed| Member {
+pub(super) fn deleting(doomed: &[Doomed]) -> Vec<Member> {
+    let deleting = doomed.iter().map(|doomed| Member {
         state: MemberState::Deleting,
         uid: Some(doomed.uid.clone()),
         ..doomed.member.clone()
-    })
+    });
+    deleting.collect()
 }

@@ -24,7 +24,7 @@ pub(super) struct Inputs<'a> {
     pub(super) before: &'a [Artifact],
     /// The objects as they shall be.
     pub(super) after: &'a Artifacts<Planned>,
-    /// For each component, the Services its links lead to, in both renderings.
+    /// For each component, the Services its links lead to.
     pub(super) links: &'a BTreeMap<ComponentName, BTreeSet<ObjectRef>>,
     /// What is on the cluster; `None`: not looked, the inventory is believed.
     pub(super) seen: Option<&'a [Seen]>,
@@ -62,6 +62,13 @@ pub(super) struct Doomed {
     pub(super) member: Member,
     /// The uid that is meant.
     pub(super) uid: String,
+}
+
+impl Doomed {
+    /// The object and the uid that is meant.
+    pub(super) fn object(&self) -> (ObjectRef, String) {
+        (self.member.reference.clone(), self.uid.clone())
+    }
 }
 
 /// Everything that will happen, complete and not to be changed any more.

@@ -6,13 +6,16 @@ use futures::future::try_join_all;
 use tokio::time::Instant;
 use tracing::info;
 
-use super::deploy::{PrunePolicy, controllers};
+use super::deploy::controllers;
 use super::lock::{self, Lock};
+use super::plan::{self, Inputs, Plan};
 use super::revision::Revision;
 use super::translate::Prepared;
 use super::view::{self, DeploymentView};
 use super::{Operations, Target, blame, execute};
-use crate::artifacts::{Action, Change, ComponentName, DeploymentName, FieldChange, Namespace, Stage};
+use crate::artifacts::{
+    Action, Change, ComponentName, DeploymentName, FieldChange, Namespace, Stage, field_manager, scale_manager,
+};
 use crate::cluster::{Held, Member, MemberState, OperationKind, Phase};
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Fault, Result};
@@ -159,7 +162,7 @@ impl Operations {
     ) -> Result<(Held, Vec<Change>, Vec<Diagnostic>)> {
         let revision = self.read_revision(target, held.head.current.as_ref()).await?;
         let revision = revision.ok_or_else(|| Error::internal("the current revision is not stored"))?;
-        let (plan, _) = self.plan_conversion(target, &held, &revision, convert)?;
+        let plan = self.plan_conversion(target, &held, &revision, convert)?;
         let mut head = held.head.clone();
         head.phase = Phase::Applying;
         head.inventory = plan.union();
@@ -186,7 +189,7 @@ impl Operations {
         head.recorded.state = DeploymentState::Deploying.as_str().to_owned();
         let held = lock.release(head, if complete { Phase::Progressing } else { Phase::Incomplete }).await?;
         let listing = blame::listing(&report.failures);
-        if let Some(first) = blame::first(report.failures) {
+        if let Some(first) = blame::first(&revision.template, report.failures) {
             return Err(Error::incomplete(first, listing));
         }
         let changes = plan.changes.into_iter().filter(|change| change.action != Action::Unchanged).collect();
@@ -199,20 +202,26 @@ impl Operations {
         held: &Held,
         revision: &Revision,
         convert: &BTreeMap<ComponentName, i32>,
-    ) -> Result<(super::plan::Plan, BTreeSet<ComponentName>)> {
+    ) -> Result<Plan> {
         let now = controllers(&held.head);
         let then: BTreeSet<ComponentName> = now.iter().chain(convert.keys()).cloned().collect();
         let before = revision.rendered_with(now);
-        let prepared = Prepared {
-            template: revision.template.clone(),
-            name: target.name.clone(),
-            diagnostics: Vec::new(),
-        };
+        let prepared = Prepared::stored(revision.template.clone(), target.name.clone());
         let (after, ..) = super::translate::render(&prepared, then.clone())?;
-        let number = held.head.current.as_ref().map_or(1, |current| current.number);
-        let head = Some(&held.head);
-        let plan = self.plan(target, head, &before, &after, &prepared, None, number, PrunePolicy::Keep, convert);
-        Ok((plan, then))
+        let (own, scale) = (field_manager(&target.name), scale_manager(&target.name));
+        let plan = plan::plan(&Inputs {
+            head: Some(&held.head),
+            before: &before,
+            after: &after,
+            // Scaling a component never renews the pods that are linked to it.
+            links: &BTreeMap::new(),
+            seen: None,
+            revision: held.head.current.as_ref().map_or(1, |current| current.number),
+            prune: false,
+            scale: convert,
+            managers: (&own, &scale),
+        });
+        Ok(plan)
     }
 }
 

@@ -54,6 +54,10 @@ pub struct Blocked {
     pub reference: ObjectRef,
     /// Its uid.
     pub uid: String,
+    /// The finalizers that hold it back.
+    pub finalizers: Vec<String>,
+    /// When it was marked.
+    pub since: Option<Timestamp>,
 }
 
 impl Operations {
@@ -210,7 +214,8 @@ impl Operations {
         // Workloads first, so that no pod runs without its Services; then the rest.
         let mut going = Vec::new();
         for stage in [Stage::Workload, Stage::Foundation] {
-            let of_stage = members.iter().filter(|(reference, _)| reference.kind.stage() == stage).cloned();
+            let mut of_stage = members.clone();
+            of_stage.retain(|(reference, _)| reference.kind.stage() == stage);
             going.extend(self.delete_all(target, of_stage, grace).await?);
         }
         if let Some(marked) = marked {
@@ -247,7 +252,15 @@ fn torn_down(changes: Vec<Change>, left: Vec<Going>) -> TornDown {
     TornDown {
         changes,
         complete: left.is_empty(),
-        blocked: left.into_iter().map(|going| Blocked { reference: going.reference, uid: going.uid }).collect(),
+        blocked: left
+            .into_iter()
+            .map(|going| Blocked {
+                reference: going.reference,
+                uid: going.uid,
+                finalizers: going.finalizers,
+                since: going.since,
+            })
+            .collect(),
     }
 }
 

@@ -6,8 +6,8 @@ use super::Operations;
 use crate::artifacts::{Artifacts, ComponentName, DeploymentName, Planned};
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Fault, Result};
-use crate::template::raw::{self, RawTemplate};
-use crate::template::{Template, overrides, validate};
+use crate::template::raw::{Positions, RawTemplate};
+use crate::template::{Template, validate};
 use crate::translate::{self, Options};
 
 /// A template as it came.
@@ -30,7 +30,7 @@ impl std::fmt::Debug for Source {
 }
 
 /// A template that can be translated.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Prepared {
     /// The template, override merged in.
     pub(super) template: Template,
@@ -38,6 +38,15 @@ pub struct Prepared {
     pub(super) name: DeploymentName,
     /// What reading it found.
     pub(super) diagnostics: Vec<Diagnostic>,
+    /// Where its text has what.
+    pub(super) positions: Positions,
+}
+
+impl Prepared {
+    /// A template that was stored: nothing is left to be said about it.
+    pub(super) fn stored(template: Template, name: DeploymentName) -> Self {
+        Self { template, name, diagnostics: Vec::new(), positions: Positions::default() }
+    }
 }
 
 /// The answer to ValidateTemplate.
@@ -54,31 +63,24 @@ pub struct Validated {
 pub struct Translated {
     /// The objects, in the order of applying.
     pub artifacts: Artifacts<Planned>,
+    /// Each of them as YAML text, in the same order.
+    pub manifests: Vec<String>,
     /// All of them as one YAML text.
     pub manifest_yaml: String,
     /// What was lost, changed or assumed.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Reads, merges and validates; `None` with the errors that refuse it.
-fn read(source: &Source, overriding: Option<&RawTemplate>) -> (Option<Template>, Vec<Diagnostic>) {
-    let (template, mut diagnostics) = match source {
-        Source::Text(text) => {
-            let reading = raw::read(text);
-            (reading.template, reading.diagnostics)
+/// Reads, merges and validates; no template when an error refuses it.
+fn read(source: &Source, overriding: Option<&RawTemplate>) -> (validate::Validated, Positions) {
+    let limits = validate::Limits::default();
+    match source {
+        Source::Text(text) => validate::from_text(text, overriding.cloned(), &limits),
+        Source::Structured(template) => {
+            let validated = validate::from_raw(template.clone(), overriding.cloned(), &limits);
+            (validated, Positions::default())
         }
-        Source::Structured(template) => (Some(template.clone()), Vec::new()),
-    };
-    let Some(mut template) = template else { return (None, diagnostics) };
-    if let Some(overriding) = overriding {
-        let (merged, mut found) = overrides::merge(template, overriding.clone());
-        template = merged;
-        diagnostics.append(&mut found);
     }
-    let mut validated = validate::validate(template);
-    diagnostics.append(&mut validated.diagnostics);
-    let refused = diagnostics.iter().any(Diagnostic::is_error);
-    (validated.template.filter(|_| !refused), diagnostics)
 }
 
 /// Reads a template and settles the deployment's name; every fault at once.
@@ -87,13 +89,14 @@ pub(super) fn prepare(
     overriding: Option<&RawTemplate>,
     name: Option<DeploymentName>,
 ) -> Result<Prepared> {
-    let (template, diagnostics) = read(source, overriding);
-    let template = template.ok_or_else(|| invalid(&diagnostics))?;
+    let (validated, positions) = read(source, overriding);
+    let diagnostics = validated.diagnostics;
+    let template = validated.template.ok_or_else(|| invalid(&diagnostics))?;
     let name = name.or_else(|| translate::slug(&template.name)).ok_or_else(|| {
         let text = "is required: the template's name gives none (letters, digits and dashes are needed)";
         Error::fields(vec![Fault::field("name", text)])
     })?;
-    Ok(Prepared { template, name, diagnostics })
+    Ok(Prepared { template, name, diagnostics, positions })
 }
 
 /// Translates; components in `controllers` stay controllers whatever their count.
@@ -102,7 +105,8 @@ pub(super) fn render(
     controllers: BTreeSet<ComponentName>,
 ) -> Result<(Artifacts<Planned>, Options, Vec<Diagnostic>)> {
     let options = Options { deployment: prepared.name.clone(), controllers };
-    let translation = translate::translate(&prepared.template, &options);
+    let mut translation = translate::translate(&prepared.template, &options);
+    prepared.positions.locate(&mut translation.diagnostics);
     match translation.artifacts {
         Some(artifacts) => Ok((artifacts, options, translation.diagnostics)),
         None => Err(invalid(&combine(&prepared.diagnostics, &translation.diagnostics))),
@@ -143,13 +147,14 @@ impl Operations {
         overriding: Option<&RawTemplate>,
         name: Option<DeploymentName>,
     ) -> Validated {
-        let (template, mut diagnostics) = read(source, overriding);
+        let (validate::Validated { template, mut diagnostics }, positions) = read(source, overriding);
         let named = template.as_ref().and_then(|template| name.or_else(|| translate::slug(&template.name)));
         // A template without a usable name is translated under a placeholder: its own faults are what is asked.
         let named = named.or_else(|| DeploymentName::new("template").ok());
         let (Some(read), Some(name)) = (&template, named) else { return Validated { template, diagnostics } };
         let translation = translate::translate(read, &Options { deployment: name, controllers: BTreeSet::new() });
         diagnostics.extend(translation.diagnostics);
+        positions.locate(&mut diagnostics);
         let refused = diagnostics.iter().any(Diagnostic::is_error);
         Validated { template: template.filter(|_| !refused), diagnostics }
     }
@@ -163,6 +168,7 @@ impl Operations {
         let prepared = prepare(source, overriding, name)?;
         let (artifacts, _, diagnostics) = render(&prepared, BTreeSet::new())?;
         let manifest_yaml = translate::manifest_yaml(&artifacts);
-        Ok(Translated { manifest_yaml, artifacts, diagnostics: combine(&prepared.diagnostics, &diagnostics) })
+        let manifests = artifacts.objects().iter().map(translate::object_yaml).collect();
+        Ok(Translated { manifests, manifest_yaml, artifacts, diagnostics: combine(&prepared.diagnostics, &diagnostics) })
     }
 }

@@ -1,5 +1,6 @@
 //! What a single pod tells: whether it is ready, and if not, why.
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus as KubernetesPodStatus};
 
 use super::Reason;
@@ -37,8 +38,10 @@ pub struct PodStatus {
     pub node: String,
     /// Its address.
     pub ip: String,
-    /// Whether it is being deleted.
-    pub terminating: bool,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// When it is or was to end, if it is being deleted.
+    pub deleted: Option<Timestamp>,
 }
 
 /// Describes one pod.
@@ -59,7 +62,8 @@ pub(super) fn describe(pod: &Pod) -> PodStatus {
         revision: labels.and_then(|labels| labels.get(LABEL_REVISION)?.parse().ok()),
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
         ip: status.pod_ip.clone().unwrap_or_default(),
-        terminating: pod.metadata.deletion_timestamp.is_some(),
+        created: pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
+        deleted: pod.metadata.deletion_timestamp.as_ref().map(|time| time.0),
     }
 }
 

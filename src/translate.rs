@@ -1,0 +1,215 @@
+//! Pure: a template to Kubernetes objects; the same input gives the same bytes, and every loss is told.
+
+mod environment;
+mod known_ports;
+mod labels;
+mod links;
+mod manifest;
+pub mod naming;
+mod paths;
+mod ports;
+mod service;
+mod size;
+mod workload;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::artifacts::{
+    Artifact, Artifacts, ComponentName, DeploymentName, Kind, ObjectName, ObjectRef, Planned,
+};
+use crate::diagnostic::{Code, Diagnostic, Findings, did_you_mean};
+use crate::template::{Image, Template, shown};
+
+pub use manifest::{document as object_yaml, manifest_yaml};
+pub use naming::component_name;
+pub use paths::template_path;
+pub use size::{MAX_OBJECT as MAX_OBJECT_BYTES, MAX_TOTAL as MAX_OBJECTS_BYTES};
+
+/// The most objects one template may become.
+pub const MAX_OBJECTS: usize = 256;
+
+/// What a translation depends on beside the template.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Options {
+    /// The deployment's name; every object is labelled with it, and every selector asks for it.
+    pub deployment: DeploymentName,
+    /// Components that already run as ReplicationControllers and stay so, whatever their count.
+    #[serde(default)]
+    pub controllers: BTreeSet<ComponentName>,
+}
+
+impl Options {
+    /// The usual choices for a deployment of this name.
+    pub fn new(deployment: DeploymentName) -> Self {
+        Self {
+            deployment,
+            controllers: BTreeSet::new(),
+        }
+    }
+}
+
+/// What a template was translated to.
+#[derive(Debug)]
+pub struct Translation {
+    /// The objects; absent when a diagnostic is an error, so nothing is ever half translated.
+    pub artifacts: Option<Artifacts<Planned>>,
+    /// Every loss, every assumption, every fault.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// One image of a template as a part of a deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Component {
+    /// The image's name as the template has it.
+    pub image_name: String,
+    /// The name its objects are called after.
+    pub name: ComponentName,
+    /// The container image.
+    pub source: String,
+    /// The replicas the template asks for.
+    pub count: u32,
+}
+
+/// Translates a template as the seed's page does, to the Kubernetes API of today.
+///
+/// A Pod for a component that runs once, else a ReplicationController; a Service for each alias and for
+/// each replicated component with ports.
+pub fn translate(template: &Template, options: &Options) -> Translation {
+    let mut findings = Findings::default();
+    let objects = objects(template, options, &mut findings);
+    let artifacts = match objects {
+        Some(objects) if !findings.refuse() => Some(Artifacts::new(objects)),
+        _ => None,
+    };
+    Translation {
+        artifacts,
+        diagnostics: findings.into_vec(),
+    }
+}
+
+/// The deployment's name that a template's name gives; `None` when it has no letter and no digit.
+pub fn slug(template_name: &str) -> Option<DeploymentName> {
+    naming::fit(template_name, DeploymentName::LIMIT).and_then(|fitted| DeploymentName::new(fitted.text).ok())
+}
+
+/// The components of a template, in the order of its images; two that share a name are both left out.
+pub fn components(template: &Template) -> Vec<Component> {
+    let names = naming::component_names(template, &mut Findings::default());
+    let with_name = |(image, name): (&Image, Option<ComponentName>)| {
+        Some(Component {
+            image_name: image.name.as_str().to_owned(),
+            name: name?,
+            source: image.source.as_str().to_owned(),
+            count: count(image),
+        })
+    };
+    template
+        .images
+        .iter()
+        .zip(names.per_image())
+        .filter_map(with_name)
+        .collect()
+}
+
+/// For each component, the Services its links lead to.
+pub fn linked_services(template: &Template) -> BTreeMap<ComponentName, BTreeSet<ObjectRef>> {
+    let mut findings = Findings::default();
+    let mut services: BTreeMap<ComponentName, BTreeSet<ObjectRef>> = BTreeMap::new();
+    let Some(names) = naming::component_names(template, &mut findings).all() else { return services };
+    let Ok(deployment) = DeploymentName::new("any") else { return services };
+    let options = Options::new(deployment);
+    let context = Context { template, options: &options, names };
+    for link in links::resolve(&context, &mut findings) {
+        if let Ok(name) = ObjectName::new(link.service) {
+            let linked = services.entry(context.names[link.linker].clone()).or_default();
+            linked.insert(ObjectRef::new(Kind::Service, name));
+        }
+    }
+    services
+}
+
+/// The component that a caller means by an image's name or by the component's own.
+///
+/// Fails with a sentence that names the nearest one.
+pub fn find_component<'c>(components: &'c [Component], name: &str) -> Result<&'c Component, String> {
+    let by_image = components.iter().find(|component| component.image_name == name);
+    let by_name = || {
+        components
+            .iter()
+            .find(|component| component.name.as_str() == name)
+    };
+    by_image.or_else(by_name).ok_or_else(|| {
+        let known = components
+            .iter()
+            .flat_map(|one| [one.image_name.as_str(), one.name.as_str()]);
+        format!(
+            "the deployment has no component `{}`{}",
+            shown(name),
+            did_you_mean(name, known)
+        )
+    })
+}
+
+/// The replicas an image asks for.
+fn count(image: &Image) -> u32 {
+    image.count.map_or(1, |count| count.get())
+}
+
+/// What every part of the translation looks at.
+struct Context<'t> {
+    template: &'t Template,
+    options: &'t Options,
+    names: Vec<ComponentName>,
+}
+
+impl Context<'_> {
+    /// Whether the image of that index runs under a controller.
+    fn is_controlled(&self, index: usize) -> bool {
+        count(&self.template.images[index]) != 1 || self.options.controllers.contains(&self.names[index])
+    }
+}
+
+fn objects(template: &Template, options: &Options, findings: &mut Findings) -> Option<Vec<Artifact>> {
+    let names = naming::component_names(template, findings).all()?;
+    let context = Context {
+        template,
+        options,
+        names,
+    };
+    let ports = ports::of_images(&context);
+    let links = links::resolve(&context, findings);
+    let services = service::plan(&context, &ports, &links, findings);
+    let mut objects: Vec<Artifact> = services
+        .iter()
+        .map(|service| service.artifact(&context))
+        .collect();
+    for (index, image) in template.images.iter().enumerate() {
+        left_out(image, index, findings);
+        let link_variables = environment::of_links(&context, index, &links, &services, findings)?;
+        objects.extend(workload::artifact(&context, index, link_variables, findings));
+    }
+    workload::tell_host_ports(&context, findings);
+    if objects.len() > MAX_OBJECTS {
+        let message = format!(
+            "the template becomes {} objects; {MAX_OBJECTS} are allowed",
+            objects.len()
+        );
+        findings.report(Code::TooManyObjects, "images", message);
+    }
+    size::check(&objects, findings);
+    Some(objects)
+}
+
+/// Tells what of an image no object carries.
+fn left_out(image: &Image, index: usize, findings: &mut Findings) {
+    for volume in &image.volumes {
+        let message = format!("the volume is left out of `{}`", shown(image.name.as_str()));
+        findings.report(Code::VolumeOmitted, volume.field.clone(), message);
+    }
+    for from in &image.volumes_from {
+        let message = format!("images[{index}] gets no volumes of other images");
+        findings.report(Code::VolumeOmitted, from.field.clone(), message);
+    }
+}

@@ -2,10 +2,12 @@
 
 /// What the tests stand on.
 mod support {
+    pub mod adapter;
     pub mod calls;
     pub mod control_plane;
     pub mod namespace;
     pub mod programs;
+    pub mod templates;
 }
 
 /// A template in, YAML out.
@@ -13,5 +15,6 @@ mod translate;
 
 /// On the real control plane, a namespace per test.
 mod cluster {
+    mod main_job;
     mod plane;
 }

@@ -27,6 +27,9 @@ pub use record::{
 
 /// The key of the record inside the ConfigMap.
 const KEY: &str = "head.json";
+/// Who writes heads: an operation, or what follows its outcome.
+const OPERATION: &str = "panamax";
+const KEEPER: &str = "panamax-keeper";
 /// Heads read per page.
 const PAGE: u32 = 500;
 /// Pause before a broken watch is opened again.
@@ -169,7 +172,16 @@ impl Cluster {
     ///
     /// Fails with OPERATION_IN_PROGRESS when somebody has.
     pub async fn write_head(&self, held: &Held, head: Head) -> Result<Held> {
-        match self.try_write(held, &head).await {
+        self.write_head_as(held, head, OPERATION).await
+    }
+
+    /// Writes what was seen of a deployment; the writer's name tells it from an operation's own writes.
+    pub async fn record_head(&self, held: &Held, head: Head) -> Result<Held> {
+        self.write_head_as(held, head, KEEPER).await
+    }
+
+    async fn write_head_as(&self, held: &Held, head: Head, manager: &str) -> Result<Held> {
+        match self.try_write(held, &head, manager).await {
             Ok(written) => Ok(written),
             // A lease renewed, a state recorded, an answer that was lost: nobody else's operation.
             Err(failure) if failure.is_conflict() => {
@@ -181,7 +193,7 @@ impl Cluster {
                     return Err(lost(&held.name));
                 }
                 let head = Head { last_good: now.head.last_good.or(head.last_good), ..head };
-                self.try_write(&now, &head)
+                self.try_write(&now, &head, manager)
                     .await
                     .map_err(|failure| if failure.is_conflict() { lost(&held.name) } else { about_head(failure, held) })
             }
@@ -190,14 +202,14 @@ impl Cluster {
         }
     }
 
-    async fn try_write(&self, held: &Held, head: &Head) -> std::result::Result<Held, Failure> {
+    async fn try_write(&self, held: &Held, head: &Head, manager: &str) -> std::result::Result<Held, Failure> {
         let api = self.heads(&held.namespace);
         let object_name = head_name(&held.name);
         let guard = Some((held.uid.as_str(), held.resource_version.as_str()));
         let purpose = "write the deployment's record";
         let object =
             config_map(&held.name, head, guard).map_err(|_| Failure::broken(purpose, "the head is not JSON"))?;
-        let parameters = PostParams::default();
+        let parameters = PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() };
         let written = self.call(purpose, || api.replace(&object_name, &parameters, &object)).await?;
         parse_ours(&written).map_err(|_| Failure::broken(purpose, "the answer is not the head"))
     }

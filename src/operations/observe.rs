@@ -177,7 +177,7 @@ impl Operations {
         if head.phase == Phase::Progressing {
             head.phase = Phase::Idle;
         }
-        self.cluster.write_head(held, head).await?;
+        self.cluster.record_head(held, head).await?;
         info!(deployment = %held.name, state = state.as_str(), "state recorded");
         Ok(())
     }

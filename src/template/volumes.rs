@@ -51,6 +51,15 @@ pub(super) fn check(raw: Vec<RawVolume>, image: &str, findings: &mut Findings) -
         if container.is_none() || host.is_none() {
             continue;
         }
+        if !entry.container_path.starts_with('/') {
+            let message = "the path in the container is relative; the volume was left out";
+            findings.report(
+                Code::VolumePathRelative,
+                format!("{field}.container_path"),
+                message,
+            );
+            continue;
+        }
         if volumes
             .iter()
             .any(|known| same_path(&known.container_path, &entry.container_path))
@@ -80,13 +89,13 @@ fn check_length(path: &str) -> Result<(), Fault> {
 
 fn check_container_path(path: &str) -> Result<(), Fault> {
     check_length(path)?;
-    let plain = path.starts_with('/') && !path.contains(':') && path.split('/').all(|part| part != "..");
+    let plain = !path.is_empty() && !path.contains(':') && path.split('/').all(|part| part != "..");
     if plain {
         Ok(())
     } else {
         Err(Fault::new(
             Code::VolumePath,
-            "the path in the container has to be absolute, without `..` and `:`",
+            "the path in the container is missing, or has `..` or `:` in it",
         ))
     }
 }
@@ -122,7 +131,7 @@ mod tests {
 
     #[test]
     fn paths_are_absolute_and_plain() {
-        for path in ["", "data", "/a/../b", "/a:ro", ".."] {
+        for path in ["", "/a/../b", "/a:ro", ".."] {
             let found = run(&[("/host", path)]).1;
             assert_eq!(
                 found,
@@ -134,6 +143,21 @@ mod tests {
         assert_eq!(
             run(&[("", "/data"), ("/var/run/docker.sock", "/tmp/docker.sock")]),
             (2, vec![])
+        );
+    }
+
+    #[test]
+    fn a_relative_path_is_left_out() {
+        let found = run(&[("", "data_container")]);
+        assert_eq!(
+            found,
+            (
+                0,
+                vec![(
+                    Code::VolumePathRelative,
+                    "images[0].volumes[0].container_path".into()
+                )]
+            )
         );
     }
 

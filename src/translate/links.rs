@@ -33,7 +33,6 @@ pub(super) fn resolve<'t>(context: &Context<'t>, findings: &mut Findings) -> Vec
         for link in &image.links {
             let alias = link.alias.as_str();
             let Some(fitted) = fit(alias, LIMIT) else { continue };
-            tell_change(alias, &fitted.text, &format!("{}.alias", link.field), findings);
             links.push(ResolvedLink {
                 linker,
                 target: link.target,
@@ -45,6 +44,14 @@ pub(super) fn resolve<'t>(context: &Context<'t>, findings: &mut Findings) -> Vec
         }
     }
     separate(context, &mut links, findings);
+    for link in links.iter().filter(|link| !link.declared) {
+        tell_change(
+            link.alias,
+            &link.service,
+            &format!("{}.alias", link.field),
+            findings,
+        );
+    }
     links
 }
 

@@ -165,7 +165,7 @@ pub(super) fn tell_host_ports(context: &Context<'_>, findings: &mut Findings) {
     for (index, image) in context.template.images.iter().enumerate() {
         let ports = container_ports(image);
         for field in ports.iter().flat_map(|port| &port.dropped) {
-            let message = "the pod cannot have this host port; only Services publish it";
+            let message = "the host port was left out of the pod";
             findings.report(Code::HostPortDropped, format!("{field}.host_port"), message);
         }
         for (port, host) in ports.iter().filter_map(|port| port.host.map(|host| (port, host))) {

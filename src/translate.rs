@@ -193,3 +193,109 @@ fn left_out(image: &Image, index: usize, findings: &mut Findings) {
         findings.report(Code::VolumeOmitted, from.field.clone(), message);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::template::validate::{Limits, from_text};
+
+    fn template(text: &str) -> Template {
+        let (validated, _) = from_text(text, None, &Limits::default());
+        validated
+            .template
+            .unwrap_or_else(|| panic!("{:?}", validated.diagnostics))
+    }
+
+    fn codes(text: &str) -> Vec<Code> {
+        let options = Options::new(DeploymentName::new("one").unwrap());
+        translate(&template(text), &options)
+            .diagnostics
+            .iter()
+            .map(|found| found.code)
+            .collect()
+    }
+
+    #[test]
+    fn slugs_are_deployment_names_or_nothing() {
+        assert_eq!(
+            slug("Wordpress with MySQL").unwrap().as_str(),
+            "wordpress-with-mysql"
+        );
+        assert_eq!(slug(""), None);
+        assert_eq!(slug("___"), None);
+        assert_eq!(slug(&"x".repeat(250)).unwrap().as_str().len(), 63);
+    }
+
+    #[test]
+    fn components_are_found_by_either_name_or_suggested() {
+        let text =
+            "images:\n- {name: WP_1, source: 'a:1'}\n- {name: DB, source: 'b:1', deployment: {count: 0}}\n";
+        let components = components(&template(text));
+        let names: Vec<_> = components
+            .iter()
+            .map(|one| (one.name.as_str(), one.count))
+            .collect();
+        assert_eq!(names, [("wp-1", 1), ("db", 0)]);
+        assert_eq!(find_component(&components, "WP_1").unwrap().source, "a:1");
+        assert_eq!(find_component(&components, "wp-1").unwrap().image_name, "WP_1");
+        let refusal = find_component(&components, "wp_1").unwrap_err();
+        assert!(refusal.contains("did you mean"), "{refusal}");
+    }
+
+    #[test]
+    fn more_objects_than_allowed_are_refused() {
+        let mut text = String::from("images:\n- {name: hub, source: 'mysql:5'}\n");
+        for image in 0..3 {
+            let links: Vec<_> = (0..64)
+                .map(|link| format!("{{service: hub, alias: a{image}x{link}}}"))
+                .collect();
+            text.push_str(&format!(
+                "- {{name: i{image}, source: 'a:1', links: [{}]}}\n",
+                links.join(", ")
+            ));
+        }
+        assert!(!codes(&text).contains(&Code::TooManyObjects));
+        text.push_str("- name: last\n  source: a:1\n  links:\n");
+        for link in 0..60 {
+            text.push_str(&format!("  - {{service: hub, alias: last{link}}}\n"));
+        }
+        assert!(codes(&text).contains(&Code::TooManyObjects));
+    }
+
+    #[test]
+    fn objects_that_are_too_large_are_refused_before_they_grow() {
+        // Declared variables repeat the target's environment in every linker.
+        let value = "$(".repeat(16_000);
+        let variables: Vec<_> = (0..7)
+            .map(|index| format!("{{variable: V{index}, value: '{value}'}}"))
+            .collect();
+        let text = format!(
+            "images:\n- {{name: big, source: 'a:1', environment: [{}]}}\n- {{name: x, source: 'a:1'}}\n",
+            variables.join(", ")
+        );
+        let links: Vec<_> = (0..5)
+            .map(|link| format!("{{service: big, alias: a{link}}}"))
+            .collect();
+        let others: Vec<_> = (0..5)
+            .map(|link| format!("{{service: x, alias: a{link}}}"))
+            .collect();
+        let text = format!(
+            "{text}- {{name: y, source: 'a:1', links: [{}]}}\n- {{name: z, source: 'a:1', links: [{}]}}\n",
+            links.join(", "),
+            others.join(", ")
+        );
+        assert!(codes(&text).contains(&Code::ObjectTooLarge));
+    }
+
+    #[test]
+    fn a_service_may_not_hide_the_api_server() {
+        let text = "images:\n- {name: a, source: 'a:1', links: [{service: b, alias: kubernetes}]}\n- {name: b, source: 'b:1'}\n";
+        assert!(codes(text).contains(&Code::NameReserved));
+    }
+
+    #[test]
+    fn options_read_back_with_only_the_deployment() {
+        let options: Options = serde_json::from_str(r#"{"deployment":"one"}"#).unwrap();
+        assert_eq!(options, Options::new(DeploymentName::new("one").unwrap()));
+    }
+}

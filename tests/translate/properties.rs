@@ -144,11 +144,13 @@ fn pods(translation: &Translation) -> Vec<(String, Value)> {
         .flat_map(|artifacts| artifacts.objects());
     objects
         .filter_map(|object| {
-            let labels = match object.reference.kind {
-                Kind::Pod => &object.manifest["metadata"]["labels"],
-                Kind::ReplicationController => &object.manifest["spec"]["template"]["metadata"]["labels"],
-                _ => return None,
+            let spec = &object.manifest["spec"];
+            let metadata = if object.reference.kind == Kind::Pod {
+                &object.manifest["metadata"]
+            } else {
+                &spec["template"]["metadata"]
             };
+            let labels = metadata.get("labels")?;
             Some((object.component.to_string(), labels.clone()))
         })
         .collect()

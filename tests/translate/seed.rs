@@ -106,10 +106,7 @@ fn convert_pod(state: Value, id: &Value) -> Value {
 }
 
 fn fields(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(map) => map,
-        other => panic!("{other} is no object"),
-    }
+    serde_json::from_value(value).unwrap()
 }
 
 fn take(map: &mut Map<String, Value>, key: &str) -> Value {

@@ -9,7 +9,8 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use panamax_kubernetes_adapter::artifacts::DeploymentName;
 use panamax_kubernetes_adapter::template::Template;
-use panamax_kubernetes_adapter::template::validate::{Limits, from_text};
+use panamax_kubernetes_adapter::template::raw::{RawImage, RawLink, RawTemplate};
+use panamax_kubernetes_adapter::template::validate::{Limits, from_text, validate};
 use panamax_kubernetes_adapter::translate::{Options, manifest_yaml, translate};
 
 /// How many images a template has; 3 is the usual number, 13 and 50 are large ones.
@@ -55,20 +56,25 @@ fn template(images: usize) -> String {
     text
 }
 
-/// A template whose images link to 64 others each.
-fn graph(images: usize) -> String {
-    let mut text = String::from("name: Graph\nimages:\n");
-    for index in 0..images {
-        write!(
-            text,
-            "- name: n{index}\n  source: shop/n:1\n  expose: ['80']\n  links:\n"
-        )
-        .unwrap_or_default();
-        for step in 1..=64_usize.min(images - 1) {
-            writeln!(text, "  - service: n{}", (index + step) % images).unwrap_or_default();
-        }
+/// A template whose images link to 64 others each; as text it would be over the budget of nodes.
+fn graph(images: usize) -> RawTemplate {
+    let link = |target: usize| RawLink {
+        service: format!("n{}", target % images),
+        ..RawLink::default()
+    };
+    let image = |index: usize| RawImage {
+        name: format!("n{index}"),
+        source: "shop/n:1".into(),
+        expose: vec!["80".into()],
+        links: (1..=64_usize.min(images - 1))
+            .map(|step| link(index + step))
+            .collect(),
+        ..RawImage::default()
+    };
+    RawTemplate {
+        images: (0..images).map(image).collect(),
+        ..RawTemplate::default()
     }
-    text
 }
 
 fn options() -> Option<Options> {
@@ -124,10 +130,10 @@ fn objects_to_yaml(bencher: Bencher<'_, '_>, images: usize) {
 /// Many links: time has to grow with images and links, not with their product.
 #[divan::bench(args = [10, 50, 100])]
 fn graph_of_links(bencher: Bencher<'_, '_>, images: usize) {
-    let text = graph(images);
+    let raw = graph(images);
     let options = options();
     bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
-        let template = valid(black_box(&text))?;
+        let template = validate(black_box(&raw).clone()).template?;
         translate(&template, options.as_ref()?).artifacts
     });
 }

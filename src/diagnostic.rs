@@ -121,22 +121,6 @@ impl Findings {
     }
 }
 
-/// Says `; did you mean "x"?` with the nearest of the known words, or nothing when none is near.
-pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    if word.len() > 100 {
-        return String::new();
-    }
-    let lower = word.to_lowercase();
-    known
-        .into_iter()
-        .filter(|candidate| candidate.len() <= 100)
-        .map(|candidate| (strsim::jaro_winkler(&lower, &candidate.to_lowercase()), candidate))
-        .filter(|(nearness, _)| *nearness >= 0.8)
-        .max_by(|left, right| left.0.total_cmp(&right.0).then_with(|| right.1.cmp(left.1)))
-        .map(|(_, candidate)| format!("; did you mean `{candidate}`?"))
-        .unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,13 +137,6 @@ mod tests {
         let all = findings.into_vec();
         assert_eq!(all.len(), Findings::LIMIT + 1);
         assert_eq!(all.last().unwrap().code, Code::ErrorsLeftOut);
-    }
-
-    #[test]
-    fn suggestions_are_near_or_absent() {
-        let known = ["environment", "expose", "links"];
-        assert_eq!(did_you_mean("enviroment", known), "; did you mean `environment`?");
-        assert_eq!(did_you_mean("zzz", known), "");
     }
 
     #[test]

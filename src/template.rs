@@ -18,7 +18,7 @@ pub use command::Command;
 pub use environment::{Variable, VariableName};
 pub use image::{Count, Image, ImageName, ImageReference};
 pub use links::{Alias, Link};
-pub use names::{sanitise, shown};
+pub use names::{did_you_mean, sanitise, shown};
 pub use ports::{Exposed, Port, PortNumber, Protocol};
 pub use volumes::{Volume, VolumesFrom};
 

@@ -17,8 +17,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{Artifact, Artifacts, ComponentName, DeploymentName, Planned};
-use crate::diagnostic::{Code, Diagnostic, Findings, did_you_mean};
-use crate::template::{Image, Template, shown};
+use crate::diagnostic::{Code, Diagnostic, Findings};
+use crate::template::{Image, Template, did_you_mean, shown};
 
 pub use manifest::manifest_yaml;
 pub use naming::component_name;

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Fault;
 use super::image::text;
-use super::names::{accept, check_name, sanitise, shown};
+use super::names::{accept, check_name, did_you_mean, sanitise, shown};
 use super::raw::{RawImage, RawLink, Text};
 use super::volumes::VolumesFrom;
-use crate::diagnostic::{Code, Findings, did_you_mean};
+use crate::diagnostic::{Code, Findings};
 
 /// The most links of one image, and the most entries of `volumes_from`.
 const MAX_LINKS: usize = 64;

@@ -45,6 +45,22 @@ pub fn shown(name: &str) -> String {
     shown
 }
 
+/// Says `; did you mean "x"?` with the nearest of the known words, or nothing when none is near.
+pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    if word.len() > 100 {
+        return String::new();
+    }
+    let lower = word.to_lowercase();
+    known
+        .into_iter()
+        .filter(|candidate| candidate.len() <= 100)
+        .map(|candidate| (strsim::jaro_winkler(&lower, &candidate.to_lowercase()), candidate))
+        .filter(|(nearness, _)| *nearness >= 0.8)
+        .max_by(|left, right| left.0.total_cmp(&right.0).then_with(|| right.1.cmp(left.1)))
+        .map(|(_, candidate)| format!("; did you mean `{candidate}`?"))
+        .unwrap_or_default()
+}
+
 /// Characters that take no room or turn the reading direction, and so can make two names look alike.
 fn is_invisible(character: char) -> bool {
     matches!(character,
@@ -168,5 +184,12 @@ mod tests {
         assert_eq!(boolean("Yes"), Ok(Some(true)));
         assert_eq!(boolean(""), Ok(None));
         assert_eq!(boolean("maybe").unwrap_err().code, Code::NotABoolean);
+    }
+
+    #[test]
+    fn suggestions_are_near_or_absent() {
+        let known = ["environment", "expose", "links"];
+        assert_eq!(did_you_mean("enviroment", known), "; did you mean `environment`?");
+        assert_eq!(did_you_mean("zzz", known), "");
     }
 }

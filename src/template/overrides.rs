@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::MAX_IMAGES;
-use super::names::shown;
+use super::names::{did_you_mean, shown};
 use super::raw::{RawImage, RawPort, RawTemplate, RawVariable, RawVolume, Text};
-use crate::diagnostic::{Code, Diagnostic, Findings, did_you_mean};
+use crate::diagnostic::{Code, Diagnostic, Findings};
 
 /// Merges an override; both are raw, so that its values are checked like the template's own.
 ///

@@ -99,7 +99,8 @@ impl<'t> Plans<'t, '_> {
         if let Some(known) = self.services.get_mut(name) {
             if known.target != target {
                 let message = format!("two Services would be called `{name}`");
-                self.findings.report(Code::NameCollision, origin, message);
+                self.findings
+                    .report(Code::NameCollision, name_field(origin), message);
                 return;
             }
             for port in ports {
@@ -111,7 +112,7 @@ impl<'t> Plans<'t, '_> {
             }
             return;
         }
-        naming::check_service_name(name, origin, self.findings);
+        naming::check_service_name(name, &name_field(origin), self.findings);
         let Some(object_name) = naming::object_name(name) else {
             return;
         };
@@ -124,6 +125,16 @@ impl<'t> Plans<'t, '_> {
         };
         self.services.insert(name.to_owned(), service);
     }
+}
+
+/// Where the template says what a Service is called.
+fn name_field(origin: &str) -> String {
+    let key = if origin.contains(".links[") {
+        "alias"
+    } else {
+        "name"
+    };
+    format!("{origin}.{key}")
 }
 
 impl PlannedService<'_> {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::document::{Entry, Node, Value};
 use super::{RawImage, RawLink, RawPort, RawTemplate, RawVariable, RawVolume, Text};
-use crate::diagnostic::{Code, Diagnostic, Findings, did_you_mean};
-use crate::template::names::shown;
+use crate::diagnostic::{Code, Diagnostic, Findings};
+use crate::template::names::{did_you_mean, shown};
 use crate::template::path::Path;
 
 type Keys = &'static [&'static str];

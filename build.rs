@@ -34,10 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // The encoded set, not the decoded one: only the former keeps custom options.
     let out_dir = PathBuf::from(std::env::var("OUT_DIR")?);
-    std::fs::write(
-        out_dir.join("descriptor.bin"),
-        compiler.encode_file_descriptor_set(),
-    )?;
+    std::fs::write(out_dir.join("descriptor.bin"), compiler.encode_file_descriptor_set())?;
 
     // The options of fields are for readers of the contract and need no Rust.
     let mut descriptors = compiler.file_descriptor_set();

@@ -176,10 +176,7 @@ impl Artifacts<Planned> {
     /// Sorts the objects into the order of applying: by kind, then by name.
     pub fn new(mut objects: Vec<Artifact>) -> Self {
         objects.sort_by(|left, right| left.reference.cmp(&right.reference));
-        Self {
-            objects,
-            stage: PhantomData,
-        }
+        Self { objects, stage: PhantomData }
     }
 }
 
@@ -191,8 +188,6 @@ impl<S> Artifacts<S> {
 
     /// The object of that kind and name.
     pub fn get(&self, reference: &ObjectRef) -> Option<&Artifact> {
-        self.objects
-            .iter()
-            .find(|artifact| artifact.reference == *reference)
+        self.objects.iter().find(|artifact| artifact.reference == *reference)
     }
 }

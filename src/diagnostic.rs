@@ -40,12 +40,7 @@ pub struct Position {
 impl Diagnostic {
     /// Makes a diagnostic that has no place in a text.
     pub fn new(code: Code, field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            field: field.into(),
-            position: None,
-        }
+        Self { code, message: message.into(), field: field.into(), position: None }
     }
 
     /// Adds the place in the text.
@@ -106,35 +101,11 @@ impl Findings {
     /// The findings in the order they were made, and a last one that counts those left out.
     pub fn into_vec(mut self) -> Vec<Diagnostic> {
         if self.left_out > 0 {
-            let code = if self.left_out_error {
-                Code::ErrorsLeftOut
-            } else {
-                Code::NotesLeftOut
-            };
-            self.kept.push(Diagnostic::new(
-                code,
-                "",
-                format!("and {} more findings", self.left_out),
-            ));
+            let code = if self.left_out_error { Code::ErrorsLeftOut } else { Code::NotesLeftOut };
+            self.kept.push(Diagnostic::new(code, "", format!("and {} more findings", self.left_out)));
         }
         self.kept
     }
-}
-
-/// Says `; did you mean "x"?` with the nearest of the known words, or nothing when none is near.
-pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    if word.len() > 100 {
-        return String::new();
-    }
-    let lower = word.to_lowercase();
-    known
-        .into_iter()
-        .filter(|candidate| candidate.len() <= 100)
-        .map(|candidate| (strsim::jaro_winkler(&lower, &candidate.to_lowercase()), candidate))
-        .filter(|(nearness, _)| *nearness >= 0.8)
-        .max_by(|left, right| left.0.total_cmp(&right.0).then_with(|| right.1.cmp(left.1)))
-        .map(|(_, candidate)| format!("; did you mean `{candidate}`?"))
-        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -153,13 +124,6 @@ mod tests {
         let all = findings.into_vec();
         assert_eq!(all.len(), Findings::LIMIT + 1);
         assert_eq!(all.last().unwrap().code, Code::ErrorsLeftOut);
-    }
-
-    #[test]
-    fn suggestions_are_near_or_absent() {
-        let known = ["environment", "expose", "links"];
-        assert_eq!(did_you_mean("enviroment", known), "; did you mean `environment`?");
-        assert_eq!(did_you_mean("zzz", known), "");
     }
 
     #[test]

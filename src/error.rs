@@ -213,7 +213,8 @@ impl Error {
     #[must_use]
     pub fn incomplete(first: Error, objects: String) -> Self {
         let cause = first.kind();
-        let mut error = first.prefixed("some objects were written, others were not; the next Deploy repairs it: ");
+        let mut error =
+            first.prefixed("some objects were written, others were not; the next Deploy repairs it: ");
         error.0.cause = Some(cause);
         error.0.kind = ErrorKind::ApplyIncomplete;
         error.with("objects", objects)

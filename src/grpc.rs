@@ -230,7 +230,8 @@ impl TemplateService for TemplateApi {
         let message = request.into_inner();
         let span = span("TranslateTemplate", &message.namespace, &message.name);
         let translated = decode::translate(message, self.operations.settings()).and_then(|(call, format)| {
-            let translated = Operations::translate_template(&call.source, call.overrides.as_ref(), call.name)?;
+            let translated =
+                Operations::translate_template(&call.source, call.overrides.as_ref(), call.name)?;
             encode::translate_response(&call.namespace, translated, format)
         });
         translated.map(Response::new).map_err(|error| errors::logged(&error, &span))

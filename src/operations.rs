@@ -120,7 +120,9 @@ impl Operations {
         if RESERVED_NAMESPACES.contains(&namespace.as_str()) {
             return Err(Error::new(
                 ErrorKind::NamespaceReserved,
-                format!("namespace {namespace} belongs to the cluster and is never written to; choose another"),
+                format!(
+                    "namespace {namespace} belongs to the cluster and is never written to; choose another"
+                ),
             ));
         }
         Ok(())

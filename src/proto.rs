@@ -7,11 +7,7 @@ pub use generated::*;
 /// The contract as an encoded `FileDescriptorSet`, imports and comments included; reflection serves it.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));
 
-#[allow(
-    clippy::large_enum_variant,
-    clippy::too_many_lines,
-    reason = "the generator decides the shape"
-)]
+#[allow(clippy::large_enum_variant, clippy::too_many_lines, reason = "the generator decides the shape")]
 mod generated {
     tonic::include_proto!("panamax.kubernetes.v1");
 }
@@ -79,10 +75,7 @@ mod tests {
             environment: vec![variable],
             ..Default::default()
         };
-        Template {
-            images: vec![image],
-            ..Default::default()
-        }
+        Template { images: vec![image], ..Default::default() }
     }
 
     fn check(message: impl fmt::Debug, shown: &str) {
@@ -95,13 +88,7 @@ mod tests {
     fn debug_of_a_template_shows_names_and_no_values() {
         check(template(), r#"name: "DB""#);
         check(&template().images[0].environment, r#"variable: "DB_PASSWORD""#);
-        check(
-            Deployment {
-                template: Some(template()),
-                ..Default::default()
-            },
-            r#"name: "DB""#,
-        );
+        check(Deployment { template: Some(template()), ..Default::default() }, r#"name: "DB""#);
     }
 
     #[test]
@@ -130,17 +117,8 @@ mod tests {
             ..Default::default()
         };
         check(translation, r#"component: "db""#);
-        let field = FieldChange {
-            path: "data.password".to_owned(),
-            before: None,
-            after: Some(CANARY.to_owned()),
-        };
-        check(
-            ObjectChange {
-                fields: vec![field],
-                ..Default::default()
-            },
-            "data.password",
-        );
+        let field =
+            FieldChange { path: "data.password".to_owned(), before: None, after: Some(CANARY.to_owned()) };
+        check(ObjectChange { fields: vec![field], ..Default::default() }, "data.password");
     }
 }

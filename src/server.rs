@@ -14,10 +14,10 @@ use tracing::{info, warn};
 use crate::cluster::Cluster;
 use crate::grpc::{DeploymentApi, MAX_MESSAGE_BYTES, ServerApi, TemplateApi};
 use crate::operations::{Operations, Settings};
+use crate::proto;
 use crate::proto::deployment_service_server::DeploymentServiceServer;
 use crate::proto::server_service_server::ServerServiceServer;
 use crate::proto::template_service_server::TemplateServiceServer;
-use crate::proto;
 
 /// How often the cluster is asked whether it is there, and how often while it is not.
 const PROBE: Duration = Duration::from_secs(10);

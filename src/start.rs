@@ -36,7 +36,9 @@ pub async fn run(config: Config) -> Result<(), Refusal> {
     let signals = signals().map_err(|error| refusal(70, format!("signals cannot be handled: {error}")))?;
     let (cluster, _sandbox) = cluster(&config).await?;
     let listener = TcpListener::bind(config.listen).await.map_err(|error| match error.kind() {
-        IoErrorKind::AddrInUse => refusal(69, format!("{} is taken; choose another with --listen", config.listen)),
+        IoErrorKind::AddrInUse => {
+            refusal(69, format!("{} is taken; choose another with --listen", config.listen))
+        }
         _ => refusal(69, format!("{} cannot be listened on: {error}", config.listen)),
     })?;
     let address = listener.local_addr().map_err(|error| refusal(70, error.to_string()))?;
@@ -102,10 +104,13 @@ fn check_listen(config: &Config) -> Result<(), Refusal> {
 async fn cluster(config: &Config) -> Result<(Cluster, Option<crate::sandbox::Sandbox>), Refusal> {
     if config.sandbox {
         let listener = TcpListener::bind("127.0.0.1:0").await;
-        let listener = listener.map_err(|error| refusal(69, format!("the sandbox finds no port: {error}")))?;
+        let listener =
+            listener.map_err(|error| refusal(69, format!("the sandbox finds no port: {error}")))?;
         let sandbox = crate::sandbox::Sandbox::start(listener).await;
-        let sandbox = sandbox.map_err(|error| refusal(70, format!("the sandbox cannot be started: {error}")))?;
-        let url = sandbox.url().parse().map_err(|error| refusal(70, format!("the sandbox's address: {error}")))?;
+        let sandbox =
+            sandbox.map_err(|error| refusal(70, format!("the sandbox cannot be started: {error}")))?;
+        let url =
+            sandbox.url().parse().map_err(|error| refusal(70, format!("the sandbox's address: {error}")))?;
         let cluster = handle(kube::Config::new(url))?;
         return Ok((cluster, Some(sandbox)));
     }
@@ -113,19 +118,27 @@ async fn cluster(config: &Config) -> Result<(Cluster, Option<crate::sandbox::San
 }
 
 fn handle(config: kube::Config) -> Result<Cluster, Refusal> {
-    let local = config.cluster_url.host().is_some_and(|host| host == "localhost" || host.starts_with("127.") || host == "[::1]");
+    let local = config
+        .cluster_url
+        .host()
+        .is_some_and(|host| host == "localhost" || host.starts_with("127.") || host == "[::1]");
     let verified = config.cluster_url.scheme_str() == Some("https") && !config.accept_invalid_certs;
     if !local && !verified {
-        return Err(refusal(78, "the cluster's address is off loopback and its certificate is not verified; use https with a certificate authority"));
+        return Err(refusal(
+            78,
+            "the cluster's address is off loopback and its certificate is not verified; use https with a certificate authority",
+        ));
     }
-    Cluster::new(config).map_err(|error| refusal(78, format!("{}: {}", error.message(), error.context().join("; "))))
+    Cluster::new(config)
+        .map_err(|error| refusal(78, format!("{}: {}", error.message(), error.context().join("; "))))
 }
 
 async fn kubernetes(config: &Config) -> Result<kube::Config, Refusal> {
     let options = KubeConfigOptions { context: config.context.clone(), ..KubeConfigOptions::default() };
     if let Some(path) = &config.kubeconfig {
-        let kubeconfig = Kubeconfig::read_from(path)
-            .map_err(|error| refusal(78, format!("--kubeconfig {} cannot be read: {error}", path.display())))?;
+        let kubeconfig = Kubeconfig::read_from(path).map_err(|error| {
+            refusal(78, format!("--kubeconfig {} cannot be read: {error}", path.display()))
+        })?;
         return kube::Config::from_custom_kubeconfig(kubeconfig, &options)
             .await
             .map_err(|error| refusal(78, format!("--kubeconfig {}: {error}", path.display())));

@@ -201,7 +201,9 @@ pub fn conclude(expected: &Expected, observed: &Observed) -> Status {
         .find(|component| component.state == ComponentState::Failed)
         .or_else(|| components.iter().find(|component| !is_settled_well(component)));
     let (reason, message) = match blocking {
-        Some(component) if expected.deleting => (Some(Reason::Terminating), format!("component {}", component.name)),
+        Some(component) if expected.deleting => {
+            (Some(Reason::Terminating), format!("component {}", component.name))
+        }
         Some(component) => (component.reason, format!("component {}: {}", component.name, component.message)),
         None if expected.incomplete => (
             Some(Reason::ApplyIncomplete),
@@ -236,7 +238,13 @@ pub fn recorded(expected: &Expected, state: DeploymentState) -> Status {
         message: message.to_owned(),
         pods: Vec::new(),
     });
-    Status { state, reason: None, message: String::new(), components: components.collect(), endpoints: Vec::new() }
+    Status {
+        state,
+        reason: None,
+        message: String::new(),
+        components: components.collect(),
+        endpoints: Vec::new(),
+    }
 }
 
 fn is_settled_well(component: &ComponentStatus) -> bool {
@@ -247,7 +255,8 @@ fn deployment_state(expected: &Expected, components: &[ComponentStatus]) -> Depl
     if expected.deleting {
         return DeploymentState::Deleting;
     }
-    let mut failed = components.iter().filter(|component| component.state == ComponentState::Failed).peekable();
+    let mut failed =
+        components.iter().filter(|component| component.state == ComponentState::Failed).peekable();
     if failed.peek().is_some() {
         let dead = failed.any(|component| component.ready == 0);
         return if dead { DeploymentState::Failed } else { DeploymentState::Degraded };
@@ -261,7 +270,8 @@ fn deployment_state(expected: &Expected, components: &[ComponentStatus]) -> Depl
     if !components.iter().all(is_settled_well) {
         return DeploymentState::Deploying;
     }
-    if !components.is_empty() && components.iter().all(|component| component.state == ComponentState::Stopped) {
+    if !components.is_empty() && components.iter().all(|component| component.state == ComponentState::Stopped)
+    {
         return DeploymentState::Stopped;
     }
     DeploymentState::Active

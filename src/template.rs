@@ -18,7 +18,7 @@ pub use command::Command;
 pub use environment::{MAX_TOTAL as MAX_ENVIRONMENT_BYTES, MAX_VALUE, MAX_VARIABLES, Variable, VariableName};
 pub use image::{Count, Image, ImageName, ImageReference};
 pub use links::{Alias, Link, MAX_LINKS};
-pub use names::{sanitise, shown};
+pub use names::{did_you_mean, sanitise, shown};
 pub use ports::{Exposed, MAX_PORTS, Port, PortNumber, Protocol};
 pub use volumes::{MAX_VOLUMES, Volume, VolumesFrom};
 
@@ -90,14 +90,8 @@ impl TryFrom<Parts> for Template {
         if names.len() != images {
             return Err(Fault::new(Code::NameCollision, "two images have the same name"));
         }
-        let links = parts
-            .images
-            .iter()
-            .flat_map(|image| image.links.iter().map(|link| link.target));
-        let volumes = parts
-            .images
-            .iter()
-            .flat_map(|image| image.volumes_from.iter().map(|from| from.target));
+        let links = parts.images.iter().flat_map(|image| image.links.iter().map(|link| link.target));
+        let volumes = parts.images.iter().flat_map(|image| image.volumes_from.iter().map(|from| from.target));
         if links.chain(volumes).any(|target| target >= images) {
             return Err(Fault::new(Code::LinkTargetMissing, "a link leads to no image"));
         }
@@ -117,10 +111,7 @@ pub struct Fault {
 impl Fault {
     /// Puts code and sentence together.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-        }
+        Self { code, message: message.into() }
     }
 }
 

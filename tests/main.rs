@@ -1,4 +1,5 @@
 //! The one test binary: everything that is shown from outside the crate.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 /// What the tests stand on.
 mod support {

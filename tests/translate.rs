@@ -1,3 +1,6 @@
-//! Golden pairs: a template in, its findings and manifests out; `UPDATE=1 cargo test` rewrites the outputs.
+//! Reading and translating: golden pairs, the seed's own objects, properties, and a collection if there is one.
 
+mod collection;
 mod goldens;
+mod properties;
+mod seed;

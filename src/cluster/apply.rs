@@ -84,7 +84,8 @@ impl Cluster {
                 // A dry run waits for nothing: the object that goes makes room by itself.
                 Next::WaitFor(_) if dry_run => return Ok(Written::default()),
                 Next::WaitFor(going) => {
-                    let left = self.wait_gone(namespace, deployment, vec![going], Instant::now() + GOING).await?;
+                    let left =
+                        self.wait_gone(namespace, deployment, vec![going], Instant::now() + GOING).await?;
                     if !left.is_empty() {
                         return Err(still_going(reference));
                     }

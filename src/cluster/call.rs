@@ -24,7 +24,8 @@ impl Cluster {
         Fut: Future<Output = kube::Result<T>>,
     {
         let attempt = || async {
-            let _permit = self.calls.acquire().await.map_err(|_| Failure::broken(purpose, "the handle is closed"))?;
+            let _permit =
+                self.calls.acquire().await.map_err(|_| Failure::broken(purpose, "the handle is closed"))?;
             match tokio::time::timeout(CALL_TIMEOUT, make()).await {
                 Ok(Ok(answer)) => Ok(answer),
                 Ok(Err(error)) => Err(Failure::new(purpose, error)),

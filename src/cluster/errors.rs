@@ -156,8 +156,10 @@ impl Failure {
                 ErrorKind::NamespaceNotFound,
                 "the namespace does not exist; create it, or set options.create_namespace",
             ),
-            429 => Error::new(ErrorKind::ClusterThrottled, format!("{failed}: the cluster asks to slow down"))
-                .retry_after(self.retry_after().unwrap_or(Duration::from_secs(1))),
+            429 => {
+                Error::new(ErrorKind::ClusterThrottled, format!("{failed}: the cluster asks to slow down"))
+                    .retry_after(self.retry_after().unwrap_or(Duration::from_secs(1)))
+            }
             422 => self.invalid(&failed),
             500 | 502 | 503 | 504 if self.is_transient() => {
                 Error::new(ErrorKind::ClusterUnreachable, format!("{failed}: the cluster cannot answer now"))
@@ -177,9 +179,15 @@ impl Failure {
         if terminating || text.contains("being terminated") {
             Error::new(ErrorKind::NamespaceTerminating, format!("{failed}: the namespace is being deleted"))
         } else if text.contains("exceeded quota") {
-            Error::new(ErrorKind::QuotaExceeded, format!("{failed}: a ResourceQuota of the namespace is used up"))
+            Error::new(
+                ErrorKind::QuotaExceeded,
+                format!("{failed}: a ResourceQuota of the namespace is used up"),
+            )
         } else if text.contains("violates PodSecurity") || text.contains("admission webhook") {
-            Error::new(ErrorKind::AdmissionDenied, format!("{failed}: the cluster's admission rules refuse it"))
+            Error::new(
+                ErrorKind::AdmissionDenied,
+                format!("{failed}: the cluster's admission rules refuse it"),
+            )
         } else {
             Error::new(
                 ErrorKind::ClusterForbidden,

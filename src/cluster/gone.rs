@@ -60,8 +60,9 @@ impl Cluster {
         for object in going {
             kinds.entry(object.reference.kind).or_default().push(object);
         }
-        let waits =
-            kinds.into_iter().map(|(kind, going)| self.wait_kind_gone(namespace, deployment, kind, going, deadline));
+        let waits = kinds
+            .into_iter()
+            .map(|(kind, going)| self.wait_kind_gone(namespace, deployment, kind, going, deadline));
         Ok(try_join_all(waits).await?.into_iter().flatten().collect())
     }
 
@@ -88,7 +89,11 @@ impl Cluster {
             match tokio::time::timeout_at(deadline, watching).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    debug!(kind = kind.as_str(), error = super::errors::describe(&error), "watch opened again");
+                    debug!(
+                        kind = kind.as_str(),
+                        error = super::errors::describe(&error),
+                        "watch opened again"
+                    );
                     tokio::time::sleep(PAUSE).await;
                 }
                 Err(_) => break,

@@ -8,10 +8,11 @@ use std::time::Duration;
 use either::Either;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{
-    Api, DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions, PropagationPolicy, WatchEvent, WatchParams,
-};
 use kube::ResourceExt;
+use kube::api::{
+    Api, DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions, PropagationPolicy, WatchEvent,
+    WatchParams,
+};
 use tokio::time::Instant;
 
 use super::Cluster;
@@ -22,7 +23,8 @@ use crate::artifacts::{
 use crate::error::{Error, ErrorKind, Result};
 
 pub use record::{
-    Head, HeadRef, Member, MemberState, Operation, OperationKind, Phase, Recorded, RecordedComponent, RevisionEntry,
+    Head, HeadRef, Member, MemberState, Operation, OperationKind, Phase, Recorded, RecordedComponent,
+    RevisionEntry,
 };
 
 /// The key of the record inside the ConfigMap.
@@ -77,14 +79,18 @@ pub(super) fn parse(object: &ConfigMap) -> Option<Result<Held>> {
 
 fn parse_ours(object: &ConfigMap) -> Result<Held> {
     let broken = |what: &str| {
-        Error::internal(format!("the head ConfigMap {} {what}", object.name_any())).about("ConfigMap", object.name_any())
+        Error::internal(format!("the head ConfigMap {} {what}", object.name_any()))
+            .about("ConfigMap", object.name_any())
     };
-    let text = object.data.as_ref().and_then(|data| data.get(KEY)).ok_or_else(|| broken("has no head.json"))?;
-    let head: Head = serde_json::from_str(text).map_err(|error| broken(&format!("cannot be read: {error}")))?;
+    let text =
+        object.data.as_ref().and_then(|data| data.get(KEY)).ok_or_else(|| broken("has no head.json"))?;
+    let head: Head =
+        serde_json::from_str(text).map_err(|error| broken(&format!("cannot be read: {error}")))?;
     let name = object.labels().get(LABEL_INSTANCE).cloned().unwrap_or_default();
     Ok(Held {
         head,
-        namespace: Namespace::new(object.namespace().unwrap_or_default()).map_err(|_| broken("has no namespace"))?,
+        namespace: Namespace::new(object.namespace().unwrap_or_default())
+            .map_err(|_| broken("has no namespace"))?,
         name: DeploymentName::new(name).map_err(|_| broken("names no deployment"))?,
         uid: object.uid().unwrap_or_default(),
         terminating: object.metadata.deletion_timestamp.is_some(),
@@ -157,7 +163,12 @@ impl Cluster {
     /// Creates the head: the lock, the plan and the inventory of a first Deploy in one write.
     ///
     /// Fails with OPERATION_IN_PROGRESS when there is one already.
-    pub async fn create_head(&self, namespace: &Namespace, name: &DeploymentName, head: Head) -> Result<Held> {
+    pub async fn create_head(
+        &self,
+        namespace: &Namespace,
+        name: &DeploymentName,
+        head: Head,
+    ) -> Result<Held> {
         let api = self.heads(namespace);
         let object = config_map(name, &head, None)?;
         let parameters = PostParams::default();
@@ -185,7 +196,8 @@ impl Cluster {
             Ok(written) => Ok(written),
             // A lease renewed, a state recorded, an answer that was lost: nobody else's operation.
             Err(failure) if failure.is_conflict() => {
-                let now = self.read_head(&held.namespace, &held.name).await?.ok_or_else(|| lost(&held.name))?;
+                let now =
+                    self.read_head(&held.namespace, &held.name).await?.ok_or_else(|| lost(&held.name))?;
                 if now.uid == held.uid && now.head == head {
                     return Ok(now);
                 }
@@ -193,9 +205,9 @@ impl Cluster {
                     return Err(lost(&held.name));
                 }
                 let head = Head { last_good: now.head.last_good.or(head.last_good), ..head };
-                self.try_write(&now, &head, manager)
-                    .await
-                    .map_err(|failure| if failure.is_conflict() { lost(&held.name) } else { about_head(failure, held) })
+                self.try_write(&now, &head, manager).await.map_err(|failure| {
+                    if failure.is_conflict() { lost(&held.name) } else { about_head(failure, held) }
+                })
             }
             Err(failure) if failure.is_not_found() => Err(lost(&held.name)),
             Err(failure) => Err(about_head(failure, held)),
@@ -207,15 +219,20 @@ impl Cluster {
         let object_name = head_name(&held.name);
         let guard = Some((held.uid.as_str(), held.resource_version.as_str()));
         let purpose = "write the deployment's record";
-        let object =
-            config_map(&held.name, head, guard).map_err(|_| Failure::broken(purpose, "the head is not JSON"))?;
+        let object = config_map(&held.name, head, guard)
+            .map_err(|_| Failure::broken(purpose, "the head is not JSON"))?;
         let parameters = PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() };
         let written = self.call(purpose, || api.replace(&object_name, &parameters, &object)).await?;
         parse_ours(&written).map_err(|_| Failure::broken(purpose, "the answer is not the head"))
     }
 
     /// Tells a lost answer to our own POST from somebody else's head.
-    async fn ours_after_all(&self, namespace: &Namespace, name: &DeploymentName, head: &Head) -> Result<Held> {
+    async fn ours_after_all(
+        &self,
+        namespace: &Namespace,
+        name: &DeploymentName,
+        head: &Head,
+    ) -> Result<Held> {
         let now = self.read_head(namespace, name).await?.ok_or_else(|| lost(name))?;
         if now.head == *head { Ok(now) } else { Err(lost(name)) }
     }

@@ -7,8 +7,8 @@ use kube::api::{ListParams, ObjectMeta};
 use super::Cluster;
 use super::apply::{owned_fields, replicas_owners};
 use crate::artifacts::{
-    DeploymentName, Kind, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_NAME, LABEL_REVISION, MANAGED_BY, Namespace,
-    ObjectName, ObjectRef, field_manager, selector_of,
+    DeploymentName, Kind, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_NAME, LABEL_REVISION, MANAGED_BY,
+    Namespace, ObjectName, ObjectRef, field_manager, selector_of,
 };
 use crate::error::Result;
 
@@ -35,7 +35,11 @@ pub struct Seen {
 
 impl Seen {
     /// Reads the marks from an object's metadata; `None` if the name is none that we would give.
-    pub(super) fn from_metadata(kind: Kind, metadata: &ObjectMeta, deployment: &DeploymentName) -> Option<Self> {
+    pub(super) fn from_metadata(
+        kind: Kind,
+        metadata: &ObjectMeta,
+        deployment: &DeploymentName,
+    ) -> Option<Self> {
         let labels = metadata.labels.clone().unwrap_or_default();
         let entries: &[ManagedFieldsEntry] = metadata.managed_fields.as_deref().unwrap_or_default();
         let owned = owned_fields(entries, &field_manager(deployment));
@@ -66,14 +70,23 @@ impl Cluster {
         Ok(try_join_all(lists).await?.into_iter().flatten().collect())
     }
 
-    async fn list_kind(&self, namespace: &Namespace, deployment: &DeploymentName, kind: Kind) -> Result<Vec<Seen>> {
+    async fn list_kind(
+        &self,
+        namespace: &Namespace,
+        deployment: &DeploymentName,
+        kind: Kind,
+    ) -> Result<Vec<Seen>> {
         let api = self.api(namespace, kind);
         let parameters = ListParams::default().labels(&selector_of(deployment));
         let list = self
             .call("list the deployment's objects", || api.list_metadata(&parameters))
             .await
             .map_err(|failure| failure.into_error(kind.as_str(), ""))?;
-        Ok(list.items.iter().filter_map(|item| Seen::from_metadata(kind, &item.metadata, deployment)).collect())
+        Ok(list
+            .items
+            .iter()
+            .filter_map(|item| Seen::from_metadata(kind, &item.metadata, deployment))
+            .collect())
     }
 
     /// Reads one object's metadata; `None` if there is none.

@@ -10,7 +10,9 @@ use kube::api::{Api, ListParams};
 use serde::de::DeserializeOwned;
 
 use super::Cluster;
-use crate::artifacts::{DeploymentName, LABEL_INSTANCE, LABEL_MANAGED_BY, MANAGED_BY, Namespace, Observed, selector_of};
+use crate::artifacts::{
+    DeploymentName, LABEL_INSTANCE, LABEL_MANAGED_BY, MANAGED_BY, Namespace, Observed, selector_of,
+};
 use crate::error::Result;
 
 impl Cluster {
@@ -47,7 +49,10 @@ impl Cluster {
 
     async fn list_whole<K>(&self, namespace: &Namespace, selector: &str) -> Result<Vec<Arc<K>>>
     where
-        K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+        K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
     {
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace.as_str());
         let parameters = ListParams::default().labels(selector);

@@ -5,9 +5,11 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, ObjectMeta, PostParams};
 
-use super::head::{HeadRef, Held, head_name};
 use super::Cluster;
-use crate::artifacts::{DeploymentName, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, Namespace};
+use super::head::{HeadRef, Held, head_name};
+use crate::artifacts::{
+    DeploymentName, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, Namespace,
+};
 use crate::error::{Error, Result};
 
 /// The key of the revision inside the Secret.
@@ -27,12 +29,17 @@ impl Cluster {
     /// Stores a revision, owned by the head, never to be changed; a second try with the same name is fine.
     pub async fn store_revision(&self, held: &Held, revision: &HeadRef, content: Vec<u8>) -> Result<()> {
         let api = self.revisions(&held.namespace);
-        let labels =
-            [(LABEL_MANAGED_BY, MANAGED_BY), (LABEL_INSTANCE, held.name.as_str()), (LABEL_RECORD, "revision")];
+        let labels = [
+            (LABEL_MANAGED_BY, MANAGED_BY),
+            (LABEL_INSTANCE, held.name.as_str()),
+            (LABEL_RECORD, "revision"),
+        ];
         let secret = Secret {
             metadata: ObjectMeta {
                 name: Some(revision.secret.clone()),
-                labels: Some(labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()),
+                labels: Some(
+                    labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+                ),
                 owner_references: Some(vec![OwnerReference {
                     api_version: "v1".to_owned(),
                     kind: "ConfigMap".to_owned(),
@@ -66,8 +73,8 @@ impl Cluster {
             .map_err(|failure| failure.into_error("Secret", &revision.secret))?;
         let Some(secret) = secret else { return Ok(None) };
         let content = secret.data.and_then(|mut data| data.remove(KEY));
-        let content =
-            content.ok_or_else(|| Error::internal(format!("the revision {} has no content", revision.secret)))?;
+        let content = content
+            .ok_or_else(|| Error::internal(format!("the revision {} has no content", revision.secret)))?;
         Ok(Some(content.0))
     }
 }

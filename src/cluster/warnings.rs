@@ -93,7 +93,10 @@ mod tests {
 
     #[test]
     fn takes_the_quoted_text() {
-        assert_eq!(text_of(r#"299 - "v1 Endpoints is deprecated""#).as_deref(), Some("v1 Endpoints is deprecated"));
+        assert_eq!(
+            text_of(r#"299 - "v1 Endpoints is deprecated""#).as_deref(),
+            Some("v1 Endpoints is deprecated")
+        );
         assert_eq!(text_of("299 -"), None);
     }
 }

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use futures::stream::{BoxStream, select_all};
 use futures::StreamExt;
+use futures::stream::{BoxStream, select_all};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, ReplicationController, Service};
 use kube::api::Api;
@@ -19,9 +19,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, info_span};
 
+use super::Cluster;
 use super::errors::Failure;
 use super::head::Held;
-use super::Cluster;
 use crate::artifacts::{DeploymentName, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, Namespace, Observed};
 use crate::error::{Error, Result};
 

@@ -149,7 +149,7 @@ catalogue! {
     /// Several replicas want one host port, so each needs a node of its own.
     HostPortPerNode = "HOST_PORT_PER_NODE", Warning,
         "remove host_port, or have as many nodes as replicas";
-    /// A pod cannot have this host port; only Services publish it.
+    /// The container port or the host port has a partner already, so the pod goes without this host port.
     HostPortDropped = "HOST_PORT_DROPPED", Warning,
         "give each container port one host port";
     /// An image links to itself; the link was left out.
@@ -197,6 +197,9 @@ catalogue! {
     /// The count is not a whole number.
     CountNotANumber = "COUNT_NOT_A_NUMBER", Error,
         "write the count as digits";
+    /// A volume's path in the container is relative, which no container runtime takes; the volume was left out.
+    VolumePathRelative = "VOLUME_PATH_RELATIVE", Warning,
+        "write an absolute path, or name the other image under `volumes_from`";
     /// A volume's path in the container is missing or not a plain absolute path.
     VolumePath = "VOLUME_PATH", Error,
         "write an absolute path without `..` and `:`";

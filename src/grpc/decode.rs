@@ -63,7 +63,10 @@ pub(super) fn deadline(metadata: &MetadataMap) -> std::result::Result<Instant, t
 /// When a stream must end; `None` if its caller sets no deadline.
 pub(super) fn stream_deadline(metadata: &MetadataMap) -> std::result::Result<Option<Instant>, tonic::Status> {
     let asked = timeout(metadata)?;
-    Ok(asked.map(|asked| Instant::now() + asked.saturating_sub(ANSWERING.min(asked / 10)).min(Duration::from_secs(86_400 * 365))))
+    Ok(asked.map(|asked| {
+        Instant::now()
+            + asked.saturating_sub(ANSWERING.min(asked / 10)).min(Duration::from_secs(86_400 * 365))
+    }))
 }
 
 /// Reads `grpc-timeout` (gRPC over HTTP/2): at most eight digits and a unit.
@@ -71,7 +74,8 @@ fn timeout(metadata: &MetadataMap) -> std::result::Result<Option<Duration>, toni
     let Some(value) = metadata.get("grpc-timeout") else { return Ok(None) };
     let parsed = value.to_str().ok().and_then(|text| {
         let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-        let digits_only = !digits.is_empty() && digits.len() <= 8 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let digits_only =
+            !digits.is_empty() && digits.len() <= 8 && digits.bytes().all(|byte| byte.is_ascii_digit());
         let number: u64 = digits.parse().ok().filter(|_| digits_only)?;
         Some(match unit {
             "H" => Duration::from_secs(number * 3600),
@@ -84,13 +88,20 @@ fn timeout(metadata: &MetadataMap) -> std::result::Result<Option<Duration>, toni
         })
     });
     parsed.map(Some).ok_or_else(|| {
-        let fault = Fault::field("grpc-timeout", "must be at most eight digits and one of the units H, M, S, m, u, n");
+        let fault = Fault::field(
+            "grpc-timeout",
+            "must be at most eight digits and one of the units H, M, S, m, u, n",
+        );
         errors::status(&Error::fields(vec![fault]))
     })
 }
 
 fn namespace(text: &str, settings: &Settings, faults: &mut Faults) -> Option<Namespace> {
-    if text.is_empty() { Some(settings.namespace.clone()) } else { faults.take("namespace", Namespace::new(text)) }
+    if text.is_empty() {
+        Some(settings.namespace.clone())
+    } else {
+        faults.take("namespace", Namespace::new(text))
+    }
 }
 
 fn required_name(text: &str, faults: &mut Faults) -> Option<DeploymentName> {
@@ -142,7 +153,9 @@ fn wait(
         faults.add("wait_timeout", "must be longer than 0 s");
     }
     let longest = deadline.checked_sub(WAITING).unwrap_or(deadline).max(Instant::now());
-    let until = asked.and_then(|asked| Instant::now().checked_add(asked)).map_or(longest, |until| until.min(deadline));
+    let until = asked
+        .and_then(|asked| Instant::now().checked_add(asked))
+        .map_or(longest, |until| until.min(deadline));
     waits.then_some(until)
 }
 
@@ -151,7 +164,11 @@ fn no_request_id(request_id: &str) -> Result<()> {
     if request_id.is_empty() { Ok(()) } else { Err(options::not_implemented("request_id")) }
 }
 
-pub(super) fn deploy(request: proto::DeployRequest, settings: &Settings, deadline: Instant) -> Result<DeployCall> {
+pub(super) fn deploy(
+    request: proto::DeployRequest,
+    settings: &Settings,
+    deadline: Instant,
+) -> Result<DeployCall> {
     use proto::deploy_request::TemplateSource;
     let mut faults = Faults::default();
     no_request_id(&request.request_id)?;
@@ -199,7 +216,11 @@ fn no_source(faults: &mut Faults) -> Option<Source> {
     None
 }
 
-pub(super) fn scale(request: proto::ScaleRequest, settings: &Settings, deadline: Instant) -> Result<ScaleCall> {
+pub(super) fn scale(
+    request: proto::ScaleRequest,
+    settings: &Settings,
+    deadline: Instant,
+) -> Result<ScaleCall> {
     let mut faults = Faults::default();
     no_request_id(&request.request_id)?;
     let target = target(&request.namespace, &request.name, settings, &mut faults);
@@ -244,7 +265,8 @@ pub(super) fn teardown(
     let mode: proto::TeardownWait = enumeration(request.wait, "wait", &mut faults);
     let gone = mode == proto::TeardownWait::Gone;
     let wait_gone = wait(gone, request.wait_timeout.as_ref(), deadline, &mut faults);
-    let whole_seconds = |grace: Duration| u32::try_from(grace.as_secs() + u64::from(grace.subsec_nanos() > 0));
+    let whole_seconds =
+        |grace: Duration| u32::try_from(grace.as_secs() + u64::from(grace.subsec_nanos() > 0));
     let call = target.map(|target| TeardownCall {
         namespace: target.namespace,
         name: target.name,

@@ -10,7 +10,8 @@ use crate::artifacts::{Action, Artifact, Change, Namespace, ObjectRef};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::error::{Error, Result};
 use crate::operations::{
-    Deployed, DeploymentView, Listed, Outcome, Scaled, Settings, TornDown, Translated, Validated, WatchEnd, WatchUpdate,
+    Deployed, DeploymentView, Listed, Outcome, Scaled, Settings, TornDown, Translated, Validated, WatchEnd,
+    WatchUpdate,
 };
 use crate::proto;
 use crate::status::{ComponentState, ComponentStatus, DeploymentState, Endpoint, PodStatus, Reason};
@@ -280,7 +281,11 @@ enum Values {
 fn template(template: &Template, values: Values) -> proto::Template {
     proto::Template {
         name: template.name.clone(),
-        images: template.images.iter().map(|image| super::encode_template::image(template, image, values == Values::Hidden)).collect(),
+        images: template
+            .images
+            .iter()
+            .map(|image| super::encode_template::image(template, image, values == Values::Hidden))
+            .collect(),
         description: template.description.clone(),
         keywords: template.keywords.clone(),
         r#type: template.kind.clone(),

@@ -3,7 +3,8 @@
 use crate::proto;
 use crate::template::raw::MAX_TEXT_BYTES;
 use crate::template::{
-    Image, MAX_ENVIRONMENT_BYTES, MAX_IMAGES, MAX_LINKS, MAX_PORTS, MAX_VALUE, MAX_VARIABLES, MAX_VOLUMES, Template,
+    Image, MAX_ENVIRONMENT_BYTES, MAX_IMAGES, MAX_LINKS, MAX_PORTS, MAX_VALUE, MAX_VARIABLES, MAX_VOLUMES,
+    Template,
 };
 use crate::translate::{MAX_OBJECT_BYTES, MAX_OBJECTS, MAX_OBJECTS_BYTES};
 
@@ -49,7 +50,9 @@ pub(super) fn image(template: &Template, image: &Image, hidden: bool) -> proto::
             .iter()
             .map(|from| proto::VolumesFrom { service: name_of(from.target) })
             .collect(),
-        deployment: image.count.map(|count| proto::DeploymentSettings { count: i32::try_from(count.get()).ok() }),
+        deployment: image
+            .count
+            .map(|count| proto::DeploymentSettings { count: i32::try_from(count.get()).ok() }),
         category: image.category.clone(),
         r#type: image.kind.clone(),
         description: image.description.clone(),

@@ -54,8 +54,10 @@ pub(super) fn status(error: &Error) -> Status {
     let (code, _) = code_and_reason(error.deciding_kind());
     let (_, reason) = code_and_reason(error.kind());
     let reason = reason.as_str_name().trim_start_matches("ERROR_REASON_");
-    let metadata = error.metadata().iter().map(|(key, value)| ((*key).to_owned(), cut(value, MAX_METADATA_VALUE)));
-    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, metadata.collect::<std::collections::HashMap<_, _>>());
+    let metadata =
+        error.metadata().iter().map(|(key, value)| ((*key).to_owned(), cut(value, MAX_METADATA_VALUE)));
+    let mut details =
+        ErrorDetails::with_error_info(reason, DOMAIN, metadata.collect::<std::collections::HashMap<_, _>>());
     if !error.faults().is_empty() {
         details.set_bad_request(violations(error.faults()));
     }

@@ -48,7 +48,10 @@ pub(super) fn first(template: &Template, failures: Vec<(Artifact, Error)>) -> Op
 
 /// A line per failed object, for the answer of an incomplete update.
 pub(super) fn listing(failures: &[(Artifact, Error)]) -> String {
-    let lines: Vec<String> =
-        failures.iter().take(10).map(|(artifact, error)| format!("{}: {:?}", artifact.reference, error.kind())).collect();
+    let lines: Vec<String> = failures
+        .iter()
+        .take(10)
+        .map(|(artifact, error)| format!("{}: {:?}", artifact.reference, error.kind()))
+        .collect();
     lines.join(", ")
 }

@@ -13,10 +13,12 @@ use super::translate::{Prepared, Source, combine};
 use super::view::{self, DeploymentView};
 use super::{Operations, Target, blame, effective, execute};
 use crate::artifacts::{
-    Artifact, Artifacts, Change, ComponentName, DeploymentName, Kind, Namespace, Planned, Stage, field_manager, scale_manager,
+    Artifact, Artifacts, Change, ComponentName, DeploymentName, Kind, Namespace, Planned, Stage,
+    field_manager, scale_manager,
 };
 use crate::cluster::{
-    self, Head, HeadRef, Held, Member, MemberState, OperationKind, Phase, Recorded, RecordedComponent, RevisionEntry,
+    self, Head, HeadRef, Held, Member, MemberState, OperationKind, Phase, Recorded, RecordedComponent,
+    RevisionEntry,
 };
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
@@ -134,7 +136,12 @@ impl Operations {
         Ok(deployed)
     }
 
-    async fn deploy_now(&self, target: &Target, prepared: Prepared, choices: &DeployChoices) -> Result<Deployed> {
+    async fn deploy_now(
+        &self,
+        target: &Target,
+        prepared: Prepared,
+        choices: &DeployChoices,
+    ) -> Result<Deployed> {
         // 2. What is there, and what has to happen to it.
         let decided = self.decide(target, prepared, choices).await?;
         let diagnostics = combine(&decided.prepared.diagnostics, &decided.plan.diagnostics);
@@ -351,7 +358,8 @@ impl Operations {
         mut lock: Lock,
         failures: Vec<(Artifact, Error)>,
     ) -> Error {
-        let error = blame::first(template, failures).unwrap_or_else(|| Error::internal("a Deploy failed without a failure"));
+        let error = blame::first(template, failures)
+            .unwrap_or_else(|| Error::internal("a Deploy failed without a failure"));
         warn!(context = ?error.context(), "first Deploy failed, taking back what it made");
         let mut head = lock.held().head.clone();
         head.phase = Phase::Deleting;
@@ -430,7 +438,10 @@ pub(super) fn controllers(head: &Head) -> BTreeSet<ComponentName> {
 }
 
 fn is_unchanged(held: &Held, plan: &Plan) -> bool {
-    plan.is_noop() && held.head.operation.is_none() && held.head.phase != Phase::Incomplete && held.head.current.is_some()
+    plan.is_noop()
+        && held.head.operation.is_none()
+        && held.head.phase != Phase::Incomplete
+        && held.head.current.is_some()
 }
 
 fn pack(decided: &Decided) -> Result<Vec<u8>> {
@@ -482,19 +493,23 @@ fn with_uids(mut changes: Vec<Change>, held: &Held) -> Vec<Change> {
     changes
 }
 
-fn answer(
-    held: &Held,
-    changes: Vec<Change>,
-    diagnostics: Vec<Diagnostic>,
-    outcome: Outcome,
-) -> Deployed {
+fn answer(held: &Held, changes: Vec<Change>, diagnostics: Vec<Diagnostic>, outcome: Outcome) -> Deployed {
     let generation = held.head.generation;
-    Deployed { deployment: view::recorded(held), changes, diagnostics, warnings: Vec::new(), outcome, generation }
+    Deployed {
+        deployment: view::recorded(held),
+        changes,
+        diagnostics,
+        warnings: Vec::new(),
+        outcome,
+        generation,
+    }
 }
 
 fn too_many(count: usize) -> Error {
     Error::new(
         ErrorKind::LimitExceeded,
-        format!("the deployment would have {count} objects; {MAX_OBJECTS} are allowed, {MAX_INVENTORY} with those of earlier revisions"),
+        format!(
+            "the deployment would have {count} objects; {MAX_OBJECTS} are allowed, {MAX_INVENTORY} with those of earlier revisions"
+        ),
     )
 }

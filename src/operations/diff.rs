@@ -25,13 +25,15 @@ fn compare(before: &Value, after: &Value, path: String, changes: &mut Vec<FieldC
             keys.dedup();
             for key in keys {
                 let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                let (left, right) = (left.get(key).unwrap_or(&Value::Null), right.get(key).unwrap_or(&Value::Null));
+                let (left, right) =
+                    (left.get(key).unwrap_or(&Value::Null), right.get(key).unwrap_or(&Value::Null));
                 compare(left, right, path, changes);
             }
         }
         (Value::Array(left), Value::Array(right)) => {
             for index in 0..left.len().max(right.len()) {
-                let (left, right) = (left.get(index).unwrap_or(&Value::Null), right.get(index).unwrap_or(&Value::Null));
+                let (left, right) =
+                    (left.get(index).unwrap_or(&Value::Null), right.get(index).unwrap_or(&Value::Null));
                 compare(left, right, format!("{path}[{index}]"), changes);
             }
         }
@@ -75,7 +77,12 @@ mod tests {
         let paths: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
         assert_eq!(
             paths,
-            ["spec.containers[0].env[0].value", "spec.containers[0].env[1]", "spec.containers[0].image", "spec.replicas"]
+            [
+                "spec.containers[0].env[0].value",
+                "spec.containers[0].env[1]",
+                "spec.containers[0].image",
+                "spec.replicas"
+            ]
         );
         assert_eq!(changes[3].before.as_deref(), Some("1"));
         assert_eq!(changes[2].after.as_deref(), Some("\"a:2\""));

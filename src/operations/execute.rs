@@ -74,7 +74,8 @@ impl Operations {
             if step.artifact.reference.kind.stage() != stage {
                 continue;
             }
-            let entries = if step.action == Action::Unchanged { &mut report.applied } else { &mut report.open };
+            let entries =
+                if step.action == Action::Unchanged { &mut report.applied } else { &mut report.open };
             entries.push(step.member.clone());
         }
     }
@@ -88,7 +89,8 @@ impl Operations {
             (Action::Replace, Some(uid)) => self.replace(target, &step.artifact, uid).await?,
             (Action::Update, Some(uid)) => {
                 let guard = Guard::UpdateOnly(uid.clone());
-                let updated = self.cluster.apply(&target.namespace, &target.name, &step.artifact, guard, false).await;
+                let updated =
+                    self.cluster.apply(&target.namespace, &target.name, &step.artifact, guard, false).await;
                 match updated {
                     Err(error) if step.may_replace && error.kind() == ErrorKind::ManifestRejected => {
                         self.replace(target, &step.artifact, uid).await?
@@ -97,7 +99,9 @@ impl Operations {
                 }
             }
             _ => {
-                self.cluster.apply(&target.namespace, &target.name, &step.artifact, Guard::CreateOnly, false).await?
+                self.cluster
+                    .apply(&target.namespace, &target.name, &step.artifact, Guard::CreateOnly, false)
+                    .await?
             }
         };
         if let (Some(_), Some(uid)) = (step.take_back, step.uid.as_deref()) {
@@ -137,7 +141,8 @@ impl Operations {
                 _ => continue,
             };
             tries.push(async move {
-                let result = self.cluster.apply(&target.namespace, &target.name, &step.artifact, guard, true).await;
+                let result =
+                    self.cluster.apply(&target.namespace, &target.name, &step.artifact, guard, true).await;
                 (step, result)
             });
         }

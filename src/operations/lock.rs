@@ -77,8 +77,11 @@ pub(super) fn being_deleted(held: &Held) -> Error {
 
 /// The answer when others keep writing the record.
 pub(super) fn being_changed(held: &Held) -> Error {
-    Error::new(ErrorKind::OperationInProgress, format!("deployment {} keeps changing; look again and retry", held.name))
-        .retry_after(Duration::from_secs(1))
+    Error::new(
+        ErrorKind::OperationInProgress,
+        format!("deployment {} keeps changing; look again and retry", held.name),
+    )
+    .retry_after(Duration::from_secs(1))
 }
 
 /// A deployment held by one operation of ours.
@@ -103,7 +106,8 @@ impl Lock {
     ) -> Result<Self> {
         let lease = operations.settings.lease;
         let now = Timestamp::now();
-        let epoch = held.and_then(|held| held.head.operation.as_ref()).map_or(1, |operation| operation.epoch + 1);
+        let epoch =
+            held.and_then(|held| held.head.operation.as_ref()).map_or(1, |operation| operation.epoch + 1);
         head.generation += 1;
         head.updated = now;
         head.operation = Some(Operation {

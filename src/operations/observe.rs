@@ -70,7 +70,8 @@ impl Operations {
             .cluster
             .list_heads(call.namespace.as_ref(), &call.label_selector, call.page_size, &call.page_token)
             .await?;
-        let views = if call.full { self.look_at(&heads).await? } else { heads.iter().map(view::recorded).collect() };
+        let views =
+            if call.full { self.look_at(&heads).await? } else { heads.iter().map(view::recorded).collect() };
         let deployments = views
             .into_iter()
             .filter(|view| call.states.is_empty() || call.states.contains(&view.status.state))
@@ -88,7 +89,8 @@ impl Operations {
         });
         let mut by_namespace: BTreeMap<_, _> = try_join_all(looks).await?.into_iter().collect();
         let view = |held: &Held| {
-            let observed = by_namespace.get_mut(&held.namespace).and_then(|seen| seen.remove(held.name.as_str()));
+            let observed =
+                by_namespace.get_mut(&held.namespace).and_then(|seen| seen.remove(held.name.as_str()));
             view::observed(held, &observed.unwrap_or_default(), true)
         };
         Ok(heads.iter().map(view).collect())
@@ -97,7 +99,12 @@ impl Operations {
     /// Waits until every component is ready, by watch events only.
     ///
     /// Fails with WAIT_TIMEOUT at the deadline, naming what stands in the way; nothing is undone.
-    pub(super) async fn wait_ready(&self, target: &Target, until: Instant, generation: u64) -> Result<DeploymentView> {
+    pub(super) async fn wait_ready(
+        &self,
+        target: &Target,
+        until: Instant,
+        generation: u64,
+    ) -> Result<DeploymentView> {
         let mut subscription = self.cluster.subscribe(&target.namespace, &target.name);
         let mut last: Option<DeploymentView> = None;
         loop {
@@ -143,9 +150,7 @@ impl Operations {
         let mut subscription = self.cluster.subscribe(&target.namespace, &target.name);
         let mut seen = false;
         while let Some(snapshot) = subscription.next(until).await? {
-            let Some(held) = snapshot.head else {
-                if seen { return Ok(()) } else { continue }
-            };
+            let Some(held) = snapshot.head else { if seen { return Ok(()) } else { continue } };
             if held.head.generation < generation {
                 continue;
             }

@@ -8,9 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::diff;
-use crate::artifacts::{
-    Action, Artifact, Artifacts, Change, ComponentName, Kind, ObjectRef, Planned,
-};
+use crate::artifacts::{Action, Artifact, Artifacts, Change, ComponentName, Kind, ObjectRef, Planned};
 use crate::cluster::{Head, Member, MemberState, Seen};
 use crate::diagnostic::{Code, Diagnostic};
 
@@ -101,9 +99,14 @@ impl Plan {
 
     /// The inventory to write before the first object is: everything that is or may be there.
     pub(super) fn union(&self) -> Vec<Member> {
-        let deleting = self.doomed.iter().map(|doomed| Member { state: MemberState::Deleting, ..doomed.member.clone() });
+        let deleting =
+            self.doomed.iter().map(|doomed| Member { state: MemberState::Deleting, ..doomed.member.clone() });
         let steps = self.steps.iter().map(|step| step.member.clone());
-        steps.chain(deleting).chain(self.kept.iter().cloned()).chain(self.handed_over.iter().cloned()).collect()
+        steps
+            .chain(deleting)
+            .chain(self.kept.iter().cloned())
+            .chain(self.handed_over.iter().cloned())
+            .collect()
     }
 }
 
@@ -112,13 +115,11 @@ pub(super) fn plan(inputs: &Inputs<'_>) -> Plan {
     let mut plan = Plan::default();
     let pod_revisions = stamp::pod_revisions(inputs);
     for artifact in inputs.after.objects() {
-        let step = step(inputs, artifact, pod_revisions.get(&artifact.component).copied(), &mut plan.diagnostics);
+        let step =
+            step(inputs, artifact, pod_revisions.get(&artifact.component).copied(), &mut plan.diagnostics);
         let fields = match step.action {
-            Action::Update | Action::Replace => {
-                find(inputs.before, &artifact.reference).map_or_else(Vec::new, |before| {
-                    diff::fields(&before.manifest, &artifact.manifest)
-                })
-            }
+            Action::Update | Action::Replace => find(inputs.before, &artifact.reference)
+                .map_or_else(Vec::new, |before| diff::fields(&before.manifest, &artifact.manifest)),
             Action::Create | Action::Unchanged | Action::Delete | Action::Keep => Vec::new(),
         };
         plan.changes.push(Change {
@@ -160,7 +161,11 @@ fn existing<'a>(inputs: &'a Inputs<'_>, reference: &ObjectRef) -> Option<Existin
         None => {
             let member = inputs.head?.member(reference)?;
             let uid = member.uid.as_deref()?;
-            (member.state == MemberState::Applied).then_some(Existing { uid, owned: None, replicas_owners: &[] })
+            (member.state == MemberState::Applied).then_some(Existing {
+                uid,
+                owned: None,
+                replicas_owners: &[],
+            })
         }
     }
 }
@@ -184,7 +189,8 @@ fn step(
     let owners = existing.as_ref().map_or(&[][..], |existing| existing.replicas_owners);
     let replicas = replicas::decide(inputs, &mut stamped, member, owners, existing.is_some(), diagnostics);
     let known = member.filter(|member| member.state == MemberState::Applied).and(before);
-    let same_content = known.is_some_and(|before| replicas::ignored(&before.manifest) == replicas::ignored(&artifact.manifest))
+    let same_content = known
+        .is_some_and(|before| replicas::ignored(&before.manifest) == replicas::ignored(&artifact.manifest))
         && member.is_some_and(|member| member.pod_revision == pod_revision)
         && !replicas.changes;
     let same_object = match (&existing, member) {
@@ -274,7 +280,9 @@ fn removals(inputs: &Inputs<'_>, plan: &mut Plan) {
             continue;
         }
         let seen = inputs.seen.map(|seen| {
-            seen.iter().find(|seen| seen.reference == member.reference && seen.ours).map(|seen| seen.uid.clone())
+            seen.iter()
+                .find(|seen| seen.reference == member.reference && seen.ours)
+                .map(|seen| seen.uid.clone())
         });
         let uid = match seen {
             Some(seen) => seen,
@@ -324,7 +332,10 @@ fn outdated(inputs: &Inputs<'_>, plan: &mut Plan) {
             plan.diagnostics.push(Diagnostic::new(
                 Code::PodsReplaced,
                 step.artifact.origin.clone(),
-                format!("component {}: {count} pods of earlier revisions are deleted at once", step.artifact.component),
+                format!(
+                    "component {}: {count} pods of earlier revisions are deleted at once",
+                    step.artifact.component
+                ),
             ));
         }
     }

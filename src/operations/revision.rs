@@ -59,13 +59,17 @@ impl Revision {
 
     /// Packs the revision; fails with LIMIT_EXCEEDED when it is too large to store.
     pub(super) fn pack(&self) -> Result<Vec<u8>> {
-        let text = serde_json::to_vec(self).map_err(|error| Error::internal(format!("revision not JSON: {error}")))?;
+        let text = serde_json::to_vec(self)
+            .map_err(|error| Error::internal(format!("revision not JSON: {error}")))?;
         let packed = zstd::encode_all(text.as_slice(), LEVEL)
             .map_err(|error| Error::internal(format!("revision not compressed: {error}")))?;
         if packed.len() > LIMIT {
             return Err(Error::new(
                 ErrorKind::LimitExceeded,
-                format!("the template is too large to keep: {} bytes compressed, {LIMIT} are allowed", packed.len()),
+                format!(
+                    "the template is too large to keep: {} bytes compressed, {LIMIT} are allowed",
+                    packed.len()
+                ),
             ));
         }
         Ok(packed)
@@ -87,7 +91,11 @@ pub(super) fn next_number(head: &Head) -> u32 {
 
 impl Operations {
     /// Reads a revision; `None` if it was never stored.
-    pub(super) async fn read_revision(&self, target: &Target, revision: Option<&HeadRef>) -> Result<Option<Revision>> {
+    pub(super) async fn read_revision(
+        &self,
+        target: &Target,
+        revision: Option<&HeadRef>,
+    ) -> Result<Option<Revision>> {
         let Some(revision) = revision else { return Ok(None) };
         let packed = self.cluster.read_revision(&target.namespace, revision).await?;
         packed.map(|packed| Revision::unpack(&packed)).transpose()

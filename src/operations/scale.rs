@@ -14,7 +14,8 @@ use super::translate::Prepared;
 use super::view::{self, DeploymentView};
 use super::{Operations, Target, blame, execute};
 use crate::artifacts::{
-    Action, Change, ComponentName, DeploymentName, FieldChange, Namespace, Stage, field_manager, scale_manager,
+    Action, Change, ComponentName, DeploymentName, FieldChange, Namespace, Stage, field_manager,
+    scale_manager,
 };
 use crate::cluster::{Held, Member, MemberState, OperationKind, Phase};
 use crate::diagnostic::Diagnostic;
@@ -69,9 +70,8 @@ impl Operations {
         let target = Target { namespace: call.namespace.clone(), name: call.name.clone() };
         let (operations, work_target) = (self.clone(), target.clone());
         let (deadline, wait) = (call.deadline, call.wait_ready);
-        let mut scaled = self
-            .detached(deadline, async move { operations.scale_now(&work_target, &call).await })
-            .await?;
+        let mut scaled =
+            self.detached(deadline, async move { operations.scale_now(&work_target, &call).await }).await?;
         if let Some(until) = wait {
             scaled.deployment = self.wait_ready(&target, until, scaled.generation).await?;
         }
@@ -100,7 +100,8 @@ impl Operations {
                 generation: held.head.generation,
             });
         }
-        let mut changes: Vec<Change> = wanted.unchanged.iter().map(|member| change(member, Action::Unchanged, None)).collect();
+        let mut changes: Vec<Change> =
+            wanted.unchanged.iter().map(|member| change(member, Action::Unchanged, None)).collect();
         let mut diagnostics = Vec::new();
         // 3. Pods that become controllers: under the lock, with the objects of the current revision.
         if !wanted.convert.is_empty() {
@@ -112,13 +113,20 @@ impl Operations {
         // 4. Controllers that are there: one guarded write each, which can never make an object.
         let sets = wanted.set.iter().map(|(member, replicas)| self.set(target, member, *replicas));
         let set: Vec<Member> = try_join_all(sets).await?;
-        changes.extend(wanted.set.iter().map(|(member, replicas)| change(member, Action::Update, Some(*replicas))));
+        changes.extend(
+            wanted.set.iter().map(|(member, replicas)| change(member, Action::Update, Some(*replicas))),
+        );
         if !set.is_empty() {
             held = self.remember(target, held, &set).await?;
         }
         info!(components = changes.len(), "scaled");
         self.record_when_settled(target, held.head.generation);
-        Ok(Scaled { deployment: view::recorded(&held), changes, diagnostics, generation: held.head.generation })
+        Ok(Scaled {
+            deployment: view::recorded(&held),
+            changes,
+            diagnostics,
+            generation: held.head.generation,
+        })
     }
 
     /// Sets one controller's count; returns its entry as it is then.
@@ -146,7 +154,9 @@ impl Operations {
                 }
             }
             match self.cluster.write_head(&held, head).await {
-                Err(error) if error.kind() == ErrorKind::OperationInProgress => held = self.must_read(target).await?,
+                Err(error) if error.kind() == ErrorKind::OperationInProgress => {
+                    held = self.must_read(target).await?
+                }
                 other => return other,
             }
         }
@@ -248,8 +258,11 @@ fn unknown<'a>(held: &Held, name: &str, names: impl Iterator<Item = &'a str>) ->
     let mut names: Vec<&str> = names.collect();
     names.sort_by_key(|known| strsim::damerau_levenshtein(&known.to_lowercase(), &name.to_lowercase()));
     let hint = names.first().map(|known| format!("; did you mean {known}?")).unwrap_or_default();
-    Error::new(ErrorKind::ComponentNotFound, format!("deployment {} has no component {name:?}{hint}", held.name))
-        .with("components", names.join(","))
+    Error::new(
+        ErrorKind::ComponentNotFound,
+        format!("deployment {} has no component {name:?}{hint}", held.name),
+    )
+    .with("components", names.join(","))
 }
 
 fn wanted(held: &Held, counts: BTreeMap<ComponentName, i32>) -> Result<Wanted> {

@@ -230,7 +230,8 @@ impl Operations {
         let inventory = &held.head.inventory;
         let certain = |member: &Member| member.uid.is_some() && member.state != MemberState::Planned;
         if inventory.iter().all(certain) {
-            let known = inventory.iter().filter_map(|member| Some((member.reference.clone(), member.uid.clone()?)));
+            let known =
+                inventory.iter().filter_map(|member| Some((member.reference.clone(), member.uid.clone()?)));
             return Ok(known.collect());
         }
         let mut kinds: Vec<Kind> = inventory.iter().map(|member| member.reference.kind).collect();

@@ -126,13 +126,18 @@ fn invalid(diagnostics: &[Diagnostic]) -> Error {
         .map(|diagnostic| {
             let place = diagnostic.position.map(|at| format!("line {}, column {}: ", at.line, at.column));
             Fault {
-                field: if diagnostic.field.is_empty() { "template_yaml".to_owned() } else { diagnostic.field.clone() },
+                field: if diagnostic.field.is_empty() {
+                    "template_yaml".to_owned()
+                } else {
+                    diagnostic.field.clone()
+                },
                 reason: diagnostic.code.as_str(),
                 description: format!("{}{}", place.unwrap_or_default(), diagnostic.message),
             }
         })
         .collect();
-    let first = faults.first().map(|fault| format!("{}: {}", fault.field, fault.description)).unwrap_or_default();
+    let first =
+        faults.first().map(|fault| format!("{}: {}", fault.field, fault.description)).unwrap_or_default();
     let message = match faults.len() {
         0 | 1 => format!("the template is refused: {first}"),
         count => format!("the template is refused for {count} faults; the first: {first}"),
@@ -152,7 +157,8 @@ impl Operations {
         // A template without a usable name is translated under a placeholder: its own faults are what is asked.
         let named = named.or_else(|| DeploymentName::new("template").ok());
         let (Some(read), Some(name)) = (&template, named) else { return Validated { template, diagnostics } };
-        let translation = translate::translate(read, &Options { deployment: name, controllers: BTreeSet::new() });
+        let translation =
+            translate::translate(read, &Options { deployment: name, controllers: BTreeSet::new() });
         diagnostics.extend(translation.diagnostics);
         positions.locate(&mut diagnostics);
         let refused = diagnostics.iter().any(Diagnostic::is_error);
@@ -169,6 +175,11 @@ impl Operations {
         let (artifacts, _, diagnostics) = render(&prepared, BTreeSet::new())?;
         let manifest_yaml = translate::manifest_yaml(&artifacts);
         let manifests = artifacts.objects().iter().map(translate::object_yaml).collect();
-        Ok(Translated { manifests, manifest_yaml, artifacts, diagnostics: combine(&prepared.diagnostics, &diagnostics) })
+        Ok(Translated {
+            manifests,
+            manifest_yaml,
+            artifacts,
+            diagnostics: combine(&prepared.diagnostics, &diagnostics),
+        })
     }
 }

@@ -43,7 +43,12 @@ pub(super) fn expected(held: &Held) -> Expected {
     let head = &held.head;
     Expected {
         namespace: held.namespace.clone(),
-        components: head.recorded.components.iter().map(|one| expected_component(one, &head.inventory)).collect(),
+        components: head
+            .recorded
+            .components
+            .iter()
+            .map(|one| expected_component(one, &head.inventory))
+            .collect(),
         deleting: held.terminating || head.phase == Phase::Deleting,
         applying: head.operation.is_some(),
         incomplete: head.phase == Phase::Incomplete,
@@ -117,7 +122,8 @@ fn view(held: &Held, status: Status, full: bool) -> DeploymentView {
     let head = &held.head;
     let mut objects: Vec<(ObjectRef, Option<String>)> = Vec::new();
     if full {
-        objects = head.inventory.iter().map(|member| (member.reference.clone(), member.uid.clone())).collect();
+        objects =
+            head.inventory.iter().map(|member| (member.reference.clone(), member.uid.clone())).collect();
         objects.sort();
     }
     DeploymentView {

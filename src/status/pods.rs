@@ -69,7 +69,8 @@ pub(super) fn describe(pod: &Pod) -> PodStatus {
 
 /// Whether the pod is Ready and stays.
 pub(super) fn is_ready(pod: &Pod) -> bool {
-    pod.metadata.deletion_timestamp.is_none() && condition(pod, "Ready").is_some_and(|(status, _)| status == "True")
+    pod.metadata.deletion_timestamp.is_none()
+        && condition(pod, "Ready").is_some_and(|(status, _)| status == "True")
 }
 
 fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<(&'a str, Option<&'a str>)> {
@@ -88,7 +89,11 @@ pub(super) fn cause(pod: &Pod) -> Option<Cause> {
 fn container_cause(container: &ContainerStatus) -> Option<Cause> {
     let waiting = container.state.as_ref()?.waiting.as_ref()?.reason.as_deref()?;
     let reason = match waiting {
-        "ImagePullBackOff" | "ErrImagePull" | "InvalidImageName" | "ErrImageNeverPull" | "ImageInspectError"
+        "ImagePullBackOff"
+        | "ErrImagePull"
+        | "InvalidImageName"
+        | "ErrImageNeverPull"
+        | "ImageInspectError"
         | "RegistryUnavailable" => Reason::ImagePullFailed,
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => Reason::ConfigError,
         "CrashLoopBackOff" => Reason::CrashLooping,

@@ -25,12 +25,13 @@ impl Conclusion {
 }
 
 /// Concludes the state of one component.
-pub(super) fn conclude(component: &ExpectedComponent, deleting: bool, observed: &Observed) -> ComponentStatus {
-    let mut component_pods: Vec<&Arc<Pod>> = observed
-        .pods
-        .iter()
-        .filter(|pod| label(pod, LABEL_NAME) == Some(component.name.as_str()))
-        .collect();
+pub(super) fn conclude(
+    component: &ExpectedComponent,
+    deleting: bool,
+    observed: &Observed,
+) -> ComponentStatus {
+    let mut component_pods: Vec<&Arc<Pod>> =
+        observed.pods.iter().filter(|pod| label(pod, LABEL_NAME) == Some(component.name.as_str())).collect();
     component_pods.sort_by(|left, right| left.metadata.name.cmp(&right.metadata.name));
     let mut conclusion = match &component.workload {
         Some(workload) if workload.kind == Kind::ReplicationController => {
@@ -40,16 +41,26 @@ pub(super) fn conclude(component: &ExpectedComponent, deleting: bool, observed: 
                 .find(|controller| controller.metadata.name.as_deref() == Some(workload.name.as_str()));
             match controller {
                 Some(controller) => replication_controller(component, controller, &component_pods),
-                None => Conclusion::new(ComponentState::Pending, Reason::WorkloadMissing, "its workload is not there"),
+                None => Conclusion::new(
+                    ComponentState::Pending,
+                    Reason::WorkloadMissing,
+                    "its workload is not there",
+                ),
             }
         }
         Some(workload) => {
-            let pod = component_pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(workload.name.as_str()));
+            let pod = component_pods
+                .iter()
+                .find(|pod| pod.metadata.name.as_deref() == Some(workload.name.as_str()));
             match pod {
                 Some(pod) => bare_pod(component, pod),
                 None => Conclusion {
                     desired: 1,
-                    ..Conclusion::new(ComponentState::Pending, Reason::WorkloadMissing, "its pod is not there")
+                    ..Conclusion::new(
+                        ComponentState::Pending,
+                        Reason::WorkloadMissing,
+                        "its pod is not there",
+                    )
                 },
             }
         }
@@ -127,14 +138,20 @@ fn replication_controller(
         && !outdated;
     let (state, reason, message) = if controller.metadata.deletion_timestamp.is_some() {
         (ComponentState::Deleting, Some(Reason::Terminating), "its controller is being deleted".to_owned())
-    } else if let Some(cause) = replica_failure(&status).or_else(|| alive.clone().find_map(|pod| pods::cause(pod))) {
+    } else if let Some(cause) =
+        replica_failure(&status).or_else(|| alive.clone().find_map(|pod| pods::cause(pod)))
+    {
         of_cause(cause)
     } else if settled && desired == 0 {
         (ComponentState::Stopped, Some(Reason::ScaledToZero), "scaled to zero".to_owned())
     } else if settled {
         (ComponentState::Ready, None, String::new())
     } else {
-        (ComponentState::Progressing, Some(Reason::Progressing), format!("{ready} of {desired} replicas are ready"))
+        (
+            ComponentState::Progressing,
+            Some(Reason::Progressing),
+            format!("{ready} of {desired} replicas are ready"),
+        )
     };
     Conclusion { desired, ready, updated, state, reason, message }
 }
@@ -150,7 +167,11 @@ fn count<'a>(pods: impl Iterator<Item = &'a &'a Arc<Pod>>) -> i32 {
 
 fn of_cause(cause: Cause) -> (ComponentState, Option<Reason>, String) {
     // A pod that no node takes now may be taken in a moment: a node may come.
-    let state = if cause.reason == Reason::Unschedulable { ComponentState::Progressing } else { ComponentState::Failed };
+    let state = if cause.reason == Reason::Unschedulable {
+        ComponentState::Progressing
+    } else {
+        ComponentState::Failed
+    };
     (state, Some(cause.reason), cause.message)
 }
 

@@ -146,11 +146,7 @@ mod tests {
     #[test]
     fn agrees_with_shell_words_where_no_comment_is() {
         for text in ["a 'b' \"c\\\"d\" e\\'f", "--a=\"b c\" d", "'a\"b' \"c'd\""] {
-            assert_eq!(
-                Command::new(text).unwrap().words(),
-                shell_words::split(text).unwrap(),
-                "{text}"
-            );
+            assert_eq!(Command::new(text).unwrap().words(), shell_words::split(text).unwrap(), "{text}");
         }
     }
 

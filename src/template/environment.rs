@@ -107,16 +107,9 @@ impl fmt::Debug for Variable {
 pub(super) fn check(raw: Vec<RawVariable>, image: &str, findings: &mut Findings) -> Vec<Variable> {
     let list = || format!("{image}.environment");
     if raw.len() > MAX_VARIABLES {
-        findings.report(
-            Code::LimitExceeded,
-            list(),
-            format!("more than {MAX_VARIABLES} variables"),
-        );
+        findings.report(Code::LimitExceeded, list(), format!("more than {MAX_VARIABLES} variables"));
     }
-    let total: usize = raw
-        .iter()
-        .map(|entry| entry.variable.len() + entry.value.len())
-        .sum();
+    let total: usize = raw.iter().map(|entry| entry.variable.len() + entry.value.len()).sum();
     if total > MAX_TOTAL {
         findings.report(
             Code::LimitExceeded,
@@ -130,15 +123,8 @@ pub(super) fn check(raw: Vec<RawVariable>, image: &str, findings: &mut Findings)
             continue;
         };
         if let Some((_, earlier)) = variables.insert(variable.name.clone(), (index, variable)) {
-            let message = format!(
-                "`{}` is set twice; the last value counts",
-                shown(earlier.name.as_str())
-            );
-            findings.report(
-                Code::VariableRepeated,
-                format!("{}.variable", earlier.field),
-                message,
-            );
+            let message = format!("`{}` is set twice; the last value counts", shown(earlier.name.as_str()));
+            findings.report(Code::VariableRepeated, format!("{}.variable", earlier.field), message);
         }
     }
     let mut variables: Vec<_> = variables.into_values().collect();
@@ -152,43 +138,26 @@ fn check_variable(
     image: &str,
     findings: &mut Findings,
 ) -> Option<Variable> {
-    let field = entry
-        .field
-        .unwrap_or_else(|| format!("{image}.environment[{index}]"));
-    let name = accept(
-        VariableName::new(entry.variable),
-        || format!("{field}.variable"),
-        findings,
-    );
+    let field = entry.field.unwrap_or_else(|| format!("{image}.environment[{index}]"));
+    let name = accept(VariableName::new(entry.variable), || format!("{field}.variable"), findings);
     let required = accept(boolean(&entry.required), || format!("{field}.required"), findings);
     let value = accept(check_value(&entry.value), || format!("{field}.value"), findings);
     let (name, required) = (name?, required?.unwrap_or(false));
     value?;
     if !name.is_strict() {
-        let message = format!(
-            "servers before 1.34 may refuse the name `{}`",
-            shown(name.as_str())
-        );
+        let message = format!("servers before 1.34 may refuse the name `{}`", shown(name.as_str()));
         findings.report(Code::VariableNameRelaxed, format!("{field}.variable"), message);
     }
     if required && entry.value.is_empty() {
         let message = format!("`{}` is required and has no value", shown(name.as_str()));
         findings.report(Code::VariableRequired, format!("{field}.value"), message);
     }
-    Some(Variable {
-        name,
-        value: entry.value,
-        required,
-        field,
-    })
+    Some(Variable { name, value: entry.value, required, field })
 }
 
 fn check_value(value: &str) -> Result<(), Fault> {
     if value.len() > MAX_VALUE {
-        return Err(Fault::new(
-            Code::LimitExceeded,
-            format!("the value is longer than {MAX_VALUE} bytes"),
-        ));
+        return Err(Fault::new(Code::LimitExceeded, format!("the value is longer than {MAX_VALUE} bytes")));
     }
     check_text(value)
 }
@@ -198,55 +167,31 @@ mod tests {
     use super::*;
 
     fn variable(name: &str, value: &str) -> RawVariable {
-        RawVariable {
-            variable: name.into(),
-            value: value.into(),
-            ..RawVariable::default()
-        }
+        RawVariable { variable: name.into(), value: value.into(), ..RawVariable::default() }
     }
 
     fn run(raw: Vec<RawVariable>) -> (Vec<Variable>, Vec<(Code, String)>) {
         let mut findings = Findings::default();
         let variables = check(raw, "images[0]", &mut findings);
-        (
-            variables,
-            findings
-                .into_vec()
-                .into_iter()
-                .map(|found| (found.code, found.field))
-                .collect(),
-        )
+        (variables, findings.into_vec().into_iter().map(|found| (found.code, found.field)).collect())
     }
 
     #[test]
     fn bad_names_are_refused() {
         for name in ["", "A=B", "A B", "Ä"] {
             let found = run(vec![variable(name, "x")]).1;
-            assert_eq!(
-                found,
-                [(Code::VariableName, "images[0].environment[0].variable".into())],
-                "{name}"
-            );
+            assert_eq!(found, [(Code::VariableName, "images[0].environment[0].variable".into())], "{name}");
         }
         assert_eq!(run(vec![variable("A\0", "x")]).1[0].0, Code::ControlCharacter);
         assert_eq!(run(vec![variable("A\n", "x")]).1[0].0, Code::ControlCharacter);
-        assert_eq!(
-            run(vec![variable(&"A".repeat(254), "x")]).1[0].0,
-            Code::LimitExceeded
-        );
+        assert_eq!(run(vec![variable(&"A".repeat(254), "x")]).1[0].0, Code::LimitExceeded);
     }
 
     #[test]
     fn names_that_only_new_servers_take_are_told() {
         for name in ["1A", "a:b"] {
             let (variables, found) = run(vec![variable(name, "x")]);
-            assert_eq!(
-                found,
-                [(
-                    Code::VariableNameRelaxed,
-                    "images[0].environment[0].variable".into()
-                )]
-            );
+            assert_eq!(found, [(Code::VariableNameRelaxed, "images[0].environment[0].variable".into())]);
             assert_eq!(variables.len(), 1);
         }
         for name in ["LD_PRELOAD", "PATH", "KUBERNETES_SERVICE_HOST", "a.b-c"] {
@@ -257,15 +202,9 @@ mod tests {
     #[test]
     fn the_last_of_two_values_counts() {
         let (variables, found) = run(vec![variable("A", "1"), variable("B", "2"), variable("A", "3")]);
-        let names: Vec<_> = variables
-            .iter()
-            .map(|one| (one.name.as_str(), one.value.as_str()))
-            .collect();
+        let names: Vec<_> = variables.iter().map(|one| (one.name.as_str(), one.value.as_str())).collect();
         assert_eq!(names, [("B", "2"), ("A", "3")]);
-        assert_eq!(
-            found,
-            [(Code::VariableRepeated, "images[0].environment[0].variable".into())]
-        );
+        assert_eq!(found, [(Code::VariableRepeated, "images[0].environment[0].variable".into())]);
         assert_eq!(variables[1].field, "images[0].environment[2]");
     }
 
@@ -276,23 +215,12 @@ mod tests {
             run(vec![variable("A", &"x".repeat(32 * 1024 + 1))]).1,
             [(Code::LimitExceeded, value.clone())]
         );
-        assert_eq!(
-            run(vec![variable("A", "\u{1b}[2J")]).1,
-            [(Code::ControlCharacter, value)]
-        );
+        assert_eq!(run(vec![variable("A", "\u{1b}[2J")]).1, [(Code::ControlCharacter, value)]);
         assert!(run(vec![variable("A", "two\nlines\tand a tab")]).1.is_empty());
-        let large = (0..9)
-            .map(|index| variable(&format!("A{index}"), &"x".repeat(32 * 1024)))
-            .collect();
-        assert_eq!(
-            run(large).1,
-            [(Code::LimitExceeded, "images[0].environment".into())]
-        );
+        let large = (0..9).map(|index| variable(&format!("A{index}"), &"x".repeat(32 * 1024))).collect();
+        assert_eq!(run(large).1, [(Code::LimitExceeded, "images[0].environment".into())]);
         let many = (0..129).map(|index| variable(&format!("A{index}"), "")).collect();
-        assert_eq!(
-            run(many).1,
-            [(Code::LimitExceeded, "images[0].environment".into())]
-        );
+        assert_eq!(run(many).1, [(Code::LimitExceeded, "images[0].environment".into())]);
     }
 
     #[test]
@@ -304,10 +232,7 @@ mod tests {
             [(Code::VariableRequired, "images[0].environment[0].value".into())]
         );
         entry.required = "perhaps".into();
-        assert_eq!(
-            run(vec![entry]).1,
-            [(Code::NotABoolean, "images[0].environment[0].required".into())]
-        );
+        assert_eq!(run(vec![entry]).1, [(Code::NotABoolean, "images[0].environment[0].required".into())]);
     }
 
     #[test]

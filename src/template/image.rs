@@ -108,10 +108,7 @@ impl ImageName {
         let text = text.into();
         check_name(&text)?;
         if sanitise(&text).is_empty() {
-            return Err(Fault::new(
-                Code::NameMissing,
-                "the image needs a name with a letter or a digit",
-            ));
+            return Err(Fault::new(Code::NameMissing, "the image needs a name with a letter or a digit"));
         }
         Ok(Self(text))
     }
@@ -141,10 +138,7 @@ impl ImageReference {
         if is_reference(&text) {
             Ok(Self(text))
         } else {
-            Err(Fault::new(
-                Code::ImageReference,
-                "the source is no container image reference",
-            ))
+            Err(Fault::new(Code::ImageReference, "the source is no container image reference"))
         }
     }
 
@@ -172,10 +166,7 @@ fn is_reference(text: &str) -> bool {
     };
     let start_of_last = rest.rfind('/').map_or(0, |slash| slash + 1);
     let (name, tag) = match rest[start_of_last..].find(':') {
-        Some(colon) => (
-            &rest[..start_of_last + colon],
-            Some(&rest[start_of_last + colon + 1..]),
-        ),
+        Some(colon) => (&rest[..start_of_last + colon], Some(&rest[start_of_last + colon + 1..])),
         None => (rest, None),
     };
     let path = match name.split_once('/') {
@@ -200,9 +191,7 @@ fn is_registry(text: &str) -> bool {
         !label.is_empty()
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     };
     host.split('.').all(label) && !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -221,9 +210,7 @@ fn is_tag(text: &str) -> bool {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     text.len() <= 128
         && text.bytes().next().is_some_and(word)
-        && text
-            .bytes()
-            .all(|byte| word(byte) || byte == b'.' || byte == b'-')
+        && text.bytes().all(|byte| word(byte) || byte == b'.' || byte == b'-')
 }
 
 fn is_digest(text: &str) -> bool {
@@ -236,10 +223,7 @@ fn is_digest(text: &str) -> bool {
         "sha512" => 128,
         _ => return false,
     };
-    hex.len() == length
-        && hex
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    hex.len() == length && hex.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 /// How many replicas of an image run; 0 is none, and still something to scale.
@@ -256,17 +240,11 @@ impl Count {
     /// ```
     pub fn parse(text: &str, limit: u32) -> Result<Self, Fault> {
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(Fault::new(
-                Code::CountNotANumber,
-                "the count is not a whole number",
-            ));
+            return Err(Fault::new(Code::CountNotANumber, "the count is not a whole number"));
         }
         match text.parse() {
             Ok(count) if count <= limit => Ok(Self(count)),
-            _ => Err(Fault::new(
-                Code::LimitExceeded,
-                format!("the count is above {limit}"),
-            )),
+            _ => Err(Fault::new(Code::LimitExceeded, format!("the count is above {limit}"))),
         }
     }
 
@@ -312,11 +290,7 @@ mod tests {
             "Ünï",
             &"a".repeat(4_096),
         ] {
-            assert_eq!(
-                ImageReference::new(bad).unwrap_err().code,
-                Code::ImageReference,
-                "{bad}"
-            );
+            assert_eq!(ImageReference::new(bad).unwrap_err().code, Code::ImageReference, "{bad}");
         }
         assert_eq!(ImageReference::new("").unwrap_err().code, Code::SourceMissing);
     }
@@ -335,18 +309,10 @@ mod tests {
     #[test]
     fn counts_are_whole_and_bounded() {
         for text in ["-1", "1.5", "three", " 3", "+3"] {
-            assert_eq!(
-                Count::parse(text, 100).unwrap_err().code,
-                Code::CountNotANumber,
-                "{text}"
-            );
+            assert_eq!(Count::parse(text, 100).unwrap_err().code, Code::CountNotANumber, "{text}");
         }
         for text in ["101", "2147483648", "99999999999999999999"] {
-            assert_eq!(
-                Count::parse(text, 100).unwrap_err().code,
-                Code::LimitExceeded,
-                "{text}"
-            );
+            assert_eq!(Count::parse(text, 100).unwrap_err().code, Code::LimitExceeded, "{text}");
         }
         assert_eq!(Count::parse("0", 100).unwrap().get(), 0);
     }

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Fault;
 use super::image::text;
-use super::names::{accept, check_name, sanitise, shown};
+use super::names::{accept, check_name, did_you_mean, sanitise, shown};
 use super::raw::{RawImage, RawLink, Text};
 use super::volumes::VolumesFrom;
-use crate::diagnostic::{Code, Findings, did_you_mean};
+use crate::diagnostic::{Code, Findings};
 
 /// The most links of one image, and the most entries of `volumes_from`.
 pub const MAX_LINKS: usize = 64;
@@ -25,10 +25,7 @@ impl Alias {
         let text = text.into();
         check_name(&text)?;
         if sanitise(&text).is_empty() {
-            return Err(Fault::new(
-                Code::NameMissing,
-                "the alias needs a letter or a digit",
-            ));
+            return Err(Fault::new(Code::NameMissing, "the alias needs a letter or a digit"));
         }
         Ok(Self(text))
     }
@@ -81,10 +78,7 @@ impl<'n> Names<'n> {
 
     /// Says which name may have been meant.
     pub(super) fn suggestion(&self, name: &str) -> String {
-        did_you_mean(
-            name,
-            self.exact.keys().copied().filter(|known| *known == shown(known)),
-        )
+        did_you_mean(name, self.exact.keys().copied().filter(|known| *known == shown(known)))
     }
 }
 
@@ -105,16 +99,9 @@ pub(super) fn check(
     let mut links: Vec<Link> = Vec::with_capacity(raw.len());
     let mut aliases: BTreeMap<String, usize> = BTreeMap::new();
     for (index, entry) in raw.into_iter().enumerate().take(MAX_LINKS) {
-        let field = entry
-            .field
-            .clone()
-            .unwrap_or_else(|| format!("{image}.links[{index}]"));
+        let field = entry.field.clone().unwrap_or_else(|| format!("{image}.links[{index}]"));
         let target = resolve(&entry.service, &field, names, findings);
-        let alias = if entry.alias.is_empty() {
-            entry.service
-        } else {
-            entry.alias
-        };
+        let alias = if entry.alias.is_empty() { entry.service } else { entry.alias };
         let alias = if alias.is_empty() {
             None
         } else {
@@ -155,17 +142,10 @@ pub(super) fn check_volumes_from(
     }
     let mut sources: Vec<VolumesFrom> = Vec::with_capacity(raw.len());
     for (index, text) in raw.iter().enumerate().take(MAX_LINKS) {
-        let field = text
-            .field
-            .clone()
-            .unwrap_or_else(|| format!("{image}.volumes_from[{index}]"));
+        let field = text.field.clone().unwrap_or_else(|| format!("{image}.volumes_from[{index}]"));
         match names.find(&text.value) {
             Some((target, _)) if target == own => {
-                findings.report(
-                    Code::VolumesFromTarget,
-                    field,
-                    "the image takes volumes from itself",
-                );
+                findings.report(Code::VolumesFromTarget, field, "the image takes volumes from itself");
             }
             Some((target, _)) if sources.iter().any(|known| known.target == target) => {
                 findings.report(Code::LinkRepeated, field, "the same image stands there twice");
@@ -196,11 +176,7 @@ fn resolve(service: &str, field: &str, names: &Names<'_>, findings: &mut Finding
         return None;
     }
     let Some((target, assumed)) = names.find(service) else {
-        let message = format!(
-            "the template has no image `{}`{}",
-            shown(service),
-            names.suggestion(service)
-        );
+        let message = format!("the template has no image `{}`{}", shown(service), names.suggestion(service));
         findings.report(Code::LinkTargetMissing, place, message);
         return None;
     };
@@ -220,13 +196,7 @@ mod tests {
     use super::*;
 
     fn images(names: &[&str]) -> Vec<RawImage> {
-        names
-            .iter()
-            .map(|name| RawImage {
-                name: (*name).into(),
-                ..RawImage::default()
-            })
-            .collect()
+        names.iter().map(|name| RawImage { name: (*name).into(), ..RawImage::default() }).collect()
     }
 
     fn run(names: &[&str], links: &[(&str, &str)]) -> (Vec<Link>, Vec<(Code, String)>) {
@@ -241,26 +211,13 @@ mod tests {
             })
             .collect();
         let links = check(raw, (0, "images[0]"), &Names::of(&images), &mut findings);
-        (
-            links,
-            findings
-                .into_vec()
-                .into_iter()
-                .map(|found| (found.code, found.field))
-                .collect(),
-        )
+        (links, findings.into_vec().into_iter().map(|found| (found.code, found.field)).collect())
     }
 
     #[test]
     fn targets_are_found_exactly_or_nearly() {
-        let (links, found) = run(
-            &["WP", "DB", "db_x"],
-            &[("DB", "DB_1"), ("DB_X", ""), ("db", "third")],
-        );
-        assert_eq!(
-            links.iter().map(|link| link.target).collect::<Vec<_>>(),
-            [1, 2, 1]
-        );
+        let (links, found) = run(&["WP", "DB", "db_x"], &[("DB", "DB_1"), ("DB_X", ""), ("db", "third")]);
+        assert_eq!(links.iter().map(|link| link.target).collect::<Vec<_>>(), [1, 2, 1]);
         assert_eq!(links[1].alias.as_str(), "DB_X");
         assert_eq!(
             found,
@@ -275,49 +232,29 @@ mod tests {
     fn a_missing_target_is_refused_with_a_suggestion() {
         let images = images(&["WP", "MySQL"]);
         let mut findings = Findings::default();
-        let raw = vec![RawLink {
-            service: "MySQLL".into(),
-            ..RawLink::default()
-        }];
+        let raw = vec![RawLink { service: "MySQLL".into(), ..RawLink::default() }];
         check(raw, (0, "images[0]"), &Names::of(&images), &mut findings);
         let found = &findings.into_vec()[0];
         assert_eq!(
             (found.code, found.field.as_str()),
             (Code::LinkTargetMissing, "images[0].links[0].service")
         );
-        assert!(
-            found.message.ends_with("did you mean `MySQL`?"),
-            "{}",
-            found.message
-        );
+        assert!(found.message.ends_with("did you mean `MySQL`?"), "{}", found.message);
         assert_eq!(run(&["WP"], &[("", "x")]).1[0].0, Code::LinkTargetMissing);
     }
 
     #[test]
     fn two_near_names_are_no_target() {
-        assert_eq!(
-            run(&["WP", "D_B", "D.B"], &[("d-b", "")]).1[0].0,
-            Code::LinkTargetMissing
-        );
+        assert_eq!(run(&["WP", "D_B", "D.B"], &[("d-b", "")]).1[0].0, Code::LinkTargetMissing);
     }
 
     #[test]
     fn self_links_repeats_and_clashes_are_told() {
-        let (links, found) = run(
-            &["WP", "DB", "MQ"],
-            &[("WP", "me"), ("DB", "a"), ("DB", "A"), ("MQ", "a"), ("DB", "___")],
-        );
+        let (links, found) =
+            run(&["WP", "DB", "MQ"], &[("WP", "me"), ("DB", "a"), ("DB", "A"), ("MQ", "a"), ("DB", "___")]);
         assert_eq!(links.len(), 1);
         let codes: Vec<_> = found.iter().map(|(code, _)| *code).collect();
-        assert_eq!(
-            codes,
-            [
-                Code::LinkSelf,
-                Code::LinkRepeated,
-                Code::AliasRepeated,
-                Code::NameMissing
-            ]
-        );
+        assert_eq!(codes, [Code::LinkSelf, Code::LinkRepeated, Code::AliasRepeated, Code::NameMissing]);
         assert_eq!(found[2].1, "images[0].links[3].alias");
     }
 
@@ -325,9 +262,6 @@ mod tests {
     fn the_limit_is_64() {
         let links: Vec<_> = (0..65).map(|index| format!("a{index}")).collect();
         let links: Vec<_> = links.iter().map(|alias| ("DB", alias.as_str())).collect();
-        assert_eq!(
-            run(&["WP", "DB"], &links).1,
-            [(Code::LimitExceeded, "images[0].links".into())]
-        );
+        assert_eq!(run(&["WP", "DB"], &links).1, [(Code::LimitExceeded, "images[0].links".into())]);
     }
 }

@@ -31,18 +31,32 @@ pub fn shown(name: &str) -> String {
     let mut shown: String = name
         .chars()
         .take(60)
-        .map(|character| {
-            if character.is_control() || is_invisible(character) {
-                '\u{fffd}'
-            } else {
-                character
-            }
-        })
+        .map(
+            |character| {
+                if character.is_control() || is_invisible(character) { '\u{fffd}' } else { character }
+            },
+        )
         .collect();
     if name.chars().nth(60).is_some() {
         shown.push('…');
     }
     shown
+}
+
+/// Says `; did you mean "x"?` with the nearest of the known words, or nothing when none is near.
+pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    if word.len() > 100 {
+        return String::new();
+    }
+    let lower = word.to_lowercase();
+    known
+        .into_iter()
+        .filter(|candidate| candidate.len() <= 100)
+        .map(|candidate| (strsim::jaro_winkler(&lower, &candidate.to_lowercase()), candidate))
+        .filter(|(nearness, _)| *nearness >= 0.8)
+        .max_by(|left, right| left.0.total_cmp(&right.0).then_with(|| right.1.cmp(left.1)))
+        .map(|(_, candidate)| format!("; did you mean `{candidate}`?"))
+        .unwrap_or_default()
 }
 
 /// Characters that take no room or turn the reading direction, and so can make two names look alike.
@@ -56,22 +70,13 @@ fn is_invisible(character: char) -> bool {
 /// Checks a name: something, not too long, every character visible.
 pub(super) fn check_name(name: &str) -> Result<(), Fault> {
     if name.len() > MAX_NAME {
-        return Err(Fault::new(
-            Code::LimitExceeded,
-            format!("the name is longer than {MAX_NAME} bytes"),
-        ));
+        return Err(Fault::new(Code::LimitExceeded, format!("the name is longer than {MAX_NAME} bytes")));
     }
     if name.chars().any(char::is_control) {
-        return Err(Fault::new(
-            Code::ControlCharacter,
-            "the name holds a control character",
-        ));
+        return Err(Fault::new(Code::ControlCharacter, "the name holds a control character"));
     }
     if name.chars().any(is_invisible) {
-        return Err(Fault::new(
-            Code::InvisibleCharacter,
-            "the name holds a character that cannot be seen",
-        ));
+        return Err(Fault::new(Code::InvisibleCharacter, "the name holds a character that cannot be seen"));
     }
     Ok(())
 }
@@ -81,10 +86,7 @@ pub(super) fn check_text(text: &str) -> Result<(), Fault> {
     let forbidden =
         |character: char| character.is_control() && !matches!(character, '\t' | '\n' | '\r' | '\u{85}');
     if text.chars().any(forbidden) {
-        return Err(Fault::new(
-            Code::ControlCharacter,
-            "the text holds a control character",
-        ));
+        return Err(Fault::new(Code::ControlCharacter, "the text holds a control character"));
     }
     Ok(())
 }
@@ -95,10 +97,7 @@ pub(super) fn boolean(text: &str) -> Result<Option<bool>, Fault> {
         "" => Ok(None),
         "true" | "yes" | "on" | "y" | "1" => Ok(Some(true)),
         "false" | "no" | "off" | "n" | "0" => Ok(Some(false)),
-        _ => Err(Fault::new(
-            Code::NotABoolean,
-            "the value is neither true nor false",
-        )),
+        _ => Err(Fault::new(Code::NotABoolean, "the value is neither true nor false")),
     }
 }
 
@@ -142,18 +141,9 @@ mod tests {
     #[test]
     fn names_have_no_hidden_characters() {
         assert_eq!(check_name("a\tb").unwrap_err().code, Code::ControlCharacter);
-        assert_eq!(
-            check_name("a\u{202e}b").unwrap_err().code,
-            Code::InvisibleCharacter
-        );
-        assert_eq!(
-            check_name("a\u{feff}").unwrap_err().code,
-            Code::InvisibleCharacter
-        );
-        assert_eq!(
-            check_name(&"a".repeat(1_025)).unwrap_err().code,
-            Code::LimitExceeded
-        );
+        assert_eq!(check_name("a\u{202e}b").unwrap_err().code, Code::InvisibleCharacter);
+        assert_eq!(check_name("a\u{feff}").unwrap_err().code, Code::InvisibleCharacter);
+        assert_eq!(check_name(&"a".repeat(1_025)).unwrap_err().code, Code::LimitExceeded);
         assert_eq!(check_name("Ünï cödé"), Ok(()));
     }
 
@@ -168,5 +158,12 @@ mod tests {
         assert_eq!(boolean("Yes"), Ok(Some(true)));
         assert_eq!(boolean(""), Ok(None));
         assert_eq!(boolean("maybe").unwrap_err().code, Code::NotABoolean);
+    }
+
+    #[test]
+    fn suggestions_are_near_or_absent() {
+        let known = ["environment", "expose", "links"];
+        assert_eq!(did_you_mean("enviroment", known), "; did you mean `environment`?");
+        assert_eq!(did_you_mean("zzz", known), "");
     }
 }

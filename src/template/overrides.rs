@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::MAX_IMAGES;
-use super::names::shown;
+use super::names::{did_you_mean, shown};
 use super::raw::{RawImage, RawPort, RawTemplate, RawVariable, RawVolume, Text};
-use crate::diagnostic::{Code, Diagnostic, Findings, did_you_mean};
+use crate::diagnostic::{Code, Diagnostic, Findings};
 
 /// Merges an override; both are raw, so that its values are checked like the template's own.
 ///
@@ -36,12 +36,7 @@ pub fn merge(mut base: RawTemplate, changes: RawTemplate) -> (RawTemplate, Vec<D
         let field = format!("override.images[{index}]");
         let place = places.get(&change.name).copied().unwrap_or(usize::MAX);
         match base.images.get_mut(place) {
-            Some(image) => merge_image(
-                image,
-                change,
-                (&format!("images[{place}]"), &field),
-                &mut findings,
-            ),
+            Some(image) => merge_image(image, change, (&format!("images[{place}]"), &field), &mut findings),
             None => {
                 let near = match places.len() > MAX_IMAGES || findings.is_full() {
                     true => String::new(),
@@ -57,11 +52,7 @@ pub fn merge(mut base: RawTemplate, changes: RawTemplate) -> (RawTemplate, Vec<D
 
 fn ignored(ours: &str, theirs: &str, field: impl FnOnce() -> String, findings: &mut Findings) {
     if !theirs.is_empty() && theirs != ours {
-        findings.report(
-            Code::OverrideFieldIgnored,
-            field(),
-            "an override cannot change this",
-        );
+        findings.report(Code::OverrideFieldIgnored, field(), "an override cannot change this");
     }
 }
 
@@ -80,35 +71,24 @@ fn merge_image(
         ignored(ours, theirs, || format!("{field}.{key}"), findings);
     }
     replace(&mut image.command, change.command, || format!("{field}.command"));
-    replace(&mut image.count, change.count, || {
-        format!("{field}.deployment.count")
-    });
+    replace(&mut image.count, change.count, || format!("{field}.deployment.count"));
     merge_list(
         &mut image.environment,
         change.environment,
         (&format!("{place}.environment"), &format!("{field}.environment")),
     );
-    merge_list(
-        &mut image.ports,
-        change.ports,
-        (&format!("{place}.ports"), &format!("{field}.ports")),
-    );
+    merge_list(&mut image.ports, change.ports, (&format!("{place}.ports"), &format!("{field}.ports")));
     merge_list(
         &mut image.volumes,
         change.volumes,
         (&format!("{place}.volumes"), &format!("{field}.volumes")),
     );
     for (index, mut link) in change.links.into_iter().enumerate() {
-        link.field
-            .get_or_insert_with(|| format!("{field}.links[{index}]"));
+        link.field.get_or_insert_with(|| format!("{field}.links[{index}]"));
         image.links.push(link);
     }
-    append(&mut image.expose, change.expose, |index| {
-        format!("{field}.expose[{index}]")
-    });
-    append(&mut image.volumes_from, change.volumes_from, |index| {
-        format!("{field}.volumes_from[{index}]")
-    });
+    append(&mut image.expose, change.expose, |index| format!("{field}.expose[{index}]"));
+    append(&mut image.volumes_from, change.volumes_from, |index| format!("{field}.volumes_from[{index}]"));
 }
 
 fn replace(ours: &mut Text, mut theirs: Text, field: impl FnOnce() -> String) {
@@ -147,10 +127,7 @@ impl Keyed for RawVariable {
 impl Keyed for RawPort {
     fn key(&self) -> (String, String) {
         let proto = self.proto.to_ascii_lowercase();
-        (
-            self.container_port.clone(),
-            if proto.is_empty() { "tcp".to_owned() } else { proto },
-        )
+        (self.container_port.clone(), if proto.is_empty() { "tcp".to_owned() } else { proto })
     }
 
     fn field(&mut self) -> &mut Option<String> {
@@ -202,43 +179,26 @@ mod tests {
     use super::*;
 
     fn variable(name: &str, value: &str) -> RawVariable {
-        RawVariable {
-            variable: name.into(),
-            value: value.into(),
-            ..RawVariable::default()
-        }
+        RawVariable { variable: name.into(), value: value.into(), ..RawVariable::default() }
     }
 
     fn image(name: &str, environment: Vec<RawVariable>) -> RawImage {
-        RawImage {
-            name: name.into(),
-            environment,
-            ..RawImage::default()
-        }
+        RawImage { name: name.into(), environment, ..RawImage::default() }
     }
 
     fn template(images: Vec<RawImage>) -> RawTemplate {
-        RawTemplate {
-            images,
-            ..RawTemplate::default()
-        }
+        RawTemplate { images, ..RawTemplate::default() }
     }
 
     fn values(image: &RawImage) -> Vec<(&str, &str)> {
-        image
-            .environment
-            .iter()
-            .map(|one| (one.variable.as_str(), one.value.as_str()))
-            .collect()
+        image.environment.iter().map(|one| (one.variable.as_str(), one.value.as_str())).collect()
     }
 
     #[test]
     fn a_variable_replaces_or_is_appended_once() {
         let base = template(vec![image("WP", vec![variable("A", "1"), variable("B", "2")])]);
-        let change = template(vec![image(
-            "WP",
-            vec![variable("B", "3"), variable("C", "4"), variable("C", "5")],
-        )]);
+        let change =
+            template(vec![image("WP", vec![variable("B", "3"), variable("C", "4"), variable("C", "5")])]);
         let (merged, found) = merge(base, change);
         assert_eq!(values(&merged.images[0]), [("A", "1"), ("B", "3"), ("C", "5")]);
         assert_eq!(
@@ -250,29 +210,19 @@ mod tests {
 
     #[test]
     fn a_variable_that_the_template_repeats_is_replaced_wholly_and_its_neighbours_keep_their_paths() {
-        let base = template(vec![image(
-            "WP",
-            vec![variable("A", "1"), variable("A", "2"), variable("B", "3")],
-        )]);
+        let base =
+            template(vec![image("WP", vec![variable("A", "1"), variable("A", "2"), variable("B", "3")])]);
         let change = template(vec![image("WP", vec![variable("A", "9")])]);
         let merged = merge(base, change).0;
         assert_eq!(values(&merged.images[0]), [("A", "9"), ("B", "3")]);
-        assert_eq!(
-            merged.images[0].environment[1].field.as_deref(),
-            Some("images[0].environment[2]")
-        );
+        assert_eq!(merged.images[0].environment[1].field.as_deref(), Some("images[0].environment[2]"));
     }
 
     #[test]
     fn other_images_and_other_lists_stay() {
-        let base = template(vec![
-            image("WP", vec![variable("A", "1")]),
-            image("DB", vec![variable("A", "2")]),
-        ]);
-        let (merged, _) = merge(
-            base.clone(),
-            template(vec![image("DB", vec![variable("A", "3")])]),
-        );
+        let base =
+            template(vec![image("WP", vec![variable("A", "1")]), image("DB", vec![variable("A", "2")])]);
+        let (merged, _) = merge(base.clone(), template(vec![image("DB", vec![variable("A", "3")])]));
         assert_eq!(merged.images[0], base.images[0]);
         assert_eq!(values(&merged.images[1]), [("A", "3")]);
     }
@@ -292,17 +242,10 @@ mod tests {
         theirs.count = "3".into();
         theirs.command = "run".into();
         let merged = merge(template(vec![ours]), template(vec![theirs])).0;
-        let ports: Vec<_> = merged.images[0]
-            .ports
-            .iter()
-            .map(|port| port.host_port.as_str())
-            .collect();
+        let ports: Vec<_> = merged.images[0].ports.iter().map(|port| port.host_port.as_str()).collect();
         assert_eq!(ports, ["9000", "", "21"]);
         assert_eq!(merged.images[0].count.value, "3");
-        assert_eq!(
-            merged.images[0].count.field.as_deref(),
-            Some("override.images[0].deployment.count")
-        );
+        assert_eq!(merged.images[0].count.field.as_deref(), Some("override.images[0].deployment.count"));
         assert_eq!(merged.images[0].command.value, "run");
     }
 

@@ -18,25 +18,16 @@ enum Step<'p> {
 
 impl<'p> Path<'p> {
     /// The template itself.
-    pub(super) const ROOT: Path<'static> = Path {
-        parent: None,
-        step: Step::Root,
-    };
+    pub(super) const ROOT: Path<'static> = Path { parent: None, step: Step::Root };
 
     /// The value of a key.
     pub(super) fn key(&'p self, key: &'p str) -> Path<'p> {
-        Path {
-            parent: Some(self),
-            step: Step::Key(key),
-        }
+        Path { parent: Some(self), step: Step::Key(key) }
     }
 
     /// An item of a list.
     pub(super) fn index(&'p self, index: usize) -> Path<'p> {
-        Path {
-            parent: Some(self),
-            step: Step::Index(index),
-        }
+        Path { parent: Some(self), step: Step::Index(index) }
     }
 }
 
@@ -49,14 +40,8 @@ impl fmt::Display for Path<'_> {
             Step::Root => Ok(()),
             Step::Index(index) => write!(formatter, "[{index}]"),
             Step::Key(key) => {
-                let nested = self
-                    .parent
-                    .is_some_and(|parent| !matches!(parent.step, Step::Root));
-                if nested {
-                    write!(formatter, ".{key}")
-                } else {
-                    formatter.write_str(key)
-                }
+                let nested = self.parent.is_some_and(|parent| !matches!(parent.step, Step::Root));
+                if nested { write!(formatter, ".{key}") } else { formatter.write_str(key) }
             }
         }
     }
@@ -71,10 +56,7 @@ mod tests {
         let images = Path::ROOT.key("images");
         let image = images.index(1);
         let ports = image.key("ports");
-        assert_eq!(
-            ports.index(0).key("host_port").to_string(),
-            "images[1].ports[0].host_port"
-        );
+        assert_eq!(ports.index(0).key("host_port").to_string(), "images[1].ports[0].host_port");
         assert_eq!(Path::ROOT.to_string(), "");
     }
 }

@@ -20,11 +20,7 @@ pub struct PortNumber(u16);
 impl PortNumber {
     /// Takes a number that is not 0.
     pub fn new(number: u16) -> Result<Self, Fault> {
-        if number == 0 {
-            Err(Self::out_of_range())
-        } else {
-            Ok(Self(number))
-        }
+        if number == 0 { Err(Self::out_of_range()) } else { Ok(Self(number)) }
     }
 
     /// Reads plain decimal digits: no sign, no leading zero, no space, no other base.
@@ -40,10 +36,7 @@ impl PortNumber {
             && digits.bytes().all(|byte| byte.is_ascii_digit())
             && (digits == "0" || !digits.starts_with('0'));
         if !decimal {
-            return Err(Fault::new(
-                Code::PortNotDecimal,
-                "the port is not a plain decimal number",
-            ));
+            return Err(Fault::new(Code::PortNotDecimal, "the port is not a plain decimal number"));
         }
         text.parse().map_err(|_| Self::out_of_range()).and_then(Self::new)
     }
@@ -96,10 +89,7 @@ impl Protocol {
         match text.to_ascii_lowercase().as_str() {
             "" | "tcp" => Ok(Protocol::Tcp),
             "udp" => Ok(Protocol::Udp),
-            _ => Err(Fault::new(
-                Code::PortProtocol,
-                "the protocol is neither TCP nor UDP",
-            )),
+            _ => Err(Fault::new(Code::PortProtocol, "the protocol is neither TCP nor UDP")),
         }
     }
 
@@ -150,10 +140,7 @@ pub(super) fn check(raw: Vec<RawPort>, image: &str, findings: &mut Findings) -> 
     limit(raw.len(), || format!("{image}.ports"), findings);
     let mut ports: Vec<Port> = Vec::with_capacity(raw.len());
     for (index, entry) in raw.into_iter().enumerate().take(MAX_PORTS) {
-        let field = entry
-            .field
-            .clone()
-            .unwrap_or_else(|| format!("{image}.ports[{index}]"));
+        let field = entry.field.clone().unwrap_or_else(|| format!("{image}.ports[{index}]"));
         let Some(port) = check_port(&entry, field, findings) else {
             continue;
         };
@@ -182,66 +169,35 @@ fn check_port(entry: &RawPort, field: String, findings: &mut Findings) -> Option
         );
         None
     } else {
-        accept(
-            PortNumber::parse(&entry.container_port),
-            || format!("{field}.container_port"),
-            findings,
-        )
+        accept(PortNumber::parse(&entry.container_port), || format!("{field}.container_port"), findings)
     };
     let host = if entry.host_port.is_empty() {
         Some(None)
     } else {
-        accept(
-            PortNumber::parse(&entry.host_port),
-            || format!("{field}.host_port"),
-            findings,
-        )
-        .map(Some)
+        accept(PortNumber::parse(&entry.host_port), || format!("{field}.host_port"), findings).map(Some)
     };
-    let protocol = accept(
-        Protocol::parse(&entry.proto),
-        || format!("{field}.proto"),
-        findings,
-    );
-    Some(Port {
-        host: host?,
-        container: container?,
-        protocol: protocol?,
-        field,
-    })
+    let protocol = accept(Protocol::parse(&entry.proto), || format!("{field}.proto"), findings);
+    Some(Port { host: host?, container: container?, protocol: protocol?, field })
 }
 
 /// Checks `expose`; a text may hold several ports, and each may name its protocol as Docker does (`53/udp`).
 pub(super) fn check_exposed(raw: &[Text], image: &str, findings: &mut Findings) -> Vec<Exposed> {
     let mut exposed: Vec<Exposed> = Vec::new();
     for (index, text) in raw.iter().enumerate() {
-        let field = text
-            .field
-            .clone()
-            .unwrap_or_else(|| format!("{image}.expose[{index}]"));
-        let parts = text
-            .value
-            .split([' ', ',', '\t', '\n'])
-            .filter(|part| !part.is_empty());
+        let field = text.field.clone().unwrap_or_else(|| format!("{image}.expose[{index}]"));
+        let parts = text.value.split([' ', ',', '\t', '\n']).filter(|part| !part.is_empty());
         for part in parts.take(MAX_PORTS + 1) {
             let Some((container, protocol)) = accept(exposed_port(part), || field.clone(), findings) else {
                 continue;
             };
-            if exposed
-                .iter()
-                .any(|known| known.container == container && known.protocol == protocol)
-            {
+            if exposed.iter().any(|known| known.container == container && known.protocol == protocol) {
                 let message = format!("port {container} stands there twice");
                 findings.report(Code::PortRepeated, field.clone(), message);
             } else if exposed.len() == MAX_PORTS {
                 limit(MAX_PORTS + 1, || format!("{image}.expose"), findings);
                 return exposed;
             } else {
-                exposed.push(Exposed {
-                    container,
-                    protocol,
-                    field: field.clone(),
-                });
+                exposed.push(Exposed { container, protocol, field: field.clone() });
             }
         }
     }
@@ -251,21 +207,14 @@ pub(super) fn check_exposed(raw: &[Text], image: &str, findings: &mut Findings) 
 fn exposed_port(text: &str) -> Result<(PortNumber, Protocol), Fault> {
     match text.split_once('/') {
         None => Ok((PortNumber::parse(text)?, Protocol::Tcp)),
-        Some((_, "")) => Err(Fault::new(
-            Code::PortProtocol,
-            "the protocol is neither TCP nor UDP",
-        )),
+        Some((_, "")) => Err(Fault::new(Code::PortProtocol, "the protocol is neither TCP nor UDP")),
         Some((port, protocol)) => Ok((PortNumber::parse(port)?, Protocol::parse(protocol)?)),
     }
 }
 
 fn limit(count: usize, field: impl FnOnce() -> String, findings: &mut Findings) {
     if count > MAX_PORTS {
-        findings.report(
-            Code::LimitExceeded,
-            field(),
-            format!("more than {MAX_PORTS} ports"),
-        );
+        findings.report(Code::LimitExceeded, field(), format!("more than {MAX_PORTS} ports"));
     }
 }
 
@@ -286,14 +235,7 @@ mod tests {
     fn codes(raw: Vec<RawPort>) -> (Vec<Port>, Vec<(Code, String)>) {
         let mut findings = Findings::default();
         let ports = check(raw, "images[0]", &mut findings);
-        (
-            ports,
-            findings
-                .into_vec()
-                .into_iter()
-                .map(|found| (found.code, found.field))
-                .collect(),
-        )
+        (ports, findings.into_vec().into_iter().map(|found| (found.code, found.field)).collect())
     }
 
     #[test]
@@ -341,11 +283,8 @@ mod tests {
 
     #[test]
     fn equal_entries_are_merged_and_different_host_ports_kept() {
-        let (ports, found) = codes(vec![
-            entry("", "80", "tcp"),
-            entry("8080", "80", ""),
-            entry("8081", "80", "TCP"),
-        ]);
+        let (ports, found) =
+            codes(vec![entry("", "80", "tcp"), entry("8080", "80", ""), entry("8081", "80", "TCP")]);
         assert_eq!(ports.len(), 2);
         assert_eq!(ports[0].host.unwrap().get(), 8080);
         assert_eq!(ports[0].field, "images[0].ports[1]");
@@ -356,36 +295,17 @@ mod tests {
     fn the_limit_is_64() {
         let many = |count: u16| (1..=count).map(|port| entry("", &port.to_string(), "")).collect();
         assert!(codes(many(64)).1.is_empty());
-        assert_eq!(
-            codes(many(65)).1,
-            [(Code::LimitExceeded, "images[0].ports".into())]
-        );
+        assert_eq!(codes(many(65)).1, [(Code::LimitExceeded, "images[0].ports".into())]);
     }
 
     #[test]
     fn exposed_ports_come_one_by_one_or_together() {
         let mut findings = Findings::default();
-        let raw: Vec<Text> = vec![
-            "80 443".into(),
-            "53/udp".into(),
-            "".into(),
-            "80".into(),
-            "x".into(),
-        ];
+        let raw: Vec<Text> = vec!["80 443".into(), "53/udp".into(), "".into(), "80".into(), "x".into()];
         let exposed = check_exposed(&raw, "images[0]", &mut findings);
-        let numbers: Vec<_> = exposed
-            .iter()
-            .map(|port| (port.container.get(), port.protocol))
-            .collect();
-        assert_eq!(
-            numbers,
-            [(80, Protocol::Tcp), (443, Protocol::Tcp), (53, Protocol::Udp)]
-        );
-        let found: Vec<_> = findings
-            .into_vec()
-            .into_iter()
-            .map(|found| (found.code, found.field))
-            .collect();
+        let numbers: Vec<_> = exposed.iter().map(|port| (port.container.get(), port.protocol)).collect();
+        assert_eq!(numbers, [(80, Protocol::Tcp), (443, Protocol::Tcp), (53, Protocol::Udp)]);
+        let found: Vec<_> = findings.into_vec().into_iter().map(|found| (found.code, found.field)).collect();
         assert_eq!(
             found,
             [

@@ -43,51 +43,39 @@ pub(super) fn check(raw: Vec<RawVolume>, image: &str, findings: &mut Findings) -
         let field = entry.field.unwrap_or_else(|| format!("{image}.volumes[{index}]"));
         let container = check_container_path(&entry.container_path);
         let container = accept(container, || format!("{field}.container_path"), findings);
-        let host = accept(
-            check_length(&entry.host_path),
-            || format!("{field}.host_path"),
-            findings,
-        );
+        let host = accept(check_length(&entry.host_path), || format!("{field}.host_path"), findings);
         if container.is_none() || host.is_none() {
             continue;
         }
-        if volumes
-            .iter()
-            .any(|known| same_path(&known.container_path, &entry.container_path))
-        {
+        if !entry.container_path.starts_with('/') {
+            let message = "the path in the container is relative; the volume was left out";
+            findings.report(Code::VolumePathRelative, format!("{field}.container_path"), message);
+            continue;
+        }
+        if volumes.iter().any(|known| same_path(&known.container_path, &entry.container_path)) {
             let message = "another volume of this image has the same path in the container";
             findings.report(Code::VolumeRepeated, format!("{field}.container_path"), message);
             continue;
         }
-        volumes.push(Volume {
-            host_path: entry.host_path,
-            container_path: entry.container_path,
-            field,
-        });
+        volumes.push(Volume { host_path: entry.host_path, container_path: entry.container_path, field });
     }
     volumes
 }
 
 fn check_length(path: &str) -> Result<(), Fault> {
     if path.len() > MAX_PATH {
-        return Err(Fault::new(
-            Code::LimitExceeded,
-            format!("the path is longer than {MAX_PATH} bytes"),
-        ));
+        return Err(Fault::new(Code::LimitExceeded, format!("the path is longer than {MAX_PATH} bytes")));
     }
     check_text(path)
 }
 
 fn check_container_path(path: &str) -> Result<(), Fault> {
     check_length(path)?;
-    let plain = path.starts_with('/') && !path.contains(':') && path.split('/').all(|part| part != "..");
+    let plain = !path.is_empty() && !path.contains(':') && path.split('/').all(|part| part != "..");
     if plain {
         Ok(())
     } else {
-        Err(Fault::new(
-            Code::VolumePath,
-            "the path in the container has to be absolute, without `..` and `:`",
-        ))
+        Err(Fault::new(Code::VolumePath, "the path in the container is missing, or has `..` or `:` in it"))
     }
 }
 
@@ -110,43 +98,32 @@ mod tests {
             })
             .collect();
         let volumes = check(raw, "images[0]", &mut findings);
-        (
-            volumes.len(),
-            findings
-                .into_vec()
-                .into_iter()
-                .map(|found| (found.code, found.field))
-                .collect(),
-        )
+        (volumes.len(), findings.into_vec().into_iter().map(|found| (found.code, found.field)).collect())
     }
 
     #[test]
     fn paths_are_absolute_and_plain() {
-        for path in ["", "data", "/a/../b", "/a:ro", ".."] {
+        for path in ["", "/a/../b", "/a:ro", ".."] {
             let found = run(&[("/host", path)]).1;
-            assert_eq!(
-                found,
-                [(Code::VolumePath, "images[0].volumes[0].container_path".into())],
-                "{path}"
-            );
+            assert_eq!(found, [(Code::VolumePath, "images[0].volumes[0].container_path".into())], "{path}");
         }
         assert_eq!(run(&[("", "/a\0b")]).1[0].0, Code::ControlCharacter);
+        assert_eq!(run(&[("", "/data"), ("/var/run/docker.sock", "/tmp/docker.sock")]), (2, vec![]));
+    }
+
+    #[test]
+    fn a_relative_path_is_left_out() {
+        let found = run(&[("", "data_container")]);
         assert_eq!(
-            run(&[("", "/data"), ("/var/run/docker.sock", "/tmp/docker.sock")]),
-            (2, vec![])
+            found,
+            (0, vec![(Code::VolumePathRelative, "images[0].volumes[0].container_path".into())])
         );
     }
 
     #[test]
     fn one_path_is_mounted_once() {
         let found = run(&[("/a", "/data"), ("/b", "/data/")]);
-        assert_eq!(
-            found,
-            (
-                1,
-                vec![(Code::VolumeRepeated, "images[0].volumes[1].container_path".into())]
-            )
-        );
+        assert_eq!(found, (1, vec![(Code::VolumeRepeated, "images[0].volumes[1].container_path".into())]));
     }
 
     #[test]

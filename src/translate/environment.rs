@@ -36,10 +36,7 @@ pub(super) fn literal(text: &str) -> String {
 
 /// The template's own variables of an image.
 pub(super) fn own(image: &Image) -> impl Iterator<Item = Value> {
-    image
-        .environment
-        .iter()
-        .map(|variable| entry(variable.name.as_str(), &variable.value))
+    image.environment.iter().map(|variable| entry(variable.name.as_str(), &variable.value))
 }
 
 fn entry(name: &str, value: &str) -> Value {
@@ -57,11 +54,8 @@ pub(super) fn of_links(
     findings: &mut Findings,
 ) -> Option<Vec<Value>> {
     let image = &context.template.images[linker];
-    let mut taken: BTreeSet<String> = image
-        .environment
-        .iter()
-        .map(|variable| variable.name.as_str().to_owned())
-        .collect();
+    let mut taken: BTreeSet<String> =
+        image.environment.iter().map(|variable| variable.name.as_str().to_owned()).collect();
     let own: BTreeSet<String> = taken.clone();
     let mut declared = Vec::new();
     let mut bytes = 0;
@@ -94,20 +88,13 @@ fn docker_variables<'a>(
     services: &[PlannedService<'_>],
 ) -> impl Iterator<Item = (String, String)> + use<'a> {
     let prefix = prefix(link.alias);
-    let mut variables = vec![(
-        format!("{prefix}_NAME"),
-        format!("/{}/{}", context.names[link.linker], link.alias),
-    )];
+    let mut variables =
+        vec![(format!("{prefix}_NAME"), format!("/{}/{}", context.names[link.linker], link.alias))];
     let service = services.binary_search_by(|service| service.name().cmp(&link.service));
-    let ports = service
-        .map(|index| services[index].ports.as_slice())
-        .unwrap_or_default();
+    let ports = service.map(|index| services[index].ports.as_slice()).unwrap_or_default();
     let url = |protocol: &str, port: u16| format!("{protocol}://{}:{port}", link.service);
     if let Some(first) = ports.first() {
-        variables.push((
-            format!("{prefix}_PORT"),
-            url(first.protocol.lower(), first.number),
-        ));
+        variables.push((format!("{prefix}_PORT"), url(first.protocol.lower(), first.number)));
     }
     for port in ports {
         let name = format!("{prefix}_PORT_{}_{}", port.number, port.protocol.as_str());
@@ -118,12 +105,10 @@ fn docker_variables<'a>(
         variables.push((format!("{name}_PROTO"), protocol.to_owned()));
     }
     let target = &context.template.images[link.target];
-    let inherited = target.environment.iter().map(move |variable| {
-        (
-            format!("{prefix}_ENV_{}", variable.name.as_str()),
-            variable.value.clone(),
-        )
-    });
+    let inherited = target
+        .environment
+        .iter()
+        .map(move |variable| (format!("{prefix}_ENV_{}", variable.name.as_str()), variable.value.clone()));
     variables.into_iter().chain(inherited)
 }
 

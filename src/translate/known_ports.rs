@@ -93,10 +93,7 @@ pub(super) fn of(repository: &str) -> &'static [u16] {
 }
 
 fn lookup(name: &str) -> Option<&'static [u16]> {
-    KNOWN
-        .iter()
-        .find(|(known, _, _)| *known == name)
-        .map(|(_, ports, _)| *ports)
+    KNOWN.iter().find(|(known, _, _)| *known == name).map(|(_, ports, _)| *ports)
 }
 
 #[cfg(test)]
@@ -107,10 +104,7 @@ mod tests {
     fn the_table_is_sorted_sourced_and_its_main_port_lowest() {
         assert!(KNOWN.is_sorted_by(|left, right| left.0 < right.0));
         for (name, ports, source) in KNOWN {
-            assert!(
-                !source.is_empty() && ports.is_sorted() && !ports.is_empty(),
-                "{name}"
-            );
+            assert!(!source.is_empty() && ports.is_sorted() && !ports.is_empty(), "{name}");
         }
     }
 

@@ -26,9 +26,7 @@ pub(super) fn selector(context: &Context<'_>, component: usize) -> Value {
 
 /// Annotations from pairs.
 pub(super) fn annotations(pairs: &[(&str, &str)]) -> Value {
-    let map: Map<String, Value> = pairs
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), json!(value)))
-        .collect();
+    let map: Map<String, Value> =
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
     Value::Object(map)
 }

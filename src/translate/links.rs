@@ -33,7 +33,6 @@ pub(super) fn resolve<'t>(context: &Context<'t>, findings: &mut Findings) -> Vec
         for link in &image.links {
             let alias = link.alias.as_str();
             let Some(fitted) = fit(alias, LIMIT) else { continue };
-            tell_change(alias, &fitted.text, &format!("{}.alias", link.field), findings);
             links.push(ResolvedLink {
                 linker,
                 target: link.target,
@@ -45,33 +44,26 @@ pub(super) fn resolve<'t>(context: &Context<'t>, findings: &mut Findings) -> Vec
         }
     }
     separate(context, &mut links, findings);
+    for link in links.iter().filter(|link| !link.declared) {
+        tell_change(link.alias, &link.service, &format!("{}.alias", link.field), findings);
+    }
     links
 }
 
 /// Gives links whose alias is ambiguous a Service of their own.
 fn separate(context: &Context<'_>, links: &mut [ResolvedLink<'_>], findings: &mut Findings) {
-    let images: BTreeMap<&str, usize> = context
-        .names
-        .iter()
-        .enumerate()
-        .map(|(index, name)| (name.as_str(), index))
-        .collect();
+    let images: BTreeMap<&str, usize> =
+        context.names.iter().enumerate().map(|(index, name)| (name.as_str(), index)).collect();
     let mut targets: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
     for link in links.iter() {
-        targets
-            .entry(link.service.clone())
-            .or_default()
-            .insert(link.target);
+        targets.entry(link.service.clone()).or_default().insert(link.target);
     }
     let ambiguous = |service: &str, target: usize| {
         let several = targets.get(service).is_some_and(|targets| targets.len() > 1);
         several || images.get(service).is_some_and(|image| *image != target)
     };
     let mut wanted: BTreeMap<String, usize> = BTreeMap::new();
-    for link in links
-        .iter_mut()
-        .filter(|link| ambiguous(&link.service, link.target))
-    {
+    for link in links.iter_mut().filter(|link| ambiguous(&link.service, link.target)) {
         link.declared = true;
         *wanted.entry(own_name(context, link)).or_default() += 1;
     }

@@ -30,24 +30,16 @@ pub(super) fn fit(name: &str, limit: usize) -> Option<Fitted> {
         return None;
     }
     if text.len() <= limit {
-        return Some(Fitted {
-            text,
-            shortened: false,
-        });
+        return Some(Fitted { text, shortened: false });
     }
-    Some(Fitted {
-        text: with_hash(&text, name, limit),
-        shortened: true,
-    })
+    Some(Fitted { text: with_hash(&text, name, limit), shortened: true })
 }
 
 /// Cuts a sanitised name so that `-` and eight digits of the hash of another text fit behind it.
 pub(super) fn with_hash(text: &str, hashed: &str, limit: usize) -> String {
     let digest = Sha256::digest(hashed.as_bytes());
     let hash: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    let kept = text
-        .get(..limit.saturating_sub(9).min(text.len()))
-        .unwrap_or_default();
+    let kept = text.get(..limit.saturating_sub(9).min(text.len())).unwrap_or_default();
     format!("{}-{hash}", kept.trim_end_matches('-'))
 }
 
@@ -100,11 +92,7 @@ pub(super) fn component_names(template: &Template, findings: &mut Findings) -> C
             continue;
         }
         if name.as_str() == RESERVED {
-            findings.report(
-                Code::NameReserved,
-                field,
-                "a Service of that name would hide the API server",
-            );
+            findings.report(Code::NameReserved, field, "a Service of that name would hide the API server");
         } else {
             tell_change(image.name.as_str(), name.as_str(), &field, findings);
         }
@@ -128,11 +116,7 @@ pub(super) fn tell_change(written: &str, name: &str, field: &str, findings: &mut
 /// Checks the name of a Service that will exist: reserved is refused, a digit at the start is told.
 pub(super) fn check_service_name(name: &str, field: &str, findings: &mut Findings) {
     if name == RESERVED {
-        findings.report(
-            Code::NameReserved,
-            field,
-            "a Service of that name would hide the API server",
-        );
+        findings.report(Code::NameReserved, field, "a Service of that name would hide the API server");
     } else if name.starts_with(|first: char| first.is_ascii_digit()) {
         let message = format!("the Service `{name}` begins with a digit");
         findings.report(Code::ServiceNameDigit, field, message);

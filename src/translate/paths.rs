@@ -61,10 +61,7 @@ fn is_name(field: &str) -> bool {
 fn env_path(image: &Image, container: &Value, field: &str) -> Option<String> {
     let (index, rest) = split_index(field, "env")?;
     let name = container["env"][index]["name"].as_str()?;
-    let variable = image
-        .environment
-        .iter()
-        .find(|variable| variable.name.as_str() == name)?;
+    let variable = image.environment.iter().find(|variable| variable.name.as_str() == name)?;
     Some(match rest {
         ".value" => format!("{}.value", variable.field),
         _ => format!("{}.variable", variable.field),
@@ -82,9 +79,7 @@ fn container_port_path(image: &Image, container: &Value, field: &str) -> Option<
         u64::from(entry.container.get()) == number && entry.protocol.as_str() == protocol
     };
     let mut entries = image.ports.iter().filter(same);
-    let exact = entries
-        .clone()
-        .find(|entry| entry.host.map(|host| u64::from(host.get())) == host);
+    let exact = entries.clone().find(|entry| entry.host.map(|host| u64::from(host.get())) == host);
     let entry = exact.or_else(|| entries.next())?;
     Some(match rest {
         ".hostPort" => format!("{}.host_port", entry.field),
@@ -115,9 +110,8 @@ fn service_path(template: &Template, artifact: &Artifact, api_field: &str) -> Op
         .ports
         .iter()
         .filter(|entry| u64::from(entry.container.get()) == target && entry.protocol.as_str() == protocol);
-    let published = entries
-        .clone()
-        .find(|entry| entry.host.is_some_and(|host| u64::from(host.get()) == number));
+    let published =
+        entries.clone().find(|entry| entry.host.is_some_and(|host| u64::from(host.get()) == number));
     let asks_for_target = rest == ".targetPort" || number == target;
     if let Some(entry) = published.filter(|_| !asks_for_target) {
         return Some(format!("{}.host_port", entry.field));
@@ -141,4 +135,91 @@ fn split_index<'f>(field: &'f str, list: &str) -> Option<(usize, &'f str)> {
 /// `images[3]` to 3.
 fn index_of(origin: &str) -> Option<usize> {
     split_index(origin, "images").map(|(index, _)| index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifacts::{DeploymentName, ObjectName, ObjectRef};
+    use crate::template::raw;
+    use crate::template::validate::{Limits, from_text};
+    use crate::translate::{Options, translate};
+
+    const TEMPLATE: &str = "images:
+- name: web
+  source: shop/web:1
+  command: run it
+  links: [{service: db, alias: store}]
+- name: db
+  source: mysql:5.5
+  deployment: {count: 2}
+  environment:
+  - {variable: A, value: first}
+  - {variable: A, value: last}
+  - {variable: B, value: b}
+  ports:
+  - {container_port: 3306}
+  - {container_port: 3306, host_port: 13306}
+  - {container_port: 22, host_port: 22}
+  expose: [99]
+";
+
+    fn path(changes: Option<&str>, kind: Kind, name: &str, field: &str) -> String {
+        let changes = changes.and_then(|text| raw::read(text).template);
+        let template = from_text(TEMPLATE, changes, &Limits::default()).0.template.unwrap();
+        let options = Options::new(DeploymentName::new("one").unwrap());
+        let artifacts = translate(&template, &options).artifacts.unwrap();
+        let reference = ObjectRef::new(kind, ObjectName::new(name).unwrap());
+        template_path(&template, artifacts.get(&reference).unwrap(), field)
+    }
+
+    fn db(field: &str) -> String {
+        let field = format!("spec.template.spec.containers[0].{field}");
+        path(None, Kind::ReplicationController, "db-replication-controller", &field)
+    }
+
+    #[test]
+    fn pods_and_controllers_lead_back_to_their_image() {
+        let pod = |field: &str| path(None, Kind::Pod, "web-pod", field);
+        assert_eq!(pod("metadata.name"), "images[0].name");
+        assert_eq!(pod("spec.containers[0].image"), "images[0].source");
+        assert_eq!(pod("spec.containers[0].args[1]"), "images[0].command");
+        assert_eq!(pod("spec.containers[0].name"), "images[0].name");
+        assert_eq!(pod("spec.restartPolicy"), "images[0]");
+        let controller =
+            |field: &str| path(None, Kind::ReplicationController, "db-replication-controller", field);
+        assert_eq!(controller("spec.replicas"), "images[1].deployment.count");
+        assert_eq!(controller("spec.template.metadata.labels"), "images[1].name");
+    }
+
+    #[test]
+    fn merged_entries_do_not_shift_the_path() {
+        assert_eq!(db("env[0].name"), "images[1].environment[1].variable");
+        assert_eq!(db("env[1].value"), "images[1].environment[2].value");
+        assert_eq!(db("ports[0].hostPort"), "images[1].ports[1].host_port");
+        assert_eq!(db("ports[1].containerPort"), "images[1].ports[2].container_port");
+        assert_eq!(db("ports[1].protocol"), "images[1].ports[2].proto");
+        assert_eq!(db("ports[7].protocol"), "images[1]");
+        assert_eq!(db("env[9].name"), "images[1]");
+    }
+
+    #[test]
+    fn what_the_override_brought_leads_to_the_override() {
+        let changes = "images: [{name: web, environment: [{variable: X, value: y}]}]";
+        let field = path(Some(changes), Kind::Pod, "web-pod", "spec.containers[0].env[0].name");
+        assert_eq!(field, "override.images[0].environment[0].variable");
+    }
+
+    #[test]
+    fn services_lead_back_to_their_link_and_their_ports() {
+        let alias = |field: &str| path(None, Kind::Service, "store", field);
+        assert_eq!(alias("metadata.name"), "images[0].links[0].alias");
+        assert_eq!(alias("spec.ports[0].port"), "images[1].ports[2].container_port");
+        assert_eq!(alias("spec.ports[1].port"), "images[1].expose[0]");
+        assert_eq!(alias("spec.ports[2].port"), "images[1].ports[1].container_port");
+        assert_eq!(alias("spec.ports[3].port"), "images[1].ports[1].host_port");
+        assert_eq!(alias("spec.ports[3].targetPort"), "images[1].ports[1].container_port");
+        assert_eq!(alias("spec.clusterIP"), "images[0].links[0]");
+        assert_eq!(path(None, Kind::Service, "db", "metadata.name"), "images[1].name");
+    }
 }

@@ -41,16 +41,12 @@ fn union(image: &Image) -> Union<'_> {
     let mut union = Union::new();
     for port in &image.ports {
         let key = (port.container.get(), port.protocol);
-        let (_, hosts) = union
-            .entry(key)
-            .or_insert_with(|| (port.field.as_str(), Vec::new()));
+        let (_, hosts) = union.entry(key).or_insert_with(|| (port.field.as_str(), Vec::new()));
         hosts.extend(port.host.map(|host| (host.get(), port.field.as_str())));
     }
     for port in &image.expose {
         let key = (port.container.get(), port.protocol);
-        union
-            .entry(key)
-            .or_insert_with(|| (port.field.as_str(), Vec::new()));
+        union.entry(key).or_insert_with(|| (port.field.as_str(), Vec::new()));
     }
     union
 }
@@ -63,11 +59,7 @@ fn of_image(image: &Image) -> ImagePorts {
     for ((target, protocol), (field, hosts)) in &union {
         add(&mut linked, (*target, *target, *protocol, field), &mut shadowed);
         if hosts.is_empty() {
-            add(
-                &mut published,
-                (*target, *target, *protocol, field),
-                &mut shadowed,
-            );
+            add(&mut published, (*target, *target, *protocol, field), &mut shadowed);
         }
         for (host, field) in hosts {
             add(&mut published, (*host, *target, *protocol, field), &mut shadowed);
@@ -86,12 +78,7 @@ fn of_image(image: &Image) -> ImagePorts {
     }
     shadowed.sort();
     shadowed.dedup();
-    ImagePorts {
-        linked,
-        published,
-        shadowed,
-        assumed,
-    }
+    ImagePorts { linked, published, shadowed, assumed }
 }
 
 /// Adds a port unless its number is there; a taken number that leads elsewhere is noted.
@@ -100,16 +87,8 @@ fn add(
     (number, target, protocol, field): (u16, u16, Protocol, &str),
     shadowed: &mut Vec<String>,
 ) {
-    match ports
-        .iter()
-        .find(|known| known.number == number && known.protocol == protocol)
-    {
-        None => ports.push(ServicePort {
-            number,
-            target,
-            protocol,
-            field: field.to_owned(),
-        }),
+    match ports.iter().find(|known| known.number == number && known.protocol == protocol) {
+        None => ports.push(ServicePort { number, target, protocol, field: field.to_owned() }),
         Some(known) if known.target == target => {}
         Some(_) => shadowed.push(field.to_owned()),
     }

@@ -28,10 +28,7 @@ pub(super) fn plan<'t>(
     links: &[ResolvedLink<'t>],
     findings: &mut Findings,
 ) -> Vec<PlannedService<'t>> {
-    let mut plans = Plans {
-        services: BTreeMap::new(),
-        findings,
-    };
+    let mut plans = Plans { services: BTreeMap::new(), findings };
     let mut shown_targets = BTreeSet::new();
     for link in links {
         let image = &ports[link.target];
@@ -63,10 +60,7 @@ fn tell_assumed(context: &Context<'_>, link: &ResolvedLink<'_>, ports: &ImagePor
     let field = format!("images[{}].ports", link.target);
     match ports.linked.first() {
         Some(first) => {
-            let message = format!(
-                "`{name}` is linked to and lists no port; {} was assumed",
-                first.number
-            );
+            let message = format!("`{name}` is linked to and lists no port; {} was assumed", first.number);
             findings.report(Code::PortInferred, field, message);
         }
         None => {
@@ -99,7 +93,7 @@ impl<'t> Plans<'t, '_> {
         if let Some(known) = self.services.get_mut(name) {
             if known.target != target {
                 let message = format!("two Services would be called `{name}`");
-                self.findings.report(Code::NameCollision, origin, message);
+                self.findings.report(Code::NameCollision, name_field(origin), message);
                 return;
             }
             for port in ports {
@@ -111,7 +105,7 @@ impl<'t> Plans<'t, '_> {
             }
             return;
         }
-        naming::check_service_name(name, origin, self.findings);
+        naming::check_service_name(name, &name_field(origin), self.findings);
         let Some(object_name) = naming::object_name(name) else {
             return;
         };
@@ -124,6 +118,12 @@ impl<'t> Plans<'t, '_> {
         };
         self.services.insert(name.to_owned(), service);
     }
+}
+
+/// Where the template says what a Service is called.
+fn name_field(origin: &str) -> String {
+    let key = if origin.contains(".links[") { "alias" } else { "name" };
+    format!("{origin}.{key}")
 }
 
 impl PlannedService<'_> {

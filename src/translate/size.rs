@@ -17,10 +17,7 @@ pub(super) fn check(objects: &[Artifact], findings: &mut Findings) {
         let size = size_of(object);
         total += size;
         if size > MAX_OBJECT {
-            let message = format!(
-                "{} would have {size} bytes; {MAX_OBJECT} are allowed",
-                object.reference
-            );
+            let message = format!("{} would have {size} bytes; {MAX_OBJECT} are allowed", object.reference);
             findings.report(Code::ObjectTooLarge, object.origin.clone(), message);
         }
     }

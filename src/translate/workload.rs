@@ -51,22 +51,14 @@ pub(super) fn artifact(
     let (kind, name, spec) = if context.is_controlled(index) {
         if count(image) == 1 {
             let message = format!("`{component}` runs as a ReplicationController and stays one");
-            findings.report(
-                Code::ControllerKept,
-                format!("images[{index}].deployment.count"),
-                message,
-            );
+            findings.report(Code::ControllerKept, format!("images[{index}].deployment.count"), message);
         }
         let spec = json!({
             "replicas": count(image),
             "selector": labels::selector(context, index),
             "template": { "metadata": { "annotations": annotations, "labels": labels }, "spec": pod_spec },
         });
-        (
-            Kind::ReplicationController,
-            format!("{component}-replication-controller"),
-            spec,
-        )
+        (Kind::ReplicationController, format!("{component}-replication-controller"), spec)
     } else {
         (Kind::Pod, format!("{component}-pod"), pod_spec)
     };
@@ -78,12 +70,7 @@ pub(super) fn artifact(
         "spec": spec,
     });
     let origin = format!("images[{index}]");
-    Some(Artifact {
-        reference: ObjectRef::new(kind, name),
-        component: component.clone(),
-        origin,
-        manifest,
-    })
+    Some(Artifact { reference: ObjectRef::new(kind, name), component: component.clone(), origin, manifest })
 }
 
 /// The pod of an image; it can express no privilege and gets no token of the API server.
@@ -91,12 +78,7 @@ fn pod_spec(context: &Context<'_>, index: usize, link_variables: Vec<Value>) -> 
     let image = &context.template.images[index];
     let mut container = json!({ "image": image.source.as_str(), "name": context.names[index].as_str() });
     if !image.command.words().is_empty() {
-        container["args"] = image
-            .command
-            .words()
-            .iter()
-            .map(|word| environment::literal(word))
-            .collect();
+        container["args"] = image.command.words().iter().map(|word| environment::literal(word)).collect();
     }
     let variables: Vec<Value> = environment::own(image).chain(link_variables).collect();
     if !variables.is_empty() {
@@ -139,12 +121,7 @@ fn container_ports(image: &Image) -> Vec<ContainerPort<'_>> {
             .position(|known| known.number == entry.container && known.protocol == entry.protocol)
             .unwrap_or_else(|| {
                 let (number, protocol) = (entry.container, entry.protocol);
-                ports.push(ContainerPort {
-                    number,
-                    protocol,
-                    host: None,
-                    dropped: Vec::new(),
-                });
+                ports.push(ContainerPort { number, protocol, host: None, dropped: Vec::new() });
                 ports.len() - 1
             });
         match entry.host {
@@ -165,7 +142,7 @@ pub(super) fn tell_host_ports(context: &Context<'_>, findings: &mut Findings) {
     for (index, image) in context.template.images.iter().enumerate() {
         let ports = container_ports(image);
         for field in ports.iter().flat_map(|port| &port.dropped) {
-            let message = "the pod cannot have this host port; only Services publish it";
+            let message = "the host port was left out of the pod";
             findings.report(Code::HostPortDropped, format!("{field}.host_port"), message);
         }
         for (port, host) in ports.iter().filter_map(|port| port.host.map(|host| (port, host))) {
@@ -192,9 +169,7 @@ fn host_port_field(image: &Image, port: &ContainerPort<'_>, host: PortNumber) ->
     let entry = image.ports.iter().find(|entry| {
         entry.host == Some(host) && entry.container == port.number && entry.protocol == port.protocol
     });
-    entry
-        .map(|entry| format!("{}.host_port", entry.field))
-        .unwrap_or_default()
+    entry.map(|entry| format!("{}.host_port", entry.field)).unwrap_or_default()
 }
 
 fn tell_docker_flags(image: &Image, index: usize, findings: &mut Findings) {
@@ -204,10 +179,6 @@ fn tell_docker_flags(image: &Image, index: usize, findings: &mut Findings) {
     let flag = first.split('=').next().unwrap_or_default();
     if DOCKER_FLAGS.contains(&flag) {
         let message = format!("the command begins with `{flag}`, which is an option of `docker run`");
-        findings.report(
-            Code::CommandDockerFlags,
-            format!("images[{index}].command"),
-            message,
-        );
+        findings.report(Code::CommandDockerFlags, format!("images[{index}].command"), message);
     }
 }

@@ -66,7 +66,8 @@ async fn endpoint_pods(namespace: &Namespace, service: &str) -> Vec<String> {
     let config = watcher::Config::default().fields(&format!("metadata.name={service}"));
     let events = watcher(namespace.api::<Endpoints>(), config).applied_objects();
     let named = events.filter_map(|endpoints| async move {
-        let addresses = endpoints.ok()?.subsets?.into_iter().flat_map(|subset| subset.addresses.unwrap_or_default());
+        let addresses =
+            endpoints.ok()?.subsets?.into_iter().flat_map(|subset| subset.addresses.unwrap_or_default());
         let mut pods: Vec<String> = addresses.filter_map(|address| address.target_ref?.name).collect();
         pods.sort();
         (!pods.is_empty()).then_some(pods)
@@ -80,7 +81,8 @@ async fn endpoint_pods(namespace: &Namespace, service: &str) -> Vec<String> {
 async fn three_replicas_run_behind_one_service() {
     let namespace = namespace("main-replicas").await;
     let adapter = Adapter::real(control_plane(), User::Adapter).await;
-    let answer = adapter.deployments().deploy(deploy(&namespace, "wp", &wordpress_at(3))).await.expect("deployed");
+    let answer =
+        adapter.deployments().deploy(deploy(&namespace, "wp", &wordpress_at(3))).await.expect("deployed");
     let deployment = answer.into_inner().deployment.expect("a deployment");
     assert_eq!(deployment.components.iter().map(|one| one.ready_replicas()).collect::<Vec<_>>(), [3, 1]);
     let controllers = namespace.api::<ReplicationController>();
@@ -107,7 +109,8 @@ async fn scaling_loses_no_pod() {
     assert_eq!(scaled.deployment.expect("a deployment").components[0].ready_replicas(), 3);
     assert_eq!(uid(namespace.api::<Pod>().get("wp-pod").await.expect("wp-pod stays")), first);
     let before = uids(&namespace).await;
-    let again = client.deploy(deploy(&namespace, "wp", WORDPRESS)).await.expect("deployed again").into_inner();
+    let again =
+        client.deploy(deploy(&namespace, "wp", WORDPRESS)).await.expect("deployed again").into_inner();
     assert_eq!(again.outcome(), proto::DeployOutcome::Unchanged);
     assert!(again.diagnostics.iter().any(|one| one.code == "REPLICAS_KEPT"), "{:?}", again.diagnostics);
     assert_eq!(uids(&namespace).await, before);
@@ -135,7 +138,8 @@ async fn a_second_deploy_of_the_same_changes_nothing() {
     // The outcome is recorded in the head once it is known; after that nothing moves.
     let head = recorded(&namespace, "wp", "ACTIVE").await;
     let before = versions(&namespace).await;
-    let again = client.deploy(deploy(&namespace, "wp", &wordpress_at(2))).await.expect("deployed").into_inner();
+    let again =
+        client.deploy(deploy(&namespace, "wp", &wordpress_at(2))).await.expect("deployed").into_inner();
     assert_eq!(again.outcome(), proto::DeployOutcome::Unchanged);
     assert_eq!(versions(&namespace).await, before);
     assert_eq!(recorded(&namespace, "wp", "ACTIVE").await, head);
@@ -166,7 +170,8 @@ async fn versions(namespace: &Namespace) -> Vec<(String, String)> {
     for service in namespace.api::<Service>().list(&every).await.expect("services").items {
         versions.push((service.name_any(), service.resource_version().expect("a version")));
     }
-    for controller in namespace.api::<ReplicationController>().list(&every).await.expect("controllers").items {
+    for controller in namespace.api::<ReplicationController>().list(&every).await.expect("controllers").items
+    {
         versions.push((controller.name_any(), controller.resource_version().expect("a version")));
     }
     versions
@@ -191,18 +196,27 @@ async fn calls_stay_within_their_budgets() {
     // The head, the revision, and a list for each of two kinds.
     assert_eq!(counted(&mut calls).len(), 4);
     calls.restart();
-    client.get_deployment(proto::GetDeploymentRequest {
-        namespace: namespace.to_string(),
-        name: "chain".to_owned(),
-        ..Default::default()
-    }).await.expect("a deployment");
+    client
+        .get_deployment(proto::GetDeploymentRequest {
+            namespace: namespace.to_string(),
+            name: "chain".to_owned(),
+            ..Default::default()
+        })
+        .await
+        .expect("a deployment");
     assert_eq!(counted(&mut calls).len(), 1 + 3);
     calls.restart();
-    client.scale(proto::ScaleRequest { wait: 0, ..scale(&namespace, "chain", "C5", 2) }).await.expect("scaled");
+    client
+        .scale(proto::ScaleRequest { wait: 0, ..scale(&namespace, "chain", "C5", 2) })
+        .await
+        .expect("scaled");
     let scaled = counted(&mut calls);
     assert!(scaled.len() <= 4 + 2, "{scaled:#?}");
     calls.restart();
-    client.scale(proto::ScaleRequest { wait: 0, ..scale(&namespace, "chain", "C5", 3) }).await.expect("scaled");
+    client
+        .scale(proto::ScaleRequest { wait: 0, ..scale(&namespace, "chain", "C5", 3) })
+        .await
+        .expect("scaled");
     let scaled = counted(&mut calls);
     assert!(scaled.len() <= 2 + 1, "{scaled:#?}");
     calls.restart();
@@ -215,7 +229,8 @@ async fn calls_stay_within_their_budgets() {
 /// The calls of the operation itself: not the lists its watches begin with, nor what records its outcome.
 fn counted(calls: &mut Recorder) -> Vec<crate::support::calls::Call> {
     let mut counted = calls.requests();
-    counted.retain(|call| !call.uri.contains("limit=500") && !call.uri.contains("fieldManager=panamax-keeper"));
+    counted
+        .retain(|call| !call.uri.contains("limit=500") && !call.uri.contains("fieldManager=panamax-keeper"));
     counted
 }
 

@@ -44,36 +44,21 @@ async fn an_image_called_crashing_never_stays_up() {
 #[tokio::test]
 async fn calls_are_counted_exactly_and_by_user() {
     let namespace = namespace("plane-calls").await;
-    let mut adapter = Recorder::start(namespace.plane)
-        .namespace(&namespace)
-        .user(User::Adapter);
+    let mut adapter = Recorder::start(namespace.plane).namespace(&namespace).user(User::Adapter);
     let mut everybody = Recorder::start(namespace.plane).namespace(&namespace);
     let client = namespace.plane.client(User::Adapter).await;
     let maps: Api<ConfigMap> = Api::namespaced(client, &namespace);
     for number in 1..=20 {
         let map =
             serde_json::from_value(json!({"metadata": {"name": format!("map-{number}")}})).expect("a map");
-        maps.create(&PostParams::default(), &map)
-            .await
-            .expect("it is created");
-        assert_eq!(
-            adapter.calls().len(),
-            number,
-            "a call is counted before its answer arrives"
-        );
+        maps.create(&PostParams::default(), &map).await.expect("it is created");
+        assert_eq!(adapter.calls().len(), number, "a call is counted before its answer arrives");
     }
     maps.list(&ListParams::default()).await.expect("a list");
-    let dry = PostParams {
-        dry_run: true,
-        ..PostParams::default()
-    };
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
     let map = serde_json::from_value(json!({"metadata": {"name": "map-1"}})).expect("a map");
     maps.create(&dry, &map).await.expect_err("it exists");
-    let mut watch = maps
-        .watch(&WatchParams::default(), "0")
-        .await
-        .expect("a watch")
-        .boxed();
+    let mut watch = maps.watch(&WatchParams::default(), "0").await.expect("a watch").boxed();
     watch.next().await.expect("an event").expect("a map");
     // Somebody else's calls, and the harness's, are not the adapter's.
     let admin: Api<ConfigMap> = Api::namespaced(namespace.plane.client(User::Admin).await, &namespace);
@@ -83,17 +68,10 @@ async fn calls_are_counted_exactly_and_by_user() {
     let requests = adapter.requests();
     let shown: Vec<String> = requests.iter().map(ToString::to_string).collect();
     let count = |verb| requests.iter().filter(|call| call.verb == verb).count();
-    assert_eq!(
-        (count("create"), count("list"), count("get")),
-        (21, 1, 0),
-        "{shown:#?}"
-    );
+    assert_eq!((count("create"), count("list"), count("get")), (21, 1, 0), "{shown:#?}");
     let refused = requests.iter().find(|call| call.dry_run).expect("the dry run");
     assert_eq!((refused.code, refused.resource.as_str()), (409, "configmaps"));
-    assert_eq!(
-        (refused.name.as_deref(), refused.subresource.as_deref()),
-        (Some("map-1"), None)
-    );
+    assert_eq!((refused.name.as_deref(), refused.subresource.as_deref()), (Some("map-1"), None));
     assert!(requests.iter().all(|call| call.received <= call.answered));
     let watches = |calls: &[Call]| calls.iter().filter(|call| call.verb == "watch").count();
     assert_eq!(watches(adapter.calls()), 1, "a running watch counts");
@@ -106,20 +84,11 @@ async fn calls_are_counted_exactly_and_by_user() {
 async fn alice_and_bob_may_do_nothing() {
     let namespace = namespace("plane-rights").await;
     for user in [User::Alice, User::Bob] {
-        let mut calls = Recorder::start(namespace.plane)
-            .namespace(&namespace)
-            .user(user)
-            .agent("");
+        let mut calls = Recorder::start(namespace.plane).namespace(&namespace).user(user).agent("");
         let pods: Api<Pod> = Api::namespaced(namespace.plane.client(user).await, &namespace);
         let error = pods.list(&ListParams::default()).await.expect_err("no rights");
-        assert!(
-            matches!(&error, kube::Error::Api(status) if status.is_forbidden()),
-            "{error}"
-        );
-        assert_eq!(
-            calls.calls().iter().map(|call| call.code).collect::<Vec<_>>(),
-            [403]
-        );
+        assert!(matches!(&error, kube::Error::Api(status) if status.is_forbidden()), "{error}");
+        assert_eq!(calls.calls().iter().map(|call| call.code).collect::<Vec<_>>(), [403]);
     }
 }
 
@@ -127,31 +96,19 @@ async fn alice_and_bob_may_do_nothing() {
 fn a_token_is_enough_to_call_the_server() {
     let plane = control_plane();
     let mut kubectl = plane.kubectl(User::Bob);
-    kubectl.args([
-        "--server",
-        &plane.server,
-        "--token",
-        plane.token(User::Admin),
-        "get",
-        "namespaces",
-    ]);
+    kubectl.args(["--server", &plane.server, "--token", plane.token(User::Admin), "get", "namespaces"]);
     assert!(kubectl.output().expect("kubectl runs").status.success());
 }
 
 #[test]
 fn kubectl_and_grpcurl_are_at_hand() {
     let plane = control_plane();
-    let output = plane
-        .kubectl(User::Admin)
-        .args(["get", "nodes", "-o", "name"])
-        .output()
-        .expect("kubectl runs");
+    let output =
+        plane.kubectl(User::Admin).args(["get", "nodes", "-o", "name"]).output().expect("kubectl runs");
     let nodes = String::from_utf8_lossy(&output.stdout).lines().count();
     let wanted = std::env::var("CONTROL_PLANE_NODES").map_or(100, |count| count.parse().expect("a number"));
     assert_eq!(nodes, wanted, "{}", String::from_utf8_lossy(&output.stderr));
-    let version = std::process::Command::new(plane.program("grpcurl"))
-        .arg("-version")
-        .output();
+    let version = std::process::Command::new(plane.program("grpcurl")).arg("-version").output();
     assert!(version.expect("grpcurl runs").status.success());
 }
 
@@ -161,20 +118,13 @@ async fn create(namespace: &Namespace, name: &str, image: &str) {
         "spec": {"containers": [{"name": "main", "image": image, "ports": [{"containerPort": 80, "hostPort": 8000}]}]},
     });
     let pod = serde_json::from_value(pod).expect("a pod");
-    namespace
-        .api::<Pod>()
-        .create(&PostParams::default(), &pod)
-        .await
-        .expect("the pod is created");
+    namespace.api::<Pod>().create(&PostParams::default(), &pod).await.expect("the pod is created");
 }
 
 async fn until(namespace: &Namespace, name: &str, condition: impl Condition<Pod>) -> Pod {
     let reached = await_condition(namespace.api::<Pod>(), name, condition);
     let reached = tokio::time::timeout(Duration::from_secs(20), reached).await;
-    reached
-        .expect("in time")
-        .expect("the pod can be watched")
-        .expect("the pod is there")
+    reached.expect("in time").expect("the pod can be watched").expect("the pod is there")
 }
 
 fn is_ready(pod: Option<&Pod>) -> bool {

@@ -11,8 +11,8 @@ use panamax_kubernetes_adapter::artifacts::Namespace as NamespaceName;
 use panamax_kubernetes_adapter::cluster::Cluster;
 use panamax_kubernetes_adapter::operations::Settings;
 use panamax_kubernetes_adapter::proto;
-use panamax_kubernetes_adapter::proto::deployment_service_client::DeploymentServiceClient;
 use panamax_kubernetes_adapter::proto::deploy_request::TemplateSource;
+use panamax_kubernetes_adapter::proto::deployment_service_client::DeploymentServiceClient;
 use panamax_kubernetes_adapter::proto::server_service_client::ServerServiceClient;
 use panamax_kubernetes_adapter::proto::template_service_client::TemplateServiceClient;
 use panamax_kubernetes_adapter::sandbox::Sandbox;
@@ -103,15 +103,16 @@ impl Adapter {
 
 /// Opens a channel to an adapter.
 pub async fn connect(address: SocketAddr) -> Channel {
-    Channel::from_shared(format!("http://{address}")).expect("an address").connect().await.expect("a connection")
+    Channel::from_shared(format!("http://{address}"))
+        .expect("an address")
+        .connect()
+        .await
+        .expect("a connection")
 }
 
 /// A Deploy of a text that waits until everything is ready.
 pub fn deploy(namespace: &str, name: &str, template: &str) -> proto::DeployRequest {
-    proto::DeployRequest {
-        wait: proto::WaitMode::Ready.into(),
-        ..deploy_at_once(namespace, name, template)
-    }
+    proto::DeployRequest { wait: proto::WaitMode::Ready.into(), ..deploy_at_once(namespace, name, template) }
 }
 
 /// A Deploy of a text that waits for nothing.

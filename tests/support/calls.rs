@@ -79,15 +79,9 @@ impl Recorder {
 
     /// All calls so far, in the order of their first lines in the log.
     pub fn calls(&mut self) -> &[Call] {
-        self.log
-            .read_to_end(&mut self.rest)
-            .expect("the audit log can be read");
+        self.log.read_to_end(&mut self.rest).expect("the audit log can be read");
         // The API server may be in the middle of a line.
-        let complete = self
-            .rest
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |end| end + 1);
+        let complete = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let lines: Vec<u8> = self.rest.drain(..complete).collect();
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let event: Event = serde_json::from_slice(line).expect("an audit event per line");
@@ -118,14 +112,9 @@ impl Recorder {
         let id = event.audit_id.clone();
         let call = Call::from(event);
         let same = |wish: Option<&str>, have: &str| wish.is_none_or(|wish| wish == have);
-        if same(
-            self.namespace.as_deref(),
-            call.namespace.as_deref().unwrap_or_default(),
-        ) && same(self.user.map(User::name), &call.user)
-            && self
-                .agent
-                .as_ref()
-                .is_none_or(|prefix| call.user_agent.starts_with(prefix))
+        if same(self.namespace.as_deref(), call.namespace.as_deref().unwrap_or_default())
+            && same(self.user.map(User::name), &call.user)
+            && self.agent.as_ref().is_none_or(|prefix| call.user_agent.starts_with(prefix))
         {
             self.known.insert(id, self.calls.len());
             self.calls.push(call);

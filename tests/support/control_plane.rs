@@ -84,9 +84,7 @@ impl ControlPlane {
 
     /// The path of a program that came with the plane: `kubectl`, `grpcurl` or one of the plane's own.
     pub fn program(&self, name: &str) -> &Path {
-        self.programs
-            .get(name)
-            .unwrap_or_else(|| panic!("the plane has no program called {name}"))
+        self.programs.get(name).unwrap_or_else(|| panic!("the plane has no program called {name}"))
     }
 
     /// A `kubectl` command line of a user, ready for its arguments.
@@ -111,11 +109,7 @@ fn start() -> Result<ControlPlane, String> {
     let programs = programs::find()?;
     let folder = programs["etcd"].parent().expect("a program lies in a folder");
     let mut command = Command::new(&programs["plane"]);
-    command
-        .arg("--programs")
-        .arg(folder)
-        .arg("--stages")
-        .arg(programs::recipe().join("stages.yaml"));
+    command.arg("--programs").arg(folder).arg("--stages").arg(programs::recipe().join("stages.yaml"));
     if let Some(nodes) = std::env::var_os("CONTROL_PLANE_NODES") {
         command.arg("--nodes").arg(nodes);
     }
@@ -123,13 +117,8 @@ fn start() -> Result<ControlPlane, String> {
         command.arg("--keep");
     }
     // In a process group of its own, an interrupt at the terminal reaches the tests alone and the pipe does the rest.
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .process_group(0);
-    let mut child = command
-        .spawn()
-        .map_err(|error| format!("cannot start the control plane: {error}"))?;
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+    let mut child = command.spawn().map_err(|error| format!("cannot start the control plane: {error}"))?;
     let lifeline = child.stdin.take().expect("standard input is a pipe");
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("standard output is a pipe"))

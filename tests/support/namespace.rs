@@ -24,36 +24,22 @@ pub async fn namespace(prefix: &str) -> Namespace {
     let client = plane.client(User::Harness).await;
     let name = format!("{prefix}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
     let object = CoreNamespace {
-        metadata: ObjectMeta {
-            name: Some(name.clone()),
-            ..ObjectMeta::default()
-        },
+        metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
         ..CoreNamespace::default()
     };
     let namespaces: Api<CoreNamespace> = Api::all(client.clone());
-    namespaces
-        .create(&PostParams::default(), &object)
-        .await
-        .expect("a namespace can be created");
-    let namespace = Namespace {
-        plane,
-        client: client.clone(),
-        name,
-    };
+    namespaces.create(&PostParams::default(), &object).await.expect("a namespace can be created");
+    let namespace = Namespace { plane, client: client.clone(), name };
     let accounts: Api<ServiceAccount> = namespace.api();
     let maps: Api<ConfigMap> = namespace.api();
     let furnished = async {
         tokio::try_join!(
-            await_condition(accounts, "default", |found: Option<&ServiceAccount>| found
-                .is_some()),
-            await_condition(maps, "kube-root-ca.crt", |found: Option<&ConfigMap>| found
-                .is_some()),
+            await_condition(accounts, "default", |found: Option<&ServiceAccount>| found.is_some()),
+            await_condition(maps, "kube-root-ca.crt", |found: Option<&ConfigMap>| found.is_some()),
         )
     };
     let furnished = tokio::time::timeout(Duration::from_secs(30), furnished).await;
-    furnished
-        .expect("a new namespace is furnished within 30 s")
-        .expect("its content can be watched");
+    furnished.expect("a new namespace is furnished within 30 s").expect("its content can be watched");
     namespace
 }
 
@@ -72,20 +58,10 @@ impl Namespace {
         let mut text = format!("namespace {} as the test left it:\n", self.name);
         for arguments in [
             &["get", "all,endpointslices,configmaps,secrets"][..],
-            &[
-                "get",
-                "pods,replicationcontrollers,deployments,services",
-                "-o",
-                "yaml",
-            ],
+            &["get", "pods,replicationcontrollers,deployments,services", "-o", "yaml"],
             &["get", "events", "--sort-by=.lastTimestamp"],
         ] {
-            let output = self
-                .plane
-                .kubectl(User::Harness)
-                .args(["-n", &self.name])
-                .args(arguments)
-                .output();
+            let output = self.plane.kubectl(User::Harness).args(["-n", &self.name]).args(arguments).output();
             match output {
                 Ok(output) => {
                     let answer = [output.stdout, output.stderr].concat();

@@ -28,10 +28,7 @@ const SETS: [Set; 3] = [
         programs: &[
             ("etcd", "go.etcd.io/etcd/server/v3"),
             ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
-            (
-                "kube-controller-manager",
-                "k8s.io/kubernetes/cmd/kube-controller-manager",
-            ),
+            ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
             ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
             ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
             ("kwok", "sigs.k8s.io/kwok/cmd/kwok"),
@@ -44,12 +41,7 @@ const SETS: [Set; 3] = [
         sources: &["grpcurl/go.mod", "grpcurl/go.sum"],
         programs: &[("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl")],
     },
-    Set {
-        name: "plane",
-        module: ".",
-        sources: &["plane"],
-        programs: &[("plane", "./plane")],
-    },
+    Set { name: "plane", module: ".", sources: &["plane"], programs: &[("plane", "./plane")] },
 ];
 
 const NO_GO: &str = "the cluster tests need a control plane, and to build it Go 1.26 or newer: install it \
@@ -86,11 +78,7 @@ fn find_set(set: &Set) -> Result<PathBuf, String> {
             return Ok(assets);
         }
         let names: Vec<_> = set.programs.iter().map(|(name, _)| *name).collect();
-        tell(&format!(
-            "{} does not hold all of {}; using our own",
-            assets.display(),
-            names.join(", ")
-        ));
+        tell(&format!("{} does not hold all of {}; using our own", assets.display(), names.join(", ")));
     }
     let cache = cache()?;
     let folder = cache.join(format!("{}-{}", set.name, fingerprint(set)?));
@@ -114,11 +102,7 @@ fn find_set(set: &Set) -> Result<PathBuf, String> {
 
 /// Outside `target/`, so that `cargo clean` does not cost a long build.
 fn cache() -> Result<PathBuf, String> {
-    let variable = |name| {
-        std::env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
+    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     variable("XDG_CACHE_HOME")
         .or_else(|| variable("HOME").map(|home| home.join(".cache")))
         .map(|cache| cache.join("panamax-kubernetes-adapter/control-plane"))
@@ -129,11 +113,7 @@ fn fingerprint(set: &Set) -> Result<String, String> {
     let mut digest = Sha256::new();
     for source in set.sources {
         let path = recipe().join(source);
-        let content = if path.is_dir() {
-            read_folder(&path)
-        } else {
-            fs::read(&path)
-        };
+        let content = if path.is_dir() { read_folder(&path) } else { fs::read(&path) };
         digest.update(content.map_err(|error| format!("cannot read {}: {error}", path.display()))?);
     }
     let [a, b, c, d, ..] = digest.finalize().0;
@@ -143,9 +123,7 @@ fn fingerprint(set: &Set) -> Result<String, String> {
 fn read_folder(folder: &Path) -> std::io::Result<Vec<u8>> {
     let mut files = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
     files.sort_by_key(fs::DirEntry::file_name);
-    files
-        .iter()
-        .try_fold(Vec::new(), |all, file| Ok([all, fs::read(file.path())?].concat()))
+    files.iter().try_fold(Vec::new(), |all, file| Ok([all, fs::read(file.path())?].concat()))
 }
 
 /// Keeps a second test run from building the same programs; the lock ends with the file.
@@ -164,15 +142,7 @@ fn lock(cache: &Path) -> Result<File, String> {
 fn build(set: &Set, package: &str, target: &Path, step: &str) -> Result<(), String> {
     let partial = target.with_extension("partial");
     let child = Command::new("go")
-        .args([
-            "build",
-            "-mod=readonly",
-            "-trimpath",
-            "-buildvcs=false",
-            "-ldflags",
-            &stamp()?,
-            "-o",
-        ])
+        .args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", &stamp()?, "-o"])
         .arg(&partial)
         .arg(package)
         .current_dir(recipe().join(set.module))
@@ -223,10 +193,5 @@ fn stamp() -> Result<String, String> {
         .ok_or_else(|| format!("{} names no k8s.io/kubernetes", path.display()))?;
     let minor = version.split('.').nth(1).unwrap_or_default();
     let set = |name: &str, value: &str| format!("-X k8s.io/component-base/version.{name}={value}");
-    Ok(format!(
-        "-s -w {} {} {}",
-        set("gitVersion", version),
-        set("gitMajor", "1"),
-        set("gitMinor", minor)
-    ))
+    Ok(format!("-s -w {} {} {}", set("gitVersion", version), set("gitMajor", "1"), set("gitMinor", minor)))
 }

@@ -38,7 +38,9 @@ pub fn chain(components: usize) -> String {
     let mut text = "name: Chain\nimages:\n".to_owned();
     for index in 0..components {
         let port = 7000 + index;
-        text.push_str(&format!("- name: C{index}\n  source: example/component:{index}\n  expose: [{port}]\n"));
+        text.push_str(&format!(
+            "- name: C{index}\n  source: example/component:{index}\n  expose: [{port}]\n"
+        ));
         if let Some(before) = index.checked_sub(1) {
             text.push_str(&format!("  links:\n  - service: C{before}\n    alias: UP{before}\n"));
         }

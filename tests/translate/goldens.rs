@@ -27,11 +27,7 @@ fn every_case_gives_its_golden_output() {
     cases.sort();
     assert!(!cases.is_empty());
     for case in cases {
-        expected.extend([
-            format!("{case}.pmx"),
-            format!("{case}.yaml"),
-            format!("{case}.override.pmx"),
-        ]);
+        expected.extend([format!("{case}.pmx"), format!("{case}.yaml"), format!("{case}.override.pmx")]);
         let output = run(&case);
         let golden = folder().join(format!("{case}.yaml"));
         if update {
@@ -40,29 +36,18 @@ fn every_case_gives_its_golden_output() {
             wrong.push(format!("{case}: expected {} to hold\n{output}", golden.display()));
         }
     }
-    let forgotten: Vec<_> = files()
-        .into_iter()
-        .filter(|file| !expected.contains(file))
-        .collect();
+    let forgotten: Vec<_> = files().into_iter().filter(|file| !expected.contains(file)).collect();
     assert!(forgotten.is_empty(), "files without a template: {forgotten:?}");
-    assert!(
-        wrong.is_empty(),
-        "run with UPDATE=1 if these are right:\n{}",
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "run with UPDATE=1 if these are right:\n{}", wrong.join("\n"));
 }
 
 fn files() -> Vec<String> {
     let names = fs::read_dir(folder()).unwrap();
-    names
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect()
+    names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 fn case_of(file: &str) -> Option<String> {
-    file.strip_suffix(".pmx")
-        .filter(|case| !case.ends_with(".override"))
-        .map(str::to_owned)
+    file.strip_suffix(".pmx").filter(|case| !case.ends_with(".override")).map(str::to_owned)
 }
 
 fn run(case: &str) -> String {
@@ -95,21 +80,9 @@ fn findings(diagnostics: &[Diagnostic]) -> String {
     let mut out = String::new();
     for found in diagnostics {
         let severity = format!("{:?}", found.severity()).to_uppercase();
-        let place = found
-            .position
-            .map_or_else(|| "-".to_owned(), |at| format!("{}:{}", at.line, at.column));
-        let field = if found.field.is_empty() {
-            "(template)"
-        } else {
-            &found.field
-        };
-        writeln!(
-            out,
-            "# {severity} {} {field} {place} {}",
-            found.code.as_str(),
-            found.message
-        )
-        .unwrap();
+        let place = found.position.map_or_else(|| "-".to_owned(), |at| format!("{}:{}", at.line, at.column));
+        let field = if found.field.is_empty() { "(template)" } else { &found.field };
+        writeln!(out, "# {severity} {} {field} {place} {}", found.code.as_str(), found.message).unwrap();
     }
     out
 }

@@ -123,7 +123,11 @@ impl Watching {
             };
             let Some(snapshot) = snapshot else {
                 let over = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
-                return Ok(if over { WatchUpdate::Complete(WatchEnd::Deadline) } else { WatchUpdate::Heartbeat });
+                return Ok(if over {
+                    WatchUpdate::Complete(WatchEnd::Deadline)
+                } else {
+                    WatchUpdate::Heartbeat
+                });
             };
             if let Some(update) = self.take(snapshot)? {
                 return Ok(update);
@@ -144,7 +148,8 @@ impl Watching {
         }
         let view = view::observed(&held, &snapshot.observed, self.full);
         let changed = changed(self.last.as_ref(), &view);
-        let same = self.last.as_ref().is_some_and(|last| last.status == view.status && last.etag == view.etag);
+        let same =
+            self.last.as_ref().is_some_and(|last| last.status == view.status && last.etag == view.etag);
         if same {
             return Ok(None);
         }
@@ -166,8 +171,7 @@ fn end(until: Until, view: &DeploymentView) -> Option<WatchEnd> {
 
 fn changed(last: Option<&DeploymentView>, now: &DeploymentView) -> Vec<ComponentName> {
     let before = last.map(|view| view.status.components.as_slice()).unwrap_or_default();
-    let components = now.status.components.iter().filter(|component| {
-        !before.iter().any(|earlier| earlier == *component)
-    });
+    let components =
+        now.status.components.iter().filter(|component| !before.iter().any(|earlier| earlier == *component));
     components.map(|component| component.name.clone()).collect()
 }

@@ -42,11 +42,14 @@ pub(super) fn pod_revisions(inputs: &Inputs<'_>) -> BTreeMap<ComponentName, u32>
 fn earlier(inputs: &Inputs<'_>, component: &ComponentName) -> Option<u32> {
     let inventory = &inputs.head?.inventory;
     let mut workloads = inventory.iter().filter(|member| {
-        member.component == *component && member.stage() == Stage::Workload && member.state == MemberState::Applied
+        member.component == *component
+            && member.stage() == Stage::Workload
+            && member.state == MemberState::Applied
     });
     // A Pod that is being handed to its controller stands beside it; the controller's stamp is the one that counts.
     let first = workloads.next()?;
-    let controller = std::iter::once(first).chain(workloads).find(|member| member.reference.kind.is_controller());
+    let controller =
+        std::iter::once(first).chain(workloads).find(|member| member.reference.kind.is_controller());
     controller.unwrap_or(first).pod_revision
 }
 
@@ -58,7 +61,10 @@ fn is_same(inputs: &Inputs<'_>, component: &ComponentName, after: &Artifact) -> 
     }
     let secrets = |artifacts: &[Artifact]| -> Vec<Value> {
         let of_component = artifacts.iter().filter(|one| one.component == *component);
-        of_component.filter(|one| one.reference.kind == Kind::Secret).map(|one| one.manifest.clone()).collect()
+        of_component
+            .filter(|one| one.reference.kind == Kind::Secret)
+            .map(|one| one.manifest.clone())
+            .collect()
     };
     if secrets(inputs.before) != secrets(inputs.after.objects()) {
         return false;
@@ -68,7 +74,9 @@ fn is_same(inputs: &Inputs<'_>, component: &ComponentName, after: &Artifact) -> 
     links.into_iter().flatten().all(|service| {
         let before = inputs.before.iter().find(|artifact| artifact.reference == *service);
         let after = inputs.after.get(service);
-        let spec = |artifact: Option<&Artifact>| artifact.and_then(|artifact| artifact.manifest.get("spec").cloned());
+        let spec = |artifact: Option<&Artifact>| {
+            artifact.and_then(|artifact| artifact.manifest.get("spec").cloned())
+        };
         spec(before) == spec(after)
     })
 }
@@ -77,7 +85,9 @@ fn is_same(inputs: &Inputs<'_>, component: &ComponentName, after: &Artifact) -> 
 pub(super) fn stamp(artifact: &mut Artifact, revision: u32) {
     let metadata = match artifact.reference.kind {
         Kind::Pod => artifact.manifest.get_mut("metadata"),
-        Kind::ReplicationController | Kind::Deployment => artifact.manifest.pointer_mut("/spec/template/metadata"),
+        Kind::ReplicationController | Kind::Deployment => {
+            artifact.manifest.pointer_mut("/spec/template/metadata")
+        }
         Kind::Secret | Kind::PersistentVolumeClaim | Kind::Service => None,
     };
     let labels = metadata.and_then(|metadata| metadata.get_mut("labels")).and_then(Value::as_object_mut);

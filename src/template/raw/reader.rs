@@ -4,22 +4,14 @@ use std::collections::BTreeMap;
 
 use super::document::{Entry, Node, Value};
 use super::{RawImage, RawLink, RawPort, RawTemplate, RawVariable, RawVolume, Text};
-use crate::diagnostic::{Code, Diagnostic, Findings, did_you_mean};
-use crate::template::names::shown;
+use crate::diagnostic::{Code, Diagnostic, Findings};
+use crate::template::names::{did_you_mean, shown};
 use crate::template::path::Path;
 
 type Keys = &'static [&'static str];
 
-const TEMPLATE_KEYS: Keys = &[
-    "name",
-    "description",
-    "keywords",
-    "type",
-    "documentation",
-    "recommended",
-    "authors",
-    "images",
-];
+const TEMPLATE_KEYS: Keys =
+    &["name", "description", "keywords", "type", "documentation", "recommended", "authors", "images"];
 const IMAGE_KEYS: Keys = &[
     "name",
     "source",
@@ -63,10 +55,7 @@ pub(super) fn template(root: &Node, findings: &mut Findings) -> Option<RawTempla
     let top = Path::ROOT;
     if let Value::Sequence(items) = &root.value {
         let images = reader.images(items, top.key("images"))?;
-        return Some(RawTemplate {
-            images,
-            ..RawTemplate::default()
-        });
+        return Some(RawTemplate { images, ..RawTemplate::default() });
     }
     let fields = reader.mapping(root, top, TEMPLATE_KEYS)?;
     let images = reader.list(&fields, top, "images");
@@ -91,19 +80,13 @@ struct Reader<'f> {
 
 impl Reader<'_> {
     fn report(&mut self, code: Code, path: Path<'_>, node: &Node, message: impl Into<String>) {
-        self.findings
-            .push(Diagnostic::new(code, path.to_string(), message).at(Some(node.position)));
+        self.findings.push(Diagnostic::new(code, path.to_string(), message).at(Some(node.position)));
     }
 
     /// Sorts a mapping's values by key; reports keys that are unknown, repeated or doubly spelled.
     fn mapping<'n>(&mut self, node: &'n Node, path: Path<'_>, known: Keys) -> Option<Fields<'n>> {
         let Value::Mapping(entries) = &node.value else {
-            self.report(
-                Code::NotAMapping,
-                path,
-                node,
-                "a mapping of keys was expected here",
-            );
+            self.report(Code::NotAMapping, path, node, "a mapping of keys was expected here");
             return None;
         };
         let mut fields = Fields::new();
@@ -141,16 +124,12 @@ impl Reader<'_> {
 
     fn report_key(&mut self, code: Code, entry: &Entry, path: Path<'_>, message: String) {
         let field = path.key(&shown(&entry.key)).to_string();
-        self.findings
-            .push(Diagnostic::new(code, field, message).at(Some(entry.position)));
+        self.findings.push(Diagnostic::new(code, field, message).at(Some(entry.position)));
     }
 
     /// The text of a key; empty when it is absent, null or no scalar.
     fn text(&mut self, fields: &Fields<'_>, path: Path<'_>, key: &'static str) -> String {
-        fields
-            .get(key)
-            .map(|node| self.scalar(node, path.key(key)))
-            .unwrap_or_default()
+        fields.get(key).map(|node| self.scalar(node, path.key(key))).unwrap_or_default()
     }
 
     fn scalar(&mut self, node: &Node, path: Path<'_>) -> String {
@@ -158,12 +137,7 @@ impl Reader<'_> {
             Value::Scalar(text) => text.clone(),
             Value::Null => String::new(),
             Value::Sequence(_) | Value::Mapping(_) => {
-                self.report(
-                    Code::NotAScalar,
-                    path,
-                    node,
-                    "one text or number was expected here",
-                );
+                self.report(Code::NotAScalar, path, node, "one text or number was expected here");
                 String::new()
             }
         }
@@ -176,11 +150,9 @@ impl Reader<'_> {
         };
         let path = path.key(key);
         match &node.value {
-            Value::Sequence(items) => items
-                .iter()
-                .enumerate()
-                .map(|(index, item)| self.scalar(item, path.index(index)))
-                .collect(),
+            Value::Sequence(items) => {
+                items.iter().enumerate().map(|(index, item)| self.scalar(item, path.index(index))).collect()
+            }
             Value::Scalar(text) if !text.is_empty() => vec![text.clone()],
             Value::Scalar(_) | Value::Null => Vec::new(),
             Value::Mapping(_) => {
@@ -244,11 +216,7 @@ impl Reader<'_> {
             description: self.text(fields, path, "description"),
             command: self.text(fields, path, "command").into(),
             ports: self.ports(fields, path),
-            expose: self
-                .texts(fields, path, "expose")
-                .into_iter()
-                .map(Text::from)
-                .collect(),
+            expose: self.texts(fields, path, "expose").into_iter().map(Text::from).collect(),
             links: self.links(fields, path),
             environment: self.environment(fields, path),
             volumes: self.volumes(fields, path),
@@ -258,57 +226,37 @@ impl Reader<'_> {
     }
 
     fn ports(&mut self, fields: &Fields<'_>, path: Path<'_>) -> Vec<RawPort> {
-        self.each(
-            (fields, path),
-            "ports",
-            PORT_KEYS,
-            |reader, fields, path, field| RawPort {
-                host_port: reader.text(fields, path, "host_port"),
-                container_port: reader.text(fields, path, "container_port"),
-                proto: reader.text(fields, path, "proto"),
-                field,
-            },
-        )
+        self.each((fields, path), "ports", PORT_KEYS, |reader, fields, path, field| RawPort {
+            host_port: reader.text(fields, path, "host_port"),
+            container_port: reader.text(fields, path, "container_port"),
+            proto: reader.text(fields, path, "proto"),
+            field,
+        })
     }
 
     fn links(&mut self, fields: &Fields<'_>, path: Path<'_>) -> Vec<RawLink> {
-        self.each(
-            (fields, path),
-            "links",
-            LINK_KEYS,
-            |reader, fields, path, field| RawLink {
-                service: reader.text(fields, path, "service"),
-                alias: reader.text(fields, path, "alias"),
-                field,
-            },
-        )
+        self.each((fields, path), "links", LINK_KEYS, |reader, fields, path, field| RawLink {
+            service: reader.text(fields, path, "service"),
+            alias: reader.text(fields, path, "alias"),
+            field,
+        })
     }
 
     fn environment(&mut self, fields: &Fields<'_>, path: Path<'_>) -> Vec<RawVariable> {
-        self.each(
-            (fields, path),
-            "environment",
-            VARIABLE_KEYS,
-            |reader, fields, path, field| RawVariable {
-                variable: reader.text(fields, path, "variable"),
-                value: reader.text(fields, path, "value"),
-                required: reader.text(fields, path, "required"),
-                field,
-            },
-        )
+        self.each((fields, path), "environment", VARIABLE_KEYS, |reader, fields, path, field| RawVariable {
+            variable: reader.text(fields, path, "variable"),
+            value: reader.text(fields, path, "value"),
+            required: reader.text(fields, path, "required"),
+            field,
+        })
     }
 
     fn volumes(&mut self, fields: &Fields<'_>, path: Path<'_>) -> Vec<RawVolume> {
-        self.each(
-            (fields, path),
-            "volumes",
-            VOLUME_KEYS,
-            |reader, fields, path, field| RawVolume {
-                host_path: reader.text(fields, path, "host_path"),
-                container_path: reader.text(fields, path, "container_path"),
-                field,
-            },
-        )
+        self.each((fields, path), "volumes", VOLUME_KEYS, |reader, fields, path, field| RawVolume {
+            host_path: reader.text(fields, path, "host_path"),
+            container_path: reader.text(fields, path, "container_path"),
+            field,
+        })
     }
 
     /// Names of images, each a text or a mapping with the key `service`.
@@ -352,10 +300,7 @@ fn same(left: &Node, right: &Node, any_case: bool) -> bool {
         }
         (Value::Sequence(left), Value::Sequence(right)) => {
             left.len() == right.len()
-                && left
-                    .iter()
-                    .zip(right)
-                    .all(|(left, right)| same(left, right, any_case))
+                && left.iter().zip(right).all(|(left, right)| same(left, right, any_case))
         }
         (Value::Null, Value::Null) => true,
         (Value::Null | Value::Scalar(_) | Value::Sequence(_) | Value::Mapping(_), _) => false,

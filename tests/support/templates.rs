@@ -1,31 +1,7 @@
 //! Templates that several tests deploy.
 
 /// The seed's own example: WordPress linked to MySQL.
-pub const WORDPRESS: &str = "\
-name: Wordpress with MySQL
-images:
-- name: WP
-  source: centurylink/wordpress:3.9.1
-  environment:
-    - variable: DB_PASSWORD
-      value: pass@word01
-    - variable: DB_NAME
-      value: wordpress
-  links:
-  - service: DB
-    alias: DB_1
-  ports:
-  - host_port: 8000
-    container_port: 80
-- name: DB
-  source: centurylink/mysql:5.5
-  environment:
-    - variable: MYSQL_ROOT_PASSWORD
-      value: pass@word01
-  ports:
-  - host_port: 3306
-    container_port: 3306
-";
+pub const WORDPRESS: &str = include_str!("../../examples/wordpress.pmx");
 
 /// The seed's example with a count for WP.
 pub fn wordpress_at(count: u32) -> String {

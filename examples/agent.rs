@@ -266,6 +266,7 @@ impl Agent {
 }
 
 /// A failed call as a sentence: the server's own, and its reason for programs.
+#[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]
 fn failed(status: tonic::Status) -> Box<dyn Error> {
     let details = status.get_error_details();
     let reason =

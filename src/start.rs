@@ -35,11 +35,12 @@ pub async fn run(config: Config) -> Result<(), Refusal> {
     check_listen(&config)?;
     let signals = signals().map_err(|error| refusal(70, format!("signals cannot be handled: {error}")))?;
     let (cluster, _sandbox) = cluster(&config).await?;
-    let listener = TcpListener::bind(config.listen).await.map_err(|error| match error.kind() {
-        IoErrorKind::AddrInUse => {
+    let listener = TcpListener::bind(config.listen).await.map_err(|error| {
+        if error.kind() == IoErrorKind::AddrInUse {
             refusal(69, format!("{} is taken; choose another with --listen", config.listen))
+        } else {
+            refusal(69, format!("{} cannot be listened on: {error}", config.listen))
         }
-        _ => refusal(69, format!("{} cannot be listened on: {error}", config.listen)),
     })?;
     let address = listener.local_addr().map_err(|error| refusal(70, error.to_string()))?;
     info!(%address, cluster = cluster.server(), sandbox = config.sandbox, "serving");

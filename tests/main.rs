@@ -1,7 +1,8 @@
 //! The one test binary: everything that is shown from outside the crate.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-/// What the tests stand on.
+/// What the tests stand on; a toolbox, from which a test takes what it needs.
+#[allow(dead_code, reason = "not every tool is in use at every time")]
 mod support {
     pub mod adapter;
     pub mod calls;

@@ -26,9 +26,10 @@ enum Cause {
 
 impl Failure {
     pub(super) fn new(purpose: &'static str, error: kube::Error) -> Self {
-        let cause = match error {
-            kube::Error::Api(status) => Cause::Refused(status),
-            other => Cause::Broken(describe(&other)),
+        let cause = if let kube::Error::Api(status) = error {
+            Cause::Refused(status)
+        } else {
+            Cause::Broken(describe(&error))
         };
         Self { purpose, cause }
     }

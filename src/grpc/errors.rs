@@ -65,16 +65,11 @@ pub(super) fn status(error: &Error) -> Status {
         let owner = error.metadata().get("owner").map(String::as_str).unwrap_or_default();
         details.set_resource_info(kind, name, owner, "");
     }
-    match code {
-        Code::FailedPrecondition => {
-            let subject = error.object().map(|(kind, name)| format!("{kind}/{name}")).unwrap_or_default();
-            details.add_precondition_failure_violation(reason, subject, cut(error.message(), 300));
-        }
-        Code::ResourceExhausted => {
-            let subject = error.object().map(|(kind, name)| format!("{kind}/{name}")).unwrap_or_default();
-            details.add_quota_failure_violation(subject, cut(error.message(), 300));
-        }
-        _ => {}
+    let subject = error.object().map(|(kind, name)| format!("{kind}/{name}")).unwrap_or_default();
+    if code == Code::FailedPrecondition {
+        details.add_precondition_failure_violation(reason, subject, cut(error.message(), 300));
+    } else if code == Code::ResourceExhausted {
+        details.add_quota_failure_violation(subject, cut(error.message(), 300));
     }
     if error.kind().retryable() || error.retry_delay().is_some() {
         details.set_retry_info(Some(error.retry_delay().unwrap_or(std::time::Duration::from_secs(1))));

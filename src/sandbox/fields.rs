@@ -180,7 +180,7 @@ fn children<'a>(path: &Path, value: &'a Value) -> Option<Vec<(String, &'a Value)
             let steps = items.iter().map(|item| (item_step(keys, item), item));
             Some(steps.filter(|(step, _)| seen.insert(step.clone())).collect())
         }
-        _ => None,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => None,
     }
 }
 

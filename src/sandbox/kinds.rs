@@ -107,11 +107,11 @@ pub fn drop_empty(value: &mut Value) {
             map.retain(|name, value| match value {
                 Value::Array(list) => !list.is_empty() || name == "containers",
                 Value::Object(map) => !map.is_empty() || !MAPS.contains(&name.as_str()),
-                _ => true,
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
             });
         }
         Value::Array(list) => list.iter_mut().for_each(drop_empty),
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

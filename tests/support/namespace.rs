@@ -87,7 +87,10 @@ impl Deref for Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", self.dump());
+            #[expect(clippy::print_stderr, reason = "the runner shows it beneath the failed test alone")]
+            {
+                eprintln!("{}", self.dump());
+            }
         }
         // The test's runtime may be gone, and nobody needs to wait: the whole plane goes at the end of the run.
         let (plane, name) = (self.plane, self.name.clone());

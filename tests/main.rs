@@ -20,3 +20,8 @@ mod cluster {
     mod main_job;
     mod plane;
 }
+
+/// From outside the process: the binary, the examples, and what the documents say.
+mod edge {
+    mod agent;
+}

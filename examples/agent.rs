@@ -214,10 +214,15 @@ impl Agent {
         let began = Instant::now();
         let mut events = self.deployments.watch_deployment(request).await.map_err(failed)?.into_inner();
         let mut last = proto::Deployment::default();
+        let mut shown = String::new();
         while let Some(message) = events.message().await.map_err(failed)? {
             match message.event {
                 Some(Event::Snapshot(deployment)) => {
-                    self.terminal.snapshot(began.elapsed(), &deployment);
+                    let line = self.terminal.snapshot(&deployment);
+                    if line != shown {
+                        println!("  {:>6.2} s   {line}", began.elapsed().as_secs_f64());
+                        shown = line;
+                    }
                     last = deployment;
                 }
                 Some(Event::Complete(_)) => break,
@@ -325,7 +330,8 @@ impl Terminal {
         }
     }
 
-    fn snapshot(&self, time: Duration, deployment: &proto::Deployment) {
+    /// A snapshot as one line.
+    fn snapshot(&self, deployment: &proto::Deployment) -> String {
         let state = format!("{:<10}", state(deployment));
         let state = match deployment.state() {
             proto::DeploymentState::Active => self.good(&state),
@@ -340,8 +346,8 @@ impl Terminal {
             format!("{} {ready}/{}", component.name, component.desired_replicas.unwrap_or_default())
         });
         let components: Vec<String> = components.collect();
-        let line = format!("  {:>6.2} s   {state} {:<22}", time.as_secs_f64(), components.join("  "));
-        println!("{}", format!("{line} {}", deployment.message).trim_end());
+        let line = format!("{state} {:<22} {}", components.join("  "), deployment.message);
+        line.trim_end().to_owned()
     }
 
     fn endpoints(&self, endpoints: &[proto::Endpoint]) {

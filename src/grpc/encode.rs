@@ -97,7 +97,7 @@ pub(super) fn validate_response(validated: &Validated) -> proto::ValidateTemplat
     proto::ValidateTemplateResponse {
         valid: validated.template.is_some(),
         diagnostics: validated.diagnostics.iter().map(diagnostic).collect(),
-        template: validated.template.as_ref().map(|whole| template(whole, Values::Shown)),
+        template: validated.template.as_ref().map(template),
     }
 }
 
@@ -156,7 +156,7 @@ pub(super) fn deployment(view: &DeploymentView) -> proto::Deployment {
             .iter()
             .map(|(reference, uid)| object_ref(&view.namespace, reference, uid.as_deref()))
             .collect(),
-        template: view.template.as_ref().map(|whole| template(whole, Values::Hidden)),
+        template: view.template.as_ref().map(template),
         events: Vec::new(),
     }
 }
@@ -271,21 +271,10 @@ fn diagnostic(diagnostic: &Diagnostic) -> proto::Diagnostic {
     }
 }
 
-/// Whether the values of variables are shown.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Values {
-    Shown,
-    Hidden,
-}
-
-fn template(template: &Template, values: Values) -> proto::Template {
+fn template(template: &Template) -> proto::Template {
     proto::Template {
         name: template.name.clone(),
-        images: template
-            .images
-            .iter()
-            .map(|image| super::encode_template::image(template, image, values == Values::Hidden))
-            .collect(),
+        images: template.images.iter().map(|image| super::encode_template::image(template, image)).collect(),
         description: template.description.clone(),
         keywords: template.keywords.clone(),
         r#type: template.kind.clone(),

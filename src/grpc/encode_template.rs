@@ -1,4 +1,4 @@
-//! Domain to wire: a template, its values shown or masked, and the limits on templates.
+//! Domain to wire: a template with its values masked, and the limits on templates.
 
 use crate::proto;
 use crate::template::raw::MAX_TEXT_BYTES;
@@ -11,12 +11,12 @@ use crate::translate::{MAX_OBJECT_BYTES, MAX_OBJECTS, MAX_OBJECTS_BYTES};
 /// What stands in the place of a value that is not shown.
 const MASK: &str = "***";
 
-/// One image; `hidden` masks the values of its variables and its command, which often holds one.
-pub(super) fn image(template: &Template, image: &Image, hidden: bool) -> proto::Image {
+/// One image, with the values of its variables masked, and its command, which often holds one.
+pub(super) fn image(template: &Template, image: &Image) -> proto::Image {
     let name_of = |target: usize| {
         template.images.get(target).map(|image| image.name.as_str().to_owned()).unwrap_or_default()
     };
-    let masked = |text: &str| if hidden && !text.is_empty() { MASK.to_owned() } else { text.to_owned() };
+    let masked = |text: &str| if text.is_empty() { String::new() } else { MASK.to_owned() };
     proto::Image {
         name: image.name.as_str().to_owned(),
         source: image.source.as_str().to_owned(),

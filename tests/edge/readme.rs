@@ -1,0 +1,258 @@
+//! The README keeps its word: its calls run as printed, and its tables hold what the program says.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use panamax_kubernetes_adapter::proto;
+use prost::Message;
+
+use crate::support::adapter::Binary;
+use crate::support::control_plane::{User, control_plane};
+use crate::support::namespace::namespace;
+
+/// The address in the README, and the only thing in its lines that a test may replace.
+const ADDRESS: &str = "localhost:50051";
+/// What a block says whose calls the server refuses for now.
+const NOT_BUILT: &str = "answers Unimplemented";
+
+/// A text file of the repository.
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The fenced blocks of one language, in their order.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut open: Option<(bool, String)> = None;
+    for line in text.lines() {
+        match (line.strip_prefix("```"), &mut open) {
+            (Some(tag), None) => open = Some((tag == language, String::new())),
+            (Some(_), Some(_)) => {
+                if let Some((true, block)) = open.take() {
+                    blocks.push(block);
+                }
+                open = None;
+            }
+            (None, Some((_, block))) => {
+                block.push_str(line);
+                block.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    assert!(open.is_none(), "a block is not closed");
+    blocks
+}
+
+/// The commands of a block: a line each, and what it reads from a here-document with it.
+fn commands(block: &str) -> Vec<String> {
+    let mut commands = Vec::new();
+    let mut lines = block.lines();
+    while let Some(line) = lines.next() {
+        if line.starts_with('#') {
+            continue;
+        }
+        let mut command = format!("{line}\n");
+        if let Some((_, end)) = line.split_once("<<") {
+            for line in lines.by_ref() {
+                command.push_str(line);
+                command.push('\n');
+                if line == end {
+                    break;
+                }
+            }
+        }
+        commands.push(command);
+    }
+    commands
+}
+
+/// The first cells of a table's rows, found by the table's header.
+fn rows<'a>(text: &'a str, header: &str) -> Vec<Vec<&'a str>> {
+    let lines = text.lines().skip_while(|line| !line.starts_with(header)).skip(2);
+    let rows: Vec<Vec<&str>> = lines
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`')).collect())
+        .collect();
+    assert!(!rows.is_empty(), "no table {header}");
+    rows
+}
+
+/// Runs a command as a reader would: in bash, from the root of the repository.
+fn bash(command: &str) -> Output {
+    let folder = control_plane().program("grpcurl").parent().expect("a program lies in a folder");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::iter::once(folder.to_owned()).chain(std::env::split_paths(&path));
+    Command::new("bash")
+        .args(["-euo", "pipefail", "-c", command])
+        .env("PATH", std::env::join_paths(path).expect("a PATH"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::null())
+        .output()
+        .expect("bash runs")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_calls_run_as_printed() {
+    let namespace = namespace("edge-readme").await;
+    let binary = Binary::start(&control_plane().kubeconfig(User::Adapter), &["--namespace", &namespace]);
+    let readme = read("README.md").replace(ADDRESS, &binary.address.to_string());
+    // A function that one block defines is there for those that follow.
+    let mut functions = String::new();
+    let mut calls = 0;
+    for block in blocks(&readme, "sh") {
+        for command in commands(&block) {
+            if command.contains("() {") {
+                functions.push_str(&command);
+            } else if command.starts_with("grpcurl ") {
+                calls += 1;
+                let output = bash(&format!("{functions}{command}"));
+                let answer = String::from_utf8_lossy(&output.stdout);
+                let errors = String::from_utf8_lossy(&output.stderr);
+                if block.contains(NOT_BUILT) {
+                    assert!(
+                        !output.status.success() && errors.contains("Code: Unimplemented"),
+                        "{command}{errors}"
+                    );
+                    assert!(errors.contains("NOT_IMPLEMENTED"), "{command}{errors}");
+                } else {
+                    assert!(output.status.success(), "{command}{errors}{}", namespace.dump());
+                    assert!(!answer.trim().is_empty(), "{command} answers nothing");
+                    // Manifests hold values, because they are for applying; nothing else does.
+                    let may_show = command.contains("TranslateTemplate");
+                    assert!(may_show || !answer.contains("pass@word01"), "{command} shows a value");
+                }
+            }
+        }
+    }
+    assert!(calls >= 15, "{calls} calls");
+}
+
+#[test]
+fn every_method_is_called() {
+    let readme = read("README.md");
+    let calls: String = blocks(&readme, "sh").concat();
+    let set = prost_types::FileDescriptorSet::decode(proto::DESCRIPTOR_SET).expect("a descriptor set");
+    let mut methods = 0;
+    for file in &set.file {
+        for service in &file.service {
+            for method in &service.method {
+                let path = format!("{}.{}/{}", file.package(), service.name(), method.name());
+                assert!(
+                    calls.lines().any(|line| line.contains(&format!(" {path}")) && line.contains(ADDRESS)),
+                    "no call of {path}"
+                );
+                methods += 1;
+            }
+        }
+    }
+    assert_eq!(methods, 12);
+}
+
+#[test]
+fn the_settings_are_those_of_the_help() {
+    let help = Command::new(env!("CARGO_BIN_EXE_panamax-kubernetes-adapter")).arg("--help").output();
+    let help = String::from_utf8(help.expect("the binary starts").stdout).expect("text");
+    let mut printed = BTreeSet::new();
+    for section in help.split("\n      --").skip(1) {
+        let after = |mark: &str| {
+            let rest = section.split_once(mark)?.1;
+            Some(rest.split([']', '=']).next().unwrap_or_default().to_owned())
+        };
+        let flag = section.split([' ', '\n']).next().unwrap_or_default();
+        let default = after("\n          [default: ").unwrap_or_default();
+        printed.insert((format!("--{flag}"), after("[env: ").expect("a variable"), default));
+    }
+    let readme = read("README.md");
+    let told = rows(&readme, "| Flag | Variable |").into_iter().map(|row| match row.as_slice() {
+        [flag, variable, default, meaning] if !meaning.is_empty() => {
+            ((*flag).to_owned(), (*variable).to_owned(), (*default).to_owned())
+        }
+        other => panic!("a row of four cells: {other:?}"),
+    });
+    assert_eq!(told.collect::<BTreeSet<_>>(), printed);
+}
+
+#[test]
+fn the_errors_are_those_that_are_sent() {
+    let readme = read("README.md");
+    let told: BTreeSet<String> =
+        rows(&readme, "| Reason | Code |").into_iter().map(|row| row[0].to_owned()).collect();
+    let source = read("src/grpc/errors.rs");
+    let sent: BTreeSet<String> = source
+        .split("ErrorReason::")
+        .skip(1)
+        .map(|rest| rest.chars().take_while(char::is_ascii_alphanumeric).collect::<String>())
+        .map(|name| {
+            let words = name.char_indices().map(|(index, letter)| {
+                let gap = if index > 0 && letter.is_ascii_uppercase() { "_" } else { "" };
+                format!("{gap}{}", letter.to_ascii_uppercase())
+            });
+            words.collect()
+        })
+        .collect();
+    assert_eq!(told, sent);
+    for reason in &told {
+        let name = format!("ERROR_REASON_{reason}");
+        assert!(proto::ErrorReason::from_str_name(&name).is_some(), "{name} is not in the contract");
+    }
+}
+
+#[test]
+fn the_test_command_is_the_one_of_ci() {
+    let run = read(".ci/run");
+    let last = run.lines().last().expect("a line").to_owned();
+    assert_eq!(last, "cargo test");
+    assert!(blocks(&read("README.md"), "sh").contains(&format!("{last}\n")), "the README says {last}");
+}
+
+#[tokio::test]
+async fn the_manifests_are_taken_by_a_real_cluster() {
+    let namespace = namespace("edge-manifest").await;
+    let manifests = blocks(&read("README.md"), "yaml");
+    assert_eq!(manifests.len(), 1);
+    for text in manifests.into_iter().chain([read("deploy/adapter.yaml")]) {
+        let mut child = control_plane()
+            .kubectl(User::Admin)
+            .args(["-n", &namespace, "apply", "--dry-run=server", "--validate=strict", "-f", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("kubectl runs");
+        let mut input = child.stdin.take().expect("a pipe");
+        input.write_all(text.as_bytes()).expect("kubectl reads");
+        drop(input);
+        let output = child.wait_with_output().expect("kubectl ends");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && errors.trim().is_empty(), "{errors}");
+    }
+}
+
+#[test]
+fn links_lead_to_files() {
+    for document in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"] {
+        let text = read(document);
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if target.starts_with("https://") || target.starts_with('#') {
+                continue;
+            }
+            assert!(
+                Path::new(env!("CARGO_MANIFEST_DIR")).join(target).exists(),
+                "{document} links to {target}"
+            );
+        }
+    }
+}
+
+#[test]
+fn blocks_and_commands_are_cut_where_a_reader_would() {
+    let text = "a\n```sh\n# remark\none <<END\n{}\nEND\ntwo\n```\n```yaml\nx: 1\n```\n";
+    assert_eq!(blocks(text, "yaml"), ["x: 1\n"]);
+    assert_eq!(commands(&blocks(text, "sh")[0]), ["one <<END\n{}\nEND\n", "two\n"]);
+    assert_eq!(rows("| A | B |\n|---|---|\n| `x` | y |\n\n| z |", "| A |"), [["x", "y"]]);
+}

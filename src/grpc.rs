@@ -130,7 +130,7 @@ impl DeploymentService for DeploymentApi {
         async move {
             let call = call?;
             let namespace = call.namespace.clone();
-            let torn_down = self.operations.teardown(call).await?;
+            let torn_down = in_time(deadline, self.operations.teardown(call)).await?;
             Ok(Response::new(encode::teardown_response(&namespace, &torn_down)))
         }
         .instrument(span.clone())

@@ -50,9 +50,17 @@ impl Faults {
     }
 }
 
-/// When a unary call must be answered: the caller's deadline, a little early, or ours.
-pub(super) fn deadline(metadata: &MetadataMap) -> std::result::Result<Instant, tonic::Status> {
-    let asked = timeout(metadata)?.unwrap_or(DEFAULT_DEADLINE).min(MAX_DEADLINE);
+/// When a unary call must be answered: the caller's deadline, a little early.
+///
+/// A caller that sets none gets ours, or as long as it asks to wait; in any case not longer than our longest.
+pub(super) fn deadline(
+    metadata: &MetadataMap,
+    wait_timeout: Option<&prost_types::Duration>,
+) -> std::result::Result<Instant, tonic::Status> {
+    let waiting = wait_timeout.and_then(|time| u64::try_from(time.seconds).ok()).map(Duration::from_secs);
+    let ours =
+        waiting.map_or(DEFAULT_DEADLINE, |time| DEFAULT_DEADLINE.max(time.saturating_add(2 * WAITING)));
+    let asked = timeout(metadata)?.unwrap_or(ours).min(MAX_DEADLINE);
     Ok(Instant::now() + asked.saturating_sub(ANSWERING.min(asked / 10)))
 }
 

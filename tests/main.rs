@@ -12,6 +12,9 @@ mod support {
     pub mod templates;
 }
 
+/// The rules of the house.
+mod tidy;
+
 /// A template in, YAML out.
 mod translate;
 

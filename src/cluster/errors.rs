@@ -193,9 +193,12 @@ impl Failure {
                 format!("{failed}: the cluster's admission rules refuse it"),
             )
         } else {
+            let right = right(text).unwrap_or_default();
             Error::new(
                 ErrorKind::ClusterForbidden,
-                format!("{failed}: the cluster forbids it to the adapter; an operator must grant the right"),
+                format!(
+                    "{failed}: the cluster forbids it to the adapter; an operator must grant the right{right}"
+                ),
             )
         }
     }
@@ -221,4 +224,31 @@ pub(super) fn describe(error: &kube::Error) -> String {
         source = inner.source();
     }
     text
+}
+
+/// The right that is missing, from `... cannot get resource "pods" in API group "" ...`; names alone, no text.
+fn right(text: &str) -> Option<String> {
+    let (verb, rest) = text.split_once(" cannot ")?.1.split_once(" resource \"")?;
+    let (resource, rest) = rest.split_once("\" in API group \"")?;
+    let (group, _) = rest.split_once('"')?;
+    let is_name = |name: &str| {
+        name.len() < 100 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-./".contains(&byte))
+    };
+    let group = if group.is_empty() { String::new() } else { format!(".{group}") };
+    (is_name(verb) && is_name(resource) && is_name(&group)).then(|| format!(" to {verb} {resource}{group}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_missing_right_is_named_and_nothing_else_of_the_text() {
+        let text = "configmaps \"x\" is forbidden: User \"alice\" cannot get resource \"configmaps\" in API group \"\" in the namespace \"y\"";
+        assert_eq!(right(text).as_deref(), Some(" to get configmaps"));
+        let text = "User \"a\" cannot patch resource \"deployments/scale\" in API group \"apps\"";
+        assert_eq!(right(text).as_deref(), Some(" to patch deployments/scale.apps"));
+        assert_eq!(right("User cannot get resource \"a b=secret\" in API group \"\""), None);
+        assert_eq!(right("forbidden"), None);
+    }
 }

@@ -32,7 +32,7 @@ fn expected(kind: Kind, name: &str) -> Expected {
 /// A pod of component web; the controller's uid makes it its own.
 fn pod(name: &str, revision: u32, ready: bool, waiting: Value, owner: bool) -> Value {
     let owners = json!([{"apiVersion": "v1", "kind": "ReplicationController", "name": "rc", "uid": "rc-uid", "controller": true}]);
-    json!({
+    let mut pod = json!({
         "metadata": {
             "name": name, "uid": name,
             "labels": {"name": "web", "panamax.io/revision": revision.to_string()},
@@ -43,11 +43,12 @@ fn pod(name: &str, revision: u32, ready: bool, waiting: Value, owner: bool) -> V
             "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}],
             "containerStatuses": [{
                 "name": "web", "image": "example/web:1", "imageID": "", "ready": ready, "restartCount": 4,
-                "state": {"waiting": waiting},
                 "lastState": {"terminated": {"exitCode": 7}},
             }],
         },
-    })
+    });
+    pod["status"]["containerStatuses"][0]["state"]["waiting"] = waiting;
+    pod
 }
 
 fn bare(pod: Value) -> Status {

@@ -22,6 +22,7 @@ mod translate;
 mod cluster {
     mod main_job;
     mod plane;
+    mod rights;
 }
 
 /// From outside the process: the binary, the examples, and what the documents say.

@@ -1,0 +1,145 @@
+//! The rights in `deploy/adapter.yaml`: enough for everything, and none too many.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::rbac::v1::Role;
+use kube::api::{ListParams, PostParams};
+use panamax_kubernetes_adapter::proto;
+use serde_json::json;
+
+use crate::support::adapter::{Adapter, deploy, reason, scale, teardown};
+use crate::support::calls::Recorder;
+use crate::support::control_plane::{User, control_plane};
+use crate::support::namespace::{Namespace, namespace};
+use crate::support::templates::WORDPRESS;
+
+/// A verb and the resource it is for.
+type Right = (String, String);
+
+/// Applies the manifest as its own header says.
+fn apply_manifest(namespace: &Namespace) {
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/adapter.yaml");
+    let output =
+        namespace.plane.kubectl(User::Admin).args(["apply", "-n", namespace, "-f", manifest]).output();
+    let output = output.expect("kubectl runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// An adapter that is nobody but the manifest's ServiceAccount.
+async fn adapter(namespace: &Namespace) -> Adapter {
+    let create = ["create", "token", "panamax-kubernetes-adapter", "-n", namespace];
+    let output = namespace.plane.kubectl(User::Admin).args(create).output().expect("kubectl runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let token = String::from_utf8(output.stdout).expect("a token is text");
+    let file = std::fs::read_to_string(namespace.plane.kubeconfig(User::Bob)).expect("a kubeconfig");
+    let bob = namespace.plane.token(User::Bob);
+    assert!(file.contains(bob), "a kubeconfig holds its user's token");
+    let kubeconfig =
+        kube::config::Kubeconfig::from_yaml(&file.replace(bob, token.trim())).expect("a kubeconfig");
+    let options = kube::config::KubeConfigOptions::default();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("a configuration");
+    Adapter::serve(config, None).await
+}
+
+/// The rights that the Role gives.
+async fn given(namespace: &Namespace) -> BTreeSet<Right> {
+    let role = namespace.api::<Role>().get("panamax-kubernetes-adapter").await.expect("the role");
+    let mut rights = BTreeSet::new();
+    for rule in role.rules.expect("rules") {
+        for resource in rule.resources.expect("resources") {
+            rights.extend(rule.verbs.iter().map(|verb| (verb.clone(), resource.clone())));
+        }
+    }
+    rights
+}
+
+#[tokio::test]
+async fn the_manifest_gives_exactly_the_rights_that_are_used() {
+    let namespace = namespace("cluster-rights").await;
+    let mut calls = Recorder::start(control_plane()).namespace(&namespace);
+    apply_manifest(&namespace);
+    let adapter = adapter(&namespace).await;
+    let mut client = adapter.deployments();
+
+    // The whole life of a deployment, as the README tells it.
+    client.deploy(deploy(&namespace, "wp", WORDPRESS)).await.expect("deployed");
+    client.scale(scale(&namespace, "wp", "WP", 3)).await.expect("scaled");
+    let newer = WORDPRESS.replace("mysql:5.5", "mysql:5.6");
+    client.deploy(deploy(&namespace, "wp", &newer)).await.expect("deployed again");
+    let page = proto::ListDeploymentsRequest { namespace: namespace.to_string(), ..Default::default() };
+    let page = client.list_deployments(page).await.expect("a list").into_inner();
+    assert_eq!(page.deployments.len(), 1);
+    let watch = proto::WatchDeploymentRequest {
+        namespace: namespace.to_string(),
+        name: "wp".to_owned(),
+        until: proto::WatchUntil::Ready.into(),
+        ..Default::default()
+    };
+    let mut events = client.watch_deployment(watch).await.expect("a watch").into_inner();
+    while events.message().await.expect("an event").is_some() {}
+    let torn_down = client.teardown(teardown(&namespace, "wp")).await.expect("torn down").into_inner();
+    assert!(torn_down.complete);
+
+    // What stands in the way is looked at before it is named.
+    for (kind, name) in
+        [("Pod", "wp-pod"), ("Service", "db-1"), ("ReplicationController", "wp-replication-controller")]
+    {
+        foreign(&namespace, kind, name).await;
+        let count = if kind == "ReplicationController" { 2 } else { 1 };
+        let template = crate::support::templates::wordpress_at(count);
+        let refused = client.deploy(deploy(&namespace, "wp", &template)).await.expect_err("a foreign object");
+        assert_eq!(reason(&refused), "OBJECT_NOT_OWNED", "{}", refused.message());
+        remove(&namespace, kind, name);
+    }
+
+    let account = format!("system:serviceaccount:{}:panamax-kubernetes-adapter", &*namespace);
+    let mut used: BTreeSet<Right> = BTreeSet::new();
+    for call in calls.calls().iter().filter(|call| call.user == account) {
+        assert_ne!(call.code, 403, "{call}");
+        used.insert((call.verb.clone(), call.resource.clone()));
+        // An apply that makes an object needs the right to create it beside the right to patch.
+        if (call.verb.as_str(), call.code) == ("patch", 201) {
+            used.insert(("create".to_owned(), call.resource.clone()));
+        }
+    }
+    assert_eq!(used, given(&namespace).await);
+}
+
+/// Puts an object of somebody else's into the namespace.
+async fn foreign(namespace: &Namespace, kind: &str, name: &str) {
+    let container = json!({"containers": [{"name": "x", "image": "example/x:1"}]});
+    let spec = match kind {
+        "Service" => json!({"ports": [{"port": 1}]}),
+        "Pod" => container,
+        _ => {
+            json!({"replicas": 0, "selector": {"x": "y"}, "template": {"metadata": {"labels": {"x": "y"}}, "spec": container}})
+        }
+    };
+    let object = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+    let core = kube::core::GroupVersionKind::gvk("", "v1", kind);
+    let resource = kube::api::ApiResource::from_gvk(&core);
+    let api: kube::Api<kube::api::DynamicObject> =
+        kube::Api::namespaced_with(namespace.client.clone(), namespace, &resource);
+    let object = serde_json::from_value(object).expect("an object");
+    api.create(&PostParams::default(), &object).await.expect("it is made");
+}
+
+/// Removes it again and waits until it is gone.
+fn remove(namespace: &Namespace, kind: &str, name: &str) {
+    let arguments = ["delete", kind, name, "-n", namespace, "--now", "--wait"];
+    let output = namespace.plane.kubectl(User::Harness).args(arguments).output().expect("kubectl runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn without_the_rights_nothing_is_done_and_the_right_is_named() {
+    let namespace = namespace("cluster-no-rights").await;
+    let adapter = Adapter::real(control_plane(), User::Alice).await;
+    let refused =
+        adapter.deployments().deploy(deploy(&namespace, "wp", WORDPRESS)).await.expect_err("no rights");
+    assert_eq!(reason(&refused), "CLUSTER_FORBIDDEN");
+    assert!(refused.message().ends_with("the right to get configmaps"), "{}", refused.message());
+    let services = namespace.api::<Service>().list(&ListParams::default()).await.expect("a list");
+    assert!(services.items.is_empty());
+}

@@ -1,1 +1,2 @@
 //! Deploys Panamax templates to Kubernetes.
+pub mod sandbox;

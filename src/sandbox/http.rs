@@ -253,10 +253,7 @@ fn list(
             metadata["remainingItemCount"] = json!(left);
         }
     }
-    let items: Vec<Value> = page
-        .iter()
-        .map(|(_, object)| item(route.kind, object, partial))
-        .collect();
+    let items: Vec<Value> = page.iter().map(|(_, object)| item(object, partial)).collect();
     let (kind, api_version) = match partial {
         true => (
             "PartialObjectMetadataList".to_owned(),
@@ -284,12 +281,17 @@ fn form(accept: &str) -> fn(&Kind, &Value) -> Value {
     }
 }
 
-fn item(kind: &Kind, object: &Value, partial: bool) -> Value {
+fn item(object: &Value, partial: bool) -> Value {
     if partial {
-        metadata_only(object)
-    } else {
-        form("")(kind, object)
+        return metadata_only(object);
     }
+    // The list names its kind once.
+    let mut object = object.clone();
+    if let Some(map) = object.as_object_mut() {
+        map.remove("kind");
+        map.remove("apiVersion");
+    }
+    object
 }
 
 fn metadata_only(object: &Value) -> Value {

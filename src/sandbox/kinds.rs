@@ -99,7 +99,9 @@ impl Kind {
 
     /// Reads an object through its type: wrong types are refused, unknown fields and nulls fall away.
     pub fn read(&self, value: &Value) -> Result<Value, String> {
-        (self.reading)(value).map_err(|error| error.to_string())
+        let mut object = (self.reading)(value).map_err(|error| error.to_string())?;
+        drop_empty(&mut object);
+        Ok(object)
     }
 
     /// The discovery entry.
@@ -117,6 +119,32 @@ impl Kind {
     }
 }
 
+/// Drops what the real server's types leave out when it is empty: lists, and maps from text to text.
+pub fn drop_empty(value: &mut Value) {
+    const MAPS: [&str; 8] = [
+        "labels",
+        "annotations",
+        "data",
+        "binaryData",
+        "nodeSelector",
+        "limits",
+        "requests",
+        "matchLabels",
+    ];
+    match value {
+        Value::Object(map) => {
+            map.values_mut().for_each(drop_empty);
+            map.retain(|name, value| match value {
+                Value::Array(list) => !list.is_empty() || name == "containers",
+                Value::Object(map) => !map.is_empty() || !MAPS.contains(&name.as_str()),
+                _ => true,
+            });
+        }
+        Value::Array(list) => list.iter_mut().for_each(drop_empty),
+        _ => {}
+    }
+}
+
 /// The paths of `given` that reading it through its type dropped: unknown fields, lists as `spec.ports[0].x`.
 pub fn unknown_fields(given: &Value, read: &Value) -> Vec<String> {
     fn walk(path: &str, given: &Value, read: &Value, found: &mut Vec<String>) {
@@ -130,6 +158,8 @@ pub fn unknown_fields(given: &Value, read: &Value) -> Vec<String> {
                     };
                     match read.get(name) {
                         Some(read) => walk(&path, value, read, found),
+                        // Empty lists and maps may have been left out.
+                        None if value.to_string().len() == 2 => {}
                         None => found.push(path),
                     }
                 }

@@ -65,6 +65,10 @@ pub fn apply(live: &Value, config: &Value, writer: &Writer, force: bool) -> Resu
 /// Gives the writer every field in which the new object differs from the live one.
 pub fn update(live: &Value, new: &mut Value, writer: &Writer) {
     let mut entries = read(live);
+    // Who owned nothing from the beginning is not tracked until somebody applies.
+    if entries.is_empty() && !live["metadata"]["uid"].is_null() {
+        return;
+    }
     let last = take(&mut entries, writer, "Update");
     let difference = fields::compare(&without_entries(live), &without_entries(new));
     let changed = difference.added.plus(&difference.modified);
@@ -160,5 +164,10 @@ fn write(object: &mut Value, mut entries: Vec<Entry>) {
         }
         shown
     });
-    object["metadata"]["managedFields"] = shown.collect();
+    let shown: Value = shown.collect();
+    if shown != json!([]) {
+        object["metadata"]["managedFields"] = shown;
+    } else if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.remove("managedFields");
+    }
 }

@@ -1,6 +1,6 @@
 //! Deletes objects: preconditions, grace, finalizers, and what owners leave behind.
 use super::failure::Failure;
-use super::kinds::{KINDS, Kind};
+use super::kinds::{KINDS, Kind, drop_empty};
 use super::store::{Key, Store};
 use super::writes::{after, settle};
 use serde_json::{Value, json};
@@ -56,6 +56,10 @@ pub fn delete(
     let gone = !held && object["metadata"]["deletionGracePeriodSeconds"] == 0;
     if !dry_run && object != *found {
         object = (*settle(store, key.clone(), object)).clone();
+    }
+    // The real server answers the last state of these kinds; a Pod's shows when it was to go, the others' does not.
+    if gone && matches!(kind.name, "Service" | "PersistentVolumeClaim") {
+        return Ok((*found).clone());
     }
     if gone && kind.name != "Pod" {
         let details = json!({ "name": key.name, "kind": kind.plural, "uid": found["metadata"]["uid"] });
@@ -202,6 +206,7 @@ fn orphan_dependents(store: &mut Store, owner: &Value) {
         if let Some(list) = object["metadata"]["ownerReferences"].as_array_mut() {
             list.retain(|reference| reference["uid"] != owner["metadata"]["uid"]);
         }
+        drop_empty(&mut object);
         settle(store, key, object);
     }
 }
@@ -211,6 +216,7 @@ fn drop_finalizer(store: &mut Store, key: Key, object: &Value, name: &str) {
     if let Some(list) = object["metadata"]["finalizers"].as_array_mut() {
         list.retain(|held| held != name);
     }
+    drop_empty(&mut object);
     settle(store, key, object);
 }
 

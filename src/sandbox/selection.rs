@@ -78,7 +78,11 @@ fn split(text: &str) -> Vec<&str> {
         depth += i32::from(letter == '(') - i32::from(letter == ')');
         letter == ',' && depth == 0
     });
-    parts.map(str::trim).filter(|part| !part.is_empty()).collect()
+    if text.is_empty() {
+        Vec::new()
+    } else {
+        parts.map(str::trim).collect()
+    }
 }
 
 fn requirement(text: &str) -> Option<Requirement> {
@@ -91,6 +95,9 @@ fn requirement(text: &str) -> Option<Requirement> {
     }
     if let Some(name) = text.strip_prefix('!') {
         return Some(Requirement::Absent(owned(name)));
+    }
+    if text.is_empty() {
+        return None;
     }
     let Some((name, rest)) = text.split_once(char::is_whitespace) else {
         return Some(Requirement::Exists(owned(text)));
@@ -144,6 +151,7 @@ mod tests {
             assert_eq!(selection.matches(&object), expected, "{labels}");
         }
         assert!(Selection::parse("app in", "").is_err());
+        assert!(Selection::parse("app,", "").is_err());
         assert!(Selection::parse("", "data=x").is_err());
     }
 }

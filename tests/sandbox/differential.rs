@@ -1,7 +1,8 @@
 //! Plays one script of HTTP exchanges against the sandbox and a real API server and compares the answers.
-use http::{Request, StatusCode, header};
-use kube::client::{AuthInfo, Body};
+use http::{Request, header};
+use kube::{client::Body, config::AuthInfo};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// The manager whose fields the engine's guards are about.
@@ -14,8 +15,10 @@ pub async fn compare(sandbox: &str, real: &str, token: &str) {
     let (sandbox, real) = tokio::join!(play(sandbox, token), play(real, token));
     let mut differences = Vec::new();
     for ((label, ours), (_, theirs)) in sandbox.iter().zip(&real) {
-        if ours != theirs {
-            differences.push(format!("{label}\n  sandbox: {ours}\n  real:    {theirs}"));
+        let mut found = Vec::new();
+        differ("", ours, theirs, &mut found);
+        if !found.is_empty() {
+            differences.push(format!("{label}\n{}", found.join("\n")));
         }
     }
     let labels = |log: &[(String, Value)]| log.iter().map(|(label, _)| label.clone()).collect::<Vec<_>>();
@@ -26,6 +29,29 @@ pub async fn compare(sandbox: &str, real: &str, token: &str) {
         "{count} of {all} answers differ:\n{}",
         differences.join("\n")
     );
+}
+
+/// Names what differs, and only that.
+fn differ(path: &str, ours: &Value, theirs: &Value, found: &mut Vec<String>) {
+    match (ours, theirs) {
+        (Value::Object(left), Value::Object(right)) => {
+            let names: BTreeSet<_> = left.keys().chain(right.keys()).collect();
+            for name in names {
+                differ(
+                    &format!("{path}/{name}"),
+                    &ours[name.as_str()],
+                    &theirs[name.as_str()],
+                    found,
+                );
+            }
+        }
+        (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
+            let items = left.iter().zip(right).enumerate();
+            items.for_each(|(index, (left, right))| differ(&format!("{path}/{index}"), left, right, found));
+        }
+        _ if ours != theirs => found.push(format!("  {path}: sandbox {ours}, real {theirs}")),
+        _ => {}
+    }
 }
 
 /// One server, one namespace, and every answer so far in its comparable form.
@@ -182,6 +208,12 @@ fn object(object: &Value, namespace: &str) -> Value {
         for name in ["uid", "resourceVersion", "creationTimestamp"] {
             metadata.remove(name);
         }
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.remove("deployment.kubernetes.io/revision");
+        }
+        if metadata.get("annotations") == Some(&json!({})) {
+            metadata.remove("annotations");
+        }
         if let Some(time) = metadata.get_mut("deletionTimestamp") {
             *time = json!("some time");
         }
@@ -202,15 +234,20 @@ fn object(object: &Value, namespace: &str) -> Value {
             .filter(|entry| {
                 !matches!(
                     entry["manager"].as_str(),
-                    Some("kube-controller-manager" | "kube-scheduler" | "kwok" | "sandbox")
+                    Some(
+                        "kube-apiserver" | "kube-controller-manager" | "kube-scheduler" | "kwok" | "sandbox"
+                    )
                 )
             });
         let mut owners: Map<String, Value> = Map::new();
         for entry in entries {
-            owners.insert(
-                format!("{} {}", entry["manager"], entry["operation"]),
-                entry["fieldsV1"].clone(),
-            );
+            // A reference to an owner is keyed by its uid.
+            let mut fields = entry["fieldsV1"].to_string();
+            if let Some(start) = fields.find("k:{\\\"uid\\\":\\\"") {
+                fields.replace_range(start + 13..start + 49, "some uid");
+            }
+            let fields = serde_json::from_str(&fields).unwrap_or_default();
+            owners.insert(format!("{} {}", entry["manager"], entry["operation"]), fields);
         }
         metadata.insert("owners".to_owned(), Value::Object(owners));
     }
@@ -1079,7 +1116,7 @@ async fn controllers(on: &mut Session) {
         .collect();
     on.log.pop();
     on.note("two were made", json!(generated.len()));
-    let mut first = object(generated[0], &on.namespace);
+    let mut first = object(generated.first().unwrap_or(&&Value::Null), &on.namespace);
     first["metadata"]["name"] = json!("some name");
     on.note("a made pod", first);
     on.apply("new image", OURS, body(3, "nginx:2")).await;
@@ -1640,6 +1677,10 @@ async fn end(on: &mut Session) {
     on.call("too late", "POST", "configmaps", config_map("late", json!({})))
         .await;
     on.apply("too late", OURS, config_map("late", json!({}))).await;
+    on.until("leaving", "configmaps/held", |_, map| {
+        map["metadata"]["deletionTimestamp"].is_string()
+    })
+    .await;
     on.call(
         "let go",
         "MERGE",
@@ -1647,8 +1688,6 @@ async fn end(on: &mut Session) {
         json!({ "metadata": { "finalizers": null } }),
     )
     .await;
-    on.until("all gone", "/api/v1/namespaces/{ns}", |code, _| {
-        code == StatusCode::NOT_FOUND
-    })
-    .await;
+    on.until("all gone", "/api/v1/namespaces/{ns}", |code, _| code == 404)
+        .await;
 }

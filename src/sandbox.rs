@@ -5,22 +5,29 @@
 //! controllers that make, adopt and ready pods. It is never the proof that something works on a cluster.
 //!
 //! Known differences from a real API server:
-//! - Only the kinds of [`kinds`] are served, without subresources (`status`, `scale`, `log`, `exec`), collection
-//!   deletes, JSON patches and OpenAPI; a strategic merge patch is read as a merge patch.
+//! - It serves Namespaces, ConfigMaps, Secrets, Events, Services, PersistentVolumeClaims, Pods,
+//!   ReplicationControllers, apps Deployments and their ReplicaSets; no subresources (`status`, `scale`, `log`,
+//!   `exec`), collection deletes, JSON patches or OpenAPI. A strategic merge patch is read as a merge patch.
+//! - It speaks JSON only, so `kubectl create` (which sends protobuf) cannot use it, while
+//!   `kubectl apply --server-side --validate=false` can. Paths are not percent-decoded.
 //! - No authentication, RBAC, quota, Pod Security, webhooks or reviews; no service account objects, no
 //!   `kube-root-ca.crt`, no token volumes in pods, no Endpoints, no nodes; every pod runs on one node, whatever its
 //!   host ports and resources.
 //! - Fields are those of the oldest schema this project supports; quantities must be text; probes, lifecycle hooks
 //!   and rarer volume types get no defaults; validation covers what a deployment of containers can meet, and its
-//!   messages are shorter. A body that is applied must be JSON.
-//! - Controllers and kubelets leave no `managedFields`, write no Events, and do everything at once: a pod runs
-//!   50 ms after its creation and ends 50 ms after its deletion, whatever its grace period.
+//!   messages are shorter.
+//! - Controllers and kubelets leave no `managedFields`, no revision annotation and no Events, and do everything at
+//!   once: a pod runs 50 ms after its creation and ends 50 ms after its deletion, whatever its grace period.
+//! - `managedFields` of a body are ignored, and an apply to an object whose fields nobody owns leaves no
+//!   `before-first-apply` entry.
 //! - A rolling update makes all new pods before any old one goes, whatever `maxSurge` and `maxUnavailable` say, and
 //!   old ReplicaSets stay.
 //! - Claims are bound at once, may shrink, and vanish while a pod still mounts them. Node ports and addresses are
 //!   given out in order; one that is asked for by name is not checked against others.
-//! - Pages of a list show the present, not the moment of the first page; a list never waits for a revision.
-//! - Blocking owner references hold back only the foreground deletion of the owner that they name.
+//! - Pages of a list show the present, not the moment of the first page; a list never waits for a revision; a watch
+//!   reaches back 10,000 changes.
+//! - Every dependent holds back the foreground deletion of its owner, whatever `blockOwnerDeletion` says.
+mod bodies;
 mod controllers;
 mod defaults;
 mod discovery;
@@ -37,6 +44,7 @@ mod validate;
 mod watch;
 mod writes;
 
+use axum::serve::ListenerExt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -87,6 +95,8 @@ impl Sandbox {
         let tasks = TaskTracker::new();
         tasks.spawn(controllers::run(shared.clone()));
         let service = axum::Router::new().fallback(http::serve).with_state(shared);
+        // Without this every second answer on a connection waits for the other side's acknowledgement.
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         let ended = stop.clone().cancelled_owned();
         tasks.spawn(async move { axum::serve(listener, service).with_graceful_shutdown(ended).await });
         tasks.close();

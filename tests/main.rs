@@ -1,6 +1,7 @@
 //! Runs the sandbox beside a real API server.
 mod sandbox {
     mod differential;
+    mod life;
 
     /// Reads the real server's address and token from the environment; without them there is nothing to compare.
     #[tokio::test]

@@ -16,13 +16,22 @@ const POD_DELAY: Duration = Duration::from_millis(50);
 /// How often one sweep goes round before it lets requests in between.
 const ROUNDS: usize = 32;
 
+/// What is remembered between sweeps.
+#[derive(Default)]
+struct Progress {
+    /// The revision up to which replicas were looked after.
+    seen: u64,
+    /// When the pods that wait for something are due.
+    waiting: HashMap<String, Instant>,
+}
+
 /// Follows every change until the sandbox ends.
 pub async fn run(shared: Arc<Shared>) {
     let mut news = shared.store().subscribe();
-    let mut waiting = HashMap::new();
+    let mut progress = Progress::default();
     loop {
         news.borrow_and_update();
-        let next = sweep(&mut shared.store(), &mut waiting);
+        let next = sweep(&mut shared.store(), &mut progress);
         tokio::select! {
             () = shared.stop.cancelled() => return,
             changed = news.changed() => if changed.is_err() { return },
@@ -87,19 +96,26 @@ pub fn is_ready(pod: &Value) -> bool {
 }
 
 /// Everything that can happen now; answers when the next pod is due.
-fn sweep(store: &mut Store, waiting: &mut HashMap<String, Instant>) -> Option<Instant> {
+fn sweep(store: &mut Store, progress: &mut Progress) -> Option<Instant> {
     let mut next = None;
     for _ in 0..ROUNDS {
         let before = store.revision();
         removal::collect_garbage(store);
         rollout::advance(store);
+        let changed = changed_since(store, progress.seen);
+        progress.seen = store.revision();
         for name in ["ReplicationController", "ReplicaSet"] {
             let Some(kind) = Kind::named(name) else { continue };
-            snapshot(store, name, "")
-                .into_iter()
-                .for_each(|(key, object)| replicate(store, kind, key, &object));
+            for (key, object) in snapshot(store, name, "") {
+                if changed
+                    .as_ref()
+                    .is_none_or(|changed| changed.iter().any(|one| concerns(&object, one)))
+                {
+                    replicate(store, kind, key, &object);
+                }
+            }
         }
-        next = live(store, waiting);
+        next = live(store, &mut progress.waiting);
         for (key, claim) in snapshot(store, "PersistentVolumeClaim", "") {
             if claim["status"]["phase"] == "Pending" {
                 bind(store, key, (*claim).clone());
@@ -112,6 +128,35 @@ fn sweep(store: &mut Store, waiting: &mut HashMap<String, Instant>) -> Option<In
     next
 }
 
+/// Both sides of every change since a revision; None when the history does not reach back so far.
+fn changed_since(store: &Store, revision: u64) -> Option<Vec<Arc<Value>>> {
+    let changes = store.since(revision).ok()?;
+    Some(
+        changes
+            .flat_map(|change| change.before.iter().chain(&change.after).cloned())
+            .collect(),
+    )
+}
+
+/// Whether a changed object is this controller or a pod that is, or may become, one of its own. Without this
+/// question every change of a pod would cost a look at all pods for each controller.
+fn concerns(controller: &Value, changed: &Value) -> bool {
+    let uid = &controller["metadata"]["uid"];
+    changed["metadata"]["uid"] == *uid
+        || controller_of(changed).is_some_and(|owner| owner["uid"] == *uid)
+        || carries(changed, selector(controller))
+}
+
+/// The labels that a controller selects by: a plain map for a ReplicationController, `matchLabels` otherwise.
+fn selector(controller: &Value) -> &Value {
+    let selector = &controller["spec"]["selector"];
+    if selector["matchLabels"].is_object() {
+        &selector["matchLabels"]
+    } else {
+        selector
+    }
+}
+
 fn reference(kind: &Kind, owner: &Value) -> Value {
     json!({
         "apiVersion": kind.api_version(), "kind": kind.name, "name": owner["metadata"]["name"],
@@ -121,12 +166,7 @@ fn reference(kind: &Kind, owner: &Value) -> Value {
 
 /// One step of a ReplicationController or ReplicaSet.
 fn replicate(store: &mut Store, kind: &'static Kind, key: Key, object: &Value) {
-    let labels = &object["spec"]["selector"];
-    let labels = if labels["matchLabels"].is_object() {
-        &labels["matchLabels"]
-    } else {
-        labels
-    };
+    let labels = selector(object);
     let mut pods = Vec::new();
     for (pod_key, pod) in snapshot(store, "Pod", &key.namespace) {
         let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));

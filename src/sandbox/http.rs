@@ -58,6 +58,9 @@ async fn answer(shared: Arc<Shared>, request: Request) -> Result<Response, Failu
     if parts.method == Method::GET {
         return read(&shared, &route, &query, accept);
     }
+    if header(header::CONTENT_TYPE).starts_with("application/vnd.kubernetes.protobuf") {
+        return Err(Failure::unsupported_media());
+    }
     let body = to_bytes(body, LARGEST_BODY)
         .await
         .map_err(|error| Failure::bad_request(error.to_string()))?;

@@ -158,3 +158,24 @@ impl Store {
         self.revision.send_replace(revision);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn history_reaches_back_so_far_and_no_further() {
+        let mut store = Store::new();
+        let begin = store.revision();
+        for _ in 0..HISTORY {
+            store.put(Key::namespace("a"), json!({}));
+        }
+        assert_eq!(store.since(begin).map(Iterator::count), Ok(HISTORY));
+        store.remove(&Key::namespace("a"));
+        assert_eq!(store.since(begin).map(Iterator::count), Err(begin + 1));
+        let last = store
+            .since(store.revision() - 1)
+            .map(|changes| changes.map(|change| change.after.is_none()).collect());
+        assert_eq!(last, Ok(vec![true]));
+    }
+}

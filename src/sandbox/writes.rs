@@ -1,10 +1,10 @@
 //! Writes objects: create, replace, patch and apply, each from the body to the stored object.
-use super::defaults;
 use super::failure::Failure;
-use super::kinds::{Kind, unknown_fields};
+use super::kinds::Kind;
 use super::ownership::{self, Writer};
 use super::store::{Key, Store};
 use super::validate;
+use super::{bodies, defaults};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ pub fn create(
     options: &Options,
 ) -> Result<Arc<Value>, Failure> {
     let kind = target.kind;
-    let mut object = read_body(target, body, options)?;
+    let mut object = bodies::whole(target, body, options)?;
     if !object["metadata"]["resourceVersion"].is_null() {
         return Err(Failure::schema(
             "resourceVersion should not be set on objects to be created",
@@ -92,7 +92,7 @@ pub fn replace(
     body: &Value,
     options: &Options,
 ) -> Result<Arc<Value>, Failure> {
-    let object = read_body(target, body, options)?;
+    let object = bodies::whole(target, body, options)?;
     let old = find(store, target)?;
     if !object["metadata"]["uid"].is_null() && object["metadata"]["uid"] != old["metadata"]["uid"] {
         return Err(Failure::conflict(
@@ -114,7 +114,7 @@ pub fn merge(
     let old = find(store, target)?;
     let mut patched = (*old).clone();
     merge_patch(&mut patched, patch);
-    let object = read_body(target, &patched, options)?;
+    let object = bodies::whole(target, &patched, options)?;
     overwrite(store, target, &old, object, options)
 }
 
@@ -126,7 +126,7 @@ pub fn apply(
     options: &Options,
 ) -> Result<(bool, Arc<Value>), Failure> {
     let kind = target.kind;
-    read_config(target, config)?;
+    bodies::configuration(target, config)?;
     let live = store.get(&target.key()).cloned();
     let Some(old) = live else {
         open_namespace(store, target)?;
@@ -194,77 +194,6 @@ fn blank(kind: &Kind) -> Value {
         "PersistentVolumeClaim" => json!({ "metadata": {}, "spec": { "resources": {} }, "status": {} }),
         "ConfigMap" | "Secret" | "Event" => json!({ "metadata": {} }),
         _ => json!({ "metadata": {}, "spec": {}, "status": {} }),
-    }
-}
-
-fn check_identity(target: &Target, body: &Value) -> Result<(), Failure> {
-    let kind = target.kind;
-    let differs = |field: &Value, wanted: &str| {
-        field
-            .as_str()
-            .is_some_and(|text| !text.is_empty() && text != wanted)
-    };
-    if !body.is_object() || !(body["metadata"].is_object() || body["metadata"].is_null()) {
-        return Err(Failure::bad_request("the body is not an object"));
-    }
-    if differs(&body["kind"], kind.name) || differs(&body["apiVersion"], &kind.api_version()) {
-        let message = format!(
-            "the object provided is unrecognized: expected {} {}",
-            kind.api_version(),
-            kind.name
-        );
-        return Err(Failure::bad_request(message));
-    }
-    if kind.namespaced && differs(&body["metadata"]["namespace"], target.namespace) {
-        let message = "the namespace of the provided object does not match the namespace sent on the request";
-        return Err(Failure::bad_request(message));
-    }
-    if !target.name.is_empty() && differs(&body["metadata"]["name"], target.name) {
-        let message = format!(
-            "the name of the object does not match the name on the URL ({})",
-            target.name
-        );
-        return Err(Failure::bad_request(message));
-    }
-    Ok(())
-}
-
-/// Reads a whole object; unknown fields are refused in strict mode and dropped otherwise.
-fn read_body(target: &Target, body: &Value, options: &Options) -> Result<Value, Failure> {
-    check_identity(target, body)?;
-    let kind = target.kind;
-    let cannot = |why: String| {
-        let name = kind.name;
-        Failure::bad_request(format!(
-            "{name} in version \"v1\" cannot be handled as a {name}: {why}"
-        ))
-    };
-    let mut typed = body.clone();
-    typed["apiVersion"] = json!(kind.api_version());
-    typed["kind"] = json!(kind.name);
-    let object = kind.read(&typed).map_err(cannot)?;
-    let unknown = unknown_fields(body, &object);
-    if options.strict && !unknown.is_empty() {
-        let list: Vec<_> = unknown
-            .iter()
-            .map(|field| format!("unknown field \"{field}\""))
-            .collect();
-        return Err(cannot(format!("strict decoding error: {}", list.join(", "))));
-    }
-    Ok(object)
-}
-
-/// Checks a configuration; what does not fit the schema is refused in every mode, as the real server does.
-fn read_config(target: &Target, config: &Value) -> Result<(), Failure> {
-    check_identity(target, config)?;
-    let cannot = |why: String| Failure::schema(format!("failed to create typed patch object: {why}"));
-    let read = target.kind.read(config).map_err(cannot)?;
-    if let Some(field) = unknown_fields(config, &read).first() {
-        return Err(cannot(format!(".{field}: field not declared in schema")));
-    }
-    match super::fields::duplicate_key(&mut Vec::new(), config) {
-        Some(list) => Err(cannot(format!("{list}: duplicate entries for one key"))),
-        None => Ok(()),
     }
 }
 

@@ -80,18 +80,12 @@ impl Sandbox {
     pub async fn start(listener: TcpListener) -> io::Result<Self> {
         let address = listener.local_addr()?;
         if !address.ip().is_loopback() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "the sandbox listens on loopback only",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the sandbox listens on loopback only"));
         }
         let mut store = store::Store::new();
         http::first_namespace(&mut store).map_err(|failure| io::Error::other(format!("{failure:?}")))?;
         let stop = CancellationToken::new();
-        let shared = Arc::new(Shared {
-            store: Mutex::new(store),
-            stop: stop.clone(),
-        });
+        let shared = Arc::new(Shared { store: Mutex::new(store), stop: stop.clone() });
         let tasks = TaskTracker::new();
         tasks.spawn(controllers::run(shared.clone()));
         let service = axum::Router::new().fallback(http::serve).with_state(shared);

@@ -11,9 +11,7 @@ pub fn whole(target: &Target, body: &Value, options: &Options) -> Result<Value, 
     let kind = target.kind;
     let cannot = |why: String| {
         let name = kind.name;
-        Failure::bad_request(format!(
-            "{name} in version \"v1\" cannot be handled as a {name}: {why}"
-        ))
+        Failure::bad_request(format!("{name} in version \"v1\" cannot be handled as a {name}: {why}"))
     };
     let mut typed = body.clone();
     typed["apiVersion"] = json!(kind.api_version());
@@ -21,10 +19,7 @@ pub fn whole(target: &Target, body: &Value, options: &Options) -> Result<Value, 
     let object = kind.read(&typed).map_err(cannot)?;
     let unknown = unknown_fields(body, &object);
     if options.strict && !unknown.is_empty() {
-        let list: Vec<_> = unknown
-            .iter()
-            .map(|field| format!("unknown field \"{field}\""))
-            .collect();
+        let list: Vec<_> = unknown.iter().map(|field| format!("unknown field \"{field}\"")).collect();
         return Err(cannot(format!("strict decoding error: {}", list.join(", "))));
     }
     Ok(object)
@@ -49,20 +44,14 @@ pub fn configuration(target: &Target, config: &Value) -> Result<(), Failure> {
 
 fn check_identity(target: &Target, body: &Value) -> Result<(), Failure> {
     let kind = target.kind;
-    let differs = |field: &Value, wanted: &str| {
-        field
-            .as_str()
-            .is_some_and(|text| !text.is_empty() && text != wanted)
-    };
+    let differs =
+        |field: &Value, wanted: &str| field.as_str().is_some_and(|text| !text.is_empty() && text != wanted);
     if !body.is_object() || !(body["metadata"].is_object() || body["metadata"].is_null()) {
         return Err(Failure::bad_request("the body is not an object"));
     }
     if differs(&body["kind"], kind.name) || differs(&body["apiVersion"], &kind.api_version()) {
-        let message = format!(
-            "the object provided is unrecognized: expected {} {}",
-            kind.api_version(),
-            kind.name
-        );
+        let message =
+            format!("the object provided is unrecognized: expected {} {}", kind.api_version(), kind.name);
         return Err(Failure::bad_request(message));
     }
     if kind.namespaced && differs(&body["metadata"]["namespace"], target.namespace) {
@@ -70,10 +59,7 @@ fn check_identity(target: &Target, body: &Value) -> Result<(), Failure> {
         return Err(Failure::bad_request(message));
     }
     if !target.name.is_empty() && differs(&body["metadata"]["name"], target.name) {
-        let message = format!(
-            "the name of the object does not match the name on the URL ({})",
-            target.name
-        );
+        let message = format!("the name of the object does not match the name on the URL ({})", target.name);
         return Err(Failure::bad_request(message));
     }
     Ok(())

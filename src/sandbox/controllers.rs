@@ -62,21 +62,9 @@ pub fn make(store: &mut Store, kind: &str, owner_kind: &Kind, owner: &Value, nam
     object["metadata"]["name"] = json!(name);
     object["metadata"]["ownerReferences"] = json!([reference(owner_kind, owner)]);
     let namespace = owner["metadata"]["namespace"].as_str().unwrap_or_default();
-    let options = Options {
-        manager: "sandbox".to_owned(),
-        ..Options::default()
-    };
+    let options = Options { manager: "sandbox".to_owned(), ..Options::default() };
     // A refusal needs no answer here: the next sweep tries again, and the owner's counts show what is missing.
-    drop(writes::create(
-        store,
-        &Target {
-            kind,
-            namespace,
-            name: "",
-        },
-        &object,
-        &options,
-    ));
+    drop(writes::create(store, &Target { kind, namespace, name: "" }, &object, &options));
 }
 
 /// Replaces the status if it differs.
@@ -90,9 +78,7 @@ pub fn set_status(store: &mut Store, key: Key, object: &Value, status: Value) {
 
 pub fn is_ready(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-    conditions
-        .into_iter()
-        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    conditions.into_iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 /// Everything that can happen now; answers when the next pod is due.
@@ -107,10 +93,7 @@ fn sweep(store: &mut Store, progress: &mut Progress) -> Option<Instant> {
         for name in ["ReplicationController", "ReplicaSet"] {
             let Some(kind) = Kind::named(name) else { continue };
             for (key, object) in snapshot(store, name, "") {
-                if changed
-                    .as_ref()
-                    .is_none_or(|changed| changed.iter().any(|one| concerns(&object, one)))
-                {
+                if changed.as_ref().is_none_or(|changed| changed.iter().any(|one| concerns(&object, one))) {
                     replicate(store, kind, key, &object);
                 }
             }
@@ -131,11 +114,7 @@ fn sweep(store: &mut Store, progress: &mut Progress) -> Option<Instant> {
 /// Both sides of every change since a revision; None when the history does not reach back so far.
 fn changed_since(store: &Store, revision: u64) -> Option<Vec<Arc<Value>>> {
     let changes = store.since(revision).ok()?;
-    Some(
-        changes
-            .flat_map(|change| change.before.iter().chain(&change.after).cloned())
-            .collect(),
-    )
+    Some(changes.flat_map(|change| change.before.iter().chain(&change.after).cloned()).collect())
 }
 
 /// Whether a changed object is this controller or a pod that is, or may become, one of its own. Without this
@@ -150,11 +129,7 @@ fn concerns(controller: &Value, changed: &Value) -> bool {
 /// The labels that a controller selects by: a plain map for a ReplicationController, `matchLabels` otherwise.
 fn selector(controller: &Value) -> &Value {
     let selector = &controller["spec"]["selector"];
-    if selector["matchLabels"].is_object() {
-        &selector["matchLabels"]
-    } else {
-        selector
-    }
+    if selector["matchLabels"].is_object() { &selector["matchLabels"] } else { selector }
 }
 
 fn reference(kind: &Kind, owner: &Value) -> Value {
@@ -213,19 +188,15 @@ fn replicate(store: &mut Store, kind: &'static Kind, key: Key, object: &Value) {
         }
     }
     let current = controlled(store, "Pod", object);
-    let current: Vec<_> = current
-        .iter()
-        .filter(|(_, pod)| pod["metadata"]["deletionTimestamp"].is_null())
-        .collect();
+    let current: Vec<_> =
+        current.iter().filter(|(_, pod)| pod["metadata"]["deletionTimestamp"].is_null()).collect();
     let ready = current.iter().filter(|(_, pod)| is_ready(pod)).count();
     let mut status =
         json!({ "replicas": current.len(), "observedGeneration": object["metadata"]["generation"] });
     // Counts of zero are left out, as the real controllers do.
-    for (name, count) in [
-        ("fullyLabeledReplicas", current.len()),
-        ("readyReplicas", ready),
-        ("availableReplicas", ready),
-    ] {
+    for (name, count) in
+        [("fullyLabeledReplicas", current.len()), ("readyReplicas", ready), ("availableReplicas", ready)]
+    {
         if count > 0 {
             status[name] = json!(count);
         }
@@ -234,21 +205,12 @@ fn replicate(store: &mut Store, kind: &'static Kind, key: Key, object: &Value) {
 }
 
 fn age(pod: &Value) -> u64 {
-    pod["metadata"]["resourceVersion"]
-        .as_str()
-        .and_then(|revision| revision.parse().ok())
-        .unwrap_or_default()
+    pod["metadata"]["resourceVersion"].as_str().and_then(|revision| revision.parse().ok()).unwrap_or_default()
 }
 
 fn delete_pod(store: &mut Store, key: &Key) -> Option<Value> {
-    removal::delete(
-        store,
-        Kind::named("Pod")?,
-        key,
-        &json!({ "propagationPolicy": "Background" }),
-        false,
-    )
-    .ok()
+    removal::delete(store, Kind::named("Pod")?, key, &json!({ "propagationPolicy": "Background" }), false)
+        .ok()
 }
 
 fn release(store: &mut Store, key: Key, pod: &Value) {
@@ -270,10 +232,7 @@ fn live(store: &mut Store, waiting: &mut HashMap<String, Instant>) -> Option<Ins
             continue;
         }
         let uid = format!("{}{terminating}", pod["metadata"]["uid"]);
-        let due = waiting
-            .get(&uid)
-            .copied()
-            .unwrap_or_else(|| Instant::now() + POD_DELAY);
+        let due = waiting.get(&uid).copied().unwrap_or_else(|| Instant::now() + POD_DELAY);
         if due > Instant::now() {
             still.insert(uid, due);
         } else if terminating {
@@ -298,19 +257,14 @@ fn images(pod: &Value) -> Vec<&str> {
 }
 
 fn shown_images(pod: &Value) -> Vec<&str> {
-    let shown = pod["status"]["containerStatuses"]
-        .as_array()
-        .into_iter()
-        .flatten();
+    let shown = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
     shown.filter_map(|one| one["image"].as_str()).collect()
 }
 
 fn start(store: &mut Store, key: Key, pod: &Value) {
     let mut pod = pod.clone();
     let time = now();
-    let bad = images(&pod)
-        .iter()
-        .any(|image| image.contains("/missing:") || image.contains("/crashing:"));
+    let bad = images(&pod).iter().any(|image| image.contains("/missing:") || image.contains("/crashing:"));
     let pulled = !images(&pod).iter().any(|image| image.contains("/missing:"));
     let containers: Vec<Value> = pod["spec"]["containers"].as_array().into_iter().flatten().map(|container| {
         let image = container["image"].as_str().unwrap_or_default();
@@ -357,10 +311,7 @@ fn start(store: &mut Store, key: Key, pod: &Value) {
 fn bind(store: &mut Store, key: Key, mut claim: Value) {
     let volume = format!("pvc-{}", claim["metadata"]["uid"].as_str().unwrap_or_default());
     claim["spec"]["volumeName"] = json!(volume);
-    let (capacity, modes) = (
-        &claim["spec"]["resources"]["requests"],
-        &claim["spec"]["accessModes"],
-    );
+    let (capacity, modes) = (&claim["spec"]["resources"]["requests"], &claim["spec"]["accessModes"]);
     claim["status"] = json!({ "phase": "Bound", "capacity": capacity, "accessModes": modes });
     settle(store, key, claim);
 }

@@ -60,16 +60,9 @@ pub fn allocate(kind: &Kind, object: &mut Value, store: &mut Store) {
             default(spec, "priority", json!(0));
             default(spec, "preemptionPolicy", json!("PreemptLowerPriority"));
             let wait = |key| json!({ "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300 });
-            let tolerations = [
-                wait("node.kubernetes.io/not-ready"),
-                wait("node.kubernetes.io/unreachable"),
-            ];
+            let tolerations = [wait("node.kubernetes.io/not-ready"), wait("node.kubernetes.io/unreachable")];
             default(spec, "tolerations", json!(tolerations));
-            default(
-                object,
-                "status",
-                json!({ "phase": "Pending", "qosClass": "BestEffort" }),
-            );
+            default(object, "status", json!({ "phase": "Pending", "qosClass": "BestEffort" }));
         }
         "ReplicationController" | "ReplicaSet" => default(object, "status", json!({ "replicas": 0 })),
         "Deployment" => default(object, "status", json!({})),
@@ -105,11 +98,7 @@ fn default(object: &mut Value, name: &str, value: Value) {
 }
 
 fn items<'a>(object: &'a mut Value, name: &str) -> impl Iterator<Item = &'a mut Value> {
-    object
-        .get_mut(name)
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
+    object.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten()
 }
 
 fn secret(object: &mut Value) {
@@ -171,11 +160,7 @@ fn deployment(object: &mut Value) {
     default(&mut spec["strategy"], "type", json!("RollingUpdate"));
     if spec["strategy"]["type"] == "RollingUpdate" {
         default(&mut spec["strategy"]["rollingUpdate"], "maxSurge", json!("25%"));
-        default(
-            &mut spec["strategy"]["rollingUpdate"],
-            "maxUnavailable",
-            json!("25%"),
-        );
+        default(&mut spec["strategy"]["rollingUpdate"], "maxUnavailable", json!("25%"));
     }
     template(object);
 }
@@ -222,11 +207,7 @@ fn pod(spec: &mut Value) {
 fn pull_policy(image: &str) -> &'static str {
     let name = image.rsplit('/').next().unwrap_or(image);
     let tag = name.split_once(':').map_or("latest", |(_, tag)| tag);
-    if !name.contains('@') && tag == "latest" {
-        "Always"
-    } else {
-        "IfNotPresent"
-    }
+    if !name.contains('@') && tag == "latest" { "Always" } else { "IfNotPresent" }
 }
 
 #[cfg(test)]

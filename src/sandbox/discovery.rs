@@ -28,10 +28,7 @@ pub fn document(segments: &[&str]) -> Option<Value> {
 }
 
 fn resources(group: &str, version: &str) -> Value {
-    let kinds: Vec<_> = KINDS
-        .iter()
-        .filter(|kind| kind.group == group)
-        .map(|kind| kind.discovery())
-        .collect();
+    let kinds: Vec<_> =
+        KINDS.iter().filter(|kind| kind.group == group).map(|kind| kind.discovery()).collect();
     json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": kinds })
 }

@@ -16,12 +16,7 @@ pub type Cause = (&'static str, String, String);
 
 impl Failure {
     fn new(code: u16, reason: &'static str, message: impl Into<String>, details: Value) -> Self {
-        Self {
-            code,
-            reason,
-            message: message.into(),
-            details,
-        }
+        Self { code, reason, message: message.into(), details }
     }
 
     pub fn not_found(kind: &Kind, name: &str) -> Self {
@@ -35,22 +30,12 @@ impl Failure {
 
     pub fn namespace_missing(name: &str) -> Self {
         let message = format!("namespaces \"{name}\" not found");
-        Self::new(
-            404,
-            "NotFound",
-            message,
-            json!({ "name": name, "kind": "namespaces" }),
-        )
+        Self::new(404, "NotFound", message, json!({ "name": name, "kind": "namespaces" }))
     }
 
     /// No such path; the real server answers so for kinds that it does not know.
     pub fn no_route() -> Self {
-        Self::new(
-            404,
-            "NotFound",
-            "the server could not find the requested resource",
-            json!({}),
-        )
+        Self::new(404, "NotFound", "the server could not find the requested resource", json!({}))
     }
 
     pub fn method_not_allowed() -> Self {
@@ -68,33 +53,20 @@ impl Failure {
     }
 
     pub fn conflict(kind: &Kind, name: &str, why: &str) -> Self {
-        let message = format!(
-            "Operation cannot be fulfilled on {} \"{name}\": {why}",
-            kind.resource()
-        );
+        let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", kind.resource());
         Self::new(409, "Conflict", message, details(kind, name, &[]))
     }
 
     /// Fields that other managers own; causes are `FieldManagerConflict`s.
     pub fn apply_conflict(causes: &[Cause]) -> Self {
-        let list: Vec<_> = causes
-            .iter()
-            .map(|(_, field, message)| format!("{message}: {field}"))
-            .collect();
+        let list: Vec<_> = causes.iter().map(|(_, field, message)| format!("{message}: {field}")).collect();
         let plural = if causes.len() == 1 { "" } else { "s" };
-        let message = format!(
-            "Apply failed with {} conflict{plural}: {}",
-            causes.len(),
-            list.join(", ")
-        );
+        let message = format!("Apply failed with {} conflict{plural}: {}", causes.len(), list.join(", "));
         Self::new(409, "Conflict", message, json!({ "causes": as_json(causes) }))
     }
 
     pub fn invalid(kind: &Kind, name: &str, causes: &[Cause]) -> Self {
-        let list: Vec<_> = causes
-            .iter()
-            .map(|(_, field, message)| format!("{field}: {message}"))
-            .collect();
+        let list: Vec<_> = causes.iter().map(|(_, field, message)| format!("{field}: {message}")).collect();
         let message = format!("{} \"{name}\" is invalid: {}", named(kind), list.join(", "));
         Self::new(422, "Invalid", message, details(kind, name, causes))
     }
@@ -131,12 +103,7 @@ impl Failure {
 
     /// A resourceVersion that the history no longer reaches.
     pub fn expired(asked: u64, oldest: u64) -> Self {
-        Self::new(
-            410,
-            "Expired",
-            format!("too old resource version: {asked} ({oldest})"),
-            Value::Null,
-        )
+        Self::new(410, "Expired", format!("too old resource version: {asked} ({oldest})"), Value::Null)
     }
 
     /// What the real server answers for bodies of an apply that do not fit the schema: a 500 without a reason.
@@ -161,11 +128,7 @@ impl Failure {
 }
 
 fn named(kind: &Kind) -> String {
-    if kind.group.is_empty() {
-        kind.name.to_owned()
-    } else {
-        format!("{}.{}", kind.name, kind.group)
-    }
+    if kind.group.is_empty() { kind.name.to_owned() } else { format!("{}.{}", kind.name, kind.group) }
 }
 
 fn as_json(causes: &[Cause]) -> Vec<Value> {

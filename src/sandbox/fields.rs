@@ -28,11 +28,7 @@ impl FieldSet {
     /// Reads `fieldsV1`.
     pub fn read(fields: &Value) -> Self {
         fn walk(path: &mut Path, node: &Value, set: &mut BTreeSet<Path>) {
-            let children = node
-                .as_object()
-                .into_iter()
-                .flatten()
-                .filter(|(step, _)| *step != ".");
+            let children = node.as_object().into_iter().flatten().filter(|(step, _)| *step != ".");
             let mut leaf = true;
             for (step, child) in children {
                 leaf = false;
@@ -86,12 +82,7 @@ impl FieldSet {
 
     /// The set with every field that holds a member.
     pub fn with_parents(&self) -> Self {
-        Self(
-            self.0
-                .iter()
-                .flat_map(|path| (1..=path.len()).map(|end| path[..end].to_vec()))
-                .collect(),
-        )
+        Self(self.0.iter().flat_map(|path| (1..=path.len()).map(|end| path[..end].to_vec())).collect())
     }
 
     /// The set without what the server itself keeps, so nobody owns it.
@@ -180,11 +171,9 @@ fn is_atomic_map(path: &Path) -> bool {
 /// The items of a map or of a list that is merged item by item; None for one value. A key twice keeps its first.
 fn children<'a>(path: &Path, value: &'a Value) -> Option<Vec<(String, &'a Value)>> {
     match value {
-        Value::Object(map) if !is_atomic_map(path) => Some(
-            map.iter()
-                .map(|(name, value)| (format!("f:{name}"), value))
-                .collect(),
-        ),
+        Value::Object(map) if !is_atomic_map(path) => {
+            Some(map.iter().map(|(name, value)| (format!("f:{name}"), value)).collect())
+        }
         Value::Array(items) => {
             let keys = list_keys(path)?;
             let mut seen = BTreeSet::new();
@@ -206,11 +195,7 @@ fn item_step(keys: &[&str], item: &Value) -> String {
     let mut shown = Map::new();
     for key in keys {
         let value = item.get(*key).cloned();
-        let default = if *key == "protocol" {
-            Some(json!("TCP"))
-        } else {
-            None
-        };
+        let default = if *key == "protocol" { Some(json!("TCP")) } else { None };
         if let Some(value) = value.or(default) {
             shown.insert((*key).to_owned(), value);
         }
@@ -283,10 +268,7 @@ fn compare_at(path: &mut Path, before: Option<&Value>, after: Option<&Value>, fo
 }
 
 fn child<'a>(path: &Path, value: Option<&'a Value>, wanted: &str) -> Option<&'a Value> {
-    children(path, value?)?
-        .into_iter()
-        .find(|(step, _)| step == wanted)
-        .map(|(_, child)| child)
+    children(path, value?)?.into_iter().find(|(step, _)| step == wanted).map(|(_, child)| child)
 }
 
 /// A configuration laid over the live object: scalars replace, maps and keyed lists merge.
@@ -326,11 +308,7 @@ pub fn merge(path: &mut Path, live: &Value, config: &Value) -> Value {
         }
         out.push(merged(step, value));
     }
-    out.extend(
-        waiting
-            .filter(|(live, _)| !is_ours(live))
-            .map(|(_, item)| (*item).clone()),
-    );
+    out.extend(waiting.filter(|(live, _)| !is_ours(live)).map(|(_, item)| (*item).clone()));
     Value::Array(out)
 }
 
@@ -345,19 +323,12 @@ pub fn prune(path: &mut Path, value: &Value, last: &FieldSet, owned: &FieldSet) 
         if !last.contains(path) {
             kept.push((path.last().cloned().unwrap_or_default(), child.clone()));
         } else if owned.contains(path) {
-            kept.push((
-                path.last().cloned().unwrap_or_default(),
-                prune(path, child, last, owned),
-            ));
+            kept.push((path.last().cloned().unwrap_or_default(), prune(path, child, last, owned)));
         }
         path.pop();
     }
     if value.is_array() {
         return Value::Array(kept.into_iter().map(|(_, child)| child).collect());
     }
-    Value::Object(
-        kept.into_iter()
-            .map(|(step, child)| (field_name(&step), child))
-            .collect(),
-    )
+    Value::Object(kept.into_iter().map(|(step, child)| (field_name(&step), child)).collect())
 }

@@ -47,13 +47,7 @@ async fn answer(shared: Arc<Shared>, request: Request) -> Result<Response, Failu
     let query = Query::<Parameters>::try_from_uri(&parts.uri)
         .map_err(|error| Failure::bad_request(error.to_string()))?
         .0;
-    let header = |name| {
-        parts
-            .headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-    };
+    let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let accept = header(header::ACCEPT);
     if parts.method == Method::GET {
         return read(&shared, &route, &query, accept);
@@ -61,54 +55,34 @@ async fn answer(shared: Arc<Shared>, request: Request) -> Result<Response, Failu
     if header(header::CONTENT_TYPE).starts_with("application/vnd.kubernetes.protobuf") {
         return Err(Failure::unsupported_media());
     }
-    let body = to_bytes(body, LARGEST_BODY)
-        .await
-        .map_err(|error| Failure::bad_request(error.to_string()))?;
+    let body = to_bytes(body, LARGEST_BODY).await.map_err(|error| Failure::bad_request(error.to_string()))?;
     let body = match body.as_ref() {
         [] => Value::Null,
         bytes => serde_json::from_slice(bytes).map_err(|error| Failure::bad_request(error.to_string()))?,
     };
     let agent = header(header::USER_AGENT).split('/').next().unwrap_or_default();
     let options = options(&query, agent);
-    let target = Target {
-        kind: route.kind,
-        namespace: route.namespace,
-        name: route.name,
-    };
+    let target = Target { kind: route.kind, namespace: route.namespace, name: route.name };
     let mut store = shared.store();
     let (code, object) = match (&parts.method, route.name) {
         (&Method::POST, "") => (201, writes::create(&mut store, &target, &body, &options)?),
         (_, "") => return Err(Failure::method_not_allowed()),
         (&Method::PUT, _) => (200, writes::replace(&mut store, &target, &body, &options)?),
-        (&Method::PATCH, _) => patch(
-            &mut store,
-            &target,
-            header(header::CONTENT_TYPE),
-            &body,
-            &options,
-            &query,
-        )?,
+        (&Method::PATCH, _) => {
+            patch(&mut store, &target, header(header::CONTENT_TYPE), &body, &options, &query)?
+        }
         (&Method::DELETE, name) => {
             let key = Key::new(route.kind, route.namespace, name);
             let dry_run = options.dry_run || body["dryRun"] == json!(["All"]);
-            let answer = removal::delete(
-                &mut store,
-                route.kind,
-                &key,
-                &delete_options(body, &query),
-                dry_run,
-            )?;
+            let answer =
+                removal::delete(&mut store, route.kind, &key, &delete_options(body, &query), dry_run)?;
             (200, Arc::new(answer))
         }
         _ => return Err(Failure::method_not_allowed()),
     };
     Ok(show(
         code,
-        &if object["kind"] == "Status" {
-            (*object).clone()
-        } else {
-            form(accept)(route.kind, &object)
-        },
+        &if object["kind"] == "Status" { (*object).clone() } else { form(accept)(route.kind, &object) },
     ))
 }
 
@@ -149,11 +123,7 @@ fn route<'a>(segments: &[&'a str]) -> Option<Route<'a>> {
         _ => return None,
     };
     let kind = Kind::find(group, plural)?;
-    (kind.namespaced || namespace.is_empty()).then_some(Route {
-        kind,
-        namespace,
-        name,
-    })
+    (kind.namespaced || namespace.is_empty()).then_some(Route { kind, namespace, name })
 }
 
 fn options(query: &Parameters, agent: &str) -> Options {
@@ -174,10 +144,7 @@ fn delete_options(mut body: Value, query: &Parameters) -> Value {
     if let Some(policy) = query.get("propagationPolicy") {
         body["propagationPolicy"] = json!(policy);
     }
-    if let Some(grace) = query
-        .get("gracePeriodSeconds")
-        .and_then(|seconds| seconds.parse::<i64>().ok())
-    {
+    if let Some(grace) = query.get("gracePeriodSeconds").and_then(|seconds| seconds.parse::<i64>().ok()) {
         body["gracePeriodSeconds"] = json!(grace);
     }
     body
@@ -199,8 +166,7 @@ fn read(shared: &Arc<Shared>, route: &Route, query: &Parameters, accept: &str) -
     let revision = match given("resourceVersion") {
         "" | "0" => None,
         text => Some(
-            text.parse()
-                .map_err(|_| Failure::schema(format!("resourceVersion: Invalid value: {text:?}")))?,
+            text.parse().map_err(|_| Failure::schema(format!("resourceVersion: Invalid value: {text:?}")))?,
         ),
     };
     let initial = given("sendInitialEvents") == "true";
@@ -231,19 +197,14 @@ fn list(
             "you requested PartialObjectMetadata, but the requested object is a list",
         ));
     }
-    let limit = query
-        .get("limit")
-        .and_then(|limit| limit.parse::<usize>().ok())
-        .filter(|limit| *limit > 0);
+    let limit = query.get("limit").and_then(|limit| limit.parse::<usize>().ok()).filter(|limit| *limit > 0);
     let after = match query.get("continue").filter(|token| !token.is_empty()) {
-        Some(token) => token
-            .split_once('/')
-            .ok_or_else(|| Failure::bad_request("continue key is not valid"))?,
+        Some(token) => {
+            token.split_once('/').ok_or_else(|| Failure::bad_request("continue key is not valid"))?
+        }
         None => ("", ""),
     };
-    let rest = store
-        .list(route.kind, route.namespace)
-        .filter(|(_, object)| selection.matches(object));
+    let rest = store.list(route.kind, route.namespace).filter(|(_, object)| selection.matches(object));
     let mut rest = rest
         .skip_while(|(key, _)| (key.namespace.as_str(), key.name.as_str()) <= after && !after.1.is_empty());
     let page: Vec<_> = rest.by_ref().take(limit.unwrap_or(usize::MAX)).collect();
@@ -258,16 +219,10 @@ fn list(
     }
     let items: Vec<Value> = page.iter().map(|(_, object)| item(object, partial)).collect();
     let (kind, api_version) = match partial {
-        true => (
-            "PartialObjectMetadataList".to_owned(),
-            "meta.k8s.io/v1".to_owned(),
-        ),
+        true => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
         false => (format!("{}List", route.kind.name), route.kind.api_version()),
     };
-    Ok(show(
-        200,
-        &json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items }),
-    ))
+    Ok(show(200, &json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items })))
 }
 
 /// How one object is shown: whole or as its metadata.
@@ -303,30 +258,13 @@ fn metadata_only(object: &Value) -> Value {
 
 fn show(code: u16, body: &Value) -> Response {
     let code = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (
-        code,
-        [(header::CONTENT_TYPE, "application/json")],
-        body.to_string(),
-    )
-        .into_response()
+    (code, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 
 /// All namespaces begin with one: `default`.
 pub fn first_namespace(store: &mut Store) -> Result<(), Failure> {
-    let target = Target {
-        kind: &KINDS[0],
-        namespace: "",
-        name: "default",
-    };
+    let target = Target { kind: &KINDS[0], namespace: "", name: "default" };
     let body = json!({ "metadata": { "name": "default" } });
-    writes::create(
-        store,
-        &target,
-        &body,
-        &Options {
-            manager: "sandbox".to_owned(),
-            ..Options::default()
-        },
-    )
-    .map(drop)
+    writes::create(store, &target, &body, &Options { manager: "sandbox".to_owned(), ..Options::default() })
+        .map(drop)
 }

@@ -51,15 +51,7 @@ const fn kind<T: Serialize + DeserializeOwned>(
     namespaced: bool,
     generation: bool,
 ) -> Kind {
-    Kind {
-        group,
-        name,
-        plural,
-        short,
-        namespaced,
-        generation,
-        reading: read::<T>,
-    }
+    Kind { group, name, plural, short, namespaced, generation, reading: read::<T> }
 }
 
 fn read<T: Serialize + DeserializeOwned>(value: &Value) -> Result<Value, serde_json::Error> {
@@ -69,9 +61,7 @@ fn read<T: Serialize + DeserializeOwned>(value: &Value) -> Result<Value, serde_j
 impl Kind {
     /// The kind behind a plural of a group, if the sandbox serves it.
     pub fn find(group: &str, plural: &str) -> Option<&'static Kind> {
-        KINDS
-            .iter()
-            .find(|kind| kind.group == group && kind.plural == plural)
+        KINDS.iter().find(|kind| kind.group == group && kind.plural == plural)
     }
 
     /// The kind of this name; owner references and controllers name kinds so.
@@ -81,20 +71,12 @@ impl Kind {
 
     /// What stands in `apiVersion`.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() {
-            "v1".to_owned()
-        } else {
-            format!("{}/v1", self.group)
-        }
+        if self.group.is_empty() { "v1".to_owned() } else { format!("{}/v1", self.group) }
     }
 
     /// How messages name the resource: `services`, `deployments.apps`.
     pub fn resource(&self) -> String {
-        if self.group.is_empty() {
-            self.plural.to_owned()
-        } else {
-            format!("{}.{}", self.plural, self.group)
-        }
+        if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
     }
 
     /// Reads an object through its type: wrong types are refused, unknown fields and nulls fall away.
@@ -106,11 +88,7 @@ impl Kind {
 
     /// The discovery entry.
     pub fn discovery(&self) -> Value {
-        let short = if self.short.is_empty() {
-            json!([])
-        } else {
-            json!([self.short])
-        };
+        let short = if self.short.is_empty() { json!([]) } else { json!([self.short]) };
         json!({
             "name": self.plural, "singularName": self.name.to_lowercase(), "kind": self.name,
             "namespaced": self.namespaced, "shortNames": short,
@@ -121,16 +99,8 @@ impl Kind {
 
 /// Drops what the real server's types leave out when it is empty: lists, and maps from text to text.
 pub fn drop_empty(value: &mut Value) {
-    const MAPS: [&str; 8] = [
-        "labels",
-        "annotations",
-        "data",
-        "binaryData",
-        "nodeSelector",
-        "limits",
-        "requests",
-        "matchLabels",
-    ];
+    const MAPS: [&str; 8] =
+        ["labels", "annotations", "data", "binaryData", "nodeSelector", "limits", "requests", "matchLabels"];
     match value {
         Value::Object(map) => {
             map.values_mut().for_each(drop_empty);
@@ -151,11 +121,7 @@ pub fn unknown_fields(given: &Value, read: &Value) -> Vec<String> {
         match (given, read) {
             (Value::Object(given), Value::Object(read)) => {
                 for (name, value) in given.iter().filter(|(_, value)| !value.is_null()) {
-                    let path = if path.is_empty() {
-                        name.clone()
-                    } else {
-                        format!("{path}.{name}")
-                    };
+                    let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                     match read.get(name) {
                         Some(read) => walk(&path, value, read, found),
                         // Empty lists and maps may have been left out.

@@ -31,33 +31,20 @@ pub fn apply(live: &Value, config: &Value, writer: &Writer, force: bool) -> Resu
     let named = FieldSet::of(config);
     let mut after = fields::merge(&mut Vec::new(), &before, config);
     if let Some(last) = &last {
-        let owned = entries
-            .iter()
-            .fold(named.clone(), |all, entry| all.plus(&entry.fields))
-            .with_parents();
+        let owned = entries.iter().fold(named.clone(), |all, entry| all.plus(&entry.fields)).with_parents();
         after = fields::prune(&mut Vec::new(), &after, &last.fields.with_parents(), &owned);
     }
     let difference = fields::compare(&before, &after);
     let changed = difference.added.plus(&difference.modified);
     if !force {
-        let causes: Vec<_> = entries
-            .iter()
-            .flat_map(|entry| conflicts(entry, &changed))
-            .collect();
+        let causes: Vec<_> = entries.iter().flat_map(|entry| conflicts(entry, &changed)).collect();
         if !causes.is_empty() {
             return Err(Failure::apply_conflict(&causes));
         }
     }
     let lost = changed.plus(&difference.removed);
-    entries
-        .iter_mut()
-        .for_each(|entry| entry.fields = entry.fields.minus(&lost));
-    entries.push(entry(
-        writer,
-        "Apply",
-        named.without_server_fields(),
-        last.as_ref(),
-    ));
+    entries.iter_mut().for_each(|entry| entry.fields = entry.fields.minus(&lost));
+    entries.push(entry(writer, "Apply", named.without_server_fields(), last.as_ref()));
     write(&mut after, entries);
     Ok(after)
 }
@@ -73,26 +60,16 @@ pub fn update(live: &Value, new: &mut Value, writer: &Writer) {
     let difference = fields::compare(&without_entries(live), &without_entries(new));
     let changed = difference.added.plus(&difference.modified);
     let lost = changed.plus(&difference.removed);
-    entries
-        .iter_mut()
-        .for_each(|entry| entry.fields = entry.fields.minus(&lost));
-    let held = last
-        .as_ref()
-        .map(|entry| entry.fields.clone())
-        .unwrap_or_default();
-    let held = held
-        .minus(&difference.removed)
-        .plus(&changed)
-        .without_server_fields();
+    entries.iter_mut().for_each(|entry| entry.fields = entry.fields.minus(&lost));
+    let held = last.as_ref().map(|entry| entry.fields.clone()).unwrap_or_default();
+    let held = held.minus(&difference.removed).plus(&changed).without_server_fields();
     entries.push(entry(writer, "Update", held, last.as_ref()));
     write(new, entries);
 }
 
 fn entry(writer: &Writer, operation: &str, fields: FieldSet, last: Option<&Entry>) -> Entry {
     // An entry that stays as it was keeps its time: a repeated apply must change nothing at all.
-    let kept = last
-        .filter(|last| last.fields == fields)
-        .map(|last| last.time.clone());
+    let kept = last.filter(|last| last.fields == fields).map(|last| last.time.clone());
     Entry {
         manager: writer.manager.to_owned(),
         operation: operation.to_owned(),
@@ -112,10 +89,7 @@ fn conflicts(entry: &Entry, changed: &FieldSet) -> Vec<Cause> {
         owner += &format!(" using {} at {}", entry.api_version, entry.time);
     }
     let fields = entry.fields.common(changed).0;
-    fields
-        .iter()
-        .map(|path| ("FieldManagerConflict", fields::shown(path), owner.clone()))
-        .collect()
+    fields.iter().map(|path| ("FieldManagerConflict", fields::shown(path), owner.clone())).collect()
 }
 
 fn take(entries: &mut Vec<Entry>, writer: &Writer, operation: &str) -> Option<Entry> {
@@ -143,12 +117,7 @@ fn read(object: &Value) -> Vec<Entry> {
         time: text(entry, "time"),
         fields: FieldSet::read(&entry["fieldsV1"]),
     };
-    object["metadata"]["managedFields"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(entry)
-        .collect()
+    object["metadata"]["managedFields"].as_array().into_iter().flatten().map(entry).collect()
 }
 
 fn write(object: &mut Value, mut entries: Vec<Entry>) {

@@ -37,9 +37,7 @@ pub fn delete(
     }
     set_finalizers(kind, &mut object, &options["propagationPolicy"]);
     let grace = grace(kind, &object, options);
-    let held = object["metadata"]["finalizers"]
-        .as_array()
-        .is_some_and(|list| !list.is_empty());
+    let held = object["metadata"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
     if !terminating {
         object["metadata"]["deletionTimestamp"] = json!(after(grace));
         if let Some(generation) = object["metadata"]["generation"].as_i64() {
@@ -76,10 +74,8 @@ pub fn collect_garbage(store: &mut Store) -> bool {
     empty_namespaces(store);
     let uids: BTreeSet<String> = store.all().map(|(_, object)| uid(object)).collect();
     for kind in &KINDS {
-        let objects: Vec<(Key, Arc<Value>)> = store
-            .list(kind, "")
-            .map(|(key, object)| (key.clone(), object.clone()))
-            .collect();
+        let objects: Vec<(Key, Arc<Value>)> =
+            store.list(kind, "").map(|(key, object)| (key.clone(), object.clone())).collect();
         for (key, object) in objects {
             if has_finalizer(&object, ORPHAN) {
                 orphan_dependents(store, &object);
@@ -106,10 +102,7 @@ pub fn controller_of(object: &Value) -> Option<&Value> {
 }
 
 fn owners(object: &Value) -> impl Iterator<Item = &Value> {
-    object["metadata"]["ownerReferences"]
-        .as_array()
-        .into_iter()
-        .flatten()
+    object["metadata"]["ownerReferences"].as_array().into_iter().flatten()
 }
 
 fn uid(object: &Value) -> String {
@@ -138,10 +131,7 @@ fn set_finalizers(kind: &Kind, object: &mut Value, policy: &Value) {
     if policy.is_null() && (has_finalizer(object, FOREGROUND) || has_finalizer(object, ORPHAN)) {
         return;
     }
-    let mut list = object["metadata"]["finalizers"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
+    let mut list = object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
     list.retain(|held| held != FOREGROUND && held != ORPHAN);
     list.extend(wanted.map(|name| json!(name)));
     if let Some(metadata) = object["metadata"].as_object_mut() {
@@ -160,9 +150,7 @@ fn grace(kind: &Kind, object: &Value, options: &Value) -> i64 {
         return 0;
     }
     let asked = options["gracePeriodSeconds"].as_i64();
-    asked
-        .or(object["spec"]["terminationGracePeriodSeconds"].as_i64())
-        .unwrap_or(30)
+    asked.or(object["spec"]["terminationGracePeriodSeconds"].as_i64()).unwrap_or(30)
 }
 
 fn dependents(store: &Store, owner: &Value) -> Vec<(&'static Kind, Key)> {
@@ -178,23 +166,14 @@ fn dependents(store: &Store, owner: &Value) -> Vec<(&'static Kind, Key)> {
 }
 
 fn remove_unless_leaving(store: &mut Store, kind: &'static Kind, key: &Key) {
-    if store
-        .get(key)
-        .is_some_and(|object| object["metadata"]["deletionTimestamp"].is_null())
-    {
+    if store.get(key).is_some_and(|object| object["metadata"]["deletionTimestamp"].is_null()) {
         // Controllers below go the same way, so that nothing outlives the owner above.
         let policy = if matches!(kind.name, "ReplicaSet" | "ReplicationController") {
             "Foreground"
         } else {
             "Background"
         };
-        drop(delete(
-            store,
-            kind,
-            key,
-            &json!({ "propagationPolicy": policy }),
-            false,
-        ));
+        drop(delete(store, kind, key, &json!({ "propagationPolicy": policy }), false));
     }
 }
 
@@ -223,26 +202,19 @@ fn drop_finalizer(store: &mut Store, key: Key, object: &Value, name: &str) {
 fn empty_namespaces(store: &mut Store) {
     let leaving = |object: &Value| !object["metadata"]["deletionTimestamp"].is_null();
     let namespaces = KINDS[0..1].iter().flat_map(|kind| store.list(kind, ""));
-    let names: Vec<String> = namespaces
-        .filter(|(_, object)| leaving(object))
-        .map(|(key, _)| key.name.clone())
-        .collect();
+    let names: Vec<String> =
+        namespaces.filter(|(_, object)| leaving(object)).map(|(key, _)| key.name.clone()).collect();
     for name in names {
         let content: Vec<_> = KINDS
             .iter()
             .filter(|kind| kind.namespaced)
             .flat_map(|kind| {
-                store
-                    .list(kind, &name)
-                    .map(move |(key, _)| (kind, key.clone()))
-                    .collect::<Vec<_>>()
+                store.list(kind, &name).map(move |(key, _)| (kind, key.clone())).collect::<Vec<_>>()
             })
             .collect();
         if content.is_empty() {
             store.remove(&Key::namespace(&name));
         }
-        content
-            .into_iter()
-            .for_each(|(kind, key)| remove_unless_leaving(store, kind, &key));
+        content.into_iter().for_each(|(kind, key)| remove_unless_leaving(store, kind, &key));
     }
 }

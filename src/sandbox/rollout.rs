@@ -23,36 +23,20 @@ fn step(store: &mut Store, kind: &Kind, key: Key, deployment: &Value) {
     let wanted = deployment["spec"]["replicas"].as_u64().unwrap_or(1);
     let hash = template_hash(&deployment["spec"]["template"]);
     let name = format!("{}-{hash}", key.name);
-    let (new, old): (Vec<_>, Vec<_>) = controlled(store, "ReplicaSet", deployment)
-        .into_iter()
-        .partition(|(key, _)| key.name == name);
+    let (new, old): (Vec<_>, Vec<_>) =
+        controlled(store, "ReplicaSet", deployment).into_iter().partition(|(key, _)| key.name == name);
     let count = |set: &Value, name: &str| set["status"][name].as_u64().unwrap_or(0);
-    let all = |name: &str| {
-        new.iter()
-            .chain(&old)
-            .map(|(_, set)| count(set, name))
-            .sum::<u64>()
-    };
+    let all = |name: &str| new.iter().chain(&old).map(|(_, set)| count(set, name)).sum::<u64>();
     let old_pods: u64 = old.iter().map(|(_, set)| count(set, "replicas")).sum();
     let recreate = deployment["spec"]["strategy"]["type"] == "Recreate";
-    let available = new
-        .iter()
-        .map(|(_, set)| count(set, "availableReplicas"))
-        .sum::<u64>();
+    let available = new.iter().map(|(_, set)| count(set, "availableReplicas")).sum::<u64>();
     if recreate || available >= wanted {
         old.iter().for_each(|(key, set)| scale(store, key, set, 0));
     }
     match new.first() {
         Some((key, set)) => scale(store, key, set, wanted),
         None if recreate && old_pods > 0 => {}
-        None => make(
-            store,
-            "ReplicaSet",
-            kind,
-            deployment,
-            &name,
-            replica_set(deployment, &hash, wanted),
-        ),
+        None => make(store, "ReplicaSet", kind, deployment, &name, replica_set(deployment, &hash, wanted)),
     }
     let updated = new.iter().map(|(_, set)| count(set, "replicas")).sum::<u64>();
     let mut status = json!({ "observedGeneration": deployment["metadata"]["generation"] });
@@ -61,41 +45,26 @@ fn step(store: &mut Store, kind: &Kind, key: Key, deployment: &Value) {
         ("updatedReplicas", updated),
         ("readyReplicas", all("readyReplicas")),
         ("availableReplicas", all("availableReplicas")),
-        (
-            "unavailableReplicas",
-            wanted.saturating_sub(all("availableReplicas")),
-        ),
+        ("unavailableReplicas", wanted.saturating_sub(all("availableReplicas"))),
     ];
     for (name, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
         status[name] = json!(count);
     }
     let done = updated >= wanted && available >= wanted && old_pods == 0;
-    let reason = if done {
-        "NewReplicaSetAvailable"
-    } else {
-        "ReplicaSetUpdated"
-    };
+    let reason = if done { "NewReplicaSetAvailable" } else { "ReplicaSetUpdated" };
     let conditions = [
-        (
-            "Available",
-            all("availableReplicas") >= wanted,
-            "MinimumReplicasAvailable",
-        ),
+        ("Available", all("availableReplicas") >= wanted, "MinimumReplicasAvailable"),
         ("Progressing", true, reason),
     ];
-    status["conditions"] = conditions
-        .map(|(name, holds, reason)| condition(deployment, name, holds, reason))
-        .into();
+    status["conditions"] =
+        conditions.map(|(name, holds, reason)| condition(deployment, name, holds, reason)).into();
     set_status(store, key, deployment, status);
 }
 
 /// A condition; one that holds as before keeps its time, or the status would never come to rest.
 fn condition(deployment: &Value, name: &str, holds: bool, reason: &str) -> Value {
     let status = if holds { "True" } else { "False" };
-    let mut before = deployment["status"]["conditions"]
-        .as_array()
-        .into_iter()
-        .flatten();
+    let mut before = deployment["status"]["conditions"].as_array().into_iter().flatten();
     let same = |one: &&Value| one["type"] == name && one["status"] == status && one["reason"] == reason;
     before.find(same).cloned().unwrap_or_else(|| {
         let time = now();

@@ -22,10 +22,7 @@ impl Selection {
     ///
     /// Fails on a selector that it cannot read, and on fields other than a name, a namespace or an involved object.
     pub fn parse(labels: &str, fields: &str) -> Result<Self, Failure> {
-        let labels = split(labels)
-            .into_iter()
-            .map(requirement)
-            .collect::<Option<Vec<_>>>();
+        let labels = split(labels).into_iter().map(requirement).collect::<Option<Vec<_>>>();
         let labels = labels.ok_or_else(|| Failure::bad_request("unable to parse requirement"))?;
         let fields = split(fields).into_iter().map(field).collect::<Option<Vec<_>>>();
         let fields = fields.ok_or_else(|| Failure::bad_request("not a known field selector"))?;
@@ -49,17 +46,8 @@ impl Selection {
             Requirement::Exists(name) => label(name).is_some(),
             Requirement::Absent(name) => label(name).is_none(),
         });
-        let text = |pointer: &String| {
-            object
-                .pointer(pointer)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
-        labels
-            && self
-                .fields
-                .iter()
-                .all(|(pointer, value, equal)| (text(pointer) == value) == *equal)
+        let text = |pointer: &String| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        labels && self.fields.iter().all(|(pointer, value, equal)| (text(pointer) == value) == *equal)
     }
 }
 
@@ -78,11 +66,7 @@ fn split(text: &str) -> Vec<&str> {
         depth += i32::from(letter == '(') - i32::from(letter == ')');
         letter == ',' && depth == 0
     });
-    if text.is_empty() {
-        Vec::new()
-    } else {
-        parts.map(str::trim).collect()
-    }
+    if text.is_empty() { Vec::new() } else { parts.map(str::trim).collect() }
 }
 
 fn requirement(text: &str) -> Option<Requirement> {
@@ -114,10 +98,9 @@ fn requirement(text: &str) -> Option<Requirement> {
 fn field(text: &str) -> Option<(String, String, bool)> {
     let (name, value, equal) = match text.split_once("!=") {
         Some((name, value)) => (name, value, false),
-        None => text
-            .split_once("==")
-            .or_else(|| text.split_once('='))
-            .map(|(name, value)| (name, value, true))?,
+        None => {
+            text.split_once("==").or_else(|| text.split_once('=')).map(|(name, value)| (name, value, true))?
+        }
     };
     let known = matches!(
         name,

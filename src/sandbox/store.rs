@@ -39,19 +39,11 @@ pub struct Store {
 impl Key {
     pub fn new(kind: &Kind, namespace: &str, name: &str) -> Self {
         let namespace = if kind.namespaced { namespace } else { "" };
-        Self {
-            plural: kind.plural,
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        }
+        Self { plural: kind.plural, namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
     pub fn namespace(name: &str) -> Self {
-        Self {
-            plural: "namespaces",
-            namespace: String::new(),
-            name: name.to_owned(),
-        }
+        Self { plural: "namespaces", namespace: String::new(), name: name.to_owned() }
     }
 }
 
@@ -86,11 +78,7 @@ impl Store {
         namespace: &'a str,
     ) -> impl Iterator<Item = (&'a Key, &'a Arc<Value>)> {
         let plural = kind.plural;
-        let from = Key {
-            plural,
-            namespace: namespace.to_owned(),
-            name: String::new(),
-        };
+        let from = Key { plural, namespace: namespace.to_owned(), name: String::new() };
         self.objects.range(from..).take_while(move |(key, _)| {
             key.plural == plural && (namespace.is_empty() || key.namespace == namespace)
         })
@@ -106,12 +94,7 @@ impl Store {
         object["metadata"]["resourceVersion"] = json!(revision.to_string());
         let object = Arc::new(object);
         let before = self.objects.insert(key.clone(), object.clone());
-        self.record(Change {
-            revision,
-            key,
-            before,
-            after: Some(object.clone()),
-        });
+        self.record(Change { revision, key, before, after: Some(object.clone()) });
         object
     }
 
@@ -123,12 +106,7 @@ impl Store {
         let revision = self.revision() + 1;
         let mut last = (*last).clone();
         last["metadata"]["resourceVersion"] = json!(revision.to_string());
-        self.record(Change {
-            revision,
-            key: key.clone(),
-            before: Some(Arc::new(last)),
-            after: None,
-        });
+        self.record(Change { revision, key: key.clone(), before: Some(Arc::new(last)), after: None });
     }
 
     /// The changes after a revision, or the oldest revision that could still be asked for.
@@ -136,9 +114,7 @@ impl Store {
         if revision < self.forgotten {
             return Err(self.forgotten);
         }
-        Ok(self
-            .history
-            .range(self.history.partition_point(|change| change.revision <= revision)..))
+        Ok(self.history.range(self.history.partition_point(|change| change.revision <= revision)..))
     }
 
     /// The number of the next address to give out; numbers are never used again.

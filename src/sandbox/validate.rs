@@ -55,11 +55,7 @@ impl Faults {
     }
 
     fn invalid(&mut self, field: impl Into<String>, value: &Value, why: &str) {
-        self.add(
-            "FieldValueInvalid",
-            field,
-            format!("Invalid value: {value}: {why}"),
-        );
+        self.add("FieldValueInvalid", field, format!("Invalid value: {value}: {why}"));
     }
 
     fn duplicate(&mut self, field: impl Into<String>, value: &Value) {
@@ -112,11 +108,7 @@ impl Faults {
             if name.is_empty() && count > 1 {
                 self.required(format!("{field}.name"));
             } else if !name.is_empty() && !is_label(name) {
-                self.invalid(
-                    format!("{field}.name"),
-                    &port["name"],
-                    "must be a lowercase RFC 1123 label",
-                );
+                self.invalid(format!("{field}.name"), &port["name"], "must be a lowercase RFC 1123 label");
             } else if !name.is_empty() && !names.insert(name) {
                 self.duplicate(format!("{field}.name"), &port["name"]);
             }
@@ -139,11 +131,7 @@ impl Faults {
 
     fn controller(&mut self, spec: &Value) {
         if spec["replicas"].as_i64().is_some_and(|replicas| replicas < 0) {
-            self.invalid(
-                "spec.replicas",
-                &spec["replicas"],
-                "must be greater than or equal to 0",
-            );
+            self.invalid("spec.replicas", &spec["replicas"], "must be greater than or equal to 0");
         }
         // The selector of a ReplicationController is a plain map, that of the others holds one.
         let selector = if spec["selector"]["matchLabels"].is_object() {
@@ -159,11 +147,7 @@ impl Faults {
             return self.required("spec.template");
         }
         let labels = &spec["template"]["metadata"]["labels"];
-        if selector
-            .into_iter()
-            .flatten()
-            .any(|(name, value)| labels[name.as_str()] != *value)
-        {
+        if selector.into_iter().flatten().any(|(name, value)| labels[name.as_str()] != *value) {
             self.invalid(
                 "spec.template.metadata.labels",
                 labels,
@@ -178,9 +162,8 @@ impl Faults {
         if spec["containers"].as_array().is_none_or(Vec::is_empty) {
             self.required(format!("{at}.containers"));
         }
-        let volumes: BTreeSet<_> = list(&spec["volumes"])
-            .filter_map(|(_, volume)| volume["name"].as_str())
-            .collect();
+        let volumes: BTreeSet<_> =
+            list(&spec["volumes"]).filter_map(|(_, volume)| volume["name"].as_str()).collect();
         let (mut names, mut host_ports) = (BTreeSet::new(), BTreeSet::new());
         for (index, container) in list(&spec["containers"]) {
             let field = format!("{at}.containers[{index}]");
@@ -223,11 +206,7 @@ impl Faults {
             for (index, mount) in list(&container["volumeMounts"]) {
                 if !mount["name"].as_str().is_some_and(|name| volumes.contains(name)) {
                     let message = format!("Not found: {}", mount["name"]);
-                    self.add(
-                        "FieldValueNotFound",
-                        format!("{field}.volumeMounts[{index}].name"),
-                        message,
-                    );
+                    self.add("FieldValueNotFound", format!("{field}.volumeMounts[{index}].name"), message);
                 }
             }
         }
@@ -270,10 +249,7 @@ impl Faults {
                 if new["immutable"] != true {
                     self.forbidden("immutable", "field is immutable when `immutable` is set");
                 }
-                for field in ["data", "binaryData"]
-                    .into_iter()
-                    .filter(|field| old[*field] != new[*field])
-                {
+                for field in ["data", "binaryData"].into_iter().filter(|field| old[*field] != new[*field]) {
                     self.forbidden(field, "field is immutable when `immutable` is set");
                 }
             }
@@ -294,10 +270,7 @@ impl Faults {
                 self.invalid("spec.selector", &new_spec["selector"], "field is immutable");
             }
             "PersistentVolumeClaim" if without(old_spec, "resources") != without(new_spec, "resources") => {
-                self.forbidden(
-                    "spec",
-                    "spec is immutable after creation except resources.requests",
-                );
+                self.forbidden("spec", "spec is immutable after creation except resources.requests");
             }
             _ => {}
         }
@@ -318,12 +291,7 @@ fn without(spec: &Value, name: &str) -> Value {
 fn without_images(spec: &Value) -> Value {
     let mut spec = spec.clone();
     for name in ["containers", "initContainers"] {
-        for container in spec
-            .get_mut(name)
-            .and_then(Value::as_array_mut)
-            .into_iter()
-            .flatten()
-        {
+        for container in spec.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten() {
             container["image"] = Value::Null;
         }
     }

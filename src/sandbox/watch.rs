@@ -34,11 +34,7 @@ impl Watch {
         let (position, first, news) = {
             let store = shared.store();
             let now = store.revision();
-            let first = if self.from.is_none() {
-                self.current(&store)
-            } else {
-                VecDeque::new()
-            };
+            let first = if self.from.is_none() { self.current(&store) } else { VecDeque::new() };
             (self.from.unwrap_or(now), first, store.subscribe())
         };
         let end = Instant::now() + Duration::from_secs(self.timeout.unwrap_or(LONGEST).min(LONGEST));
@@ -69,12 +65,10 @@ impl Watch {
     }
 
     fn current(&self, store: &Store) -> VecDeque<String> {
-        let objects = store
-            .list(self.kind, &self.namespace)
-            .filter(|(_, object)| self.selection.matches(object));
-        let mut lines: VecDeque<_> = objects
-            .map(|(_, object)| line("ADDED", &(self.show)(self.kind, object)))
-            .collect();
+        let objects =
+            store.list(self.kind, &self.namespace).filter(|(_, object)| self.selection.matches(object));
+        let mut lines: VecDeque<_> =
+            objects.map(|(_, object)| line("ADDED", &(self.show)(self.kind, object))).collect();
         if self.initial_end {
             lines.push_back(self.bookmark(store.revision(), true));
         }
@@ -82,9 +76,7 @@ impl Watch {
     }
 
     fn advance(&self, store: &Store, position: &mut u64) -> Result<VecDeque<String>, Failure> {
-        let changes = store
-            .since(*position)
-            .map_err(|oldest| Failure::expired(*position, oldest))?;
+        let changes = store.since(*position).map_err(|oldest| Failure::expired(*position, oldest))?;
         let lines = changes.filter_map(|change| self.event(change)).collect();
         *position = store.revision().max(*position);
         Ok(lines)
@@ -97,10 +89,8 @@ impl Watch {
             return None;
         }
         let selected = |object: &&Arc<Value>| self.selection.matches(object);
-        let (before, after) = (
-            change.before.as_ref().filter(selected),
-            change.after.as_ref().filter(selected),
-        );
+        let (before, after) =
+            (change.before.as_ref().filter(selected), change.after.as_ref().filter(selected));
         let (name, object) = match (before, after) {
             (None, Some(object)) => ("ADDED", object),
             (Some(_), Some(object)) => ("MODIFIED", object),

@@ -38,18 +38,14 @@ pub fn now() -> String {
 /// The time in so many seconds.
 pub fn after(seconds: i64) -> String {
     let second = jiff::Timestamp::now().as_second().saturating_add(seconds);
-    jiff::Timestamp::from_second(second)
-        .unwrap_or_default()
-        .to_string()
+    jiff::Timestamp::from_second(second).unwrap_or_default().to_string()
 }
 
 /// A few letters that make a generated name unique.
 pub fn suffix() -> String {
     const LETTERS: &[u8; 16] = b"bcdfghjklmnpqrst";
     let bits: u32 = rand::random();
-    (0..5)
-        .map(|place| char::from(LETTERS[(bits >> (place * 4)) as usize & 15]))
-        .collect()
+    (0..5).map(|place| char::from(LETTERS[(bits >> (place * 4)) as usize & 15])).collect()
 }
 
 /// POST.
@@ -62,26 +58,18 @@ pub fn create(
     let kind = target.kind;
     let mut object = bodies::whole(target, body, options)?;
     if !object["metadata"]["resourceVersion"].is_null() {
-        return Err(Failure::schema(
-            "resourceVersion should not be set on objects to be created",
-        ));
+        return Err(Failure::schema("resourceVersion should not be set on objects to be created"));
     }
-    if let (Value::Null, Some(prefix)) = (
-        &object["metadata"]["name"],
-        object["metadata"]["generateName"].as_str(),
-    ) {
+    if let (Value::Null, Some(prefix)) =
+        (&object["metadata"]["name"], object["metadata"]["generateName"].as_str())
+    {
         object["metadata"]["name"] = json!(format!("{prefix}{}", suffix()));
     }
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    let target = Target {
-        name: &name,
-        ..*target
-    };
+    let target = Target { name: &name, ..*target };
     open_namespace(store, &target)?;
     defaults::fill(kind, &mut object);
-    with_writer(kind, options, |writer| {
-        ownership::update(&blank(kind), &mut object, writer)
-    });
+    with_writer(kind, options, |writer| ownership::update(&blank(kind), &mut object, writer));
     bear(store, &target, object, options)
 }
 
@@ -137,18 +125,15 @@ pub fn apply(
             );
             return Err(Failure::conflict(kind, target.name, &why));
         }
-        let merged = with_writer(kind, options, |writer| {
-            ownership::apply(&blank(kind), config, writer, true)
-        })?;
+        let merged =
+            with_writer(kind, options, |writer| ownership::apply(&blank(kind), config, writer, true))?;
         let mut object = kind.read(&merged).map_err(Failure::schema)?;
         defaults::fill(kind, &mut object);
         return Ok((true, bear(store, target, object, options)?));
     };
     let mut config = config.clone();
     config["metadata"]["namespace"] = old["metadata"]["namespace"].clone();
-    let merged = with_writer(kind, options, |writer| {
-        ownership::apply(&old, &config, writer, options.force)
-    })?;
+    let merged = with_writer(kind, options, |writer| ownership::apply(&old, &config, writer, options.force))?;
     let mut object = kind.read(&merged).map_err(Failure::schema)?;
     defaults::carry_over(kind, &old, &mut object);
     defaults::fill(kind, &mut object);
@@ -158,9 +143,7 @@ pub fn apply(
 /// Stores a new state of an object; a terminating one that nothing holds back any more goes.
 pub fn settle(store: &mut Store, key: Key, object: Value) -> Arc<Value> {
     let terminating = !object["metadata"]["deletionTimestamp"].is_null();
-    let held = object["metadata"]["finalizers"]
-        .as_array()
-        .is_some_and(|list| !list.is_empty());
+    let held = object["metadata"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
     if terminating && !held && object["metadata"]["deletionGracePeriodSeconds"] == 0 {
         store.remove(&key);
         return Arc::new(object);
@@ -169,18 +152,11 @@ pub fn settle(store: &mut Store, key: Key, object: Value) -> Arc<Value> {
 }
 
 fn with_writer<T>(kind: &Kind, options: &Options, write: impl FnOnce(&Writer) -> T) -> T {
-    write(&Writer {
-        manager: &options.manager,
-        api_version: &kind.api_version(),
-        now: &now(),
-    })
+    write(&Writer { manager: &options.manager, api_version: &kind.api_version(), now: &now() })
 }
 
 fn find(store: &Store, target: &Target) -> Result<Arc<Value>, Failure> {
-    store
-        .get(&target.key())
-        .cloned()
-        .ok_or_else(|| Failure::not_found(target.kind, target.name))
+    store.get(&target.key()).cloned().ok_or_else(|| Failure::not_found(target.kind, target.name))
 }
 
 /// What stands before an object is made: structs that the real server's types always hold count as present.
@@ -225,12 +201,7 @@ fn bear(
         map.remove("status");
     }
     if let Some(metadata) = object["metadata"].as_object_mut() {
-        for own in [
-            "resourceVersion",
-            "deletionTimestamp",
-            "deletionGracePeriodSeconds",
-            "generation",
-        ] {
+        for own in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
             metadata.remove(own);
         }
     }
@@ -264,9 +235,7 @@ fn overwrite(
     let kind = target.kind;
     defaults::carry_over(kind, old, &mut object);
     defaults::fill(kind, &mut object);
-    with_writer(kind, options, |writer| {
-        ownership::update(old, &mut object, writer)
-    });
+    with_writer(kind, options, |writer| ownership::update(old, &mut object, writer));
     store_change(store, target, old, object, options)
 }
 
@@ -315,11 +284,7 @@ fn store_change(
 
 fn refuse_faults(target: &Target, old: Option<&Value>, new: &Value) -> Result<(), Failure> {
     let faults = validate::faults(target.kind, old, new);
-    if faults.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::invalid(target.kind, target.name, &faults))
-    }
+    if faults.is_empty() { Ok(()) } else { Err(Failure::invalid(target.kind, target.name, &faults)) }
 }
 
 fn merge_patch(target: &mut Value, patch: &Value) {
@@ -344,12 +309,5 @@ fn uid() -> String {
     let bits: u128 = rand::random();
     let bits = (bits & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
     let hex = format!("{bits:032x}");
-    format!(
-        "{}-{}-{}-{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..]
-    )
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }

@@ -36,11 +36,7 @@ pub async fn compare(sandbox: &str, real: &str, token: &str) {
     let labels = |log: &[(String, Value)]| log.iter().map(|(label, _)| label.clone()).collect::<Vec<_>>();
     assert_eq!(labels(&sandbox), labels(&real), "both play the same script");
     let (count, all) = (differences.len(), sandbox.len());
-    assert!(
-        differences.is_empty(),
-        "{count} of {all} answers differ:\n{}",
-        differences.join("\n")
-    );
+    assert!(differences.is_empty(), "{count} of {all} answers differ:\n{}", differences.join("\n"));
 }
 
 /// Names what differs, and only that.
@@ -49,12 +45,7 @@ fn differ(path: &str, ours: &Value, theirs: &Value, found: &mut Vec<String>) {
         (Value::Object(left), Value::Object(right)) => {
             let names: BTreeSet<_> = left.keys().chain(right.keys()).collect();
             for name in names {
-                differ(
-                    &format!("{path}/{name}"),
-                    &ours[name.as_str()],
-                    &theirs[name.as_str()],
-                    found,
-                );
+                differ(&format!("{path}/{name}"), &ours[name.as_str()], &theirs[name.as_str()], found);
             }
         }
         (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
@@ -76,17 +67,10 @@ struct Session {
 async fn play(url: &str, token: &str) -> Vec<(String, Value)> {
     let mut config = kube::Config::new(url.parse().expect("a URL"));
     config.accept_invalid_certs = true;
-    config.auth_info = AuthInfo {
-        token: Some(token.to_owned().into()),
-        ..AuthInfo::default()
-    };
+    config.auth_info = AuthInfo { token: Some(token.to_owned().into()), ..AuthInfo::default() };
     let client = kube::Client::try_from(config).expect("a client");
     let namespace = format!("differential-{:08x}", rand::random::<u32>());
-    let mut session = Session {
-        client,
-        namespace,
-        log: Vec::new(),
-    };
+    let mut session = Session { client, namespace, log: Vec::new() };
     guards::namespaces(&mut session).await;
     guards::guards(&mut session).await;
     ownership::ownership(&mut session).await;
@@ -125,11 +109,7 @@ impl Session {
             Some(_) => fill(path),
             None => format!("/api/v1/namespaces/{}/{}", self.namespace, fill(path)),
         };
-        let body = if body.is_null() {
-            Vec::new()
-        } else {
-            fill(&body.to_string()).into_bytes()
-        };
+        let body = if body.is_null() { Vec::new() } else { fill(&body.to_string()).into_bytes() };
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -142,10 +122,7 @@ impl Session {
         let code = response.status();
         let bytes = response.into_body().collect_bytes().await.expect("a body");
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        (
-            code.as_u16(),
-            serde_json::from_str(&text).unwrap_or(Value::String(text)),
-        )
+        (code.as_u16(), serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
     async fn apply(&mut self, label: &str, query: &str, body: Value) -> Value {
@@ -153,10 +130,7 @@ impl Session {
             "Deployment" => "/apis/apps/v1/namespaces/{ns}/deployments".to_owned(),
             kind => format!("{}s", kind.to_lowercase()),
         };
-        let path = format!(
-            "{plural}/{}?{query}",
-            body["metadata"]["name"].as_str().expect("a name")
-        );
+        let path = format!("{plural}/{}?{query}", body["metadata"]["name"].as_str().expect("a name"));
         self.call(label, "APPLY", &path, body).await
     }
 
@@ -187,17 +161,13 @@ fn normal(code: u16, answer: &Value, namespace: &str) -> Value {
     let kind = answer["kind"].as_str().unwrap_or_default();
     if kind == "Status" {
         let causes = answer["details"]["causes"].as_array().into_iter().flatten();
-        let mut causes: Vec<_> = causes
-            .map(|cause| json!([cause["reason"], cause["field"]]))
-            .collect();
+        let mut causes: Vec<_> = causes.map(|cause| json!([cause["reason"], cause["field"]])).collect();
         causes.sort_by_key(Value::to_string);
         return json!({ "code": code, "status": answer["status"], "reason": answer["reason"], "causes": causes });
     }
     if let Some(items) = answer["items"].as_array() {
         // The real server puts a certificate into every namespace.
-        let items = items
-            .iter()
-            .filter(|item| item["metadata"]["name"] != "kube-root-ca.crt");
+        let items = items.iter().filter(|item| item["metadata"]["name"] != "kube-root-ca.crt");
         let items: Vec<_> = items.map(|item| object(item, namespace)).collect();
         let more = answer["metadata"]["continue"].is_string();
         return json!({ "code": code, "kind": kind, "items": items, "more": more, "left": answer["metadata"]["remainingItemCount"] });
@@ -229,28 +199,16 @@ fn object(object: &Value, namespace: &str) -> Value {
         if let Some(time) = metadata.get_mut("deletionTimestamp") {
             *time = json!("some time");
         }
-        for owner in metadata
-            .get_mut("ownerReferences")
-            .and_then(Value::as_array_mut)
-            .into_iter()
-            .flatten()
-        {
+        for owner in metadata.get_mut("ownerReferences").and_then(Value::as_array_mut).into_iter().flatten() {
             owner["uid"] = json!("some uid");
         }
         let entries = metadata.remove("managedFields");
-        let entries = entries
-            .as_ref()
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter(|entry| {
-                !matches!(
-                    entry["manager"].as_str(),
-                    Some(
-                        "kube-apiserver" | "kube-controller-manager" | "kube-scheduler" | "kwok" | "sandbox"
-                    )
-                )
-            });
+        let entries = entries.as_ref().and_then(Value::as_array).into_iter().flatten().filter(|entry| {
+            !matches!(
+                entry["manager"].as_str(),
+                Some("kube-apiserver" | "kube-controller-manager" | "kube-scheduler" | "kwok" | "sandbox")
+            )
+        });
         let mut owners: Map<String, Value> = Map::new();
         for entry in entries {
             // A reference to an owner is keyed by its uid.
@@ -270,19 +228,11 @@ fn object(object: &Value, namespace: &str) -> Value {
     spec.remove("nodeName");
     spec.remove("volumeName");
     for name in ["clusterIP", "clusterIPs"] {
-        if let Some(address) = spec
-            .get_mut(name)
-            .filter(|address| address.to_string().contains("10.96."))
-        {
+        if let Some(address) = spec.get_mut(name).filter(|address| address.to_string().contains("10.96.")) {
             *address = json!("some address");
         }
     }
-    for port in spec
-        .get_mut("ports")
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-    {
+    for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
         if port["nodePort"].is_number() {
             port["nodePort"] = json!("some port");
         }
@@ -351,7 +301,5 @@ fn waits(answer: &Value, reason: &str) -> bool {
 
 fn ready(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-    conditions
-        .into_iter()
-        .any(|one| one["type"] == "Ready" && one["status"] == "True")
+    conditions.into_iter().any(|one| one["type"] == "Ready" && one["status"] == "True")
 }

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
 async fn start() -> (Sandbox, kube::Client) {
-    let sandbox = Sandbox::start(TcpListener::bind("127.0.0.1:0").await.expect("a port"))
-        .await
-        .expect("a sandbox");
+    let sandbox =
+        Sandbox::start(TcpListener::bind("127.0.0.1:0").await.expect("a port")).await.expect("a sandbox");
     let config = kube::Config::new(sandbox.url().parse().expect("a URL"));
     let client = kube::Client::try_from(config).expect("a client");
     (sandbox, client)
@@ -45,9 +44,7 @@ async fn a_hundred_controllers_are_ready_within_seconds() {
     let mut ready = std::collections::BTreeSet::new();
     while ready.len() < names.len() {
         let event = events.try_next().await.expect("an event").expect("no end");
-        let (WatchEvent::Added(rc) | WatchEvent::Modified(rc)) = event else {
-            panic!("{event:?}")
-        };
+        let (WatchEvent::Added(rc) | WatchEvent::Modified(rc)) = event else { panic!("{event:?}") };
         if rc.status.and_then(|status| status.available_replicas) == Some(1) {
             ready.insert(rc.metadata.name);
         }
@@ -57,17 +54,9 @@ async fn a_hundred_controllers_are_ready_within_seconds() {
     let begin = Instant::now();
     let pods: Api<Pod> = Api::namespaced(client, "default");
     for name in &names {
-        api.delete(name, &DeleteParams::foreground())
-            .await
-            .expect("a deletion");
+        api.delete(name, &DeleteParams::foreground()).await.expect("a deletion");
     }
-    while !pods
-        .list_metadata(&ListParams::default())
-        .await
-        .expect("a list")
-        .items
-        .is_empty()
-    {
+    while !pods.list_metadata(&ListParams::default()).await.expect("a list").items.is_empty() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     println!("gone after {:?}", begin.elapsed());
@@ -78,11 +67,7 @@ async fn a_hundred_controllers_are_ready_within_seconds() {
 async fn the_end_closes_open_watches() {
     let (sandbox, client) = start().await;
     let maps: Api<ConfigMap> = Api::namespaced(client, "default");
-    let mut events = maps
-        .watch_metadata(&WatchParams::default(), "0")
-        .await
-        .expect("a watch")
-        .boxed();
+    let mut events = maps.watch_metadata(&WatchParams::default(), "0").await.expect("a watch").boxed();
     let mut map = ConfigMap::default();
     map.metadata.name = Some("a".to_owned());
     maps.create(&PostParams::default(), &map).await.expect("created");

@@ -8,34 +8,13 @@ pub async fn end(on: &mut Session) {
         "held",
         "POST",
         "configmaps",
-        with(
-            config_map("held", json!({})),
-            "/metadata/finalizers",
-            json!(["example.com/hold"]),
-        ),
+        with(config_map("held", json!({})), "/metadata/finalizers", json!(["example.com/hold"])),
     )
     .await;
-    on.call(
-        "end",
-        "DELETE",
-        "/api/v1/namespaces/{ns}",
-        json!({ "propagationPolicy": "Background" }),
-    )
-    .await;
-    on.call("too late", "POST", "configmaps", config_map("late", json!({})))
-        .await;
+    on.call("end", "DELETE", "/api/v1/namespaces/{ns}", json!({ "propagationPolicy": "Background" })).await;
+    on.call("too late", "POST", "configmaps", config_map("late", json!({}))).await;
     on.apply("too late", OURS, config_map("late", json!({}))).await;
-    on.until("leaving", "configmaps/held", |_, map| {
-        map["metadata"]["deletionTimestamp"].is_string()
-    })
-    .await;
-    on.call(
-        "let go",
-        "MERGE",
-        "configmaps/held",
-        json!({ "metadata": { "finalizers": null } }),
-    )
-    .await;
-    on.until("all gone", "/api/v1/namespaces/{ns}", |code, _| code == 404)
-        .await;
+    on.until("leaving", "configmaps/held", |_, map| map["metadata"]["deletionTimestamp"].is_string()).await;
+    on.call("let go", "MERGE", "configmaps/held", json!({ "metadata": { "finalizers": null } })).await;
+    on.until("all gone", "/api/v1/namespaces/{ns}", |code, _| code == 404).await;
 }

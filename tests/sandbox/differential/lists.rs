@@ -29,30 +29,13 @@ pub async fn lists(on: &mut Session) {
         "a+in",
         "a%3D1,",
     ] {
-        on.call(
-            "labels",
-            "GET",
-            &format!("configmaps?labelSelector={selector}"),
-            Value::Null,
-        )
-        .await;
+        on.call("labels", "GET", &format!("configmaps?labelSelector={selector}"), Value::Null).await;
     }
     for selector in ["metadata.name%3Dl1", "metadata.name%3Dnone", "data%3Dx"] {
-        on.call(
-            "fields",
-            "GET",
-            &format!("configmaps?fieldSelector={selector}"),
-            Value::Null,
-        )
-        .await;
+        on.call("fields", "GET", &format!("configmaps?fieldSelector={selector}"), Value::Null).await;
     }
-    let page = on
-        .call("page", "GET", "configmaps?labelSelector=a&limit=2", Value::Null)
-        .await;
-    let next = page["metadata"]["continue"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
+    let page = on.call("page", "GET", "configmaps?labelSelector=a&limit=2", Value::Null).await;
+    let next = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
     let (_, page) = on
         .send(
             "GET",
@@ -63,71 +46,31 @@ pub async fn lists(on: &mut Session) {
         .await;
     let page = normal(200, &page, &on.namespace);
     on.note("next page", page);
-    on.call("bad page", "GET", "configmaps?limit=2&continue=bad", Value::Null)
-        .await;
-    on.call_as(
-        "metadata",
-        "GET",
-        "configmaps?labelSelector=a",
-        Value::Null,
-        METADATA_LIST,
-    )
-    .await;
-    on.call_as("metadata", "GET", "configmaps/l1", Value::Null, METADATA)
-        .await;
-    on.call_as("metadata", "GET", "configmaps", Value::Null, METADATA)
-        .await;
-    on.call_as("metadata", "GET", "configmaps/none", Value::Null, METADATA)
-        .await;
+    on.call("bad page", "GET", "configmaps?limit=2&continue=bad", Value::Null).await;
+    on.call_as("metadata", "GET", "configmaps?labelSelector=a", Value::Null, METADATA_LIST).await;
+    on.call_as("metadata", "GET", "configmaps/l1", Value::Null, METADATA).await;
+    on.call_as("metadata", "GET", "configmaps", Value::Null, METADATA).await;
+    on.call_as("metadata", "GET", "configmaps/none", Value::Null, METADATA).await;
     let body = config_map("l5", json!({ "x": "1" }));
-    on.call_as(
-        "metadata",
-        "APPLY",
-        &format!("configmaps/l5?{OURS}"),
-        body,
-        METADATA,
-    )
-    .await;
-    on.call_as(
-        "metadata",
-        "DELETE",
-        "configmaps/l5",
-        json!({ "propagationPolicy": "Background" }),
-        METADATA,
-    )
-    .await;
+    on.call_as("metadata", "APPLY", &format!("configmaps/l5?{OURS}"), body, METADATA).await;
+    on.call_as("metadata", "DELETE", "configmaps/l5", json!({ "propagationPolicy": "Background" }), METADATA)
+        .await;
 }
 
 pub async fn watches(on: &mut Session) {
-    let (_, list) = on
-        .send("GET", "configmaps", Value::Null, "application/json")
-        .await;
-    let from = list["metadata"]["resourceVersion"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
+    let (_, list) = on.send("GET", "configmaps", Value::Null, "application/json").await;
+    let from = list["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
     let label = |value: &str| json!({ "metadata": { "labels": { "w": value } } });
     on.call(
         "made",
         "POST",
         "configmaps",
-        with(
-            config_map("w1", json!({})),
-            "/metadata/labels",
-            json!({ "w": "1" }),
-        ),
+        with(config_map("w1", json!({})), "/metadata/labels", json!({ "w": "1" })),
     )
     .await;
-    on.call("made", "POST", "configmaps", config_map("w2", json!({})))
-        .await;
+    on.call("made", "POST", "configmaps", config_map("w2", json!({}))).await;
     on.call("enters", "MERGE", "configmaps/w2", label("1")).await;
-    on.call(
-        "changes",
-        "MERGE",
-        "configmaps/w1",
-        json!({ "data": { "x": "1" } }),
-    )
-    .await;
+    on.call("changes", "MERGE", "configmaps/w1", json!({ "data": { "x": "1" } })).await;
     on.call("leaves", "MERGE", "configmaps/w1", label("2")).await;
     on.call("gone", "DELETE", "configmaps/w2", json!({})).await;
     let selected =
@@ -142,11 +85,7 @@ pub async fn watches(on: &mut Session) {
             ),
             "application/json",
         ),
-        (
-            "from now",
-            "configmaps?watch=true&timeoutSeconds=1&labelSelector=w",
-            "application/json",
-        ),
+        ("from now", "configmaps?watch=true&timeoutSeconds=1&labelSelector=w", "application/json"),
         (
             "initial",
             "configmaps?watch=true&timeoutSeconds=1&labelSelector=w&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true",
@@ -156,10 +95,7 @@ pub async fn watches(on: &mut Session) {
         let (code, lines) = on.send("GET", path, Value::Null, accept).await;
         // A watch of one line reads as JSON, of several as text.
         let text = lines.as_str().map_or_else(|| lines.to_string(), str::to_owned);
-        let events: Vec<Value> = text
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect();
+        let events: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         let events: Vec<Value> = events
             .iter()
             .filter(|event| {
@@ -173,16 +109,7 @@ pub async fn watches(on: &mut Session) {
                 json!({ "type": event["type"], "object": shown })
             })
             .collect();
-        on.note(
-            &format!("watch {label}"),
-            json!({ "code": code, "events": events }),
-        );
+        on.note(&format!("watch {label}"), json!({ "code": code, "events": events }));
     }
-    on.call(
-        "bad revision",
-        "GET",
-        "configmaps?watch=true&resourceVersion=x",
-        Value::Null,
-    )
-    .await;
+    on.call("bad revision", "GET", "configmaps?watch=true&resourceVersion=x", Value::Null).await;
 }

@@ -9,52 +9,30 @@ pub async fn ownership(on: &mut Session) {
         with(replicas(0), "/metadata/uid", json!("x")),
     )
     .await;
-    on.apply(
-        "scale, absent, unguarded",
-        "fieldManager=panamax-scale:shop&force=true",
-        replicas(0),
-    )
-    .await;
+    on.apply("scale, absent, unguarded", "fieldManager=panamax-scale:shop&force=true", replicas(0)).await;
     let made = on.apply("first", OURS, controller(Some(0), "nginx:1")).await;
     let uid = made["metadata"]["uid"].clone();
-    on.until("observed", "replicationcontrollers/web", |_, rc| {
-        rc["status"]["observedGeneration"] == 1
-    })
-    .await;
-    let before = on
-        .call("now", "GET", "replicationcontrollers/web", Value::Null)
-        .await;
+    on.until("observed", "replicationcontrollers/web", |_, rc| rc["status"]["observedGeneration"] == 1).await;
+    let before = on.call("now", "GET", "replicationcontrollers/web", Value::Null).await;
     let after = on.apply("again", OURS, controller(Some(0), "nginx:1")).await;
     let same = |name: &str| before["metadata"][name] == after["metadata"][name];
     on.note(
         "a no-op leaves all alone",
         json!([same("resourceVersion"), same("managedFields"), same("generation")]),
     );
-    let dry = on
-        .apply(
-            "dry",
-            &format!("{OURS}&dryRun=All"),
-            controller(Some(0), "nginx:2"),
-        )
-        .await;
+    let dry = on.apply("dry", &format!("{OURS}&dryRun=All"), controller(Some(0), "nginx:2")).await;
     on.note(
         "dry run of a change",
         json!(dry["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]),
     );
     on.apply("conflict", "fieldManager=person", replicas(2)).await;
     on.apply("same value", "fieldManager=person", replicas(0)).await;
-    on.apply("shared, changed", OURS, controller(Some(1), "nginx:1"))
-        .await;
-    on.apply("given up, held by another", OURS, controller(None, "nginx:1"))
-        .await;
+    on.apply("shared, changed", OURS, controller(Some(1), "nginx:1")).await;
+    on.apply("given up, held by another", OURS, controller(None, "nginx:1")).await;
     on.apply(
         "conflicts of several fields",
         OURS,
-        with(
-            controller(Some(3), "nginx:1"),
-            "/metadata/labels/extra",
-            json!("no"),
-        ),
+        with(controller(Some(3), "nginx:1"), "/metadata/labels/extra", json!("no")),
     )
     .await;
     on.apply(
@@ -70,21 +48,12 @@ pub async fn ownership(on: &mut Session) {
     )
     .await;
     on.apply("left to scale", OURS, controller(None, "nginx:1")).await;
-    on.apply(
-        "scale to the value",
-        "fieldManager=panamax-scale:shop&force=true",
-        replicas(0),
-    )
-    .await;
-    on.apply("take back the value", OURS, controller(Some(0), "nginx:1"))
-        .await;
+    on.apply("scale to the value", "fieldManager=panamax-scale:shop&force=true", replicas(0)).await;
+    on.apply("take back the value", OURS, controller(Some(0), "nginx:1")).await;
     let empty = json!({ "apiVersion": "v1", "kind": "ReplicationController", "metadata": { "name": "web" } });
-    on.apply("scale lets go", "fieldManager=panamax-scale:shop", empty)
-        .await;
-    on.apply("a sole field given up", OURS, controller(None, "nginx:1"))
-        .await;
-    on.apply("back to nothing", OURS, controller(Some(0), "nginx:1"))
-        .await;
+    on.apply("scale lets go", "fieldManager=panamax-scale:shop", empty).await;
+    on.apply("a sole field given up", OURS, controller(None, "nginx:1")).await;
+    on.apply("back to nothing", OURS, controller(Some(0), "nginx:1")).await;
     let fewer = with(
         controller(Some(0), "nginx:1"),
         "/spec/template/spec/containers/0/env",
@@ -101,8 +70,7 @@ pub async fn ownership(on: &mut Session) {
         "apiVersion": "v1", "kind": "ReplicationController", "metadata": { "name": "web", "annotations": { "note": "x" }, "labels": { "mine": "1" } },
         "spec": { "template": { "spec": { "containers": [{ "name": "web", "env": [{ "name": "MORE", "value": "1" }], "ports": [{ "containerPort": 90 }] }] } } },
     });
-    on.apply("another adds items", "fieldManager=person", extra.clone())
-        .await;
+    on.apply("another adds items", "fieldManager=person", extra.clone()).await;
     on.apply("ours leave them", OURS, fewer.clone()).await;
     on.apply(
         "another takes an image",
@@ -111,8 +79,7 @@ pub async fn ownership(on: &mut Session) {
     )
     .await;
     on.apply("ours conflict", OURS, fewer.clone()).await;
-    on.apply("ours forced", &format!("{OURS}&force=true"), fewer)
-        .await;
+    on.apply("ours forced", &format!("{OURS}&force=true"), fewer).await;
     on.call(
         "a person edits",
         "MERGE",
@@ -120,22 +87,12 @@ pub async fn ownership(on: &mut Session) {
         json!({ "spec": { "replicas": 1 }, "metadata": { "labels": { "name": "else", "mine": null } } }),
     )
     .await;
-    on.apply("conflict with an edit", OURS, controller(Some(0), "nginx:1"))
-        .await;
-    on.apply(
-        "edit undone by force",
-        &format!("{OURS}&force=true"),
-        controller(Some(0), "nginx:1"),
-    )
-    .await;
+    on.apply("conflict with an edit", OURS, controller(Some(0), "nginx:1")).await;
+    on.apply("edit undone by force", &format!("{OURS}&force=true"), controller(Some(0), "nginx:1")).await;
     on.apply(
         "no labels at all",
         &format!("{OURS}&force=true"),
-        with(
-            controller(Some(0), "nginx:1"),
-            "/metadata",
-            json!({ "name": "web" }),
-        ),
+        with(controller(Some(0), "nginx:1"), "/metadata", json!({ "name": "web" })),
     )
     .await;
     on.apply(
@@ -151,26 +108,16 @@ pub async fn ownership(on: &mut Session) {
     on.apply(
         "selector that misses",
         OURS,
-        with(
-            controller(Some(0), "nginx:1"),
-            "/spec/selector",
-            json!({ "name": "other" }),
-        ),
+        with(controller(Some(0), "nginx:1"), "/spec/selector", json!({ "name": "other" })),
     )
     .await;
     on.apply("negative", OURS, controller(Some(-1), "nginx:1")).await;
     on.apply(
         "unknown deep field",
         OURS,
-        with(
-            controller(Some(0), "nginx:1"),
-            "/spec/template/spec/nope",
-            json!(1),
-        ),
+        with(controller(Some(0), "nginx:1"), "/spec/template/spec/nope", json!(1)),
     )
     .await;
-    on.call("delete", "DELETE", "replicationcontrollers/web", foreground(&uid))
-        .await;
-    on.until("gone", "replicationcontrollers/web", |code, _| code == 404)
-        .await;
+    on.call("delete", "DELETE", "replicationcontrollers/web", foreground(&uid)).await;
+    on.until("gone", "replicationcontrollers/web", |code, _| code == 404).await;
 }

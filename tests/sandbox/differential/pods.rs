@@ -12,38 +12,19 @@ pub async fn pods(on: &mut Session) {
         json!(again["metadata"]["resourceVersion"] == running["metadata"]["resourceVersion"]),
     );
     on.apply("image", OURS, pod("db", "mysql:6")).await;
-    on.apply(
-        "labels",
-        OURS,
-        with(pod("db", "mysql:6"), "/metadata/labels/more", json!("1")),
-    )
-    .await;
-    let variable = with(
-        pod("db", "mysql:6"),
-        "/spec/containers/0/env/0/value",
-        json!("secret"),
-    );
+    on.apply("labels", OURS, with(pod("db", "mysql:6"), "/metadata/labels/more", json!("1"))).await;
+    let variable = with(pod("db", "mysql:6"), "/spec/containers/0/env/0/value", json!("secret"));
     on.apply("variable", OURS, variable.clone()).await;
-    on.apply("variable, dry", &format!("{OURS}&dryRun=All"), variable)
-        .await;
+    on.apply("variable, dry", &format!("{OURS}&dryRun=All"), variable).await;
     let container =
         |name: &str, value: Value| with(pod("bad", "a:1"), &format!("/spec/containers/0/{name}"), value);
     for (label, body) in [
-        (
-            "no containers",
-            with(pod("bad", "a:1"), "/spec/containers", json!([])),
-        ),
+        ("no containers", with(pod("bad", "a:1"), "/spec/containers", json!([]))),
         ("no image", container("image", json!(""))),
         ("bad container name", container("name", json!("A b"))),
         ("port 0", container("ports", json!([{ "containerPort": 0 }]))),
-        (
-            "port 65536",
-            container("ports", json!([{ "containerPort": 65_536 }])),
-        ),
-        (
-            "host port 65536",
-            container("ports", json!([{ "containerPort": 1, "hostPort": 65_536 }])),
-        ),
+        ("port 65536", container("ports", json!([{ "containerPort": 65_536 }]))),
+        ("host port 65536", container("ports", json!([{ "containerPort": 1, "hostPort": 65_536 }]))),
         (
             "same host port",
             container(
@@ -51,43 +32,20 @@ pub async fn pods(on: &mut Session) {
                 json!([{ "containerPort": 1, "hostPort": 5 }, { "containerPort": 2, "hostPort": 5 }]),
             ),
         ),
-        (
-            "nameless variable",
-            container("env", json!([{ "name": "", "value": "x" }])),
-        ),
-        (
-            "mount of nothing",
-            container("volumeMounts", json!([{ "name": "x", "mountPath": "/x" }])),
-        ),
-        (
-            "dotted name",
-            with(pod("bad", "a:1"), "/metadata/name", json!("a..b")),
-        ),
+        ("nameless variable", container("env", json!([{ "name": "", "value": "x" }]))),
+        ("mount of nothing", container("volumeMounts", json!([{ "name": "x", "mountPath": "/x" }]))),
+        ("dotted name", with(pod("bad", "a:1"), "/metadata/name", json!("a..b"))),
     ] {
         on.apply(label, &format!("{OURS}&dryRun=All"), body).await;
     }
-    on.call(
-        "bare post",
-        "POST",
-        "pods?fieldManager=person&dryRun=All",
-        pod("posted", "a"),
-    )
-    .await;
-    on.apply("missing image", OURS, pod("lost", "registry.example/missing:1"))
-        .await;
+    on.call("bare post", "POST", "pods?fieldManager=person&dryRun=All", pod("posted", "a")).await;
+    on.apply("missing image", OURS, pod("lost", "registry.example/missing:1")).await;
     on.until("pull fails", "pods/lost", |_, pod| {
         waits(pod, "ImagePullBackOff") && pod["status"]["phase"] == "Pending"
     })
     .await;
-    on.apply(
-        "crashing image",
-        OURS,
-        pod("crash", "registry.example/crashing:1"),
-    )
-    .await;
-    let crash = on
-        .until("crashes", "pods/crash", |_, pod| waits(pod, "CrashLoopBackOff"))
-        .await;
+    on.apply("crashing image", OURS, pod("crash", "registry.example/crashing:1")).await;
+    let crash = on.until("crashes", "pods/crash", |_, pod| waits(pod, "CrashLoopBackOff")).await;
     let status = &crash["status"]["containerStatuses"][0];
     on.note(
         "crash",
@@ -99,28 +57,10 @@ pub async fn pods(on: &mut Session) {
         ]),
     );
     let uid = running["metadata"]["uid"].clone();
-    on.call("delete, other uid", "DELETE", "pods/db", background(&json!("x")))
-        .await;
+    on.call("delete, other uid", "DELETE", "pods/db", background(&json!("x"))).await;
     on.call("delete", "DELETE", "pods/db", background(&uid)).await;
     on.until("gone", "pods/db", |code, _| code == 404).await;
-    on.apply(
-        "uid, gone",
-        OURS,
-        with(pod("db", "mysql:5"), "/metadata/uid", uid),
-    )
-    .await;
-    on.call(
-        "at once",
-        "DELETE",
-        "pods/crash",
-        json!({ "gracePeriodSeconds": 0 }),
-    )
-    .await;
-    on.call(
-        "at once",
-        "DELETE",
-        "pods/lost",
-        json!({ "gracePeriodSeconds": 0 }),
-    )
-    .await;
+    on.apply("uid, gone", OURS, with(pod("db", "mysql:5"), "/metadata/uid", uid)).await;
+    on.call("at once", "DELETE", "pods/crash", json!({ "gracePeriodSeconds": 0 })).await;
+    on.call("at once", "DELETE", "pods/lost", json!({ "gracePeriodSeconds": 0 })).await;
 }

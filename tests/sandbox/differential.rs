@@ -77,7 +77,6 @@ async fn play(url: &str, token: &str) -> Vec<(String, Value)> {
     services::services(&mut session).await;
     pods::pods(&mut session).await;
     controllers::controllers(&mut session).await;
-    controllers::deployments(&mut session).await;
     records::records(&mut session).await;
     lists::lists(&mut session).await;
     lists::watches(&mut session).await;
@@ -86,7 +85,7 @@ async fn play(url: &str, token: &str) -> Vec<(String, Value)> {
 }
 
 impl Session {
-    /// One exchange: `{ns}` in the path and body is the namespace; the verbs APPLY and MERGE are kinds of PATCH.
+    /// One exchange: `{ns}` in the path and body is the namespace; the verb APPLY is a kind of PATCH.
     async fn call(&mut self, label: &str, verb: &str, path: &str, body: Value) -> Value {
         self.call_as(label, verb, path, body, "application/json").await
     }
@@ -101,7 +100,6 @@ impl Session {
     async fn send(&self, verb: &str, path: &str, body: Value, accept: &str) -> (u16, Value) {
         let (method, content) = match verb {
             "APPLY" => ("PATCH", "application/apply-patch+yaml"),
-            "MERGE" => ("PATCH", "application/merge-patch+json"),
             verb => (verb, "application/json"),
         };
         let fill = |text: &str| text.replace("{ns}", &self.namespace);
@@ -125,13 +123,33 @@ impl Session {
         (code.as_u16(), serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
+    async fn get(&mut self, label: &str, path: &str) -> Value {
+        self.call(label, "GET", path, Value::Null).await
+    }
+
     async fn apply(&mut self, label: &str, query: &str, body: Value) -> Value {
-        let plural = match body["kind"].as_str().expect("a kind") {
-            "Deployment" => "/apis/apps/v1/namespaces/{ns}/deployments".to_owned(),
-            kind => format!("{}s", kind.to_lowercase()),
-        };
+        let plural = format!("{}s", body["kind"].as_str().expect("a kind").to_lowercase());
         let path = format!("{plural}/{}?{query}", body["metadata"]["name"].as_str().expect("a name"));
         self.call(label, "APPLY", &path, body).await
+    }
+
+    async fn delete(&mut self, label: &str, path: &str, policy: &str, uid: &Value) -> Value {
+        let options = json!({ "propagationPolicy": policy, "preconditions": { "uid": uid } });
+        self.call(label, "DELETE", path, options).await
+    }
+
+    /// Changes an object as a person does with an editor.
+    async fn edit(&mut self, label: &str, path: &str, changes: &[(&str, Value)]) {
+        let (_, mut object) = self.send("GET", path, Value::Null, "application/json").await;
+        // Without it a controller that writes in between spoils nothing.
+        object["metadata"]["resourceVersion"] = Value::Null;
+        for (pointer, value) in changes {
+            object = with(object, pointer, value.clone());
+            let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
+            let parent = object.pointer_mut(parent).and_then(Value::as_object_mut).expect("a parent");
+            parent.retain(|key, value| key != name || !value.is_null());
+        }
+        self.call(label, "PUT", &format!("{path}?fieldManager=kubectl-edit"), object).await;
     }
 
     /// Waits until an answer shows what is expected, and logs that it came.
@@ -190,12 +208,6 @@ fn object(object: &Value, namespace: &str) -> Value {
         for name in ["uid", "resourceVersion", "creationTimestamp"] {
             metadata.remove(name);
         }
-        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
-            annotations.remove("deployment.kubernetes.io/revision");
-        }
-        if metadata.get("annotations") == Some(&json!({})) {
-            metadata.remove("annotations");
-        }
         if let Some(time) = metadata.get_mut("deletionTimestamp") {
             *time = json!("some time");
         }
@@ -221,21 +233,22 @@ fn object(object: &Value, namespace: &str) -> Value {
         }
         metadata.insert("owners".to_owned(), Value::Object(owners));
     }
-    // Addresses are given out differently; what counts is that there is one.
+    // Addresses are given out differently; what counts is that there is one. The rest is admission's.
     let Some(spec) = map.get_mut("spec").and_then(Value::as_object_mut) else {
         return object;
     };
-    spec.remove("nodeName");
-    spec.remove("volumeName");
+    for name in
+        ["nodeName", "tolerations", "priority", "preemptionPolicy", "serviceAccount", "serviceAccountName"]
+    {
+        spec.remove(name);
+    }
     for name in ["clusterIP", "clusterIPs"] {
         if let Some(address) = spec.get_mut(name).filter(|address| address.to_string().contains("10.96.")) {
             *address = json!("some address");
         }
     }
-    for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-        if port["nodePort"].is_number() {
-            port["nodePort"] = json!("some port");
-        }
+    if spec.remove("finalizers").is_some() {
+        map.remove("spec");
     }
     object
 }
@@ -248,14 +261,6 @@ fn with(mut object: Value, pointer: &str, value: Value) -> Value {
     let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
     object.pointer_mut(parent).expect("a parent")[name] = value;
     object
-}
-
-fn foreground(uid: &Value) -> Value {
-    json!({ "propagationPolicy": "Foreground", "preconditions": { "uid": uid } })
-}
-
-fn background(uid: &Value) -> Value {
-    json!({ "propagationPolicy": "Background", "preconditions": { "uid": uid } })
 }
 
 fn controller(replicas: Option<i64>, image: &str) -> Value {

@@ -11,10 +11,10 @@ pub async fn end(on: &mut Session) {
         with(config_map("held", json!({})), "/metadata/finalizers", json!(["example.com/hold"])),
     )
     .await;
-    on.call("end", "DELETE", "/api/v1/namespaces/{ns}", json!({ "propagationPolicy": "Background" })).await;
+    on.delete("end", "/api/v1/namespaces/{ns}", "Background", &Value::Null).await;
     on.call("too late", "POST", "configmaps", config_map("late", json!({}))).await;
     on.apply("too late", OURS, config_map("late", json!({}))).await;
     on.until("leaving", "configmaps/held", |_, map| map["metadata"]["deletionTimestamp"].is_string()).await;
-    on.call("let go", "MERGE", "configmaps/held", json!({ "metadata": { "finalizers": null } })).await;
+    on.edit("let go", "configmaps/held", &[("/metadata/finalizers", Value::Null)]).await;
     on.until("all gone", "/api/v1/namespaces/{ns}", |code, _| code == 404).await;
 }

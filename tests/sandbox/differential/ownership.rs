@@ -13,7 +13,7 @@ pub async fn ownership(on: &mut Session) {
     let made = on.apply("first", OURS, controller(Some(0), "nginx:1")).await;
     let uid = made["metadata"]["uid"].clone();
     on.until("observed", "replicationcontrollers/web", |_, rc| rc["status"]["observedGeneration"] == 1).await;
-    let before = on.call("now", "GET", "replicationcontrollers/web", Value::Null).await;
+    let before = on.get("now", "replicationcontrollers/web").await;
     let after = on.apply("again", OURS, controller(Some(0), "nginx:1")).await;
     let same = |name: &str| before["metadata"][name] == after["metadata"][name];
     on.note(
@@ -80,13 +80,12 @@ pub async fn ownership(on: &mut Session) {
     .await;
     on.apply("ours conflict", OURS, fewer.clone()).await;
     on.apply("ours forced", &format!("{OURS}&force=true"), fewer).await;
-    on.call(
-        "a person edits",
-        "MERGE",
-        "replicationcontrollers/web?fieldManager=kubectl-edit",
-        json!({ "spec": { "replicas": 1 }, "metadata": { "labels": { "name": "else", "mine": null } } }),
-    )
-    .await;
+    let edits = [
+        ("/spec/replicas", json!(1)),
+        ("/metadata/labels/name", json!("else")),
+        ("/metadata/labels/mine", Value::Null),
+    ];
+    on.edit("a person edits", "replicationcontrollers/web", &edits).await;
     on.apply("conflict with an edit", OURS, controller(Some(0), "nginx:1")).await;
     on.apply("edit undone by force", &format!("{OURS}&force=true"), controller(Some(0), "nginx:1")).await;
     on.apply(
@@ -118,6 +117,6 @@ pub async fn ownership(on: &mut Session) {
         with(controller(Some(0), "nginx:1"), "/spec/template/spec/nope", json!(1)),
     )
     .await;
-    on.call("delete", "DELETE", "replicationcontrollers/web", foreground(&uid)).await;
+    on.delete("delete", "replicationcontrollers/web", "Foreground", &uid).await;
     on.until("gone", "replicationcontrollers/web", |code, _| code == 404).await;
 }

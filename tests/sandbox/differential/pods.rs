@@ -33,7 +33,6 @@ pub async fn pods(on: &mut Session) {
             ),
         ),
         ("nameless variable", container("env", json!([{ "name": "", "value": "x" }]))),
-        ("mount of nothing", container("volumeMounts", json!([{ "name": "x", "mountPath": "/x" }]))),
         ("dotted name", with(pod("bad", "a:1"), "/metadata/name", json!("a..b"))),
     ] {
         on.apply(label, &format!("{OURS}&dryRun=All"), body).await;
@@ -57,8 +56,8 @@ pub async fn pods(on: &mut Session) {
         ]),
     );
     let uid = running["metadata"]["uid"].clone();
-    on.call("delete, other uid", "DELETE", "pods/db", background(&json!("x"))).await;
-    on.call("delete", "DELETE", "pods/db", background(&uid)).await;
+    on.delete("delete, other uid", "pods/db", "Background", &json!("x")).await;
+    on.delete("delete", "pods/db", "Background", &uid).await;
     on.until("gone", "pods/db", |code, _| code == 404).await;
     on.apply("uid, gone", OURS, with(pod("db", "mysql:5"), "/metadata/uid", uid)).await;
     on.call("at once", "DELETE", "pods/crash", json!({ "gracePeriodSeconds": 0 })).await;

@@ -36,27 +36,6 @@ pub async fn services(on: &mut Session) {
         service("bare", json!({ "clusterIP": "None", "selector": { "name": "x" }, "ports": [port(80)] })),
     )
     .await;
-    on.apply(
-        "node port",
-        OURS,
-        service("node", json!({ "type": "NodePort", "selector": { "a": "b" }, "ports": [port(80)] })),
-    )
-    .await;
-    on.apply(
-        "node port again",
-        OURS,
-        service(
-            "node",
-            json!({ "type": "NodePort", "selector": { "a": "b" }, "ports": [port(80), port(81)] }),
-        ),
-    )
-    .await;
-    on.apply(
-        "load balancer",
-        OURS,
-        service("balancer", json!({ "type": "LoadBalancer", "selector": { "a": "b" }, "ports": [port(80)] })),
-    )
-    .await;
     on.apply("digit", OURS, service("1-db", json!({ "selector": { "a": "b" }, "ports": [port(80)] }))).await;
     for (label, body) in [
         ("no ports", service("bad", json!({ "selector": { "a": "b" } }))),
@@ -83,5 +62,5 @@ pub async fn services(on: &mut Session) {
         .call("posted", "POST", "services?fieldManager=person", service("posted", plain["spec"].clone()))
         .await;
     on.call("put back", "PUT", "services/posted?fieldManager=person", posted).await;
-    on.call("delete", "DELETE", "services/posted", json!({ "propagationPolicy": "Background" })).await;
+    on.delete("delete", "services/posted", "Background", &Value::Null).await;
 }

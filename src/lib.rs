@@ -1,2 +1,26 @@
-//! Deploys Panamax templates to Kubernetes.
+//! Deploys Panamax templates to Kubernetes; the modules stand in the order a request walks through them.
+
+pub mod config;
+pub mod server;
+pub mod start;
+pub mod telemetry;
+
+pub mod proto;
+
+pub mod grpc;
+
+pub mod operations;
+
+pub mod template;
+
+pub mod translate;
+
+pub mod artifacts;
+
+pub mod cluster;
+
+pub mod status;
+
+pub mod diagnostic;
+pub mod error;
 pub mod sandbox;

@@ -1,15 +1,27 @@
-//! Runs the sandbox beside a real API server.
+//! The one test binary: everything that is shown from outside the crate.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+/// What the tests stand on.
+mod support {
+    pub mod adapter;
+    pub mod calls;
+    pub mod control_plane;
+    pub mod namespace;
+    pub mod programs;
+    pub mod templates;
+}
+
+/// A template in, YAML out.
+mod translate;
+
+/// On the real control plane, a namespace per test.
+mod cluster {
+    mod main_job;
+    mod plane;
+}
+
+/// The sandbox: beside the real API server, and as its callers use it.
 mod sandbox {
     mod differential;
     mod life;
-
-    /// Reads the real server's address and token from the environment; without them there is nothing to compare.
-    #[tokio::test]
-    async fn answers_as_the_real_server_does() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let sandbox = panamax_kubernetes_adapter::sandbox::Sandbox::start(listener).await.expect("a sandbox");
-        let real = std::env::var("REAL_URL").unwrap_or_else(|_| sandbox.url());
-        differential::compare(&sandbox.url(), &real, "admin-token").await;
-        sandbox.shutdown().await;
-    }
 }

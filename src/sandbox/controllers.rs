@@ -14,6 +14,9 @@ use tokio::time::{Instant, sleep_until};
 /// How long a pod takes to start, and a terminating one to stop.
 const POD_DELAY: Duration = Duration::from_millis(50);
 
+/// How many pods one controller makes before others have their turn.
+const BURST: usize = 100;
+
 type Pods = Vec<(Key, Arc<Value>)>;
 
 /// Follows every change until the sandbox ends.
@@ -91,7 +94,7 @@ fn adopt(store: &mut Store, key: &Key, controller: &Value, free: &mut Pods, pods
 fn scale(store: &mut Store, key: &Key, controller: &Value, pods: &mut Pods) {
     let wanted = usize::try_from(controller["spec"]["replicas"].as_u64().unwrap_or(1)).unwrap_or(usize::MAX);
     let template = &controller["spec"]["template"];
-    for _ in pods.len()..wanted {
+    for _ in pods.len()..wanted.min(pods.len() + BURST) {
         let prefix = format!("{}-", key.name);
         let metadata = json!({
             "name": format!("{prefix}{:05x}", rand::random::<u32>() >> 12), "generateName": prefix,

@@ -59,7 +59,7 @@ pub fn set(object: &mut Value, name: &str, value: Value) {
 fn complete(object: &mut Value, defaults: &Value) {
     match (object, defaults) {
         (Value::Array(items), Value::Array(each)) => {
-            items.iter_mut().for_each(|item| complete(item, &each[0]))
+            items.iter_mut().for_each(|item| complete(item, &each[0]));
         }
         (Value::Object(object), Value::Object(defaults)) => {
             for (name, value) in defaults {
@@ -115,7 +115,8 @@ fn default(object: &mut Value, name: &str, value: Value) {
     }
 }
 
-fn items<'a>(object: &'a mut Value, pointer: &str) -> impl Iterator<Item = &'a mut Value> {
+/// The items of a list, wherever it stands.
+pub fn items<'a>(object: &'a mut Value, pointer: &str) -> impl Iterator<Item = &'a mut Value> {
     object.pointer_mut(pointer).and_then(Value::as_array_mut).into_iter().flatten()
 }
 

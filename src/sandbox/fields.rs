@@ -184,11 +184,13 @@ fn children<'a>(path: &Path, value: &'a Value) -> Option<Vec<(String, &'a Value)
             // Between a list and the field that holds it may stand the step of an item.
             let holder =
                 path.iter().rev().skip(1).find_map(|step| step.strip_prefix("f:")).unwrap_or_default();
-            let is_it = |(held_by, list, _): &&(&str, &str, _)| *held_by == holder && last[2..] == **list;
+            let is_it = |(held_by, list, _): &&(&str, &str, _)| {
+                *held_by == holder && last.strip_prefix("f:") == Some(*list)
+            };
             let (_, _, keys) = KEYED_LISTS.iter().find(is_it)?;
             Some(items.iter().map(|item| (item_step(keys, item), item)).collect())
         }
-        _ => None,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
 }
 
@@ -196,11 +198,15 @@ fn item_step(keys: &[&str], item: &Value) -> String {
     if keys.is_empty() {
         return format!("v:{item}");
     }
-    let default = |key: &str| if key == "protocol" { json!("TCP") } else { Value::Null };
-    let keys = keys.iter().map(|key| (*key, item.get(*key).cloned().unwrap_or_else(|| default(key))));
-    let keys: Map<_, _> =
-        keys.filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.to_owned(), value)).collect();
-    format!("k:{}", Value::Object(keys))
+    let mut step = Map::new();
+    for key in keys {
+        let default = if *key == "protocol" { json!("TCP") } else { Value::Null };
+        let value = item.get(*key).cloned().unwrap_or(default);
+        if !value.is_null() {
+            step.insert((*key).to_owned(), value);
+        }
+    }
+    format!("k:{}", Value::Object(step))
 }
 
 /// A map or list like the given one, of these members.

@@ -80,6 +80,6 @@ fn drop_empty(value: &mut Value) {
             });
         }
         Value::Array(list) => list.iter_mut().for_each(drop_empty),
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

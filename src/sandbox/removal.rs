@@ -49,16 +49,15 @@ pub fn delete(store: &mut Store, key: &Key, options: &Value, dry_run: bool) -> R
     if !dry_run && object != *found {
         object = (*store.put(key, object)).clone();
     }
-    Ok(match key.kind {
-        // The real server answers the last state of these; a Pod's shows when it was to go, a Service's does not.
-        Kind::Service if gone => (*found).clone(),
-        Kind::ConfigMap | Kind::Secret | Kind::ReplicationController if gone => {
-            let details =
-                json!({ "name": key.name, "kind": key.kind.plural(), "uid": found["metadata"]["uid"] });
-            json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details })
-        }
-        _ => object,
-    })
+    // The real server answers the last state of these; a Pod's shows when it was to go, a Service's does not.
+    if gone && key.kind == Kind::Service {
+        return Ok((*found).clone());
+    }
+    if gone && key.kind != Kind::Pod {
+        let details = json!({ "name": key.name, "kind": key.kind.plural(), "uid": found["metadata"]["uid"] });
+        return Ok(json!({ "kind": "Status", "apiVersion": "v1", "status": "Success", "details": details }));
+    }
+    Ok(object)
 }
 
 /// One round of garbage collection: what has lost its owners or its namespace goes, and then what waited for that.

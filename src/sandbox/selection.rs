@@ -24,11 +24,6 @@ impl Selection {
         Ok(Self { labels, name })
     }
 
-    /// Whether it selects everything.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty() && self.name.is_none()
-    }
-
     pub fn matches(&self, object: &Value) -> bool {
         let metadata = &object["metadata"];
         self.name.as_ref().is_none_or(|name| metadata["name"] == *name)

@@ -1,4 +1,5 @@
 //! Refuses what the API server refuses, as far as a deployment of containers can meet it.
+use super::defaults::items;
 use super::failure::Cause;
 use super::kinds::Kind;
 use serde_json::Value;
@@ -123,11 +124,7 @@ fn changes(kind: Kind, old: &Value, new: &Value) -> Vec<Cause> {
 /// The images of a pod are all that may change in its spec.
 fn without_images(object: &Value) -> Value {
     let mut object = object.clone();
-    for container in
-        object.pointer_mut("/spec/containers").and_then(Value::as_array_mut).into_iter().flatten()
-    {
-        container["image"] = Value::Null;
-    }
+    items(&mut object, "/spec/containers").for_each(|container| container["image"] = Value::Null);
     object
 }
 
@@ -147,51 +144,40 @@ fn expand<'a>(at: &str, object: &'a Value, field: &str) -> Vec<(String, &'a Valu
 }
 
 fn check(at: &str, object: &Value, rules: Rules) -> Vec<Cause> {
-    let all = rules
-        .iter()
-        .flat_map(|(field, check)| expand(at, object, field).into_iter().map(|found| (found, *check)));
-    all.filter_map(|((field, value), check)| {
-        Some(check.refusal(value).map(|(reason, why)| cause(reason, &field, why))?)
-    })
-    .collect()
+    let values = |(field, check): &(&str, Check)| {
+        let check = *check;
+        expand(at, object, field).into_iter().filter_map(move |(field, value)| check.refusal(&field, value))
+    };
+    rules.iter().flat_map(values).collect()
 }
 
 impl Check {
-    fn refusal(self, value: &Value) -> Option<(&'static str, &'static str)> {
+    fn refusal(self, field: &str, value: &Value) -> Option<Cause> {
         let text = value.as_str().unwrap_or_default();
-        let mut members = value.as_object().into_iter().flatten();
         let is_token =
             |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
         let is_label_value = |text: &str| text.len() <= 63 && is_token(text) && has_ends(text);
-        let (holds, reason, why) = match self {
-            Given => {
-                let missing = matches!(value.to_string().as_str(), "null" | "0" | "\"\"" | "[]" | "{}");
-                (!missing, REQUIRED, "Required value")
-            }
-            Label => (
-                text.is_empty() || is_label(text) && text.len() <= 63,
-                INVALID,
-                "must be a lowercase RFC 1123 label",
-            ),
-            Labels => (
-                text.is_empty() || text.split('.').all(is_label),
-                INVALID,
-                "must be a lowercase RFC 1123 name",
-            ),
+        let mut members = value.as_object().into_iter().flatten();
+        let (holds, why) = match self {
+            Given => return is_missing(value).then(|| cause(REQUIRED, field, "Required value")),
+            Label => (text.is_empty() || is_label(text) && text.len() <= 63, "must be an RFC 1123 label"),
+            Labels => (text.is_empty() || text.split('.').all(is_label), "must be an RFC 1123 name"),
             Within(low, high) => {
-                let fits = value.as_i64().is_none_or(|number| (low..=high).contains(&number));
-                (fits, INVALID, "must be a number of the allowed range")
+                (value.as_i64().is_none_or(|it| (low..=high).contains(&it)), "is out of range")
             }
-            Keys => {
-                (members.all(|(key, _)| is_token(key)), INVALID, "must have keys of alphanumeric characters")
-            }
-            LabelValues => {
-                let fit = members.all(|(_, value)| value.as_str().is_some_and(is_label_value));
-                (fit, INVALID, "must have values of alphanumeric characters")
-            }
+            Keys => (members.all(|(key, _)| is_token(key)), "must have keys that can be names of files"),
+            LabelValues => (
+                members.all(|(_, value)| value.as_str().is_some_and(is_label_value)),
+                "must hold label values",
+            ),
         };
-        (!holds).then_some((reason, why))
+        (!holds).then(|| cause(INVALID, field, why))
     }
+}
+
+/// Whether a field is absent or holds nothing.
+pub fn is_missing(value: &Value) -> bool {
+    matches!(value.to_string().as_str(), "null" | "0" | "\"\"" | "[]" | "{}")
 }
 
 fn is_label(text: &str) -> bool {
@@ -204,18 +190,16 @@ fn has_ends(text: &str) -> bool {
 }
 
 fn duplicates(at: &str, spec: &Value) -> Vec<Cause> {
-    let repeated = |(items, keys, shown): (&str, [&str; 2], &str)| {
+    let mut found = Vec::new();
+    for (items, keys, shown) in UNIQUE {
         let mut seen = BTreeSet::new();
-        let mut items = expand(at, spec, items);
-        items.retain(|(_, item)| {
-            !item[keys[0]].is_null() && !seen.insert(keys.map(|key| item[key].to_string()))
-        });
-        items
-            .into_iter()
-            .map(|(at, _)| cause(DUPLICATE, &format!("{at}{shown}"), "Duplicate value"))
-            .collect::<Vec<_>>()
-    };
-    UNIQUE.into_iter().flat_map(repeated).collect()
+        for (at, item) in expand(at, spec, items) {
+            if !item[keys[0]].is_null() && !seen.insert(keys.map(|key| item[key].to_string())) {
+                found.push(cause(DUPLICATE, &format!("{at}{shown}"), "Duplicate value"));
+            }
+        }
+    }
+    found
 }
 
 fn cause(reason: &'static str, field: &str, why: &str) -> Cause {

@@ -5,7 +5,7 @@ use super::fields;
 use super::kinds::Kind;
 use super::ownership;
 use super::store::{Key, Store, is_terminating};
-use super::validate;
+use super::validate::{self, is_missing};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -109,7 +109,7 @@ fn check_configuration(key: &Key, config: &Value) -> Result<(), Failure> {
     let mut seen = BTreeSet::new();
     for (path, value) in fields::levels(config) {
         // What is empty may have been left out.
-        if !known.contains(&path) && !matches!(value.to_string().as_str(), "null" | "[]" | "{}") {
+        if !known.contains(&path) && !is_missing(&value) {
             return Err(cannot(format!("{}: field not declared in schema", fields::shown(&path))));
         }
         if let Some(path) = seen.replace(path) {
@@ -146,7 +146,11 @@ fn check_namespace(store: &Store, key: &Key) -> Result<(), Failure> {
     if is_terminating(found) { Err(Failure::namespace_terminating(key)) } else { Ok(()) }
 }
 
-/// Stores an object as a caller wants it, with what only the server writes: anew or as it was.
+/// What only the server writes into the metadata.
+const KEPT: &str =
+    "resourceVersion creationTimestamp generation deletionTimestamp deletionGracePeriodSeconds";
+
+/// Stores an object as a caller wants it, with what the server keeps: anew or as it was.
 fn commit(
     store: &mut Store,
     call: &Call,
@@ -160,29 +164,21 @@ fn commit(
     }
     let servers = old.map_or(&birth, |old| &old["metadata"]);
     let metadata = &mut object["metadata"];
-    let given = |value: &Value| !value.is_null() && *value != "";
-    if old.is_some()
-        && given(&metadata["resourceVersion"])
-        && metadata["resourceVersion"] != servers["resourceVersion"]
-    {
+    let asked = &metadata["resourceVersion"];
+    if old.is_some() && !is_missing(asked) && *asked != servers["resourceVersion"] {
         return Err(Failure::conflict(key, "it has been modified; apply your changes to the latest version"));
     }
     if old.is_none() || metadata["uid"].is_null() {
         metadata["uid"] = servers["uid"].clone();
     }
-    const SERVERS: [&str; 5] = [
-        "resourceVersion",
-        "creationTimestamp",
-        "generation",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-    ];
-    SERVERS.into_iter().for_each(|name| set(metadata, name, servers[name].clone()));
+    for name in KEPT.split(' ') {
+        set(metadata, name, servers[name].clone());
+    }
     if !key.namespace.is_empty() {
         metadata["namespace"] = json!(key.namespace);
     }
-    if let Some(generation) =
-        servers["generation"].as_i64().filter(|_| old.is_some_and(|old| old["spec"] != object["spec"]))
+    if let (Some(generation), Some(old)) = (servers["generation"].as_i64(), old)
+        && old["spec"] != object["spec"]
     {
         object["metadata"]["generation"] = json!(generation + 1);
     }

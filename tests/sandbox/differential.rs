@@ -8,20 +8,30 @@ mod pods;
 mod records;
 mod services;
 
+use super::life::start;
+use crate::support::control_plane::{User, control_plane};
 use http::{Request, header};
-use kube::{client::Body, config::AuthInfo};
+use kube::client::Body;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// The manager whose fields the engine's guards are about.
 const OURS: &str = "fieldManager=panamax:shop&fieldValidation=Strict";
+const FORCED: &str = "fieldManager=panamax:shop&fieldValidation=Strict&force=true";
+const DRY: &str = "fieldManager=panamax:shop&fieldValidation=Strict&dryRun=All";
+const SCALE: &str = "fieldManager=panamax-scale:shop&force=true";
+const PERSON: &str = "fieldManager=person";
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
-/// Runs the script on both servers; panics with every exchange that was answered differently.
-pub async fn compare(sandbox: &str, real: &str, token: &str) {
-    let (sandbox, real) = tokio::join!(play(sandbox, token), play(real, token));
+/// Fails with every exchange that was answered differently.
+#[tokio::test]
+async fn answers_as_the_real_server_does() {
+    let (server, sandbox) = start().await;
+    let real = control_plane().client(User::Admin).await;
+    let (sandbox, real) = tokio::join!(play(sandbox), play(real));
+    server.shutdown().await;
     let mut differences = Vec::new();
     for ((label, ours), (_, theirs)) in sandbox.iter().zip(&real) {
         let mut found = Vec::new();
@@ -64,16 +74,13 @@ struct Session {
     log: Vec<(String, Value)>,
 }
 
-async fn play(url: &str, token: &str) -> Vec<(String, Value)> {
-    let mut config = kube::Config::new(url.parse().expect("a URL"));
-    config.accept_invalid_certs = true;
-    config.auth_info = AuthInfo { token: Some(token.to_owned().into()), ..AuthInfo::default() };
-    let client = kube::Client::try_from(config).expect("a client");
+async fn play(client: kube::Client) -> Vec<(String, Value)> {
     let namespace = format!("differential-{:08x}", rand::random::<u32>());
     let mut session = Session { client, namespace, log: Vec::new() };
     guards::namespaces(&mut session).await;
     guards::guards(&mut session).await;
-    ownership::ownership(&mut session).await;
+    ownership::replicas(&mut session).await;
+    ownership::items(&mut session).await;
     services::services(&mut session).await;
     pods::pods(&mut session).await;
     controllers::controllers(&mut session).await;
@@ -188,7 +195,7 @@ fn normal(code: u16, answer: &Value, namespace: &str) -> Value {
         let items = items.iter().filter(|item| item["metadata"]["name"] != "kube-root-ca.crt");
         let items: Vec<_> = items.map(|item| object(item, namespace)).collect();
         let more = answer["metadata"]["continue"].is_string();
-        return json!({ "code": code, "kind": kind, "items": items, "more": more, "left": answer["metadata"]["remainingItemCount"] });
+        return json!({ "code": code, "kind": kind, "items": items, "more": more });
     }
     let mut shown = object(answer, namespace);
     if let Some(shown) = shown.as_object_mut() {
@@ -254,13 +261,18 @@ fn object(object: &Value, namespace: &str) -> Value {
 }
 
 fn config_map(name: &str, data: Value) -> Value {
-    json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name }, "data": data })
+    with(json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name } }), "/data", data)
 }
 
 fn with(mut object: Value, pointer: &str, value: Value) -> Value {
     let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
     object.pointer_mut(parent).expect("a parent")[name] = value;
     object
+}
+
+/// A ConfigMap that somebody wants to see off first.
+fn held() -> Value {
+    with(config_map("held", json!({})), "/metadata/finalizers", json!(["example.com/hold"]))
 }
 
 fn controller(replicas: Option<i64>, image: &str) -> Value {
@@ -289,7 +301,8 @@ fn controller(replicas: Option<i64>, image: &str) -> Value {
 }
 
 fn service(name: &str, spec: Value) -> Value {
-    json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": name, "labels": { "name": name } }, "spec": spec })
+    let metadata = json!({ "name": name, "labels": { "name": name } });
+    with(json!({ "apiVersion": "v1", "kind": "Service", "metadata": metadata }), "/spec", spec)
 }
 
 fn pod(name: &str, image: &str) -> Value {

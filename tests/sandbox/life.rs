@@ -1,13 +1,17 @@
 //! Runs the sandbox as its callers do: many objects, watches that stay open, an end.
+use crate::support::adapter::{Adapter, deploy, scale, teardown};
+use crate::support::templates::WORDPRESS;
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, ReplicationController};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
+use panamax_kubernetes_adapter::proto::DeployOutcome;
 use panamax_kubernetes_adapter::sandbox::Sandbox;
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
-async fn start() -> (Sandbox, kube::Client) {
+/// A sandbox and a client of it.
+pub async fn start() -> (Sandbox, kube::Client) {
     let sandbox =
         Sandbox::start(TcpListener::bind("127.0.0.1:0").await.expect("a port")).await.expect("a sandbox");
     let config = kube::Config::new(sandbox.url().parse().expect("a URL"));
@@ -61,6 +65,24 @@ async fn a_hundred_controllers_are_ready_within_seconds() {
     }
     println!("gone after {:?}", begin.elapsed());
     sandbox.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_engine_deploys_scales_and_tears_down() {
+    let adapter = Adapter::sandbox().await;
+    let mut client = adapter.deployments();
+    let mut outcome = async || {
+        let answer = client.deploy(deploy("default", "wp", WORDPRESS)).await.expect("deployed");
+        answer.into_inner().outcome()
+    };
+    assert_eq!(outcome().await, DeployOutcome::Created);
+    assert_eq!(outcome().await, DeployOutcome::Unchanged);
+    for count in [3, 0, 1] {
+        let scaled = client.scale(scale("default", "wp", "WP", count)).await.expect("scaled").into_inner();
+        assert_eq!(scaled.deployment.expect("a deployment").components[0].ready_replicas(), count);
+    }
+    let torn_down = client.teardown(teardown("default", "wp")).await.expect("torn down");
+    assert!(torn_down.into_inner().complete);
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ pub async fn controllers(on: &mut Session) {
     on.note("pods stay", same["status"].clone());
     for count in [0, 1] {
         let scale = json!({ "apiVersion": "v1", "kind": "ReplicationController", "metadata": { "name": "web", "uid": uid }, "spec": { "replicas": count } });
-        on.apply("scale", "fieldManager=panamax-scale:shop&force=true", scale).await;
+        on.apply("scale", SCALE, scale).await;
         let now = on.until("scaled", "replicationcontrollers/web", |_, rc| counts(rc, count)).await;
         on.note("status", now["status"].clone());
     }

@@ -4,13 +4,7 @@ use super::*;
 pub async fn end(on: &mut Session) {
     on.apply("a pod", OURS, pod("last", "a:1")).await;
     on.until("ready", "pods/last", |_, pod| ready(pod)).await;
-    on.call(
-        "held",
-        "POST",
-        "configmaps",
-        with(config_map("held", json!({})), "/metadata/finalizers", json!(["example.com/hold"])),
-    )
-    .await;
+    on.call("held", "POST", "configmaps", held()).await;
     on.delete("end", "/api/v1/namespaces/{ns}", "Background", &Value::Null).await;
     on.call("too late", "POST", "configmaps", config_map("late", json!({}))).await;
     on.apply("too late", OURS, config_map("late", json!({}))).await;

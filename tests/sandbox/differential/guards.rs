@@ -5,12 +5,7 @@ pub async fn namespaces(on: &mut Session) {
     let map = config_map("a", json!({ "x": "1" }));
     on.call("into nowhere", "POST", "configmaps", map.clone()).await;
     on.apply("into nowhere", OURS, map.clone()).await;
-    on.apply(
-        "into nowhere",
-        &format!("{OURS}&dryRun=All"),
-        with(map, "/metadata/resourceVersion", json!("1")),
-    )
-    .await;
+    on.apply("into nowhere", DRY, with(map, "/metadata/resourceVersion", json!("1"))).await;
     on.get("in nowhere", "configmaps/a").await;
     on.get("in nowhere", "configmaps").await;
     on.call("in nowhere", "DELETE", "configmaps/a", json!({})).await;
@@ -31,7 +26,7 @@ pub async fn guards(on: &mut Session) {
     let only_uid = |value: &str, uid: &Value| with(map(value), "/metadata/uid", uid.clone());
     on.apply("uid, absent", OURS, only_uid("1", &json!("x"))).await;
     on.apply("uid and create, absent", OURS, with(only_new("1"), "/metadata/uid", json!("x"))).await;
-    on.apply("create, dry", &format!("{OURS}&dryRun=All"), only_new("1")).await;
+    on.apply("create, dry", DRY, only_new("1")).await;
     on.get("dry leaves nothing", "configmaps/guarded").await;
     let made = on.apply("create, absent", OURS, only_new("1")).await;
     let uid = made["metadata"]["uid"].clone();
@@ -39,7 +34,7 @@ pub async fn guards(on: &mut Session) {
     on.apply("create, present, changed", OURS, only_new("2")).await;
     on.apply("create, present, other manager", "fieldManager=other", only_new("2")).await;
     on.apply("create, present, forced", "fieldManager=other&force=true", only_new("2")).await;
-    on.apply("create, present, dry", &format!("{OURS}&dryRun=All"), only_new("2")).await;
+    on.apply("create, present, dry", DRY, only_new("2")).await;
     on.apply("uid, right", OURS, only_uid("3", &uid)).await;
     on.apply("uid, other", OURS, only_uid("4", &json!("x"))).await;
     on.apply("uid, other, other manager", "fieldManager=other", only_uid("4", &json!("x"))).await;

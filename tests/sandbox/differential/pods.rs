@@ -15,7 +15,7 @@ pub async fn pods(on: &mut Session) {
     on.apply("labels", OURS, with(pod("db", "mysql:6"), "/metadata/labels/more", json!("1"))).await;
     let variable = with(pod("db", "mysql:6"), "/spec/containers/0/env/0/value", json!("secret"));
     on.apply("variable", OURS, variable.clone()).await;
-    on.apply("variable, dry", &format!("{OURS}&dryRun=All"), variable).await;
+    on.apply("variable, dry", DRY, variable).await;
     let container =
         |name: &str, value: Value| with(pod("bad", "a:1"), &format!("/spec/containers/0/{name}"), value);
     for (label, body) in [
@@ -35,7 +35,7 @@ pub async fn pods(on: &mut Session) {
         ("nameless variable", container("env", json!([{ "name": "", "value": "x" }]))),
         ("dotted name", with(pod("bad", "a:1"), "/metadata/name", json!("a..b"))),
     ] {
-        on.apply(label, &format!("{OURS}&dryRun=All"), body).await;
+        on.apply(label, DRY, body).await;
     }
     on.call("bare post", "POST", "pods?fieldManager=person&dryRun=All", pod("posted", "a")).await;
     on.apply("missing image", OURS, pod("lost", "registry.example/missing:1")).await;

@@ -34,13 +34,7 @@ pub async fn records(on: &mut Session) {
     on.call_as("written, metadata", "PUT", "configmaps/head?fieldManager=panamax:shop", put, METADATA).await;
     on.call("left behind", "POST", "configmaps", with(config_map("orphan", json!({})), "/metadata/ownerReferences", json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "00000000-0000-0000-0000-000000000000" }]))).await;
     on.until("collected", "configmaps/orphan", |code, _| code == 404).await;
-    on.call(
-        "held",
-        "POST",
-        "configmaps",
-        with(config_map("held", json!({})), "/metadata/finalizers", json!(["example.com/hold"])),
-    )
-    .await;
+    on.call("held", "POST", "configmaps", held()).await;
     on.delete("held", "configmaps/held", "Background", &Value::Null).await;
     on.delete("still held", "configmaps/held", "Background", &Value::Null).await;
     on.apply("apply on leaving", OURS, config_map("held", json!({ "x": "1" }))).await;

@@ -1,0 +1,114 @@
+//! One type per Kubernetes name, each with the one constructor that knows its rule.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text is not the name it was meant to be; says the rule, not the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameError(&'static str);
+
+impl fmt::Display for NameError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.0)
+    }
+}
+
+impl std::error::Error for NameError {}
+
+/// Lower-case letters, digits and dashes, a letter or digit at both ends (RFC 1123).
+fn is_label(text: &str, limit: usize) -> bool {
+    let bytes = text.as_bytes();
+    let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    bytes.len() <= limit
+        && bytes.first().is_some_and(alphanumeric)
+        && bytes.last().is_some_and(alphanumeric)
+        && bytes.iter().all(|byte| alphanumeric(byte) || *byte == b'-')
+}
+
+/// Writes a name type: a text that its rule let through.
+macro_rules! name {
+    ($(#[$doc:meta])+ $type:ident, $limit:literal, $rule:literal) => {
+        $(#[$doc])+
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(String);
+
+        impl $type {
+            /// The longest text allowed, in characters.
+            pub const LIMIT: usize = $limit;
+
+            /// Takes a text that keeps the rule; never changes it.
+            pub fn new(text: impl Into<String>) -> Result<Self, NameError> {
+                let text = text.into();
+                if is_label(&text, Self::LIMIT) { Ok(Self(text)) } else { Err(NameError($rule)) }
+            }
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = NameError;
+
+            fn try_from(text: String) -> Result<Self, NameError> {
+                Self::new(text)
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(name: $type) -> String {
+                name.0
+            }
+        }
+    };
+}
+
+name! {
+    /// A Kubernetes namespace: a DNS label (RFC 1123).
+    ///
+    /// ```
+    /// use panamax_kubernetes_adapter::artifacts::Namespace;
+    /// assert!(Namespace::new("default").is_ok());
+    /// assert!(Namespace::new("../kube-system").is_err());
+    /// ```
+    Namespace, 63, "must be a DNS label: at most 63 lower-case letters, digits and dashes, a letter or digit at both ends"
+}
+name! {
+    /// The name of a deployment: a DNS label, short enough for the records' names.
+    ///
+    /// ```
+    /// use panamax_kubernetes_adapter::artifacts::DeploymentName;
+    /// assert!(DeploymentName::new("wordpress-with-mysql").is_ok());
+    /// assert!(DeploymentName::new("Wordpress").is_err());
+    /// ```
+    DeploymentName, 63, "must be a DNS label: at most 63 lower-case letters, digits and dashes, a letter or digit at both ends"
+}
+name! {
+    /// The name of a component: an image's name after sanitising.
+    ///
+    /// ```
+    /// use panamax_kubernetes_adapter::artifacts::ComponentName;
+    /// assert!(ComponentName::new("db-1").is_ok());
+    /// assert!(ComponentName::new("DB_1").is_err());
+    /// ```
+    ComponentName, 63, "must be at most 63 lower-case letters, digits and dashes, a letter or digit at both ends"
+}
+name! {
+    /// The name of an object; safe in a URL, which kube does not see to.
+    ///
+    /// ```
+    /// use panamax_kubernetes_adapter::artifacts::ObjectName;
+    /// assert!(ObjectName::new("wp-replication-controller").is_ok());
+    /// assert!(ObjectName::new("a/b").is_err());
+    /// ```
+    ObjectName, 253, "must be at most 253 lower-case letters, digits and dashes, a letter or digit at both ends"
+}

@@ -1,0 +1,254 @@
+//! Guarded server-side apply: one call that writes an object and checks that it may.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use kube::api::{ObjectMeta, Patch, PatchParams};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+use super::Cluster;
+use super::errors::Failure;
+use super::gone::Going;
+use crate::artifacts::{Artifact, DeploymentName, LABEL_INSTANCE, Namespace, ObjectRef, field_manager};
+use crate::error::{Error, ErrorKind, Result};
+
+/// How often an object that comes and goes under our hands is tried again.
+const TRIES: usize = 5;
+/// How long an object of ours that is being deleted may take to go before it is made again.
+const GOING: Duration = Duration::from_secs(60);
+
+/// What an apply may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// Make the object; it must not be there.
+    CreateOnly,
+    /// Change the object with this uid; never make one.
+    UpdateOnly(String),
+}
+
+/// An object as it was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Its uid.
+    pub uid: String,
+    /// The digest of the fields we own.
+    pub owned: String,
+    /// Its generation, for kinds that count one.
+    pub generation: Option<i64>,
+}
+
+/// What one apply came to.
+enum Attempt {
+    /// The object is as the artifact says.
+    Written(Written),
+    /// The object took the apply while it is being deleted.
+    Terminating(Going),
+}
+
+/// What a refused apply leads to.
+enum Next {
+    /// Try again under this guard.
+    Again(Guard),
+    /// Wait until this object is gone, then create.
+    WaitFor(Going),
+}
+
+impl Cluster {
+    /// Applies one object under a guard; ends with our object as the artifact says, or with an error.
+    ///
+    /// A lost answer, an object deleted by somebody and one that is still going are all seen to.
+    /// Fails with OBJECT_NOT_OWNED, untouched, when the name is taken by anything that is not this deployment's;
+    /// with FIELD_CONFLICT when another field manager holds a field.
+    pub async fn apply(
+        &self,
+        namespace: &Namespace,
+        deployment: &DeploymentName,
+        artifact: &Artifact,
+        mut guard: Guard,
+        dry_run: bool,
+    ) -> Result<Written> {
+        let reference = &artifact.reference;
+        for _ in 0..TRIES {
+            let next = match self.try_apply(namespace, deployment, artifact, &guard, dry_run).await {
+                Ok(Attempt::Written(written)) => return Ok(written),
+                Ok(Attempt::Terminating(going)) => Next::WaitFor(going),
+                Err(failure) if failure.is_conflict() || is_uid_changed(&failure) => {
+                    self.look(namespace, deployment, reference, &guard, &failure).await?
+                }
+                Err(failure) => return Err(failure.about(reference)),
+            };
+            match next {
+                Next::Again(next) => guard = next,
+                // A dry run waits for nothing: the object that goes makes room by itself.
+                Next::WaitFor(_) if dry_run => return Ok(Written::default()),
+                Next::WaitFor(going) => {
+                    let left =
+                        self.wait_gone(namespace, deployment, vec![going], Instant::now() + GOING).await?;
+                    if !left.is_empty() {
+                        return Err(still_going(reference));
+                    }
+                    guard = Guard::CreateOnly;
+                }
+            }
+        }
+        Err(Error::new(
+            ErrorKind::OperationInProgress,
+            format!("{reference} keeps changing under another writer; look at who else writes it"),
+        )
+        .retry_after(Duration::from_secs(1)))
+    }
+
+    async fn try_apply(
+        &self,
+        namespace: &Namespace,
+        deployment: &DeploymentName,
+        artifact: &Artifact,
+        guard: &Guard,
+        dry_run: bool,
+    ) -> std::result::Result<Attempt, Failure> {
+        let api = self.api(namespace, artifact.reference.kind);
+        let manager = field_manager(deployment);
+        let mut parameters = PatchParams::apply(&manager).validation_strict();
+        parameters.dry_run = dry_run;
+        let body = Patch::Apply(guarded(&artifact.manifest, guard));
+        let name = artifact.reference.name.as_str();
+        let written = self.call("apply the object", || api.patch_metadata(name, &parameters, &body)).await?;
+        let metadata = written.metadata;
+        let uid = metadata.uid.clone().unwrap_or_default();
+        // The API server takes an apply to an object that is already going; it would be lost with it.
+        if metadata.deletion_timestamp.is_some() {
+            return Ok(Attempt::Terminating(Going::new(&artifact.reference, &uid, metadata)));
+        }
+        let entries = metadata.managed_fields.unwrap_or_default();
+        Ok(Attempt::Written(Written {
+            uid,
+            generation: metadata.generation,
+            owned: owned_fields(&entries, &manager).unwrap_or_default(),
+        }))
+    }
+
+    /// Looks at what stands in the way of an apply.
+    ///
+    /// The API server reports other managers' fields before it compares uids, so even a field conflict says
+    /// nothing about whose object it is.
+    async fn look(
+        &self,
+        namespace: &Namespace,
+        deployment: &DeploymentName,
+        reference: &ObjectRef,
+        guard: &Guard,
+        failure: &Failure,
+    ) -> Result<Next> {
+        let Some((seen, metadata)) = self.see(namespace, deployment, reference).await? else {
+            return Ok(Next::Again(Guard::CreateOnly));
+        };
+        if !seen.ours {
+            return Err(not_owned(namespace, reference, &metadata));
+        }
+        if seen.terminating {
+            return Ok(Next::WaitFor(Going::new(reference, &seen.uid, metadata)));
+        }
+        match (field_conflict(failure, reference), guard) {
+            (Some(conflict), Guard::UpdateOnly(uid)) if *uid == seen.uid => Err(conflict),
+            _ => Ok(Next::Again(Guard::UpdateOnly(seen.uid))),
+        }
+    }
+}
+
+/// The manifest with its guard: a resourceVersion no object has, or the uid of the one that is meant.
+fn guarded(manifest: &Value, guard: &Guard) -> Value {
+    let mut body = manifest.clone();
+    let (key, value) = match guard {
+        Guard::CreateOnly => ("resourceVersion", "1"),
+        Guard::UpdateOnly(uid) => ("uid", uid.as_str()),
+    };
+    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert(key.to_owned(), Value::from(value));
+    }
+    body
+}
+
+/// The answer of an API server whose object of that name has another uid.
+fn is_uid_changed(failure: &Failure) -> bool {
+    failure.is_invalid() && failure.causes().iter().any(|cause| cause.field == "metadata.uid")
+}
+
+/// The error for fields that other managers hold; `None` if that is not what happened.
+fn field_conflict(failure: &Failure, reference: &ObjectRef) -> Option<Error> {
+    let conflicts: Vec<_> =
+        failure.causes().iter().filter(|cause| cause.reason == "FieldManagerConflict").collect();
+    let first = conflicts.first()?;
+    let manager = first.message.split('"').nth(1).unwrap_or("another manager").to_owned();
+    let fields: Vec<&str> = conflicts.iter().map(|cause| cause.field.trim_start_matches('.')).collect();
+    Some(
+        Error::new(
+            ErrorKind::FieldConflict,
+            format!(
+                "{reference}: {} belongs to field manager {manager}; undo that change, or deploy under another name",
+                fields.join(", ")
+            ),
+        )
+        .with("field", fields.join(","))
+        .with("manager", manager)
+        .about(reference.kind.as_str(), reference.name.as_str()),
+    )
+}
+
+fn not_owned(namespace: &Namespace, reference: &ObjectRef, metadata: &ObjectMeta) -> Error {
+    let labels = metadata.labels.clone().unwrap_or_default();
+    let instance = labels.get(LABEL_INSTANCE).cloned();
+    let managed = labels.get(crate::artifacts::LABEL_MANAGED_BY).map(String::as_str);
+    let owner = match (instance, managed) {
+        (Some(instance), Some(crate::artifacts::MANAGED_BY)) => format!("deployment {instance}"),
+        _ => metadata
+            .managed_fields
+            .as_ref()
+            .and_then(|entries| entries.first()?.manager.clone())
+            .map_or_else(|| "somebody else".to_owned(), |manager| format!("field manager {manager}")),
+    };
+    Error::new(
+        ErrorKind::ObjectNotOwned,
+        format!("{reference} in namespace {namespace} belongs to {owner}; deploy into another namespace"),
+    )
+    .with("owner", owner)
+    .about(reference.kind.as_str(), reference.name.as_str())
+}
+
+fn still_going(reference: &ObjectRef) -> Error {
+    Error::new(
+        ErrorKind::OperationInProgress,
+        format!("{reference} is still being deleted; look at its finalizers, then try again"),
+    )
+    .about(reference.kind.as_str(), reference.name.as_str())
+    .retry_after(Duration::from_secs(5))
+}
+
+/// The digest of the names of the fields that `manager` applied, replica counts left out; `None` if it applied none.
+///
+/// It changes when another manager takes a field from us, whatever the value.
+pub fn owned_fields(entries: &[ManagedFieldsEntry], manager: &str) -> Option<String> {
+    let entry = entries.iter().find(|entry| {
+        entry.manager.as_deref() == Some(manager)
+            && entry.operation.as_deref() == Some("Apply")
+            && entry.subresource.as_deref().is_none_or(str::is_empty)
+    })?;
+    let mut fields = entry.fields_v1.as_ref()?.0.clone();
+    if let Some(spec) = fields.get_mut("f:spec").and_then(Value::as_object_mut) {
+        spec.remove("f:replicas");
+    }
+    let digest = Sha256::digest(fields.to_string().as_bytes());
+    Some(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The managers that own the replica count.
+pub(super) fn replicas_owners(entries: &[ManagedFieldsEntry]) -> Vec<String> {
+    entries
+        .iter()
+        .filter(|entry| {
+            entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer("/f:spec/f:replicas").is_some())
+        })
+        .filter_map(|entry| entry.manager.clone())
+        .collect()
+}

@@ -1,0 +1,55 @@
+//! One call to the API server: limited, timed, and tried again while that can help.
+
+use std::future::Future;
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use tracing::debug;
+
+use super::Cluster;
+use super::errors::Failure;
+
+/// How long one try may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Tries of one call, the first included.
+const TRIES: usize = 4;
+
+impl Cluster {
+    /// Makes a call that may be made twice: every write of ours is guarded, so a lost answer does no harm.
+    ///
+    /// `purpose` fits after "failed to".
+    pub(super) async fn call<T, F, Fut>(&self, purpose: &'static str, make: F) -> Result<T, Failure>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = kube::Result<T>>,
+    {
+        let attempt = || async {
+            let _permit =
+                self.calls.acquire().await.map_err(|_| Failure::broken(purpose, "the handle is closed"))?;
+            match tokio::time::timeout(CALL_TIMEOUT, make()).await {
+                Ok(Ok(answer)) => Ok(answer),
+                Ok(Err(error)) => Err(Failure::new(purpose, error)),
+                Err(_) => Err(Failure::timeout(purpose)),
+            }
+        };
+        attempt
+            .retry(backoff())
+            .when(Failure::is_transient)
+            .adjust(|failure, planned| match (planned, failure.retry_after()) {
+                (Some(planned), Some(asked)) => Some(planned.max(asked)),
+                (planned, _) => planned,
+            })
+            .notify(|failure, delay| debug!(purpose, ?delay, failure = failure.summary(), "call tried again"))
+            .await
+    }
+}
+
+/// 50 ms, doubled to 2 s, with jitter.
+fn backoff() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(50))
+        .with_factor(2.0)
+        .with_max_delay(Duration::from_secs(2))
+        .with_max_times(TRIES - 1)
+        .with_jitter()
+}

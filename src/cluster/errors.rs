@@ -1,0 +1,220 @@
+//! Failures of API calls, and the errors they become; the API server's own text stays here.
+
+use std::time::Duration;
+
+use kube::core::Status;
+use kube::core::response::StatusCause;
+
+use crate::artifacts::ObjectRef;
+use crate::error::{Error, ErrorKind};
+
+/// Why one API call gave no answer that can be used.
+pub(super) struct Failure {
+    purpose: &'static str,
+    cause: Cause,
+}
+
+/// What the call met.
+enum Cause {
+    /// The API server said no.
+    Refused(Box<Status>),
+    /// There was no answer within the time of one call.
+    Timeout,
+    /// There was no connection, or the answer could not be read.
+    Broken(String),
+}
+
+impl Failure {
+    pub(super) fn new(purpose: &'static str, error: kube::Error) -> Self {
+        let cause = match error {
+            kube::Error::Api(status) => Cause::Refused(status),
+            other => Cause::Broken(describe(&other)),
+        };
+        Self { purpose, cause }
+    }
+
+    pub(super) fn timeout(purpose: &'static str) -> Self {
+        Self { purpose, cause: Cause::Timeout }
+    }
+
+    pub(super) fn broken(purpose: &'static str, text: &str) -> Self {
+        Self { purpose, cause: Cause::Broken(text.to_owned()) }
+    }
+
+    fn status(&self) -> Option<&Status> {
+        match &self.cause {
+            Cause::Refused(status) => Some(status),
+            Cause::Timeout | Cause::Broken(_) => None,
+        }
+    }
+
+    pub(super) fn code(&self) -> u16 {
+        self.status().map_or(0, |status| status.code)
+    }
+
+    pub(super) fn is_not_found(&self) -> bool {
+        self.status().is_some_and(Status::is_not_found)
+    }
+
+    /// A 409 of either kind: the object is there already, or it is not what we thought.
+    pub(super) fn is_conflict(&self) -> bool {
+        self.code() == 409
+    }
+
+    pub(super) fn is_invalid(&self) -> bool {
+        self.status().is_some_and(Status::is_invalid)
+    }
+
+    /// The watched version is too old to start from.
+    pub(super) fn is_gone(&self) -> bool {
+        self.code() == 410
+    }
+
+    pub(super) fn causes(&self) -> &[StatusCause] {
+        self.status().and_then(|status| status.details.as_ref()).map_or(&[], |details| &details.causes)
+    }
+
+    /// Whether the namespace, and not the object, is what is missing.
+    pub(super) fn is_namespace_missing(&self) -> bool {
+        self.is_not_found()
+            && self
+                .status()
+                .and_then(|status| status.details.as_ref())
+                .is_some_and(|details| details.kind == "namespaces")
+    }
+
+    /// Whether the same call may succeed in a moment.
+    pub(super) fn is_transient(&self) -> bool {
+        match &self.cause {
+            Cause::Timeout | Cause::Broken(_) => true,
+            Cause::Refused(status) => match status.code {
+                429 | 502 | 503 | 504 => true,
+                // etcd's answers arrive as 500: a leader's change passes, a request that is too large never does.
+                500 => status.message.contains("leader changed") || status.reason == "ServerTimeout",
+                _ => false,
+            },
+        }
+    }
+
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        let seconds = self.status()?.details.as_ref()?.retry_after_seconds;
+        (seconds > 0).then(|| Duration::from_secs(u64::from(seconds)))
+    }
+
+    /// What happened, without the API server's text, which may quote values of the environment.
+    pub(super) fn summary(&self) -> String {
+        match &self.cause {
+            Cause::Timeout => "no answer in time".to_owned(),
+            Cause::Broken(text) => text.clone(),
+            Cause::Refused(status) => {
+                let mut text = format!("HTTP {} {}", status.code, status.reason);
+                for cause in self.causes() {
+                    text.push_str(&format!(" [{} at {}]", cause.reason, cause.field));
+                }
+                text
+            }
+        }
+    }
+
+    /// The error for the caller when this happened to a member object.
+    pub(super) fn about(self, object: &ObjectRef) -> Error {
+        self.into_error(object.kind.as_str(), object.name.as_str())
+    }
+
+    /// The error for the caller.
+    pub(super) fn into_error(self, kind: &str, name: &str) -> Error {
+        let object = format!("{kind} {name}");
+        let object = object.trim_end();
+        let error = match &self.cause {
+            Cause::Timeout => Error::new(
+                ErrorKind::ClusterUnreachable,
+                format!("failed to {} ({object}): the cluster did not answer in time", self.purpose),
+            )
+            .retry_after(Duration::from_secs(1)),
+            Cause::Broken(_) => Error::new(
+                ErrorKind::ClusterUnreachable,
+                format!("failed to {} ({object}): the cluster cannot be reached", self.purpose),
+            )
+            .retry_after(Duration::from_secs(1)),
+            Cause::Refused(status) => self.refusal(status, object),
+        };
+        let error = if name.is_empty() { error } else { error.about(kind, name) };
+        error.because(format!("{} {object}: {}", self.purpose, self.summary()))
+    }
+
+    /// Chooses by what the caller can do next.
+    fn refusal(&self, status: &Status, object: &str) -> Error {
+        let failed = format!("failed to {} ({object})", self.purpose);
+        match status.code {
+            401 => Error::new(
+                ErrorKind::ClusterCredentialsRejected,
+                format!("{failed}: the cluster does not accept the adapter's credentials"),
+            )
+            .retry_after(Duration::from_secs(5)),
+            403 => self.forbidden(status, &failed),
+            404 if self.is_namespace_missing() => Error::new(
+                ErrorKind::NamespaceNotFound,
+                "the namespace does not exist; create it, or set options.create_namespace",
+            ),
+            429 => {
+                Error::new(ErrorKind::ClusterThrottled, format!("{failed}: the cluster asks to slow down"))
+                    .retry_after(self.retry_after().unwrap_or(Duration::from_secs(1)))
+            }
+            422 => self.invalid(&failed),
+            500 | 502 | 503 | 504 if self.is_transient() => {
+                Error::new(ErrorKind::ClusterUnreachable, format!("{failed}: the cluster cannot answer now"))
+                    .retry_after(self.retry_after().unwrap_or(Duration::from_secs(1)))
+            }
+            code => Error::new(
+                ErrorKind::ManifestRejected,
+                format!("{failed}: the cluster refused it with HTTP {code}"),
+            ),
+        }
+    }
+
+    /// 403 has four meanings; the API server tells them apart in its text alone.
+    fn forbidden(&self, status: &Status, failed: &str) -> Error {
+        let text = status.message.as_str();
+        let terminating = self.causes().iter().any(|cause| cause.reason == "NamespaceTerminating");
+        if terminating || text.contains("being terminated") {
+            Error::new(ErrorKind::NamespaceTerminating, format!("{failed}: the namespace is being deleted"))
+        } else if text.contains("exceeded quota") {
+            Error::new(
+                ErrorKind::QuotaExceeded,
+                format!("{failed}: a ResourceQuota of the namespace is used up"),
+            )
+        } else if text.contains("violates PodSecurity") || text.contains("admission webhook") {
+            Error::new(
+                ErrorKind::AdmissionDenied,
+                format!("{failed}: the cluster's admission rules refuse it"),
+            )
+        } else {
+            Error::new(
+                ErrorKind::ClusterForbidden,
+                format!("{failed}: the cluster forbids it to the adapter; an operator must grant the right"),
+            )
+        }
+    }
+
+    /// Keeps the causes' fields and reasons; `operations` maps the fields back to the template.
+    fn invalid(&self, failed: &str) -> Error {
+        let fields: Vec<&str> = self.causes().iter().map(|cause| cause.field.as_str()).collect();
+        Error::new(ErrorKind::ManifestRejected, format!("{failed}: the cluster finds it invalid"))
+            .with("fields", fields.join(","))
+    }
+}
+
+/// A client error as text; kube's own errors quote addresses at most.
+pub(super) fn describe(error: &kube::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        source = inner.source();
+    }
+    text
+}

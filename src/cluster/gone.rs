@@ -1,0 +1,151 @@
+//! Waits until deleted objects are gone: by watching from the delete's own answer, so without any LIST.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use kube::api::{ListParams, ObjectMeta, WatchEvent, WatchParams};
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::Cluster;
+use crate::artifacts::{DeploymentName, Kind, Namespace, ObjectRef, selector_of};
+use crate::error::Result;
+
+/// How long the API server may keep one watch open, in seconds.
+const WATCH_SECONDS: u32 = 90;
+/// Pause before a broken watch is opened again.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// An object that is marked for deletion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Going {
+    /// Kind and name.
+    pub reference: ObjectRef,
+    /// The uid that goes.
+    pub uid: String,
+    /// What holds it back, as the answer to the delete had it.
+    pub finalizers: Vec<String>,
+    /// When it was marked.
+    pub since: Option<Timestamp>,
+    /// The version at which it was marked.
+    resource_version: String,
+}
+
+impl Going {
+    /// Takes what is needed from the metadata of an object that is marked.
+    pub(super) fn new(reference: &ObjectRef, uid: &str, metadata: ObjectMeta) -> Self {
+        Self {
+            reference: reference.clone(),
+            uid: uid.to_owned(),
+            finalizers: metadata.finalizers.unwrap_or_default(),
+            since: metadata.deletion_timestamp.map(|time| time.0),
+            resource_version: metadata.resource_version.unwrap_or_default(),
+        }
+    }
+}
+
+impl Cluster {
+    /// Waits until all of these are gone; returns those that were still there at the deadline.
+    pub async fn wait_gone(
+        &self,
+        namespace: &Namespace,
+        deployment: &DeploymentName,
+        going: Vec<Going>,
+        deadline: Instant,
+    ) -> Result<Vec<Going>> {
+        let mut kinds: BTreeMap<Kind, Vec<Going>> = BTreeMap::new();
+        for object in going {
+            kinds.entry(object.reference.kind).or_default().push(object);
+        }
+        let waits = kinds
+            .into_iter()
+            .map(|(kind, going)| self.wait_kind_gone(namespace, deployment, kind, going, deadline));
+        Ok(try_join_all(waits).await?.into_iter().flatten().collect())
+    }
+
+    async fn wait_kind_gone(
+        &self,
+        namespace: &Namespace,
+        deployment: &DeploymentName,
+        kind: Kind,
+        mut going: Vec<Going>,
+        deadline: Instant,
+    ) -> Result<Vec<Going>> {
+        // The oldest answer: every DELETED event of these objects is younger than it.
+        let oldest = going.iter().filter_map(|object| object.resource_version.parse::<u64>().ok()).min();
+        let mut version = oldest.map(|version| version.to_string());
+        while !going.is_empty() && Instant::now() < deadline {
+            let from = match version.take() {
+                Some(version) => version,
+                None => self.still_there(namespace, deployment, kind, &mut going).await?,
+            };
+            if going.is_empty() {
+                break;
+            }
+            let watching = self.watch_gone(namespace, deployment, kind, &mut going, &from);
+            match tokio::time::timeout_at(deadline, watching).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    debug!(
+                        kind = kind.as_str(),
+                        error = super::errors::describe(&error),
+                        "watch opened again"
+                    );
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(_) => break,
+            }
+        }
+        Ok(going)
+    }
+
+    /// Watches until everything is gone, or the API server ends the watch.
+    async fn watch_gone(
+        &self,
+        namespace: &Namespace,
+        deployment: &DeploymentName,
+        kind: Kind,
+        going: &mut Vec<Going>,
+        version: &str,
+    ) -> kube::Result<()> {
+        let api = self.api(namespace, kind);
+        let parameters = WatchParams::default().labels(&selector_of(deployment)).timeout(WATCH_SECONDS);
+        let mut events = api.watch_metadata(&parameters, version).await?.boxed();
+        while let Some(event) = events.try_next().await? {
+            match event {
+                WatchEvent::Deleted(object) => {
+                    going.retain(|one| Some(one.uid.as_str()) != object.metadata.uid.as_deref());
+                    if going.is_empty() {
+                        return Ok(());
+                    }
+                }
+                WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
+                WatchEvent::Added(_) | WatchEvent::Modified(_) | WatchEvent::Bookmark(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops what a LIST no longer shows; returns the version to watch from.
+    async fn still_there(
+        &self,
+        namespace: &Namespace,
+        deployment: &DeploymentName,
+        kind: Kind,
+        going: &mut Vec<Going>,
+    ) -> Result<String> {
+        let api = self.api(namespace, kind);
+        let parameters = ListParams::default().labels(&selector_of(deployment));
+        let list = self
+            .call("list what is being deleted", || api.list_metadata(&parameters))
+            .await
+            .map_err(|failure| failure.into_error(kind.as_str(), ""))?;
+        going.retain(|one| {
+            list.items.iter().any(|object| object.metadata.uid.as_deref() == Some(one.uid.as_str()))
+        });
+        Ok(list.metadata.resource_version.unwrap_or_default())
+    }
+}

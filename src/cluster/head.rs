@@ -1,0 +1,337 @@
+//! The head record of a deployment: lock, write-ahead inventory and last recorded state, in one ConfigMap.
+
+mod record;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use either::Either;
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt;
+use kube::api::{
+    Api, DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions, PropagationPolicy, WatchEvent,
+    WatchParams,
+};
+use tokio::time::Instant;
+
+use super::Cluster;
+use super::errors::Failure;
+use crate::artifacts::{
+    DeploymentName, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_PHASE, LABEL_RECORD, MANAGED_BY, Namespace,
+};
+use crate::error::{Error, ErrorKind, Result};
+
+pub use record::{
+    Head, HeadRef, Member, MemberState, Operation, OperationKind, Phase, Recorded, RecordedComponent,
+    RevisionEntry,
+};
+
+/// The key of the record inside the ConfigMap.
+const KEY: &str = "head.json";
+/// Who writes heads: an operation, or what follows its outcome.
+const OPERATION: &str = "panamax";
+const KEEPER: &str = "panamax-keeper";
+/// Heads read per page.
+const PAGE: u32 = 500;
+/// Pause before a broken watch is opened again.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A head as it was read or written, with what a compare-and-swap needs.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The record.
+    pub head: Head,
+    /// The namespace it lies in.
+    pub namespace: Namespace,
+    /// The deployment it is of.
+    pub name: DeploymentName,
+    /// The ConfigMap's uid; the deployment's identity for callers.
+    pub uid: String,
+    /// Whether the ConfigMap itself is being deleted.
+    pub terminating: bool,
+    resource_version: String,
+}
+
+impl Held {
+    /// The token that callers compare: changes with every operation, never with a renewed lease.
+    pub fn etag(&self) -> String {
+        let identity: String = self.uid.chars().take(8).collect();
+        format!("{identity}-{}", self.head.generation)
+    }
+}
+
+/// The name of the head's ConfigMap.
+pub(super) fn head_name(name: &DeploymentName) -> String {
+    format!("panamax-deployment-{name}")
+}
+
+/// Reads the record out of a ConfigMap; `None` if it is not one of our heads.
+pub(super) fn parse(object: &ConfigMap) -> Option<Result<Held>> {
+    let labels = object.labels();
+    let ours = labels.get(LABEL_MANAGED_BY).is_some_and(|value| value == MANAGED_BY)
+        && labels.get(LABEL_RECORD).is_some_and(|value| value == "head");
+    if !ours {
+        return None;
+    }
+    Some(parse_ours(object))
+}
+
+fn parse_ours(object: &ConfigMap) -> Result<Held> {
+    let broken = |what: &str| {
+        Error::internal(format!("the head ConfigMap {} {what}", object.name_any()))
+            .about("ConfigMap", object.name_any())
+    };
+    let text =
+        object.data.as_ref().and_then(|data| data.get(KEY)).ok_or_else(|| broken("has no head.json"))?;
+    let head: Head =
+        serde_json::from_str(text).map_err(|error| broken(&format!("cannot be read: {error}")))?;
+    let name = object.labels().get(LABEL_INSTANCE).cloned().unwrap_or_default();
+    Ok(Held {
+        head,
+        namespace: Namespace::new(object.namespace().unwrap_or_default())
+            .map_err(|_| broken("has no namespace"))?,
+        name: DeploymentName::new(name).map_err(|_| broken("names no deployment"))?,
+        uid: object.uid().unwrap_or_default(),
+        terminating: object.metadata.deletion_timestamp.is_some(),
+        resource_version: object.resource_version().unwrap_or_default(),
+    })
+}
+
+/// The ConfigMap that holds a record.
+fn config_map(name: &DeploymentName, head: &Head, guard: Option<(&str, &str)>) -> Result<ConfigMap> {
+    let text = serde_json::to_string(head)
+        .map_err(|error| Error::internal(format!("the head cannot be written as JSON: {error}")))?;
+    let labels = [
+        (LABEL_MANAGED_BY, MANAGED_BY),
+        (LABEL_INSTANCE, name.as_str()),
+        (LABEL_RECORD, "head"),
+        (LABEL_PHASE, head.phase.as_str()),
+    ];
+    Ok(ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(head_name(name)),
+            labels: Some(labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()),
+            uid: guard.map(|(uid, _)| uid.to_owned()),
+            resource_version: guard.map(|(_, version)| version.to_owned()),
+            ..ObjectMeta::default()
+        },
+        data: Some(BTreeMap::from([(KEY.to_owned(), text)])),
+        ..ConfigMap::default()
+    })
+}
+
+/// Whether only a renewed lease or a recorded state lies between two forms of a head.
+fn is_same_turn(before: &Head, now: &Head) -> bool {
+    let turn = |head: &Head| {
+        let operation = head.operation.as_ref().map(|operation| (operation.id.clone(), operation.epoch));
+        (head.generation, operation)
+    };
+    turn(before) == turn(now)
+}
+
+fn about_head(failure: Failure, held: &Held) -> Error {
+    failure.into_error("ConfigMap", &head_name(&held.name))
+}
+
+/// The answer to a lost race for the head.
+fn lost(name: &DeploymentName) -> Error {
+    Error::new(
+        ErrorKind::OperationInProgress,
+        format!("another operation on deployment {name} came first; look again and retry"),
+    )
+    .retry_after(Duration::from_secs(1))
+}
+
+impl Cluster {
+    fn heads(&self, namespace: &Namespace) -> Api<ConfigMap> {
+        Api::namespaced(self.client.clone(), namespace.as_str())
+    }
+
+    /// Reads the head; `None` if there is no such deployment. A missing namespace reads as no deployment.
+    pub async fn read_head(&self, namespace: &Namespace, name: &DeploymentName) -> Result<Option<Held>> {
+        let api = self.heads(namespace);
+        let object_name = head_name(name);
+        let object = self
+            .call("read the deployment's record", || api.get_opt(&object_name))
+            .await
+            .map_err(|failure| failure.into_error("ConfigMap", &object_name))?;
+        let Some(object) = object else { return Ok(None) };
+        parse(&object).unwrap_or_else(|| Err(foreign_head(&object_name))).map(Some)
+    }
+
+    /// Creates the head: the lock, the plan and the inventory of a first Deploy in one write.
+    ///
+    /// Fails with OPERATION_IN_PROGRESS when there is one already.
+    pub async fn create_head(
+        &self,
+        namespace: &Namespace,
+        name: &DeploymentName,
+        head: Head,
+    ) -> Result<Held> {
+        let api = self.heads(namespace);
+        let object = config_map(name, &head, None)?;
+        let parameters = PostParams::default();
+        match self.call("create the deployment's record", || api.create(&parameters, &object)).await {
+            Ok(written) => parse_ours(&written),
+            Err(failure) if failure.is_conflict() => self.ours_after_all(namespace, name, &head).await,
+            Err(failure) => Err(failure.into_error("ConfigMap", &head_name(name))),
+        }
+    }
+
+    /// Writes the head if nobody else has written it since `held` was read.
+    ///
+    /// Fails with OPERATION_IN_PROGRESS when somebody has.
+    pub async fn write_head(&self, held: &Held, head: Head) -> Result<Held> {
+        self.write_head_as(held, head, OPERATION).await
+    }
+
+    /// Writes what was seen of a deployment; the writer's name tells it from an operation's own writes.
+    pub async fn record_head(&self, held: &Held, head: Head) -> Result<Held> {
+        self.write_head_as(held, head, KEEPER).await
+    }
+
+    async fn write_head_as(&self, held: &Held, head: Head, manager: &str) -> Result<Held> {
+        match self.try_write(held, &head, manager).await {
+            Ok(written) => Ok(written),
+            // A lease renewed, a state recorded, an answer that was lost: nobody else's operation.
+            Err(failure) if failure.is_conflict() => {
+                let now =
+                    self.read_head(&held.namespace, &held.name).await?.ok_or_else(|| lost(&held.name))?;
+                if now.uid == held.uid && now.head == head {
+                    return Ok(now);
+                }
+                if now.uid != held.uid || !is_same_turn(&held.head, &now.head) {
+                    return Err(lost(&held.name));
+                }
+                let head = Head { last_good: now.head.last_good.or(head.last_good), ..head };
+                self.try_write(&now, &head, manager).await.map_err(|failure| {
+                    if failure.is_conflict() { lost(&held.name) } else { about_head(failure, held) }
+                })
+            }
+            Err(failure) if failure.is_not_found() => Err(lost(&held.name)),
+            Err(failure) => Err(about_head(failure, held)),
+        }
+    }
+
+    async fn try_write(&self, held: &Held, head: &Head, manager: &str) -> std::result::Result<Held, Failure> {
+        let api = self.heads(&held.namespace);
+        let object_name = head_name(&held.name);
+        let guard = Some((held.uid.as_str(), held.resource_version.as_str()));
+        let purpose = "write the deployment's record";
+        let object = config_map(&held.name, head, guard)
+            .map_err(|_| Failure::broken(purpose, "the head is not JSON"))?;
+        let parameters = PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() };
+        let written = self.call(purpose, || api.replace(&object_name, &parameters, &object)).await?;
+        parse_ours(&written).map_err(|_| Failure::broken(purpose, "the answer is not the head"))
+    }
+
+    /// Tells a lost answer to our own POST from somebody else's head.
+    async fn ours_after_all(
+        &self,
+        namespace: &Namespace,
+        name: &DeploymentName,
+        head: &Head,
+    ) -> Result<Held> {
+        let now = self.read_head(namespace, name).await?.ok_or_else(|| lost(name))?;
+        if now.head == *head { Ok(now) } else { Err(lost(name)) }
+    }
+
+    /// Deletes the head and, through their owner references, its revisions; waits until they are gone.
+    ///
+    /// Returns whether they are, at the deadline.
+    pub async fn delete_head(&self, held: &Held, deadline: Instant) -> Result<bool> {
+        let api = self.heads(&held.namespace);
+        let object_name = head_name(&held.name);
+        let parameters = DeleteParams {
+            propagation_policy: Some(PropagationPolicy::Foreground),
+            preconditions: Some(Preconditions { uid: Some(held.uid.clone()), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        match self.call("delete the deployment's record", || api.delete(&object_name, &parameters)).await {
+            Ok(Either::Left(object)) if object.metadata.deletion_timestamp.is_some() => {
+                let version = object.resource_version().unwrap_or_default();
+                Ok(tokio::time::timeout_at(deadline, self.head_gone(held, version)).await.is_ok())
+            }
+            Ok(_) => Ok(true),
+            Err(failure) if failure.is_not_found() || failure.is_conflict() => Ok(true),
+            Err(failure) => Err(failure.into_error("ConfigMap", &object_name)),
+        }
+    }
+
+    /// Watches the head from a version on until it is gone.
+    async fn head_gone(&self, held: &Held, version: String) {
+        let api = self.heads(&held.namespace);
+        let parameters = WatchParams::default().fields(&format!("metadata.name={}", head_name(&held.name)));
+        loop {
+            let Ok(events) = api.watch_metadata(&parameters, &version).await else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            };
+            let mut events = events.boxed();
+            while let Some(Ok(event)) = events.next().await {
+                if let WatchEvent::Deleted(_) = event {
+                    return;
+                }
+            }
+            // The watch ended without the event: it was too old, or the connection broke.
+            let now = self.read_head(&held.namespace, &held.name).await;
+            if now.is_ok_and(|now| now.is_none_or(|now| now.uid != held.uid)) {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Lists heads, a page at a time: of one namespace, or of all (`None`).
+    ///
+    /// Returns the token of the next page with them. Records that cannot be read are left out and logged.
+    pub async fn list_heads(
+        &self,
+        namespace: Option<&Namespace>,
+        labels: &str,
+        limit: u32,
+        token: &str,
+    ) -> Result<(Vec<Held>, Option<String>)> {
+        let api: Api<ConfigMap> = match namespace {
+            Some(namespace) => self.heads(namespace),
+            None => Api::all(self.client.clone()),
+        };
+        let mut selector = format!("{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_RECORD}=head");
+        if !labels.is_empty() {
+            selector.push(',');
+            selector.push_str(labels);
+        }
+        let mut parameters = ListParams::default().labels(&selector).limit(limit.clamp(1, PAGE));
+        if !token.is_empty() {
+            parameters = parameters.continue_token(token);
+        }
+        let list = match self.call("list deployments", || api.list(&parameters)).await {
+            Ok(list) => list,
+            Err(failure) if failure.is_gone() || (failure.code() == 400 && !token.is_empty()) => {
+                return Err(Error::new(
+                    ErrorKind::PageTokenExpired,
+                    "the page token is too old or not one of ours; start again without it",
+                ));
+            }
+            Err(failure) => return Err(failure.into_error("ConfigMap", "")),
+        };
+        let mut heads = Vec::with_capacity(list.items.len());
+        for object in &list.items {
+            match parse(object) {
+                Some(Ok(held)) => heads.push(held),
+                Some(Err(error)) => tracing::warn!(context = ?error.context(), "head skipped"),
+                None => {}
+            }
+        }
+        Ok((heads, list.metadata.continue_.filter(|token| !token.is_empty())))
+    }
+}
+
+fn foreign_head(object_name: &str) -> Error {
+    Error::new(
+        ErrorKind::ObjectNotOwned,
+        format!("ConfigMap {object_name} is not this adapter's; choose another name for the deployment"),
+    )
+    .about("ConfigMap", object_name)
+}

@@ -1,0 +1,25 @@
+//! Creates a namespace when the caller asks for it.
+
+use k8s_openapi::api::core::v1::Namespace as NamespaceObject;
+use kube::api::{Api, ObjectMeta, PostParams};
+
+use super::Cluster;
+use crate::artifacts::Namespace;
+use crate::error::Result;
+
+impl Cluster {
+    /// Creates the namespace; one that is there already counts as created.
+    pub async fn create_namespace(&self, namespace: &Namespace) -> Result<()> {
+        let api: Api<NamespaceObject> = Api::all(self.client.clone());
+        let object = NamespaceObject {
+            metadata: ObjectMeta { name: Some(namespace.to_string()), ..ObjectMeta::default() },
+            ..NamespaceObject::default()
+        };
+        let parameters = PostParams::default();
+        match self.call("create the namespace", || api.create(&parameters, &object)).await {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.is_conflict() => Ok(()),
+            Err(failure) => Err(failure.into_error("Namespace", namespace.as_str())),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Revision Secrets: what was deployed, stored once and never changed.
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{Api, ObjectMeta, PostParams};
+
+use super::Cluster;
+use super::head::{HeadRef, Held, head_name};
+use crate::artifacts::{
+    DeploymentName, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, Namespace,
+};
+use crate::error::{Error, Result};
+
+/// The key of the revision inside the Secret.
+const KEY: &str = "revision";
+
+/// The Secret's name: unique per operation, so that a lost race never meets another's revision.
+pub fn revision_name(name: &DeploymentName, number: u32, operation: &str) -> String {
+    let short: String = operation.chars().take(8).collect();
+    format!("panamax-deployment-{name}-r{number}-{short}")
+}
+
+impl Cluster {
+    fn revisions(&self, namespace: &Namespace) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), namespace.as_str())
+    }
+
+    /// Stores a revision, owned by the head, never to be changed; a second try with the same name is fine.
+    pub async fn store_revision(&self, held: &Held, revision: &HeadRef, content: Vec<u8>) -> Result<()> {
+        let api = self.revisions(&held.namespace);
+        let labels = [
+            (LABEL_MANAGED_BY, MANAGED_BY),
+            (LABEL_INSTANCE, held.name.as_str()),
+            (LABEL_RECORD, "revision"),
+        ];
+        let secret = Secret {
+            metadata: ObjectMeta {
+                name: Some(revision.secret.clone()),
+                labels: Some(
+                    labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+                ),
+                owner_references: Some(vec![OwnerReference {
+                    api_version: "v1".to_owned(),
+                    kind: "ConfigMap".to_owned(),
+                    name: head_name(&held.name),
+                    uid: held.uid.clone(),
+                    block_owner_deletion: Some(true),
+                    controller: None,
+                }]),
+                ..ObjectMeta::default()
+            },
+            immutable: Some(true),
+            data: Some([(KEY.to_owned(), ByteString(content))].into()),
+            type_: Some("panamax.io/revision".to_owned()),
+            ..Secret::default()
+        };
+        let parameters = PostParams::default();
+        match self.call("store the revision", || api.create(&parameters, &secret)).await {
+            Ok(_) => Ok(()),
+            // The name holds this operation's own random id: a lost answer to the same POST.
+            Err(failure) if failure.is_conflict() => Ok(()),
+            Err(failure) => Err(failure.into_error("Secret", &revision.secret)),
+        }
+    }
+
+    /// Reads a revision; `None` if it was never stored.
+    pub async fn read_revision(&self, namespace: &Namespace, revision: &HeadRef) -> Result<Option<Vec<u8>>> {
+        let api = self.revisions(namespace);
+        let secret = self
+            .call("read the revision", || api.get_opt(&revision.secret))
+            .await
+            .map_err(|failure| failure.into_error("Secret", &revision.secret))?;
+        let Some(secret) = secret else { return Ok(None) };
+        let content = secret.data.and_then(|mut data| data.remove(KEY));
+        let content = content
+            .ok_or_else(|| Error::internal(format!("the revision {} has no content", revision.secret)))?;
+        Ok(Some(content.0))
+    }
+}

@@ -1,0 +1,68 @@
+//! Sets the replica count of one owned controller, under a field manager of its own.
+
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::Cluster;
+use crate::artifacts::{DeploymentName, Namespace, ObjectRef, scale_manager};
+use crate::error::{Error, ErrorKind, Result};
+
+impl Cluster {
+    /// Sets the replicas of the controller with this uid and takes the field from whoever holds it.
+    ///
+    /// Returns the controller's new generation. Never makes an object: a controller that is gone is COMPONENT_NOT_FOUND.
+    pub async fn scale(
+        &self,
+        namespace: &Namespace,
+        deployment: &DeploymentName,
+        reference: &ObjectRef,
+        uid: &str,
+        replicas: i32,
+        dry_run: bool,
+    ) -> Result<Option<i64>> {
+        let api = self.api(namespace, reference.kind);
+        let mut parameters = PatchParams::apply(&scale_manager(deployment)).force().validation_strict();
+        parameters.dry_run = dry_run;
+        let name = reference.name.as_str();
+        let mut body = nothing(reference, uid);
+        body["spec"] = json!({ "replicas": replicas });
+        let body = Patch::Apply(body);
+        match self.call("set the replicas", || api.patch_metadata(name, &parameters, &body)).await {
+            Ok(written) => Ok(written.metadata.generation),
+            Err(failure) if failure.is_conflict() || failure.is_invalid() => Err(Error::new(
+                ErrorKind::ComponentNotFound,
+                format!("{reference} is gone from the cluster; deploy again to make it anew"),
+            )
+            .because(failure.summary())
+            .about(reference.kind.as_str(), name)),
+            Err(failure) => Err(failure.about(reference)),
+        }
+    }
+
+    /// Lets go of the replica count that [`Cluster::scale`] holds; its value stays as it is.
+    pub async fn release_scale(
+        &self,
+        namespace: &Namespace,
+        deployment: &DeploymentName,
+        reference: &ObjectRef,
+        uid: &str,
+    ) -> Result<()> {
+        let api = self.api(namespace, reference.kind);
+        let parameters = PatchParams::apply(&scale_manager(deployment)).validation_strict();
+        let name = reference.name.as_str();
+        let body = Patch::Apply(nothing(reference, uid));
+        self.call("let go of the replicas", || api.patch_metadata(name, &parameters, &body))
+            .await
+            .map(|_| ())
+            .map_err(|failure| failure.about(reference))
+    }
+}
+
+/// An apply that owns nothing.
+fn nothing(reference: &ObjectRef, uid: &str) -> Value {
+    json!({
+        "apiVersion": reference.kind.api_version(),
+        "kind": reference.kind.as_str(),
+        "metadata": { "name": reference.name.as_str(), "uid": uid },
+    })
+}

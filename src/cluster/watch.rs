@@ -1,0 +1,197 @@
+//! Watches deployments: one set of watches per namespace, shared by every caller.
+
+mod store;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::{BoxStream, select_all};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, ReplicationController, Service};
+use kube::api::Api;
+use kube::runtime::{WatchStreamExt, watcher};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, debug, info_span};
+
+use super::Cluster;
+use super::errors::Failure;
+use super::head::Held;
+use crate::artifacts::{DeploymentName, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, Namespace, Observed};
+use crate::error::{Error, Result};
+
+use store::{Object, Store};
+
+/// How long the API server may keep one watch open, in seconds.
+const WATCH_SECONDS: u32 = 90;
+
+/// One deployment at one moment, as the watches last showed it.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Its head; `None` once there is none.
+    pub head: Option<Held>,
+    /// Its members.
+    pub observed: Observed,
+}
+
+/// The watches that run, by namespace; each ends with its last subscription.
+#[derive(Default)]
+pub(super) struct Watches {
+    running: Mutex<HashMap<Namespace, Weak<NamespaceWatch>>>,
+    tasks: TaskTracker,
+}
+
+/// The watches of one namespace.
+struct NamespaceWatch {
+    store: Arc<Mutex<Store>>,
+    changes: watch::Receiver<u64>,
+    _running: DropGuard,
+}
+
+/// A view of one deployment that follows the cluster.
+pub struct Subscription {
+    watch: Arc<NamespaceWatch>,
+    changes: watch::Receiver<u64>,
+    deployment: DeploymentName,
+    seen: Option<u64>,
+}
+
+impl Subscription {
+    /// The deployment as it is now, once the watches have seen everything; then, at each call, as soon as
+    /// something of it has changed. `None` at the deadline.
+    ///
+    /// Fails when the cluster refuses the watches.
+    pub async fn next(&mut self, deadline: Instant) -> Result<Option<Snapshot>> {
+        loop {
+            self.changes.mark_unchanged();
+            if let Some(snapshot) = self.changed()? {
+                return Ok(Some(snapshot));
+            }
+            match tokio::time::timeout_at(deadline, self.changes.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(Error::internal("the watch task ended")),
+                Err(_) => return Ok(None),
+            }
+        }
+    }
+
+    /// The snapshot, if it differs from the last one returned.
+    fn changed(&mut self) -> Result<Option<Snapshot>> {
+        let store = self.watch.store.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = store.refused() {
+            return Err(error);
+        }
+        if !store.is_complete() {
+            return Ok(None);
+        }
+        let version = store.version(&self.deployment);
+        if self.seen == Some(version) {
+            return Ok(None);
+        }
+        self.seen = Some(version);
+        Ok(Some(store.snapshot(&self.deployment)))
+    }
+}
+
+impl Cluster {
+    /// Starts to follow a deployment; shares the namespace's watches with every other subscription.
+    pub fn subscribe(&self, namespace: &Namespace, deployment: &DeploymentName) -> Subscription {
+        let mut running = self.watches.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|_, watch| watch.strong_count() > 0);
+        let shared = running.get(namespace).and_then(Weak::upgrade);
+        let watch = shared.unwrap_or_else(|| {
+            let watch = Arc::new(self.start_watch(namespace));
+            running.insert(namespace.clone(), Arc::downgrade(&watch));
+            watch
+        });
+        Subscription { changes: watch.changes.clone(), watch, deployment: deployment.clone(), seen: None }
+    }
+
+    fn start_watch(&self, namespace: &Namespace) -> NamespaceWatch {
+        let store = Arc::new(Mutex::new(Store::default()));
+        let (sender, changes) = watch::channel(0);
+        let stop = CancellationToken::new();
+        let events = select_all([
+            self.events(namespace, "", |pod: Pod| Object::Pod(Arc::new(pod))),
+            self.events(namespace, "", |rc: ReplicationController| Object::Controller(Arc::new(rc))),
+            self.events(namespace, "", |service: Service| Object::Service(Arc::new(service))),
+            self.events(namespace, ",panamax.io/record=head", |head: ConfigMap| Object::Head(Arc::new(head))),
+        ]);
+        let task = follow(events, Arc::clone(&store), sender, stop.clone());
+        let span = info_span!("watch", %namespace);
+        self.watches.tasks.spawn(task.instrument(span));
+        NamespaceWatch { store, changes, _running: stop.drop_guard() }
+    }
+
+    /// The events of one kind; broken watches are opened again with a growing pause.
+    fn events<K>(
+        &self,
+        namespace: &Namespace,
+        more_labels: &str,
+        wrap: fn(K) -> Object,
+    ) -> BoxStream<'static, Result<store::Event, Failure>>
+    where
+        K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug
+            + Send
+            + 'static,
+    {
+        debug_assert!(more_labels.is_empty() || more_labels.contains(LABEL_RECORD));
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace.as_str());
+        let labels = format!("{LABEL_MANAGED_BY}={MANAGED_BY}{more_labels}");
+        let config = watcher::Config::default().labels(&labels).timeout(WATCH_SECONDS);
+        let kind = store::kind_of::<K>();
+        watcher(api, config)
+            .default_backoff()
+            .map(move |event| match event {
+                Ok(event) => Ok(store::Event::from_watcher(kind, event, wrap)),
+                Err(error) => Err(watch_failure(error)),
+            })
+            .boxed()
+    }
+}
+
+/// The API's answer inside a watcher's error.
+fn watch_failure(error: watcher::Error) -> Failure {
+    let purpose = "watch the deployment";
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => Failure::new(purpose, error),
+        watcher::Error::WatchError(status) => Failure::new(purpose, kube::Error::Api(status)),
+        other => Failure::broken(purpose, &other.to_string()),
+    }
+}
+
+/// Puts events into the store and tells the subscriptions, until the last one leaves.
+async fn follow(
+    mut events: impl futures::Stream<Item = Result<store::Event, Failure>> + Unpin,
+    store: Arc<Mutex<Store>>,
+    changes: watch::Sender<u64>,
+    stop: CancellationToken,
+) {
+    loop {
+        let event = tokio::select! {
+            () = stop.cancelled() => return,
+            event = events.next() => event,
+        };
+        match event {
+            Some(Ok(event)) => store.lock().unwrap_or_else(PoisonError::into_inner).take(event),
+            Some(Err(failure)) => {
+                debug!(failure = failure.summary(), "watch broken");
+                store.lock().unwrap_or_else(PoisonError::into_inner).fail(failure);
+            }
+            None => return,
+        }
+        changes.send_modify(|count| *count += 1);
+        // A burst of events becomes one wake-up of the subscriptions.
+        tokio::time::sleep(Duration::ZERO).await;
+    }
+}

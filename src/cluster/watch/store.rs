@@ -1,0 +1,230 @@
+//! What the watches of one namespace have shown, grouped by deployment.
+
+use std::any::TypeId;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, ReplicationController, Service};
+use kube::ResourceExt;
+use kube::runtime::watcher;
+
+use super::super::errors::Failure;
+use super::super::head;
+use super::Snapshot;
+use crate::artifacts::{DeploymentName, LABEL_INSTANCE};
+use crate::error::Error;
+
+/// The kinds that are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum WatchedKind {
+    Pod,
+    Controller,
+    Service,
+    Head,
+}
+
+/// Every watched kind; a snapshot is whole when each has been listed.
+const ALL: [WatchedKind; 4] =
+    [WatchedKind::Pod, WatchedKind::Controller, WatchedKind::Service, WatchedKind::Head];
+
+/// One watched object.
+#[derive(Clone, Debug)]
+pub(super) enum Object {
+    Pod(Arc<Pod>),
+    Controller(Arc<ReplicationController>),
+    Service(Arc<Service>),
+    Head(Arc<ConfigMap>),
+}
+
+/// One event of one kind's watch.
+pub(super) enum Event {
+    Begin(WatchedKind),
+    Listed(WatchedKind, Entry),
+    Complete(WatchedKind),
+    Changed(WatchedKind, Entry),
+    Deleted(WatchedKind, Entry),
+}
+
+/// An object with the keys it is filed under.
+pub(super) struct Entry {
+    instance: String,
+    name: String,
+    object: Object,
+}
+
+/// Which watch a type belongs to.
+pub(super) fn kind_of<K: 'static>() -> WatchedKind {
+    let id = TypeId::of::<K>();
+    if id == TypeId::of::<Pod>() {
+        WatchedKind::Pod
+    } else if id == TypeId::of::<ReplicationController>() {
+        WatchedKind::Controller
+    } else if id == TypeId::of::<Service>() {
+        WatchedKind::Service
+    } else {
+        WatchedKind::Head
+    }
+}
+
+impl Event {
+    /// Takes a watcher's event, less what is not needed to conclude a status.
+    pub(super) fn from_watcher<K: kube::Resource>(
+        kind: WatchedKind,
+        event: watcher::Event<K>,
+        wrap: fn(K) -> Object,
+    ) -> Self {
+        let entry = |mut object: K| {
+            let metadata = object.meta_mut();
+            metadata.managed_fields = None;
+            Entry {
+                instance: object.labels().get(LABEL_INSTANCE).cloned().unwrap_or_default(),
+                name: object.name_any(),
+                object: wrap(object).trimmed(),
+            }
+        };
+        match event {
+            watcher::Event::Init => Event::Begin(kind),
+            watcher::Event::InitApply(object) => Event::Listed(kind, entry(object)),
+            watcher::Event::InitDone => Event::Complete(kind),
+            watcher::Event::Apply(object) => Event::Changed(kind, entry(object)),
+            watcher::Event::Delete(object) => Event::Deleted(kind, entry(object)),
+        }
+    }
+}
+
+impl Object {
+    /// Drops arguments and values of the environment: no status needs them.
+    fn trimmed(self) -> Self {
+        match self {
+            Object::Pod(mut pod) => {
+                if let Some(spec) = Arc::make_mut(&mut pod).spec.as_mut() {
+                    for container in &mut spec.containers {
+                        container.env = None;
+                        container.args = None;
+                    }
+                }
+                Object::Pod(pod)
+            }
+            Object::Controller(mut controller) => {
+                if let Some(spec) = Arc::make_mut(&mut controller).spec.as_mut() {
+                    spec.template = None;
+                }
+                Object::Controller(controller)
+            }
+            other @ (Object::Service(_) | Object::Head(_)) => other,
+        }
+    }
+}
+
+/// The objects of one deployment, with a version that grows at each change.
+#[derive(Default)]
+struct Group {
+    version: u64,
+    objects: BTreeMap<(WatchedKind, String), Object>,
+}
+
+/// Everything the watches of a namespace have shown.
+#[derive(Default)]
+pub(super) struct Store {
+    groups: HashMap<String, Group>,
+    listing: HashMap<WatchedKind, Vec<Entry>>,
+    complete: HashSet<WatchedKind>,
+    refused: Option<Error>,
+    clock: u64,
+}
+
+impl Store {
+    /// Files one event.
+    pub(super) fn take(&mut self, event: Event) {
+        match event {
+            Event::Begin(kind) => {
+                self.listing.insert(kind, Vec::new());
+            }
+            Event::Listed(kind, entry) => self.listing.entry(kind).or_default().push(entry),
+            Event::Complete(kind) => self.replace(kind),
+            Event::Changed(kind, entry) => self.put(kind, entry),
+            Event::Deleted(kind, entry) => self.remove(kind, &entry.instance, &entry.name),
+        }
+    }
+
+    /// Remembers a refusal that no retry mends; anything else is tried again by the watch itself.
+    pub(super) fn fail(&mut self, failure: Failure) {
+        if matches!(failure.code(), 401 | 403) {
+            self.refused = Some(failure.into_error("Watch", ""));
+        }
+    }
+
+    /// The refusal, if there was one.
+    pub(super) fn refused(&self) -> Option<Error> {
+        self.refused.clone()
+    }
+
+    /// Whether every kind has been listed once.
+    pub(super) fn is_complete(&self) -> bool {
+        ALL.iter().all(|kind| self.complete.contains(kind))
+    }
+
+    /// The version of a deployment; 0 while nothing of it was ever seen.
+    pub(super) fn version(&self, deployment: &DeploymentName) -> u64 {
+        self.groups.get(deployment.as_str()).map_or(0, |group| group.version)
+    }
+
+    /// A deployment as it is now.
+    pub(super) fn snapshot(&self, deployment: &DeploymentName) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        let Some(group) = self.groups.get(deployment.as_str()) else { return snapshot };
+        for object in group.objects.values() {
+            match object {
+                Object::Pod(pod) => snapshot.observed.pods.push(Arc::clone(pod)),
+                Object::Controller(controller) => snapshot.observed.controllers.push(Arc::clone(controller)),
+                Object::Service(service) => snapshot.observed.services.push(Arc::clone(service)),
+                Object::Head(config_map) => match head::parse(config_map) {
+                    Some(Ok(held)) => snapshot.head = Some(held),
+                    Some(Err(error)) => tracing::warn!(context = ?error.context(), "head skipped"),
+                    None => {}
+                },
+            }
+        }
+        snapshot
+    }
+
+    fn put(&mut self, kind: WatchedKind, entry: Entry) {
+        self.clock += 1;
+        let group = self.groups.entry(entry.instance).or_default();
+        group.version = self.clock;
+        group.objects.insert((kind, entry.name), entry.object);
+    }
+
+    fn remove(&mut self, kind: WatchedKind, instance: &str, name: &str) {
+        self.clock += 1;
+        if let Some(group) = self.groups.get_mut(instance) {
+            group.version = self.clock;
+            group.objects.remove(&(kind, name.to_owned()));
+        }
+        self.forget_empty();
+    }
+
+    /// Puts a finished list in the place of everything known of its kind.
+    fn replace(&mut self, kind: WatchedKind) {
+        self.refused = None;
+        self.complete.insert(kind);
+        let entries = self.listing.remove(&kind).unwrap_or_default();
+        self.clock += 1;
+        for group in self.groups.values_mut() {
+            let before = group.objects.len();
+            group.objects.retain(|(known, _), _| *known != kind);
+            if group.objects.len() != before {
+                group.version = self.clock;
+            }
+        }
+        for entry in entries {
+            self.put(kind, entry);
+        }
+        self.forget_empty();
+    }
+
+    /// A deployment without objects has version 0 again, so that names do not pile up.
+    fn forget_empty(&mut self) {
+        self.groups.retain(|_, group| !group.objects.is_empty());
+    }
+}

@@ -1,0 +1,110 @@
+//! Every setting: its name, default, range and meaning.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+/// Deploys Panamax templates to Kubernetes, over gRPC.
+///
+/// The cluster comes from --kubeconfig, from the pod the adapter runs in, or from --sandbox.
+#[derive(Clone, Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+pub struct Config {
+    /// Address to listen on; off loopback only with --allow-plaintext
+    #[arg(long, env = "PANAMAX_LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+
+    /// Kubeconfig of the cluster [default: KUBECONFIG, ~/.kube/config, or the pod's own]
+    #[arg(long, env = "PANAMAX_KUBECONFIG", value_name = "FILE", conflicts_with = "sandbox")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Context of the kubeconfig [default: its current one]
+    #[arg(long, env = "PANAMAX_CONTEXT", value_name = "NAME", conflicts_with = "sandbox")]
+    pub context: Option<String>,
+
+    /// Serve against an API server in memory; nothing is kept
+    #[arg(long, env = "PANAMAX_SANDBOX")]
+    pub sandbox: bool,
+
+    /// Namespace of requests that name none
+    #[arg(long, env = "PANAMAX_NAMESPACE", default_value = "default", value_name = "NAME")]
+    pub namespace: String,
+
+    /// How long an operation holds a deployment without renewing; 1s to 10m
+    #[arg(long, env = "PANAMAX_LEASE", default_value = "30s", value_parser = lease, value_name = "TIME")]
+    pub lease: Duration,
+
+    /// How long running operations may take to end at a shutdown; 0s to 10m
+    #[arg(long, env = "PANAMAX_DRAIN_TIMEOUT", default_value = "30s", value_parser = drain, value_name = "TIME")]
+    pub drain_timeout: Duration,
+
+    /// Listen off loopback without TLS and authentication: for a mesh that brings both
+    #[arg(long, env = "PANAMAX_ALLOW_PLAINTEXT")]
+    pub allow_plaintext: bool,
+
+    /// Form of the log lines, on standard error
+    #[arg(long, env = "PANAMAX_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+
+    /// What is logged, as `info` or `warn,panamax_kubernetes_adapter=debug`
+    #[arg(long, env = "PANAMAX_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+}
+
+/// Form of the log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// An object per line.
+    Json,
+}
+
+fn lease(text: &str) -> Result<Duration, String> {
+    time(text, Duration::from_secs(1)..=Duration::from_secs(600))
+}
+
+fn drain(text: &str) -> Result<Duration, String> {
+    time(text, Duration::ZERO..=Duration::from_secs(600))
+}
+
+/// Reads `500ms`, `30s` or `5m` within a range.
+fn time(text: &str, range: std::ops::RangeInclusive<Duration>) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_| "write a number and ms, s or m, as 30s".to_owned())?;
+    let time = match text.get(digits.len()..).unwrap_or_default() {
+        "ms" => Duration::from_millis(number),
+        "s" => Duration::from_secs(number),
+        "m" => Duration::from_secs(number.saturating_mul(60)),
+        _ => return Err("write a number and ms, s or m, as 30s".to_owned()),
+    };
+    if range.contains(&time) {
+        Ok(time)
+    } else {
+        Err(format!("must be from {:?} to {:?}", range.start(), range.end()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Config::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_a_unit_and_a_range() {
+        assert_eq!(lease("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(drain("500ms"), Ok(Duration::from_millis(500)));
+        assert!(lease("0s").is_err());
+        assert!(lease("30").is_err());
+        assert!(lease("11m").is_err());
+        assert!(drain("99999999999999999999m").is_err());
+    }
+}

@@ -1,0 +1,142 @@
+//! Diagnostic: what a template's reader or translator found, assumed or could not carry over.
+
+pub use self::catalogue::Code;
+
+mod catalogue;
+
+/// How much a diagnostic weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Tells what was decided; nothing is lost.
+    Info,
+    /// Something was lost, changed or assumed; refused when the caller asks for STRICT.
+    Warning,
+    /// The template cannot be used; nothing is written.
+    Error,
+}
+
+/// One finding about a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The stable code; severity and hint follow from it.
+    pub code: Code,
+    /// What was found, in one sentence that never quotes a value of the environment.
+    pub message: String,
+    /// Where in the template, as `images[1].ports[0].host_port`; empty when it concerns the whole text.
+    pub field: String,
+    /// Where in the text, when the template came as text.
+    pub position: Option<Position>,
+}
+
+/// A place in a template's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The line, from 1.
+    pub line: u32,
+    /// The column in characters, from 1.
+    pub column: u32,
+}
+
+impl Diagnostic {
+    /// Makes a diagnostic that has no place in a text.
+    pub fn new(code: Code, field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), field: field.into(), position: None }
+    }
+
+    /// Adds the place in the text.
+    #[must_use]
+    pub fn at(mut self, position: Option<Position>) -> Self {
+        self.position = position;
+        self
+    }
+
+    /// The severity of its code.
+    pub fn severity(&self) -> Severity {
+        self.code.severity()
+    }
+
+    /// Whether it refuses the template.
+    pub fn is_error(&self) -> bool {
+        self.severity() == Severity::Error
+    }
+}
+
+/// Collects diagnostics up to a bound, so that a hostile template cannot make the answer large.
+#[derive(Debug, Default)]
+pub struct Findings {
+    kept: Vec<Diagnostic>,
+    left_out: usize,
+    left_out_error: bool,
+}
+
+impl Findings {
+    /// The most diagnostics kept; what comes after is only counted.
+    pub const LIMIT: usize = 2_000;
+
+    /// Adds one finding.
+    pub fn report(&mut self, code: Code, field: impl Into<String>, message: impl Into<String>) {
+        self.push(Diagnostic::new(code, field, message));
+    }
+
+    /// Adds a finding that is made already.
+    pub fn push(&mut self, diagnostic: Diagnostic) {
+        if self.kept.len() < Self::LIMIT {
+            self.kept.push(diagnostic);
+        } else {
+            self.left_out += 1;
+            self.left_out_error |= diagnostic.is_error();
+        }
+    }
+
+    /// Whether what comes now is only counted; then its message need not be a good one.
+    pub fn is_full(&self) -> bool {
+        self.kept.len() >= Self::LIMIT
+    }
+
+    /// Whether anything found so far refuses the template.
+    pub fn refuse(&self) -> bool {
+        self.left_out_error || self.kept.iter().any(Diagnostic::is_error)
+    }
+
+    /// The findings in the order they were made, and a last one that counts those left out.
+    pub fn into_vec(mut self) -> Vec<Diagnostic> {
+        if self.left_out > 0 {
+            let code = if self.left_out_error { Code::ErrorsLeftOut } else { Code::NotesLeftOut };
+            self.kept.push(Diagnostic::new(code, "", format!("and {} more findings", self.left_out)));
+        }
+        self.kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_counted_and_still_refuses() {
+        let mut findings = Findings::default();
+        for _ in 0..Findings::LIMIT {
+            findings.report(Code::UnknownField, "x", "unknown");
+        }
+        assert!(!findings.refuse());
+        findings.report(Code::PortRange, "y", "zero");
+        assert!(findings.refuse());
+        let all = findings.into_vec();
+        assert_eq!(all.len(), Findings::LIMIT + 1);
+        assert_eq!(all.last().unwrap().code, Code::ErrorsLeftOut);
+    }
+
+    #[test]
+    fn code_names_are_unique_and_shout() {
+        let names: std::collections::BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(names.len(), Code::ALL.len());
+        for code in Code::ALL {
+            assert!(
+                code.as_str()
+                    .bytes()
+                    .all(|byte| byte.is_ascii_uppercase() || byte == b'_' || byte.is_ascii_digit())
+            );
+            assert!(!code.hint().is_empty(), "{code:?}");
+        }
+    }
+}

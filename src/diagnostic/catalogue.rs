@@ -1,0 +1,239 @@
+//! The one catalogue of diagnostic codes: what each means, how much it weighs, what to do about it.
+
+use super::Severity;
+
+/// Writes the catalogue once: variant, wire name, severity, hint.
+macro_rules! catalogue {
+    ($($(#[$meaning:meta])+ $variant:ident = $name:literal, $severity:ident, $hint:literal;)+) => {
+        /// Every diagnostic code, with its severity and what the reader can do about it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code { $($(#[$meaning])+ $variant,)+ }
+
+        impl Code {
+            /// Every code, in the catalogue's order.
+            pub const ALL: &'static [Code] = &[$(Code::$variant,)+];
+
+            /// The stable name that callers see.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Code::$variant => $name,)+ }
+            }
+
+            /// How much it weighs.
+            pub fn severity(self) -> Severity {
+                match self { $(Code::$variant => Severity::$severity,)+ }
+            }
+
+            /// What the reader can do about it.
+            pub fn hint(self) -> &'static str {
+                match self { $(Code::$variant => $hint,)+ }
+            }
+        }
+    };
+}
+
+catalogue! {
+    /// The text is larger than 256 KiB.
+    TooLarge = "TOO_LARGE", Error,
+        "shorten the template; long documentation is the usual cause";
+    /// The text is not YAML.
+    Syntax = "YAML_SYNTAX", Error,
+        "correct the text at the line and column";
+    /// Lists and mappings are nested deeper than 16.
+    TooDeep = "TOO_DEEP", Error,
+        "a template needs no more than six levels";
+    /// The text has more than 20,000 values.
+    TooManyNodes = "TOO_MANY_NODES", Error,
+        "split the template";
+    /// The text holds a second document.
+    MultipleDocuments = "MULTIPLE_DOCUMENTS", Error,
+        "send one template at a time";
+    /// A mapping of keys was expected.
+    NotAMapping = "NOT_A_MAPPING", Error,
+        "write `key: value` lines here";
+    /// A list was expected.
+    NotAList = "NOT_A_LIST", Error,
+        "write `- item` lines here";
+    /// One text or number was expected.
+    NotAScalar = "NOT_A_SCALAR", Error,
+        "write one value here; quote it if it has to be text";
+    /// A key is itself a list or a mapping.
+    KeyNotText = "KEY_NOT_TEXT", Error,
+        "use plain words as keys";
+    /// One mapping has the same key twice, or in two spellings that differ.
+    DuplicateKey = "DUPLICATE_KEY", Error,
+        "keep one of the two; if a new list item was meant, its `- ` is missing";
+    /// The text uses YAML anchors or aliases.
+    AliasForbidden = "ALIAS_FORBIDDEN", Error,
+        "write the value out at each place";
+    /// The text uses a YAML tag other than `!!str`.
+    TagForbidden = "TAG_FORBIDDEN", Error,
+        "remove the tag; quotes make a text of anything";
+    /// The text uses the YAML merge key `<<`.
+    MergeKey = "MERGE_KEY", Error,
+        "write the keys out";
+    /// A control character stands where text was expected.
+    ControlCharacter = "CONTROL_CHARACTER", Error,
+        "remove the character";
+    /// A name holds a character that cannot be seen.
+    InvisibleCharacter = "INVISIBLE_CHARACTER", Error,
+        "remove the character";
+    /// The key means nothing here, and was left out.
+    UnknownField = "UNKNOWN_FIELD", Warning,
+        "remove the key or correct its spelling";
+    /// There were too many findings to list, errors among them.
+    ErrorsLeftOut = "ERRORS_LEFT_OUT", Error,
+        "correct the listed ones first";
+    /// There were too many findings to list, none of them an error.
+    NotesLeftOut = "NOTES_LEFT_OUT", Warning,
+        "correct the listed ones first";
+    /// Something is more, longer or larger than allowed.
+    LimitExceeded = "LIMIT", Error,
+        "split the template, or shorten the value";
+    /// The template has no image.
+    NoImages = "NO_IMAGES", Error,
+        "add at least one entry to `images`";
+    /// A name is absent or has no letter and no digit.
+    NameMissing = "NAME_MISSING", Error,
+        "give a name with a letter or a digit";
+    /// Two images end up with one Kubernetes name.
+    NameCollision = "NAME_COLLISION", Error,
+        "rename one of the two";
+    /// The name belongs to Kubernetes itself.
+    NameReserved = "NAME_RESERVED", Error,
+        "choose another name";
+    /// The name is longer than 63 characters and was cut; a hash keeps it apart from others.
+    NameShortened = "NAME_SHORTENED", Warning,
+        "choose a shorter name";
+    /// Kubernetes allows only lower-case letters, digits and dashes; the name was adjusted.
+    NameChanged = "NAME_CHANGED", Info,
+        "use the adjusted name for DNS";
+    /// The name of a Service begins with a digit, which servers before 1.37 may refuse.
+    ServiceNameDigit = "SERVICE_NAME_DIGIT", Warning,
+        "begin the name or alias with a letter";
+    /// The image has no source.
+    SourceMissing = "SOURCE_MISSING", Error,
+        "name the container image, as `mysql:5.5`";
+    /// The source is no container image reference.
+    ImageReference = "IMAGE_REFERENCE", Error,
+        "write `registry/repository:tag`, in lower case";
+    /// The source has no tag or the tag `latest`, so what runs may change by itself.
+    TagMissing = "TAG_MISSING", Warning,
+        "name a version";
+    /// A port is not a plain decimal number.
+    PortNotDecimal = "PORT_NOT_DECIMAL", Error,
+        "write the port as digits, as 3306";
+    /// A port is not between 1 and 65535.
+    PortRange = "PORT_RANGE", Error,
+        "choose a port between 1 and 65535";
+    /// An entry of `ports` has no container port.
+    PortMissing = "PORT_MISSING", Error,
+        "add container_port";
+    /// The protocol is neither TCP nor UDP.
+    PortProtocol = "PORT_PROTOCOL", Error,
+        "write TCP or UDP";
+    /// The same port stands there twice and was merged.
+    PortRepeated = "PORT_REPEATED", Info,
+        "remove one of the two";
+    /// Two entries want the same port of one Service; the first got it.
+    PortShadowed = "PORT_SHADOWED", Info,
+        "publish the second on another host port";
+    /// A link leads to an image without ports; the usual port of that image was assumed.
+    PortInferred = "PORT_INFERRED", Warning,
+        "list the port under `expose`";
+    /// A link leads to an image without ports, and none is known for it; DNS works, link variables do not.
+    PortUnknown = "PORT_UNKNOWN", Warning,
+        "list the port under `expose`";
+    /// Two images want the same host port, so their pods cannot share a node.
+    HostPortShared = "HOST_PORT_SHARED", Warning,
+        "choose different host ports";
+    /// Several replicas want one host port, so each needs a node of its own.
+    HostPortPerNode = "HOST_PORT_PER_NODE", Warning,
+        "remove host_port, or have as many nodes as replicas";
+    /// The container port or the host port has a partner already, so the pod goes without this host port.
+    HostPortDropped = "HOST_PORT_DROPPED", Warning,
+        "give each container port one host port";
+    /// An image links to itself; the link was left out.
+    LinkSelf = "LINK_SELF", Warning,
+        "remove the link";
+    /// The same link stands there twice and was merged.
+    LinkRepeated = "LINK_REPEATED", Info,
+        "remove one of the two";
+    /// A link names an image that the template does not have.
+    LinkTargetMissing = "LINK_TARGET_MISSING", Error,
+        "add the image, or correct the link's service";
+    /// A link names its image in another spelling.
+    LinkTargetAssumed = "LINK_TARGET_ASSUMED", Info,
+        "spell the link's service as the image's name";
+    /// One image uses one alias for two targets.
+    AliasRepeated = "ALIAS_REPEATED", Error,
+        "give each link of an image its own alias";
+    /// The alias means another thing elsewhere in the template, so the link got a Service and variables of its own.
+    AliasAmbiguous = "ALIAS_AMBIGUOUS", Warning,
+        "choose an alias that is used for one target and is no other image's name";
+    /// The template sets a variable that a link would set; the template's value stays.
+    VariableKept = "VARIABLE_KEPT", Info,
+        "remove the variable if the link's value is wanted";
+    /// The name of an environment variable is not allowed.
+    VariableName = "ENV_NAME", Error,
+        "use letters, digits and underscores";
+    /// Servers before 1.34 may refuse this name of an environment variable.
+    VariableNameRelaxed = "ENV_NAME_RELAXED", Warning,
+        "begin with a letter; use letters, digits, `_`, `-` and `.`";
+    /// One image sets a variable twice; the last value counts.
+    VariableRepeated = "ENV_REPEATED", Warning,
+        "remove one of the two";
+    /// A required variable has no value.
+    VariableRequired = "ENV_REQUIRED_EMPTY", Warning,
+        "set the value in the template or the override";
+    /// A value is neither true nor false.
+    NotABoolean = "NOT_A_BOOLEAN", Error,
+        "write true or false";
+    /// A quote in the command is not closed.
+    CommandQuoting = "COMMAND_QUOTING", Error,
+        "close the quote, or escape it with a backslash";
+    /// The command begins with options of `docker run`; they reach the container as arguments.
+    CommandDockerFlags = "COMMAND_DOCKER_FLAGS", Warning,
+        "say the same with links, ports and volumes";
+    /// The count is not a whole number.
+    CountNotANumber = "COUNT_NOT_A_NUMBER", Error,
+        "write the count as digits";
+    /// A volume's path in the container is relative, which no container runtime takes; the volume was left out.
+    VolumePathRelative = "VOLUME_PATH_RELATIVE", Warning,
+        "write an absolute path, or name the other image under `volumes_from`";
+    /// A volume's path in the container is missing or not a plain absolute path.
+    VolumePath = "VOLUME_PATH", Error,
+        "write an absolute path without `..` and `:`";
+    /// Two volumes of one image have the same path in the container.
+    VolumeRepeated = "VOLUME_REPEATED", Error,
+        "mount each path once";
+    /// Volumes are not translated; what the container writes there is lost with the pod.
+    VolumeOmitted = "VOLUME_OMITTED", Warning,
+        "keep data outside the pod";
+    /// volumes_from names an image that the template does not have, or leads back to itself.
+    VolumesFromTarget = "VOLUMES_FROM_TARGET", Error,
+        "name another image of the template";
+    /// The override names an image that the template does not have.
+    OverrideImageMissing = "OVERRIDE_IMAGE_MISSING", Error,
+        "spell the name as in the template";
+    /// An override cannot change this field; the template's value stays.
+    OverrideFieldIgnored = "OVERRIDE_FIELD_IGNORED", Warning,
+        "change the template itself";
+    /// The template becomes more than 256 Kubernetes objects.
+    TooManyObjects = "TOO_MANY_OBJECTS", Error,
+        "split the template";
+    /// A Kubernetes object, or all together, would be too large to store.
+    ObjectTooLarge = "OBJECT_TOO_LARGE", Error,
+        "shorten the values of the environment";
+    /// The component runs as a ReplicationController and stays one, whatever its count.
+    ControllerKept = "CONTROLLER_KEPT", Info,
+        "tear the deployment down and deploy it again to get a bare Pod";
+    /// The replicas on the cluster were left as somebody set them.
+    ReplicasKept = "REPLICAS_KEPT", Info,
+        "change deployment.count, or call Scale";
+    /// The replicas on the cluster were set back because the template's count changed.
+    ReplicasTakenBack = "REPLICAS_TAKEN_BACK", Info,
+        "call Scale to set them again";
+    /// Pods of an earlier revision were deleted at once, so the component was interrupted.
+    PodsReplaced = "PODS_REPLACED", Warning,
+        "expect an interruption until the new pods are ready";
+}

@@ -1,0 +1,265 @@
+//! Error: what went wrong, in one text for the caller and another for the log.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What kind of failure it is; each stands for one published reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The template or the override is wrong; every fault is listed.
+    TemplateInvalid,
+    /// A field of the request is wrong; every fault is listed.
+    FieldInvalid,
+    /// The API server refused an object for a reason that is ours, not the user's.
+    ManifestRejected,
+    /// No deployment of that name.
+    DeploymentNotFound,
+    /// The deployment has no such component.
+    ComponentNotFound,
+    /// Named in the contract, not built yet.
+    NotImplemented,
+    /// The replicas belong to an autoscaler.
+    ReplicasOwned,
+    /// A namespace that is never written to.
+    NamespaceReserved,
+    /// The server is shutting down.
+    ShuttingDown,
+    /// A name is taken by an object that is not this deployment's.
+    ObjectNotOwned,
+    /// A field belongs to another field manager.
+    FieldConflict,
+    /// The deployment has changed since the caller read its etag.
+    EtagMismatch,
+    /// Another operation holds the deployment, or it is being deleted.
+    OperationInProgress,
+    /// The page token is too old, or not one of ours.
+    PageTokenExpired,
+    /// The namespace does not exist.
+    NamespaceNotFound,
+    /// The namespace is being deleted.
+    NamespaceTerminating,
+    /// The cluster forbids the adapter what it needs.
+    ClusterForbidden,
+    /// Pod Security or an admission webhook refuses an object.
+    AdmissionDenied,
+    /// A quota of the namespace refuses an object.
+    QuotaExceeded,
+    /// A limit of the adapter on size or number.
+    LimitExceeded,
+    /// The API server cannot be reached, or fails in a way that may pass.
+    ClusterUnreachable,
+    /// The API server asks to slow down.
+    ClusterThrottled,
+    /// The API server does not accept the adapter's credentials.
+    ClusterCredentialsRejected,
+    /// The wait ended before the deployment was ready or gone; the work goes on.
+    WaitTimeout,
+    /// The caller's deadline passed while the cluster was at work; the work goes on.
+    ClusterTimeout,
+    /// Some objects were written, others were not; the next Deploy repairs it.
+    ApplyIncomplete,
+    /// A defect of the adapter or of the records it keeps.
+    Internal,
+}
+
+impl ErrorKind {
+    /// Whether the same call can succeed later with nothing changed in it.
+    pub fn retryable(self) -> bool {
+        match self {
+            ErrorKind::ShuttingDown
+            | ErrorKind::EtagMismatch
+            | ErrorKind::OperationInProgress
+            | ErrorKind::PageTokenExpired
+            | ErrorKind::ClusterUnreachable
+            | ErrorKind::ClusterThrottled
+            | ErrorKind::ClusterCredentialsRejected => true,
+            ErrorKind::TemplateInvalid
+            | ErrorKind::FieldInvalid
+            | ErrorKind::ManifestRejected
+            | ErrorKind::DeploymentNotFound
+            | ErrorKind::ComponentNotFound
+            | ErrorKind::NotImplemented
+            | ErrorKind::ReplicasOwned
+            | ErrorKind::NamespaceReserved
+            | ErrorKind::ObjectNotOwned
+            | ErrorKind::FieldConflict
+            | ErrorKind::NamespaceNotFound
+            | ErrorKind::NamespaceTerminating
+            | ErrorKind::ClusterForbidden
+            | ErrorKind::AdmissionDenied
+            | ErrorKind::QuotaExceeded
+            | ErrorKind::LimitExceeded
+            | ErrorKind::WaitTimeout
+            | ErrorKind::ClusterTimeout
+            | ErrorKind::ApplyIncomplete
+            | ErrorKind::Internal => false,
+        }
+    }
+}
+
+/// One wrong field of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The field's path, as `images[2].ports[0].host_port`.
+    pub field: String,
+    /// The stable code of the fault.
+    pub reason: &'static str,
+    /// What is wrong, in one sentence; never a value of the environment.
+    pub description: String,
+}
+
+impl Fault {
+    /// A fault in a field of a request.
+    pub fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self { field: field.into(), reason: "FIELD_INVALID", description: description.into() }
+    }
+}
+
+/// A failure with what the caller and what the log should know.
+///
+/// It has no `Display` on purpose: [`Error::message`] goes to the caller, [`Error::context`] to the log,
+/// and neither ever holds a value of the environment or a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error(Box<Parts>);
+
+/// Boxed, because errors are rare and results are everywhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Parts {
+    kind: ErrorKind,
+    message: String,
+    context: Vec<String>,
+    faults: Vec<Fault>,
+    metadata: BTreeMap<&'static str, String>,
+    object: Option<(String, String)>,
+    retry_after: Option<Duration>,
+    cause: Option<ErrorKind>,
+}
+
+impl Error {
+    /// A failure with the sentence its caller reads.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Parts {
+            kind,
+            message: message.into(),
+            context: Vec::new(),
+            faults: Vec::new(),
+            metadata: BTreeMap::new(),
+            object: None,
+            retry_after: None,
+            cause: None,
+        }))
+    }
+
+    /// A request whose fields are wrong.
+    pub fn fields(faults: Vec<Fault>) -> Self {
+        let summary = match faults.as_slice() {
+            [fault] => format!("{}: {}", fault.field, fault.description),
+            [fault, ..] => format!("{}: {} (and {} more)", fault.field, fault.description, faults.len() - 1),
+            [] => "the request is wrong".to_owned(),
+        };
+        let mut error = Self::new(ErrorKind::FieldInvalid, summary);
+        error.0.faults = faults;
+        error
+    }
+
+    /// Something that must not happen; `context` says what, for the log.
+    pub fn internal(context: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Internal, "internal error; the adapter's log says more").because(context)
+    }
+
+    /// Adds a line for the log.
+    #[must_use]
+    pub fn because(mut self, context: impl Into<String>) -> Self {
+        self.0.context.push(context.into());
+        self
+    }
+
+    /// Adds the faults of a request.
+    #[must_use]
+    pub fn with_faults(mut self, faults: Vec<Fault>) -> Self {
+        self.0.faults = faults;
+        self
+    }
+
+    /// Adds a machine-readable fact.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: impl Into<String>) -> Self {
+        self.0.metadata.insert(key, value.into());
+        self
+    }
+
+    /// Names the object it happened to.
+    #[must_use]
+    pub fn about(mut self, kind: impl Into<String>, name: impl Into<String>) -> Self {
+        self.0.object = Some((kind.into(), name.into()));
+        self
+    }
+
+    /// Says when to try again.
+    #[must_use]
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        self.0.retry_after = Some(delay);
+        self
+    }
+
+    /// Puts a text before the caller's sentence.
+    #[must_use]
+    pub fn prefixed(mut self, prefix: &str) -> Self {
+        self.0.message.insert_str(0, prefix);
+        self
+    }
+
+    /// An update that wrote some objects and failed at others; `first` decides the code.
+    #[must_use]
+    pub fn incomplete(first: Error, objects: String) -> Self {
+        let cause = first.kind();
+        let mut error =
+            first.prefixed("some objects were written, others were not; the next Deploy repairs it: ");
+        error.0.cause = Some(cause);
+        error.0.kind = ErrorKind::ApplyIncomplete;
+        error.with("objects", objects)
+    }
+
+    /// The kind that decides the code: of an incomplete update that of its first failure.
+    pub fn deciding_kind(&self) -> ErrorKind {
+        self.0.cause.unwrap_or(self.0.kind)
+    }
+
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The sentence for the caller.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The lines for the log.
+    pub fn context(&self) -> &[String] {
+        &self.0.context
+    }
+
+    /// The wrong fields, all of them.
+    pub fn faults(&self) -> &[Fault] {
+        &self.0.faults
+    }
+
+    /// Machine-readable facts.
+    pub fn metadata(&self) -> &BTreeMap<&'static str, String> {
+        &self.0.metadata
+    }
+
+    /// Kind and name of the object it happened to.
+    pub fn object(&self) -> Option<(&str, &str)> {
+        self.0.object.as_ref().map(|(kind, name)| (kind.as_str(), name.as_str()))
+    }
+
+    /// When to try again, if that is known.
+    pub fn retry_delay(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+}
+
+/// The result of everything that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

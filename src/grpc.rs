@@ -1,0 +1,262 @@
+//! Edge: the generated service traits, a dozen lines per call.
+
+mod decode;
+mod decode_template;
+mod encode;
+mod encode_template;
+mod errors;
+mod options;
+mod streams;
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures::Stream;
+use tonic::{Request, Response, Status};
+use tracing::{Instrument, Span, info_span};
+
+use crate::error::{Error, ErrorKind};
+use crate::operations::Operations;
+use crate::proto;
+use crate::proto::deployment_service_server::DeploymentService;
+use crate::proto::server_service_server::ServerService;
+use crate::proto::template_service_server::TemplateService;
+
+/// The longest message a caller may send, in bytes.
+pub const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
+/// How long a call may take when its caller sets no deadline.
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a call may take at the most; streams have no limit.
+const MAX_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Serves DeploymentService.
+pub struct DeploymentApi {
+    operations: Operations,
+}
+
+/// Serves TemplateService; works while no cluster can be reached.
+pub struct TemplateApi {
+    operations: Operations,
+}
+
+/// Serves ServerService.
+pub struct ServerApi {
+    operations: Operations,
+    sandbox: bool,
+}
+
+impl DeploymentApi {
+    /// Serves with these operations.
+    pub fn new(operations: Operations) -> Self {
+        Self { operations }
+    }
+}
+
+impl TemplateApi {
+    /// Serves with these operations.
+    pub fn new(operations: Operations) -> Self {
+        Self { operations }
+    }
+}
+
+impl ServerApi {
+    /// Serves with these operations; `sandbox` says whether the cluster is the one in memory.
+    pub fn new(operations: Operations, sandbox: bool) -> Self {
+        Self { operations, sandbox }
+    }
+}
+
+/// The span of one call.
+fn span(method: &'static str, namespace: &str, deployment: &str) -> Span {
+    info_span!("call", method, namespace, deployment)
+}
+
+/// The answer to what the contract names and a later version brings.
+fn not_implemented(what: &str) -> Status {
+    errors::status(&Error::new(ErrorKind::NotImplemented, format!("{what} is not implemented yet")))
+}
+
+#[tonic::async_trait]
+impl DeploymentService for DeploymentApi {
+    async fn deploy(
+        &self,
+        request: Request<proto::DeployRequest>,
+    ) -> Result<Response<proto::DeployResponse>, Status> {
+        let deadline = decode::deadline(request.metadata())?;
+        let message = request.into_inner();
+        let span = span("Deploy", &message.namespace, &message.name);
+        let call = decode::deploy(message, self.operations.settings(), deadline);
+        async move {
+            let deployed = self.operations.deploy(call?).await?;
+            Ok(Response::new(encode::deploy_response(&deployed)))
+        }
+        .instrument(span.clone())
+        .await
+        .map_err(|error: Error| errors::logged(&error, &span))
+    }
+
+    async fn plan_deploy(
+        &self,
+        _request: Request<proto::PlanDeployRequest>,
+    ) -> Result<Response<proto::PlanDeployResponse>, Status> {
+        Err(not_implemented("PlanDeploy (use Deploy with validate_only)"))
+    }
+
+    async fn scale(
+        &self,
+        request: Request<proto::ScaleRequest>,
+    ) -> Result<Response<proto::ScaleResponse>, Status> {
+        let deadline = decode::deadline(request.metadata())?;
+        let message = request.into_inner();
+        let span = span("Scale", &message.namespace, &message.name);
+        let call = decode::scale(message, self.operations.settings(), deadline);
+        async move {
+            let scaled = self.operations.scale(call?).await?;
+            Ok(Response::new(encode::scale_response(&scaled)))
+        }
+        .instrument(span.clone())
+        .await
+        .map_err(|error: Error| errors::logged(&error, &span))
+    }
+
+    async fn teardown(
+        &self,
+        request: Request<proto::TeardownRequest>,
+    ) -> Result<Response<proto::TeardownResponse>, Status> {
+        let deadline = decode::deadline(request.metadata())?;
+        let message = request.into_inner();
+        let span = span("Teardown", &message.namespace, &message.name);
+        let call = decode::teardown(message, self.operations.settings(), deadline);
+        async move {
+            let call = call?;
+            let namespace = call.namespace.clone();
+            let torn_down = self.operations.teardown(call).await?;
+            Ok(Response::new(encode::teardown_response(&namespace, &torn_down)))
+        }
+        .instrument(span.clone())
+        .await
+        .map_err(|error: Error| errors::logged(&error, &span))
+    }
+
+    async fn get_deployment(
+        &self,
+        request: Request<proto::GetDeploymentRequest>,
+    ) -> Result<Response<proto::GetDeploymentResponse>, Status> {
+        let deadline = decode::deadline(request.metadata())?;
+        let message = request.into_inner();
+        let span = span("GetDeployment", &message.namespace, &message.name);
+        let call = decode::get(&message, self.operations.settings());
+        async move {
+            let (target, full) = call?;
+            let view = in_time(deadline, self.operations.get(&target, full)).await?;
+            Ok(Response::new(proto::GetDeploymentResponse { deployment: Some(encode::deployment(&view)) }))
+        }
+        .instrument(span.clone())
+        .await
+        .map_err(|error: Error| errors::logged(&error, &span))
+    }
+
+    async fn list_deployments(
+        &self,
+        request: Request<proto::ListDeploymentsRequest>,
+    ) -> Result<Response<proto::ListDeploymentsResponse>, Status> {
+        let deadline = decode::deadline(request.metadata())?;
+        let message = request.into_inner();
+        let span = span("ListDeployments", &message.namespace, "");
+        let call = decode::list(message, self.operations.settings());
+        async move {
+            let listed = in_time(deadline, self.operations.list(&call?)).await?;
+            Ok(Response::new(encode::list_response(&listed)))
+        }
+        .instrument(span.clone())
+        .await
+        .map_err(|error: Error| errors::logged(&error, &span))
+    }
+
+    type WatchDeploymentStream =
+        Pin<Box<dyn Stream<Item = Result<proto::WatchDeploymentResponse, Status>> + Send + 'static>>;
+
+    async fn watch_deployment(
+        &self,
+        request: Request<proto::WatchDeploymentRequest>,
+    ) -> Result<Response<Self::WatchDeploymentStream>, Status> {
+        let deadline = decode::stream_deadline(request.metadata())?;
+        let message = request.into_inner();
+        let span = span("WatchDeployment", &message.namespace, &message.name);
+        let call = decode::watch(&message, self.operations.settings());
+        async {
+            let decode::WatchCall { target, until, heartbeat, full } = call?;
+            let updates = self.operations.watch(target, until, heartbeat, deadline, full).await?;
+            Ok(Response::new(streams::responses(updates, span.clone())))
+        }
+        .instrument(span.clone())
+        .await
+        .map_err(|error: Error| errors::logged(&error, &span))
+    }
+
+    async fn list_revisions(
+        &self,
+        _request: Request<proto::ListRevisionsRequest>,
+    ) -> Result<Response<proto::ListRevisionsResponse>, Status> {
+        Err(not_implemented("ListRevisions"))
+    }
+
+    async fn rollback(
+        &self,
+        _request: Request<proto::RollbackRequest>,
+    ) -> Result<Response<proto::RollbackResponse>, Status> {
+        Err(not_implemented("Rollback (deploy the earlier template again)"))
+    }
+}
+
+#[tonic::async_trait]
+impl TemplateService for TemplateApi {
+    async fn validate_template(
+        &self,
+        request: Request<proto::ValidateTemplateRequest>,
+    ) -> Result<Response<proto::ValidateTemplateResponse>, Status> {
+        let message = request.into_inner();
+        let span = span("ValidateTemplate", &message.namespace, &message.name);
+        let call = decode::validate(message, self.operations.settings());
+        let call = call.map_err(|error| errors::logged(&error, &span))?;
+        let validated = Operations::validate_template(&call.source, call.overrides.as_ref(), call.name);
+        Ok(Response::new(encode::validate_response(&validated)))
+    }
+
+    async fn translate_template(
+        &self,
+        request: Request<proto::TranslateTemplateRequest>,
+    ) -> Result<Response<proto::TranslateTemplateResponse>, Status> {
+        let message = request.into_inner();
+        let span = span("TranslateTemplate", &message.namespace, &message.name);
+        let translated = decode::translate(message, self.operations.settings()).and_then(|(call, format)| {
+            let translated =
+                Operations::translate_template(&call.source, call.overrides.as_ref(), call.name)?;
+            encode::translate_response(&call.namespace, translated, format)
+        });
+        translated.map(Response::new).map_err(|error| errors::logged(&error, &span))
+    }
+}
+
+#[tonic::async_trait]
+impl ServerService for ServerApi {
+    async fn get_server_info(
+        &self,
+        request: Request<proto::GetServerInfoRequest>,
+    ) -> Result<Response<proto::GetServerInfoResponse>, Status> {
+        let deadline = decode::deadline(request.metadata())?;
+        // A cluster that cannot be reached is what this call tells, not a failure of it.
+        let version = in_time(deadline, self.operations.cluster_version()).await.ok();
+        Ok(Response::new(encode::server_info(self.operations.settings(), version, self.sandbox)))
+    }
+}
+
+/// Ends a read at the caller's deadline with an answer of our own.
+async fn in_time<T>(
+    deadline: tokio::time::Instant,
+    read: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::time::timeout_at(deadline, read).await.unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::ClusterTimeout, "the cluster did not answer before the deadline"))
+    })
+}

@@ -1,0 +1,419 @@
+//! Wire to domain: requests, with every wrong field collected.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::metadata::MetadataMap;
+
+use super::decode_template as template;
+use super::errors;
+use super::options;
+use super::{DEFAULT_DEADLINE, MAX_DEADLINE};
+use crate::artifacts::{DeploymentName, NameError, Namespace};
+use crate::error::{Error, Fault, Result};
+use crate::operations::{
+    DeployCall, DeployChoices, ListCall, ScaleCall, Settings, Source, Target, TeardownCall, Until,
+};
+use crate::proto;
+use crate::status::DeploymentState;
+use crate::template::raw::RawTemplate;
+
+/// The most replicas of one component.
+pub(super) const MAX_REPLICAS: i32 = 100;
+/// Deployments of a page when the caller names no number, and at the most.
+pub(super) const PAGE_SIZE: u32 = 100;
+pub(super) const MAX_PAGE_SIZE: u32 = 500;
+/// A heartbeat when the caller names none, and its range.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+const HEARTBEAT_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
+/// What is kept of the caller's deadline for the answer itself.
+const ANSWERING: Duration = Duration::from_millis(200);
+/// What is kept of the caller's deadline when the caller waits and names no time.
+const WAITING: Duration = Duration::from_secs(1);
+
+/// The wrong fields of a request, as they are found.
+#[derive(Default)]
+pub(super) struct Faults(Vec<Fault>);
+
+impl Faults {
+    pub(super) fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
+        self.0.push(Fault::field(field, description));
+    }
+
+    /// The value, or the fault of its field.
+    pub(super) fn take<T>(&mut self, field: &str, value: std::result::Result<T, NameError>) -> Option<T> {
+        value.map_err(|error| self.add(field, error.to_string())).ok()
+    }
+
+    /// The request, if nothing is wrong with it; `decoded` is whole exactly then.
+    pub(super) fn finish<T>(self, decoded: Option<T>) -> Result<T> {
+        match decoded {
+            Some(decoded) if self.0.is_empty() => Ok(decoded),
+            _ => Err(Error::fields(self.0)),
+        }
+    }
+}
+
+/// When a unary call must be answered: the caller's deadline, a little early, or ours.
+pub(super) fn deadline(metadata: &MetadataMap) -> std::result::Result<Instant, tonic::Status> {
+    let asked = timeout(metadata)?.unwrap_or(DEFAULT_DEADLINE).min(MAX_DEADLINE);
+    Ok(Instant::now() + asked.saturating_sub(ANSWERING.min(asked / 10)))
+}
+
+/// When a stream must end; `None` if its caller sets no deadline.
+pub(super) fn stream_deadline(metadata: &MetadataMap) -> std::result::Result<Option<Instant>, tonic::Status> {
+    let asked = timeout(metadata)?;
+    Ok(asked.map(|asked| {
+        Instant::now()
+            + asked.saturating_sub(ANSWERING.min(asked / 10)).min(Duration::from_secs(86_400 * 365))
+    }))
+}
+
+/// Reads `grpc-timeout` (gRPC over HTTP/2): at most eight digits and a unit.
+fn timeout(metadata: &MetadataMap) -> std::result::Result<Option<Duration>, tonic::Status> {
+    let Some(value) = metadata.get("grpc-timeout") else { return Ok(None) };
+    let parsed = value.to_str().ok().and_then(|text| {
+        let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+        let digits_only =
+            !digits.is_empty() && digits.len() <= 8 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let number: u64 = digits.parse().ok().filter(|_| digits_only)?;
+        Some(match unit {
+            "H" => Duration::from_secs(number * 3600),
+            "M" => Duration::from_secs(number * 60),
+            "S" => Duration::from_secs(number),
+            "m" => Duration::from_millis(number),
+            "u" => Duration::from_micros(number),
+            "n" => Duration::from_nanos(number),
+            _ => return None,
+        })
+    });
+    parsed.map(Some).ok_or_else(|| {
+        let fault = Fault::field(
+            "grpc-timeout",
+            "must be at most eight digits and one of the units H, M, S, m, u, n",
+        );
+        errors::status(&Error::fields(vec![fault]))
+    })
+}
+
+fn namespace(text: &str, settings: &Settings, faults: &mut Faults) -> Option<Namespace> {
+    if text.is_empty() {
+        Some(settings.namespace.clone())
+    } else {
+        faults.take("namespace", Namespace::new(text))
+    }
+}
+
+fn required_name(text: &str, faults: &mut Faults) -> Option<DeploymentName> {
+    if text.is_empty() {
+        faults.add("name", "is required");
+        return None;
+    }
+    faults.take("name", DeploymentName::new(text))
+}
+
+fn target(namespace_text: &str, name: &str, settings: &Settings, faults: &mut Faults) -> Option<Target> {
+    let namespace = namespace(namespace_text, settings, faults);
+    let name = required_name(name, faults);
+    Some(Target { namespace: namespace?, name: name? })
+}
+
+/// An enum's number as its type; the zero and every named value are known, anything else is a fault.
+pub(super) fn enumeration<E: TryFrom<i32> + Default>(number: i32, field: &str, faults: &mut Faults) -> E {
+    E::try_from(number).unwrap_or_else(|_| {
+        faults.add(field, format!("has no value {number}"));
+        E::default()
+    })
+}
+
+/// A duration that is not negative.
+fn duration(value: Option<&prost_types::Duration>, field: &str, faults: &mut Faults) -> Option<Duration> {
+    let value = value?;
+    let decoded = match (u64::try_from(value.seconds), u32::try_from(value.nanos)) {
+        (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 && seconds <= 315_576_000_000 => {
+            Some(Duration::new(seconds, nanos))
+        }
+        _ => None,
+    };
+    if decoded.is_none() {
+        faults.add(field, "must be a duration that is not negative");
+    }
+    decoded
+}
+
+/// Until when the caller waits; `None` if it does not.
+fn wait(
+    waits: bool,
+    timeout: Option<&prost_types::Duration>,
+    deadline: Instant,
+    faults: &mut Faults,
+) -> Option<Instant> {
+    let asked = duration(timeout, "wait_timeout", faults);
+    if asked == Some(Duration::ZERO) {
+        faults.add("wait_timeout", "must be longer than 0 s");
+    }
+    let longest = deadline.checked_sub(WAITING).unwrap_or(deadline).max(Instant::now());
+    let until = asked
+        .and_then(|asked| Instant::now().checked_add(asked))
+        .map_or(longest, |until| until.min(deadline));
+    waits.then_some(until)
+}
+
+/// Refuses an idempotency key, which a later version brings.
+fn no_request_id(request_id: &str) -> Result<()> {
+    if request_id.is_empty() { Ok(()) } else { Err(options::not_implemented("request_id")) }
+}
+
+pub(super) fn deploy(
+    request: proto::DeployRequest,
+    settings: &Settings,
+    deadline: Instant,
+) -> Result<DeployCall> {
+    use proto::deploy_request::TemplateSource;
+    let mut faults = Faults::default();
+    no_request_id(&request.request_id)?;
+    if !request.plan_id.is_empty() {
+        return Err(options::not_implemented("plan_id"));
+    }
+    let namespace = namespace(&request.namespace, settings, &mut faults);
+    let name = optional_name(&request.name, &mut faults);
+    let source = match request.template_source {
+        Some(TemplateSource::TemplateYaml(text)) => Some(Source::Text(text)),
+        Some(TemplateSource::Template(message)) => Some(Source::Structured(template::raw(message))),
+        None => no_source(&mut faults),
+    };
+    let options = options::deploy(request.options.as_ref(), &mut faults)?;
+    let mode: proto::WaitMode = enumeration(request.wait, "wait", &mut faults);
+    let ready = mode == proto::WaitMode::Ready;
+    let wait_ready = wait(ready, request.wait_timeout.as_ref(), deadline, &mut faults);
+    let overrides = request.r#override.map(template::raw);
+    let call = || {
+        Some(DeployCall {
+            namespace: namespace?,
+            name,
+            source: source?,
+            overrides,
+            choices: DeployChoices {
+                create_namespace: options.create_namespace,
+                prune: options.prune,
+                validate_only: request.validate_only,
+                etag: request.etag,
+                deadline,
+            },
+            wait_ready,
+        })
+    };
+    let call = call();
+    faults.finish(call)
+}
+
+fn optional_name(text: &str, faults: &mut Faults) -> Option<DeploymentName> {
+    if text.is_empty() { None } else { faults.take("name", DeploymentName::new(text)) }
+}
+
+fn no_source(faults: &mut Faults) -> Option<Source> {
+    faults.add("template_source", "is required: set template_yaml or template");
+    None
+}
+
+pub(super) fn scale(
+    request: proto::ScaleRequest,
+    settings: &Settings,
+    deadline: Instant,
+) -> Result<ScaleCall> {
+    let mut faults = Faults::default();
+    no_request_id(&request.request_id)?;
+    let target = target(&request.namespace, &request.name, settings, &mut faults);
+    if request.replicas.is_empty() {
+        faults.add("replicas", "is required: name at least one component");
+    }
+    let mut replicas: Vec<(String, i32)> = request.replicas.into_iter().collect();
+    replicas.sort();
+    for (name, count) in &replicas {
+        if !(0..=MAX_REPLICAS).contains(count) {
+            faults.add(format!("replicas[{name}]"), format!("must be from 0 to {MAX_REPLICAS}"));
+        }
+    }
+    let mode: proto::WaitMode = enumeration(request.wait, "wait", &mut faults);
+    let ready = mode == proto::WaitMode::Ready && !request.validate_only;
+    let wait_ready = wait(ready, request.wait_timeout.as_ref(), deadline, &mut faults);
+    let call = target.map(|target| ScaleCall {
+        namespace: target.namespace,
+        name: target.name,
+        replicas: replicas.into_iter().collect(),
+        validate_only: request.validate_only,
+        etag: request.etag,
+        wait_ready,
+        deadline,
+    });
+    faults.finish(call)
+}
+
+pub(super) fn teardown(
+    request: proto::TeardownRequest,
+    settings: &Settings,
+    deadline: Instant,
+) -> Result<TeardownCall> {
+    let mut faults = Faults::default();
+    no_request_id(&request.request_id)?;
+    let target = target(&request.namespace, &request.name, settings, &mut faults);
+    let volumes: proto::VolumePolicy = enumeration(request.volumes, "volumes", &mut faults);
+    if volumes == proto::VolumePolicy::Delete {
+        return Err(options::not_implemented("volumes: DELETE (no volume claim is made yet)"));
+    }
+    let grace = duration(request.grace_period.as_ref(), "grace_period", &mut faults);
+    let mode: proto::TeardownWait = enumeration(request.wait, "wait", &mut faults);
+    let gone = mode == proto::TeardownWait::Gone;
+    let wait_gone = wait(gone, request.wait_timeout.as_ref(), deadline, &mut faults);
+    let whole_seconds =
+        |grace: Duration| u32::try_from(grace.as_secs() + u64::from(grace.subsec_nanos() > 0));
+    let call = target.map(|target| TeardownCall {
+        namespace: target.namespace,
+        name: target.name,
+        allow_missing: request.allow_missing,
+        grace_seconds: grace.map(|grace| whole_seconds(grace).unwrap_or(u32::MAX)),
+        wait_gone,
+        validate_only: request.validate_only,
+        etag: request.etag,
+        deadline,
+    });
+    faults.finish(call)
+}
+
+fn is_full(view: i32, faults: &mut Faults) -> bool {
+    let view: proto::DeploymentView = enumeration(view, "view", faults);
+    view == proto::DeploymentView::Full
+}
+
+pub(super) fn get(request: &proto::GetDeploymentRequest, settings: &Settings) -> Result<(Target, bool)> {
+    let mut faults = Faults::default();
+    let target = target(&request.namespace, &request.name, settings, &mut faults);
+    let full = is_full(request.view, &mut faults);
+    faults.finish(target.map(|target| (target, full)))
+}
+
+pub(super) fn list(request: proto::ListDeploymentsRequest, settings: &Settings) -> Result<ListCall> {
+    let mut faults = Faults::default();
+    let all = request.namespace == "-";
+    let namespace = if all { None } else { namespace(&request.namespace, settings, &mut faults) };
+    let page_size = match u32::try_from(request.page_size) {
+        Ok(0) => PAGE_SIZE,
+        Ok(size) => size.min(MAX_PAGE_SIZE),
+        Err(_) => {
+            faults.add("page_size", "must not be negative");
+            PAGE_SIZE
+        }
+    };
+    let states = request
+        .states
+        .iter()
+        .enumerate()
+        .filter_map(|(index, state)| {
+            let field = format!("states[{index}]");
+            let state: proto::DeploymentState = enumeration(*state, &field, &mut faults);
+            deployment_state(state)
+        })
+        .collect();
+    let full = is_full(request.view, &mut faults);
+    faults.finish(Some(ListCall {
+        namespace,
+        page_size,
+        page_token: request.page_token,
+        label_selector: request.label_selector,
+        states,
+        full,
+    }))
+}
+
+fn deployment_state(state: proto::DeploymentState) -> Option<DeploymentState> {
+    Some(match state {
+        proto::DeploymentState::Unspecified => return None,
+        proto::DeploymentState::Deploying => DeploymentState::Deploying,
+        proto::DeploymentState::Active => DeploymentState::Active,
+        proto::DeploymentState::Degraded => DeploymentState::Degraded,
+        proto::DeploymentState::Failed => DeploymentState::Failed,
+        proto::DeploymentState::Stopped => DeploymentState::Stopped,
+        proto::DeploymentState::Deleting => DeploymentState::Deleting,
+    })
+}
+
+/// A WatchDeployment, decoded.
+pub(super) struct WatchCall {
+    pub(super) target: Target,
+    pub(super) until: Until,
+    pub(super) heartbeat: Duration,
+    pub(super) full: bool,
+}
+
+pub(super) fn watch(request: &proto::WatchDeploymentRequest, settings: &Settings) -> Result<WatchCall> {
+    let mut faults = Faults::default();
+    let target = target(&request.namespace, &request.name, settings, &mut faults);
+    let until: proto::WatchUntil = enumeration(request.until, "until", &mut faults);
+    let until = match until {
+        proto::WatchUntil::Unspecified | proto::WatchUntil::Forever => Until::Forever,
+        proto::WatchUntil::Ready => Until::Ready,
+        proto::WatchUntil::Settled => Until::Settled,
+        proto::WatchUntil::Gone => Until::Gone,
+    };
+    let interval = duration(request.heartbeat_interval.as_ref(), "heartbeat_interval", &mut faults);
+    let heartbeat = interval.unwrap_or(HEARTBEAT);
+    if !HEARTBEAT_RANGE.contains(&heartbeat) {
+        faults.add("heartbeat_interval", "must be from 1 s to 10 min");
+    }
+    let full = is_full(request.view, &mut faults);
+    faults.finish(target.map(|target| WatchCall { target, until, heartbeat, full }))
+}
+
+/// A request of TemplateService, decoded.
+pub(super) struct TemplateCall {
+    pub(super) namespace: Namespace,
+    pub(super) name: Option<DeploymentName>,
+    pub(super) source: Source,
+    pub(super) overrides: Option<RawTemplate>,
+}
+
+pub(super) fn validate(request: proto::ValidateTemplateRequest, settings: &Settings) -> Result<TemplateCall> {
+    use proto::validate_template_request::TemplateSource;
+    let mut faults = Faults::default();
+    let source = match request.template_source {
+        Some(TemplateSource::TemplateYaml(text)) => Some(Source::Text(text)),
+        Some(TemplateSource::Template(message)) => Some(Source::Structured(template::raw(message))),
+        None => no_source(&mut faults),
+    };
+    options::deploy(request.options.as_ref(), &mut faults)?;
+    let overrides = request.r#override.map(template::raw);
+    template_call(&request.namespace, &request.name, source, overrides, settings, faults)
+}
+
+pub(super) fn translate(
+    request: proto::TranslateTemplateRequest,
+    settings: &Settings,
+) -> Result<(TemplateCall, proto::ManifestFormat)> {
+    use proto::translate_template_request::TemplateSource;
+    let mut faults = Faults::default();
+    let source = match request.template_source {
+        Some(TemplateSource::TemplateYaml(text)) => Some(Source::Text(text)),
+        Some(TemplateSource::Template(message)) => Some(Source::Structured(template::raw(message))),
+        None => no_source(&mut faults),
+    };
+    options::deploy(request.options.as_ref(), &mut faults)?;
+    let format = enumeration(request.format, "format", &mut faults);
+    let overrides = request.r#override.map(template::raw);
+    let call = template_call(&request.namespace, &request.name, source, overrides, settings, faults)?;
+    Ok((call, format))
+}
+
+fn template_call(
+    namespace_text: &str,
+    name: &str,
+    source: Option<Source>,
+    overrides: Option<RawTemplate>,
+    settings: &Settings,
+    mut faults: Faults,
+) -> Result<TemplateCall> {
+    let namespace = namespace(namespace_text, settings, &mut faults);
+    let name = optional_name(name, &mut faults);
+    let call = || Some(TemplateCall { namespace: namespace?, name, source: source?, overrides });
+    let call = call();
+    faults.finish(call)
+}

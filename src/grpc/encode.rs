@@ -1,0 +1,370 @@
+//! Domain to wire: answers; nothing here decides anything.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::decode::{MAX_PAGE_SIZE, MAX_REPLICAS, PAGE_SIZE};
+use super::{DEFAULT_DEADLINE, MAX_DEADLINE, MAX_MESSAGE_BYTES};
+use crate::artifacts::{Action, Artifact, Change, Namespace, ObjectRef};
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::error::{Error, Result};
+use crate::operations::{
+    Deployed, DeploymentView, Listed, Outcome, Scaled, Settings, TornDown, Translated, Validated, WatchEnd,
+    WatchUpdate,
+};
+use crate::proto;
+use crate::status::{ComponentState, ComponentStatus, DeploymentState, Endpoint, PodStatus, Reason};
+use crate::template::Template;
+
+pub(super) fn deploy_response(deployed: &Deployed) -> proto::DeployResponse {
+    let namespace = &deployed.deployment.namespace;
+    let outcome = match deployed.outcome {
+        Outcome::Created => proto::DeployOutcome::Created,
+        Outcome::Updated => proto::DeployOutcome::Updated,
+        Outcome::Unchanged => proto::DeployOutcome::Unchanged,
+    };
+    proto::DeployResponse {
+        deployment: Some(deployment(&deployed.deployment)),
+        changes: deployed.changes.iter().map(|one| change(namespace, one)).collect(),
+        diagnostics: deployed.diagnostics.iter().map(diagnostic).collect(),
+        warnings: deployed.warnings.clone(),
+        outcome: outcome.into(),
+    }
+}
+
+pub(super) fn scale_response(scaled: &Scaled) -> proto::ScaleResponse {
+    let namespace = &scaled.deployment.namespace;
+    proto::ScaleResponse {
+        deployment: Some(deployment(&scaled.deployment)),
+        changes: scaled.changes.iter().map(|one| change(namespace, one)).collect(),
+        diagnostics: scaled.diagnostics.iter().map(diagnostic).collect(),
+    }
+}
+
+pub(super) fn teardown_response(namespace: &Namespace, torn_down: &TornDown) -> proto::TeardownResponse {
+    proto::TeardownResponse {
+        changes: torn_down.changes.iter().map(|one| change(namespace, one)).collect(),
+        retained: Vec::new(),
+        complete: torn_down.complete,
+        blocked: torn_down
+            .blocked
+            .iter()
+            .map(|blocked| proto::BlockedObject {
+                object: Some(object_ref(namespace, &blocked.reference, Some(&blocked.uid))),
+                finalizers: blocked.finalizers.clone(),
+                since: blocked.since.map(timestamp),
+            })
+            .collect(),
+    }
+}
+
+pub(super) fn list_response(listed: &Listed) -> proto::ListDeploymentsResponse {
+    proto::ListDeploymentsResponse {
+        deployments: listed.deployments.iter().map(deployment).collect(),
+        next_page_token: listed.next_page_token.clone(),
+    }
+}
+
+pub(super) fn watch_response(update: WatchUpdate) -> proto::WatchDeploymentResponse {
+    use proto::watch_deployment_response::Event;
+    let mut changed_components = Vec::new();
+    let event = match update {
+        WatchUpdate::Snapshot(view, changed) => {
+            changed_components = changed.into_iter().map(String::from).collect();
+            Event::Snapshot(deployment(&view))
+        }
+        WatchUpdate::Heartbeat => Event::Heartbeat(proto::WatchHeartbeat {}),
+        WatchUpdate::Complete(end) => {
+            let reason = match end {
+                WatchEnd::Ready => proto::WatchCompleteReason::Ready,
+                WatchEnd::Settled => proto::WatchCompleteReason::Settled,
+                WatchEnd::Gone => proto::WatchCompleteReason::Gone,
+                WatchEnd::ServerShutdown => proto::WatchCompleteReason::ServerShutdown,
+                WatchEnd::Deadline => proto::WatchCompleteReason::Deadline,
+            };
+            Event::Complete(proto::WatchComplete { reason: reason.into() })
+        }
+    };
+    proto::WatchDeploymentResponse {
+        event: Some(event),
+        changed_components,
+        event_time: Some(timestamp(Timestamp::now())),
+    }
+}
+
+pub(super) fn validate_response(validated: &Validated) -> proto::ValidateTemplateResponse {
+    proto::ValidateTemplateResponse {
+        valid: validated.template.is_some(),
+        diagnostics: validated.diagnostics.iter().map(diagnostic).collect(),
+        template: validated.template.as_ref().map(|whole| template(whole, Values::Shown)),
+    }
+}
+
+/// Fails only if a manifest is no JSON, which none of ours is.
+pub(super) fn translate_response(
+    namespace: &Namespace,
+    translated: Translated,
+    format: proto::ManifestFormat,
+) -> Result<proto::TranslateTemplateResponse> {
+    let pairs = translated.artifacts.objects().iter().zip(translated.manifests);
+    let objects = pairs.map(|(artifact, yaml)| translated_object(namespace, artifact, yaml, format));
+    Ok(proto::TranslateTemplateResponse {
+        objects: objects.collect::<Result<_>>()?,
+        manifest_yaml: translated.manifest_yaml,
+        diagnostics: translated.diagnostics.iter().map(diagnostic).collect(),
+    })
+}
+
+fn translated_object(
+    namespace: &Namespace,
+    artifact: &Artifact,
+    yaml: String,
+    format: proto::ManifestFormat,
+) -> Result<proto::TranslatedObject> {
+    let manifest = match format {
+        proto::ManifestFormat::Json => serde_json::to_string_pretty(&artifact.manifest)
+            .map_err(|error| Error::internal(format!("a manifest is no JSON: {error}")))?,
+        proto::ManifestFormat::Unspecified | proto::ManifestFormat::Yaml => yaml,
+    };
+    Ok(proto::TranslatedObject {
+        r#ref: Some(object_ref(namespace, &artifact.reference, None)),
+        component: artifact.component.to_string(),
+        manifest,
+    })
+}
+
+pub(super) fn deployment(view: &DeploymentView) -> proto::Deployment {
+    let status = &view.status;
+    proto::Deployment {
+        namespace: view.namespace.to_string(),
+        name: view.name.to_string(),
+        state: deployment_state(status.state).into(),
+        reason: status.reason.map_or(proto::ComponentReason::Unspecified, component_reason).into(),
+        message: status.message.clone(),
+        revision: i32::try_from(view.revision).unwrap_or(i32::MAX),
+        components: status.components.iter().map(|one| component(view, one)).collect(),
+        endpoints: status.endpoints.iter().map(endpoint).collect(),
+        etag: view.etag.clone(),
+        template_name: view.template_name.clone(),
+        create_time: made(view.created),
+        update_time: made(view.updated),
+        uid: view.uid.clone(),
+        labels: std::collections::HashMap::new(),
+        objects: view
+            .objects
+            .iter()
+            .map(|(reference, uid)| object_ref(&view.namespace, reference, uid.as_deref()))
+            .collect(),
+        template: view.template.as_ref().map(|whole| template(whole, Values::Hidden)),
+        events: Vec::new(),
+    }
+}
+
+/// A time, unless there is none yet.
+fn made(time: Timestamp) -> Option<prost_types::Timestamp> {
+    (time != Timestamp::UNIX_EPOCH).then(|| timestamp(time))
+}
+
+fn timestamp(time: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
+}
+
+fn component(view: &DeploymentView, status: &ComponentStatus) -> proto::Component {
+    proto::Component {
+        name: status.name.to_string(),
+        image_name: status.image_name.clone(),
+        image: status.image.clone(),
+        state: component_state(status.state).into(),
+        reason: status.reason.map_or(proto::ComponentReason::Unspecified, component_reason).into(),
+        message: status.message.clone(),
+        workload: status.workload.as_ref().map(|reference| object_ref(&view.namespace, reference, None)),
+        desired_replicas: Some(status.desired),
+        ready_replicas: Some(status.ready),
+        updated_replicas: Some(status.updated),
+        pods: if view.full { status.pods.iter().map(pod).collect() } else { Vec::new() },
+    }
+}
+
+fn pod(pod: &PodStatus) -> proto::PodStatus {
+    proto::PodStatus {
+        name: pod.name.clone(),
+        phase: pod.phase.clone(),
+        ready: pod.ready,
+        reason: pod.reason.map_or(proto::ComponentReason::Unspecified, component_reason).into(),
+        message: pod.message.clone(),
+        restart_count: Some(pod.restarts),
+        exit_code: pod.exit_code,
+        revision: pod.revision.and_then(|revision| i32::try_from(revision).ok()).unwrap_or(0),
+        node: pod.node.clone(),
+        pod_ip: pod.ip.clone(),
+        create_time: pod.created.map(timestamp),
+        delete_time: pod.deleted.map(timestamp),
+        uid: pod.uid.clone(),
+    }
+}
+
+fn endpoint(endpoint: &Endpoint) -> proto::Endpoint {
+    proto::Endpoint {
+        component: endpoint.component.clone(),
+        service: endpoint.service.clone(),
+        host: endpoint.host.clone(),
+        port: endpoint.port,
+        protocol: endpoint.protocol.clone(),
+        container_port: endpoint.container_port,
+        alias: endpoint.alias.clone(),
+        cluster_ip: endpoint.cluster_ip.clone(),
+        node_port: None,
+        host_port: None,
+        load_balancer: None,
+    }
+}
+
+fn object_ref(namespace: &Namespace, reference: &ObjectRef, uid: Option<&str>) -> proto::ObjectRef {
+    proto::ObjectRef {
+        group: reference.kind.group().to_owned(),
+        version: "v1".to_owned(),
+        kind: reference.kind.as_str().to_owned(),
+        namespace: namespace.to_string(),
+        name: reference.name.to_string(),
+        uid: uid.unwrap_or_default().to_owned(),
+    }
+}
+
+fn change(namespace: &Namespace, change: &Change) -> proto::ObjectChange {
+    let action = match change.action {
+        Action::Create => proto::ObjectAction::Create,
+        Action::Update => proto::ObjectAction::Update,
+        Action::Replace => proto::ObjectAction::Replace,
+        Action::Unchanged => proto::ObjectAction::Unchanged,
+        Action::Delete => proto::ObjectAction::Delete,
+        Action::Keep => proto::ObjectAction::Keep,
+    };
+    let fields = change.fields.iter().map(|field| proto::FieldChange {
+        path: field.path.clone(),
+        before: field.before.clone(),
+        after: field.after.clone(),
+    });
+    proto::ObjectChange {
+        r#ref: Some(object_ref(namespace, &change.reference, change.uid.as_deref())),
+        action: action.into(),
+        component: change.component.as_ref().map(ToString::to_string).unwrap_or_default(),
+        fields: fields.collect(),
+    }
+}
+
+fn diagnostic(diagnostic: &Diagnostic) -> proto::Diagnostic {
+    let severity = match diagnostic.severity() {
+        Severity::Info => proto::Severity::Info,
+        Severity::Warning => proto::Severity::Warning,
+        Severity::Error => proto::Severity::Error,
+    };
+    let number = |number: Option<u32>| number.and_then(|number| i32::try_from(number).ok()).unwrap_or(0);
+    proto::Diagnostic {
+        severity: severity.into(),
+        code: diagnostic.code.as_str().to_owned(),
+        message: diagnostic.message.clone(),
+        field: diagnostic.field.clone(),
+        line: number(diagnostic.position.map(|at| at.line)),
+        column: number(diagnostic.position.map(|at| at.column)),
+        hint: diagnostic.code.hint().to_owned(),
+    }
+}
+
+/// Whether the values of variables are shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Values {
+    Shown,
+    Hidden,
+}
+
+fn template(template: &Template, values: Values) -> proto::Template {
+    proto::Template {
+        name: template.name.clone(),
+        images: template
+            .images
+            .iter()
+            .map(|image| super::encode_template::image(template, image, values == Values::Hidden))
+            .collect(),
+        description: template.description.clone(),
+        keywords: template.keywords.clone(),
+        r#type: template.kind.clone(),
+        documentation: template.documentation.clone(),
+        recommended: template.recommended,
+        authors: template.authors.clone(),
+    }
+}
+
+fn deployment_state(state: DeploymentState) -> proto::DeploymentState {
+    match state {
+        DeploymentState::Deploying => proto::DeploymentState::Deploying,
+        DeploymentState::Active => proto::DeploymentState::Active,
+        DeploymentState::Degraded => proto::DeploymentState::Degraded,
+        DeploymentState::Failed => proto::DeploymentState::Failed,
+        DeploymentState::Stopped => proto::DeploymentState::Stopped,
+        DeploymentState::Deleting => proto::DeploymentState::Deleting,
+    }
+}
+
+fn component_state(state: ComponentState) -> proto::ComponentState {
+    match state {
+        ComponentState::Pending => proto::ComponentState::Pending,
+        ComponentState::Progressing => proto::ComponentState::Progressing,
+        ComponentState::Ready => proto::ComponentState::Ready,
+        ComponentState::Failed => proto::ComponentState::Failed,
+        ComponentState::Stopped => proto::ComponentState::Stopped,
+        ComponentState::Deleting => proto::ComponentState::Deleting,
+    }
+}
+
+fn component_reason(reason: Reason) -> proto::ComponentReason {
+    match reason {
+        Reason::ImagePullFailed => proto::ComponentReason::ImagePullFailed,
+        Reason::CrashLooping => proto::ComponentReason::CrashLooping,
+        Reason::Unschedulable => proto::ComponentReason::Unschedulable,
+        Reason::QuotaExceeded => proto::ComponentReason::QuotaExceeded,
+        Reason::ConfigError => proto::ComponentReason::ConfigError,
+        Reason::PodFailed => proto::ComponentReason::PodFailed,
+        Reason::PodSucceeded => proto::ComponentReason::PodSucceeded,
+        Reason::ReplicaFailure => proto::ComponentReason::ReplicaFailure,
+        Reason::AdmissionDenied => proto::ComponentReason::AdmissionDenied,
+        Reason::Progressing => proto::ComponentReason::Progressing,
+        Reason::WorkloadMissing => proto::ComponentReason::WorkloadMissing,
+        Reason::ApplyIncomplete => proto::ComponentReason::ApplyIncomplete,
+        Reason::ScaledToZero => proto::ComponentReason::ScaledToZero,
+        Reason::Terminating => proto::ComponentReason::Terminating,
+    }
+}
+
+/// What GetServerInfo tells; `version` is the cluster's, if it answered.
+pub(super) fn server_info(
+    settings: &Settings,
+    version: Option<String>,
+    sandbox: bool,
+) -> proto::GetServerInfoResponse {
+    let seconds = |duration: Duration| prost_types::Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: 0,
+    };
+    proto::GetServerInfoResponse {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        cluster: Some(proto::ClusterInfo {
+            reachable: version.is_some(),
+            version: version.unwrap_or_default(),
+            sandbox,
+        }),
+        defaults: Some(proto::ServerDefaults {
+            namespace: settings.namespace.to_string(),
+            options: Some(super::options::defaults()),
+            deadline: Some(seconds(DEFAULT_DEADLINE)),
+            page_size: i32::try_from(PAGE_SIZE).unwrap_or(i32::MAX),
+        }),
+        limits: Some(proto::ServerLimits {
+            max_message_bytes: i32::try_from(MAX_MESSAGE_BYTES).unwrap_or(i32::MAX),
+            max_replicas: MAX_REPLICAS,
+            max_page_size: i32::try_from(MAX_PAGE_SIZE).unwrap_or(i32::MAX),
+            max_deadline: Some(seconds(MAX_DEADLINE)),
+            ..super::encode_template::limits()
+        }),
+    }
+}

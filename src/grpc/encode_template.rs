@@ -1,0 +1,87 @@
+//! Domain to wire: a template, its values shown or masked, and the limits on templates.
+
+use crate::proto;
+use crate::template::raw::MAX_TEXT_BYTES;
+use crate::template::{
+    Image, MAX_ENVIRONMENT_BYTES, MAX_IMAGES, MAX_LINKS, MAX_PORTS, MAX_VALUE, MAX_VARIABLES, MAX_VOLUMES,
+    Template,
+};
+use crate::translate::{MAX_OBJECT_BYTES, MAX_OBJECTS, MAX_OBJECTS_BYTES};
+
+/// What stands in the place of a value that is not shown.
+const MASK: &str = "***";
+
+/// One image; `hidden` masks the values of its variables and its command, which often holds one.
+pub(super) fn image(template: &Template, image: &Image, hidden: bool) -> proto::Image {
+    let name_of = |target: usize| {
+        template.images.get(target).map(|image| image.name.as_str().to_owned()).unwrap_or_default()
+    };
+    let masked = |text: &str| if hidden && !text.is_empty() { MASK.to_owned() } else { text.to_owned() };
+    proto::Image {
+        name: image.name.as_str().to_owned(),
+        source: image.source.as_str().to_owned(),
+        ports: image.ports.iter().map(port).collect(),
+        links: image
+            .links
+            .iter()
+            .map(|link| proto::Link { service: name_of(link.target), alias: link.alias.as_str().to_owned() })
+            .collect(),
+        environment: image
+            .environment
+            .iter()
+            .map(|variable| proto::Environment {
+                variable: variable.name.as_str().to_owned(),
+                value: Some(masked(&variable.value)),
+                required: variable.required,
+            })
+            .collect(),
+        command: masked(image.command.text()),
+        expose: image.expose.iter().map(|exposed| i32::from(exposed.container.get())).collect(),
+        volumes: image
+            .volumes
+            .iter()
+            .map(|volume| proto::Volume {
+                host_path: volume.host_path.clone(),
+                container_path: volume.container_path.clone(),
+            })
+            .collect(),
+        volumes_from: image
+            .volumes_from
+            .iter()
+            .map(|from| proto::VolumesFrom { service: name_of(from.target) })
+            .collect(),
+        deployment: image
+            .count
+            .map(|count| proto::DeploymentSettings { count: i32::try_from(count.get()).ok() }),
+        category: image.category.clone(),
+        r#type: image.kind.clone(),
+        description: image.description.clone(),
+    }
+}
+
+fn port(port: &crate::template::Port) -> proto::PortMapping {
+    proto::PortMapping {
+        host_port: port.host.map(|host| i32::from(host.get())),
+        container_port: Some(i32::from(port.container.get())),
+        proto: port.protocol.as_str().to_owned(),
+    }
+}
+
+/// The limits on templates and their objects.
+pub(super) fn limits() -> proto::ServerLimits {
+    let number = |limit: usize| i32::try_from(limit).unwrap_or(i32::MAX);
+    proto::ServerLimits {
+        max_template_bytes: number(MAX_TEXT_BYTES),
+        max_images: number(MAX_IMAGES),
+        max_ports: number(MAX_PORTS),
+        max_variables: number(MAX_VARIABLES),
+        max_variable_bytes: number(MAX_VALUE),
+        max_environment_bytes: number(MAX_ENVIRONMENT_BYTES),
+        max_links: number(MAX_LINKS),
+        max_volumes: number(MAX_VOLUMES),
+        max_objects: number(MAX_OBJECTS),
+        max_object_bytes: number(MAX_OBJECT_BYTES),
+        max_objects_bytes: number(MAX_OBJECTS_BYTES),
+        ..proto::ServerLimits::default()
+    }
+}

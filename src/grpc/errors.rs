@@ -1,0 +1,164 @@
+//! Errors to gRPC status; the only file that names a code.
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use tracing::{Span, error, info};
+
+use crate::error::{Error, ErrorKind, Fault};
+use crate::proto::ErrorReason;
+
+/// The domain of every reason.
+const DOMAIN: &str = "panamax.kubernetes.v1";
+/// Limits that keep the status within what common clients take as trailers.
+const MAX_MESSAGE: usize = 1024;
+const MAX_VIOLATIONS: usize = 20;
+const MAX_VIOLATIONS_BYTES: usize = 2000;
+const MAX_METADATA_VALUE: usize = 256;
+
+/// The code and the published reason of every kind.
+fn code_and_reason(kind: ErrorKind) -> (Code, ErrorReason) {
+    match kind {
+        ErrorKind::TemplateInvalid => (Code::InvalidArgument, ErrorReason::TemplateInvalid),
+        ErrorKind::FieldInvalid => (Code::InvalidArgument, ErrorReason::FieldInvalid),
+        ErrorKind::ManifestRejected => (Code::Internal, ErrorReason::ManifestRejected),
+        ErrorKind::DeploymentNotFound => (Code::NotFound, ErrorReason::DeploymentNotFound),
+        ErrorKind::ComponentNotFound => (Code::NotFound, ErrorReason::ComponentNotFound),
+        ErrorKind::NotImplemented => (Code::Unimplemented, ErrorReason::NotImplemented),
+        ErrorKind::ReplicasOwned => (Code::FailedPrecondition, ErrorReason::ReplicasOwned),
+        ErrorKind::NamespaceReserved => (Code::FailedPrecondition, ErrorReason::NamespaceReserved),
+        ErrorKind::ShuttingDown => (Code::Unavailable, ErrorReason::ShuttingDown),
+        ErrorKind::ObjectNotOwned => (Code::AlreadyExists, ErrorReason::ObjectNotOwned),
+        ErrorKind::FieldConflict => (Code::FailedPrecondition, ErrorReason::FieldConflict),
+        ErrorKind::EtagMismatch => (Code::Aborted, ErrorReason::EtagMismatch),
+        ErrorKind::OperationInProgress => (Code::Aborted, ErrorReason::OperationInProgress),
+        ErrorKind::PageTokenExpired => (Code::Aborted, ErrorReason::PageTokenExpired),
+        ErrorKind::NamespaceNotFound => (Code::FailedPrecondition, ErrorReason::NamespaceNotFound),
+        ErrorKind::NamespaceTerminating => (Code::FailedPrecondition, ErrorReason::NamespaceTerminating),
+        ErrorKind::ClusterForbidden => (Code::PermissionDenied, ErrorReason::ClusterForbidden),
+        ErrorKind::AdmissionDenied => (Code::FailedPrecondition, ErrorReason::AdmissionDenied),
+        ErrorKind::QuotaExceeded => (Code::ResourceExhausted, ErrorReason::QuotaExceeded),
+        ErrorKind::LimitExceeded => (Code::ResourceExhausted, ErrorReason::LimitExceeded),
+        ErrorKind::ClusterUnreachable => (Code::Unavailable, ErrorReason::ClusterUnreachable),
+        ErrorKind::ClusterThrottled => (Code::Unavailable, ErrorReason::ClusterThrottled),
+        ErrorKind::ClusterCredentialsRejected => (Code::Unavailable, ErrorReason::ClusterCredentialsRejected),
+        ErrorKind::WaitTimeout => (Code::DeadlineExceeded, ErrorReason::WaitTimeout),
+        ErrorKind::ClusterTimeout => (Code::DeadlineExceeded, ErrorReason::ClusterTimeout),
+        // Carries another kind that decides the code; alone it would be ours.
+        ErrorKind::ApplyIncomplete => (Code::Internal, ErrorReason::ApplyIncomplete),
+        ErrorKind::Internal => (Code::Internal, ErrorReason::Internal),
+    }
+}
+
+/// The status of an error, details included.
+pub(super) fn status(error: &Error) -> Status {
+    let (code, _) = code_and_reason(error.deciding_kind());
+    let (_, reason) = code_and_reason(error.kind());
+    let reason = reason.as_str_name().trim_start_matches("ERROR_REASON_");
+    let metadata =
+        error.metadata().iter().map(|(key, value)| ((*key).to_owned(), cut(value, MAX_METADATA_VALUE)));
+    let mut details =
+        ErrorDetails::with_error_info(reason, DOMAIN, metadata.collect::<std::collections::HashMap<_, _>>());
+    if !error.faults().is_empty() {
+        details.set_bad_request(violations(error.faults()));
+    }
+    if let Some((kind, name)) = error.object() {
+        let owner = error.metadata().get("owner").map(String::as_str).unwrap_or_default();
+        details.set_resource_info(kind, name, owner, "");
+    }
+    match code {
+        Code::FailedPrecondition => {
+            let subject = error.object().map(|(kind, name)| format!("{kind}/{name}")).unwrap_or_default();
+            details.add_precondition_failure_violation(reason, subject, cut(error.message(), 300));
+        }
+        Code::ResourceExhausted => {
+            let subject = error.object().map(|(kind, name)| format!("{kind}/{name}")).unwrap_or_default();
+            details.add_quota_failure_violation(subject, cut(error.message(), 300));
+        }
+        _ => {}
+    }
+    if error.kind().retryable() || error.retry_delay().is_some() {
+        details.set_retry_info(Some(error.retry_delay().unwrap_or(std::time::Duration::from_secs(1))));
+    }
+    Status::with_error_details(code, cut(error.message(), MAX_MESSAGE), details)
+}
+
+/// The violations that fit, and how many do not.
+fn violations(faults: &[Fault]) -> Vec<FieldViolation> {
+    let mut violations = Vec::new();
+    let mut bytes = 0;
+    for fault in faults {
+        let violation = FieldViolation {
+            field: cut(&fault.field, 200),
+            description: cut(&fault.description, 300),
+            reason: fault.reason.to_owned(),
+            localized_message: None,
+        };
+        bytes += violation.field.len() + violation.description.len() + violation.reason.len();
+        if violations.len() == MAX_VIOLATIONS || bytes > MAX_VIOLATIONS_BYTES {
+            let more = faults.len() - violations.len();
+            violations.push(FieldViolation::new("", format!("and {more} more: call ValidateTemplate")));
+            break;
+        }
+        violations.push(violation);
+    }
+    violations
+}
+
+/// The text, cut at a character and marked when it is too long.
+fn cut(text: &str, limit: usize) -> String {
+    if text.len() <= limit {
+        return text.to_owned();
+    }
+    let mut end = limit.saturating_sub(3);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}...", text.get(..end).unwrap_or_default())
+}
+
+/// The status of an error that ends a call, told to the log as well.
+pub(super) fn logged(error: &Error, span: &Span) -> Status {
+    let (code, reason) = code_and_reason(error.deciding_kind());
+    let reason = reason.as_str_name();
+    let _entered = span.enter();
+    if code == Code::Internal {
+        error!(?code, reason, message = error.message(), context = ?error.context(), "call failed");
+    } else {
+        info!(?code, reason, message = error.message(), context = ?error.context(), "call refused");
+    }
+    status(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::StatusExt;
+
+    use super::*;
+
+    #[test]
+    fn a_hundred_faults_fit_into_trailers() {
+        let faults = (0..100).map(|index| Fault::field(format!("images[{index}].source"), "x".repeat(500)));
+        let status = status(&Error::fields(faults.collect()));
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.details().len() <= 3 * 1024, "{} bytes of details", status.details().len());
+        assert!(status.message().len() <= MAX_MESSAGE);
+        let details = status.get_error_details();
+        let violations = &details.bad_request().unwrap().field_violations;
+        assert!(violations.last().unwrap().description.ends_with("call ValidateTemplate"));
+        assert_eq!(details.error_info().unwrap().reason, "FIELD_INVALID");
+    }
+
+    #[test]
+    fn an_incomplete_update_has_the_code_of_its_first_failure() {
+        let first = Error::new(ErrorKind::QuotaExceeded, "no room");
+        let status = status(&Error::incomplete(first, "Pod a: QuotaExceeded".to_owned()));
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(status.get_error_details().error_info().unwrap().reason, "APPLY_INCOMPLETE");
+    }
+
+    #[test]
+    fn long_texts_are_cut_at_a_character() {
+        assert_eq!(cut("ääää", 6), "ä...");
+        assert_eq!(cut("short", 6), "short");
+    }
+}

@@ -1,0 +1,199 @@
+//! Carries out a plan: stage by stage, all of a stage at once, and keeps count of what was written.
+
+use futures::future::join_all;
+use tracing::{Instrument, info, info_span, warn};
+
+use super::plan::{Doomed, Plan, Step};
+use super::{Operations, Target};
+use crate::artifacts::{Action, Artifact, ObjectRef, Stage};
+use crate::cluster::{Deletion, Guard, Member, MemberState, Written};
+use crate::error::{Error, ErrorKind, Result};
+
+/// How long one object may take to go before it is made again.
+const GOING: std::time::Duration = std::time::Duration::from_secs(90);
+
+/// What became of every object of a plan.
+#[derive(Default)]
+pub(super) struct Report {
+    /// The inventory's entries of objects that are there as planned.
+    pub(super) applied: Vec<Member>,
+    /// The entries of objects that are not, or nobody knows.
+    pub(super) open: Vec<Member>,
+    /// What failed, in the order of applying.
+    pub(super) failures: Vec<(Artifact, Error)>,
+}
+
+impl Report {
+    fn take(&mut self, step: &Step, result: Result<Written>) {
+        match result {
+            Ok(written) => self.applied.push(Member {
+                state: MemberState::Applied,
+                uid: Some(written.uid),
+                owned: written.owned,
+                generation: written.generation.filter(|_| step.artifact.reference.kind.is_controller()),
+                ..step.member.clone()
+            }),
+            Err(error) => {
+                // What belongs to somebody else is none of ours: it must not stand in the inventory.
+                if error.kind() != ErrorKind::ObjectNotOwned {
+                    self.open.push(step.member.clone());
+                }
+                self.failures.push((step.artifact.clone(), error));
+            }
+        }
+    }
+}
+
+impl Operations {
+    /// Applies the steps of one stage, all at once; unchanged ones are counted as applied.
+    ///
+    /// A failure does not stop its siblings.
+    pub(super) async fn apply_stage(&self, target: &Target, plan: &Plan, stage: Stage, report: &mut Report) {
+        let mut changed = Vec::new();
+        for step in &plan.steps {
+            if step.artifact.reference.kind.stage() != stage {
+                continue;
+            }
+            if step.action == Action::Unchanged {
+                report.applied.push(step.member.clone());
+            } else {
+                let reference = &step.artifact.reference;
+                let span = info_span!("object", kind = reference.kind.as_str(), name = %reference.name);
+                changed.push(async move { (step, self.apply_step(target, step).instrument(span).await) });
+            }
+        }
+        // How many calls are really under way at once is the cluster handle's to limit.
+        for (step, result) in join_all(changed).await {
+            report.take(step, result);
+        }
+    }
+
+    /// Counts every step of a stage that is not reached as open.
+    pub(super) fn skip_stage(plan: &Plan, stage: Stage, report: &mut Report) {
+        for step in &plan.steps {
+            if step.artifact.reference.kind.stage() != stage {
+                continue;
+            }
+            let entries =
+                if step.action == Action::Unchanged { &mut report.applied } else { &mut report.open };
+            entries.push(step.member.clone());
+        }
+    }
+
+    async fn apply_step(&self, target: &Target, step: &Step) -> Result<Written> {
+        if let (Some(replicas), Some(uid)) = (step.take_back, step.uid.as_deref()) {
+            let reference = &step.artifact.reference;
+            self.cluster.scale(&target.namespace, &target.name, reference, uid, replicas, false).await?;
+        }
+        let written = match (step.action, &step.uid) {
+            (Action::Replace, Some(uid)) => self.replace(target, &step.artifact, uid).await?,
+            (Action::Update, Some(uid)) => {
+                let guard = Guard::UpdateOnly(uid.clone());
+                let updated =
+                    self.cluster.apply(&target.namespace, &target.name, &step.artifact, guard, false).await;
+                match updated {
+                    Err(error) if step.may_replace && error.kind() == ErrorKind::ManifestRejected => {
+                        self.replace(target, &step.artifact, uid).await?
+                    }
+                    other => other?,
+                }
+            }
+            _ => {
+                self.cluster
+                    .apply(&target.namespace, &target.name, &step.artifact, Guard::CreateOnly, false)
+                    .await?
+            }
+        };
+        if let (Some(_), Some(uid)) = (step.take_back, step.uid.as_deref()) {
+            // Otherwise Scale's manager would stay owner beside us, and our next change would conflict with it.
+            let reference = &step.artifact.reference;
+            self.cluster.release_scale(&target.namespace, &target.name, reference, uid).await?;
+        }
+        info!(action = ?step.action, "object written");
+        Ok(written)
+    }
+
+    /// Deletes the object, sees it gone, and makes it anew.
+    async fn replace(&self, target: &Target, artifact: &Artifact, uid: &str) -> Result<Written> {
+        let reference = &artifact.reference;
+        let deletion = self.cluster.delete(&target.namespace, reference, uid, None).await?;
+        if let Deletion::Going(going) = deletion {
+            let deadline = tokio::time::Instant::now() + GOING;
+            let left = self.cluster.wait_gone(&target.namespace, &target.name, vec![going], deadline).await?;
+            if !left.is_empty() {
+                return Err(Error::new(
+                    ErrorKind::OperationInProgress,
+                    format!("{reference} is still being deleted; look at its finalizers, then deploy again"),
+                ));
+            }
+        }
+        self.cluster.apply(&target.namespace, &target.name, artifact, Guard::CreateOnly, false).await
+    }
+
+    /// Asks the API server whether every object could be written; writes nothing.
+    pub(super) async fn dry_run(&self, target: &Target, plan: &Plan) -> Vec<(Artifact, Error)> {
+        let mut tries = Vec::new();
+        for step in &plan.steps {
+            let guard = match (step.action, &step.uid) {
+                (Action::Update, Some(uid)) => Guard::UpdateOnly(uid.clone()),
+                (Action::Create, _) => Guard::CreateOnly,
+                // What is to be replaced is still there, so its new form cannot be tried.
+                _ => continue,
+            };
+            tries.push(async move {
+                let result =
+                    self.cluster.apply(&target.namespace, &target.name, &step.artifact, guard, true).await;
+                (step, result)
+            });
+        }
+        let mut failures = Vec::new();
+        for (step, result) in join_all(tries).await {
+            match result {
+                Err(error) if step.may_replace && error.kind() == ErrorKind::ManifestRejected => {}
+                Err(error) => failures.push((step.artifact.clone(), error)),
+                Ok(_) => {}
+            }
+        }
+        failures
+    }
+
+    /// Deletes objects by uid, all at once; returns those that are still going.
+    pub(super) async fn delete_all(
+        &self,
+        target: &Target,
+        objects: Vec<(ObjectRef, String)>,
+        grace_seconds: Option<u32>,
+    ) -> Result<Vec<crate::cluster::Going>> {
+        let mut deletions = Vec::new();
+        for (reference, uid) in objects {
+            deletions.push(async move {
+                let deletion = self.cluster.delete(&target.namespace, &reference, &uid, grace_seconds).await;
+                if let Err(error) = &deletion {
+                    warn!(%reference, context = ?error.context(), "object not deleted");
+                }
+                deletion
+            });
+        }
+        let mut going = Vec::new();
+        let mut failure = None;
+        for deletion in join_all(deletions).await {
+            match deletion {
+                Ok(Deletion::Going(object)) => going.push(object),
+                Ok(Deletion::Gone) => {}
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        // Everything was tried; one failure is enough to say that it is not done.
+        failure.map_or(Ok(going), Err)
+    }
+}
+
+/// Entries of objects that were to be deleted and are not known to be gone.
+pub(super) fn deleting(doomed: &[Doomed]) -> Vec<Member> {
+    let deleting = doomed.iter().map(|doomed| Member {
+        state: MemberState::Deleting,
+        uid: Some(doomed.uid.clone()),
+        ..doomed.member.clone()
+    });
+    deleting.collect()
+}

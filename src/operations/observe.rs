@@ -1,0 +1,201 @@
+//! Get, list, watch and wait: what is there, without changing it.
+
+mod watching;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use tokio::time::Instant;
+use tracing::{debug, info};
+
+use super::lock;
+use super::view::{self, DeploymentView};
+use super::{Operations, Target};
+use crate::artifacts::Namespace;
+use crate::cluster::{Held, Phase};
+use crate::error::{Error, ErrorKind, Result};
+use crate::status::DeploymentState;
+
+pub use watching::{Until, WatchEnd, WatchUpdate};
+
+/// How long the outcome of an operation is followed to be recorded.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// A ListDeployments, decoded.
+#[derive(Clone, Debug)]
+pub struct ListCall {
+    /// The namespace; `None`: all.
+    pub namespace: Option<Namespace>,
+    /// Deployments per page.
+    pub page_size: u32,
+    /// Where to go on; empty: at the start.
+    pub page_token: String,
+    /// A label selector; empty: all.
+    pub label_selector: String,
+    /// The states asked for; empty: all.
+    pub states: Vec<DeploymentState>,
+    /// Whether the workloads are looked at.
+    pub full: bool,
+}
+
+/// The answer to a ListDeployments.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// The deployments of this page.
+    pub deployments: Vec<DeploymentView>,
+    /// Where the next page starts; empty: there is none.
+    pub next_page_token: String,
+}
+
+impl Operations {
+    /// Looks at one deployment as it is now.
+    pub async fn get(&self, target: &Target, full: bool) -> Result<DeploymentView> {
+        let held = self.must_read(target).await?;
+        lock::check_readable(&held)?;
+        let observed = self.cluster.observe(&target.namespace, &target.name).await?;
+        let mut view = view::observed(&held, &observed, full);
+        if full {
+            let revision = self.read_revision(target, held.head.current.as_ref()).await?;
+            view.template = revision.map(|revision| revision.template);
+        }
+        Ok(view)
+    }
+
+    /// Lists deployments, a page at a time: their states as last recorded, or, for FULL, as they are now.
+    ///
+    /// A page holds at most `page_size` deployments; fewer, when states are asked for.
+    pub async fn list(&self, call: &ListCall) -> Result<Listed> {
+        let (heads, next) = self
+            .cluster
+            .list_heads(call.namespace.as_ref(), &call.label_selector, call.page_size, &call.page_token)
+            .await?;
+        let views =
+            if call.full { self.look_at(&heads).await? } else { heads.iter().map(view::recorded).collect() };
+        let deployments = views
+            .into_iter()
+            .filter(|view| call.states.is_empty() || call.states.contains(&view.status.state))
+            .collect();
+        Ok(Listed { deployments, next_page_token: next.unwrap_or_default() })
+    }
+
+    /// One LIST per kind and namespace, however many deployments a namespace has.
+    async fn look_at(&self, heads: &[Held]) -> Result<Vec<DeploymentView>> {
+        let mut namespaces: Vec<&Namespace> = heads.iter().map(|held| &held.namespace).collect();
+        namespaces.sort();
+        namespaces.dedup();
+        let looks = namespaces.into_iter().map(|namespace| async move {
+            Ok::<_, Error>((namespace.clone(), self.cluster.observe_namespace(namespace).await?))
+        });
+        let mut by_namespace: BTreeMap<_, _> = try_join_all(looks).await?.into_iter().collect();
+        let view = |held: &Held| {
+            let observed =
+                by_namespace.get_mut(&held.namespace).and_then(|seen| seen.remove(held.name.as_str()));
+            view::observed(held, &observed.unwrap_or_default(), true)
+        };
+        Ok(heads.iter().map(view).collect())
+    }
+
+    /// Waits until every component is ready, by watch events only.
+    ///
+    /// Fails with WAIT_TIMEOUT at the deadline, naming what stands in the way; nothing is undone.
+    pub(super) async fn wait_ready(
+        &self,
+        target: &Target,
+        until: Instant,
+        generation: u64,
+    ) -> Result<DeploymentView> {
+        let mut subscription = self.cluster.subscribe(&target.namespace, &target.name);
+        let mut last: Option<DeploymentView> = None;
+        loop {
+            let next = tokio::select! {
+                next = subscription.next(until) => next?,
+                () = self.shutdown.cancelled() => {
+                    return Err(Error::new(ErrorKind::ShuttingDown, "the adapter is shutting down; the work goes on")
+                        .retry_after(Duration::from_secs(1)));
+                }
+            };
+            let Some(snapshot) = next else { return Err(not_ready(target, last.as_ref())) };
+            match snapshot.head {
+                // The watches may lag behind what this call has just written.
+                Some(held) if held.head.generation >= generation => {
+                    let view = view::observed(&held, &snapshot.observed, false);
+                    if view.status.is_ready() {
+                        return Ok(view);
+                    }
+                    last = Some(view);
+                }
+                None if last.is_some() => return Err(view::not_found(target)),
+                Some(_) | None => {}
+            }
+        }
+    }
+
+    /// Follows a deployment in the background until its outcome is known, and writes that into its record.
+    pub(super) fn record_when_settled(&self, target: &Target, generation: u64) {
+        let (operations, target) = (self.clone(), target.clone());
+        self.tasks.spawn(async move {
+            let work = operations.record_outcome(&target, generation);
+            tokio::select! {
+                result = work => if let Err(error) = result {
+                    debug!(context = ?error.context(), "outcome not recorded");
+                },
+                () = operations.shutdown.cancelled() => {}
+            }
+        });
+    }
+
+    async fn record_outcome(&self, target: &Target, generation: u64) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        let mut subscription = self.cluster.subscribe(&target.namespace, &target.name);
+        let mut seen = false;
+        while let Some(snapshot) = subscription.next(until).await? {
+            let Some(held) = snapshot.head else { if seen { return Ok(()) } else { continue } };
+            if held.head.generation < generation {
+                continue;
+            }
+            seen = true;
+            if held.head.generation > generation || held.head.operation.is_some() {
+                return Ok(());
+            }
+            let status = view::observed(&held, &snapshot.observed, false).status;
+            if status.state == DeploymentState::Deploying || status.state == DeploymentState::Deleting {
+                continue;
+            }
+            self.record(&held, status.state).await?;
+            if status.is_ready() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn record(&self, held: &Held, state: DeploymentState) -> Result<()> {
+        if held.head.recorded.state == state.as_str() {
+            return Ok(());
+        }
+        let mut head = held.head.clone();
+        state.as_str().clone_into(&mut head.recorded.state);
+        if state == DeploymentState::Active {
+            head.last_good = head.current.as_ref().map(|revision| revision.number);
+        }
+        if head.phase == Phase::Progressing {
+            head.phase = Phase::Idle;
+        }
+        self.cluster.record_head(held, head).await?;
+        info!(deployment = %held.name, state = state.as_str(), "state recorded");
+        Ok(())
+    }
+}
+
+fn not_ready(target: &Target, last: Option<&DeploymentView>) -> Error {
+    let why = match last {
+        Some(view) if !view.status.message.is_empty() => view.status.message.clone(),
+        _ => "the cluster has shown nothing of it yet".to_owned(),
+    };
+    Error::new(
+        ErrorKind::WaitTimeout,
+        format!("deployment {} is not ready yet ({why}); it is written and goes on, look at it with GetDeployment", target.name),
+    )
+    .with("applied", "true")
+}

@@ -1,0 +1,177 @@
+//! Watch: a stream of snapshots, each when something changed, until the asked-for moment.
+
+use std::time::Duration;
+
+use futures::Stream;
+use futures::stream;
+use tokio::time::Instant;
+
+use super::super::view::{self, DeploymentView};
+use super::super::{Operations, Target};
+use crate::artifacts::ComponentName;
+use crate::cluster::{Snapshot, Subscription};
+use crate::error::{ErrorKind, Result};
+use crate::status::DeploymentState;
+
+/// When a watch ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// When the deployment is gone.
+    Forever,
+    /// When every component is ready, or the deployment is gone.
+    Ready,
+    /// When it is ready or failing, or gone.
+    Settled,
+    /// When it is gone.
+    Gone,
+}
+
+/// Why a watch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchEnd {
+    /// Every component is ready.
+    Ready,
+    /// It is ready or failing.
+    Settled,
+    /// It is gone.
+    Gone,
+    /// The adapter shuts down; watch again.
+    ServerShutdown,
+    /// The caller's deadline is near.
+    Deadline,
+}
+
+/// One event of a watch.
+#[derive(Clone, Debug)]
+pub enum WatchUpdate {
+    /// The whole deployment, with the components that changed since the last snapshot.
+    Snapshot(Box<DeploymentView>, Vec<ComponentName>),
+    /// Nothing has changed; the watch is alive.
+    Heartbeat,
+    /// The last event.
+    Complete(WatchEnd),
+}
+
+/// A watch under way.
+struct Watching {
+    operations: Operations,
+    target: Target,
+    subscription: Subscription,
+    until: Until,
+    heartbeat: Duration,
+    deadline: Option<Instant>,
+    full: bool,
+    generation: u64,
+    last: Option<DeploymentView>,
+    end: Option<WatchEnd>,
+    ended: bool,
+}
+
+impl Operations {
+    /// Follows a deployment: a snapshot at once, then one whenever something changed; ends with a reason.
+    ///
+    /// `deadline` is when the caller's own deadline ends; `None`: it has none.
+    pub async fn watch(
+        &self,
+        target: Target,
+        until: Until,
+        heartbeat: Duration,
+        deadline: Option<Instant>,
+        full: bool,
+    ) -> Result<impl Stream<Item = Result<WatchUpdate>> + Send + use<>> {
+        // The shared watches may lag; nothing older than this is shown.
+        let generation = match self.must_read(&target).await {
+            Ok(held) => held.head.generation,
+            Err(error) if until == Until::Gone && error.kind() == ErrorKind::DeploymentNotFound => 0,
+            Err(error) => return Err(error),
+        };
+        let watching = Watching {
+            subscription: self.cluster.subscribe(&target.namespace, &target.name),
+            operations: self.clone(),
+            target,
+            until,
+            heartbeat,
+            deadline,
+            full,
+            generation,
+            last: None,
+            end: None,
+            ended: false,
+        };
+        Ok(stream::unfold(watching, |mut watching| async move {
+            if watching.ended {
+                return None;
+            }
+            let update = watching.next().await;
+            watching.ended = matches!(update, Err(_) | Ok(WatchUpdate::Complete(_)));
+            Some((update, watching))
+        }))
+    }
+}
+
+impl Watching {
+    async fn next(&mut self) -> Result<WatchUpdate> {
+        if let Some(end) = self.end.take() {
+            return Ok(WatchUpdate::Complete(end));
+        }
+        let heartbeat = Instant::now() + self.heartbeat;
+        let wake = self.deadline.map_or(heartbeat, |deadline| deadline.min(heartbeat));
+        loop {
+            let snapshot = tokio::select! {
+                snapshot = self.subscription.next(wake) => snapshot?,
+                () = self.operations.shutdown.cancelled() => return Ok(WatchUpdate::Complete(WatchEnd::ServerShutdown)),
+            };
+            let Some(snapshot) = snapshot else {
+                let over = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+                return Ok(if over {
+                    WatchUpdate::Complete(WatchEnd::Deadline)
+                } else {
+                    WatchUpdate::Heartbeat
+                });
+            };
+            if let Some(update) = self.take(snapshot)? {
+                return Ok(update);
+            }
+        }
+    }
+
+    /// What a snapshot means for the caller; `None` if it shows nothing new.
+    fn take(&mut self, snapshot: Snapshot) -> Result<Option<WatchUpdate>> {
+        let Some(held) = snapshot.head else {
+            if self.last.is_some() || self.until == Until::Gone || self.generation > 0 {
+                return Ok(Some(WatchUpdate::Complete(WatchEnd::Gone)));
+            }
+            return Err(view::not_found(&self.target));
+        };
+        if held.head.generation < self.generation {
+            return Ok(None);
+        }
+        let view = view::observed(&held, &snapshot.observed, self.full);
+        let changed = changed(self.last.as_ref(), &view);
+        let same =
+            self.last.as_ref().is_some_and(|last| last.status == view.status && last.etag == view.etag);
+        if same {
+            return Ok(None);
+        }
+        self.end = end(self.until, &view);
+        self.last = Some(view.clone());
+        Ok(Some(WatchUpdate::Snapshot(Box::new(view), changed)))
+    }
+}
+
+/// Whether the asked-for moment has come.
+fn end(until: Until, view: &DeploymentView) -> Option<WatchEnd> {
+    let settled = matches!(view.status.state, DeploymentState::Failed | DeploymentState::Degraded);
+    match until {
+        Until::Ready if view.status.is_ready() => Some(WatchEnd::Ready),
+        Until::Settled if view.status.is_ready() || settled => Some(WatchEnd::Settled),
+        Until::Ready | Until::Settled | Until::Forever | Until::Gone => None,
+    }
+}
+
+fn changed(last: Option<&DeploymentView>, now: &DeploymentView) -> Vec<ComponentName> {
+    let before = last.map(|view| view.status.components.as_slice()).unwrap_or_default();
+    let components =
+        now.status.components.iter().filter(|component| !before.iter().any(|earlier| earlier == *component));
+    components.map(|component| component.name.clone()).collect()
+}

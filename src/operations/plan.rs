@@ -1,0 +1,342 @@
+//! The plan: what happens to every object, decided before anything is touched.
+
+mod replicas;
+mod stamp;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::diff;
+use crate::artifacts::{Action, Artifact, Artifacts, Change, ComponentName, Kind, ObjectRef, Planned};
+use crate::cluster::{Head, Member, MemberState, Seen};
+use crate::diagnostic::{Code, Diagnostic};
+
+use replicas::Replicas;
+
+/// Everything a plan is made from.
+pub(super) struct Inputs<'a> {
+    /// The head, if the deployment exists.
+    pub(super) head: Option<&'a Head>,
+    /// The objects as the current revision rendered them.
+    pub(super) before: &'a [Artifact],
+    /// The objects as they shall be.
+    pub(super) after: &'a Artifacts<Planned>,
+    /// For each component, the Services its links lead to.
+    pub(super) links: &'a BTreeMap<ComponentName, BTreeSet<ObjectRef>>,
+    /// What is on the cluster; `None`: not looked, the inventory is believed.
+    pub(super) seen: Option<&'a [Seen]>,
+    /// The number of the revision to come.
+    pub(super) revision: u32,
+    /// Whether objects that the template no longer has are deleted.
+    pub(super) prune: bool,
+    /// Replica counts asked for by Scale.
+    pub(super) scale: &'a BTreeMap<ComponentName, i32>,
+    /// The field managers of this deployment: of its objects, and of Scale.
+    pub(super) managers: (&'a str, &'a str),
+}
+
+/// One object to be applied, or to be left as it is.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    /// The object, stamped.
+    pub(super) artifact: Artifact,
+    /// What happens to it.
+    pub(super) action: Action,
+    /// The uid of the object that is there.
+    pub(super) uid: Option<String>,
+    /// Its entry in the inventory, before it is written.
+    pub(super) member: Member,
+    /// Set the replicas back to this first, since another manager holds them.
+    pub(super) take_back: Option<i32>,
+    /// Whether an update that turns out impossible may become a replacement: nobody knows which form is there.
+    pub(super) may_replace: bool,
+}
+
+/// An object to be deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Doomed {
+    /// Its entry in the inventory.
+    pub(super) member: Member,
+    /// The uid that is meant.
+    pub(super) uid: String,
+}
+
+impl Doomed {
+    /// The object and the uid that is meant.
+    pub(super) fn object(&self) -> (ObjectRef, String) {
+        (self.member.reference.clone(), self.uid.clone())
+    }
+}
+
+/// Everything that will happen, complete and not to be changed any more.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Plan {
+    /// The objects of the template, in the order of applying.
+    pub(super) steps: Vec<Step>,
+    /// Objects the template no longer has.
+    pub(super) doomed: Vec<Doomed>,
+    /// Entries that stay in the inventory although the template no longer has them.
+    pub(super) kept: Vec<Member>,
+    /// Entries that leave the inventory undeleted: a controller takes the pod over.
+    pub(super) handed_over: Vec<Member>,
+    /// Pods of earlier revisions that a controller does not replace by itself.
+    pub(super) outdated: Vec<(ObjectRef, String)>,
+    /// What the caller should know.
+    pub(super) diagnostics: Vec<Diagnostic>,
+    /// The changes, for the answer.
+    pub(super) changes: Vec<Change>,
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub(super) fn is_noop(&self) -> bool {
+        self.steps.iter().all(|step| step.action == Action::Unchanged)
+            && self.doomed.is_empty()
+            && self.handed_over.is_empty()
+            && self.outdated.is_empty()
+    }
+
+    /// The inventory to write before the first object is: everything that is or may be there.
+    pub(super) fn union(&self) -> Vec<Member> {
+        let deleting =
+            self.doomed.iter().map(|doomed| Member { state: MemberState::Deleting, ..doomed.member.clone() });
+        let steps = self.steps.iter().map(|step| step.member.clone());
+        steps
+            .chain(deleting)
+            .chain(self.kept.iter().cloned())
+            .chain(self.handed_over.iter().cloned())
+            .collect()
+    }
+}
+
+/// Decides what happens to every object.
+pub(super) fn plan(inputs: &Inputs<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let pod_revisions = stamp::pod_revisions(inputs);
+    for artifact in inputs.after.objects() {
+        let step =
+            step(inputs, artifact, pod_revisions.get(&artifact.component).copied(), &mut plan.diagnostics);
+        let fields = match step.action {
+            Action::Update | Action::Replace => find(inputs.before, &artifact.reference)
+                .map_or_else(Vec::new, |before| diff::fields(&before.manifest, &artifact.manifest)),
+            Action::Create | Action::Unchanged | Action::Delete | Action::Keep => Vec::new(),
+        };
+        plan.changes.push(Change {
+            reference: step.artifact.reference.clone(),
+            uid: step.uid.clone(),
+            action: step.action,
+            component: Some(step.artifact.component.clone()),
+            fields,
+        });
+        plan.steps.push(step);
+    }
+    removals(inputs, &mut plan);
+    outdated(inputs, &mut plan);
+    plan
+}
+
+fn find<'a>(artifacts: &'a [Artifact], reference: &ObjectRef) -> Option<&'a Artifact> {
+    artifacts.iter().find(|artifact| artifact.reference == *reference)
+}
+
+/// What is known of one object that may be on the cluster.
+struct Existing<'a> {
+    uid: &'a str,
+    owned: Option<&'a str>,
+    replicas_owners: &'a [String],
+}
+
+/// Finds the object on the cluster: as seen, or, when nobody looked, as the inventory has it.
+fn existing<'a>(inputs: &'a Inputs<'_>, reference: &ObjectRef) -> Option<Existing<'a>> {
+    match inputs.seen {
+        Some(seen) => seen
+            .iter()
+            .find(|seen| seen.reference == *reference && seen.ours && !seen.terminating)
+            .map(|seen| Existing {
+                uid: &seen.uid,
+                owned: Some(&seen.owned),
+                replicas_owners: &seen.replicas_owners,
+            }),
+        None => {
+            let member = inputs.head?.member(reference)?;
+            let uid = member.uid.as_deref()?;
+            (member.state == MemberState::Applied).then_some(Existing {
+                uid,
+                owned: None,
+                replicas_owners: &[],
+            })
+        }
+    }
+}
+
+/// Decides what happens to one object.
+fn step(
+    inputs: &Inputs<'_>,
+    artifact: &Artifact,
+    pod_revision: Option<u32>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Step {
+    let member = inputs.head.and_then(|head| head.member(&artifact.reference));
+    let existing = existing(inputs, &artifact.reference);
+    let before = find(inputs.before, &artifact.reference);
+    let mut stamped = artifact.clone();
+    let is_workload = artifact.reference.kind.stage() == crate::artifacts::Stage::Workload;
+    let pod_revision = pod_revision.filter(|_| is_workload);
+    if let Some(revision) = pod_revision {
+        stamp::stamp(&mut stamped, revision);
+    }
+    let owners = existing.as_ref().map_or(&[][..], |existing| existing.replicas_owners);
+    let replicas = replicas::decide(inputs, &mut stamped, member, owners, existing.is_some(), diagnostics);
+    let known = member.filter(|member| member.state == MemberState::Applied).and(before);
+    let same_content = known
+        .is_some_and(|before| replicas::ignored(&before.manifest) == replicas::ignored(&artifact.manifest))
+        && member.is_some_and(|member| member.pod_revision == pod_revision)
+        && !replicas.changes;
+    let same_object = match (&existing, member) {
+        (Some(existing), Some(member)) => {
+            member.uid.as_deref() == Some(existing.uid)
+                && existing.owned.is_none_or(|owned| owned == member.owned)
+        }
+        _ => false,
+    };
+    let action = match &existing {
+        None => Action::Create,
+        Some(_) if same_content && same_object => Action::Unchanged,
+        Some(_) if known.is_some_and(|before| must_replace(before, artifact)) => Action::Replace,
+        Some(_) => Action::Update,
+    };
+    Step {
+        action,
+        uid: existing.as_ref().map(|existing| existing.uid.to_owned()),
+        member: planned_member(&stamped, member, action, pod_revision, &replicas),
+        take_back: replicas.take_back,
+        may_replace: artifact.reference.kind == Kind::Pod && known.is_none(),
+        artifact: stamped,
+    }
+}
+
+/// The inventory's entry of an object that is about to be written, or stays.
+fn planned_member(
+    artifact: &Artifact,
+    member: Option<&Member>,
+    action: Action,
+    pod_revision: Option<u32>,
+    replicas: &Replicas,
+) -> Member {
+    if let (Action::Unchanged, Some(member)) = (action, member) {
+        return member.clone();
+    }
+    Member {
+        reference: artifact.reference.clone(),
+        component: artifact.component.clone(),
+        state: MemberState::Planned,
+        uid: member.and_then(|member| member.uid.clone()),
+        pod_revision,
+        template_replicas: replicas.template,
+        scaled_replicas: replicas.scaled,
+        generation: None,
+        owned: String::new(),
+    }
+}
+
+/// Whether Kubernetes cannot change the object in place.
+///
+/// Of a bare Pod only the image and the metadata can change; a Service cannot change between headless and not.
+fn must_replace(before: &Artifact, after: &Artifact) -> bool {
+    match after.reference.kind {
+        Kind::Pod => without_images(&before.manifest) != without_images(&after.manifest),
+        Kind::Service => is_headless(&before.manifest) != is_headless(&after.manifest),
+        Kind::Secret | Kind::PersistentVolumeClaim | Kind::ReplicationController | Kind::Deployment => false,
+    }
+}
+
+fn without_images(manifest: &Value) -> Value {
+    let mut spec = manifest.get("spec").cloned().unwrap_or_default();
+    for container in spec.get_mut("containers").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(container) = container.as_object_mut() {
+            container.remove("image");
+        }
+    }
+    spec
+}
+
+fn is_headless(manifest: &Value) -> bool {
+    manifest.pointer("/spec/clusterIP").and_then(Value::as_str) == Some("None")
+}
+
+/// Decides about everything the template no longer has.
+fn removals(inputs: &Inputs<'_>, plan: &mut Plan) {
+    let Some(head) = inputs.head else { return };
+    let controlled: BTreeSet<&ComponentName> = inputs
+        .after
+        .objects()
+        .iter()
+        .filter(|artifact| artifact.reference.kind.is_controller())
+        .map(|artifact| &artifact.component)
+        .collect();
+    for member in &head.inventory {
+        if inputs.after.get(&member.reference).is_some() {
+            continue;
+        }
+        let seen = inputs.seen.map(|seen| {
+            seen.iter()
+                .find(|seen| seen.reference == member.reference && seen.ours)
+                .map(|seen| seen.uid.clone())
+        });
+        let uid = match seen {
+            Some(seen) => seen,
+            None => member.uid.clone(),
+        };
+        let adopted = member.reference.kind == Kind::Pod && controlled.contains(&member.component);
+        let action = match uid {
+            // Gone already: the entry leaves with the next write of the head.
+            None => continue,
+            Some(_) if adopted => {
+                plan.handed_over.push(member.clone());
+                Action::Keep
+            }
+            Some(uid) if inputs.prune || member.state == MemberState::Deleting => {
+                plan.doomed.push(Doomed { member: member.clone(), uid });
+                Action::Delete
+            }
+            Some(_) => {
+                plan.kept.push(member.clone());
+                Action::Keep
+            }
+        };
+        plan.changes.push(Change {
+            reference: member.reference.clone(),
+            uid: member.uid.clone(),
+            action,
+            component: Some(member.component.clone()),
+            fields: Vec::new(),
+        });
+    }
+}
+
+/// Finds the pods that a ReplicationController would leave running although its template changed.
+fn outdated(inputs: &Inputs<'_>, plan: &mut Plan) {
+    for step in plan.steps.iter().filter(|step| step.artifact.reference.kind == Kind::ReplicationController) {
+        let current = step.member.pod_revision;
+        let pods = inputs.seen.unwrap_or_default().iter().filter(|seen| {
+            seen.reference.kind == Kind::Pod
+                && seen.component == step.artifact.component.as_str()
+                && seen.revision != current
+                && !seen.terminating
+        });
+        let before = plan.outdated.len();
+        plan.outdated.extend(pods.map(|seen| (seen.reference.clone(), seen.uid.clone())));
+        let count = plan.outdated.len() - before;
+        if count > 0 {
+            plan.diagnostics.push(Diagnostic::new(
+                Code::PodsReplaced,
+                step.artifact.origin.clone(),
+                format!(
+                    "component {}: {count} pods of earlier revisions are deleted at once",
+                    step.artifact.component
+                ),
+            ));
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Who decides how many replicas run: the template, Scale, or somebody else.
+
+use serde_json::Value;
+
+use super::Inputs;
+use crate::artifacts::Artifact;
+use crate::cluster::Member;
+use crate::diagnostic::{Code, Diagnostic};
+
+/// What was decided about a controller's replicas; all empty for other kinds.
+#[derive(Default)]
+pub(super) struct Replicas {
+    /// The template's count.
+    pub(super) template: Option<i32>,
+    /// The count Scale asked for, while it stands.
+    pub(super) scaled: Option<i32>,
+    /// Set the replicas back to this before the object is applied.
+    pub(super) take_back: Option<i32>,
+    /// Whether the count on the cluster changes.
+    pub(super) changes: bool,
+}
+
+/// The manifest without its replica count, for comparing everything else.
+pub(super) fn ignored(manifest: &Value) -> Value {
+    let mut manifest = manifest.clone();
+    if let Some(spec) = manifest.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.remove("replicas");
+    }
+    manifest
+}
+
+/// Decides the replicas of a controller and writes them into its manifest, or takes them out.
+///
+/// The template's count rules when it has changed since it was last applied, or when nobody else has set the
+/// field. Otherwise the field is left out: whoever set it holds it, so leaving it out changes nothing.
+pub(super) fn decide(
+    inputs: &Inputs<'_>,
+    artifact: &mut Artifact,
+    member: Option<&Member>,
+    owners: &[String],
+    exists: bool,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Replicas {
+    if !artifact.reference.kind.is_controller() {
+        return Replicas::default();
+    }
+    let template = artifact.manifest.pointer("/spec/replicas").and_then(Value::as_i64);
+    let template = template.and_then(|count| i32::try_from(count).ok()).unwrap_or(1);
+    if let Some(asked) = inputs.scale.get(&artifact.component).copied() {
+        set(artifact, asked);
+        let template = member.and_then(|member| member.template_replicas).unwrap_or(template);
+        return Replicas { template: Some(template), scaled: Some(asked), take_back: None, changes: true };
+    }
+    let applied = member.and_then(|member| member.template_replicas);
+    let scaled = member.and_then(|member| member.scaled_replicas);
+    let (own, scale) = inputs.managers;
+    let other = owners.iter().find(|owner| owner.as_str() != own);
+    if exists && applied.is_some_and(|applied| applied != template) {
+        if other.is_some() {
+            diagnostics.push(note(artifact, Code::ReplicasTakenBack, format!("set back to {template}")));
+        }
+        return Replicas {
+            template: Some(template),
+            scaled: None,
+            take_back: other.map(|_| template),
+            changes: true,
+        };
+    }
+    if let Some(owner) = other {
+        // Scale holding the template's own count is nothing to tell.
+        if owner != scale || scaled.is_some_and(|scaled| scaled != template) {
+            let count = scaled.map_or_else(String::new, |count| format!("{count} "));
+            diagnostics.push(note(artifact, Code::ReplicasKept, format!("kept {count}(owner {owner})")));
+        }
+        unset(artifact);
+    } else if let Some(scaled) = scaled.filter(|scaled| applied == Some(template) && *scaled != template) {
+        diagnostics.push(note(artifact, Code::ReplicasKept, format!("kept {scaled} (set by Scale)")));
+        set(artifact, scaled);
+    }
+    Replicas { template: Some(template), scaled, take_back: None, changes: false }
+}
+
+fn note(artifact: &Artifact, code: Code, what: String) -> Diagnostic {
+    let field = format!("{}.deployment.count", artifact.origin);
+    Diagnostic::new(code, field, format!("replicas of component {}: {what}", artifact.component))
+}
+
+fn set(artifact: &mut Artifact, count: i32) {
+    if let Some(spec) = artifact.manifest.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.insert("replicas".to_owned(), Value::from(count));
+    }
+}
+
+fn unset(artifact: &mut Artifact) {
+    if let Some(spec) = artifact.manifest.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.remove("replicas");
+    }
+}

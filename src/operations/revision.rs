@@ -1,0 +1,103 @@
+//! Revisions: what was deployed, packed for its Secret.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Operations, Target};
+use crate::artifacts::{Artifact, ComponentName};
+use crate::cluster::{Head, HeadRef};
+use crate::error::{Error, ErrorKind, Result};
+use crate::template::Template;
+use crate::translate::{Options, translate};
+
+/// The largest revision that is stored, in bytes; a Secret holds 1 MiB.
+const LIMIT: usize = 900 * 1024;
+/// zstd's own default: templates are small.
+const LEVEL: i32 = 3;
+
+/// Everything needed to make or compare the objects of a revision again.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Revision {
+    /// The template, override merged in.
+    pub(super) template: Template,
+    /// How it was translated.
+    pub(super) options: Options,
+    /// The objects it became, before the plan's stamps.
+    pub(super) rendered: Vec<Artifact>,
+    /// The version of the adapter that made it.
+    pub(super) version: String,
+}
+
+impl Revision {
+    /// The objects of this revision, where some components have become controllers since.
+    ///
+    /// What was stored is what counts, since a later adapter may translate otherwise; only objects that
+    /// Scale made are rendered anew.
+    pub(super) fn rendered_with(&self, controllers: BTreeSet<ComponentName>) -> Vec<Artifact> {
+        let mut rendered = self.rendered.clone();
+        if controllers == self.options.controllers {
+            return rendered;
+        }
+        let options = Options { controllers, ..self.options.clone() };
+        let then = translate(&self.template, &self.options).artifacts;
+        let (Some(then), Some(artifacts)) = (then, translate(&self.template, &options).artifacts) else {
+            return rendered;
+        };
+        for artifact in artifacts.objects() {
+            match rendered.iter_mut().find(|known| known.reference == artifact.reference) {
+                // A Service may have gained its published ports together with the controller.
+                Some(known) if then.get(&artifact.reference) != Some(artifact) => *known = artifact.clone(),
+                Some(_) => {}
+                None => rendered.push(artifact.clone()),
+            }
+        }
+        // The Pods that were taken over are no longer objects of ours.
+        rendered.retain(|known| artifacts.get(&known.reference).is_some());
+        rendered
+    }
+
+    /// Packs the revision; fails with LIMIT_EXCEEDED when it is too large to store.
+    pub(super) fn pack(&self) -> Result<Vec<u8>> {
+        let text = serde_json::to_vec(self)
+            .map_err(|error| Error::internal(format!("revision not JSON: {error}")))?;
+        let packed = zstd::encode_all(text.as_slice(), LEVEL)
+            .map_err(|error| Error::internal(format!("revision not compressed: {error}")))?;
+        if packed.len() > LIMIT {
+            return Err(Error::new(
+                ErrorKind::LimitExceeded,
+                format!(
+                    "the template is too large to keep: {} bytes compressed, {LIMIT} are allowed",
+                    packed.len()
+                ),
+            ));
+        }
+        Ok(packed)
+    }
+
+    fn unpack(packed: &[u8]) -> Result<Self> {
+        let text = zstd::decode_all(packed)
+            .map_err(|error| Error::internal(format!("revision not decompressed: {error}")))?;
+        serde_json::from_slice(&text).map_err(|error| Error::internal(format!("revision not read: {error}")))
+    }
+}
+
+/// The number after every one that was ever begun.
+pub(super) fn next_number(head: &Head) -> u32 {
+    let begun = head.operation.as_ref().and_then(|operation| operation.revision.as_ref());
+    let known = head.revisions.iter().map(|entry| entry.revision.number);
+    known.chain(head.current.iter().chain(begun).map(|revision| revision.number)).max().unwrap_or(0) + 1
+}
+
+impl Operations {
+    /// Reads a revision; `None` if it was never stored.
+    pub(super) async fn read_revision(
+        &self,
+        target: &Target,
+        revision: Option<&HeadRef>,
+    ) -> Result<Option<Revision>> {
+        let Some(revision) = revision else { return Ok(None) };
+        let packed = self.cluster.read_revision(&target.namespace, revision).await?;
+        packed.map(|packed| Revision::unpack(&packed)).transpose()
+    }
+}

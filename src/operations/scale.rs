@@ -1,0 +1,317 @@
+//! Scale: replica counts of named components; a bare Pod becomes a ReplicationController without being lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::try_join_all;
+use tokio::time::Instant;
+use tracing::info;
+
+use super::deploy::controllers;
+use super::lock::{self, Lock};
+use super::plan::{self, Inputs, Plan};
+use super::revision::Revision;
+use super::translate::Prepared;
+use super::view::{self, DeploymentView};
+use super::{Operations, Target, blame, execute};
+use crate::artifacts::{
+    Action, Change, ComponentName, DeploymentName, FieldChange, Namespace, Stage, field_manager,
+    scale_manager,
+};
+use crate::cluster::{Held, Member, MemberState, OperationKind, Phase};
+use crate::diagnostic::Diagnostic;
+use crate::error::{Error, ErrorKind, Fault, Result};
+use crate::status::DeploymentState;
+
+/// A Scale, decoded.
+#[derive(Clone, Debug)]
+pub struct ScaleCall {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The deployment.
+    pub name: DeploymentName,
+    /// Replicas by image name or component name; at least one.
+    pub replicas: BTreeMap<String, i32>,
+    /// Check everything, write nothing.
+    pub validate_only: bool,
+    /// The etag the caller has seen; empty: any.
+    pub etag: String,
+    /// Wait until every component is ready, at most until then.
+    pub wait_ready: Option<Instant>,
+    /// When the caller's own deadline ends.
+    pub deadline: Instant,
+}
+
+/// The answer to a Scale.
+#[derive(Clone, Debug)]
+pub struct Scaled {
+    /// The deployment.
+    pub deployment: DeploymentView,
+    /// What was done to each object that was named or made.
+    pub changes: Vec<Change>,
+    /// What the caller should know.
+    pub diagnostics: Vec<Diagnostic>,
+    generation: u64,
+}
+
+/// What a Scale has to do.
+struct Wanted {
+    /// Controllers whose count is set, with their entries.
+    set: Vec<(Member, i32)>,
+    /// Bare Pods that become controllers.
+    convert: BTreeMap<ComponentName, i32>,
+    /// Bare Pods that are to be one, as they are.
+    unchanged: Vec<Member>,
+}
+
+impl Operations {
+    /// Sets the replica counts of the named components and of nothing else.
+    pub async fn scale(&self, call: ScaleCall) -> Result<Scaled> {
+        Self::check_namespace(&call.namespace)?;
+        let target = Target { namespace: call.namespace.clone(), name: call.name.clone() };
+        let (operations, work_target) = (self.clone(), target.clone());
+        let (deadline, wait) = (call.deadline, call.wait_ready);
+        let mut scaled =
+            self.detached(deadline, async move { operations.scale_now(&work_target, &call).await }).await?;
+        if let Some(until) = wait {
+            scaled.deployment = self.wait_ready(&target, until, scaled.generation).await?;
+        }
+        Ok(scaled)
+    }
+
+    async fn scale_now(&self, target: &Target, call: &ScaleCall) -> Result<Scaled> {
+        // 1. What is there; an operation that died is finished first, so that there is one thing to scale.
+        let mut held = self.must_read(target).await?;
+        lock::check_etag(Some(&held), &call.etag)?;
+        lock::gate(&held)?;
+        if held.terminating || held.head.phase == Phase::Deleting {
+            return Err(lock::being_deleted(&held));
+        }
+        if held.head.operation.is_some() && !call.validate_only {
+            held = self.finish_deploy(target, held, call.deadline).await?;
+        }
+        // 2. Which components, and what each needs.
+        let counts = counts(&held, &call.replicas)?;
+        let wanted = wanted(&held, counts)?;
+        if call.validate_only {
+            return Ok(Scaled {
+                deployment: view::recorded(&held),
+                changes: planned_changes(&wanted),
+                diagnostics: Vec::new(),
+                generation: held.head.generation,
+            });
+        }
+        let mut changes: Vec<Change> =
+            wanted.unchanged.iter().map(|member| change(member, Action::Unchanged, None)).collect();
+        let mut diagnostics = Vec::new();
+        // 3. Pods that become controllers: under the lock, with the objects of the current revision.
+        if !wanted.convert.is_empty() {
+            let (converted, made, mut found) = self.convert(target, held, &wanted.convert).await?;
+            held = converted;
+            changes.extend(made);
+            diagnostics.append(&mut found);
+        }
+        // 4. Controllers that are there: one guarded write each, which can never make an object.
+        let sets = wanted.set.iter().map(|(member, replicas)| self.set(target, member, *replicas));
+        let set: Vec<Member> = try_join_all(sets).await?;
+        changes.extend(
+            wanted.set.iter().map(|(member, replicas)| change(member, Action::Update, Some(*replicas))),
+        );
+        if !set.is_empty() {
+            held = self.remember(target, held, &set).await?;
+        }
+        info!(components = changes.len(), "scaled");
+        self.record_when_settled(target, held.head.generation);
+        Ok(Scaled {
+            deployment: view::recorded(&held),
+            changes,
+            diagnostics,
+            generation: held.head.generation,
+        })
+    }
+
+    /// Sets one controller's count; returns its entry as it is then.
+    async fn set(&self, target: &Target, member: &Member, replicas: i32) -> Result<Member> {
+        let uid = member.uid.as_deref().unwrap_or_default();
+        let reference = &member.reference;
+        let generation =
+            self.cluster.scale(&target.namespace, &target.name, reference, uid, replicas, false).await?;
+        Ok(Member { scaled_replicas: Some(replicas), generation, ..member.clone() })
+    }
+
+    /// Writes the counts into the inventory; whoever wrote the head meanwhile is read again.
+    async fn remember(&self, target: &Target, held: Held, set: &[Member]) -> Result<Held> {
+        let mut held = held;
+        for _ in 0..5 {
+            let mut head = held.head.clone();
+            head.generation += 1;
+            head.updated = jiff::Timestamp::now();
+            head.recorded.state = DeploymentState::Deploying.as_str().to_owned();
+            for scaled in set {
+                let entry = head.inventory.iter_mut().find(|member| member.reference == scaled.reference);
+                if let Some(member) = entry {
+                    member.scaled_replicas = scaled.scaled_replicas;
+                    member.generation = member.generation.max(scaled.generation);
+                }
+            }
+            match self.cluster.write_head(&held, head).await {
+                Err(error) if error.kind() == ErrorKind::OperationInProgress => {
+                    held = self.must_read(target).await?
+                }
+                other => return other,
+            }
+        }
+        Err(lock::being_changed(&held))
+    }
+
+    /// Turns bare Pods into ReplicationControllers that adopt them.
+    async fn convert(
+        &self,
+        target: &Target,
+        held: Held,
+        convert: &BTreeMap<ComponentName, i32>,
+    ) -> Result<(Held, Vec<Change>, Vec<Diagnostic>)> {
+        let revision = self.read_revision(target, held.head.current.as_ref()).await?;
+        let revision = revision.ok_or_else(|| Error::internal("the current revision is not stored"))?;
+        let plan = self.plan_conversion(target, &held, &revision, convert)?;
+        let mut head = held.head.clone();
+        head.phase = Phase::Applying;
+        head.inventory = plan.union();
+        let id = lock::operation_id();
+        let mut lock = Lock::take(self, target, Some(&held), head, OperationKind::Scale, id, None).await?;
+        let report = lock
+            .during(async {
+                let mut report = execute::Report::default();
+                self.apply_stage(target, &plan, Stage::Foundation, &mut report).await;
+                if report.failures.is_empty() {
+                    self.apply_stage(target, &plan, Stage::Workload, &mut report).await;
+                } else {
+                    Self::skip_stage(&plan, Stage::Workload, &mut report);
+                }
+                report
+            })
+            .await?;
+        let mut head = lock.held().head.clone();
+        head.inventory = report.applied.iter().chain(&report.open).chain(&plan.kept).cloned().collect();
+        let complete = report.failures.is_empty();
+        if !complete {
+            head.inventory.extend(plan.handed_over.iter().cloned());
+        }
+        head.recorded.state = DeploymentState::Deploying.as_str().to_owned();
+        let held = lock.release(head, if complete { Phase::Progressing } else { Phase::Incomplete }).await?;
+        let listing = blame::listing(&report.failures);
+        if let Some(first) = blame::first(&revision.template, report.failures) {
+            return Err(Error::incomplete(first, listing));
+        }
+        let changes = plan.changes.into_iter().filter(|change| change.action != Action::Unchanged).collect();
+        Ok((held, changes, plan.diagnostics))
+    }
+
+    fn plan_conversion(
+        &self,
+        target: &Target,
+        held: &Held,
+        revision: &Revision,
+        convert: &BTreeMap<ComponentName, i32>,
+    ) -> Result<Plan> {
+        let now = controllers(&held.head);
+        let then: BTreeSet<ComponentName> = now.iter().chain(convert.keys()).cloned().collect();
+        let before = revision.rendered_with(now);
+        let prepared = Prepared::stored(revision.template.clone(), target.name.clone());
+        let (after, ..) = super::translate::render(&prepared, then.clone())?;
+        let (own, scale) = (field_manager(&target.name), scale_manager(&target.name));
+        let plan = plan::plan(&Inputs {
+            head: Some(&held.head),
+            before: &before,
+            after: &after,
+            // Scaling a component never renews the pods that are linked to it.
+            links: &BTreeMap::new(),
+            seen: None,
+            revision: held.head.current.as_ref().map_or(1, |current| current.number),
+            prune: false,
+            scale: convert,
+            managers: (&own, &scale),
+        });
+        Ok(plan)
+    }
+}
+
+/// Finds the component behind each name; every unknown name is a fault.
+fn counts(held: &Held, replicas: &BTreeMap<String, i32>) -> Result<BTreeMap<ComponentName, i32>> {
+    let components = &held.head.recorded.components;
+    let mut counts = BTreeMap::new();
+    for (name, count) in replicas {
+        let exact = components.iter().find(|component| component.image_name == *name);
+        let found = exact.or_else(|| components.iter().find(|component| component.name.as_str() == name));
+        let Some(component) = found else {
+            let names = components.iter().map(|component| component.image_name.as_str());
+            return Err(unknown(held, name, names));
+        };
+        if counts.insert(component.name.clone(), *count).is_some_and(|other| other != *count) {
+            let text = format!("component {} is named twice with different counts", component.name);
+            return Err(Error::fields(vec![Fault::field(format!("replicas[{name}]"), text)]));
+        }
+    }
+    Ok(counts)
+}
+
+fn unknown<'a>(held: &Held, name: &str, names: impl Iterator<Item = &'a str>) -> Error {
+    let mut names: Vec<&str> = names.collect();
+    names.sort_by_key(|known| strsim::damerau_levenshtein(&known.to_lowercase(), &name.to_lowercase()));
+    let hint = names.first().map(|known| format!("; did you mean {known}?")).unwrap_or_default();
+    Error::new(
+        ErrorKind::ComponentNotFound,
+        format!("deployment {} has no component {name:?}{hint}", held.name),
+    )
+    .with("components", names.join(","))
+}
+
+fn wanted(held: &Held, counts: BTreeMap<ComponentName, i32>) -> Result<Wanted> {
+    let mut wanted = Wanted { set: Vec::new(), convert: BTreeMap::new(), unchanged: Vec::new() };
+    for (component, count) in counts {
+        let workloads = held
+            .head
+            .inventory
+            .iter()
+            .filter(|member| member.component == component && member.stage() == Stage::Workload);
+        let workload = workloads.max_by_key(|member| member.reference.kind.is_controller());
+        match workload {
+            Some(member) if member.reference.kind.is_controller() && member.state == MemberState::Applied => {
+                wanted.set.push((member.clone(), count));
+            }
+            Some(member) if !member.reference.kind.is_controller() && count == 1 => {
+                wanted.unchanged.push(member.clone());
+            }
+            Some(_) => {
+                wanted.convert.insert(component, count);
+            }
+            None => {
+                return Err(Error::new(
+                    ErrorKind::ComponentNotFound,
+                    format!("component {component} has no workload; deploy again to make it"),
+                ));
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+fn planned_changes(wanted: &Wanted) -> Vec<Change> {
+    let set = wanted.set.iter().map(|(member, count)| change(member, Action::Update, Some(*count)));
+    set.chain(wanted.unchanged.iter().map(|member| change(member, Action::Unchanged, None))).collect()
+}
+
+fn change(member: &Member, action: Action, replicas: Option<i32>) -> Change {
+    let before = member.scaled_replicas.or(member.template_replicas);
+    let fields = replicas.map(|count| FieldChange {
+        path: "spec.replicas".to_owned(),
+        before: before.map(|before| before.to_string()),
+        after: Some(count.to_string()),
+    });
+    Change {
+        reference: member.reference.clone(),
+        uid: member.uid.clone(),
+        action,
+        component: Some(member.component.clone()),
+        fields: fields.into_iter().collect(),
+    }
+}

@@ -1,0 +1,185 @@
+//! Validate and translate: the first steps of a Deploy, without a cluster.
+
+use std::collections::BTreeSet;
+
+use super::Operations;
+use crate::artifacts::{Artifacts, ComponentName, DeploymentName, Planned};
+use crate::diagnostic::Diagnostic;
+use crate::error::{Error, ErrorKind, Fault, Result};
+use crate::template::raw::{Positions, RawTemplate};
+use crate::template::{Template, validate};
+use crate::translate::{self, Options};
+
+/// A template as it came.
+#[derive(Clone)]
+pub enum Source {
+    /// YAML or JSON text.
+    Text(String),
+    /// Fields of a request.
+    Structured(RawTemplate),
+}
+
+impl std::fmt::Debug for Source {
+    /// Says the form alone: the content holds values of the environment.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Source::Text(_) => "Text(..)",
+            Source::Structured(_) => "Structured(..)",
+        })
+    }
+}
+
+/// A template that can be translated.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The template, override merged in.
+    pub(super) template: Template,
+    /// The deployment's name.
+    pub(super) name: DeploymentName,
+    /// What reading it found.
+    pub(super) diagnostics: Vec<Diagnostic>,
+    /// Where its text has what.
+    pub(super) positions: Positions,
+}
+
+impl Prepared {
+    /// A template that was stored: nothing is left to be said about it.
+    pub(super) fn stored(template: Template, name: DeploymentName) -> Self {
+        Self { template, name, diagnostics: Vec::new(), positions: Positions::default() }
+    }
+}
+
+/// The answer to ValidateTemplate.
+#[derive(Clone, Debug)]
+pub struct Validated {
+    /// The template as it was understood, if it was.
+    pub template: Option<Template>,
+    /// Everything that was found.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// The answer to TranslateTemplate.
+#[derive(Clone, Debug)]
+pub struct Translated {
+    /// The objects, in the order of applying.
+    pub artifacts: Artifacts<Planned>,
+    /// Each of them as YAML text, in the same order.
+    pub manifests: Vec<String>,
+    /// All of them as one YAML text.
+    pub manifest_yaml: String,
+    /// What was lost, changed or assumed.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads, merges and validates; no template when an error refuses it.
+fn read(source: &Source, overriding: Option<&RawTemplate>) -> (validate::Validated, Positions) {
+    let limits = validate::Limits::default();
+    match source {
+        Source::Text(text) => validate::from_text(text, overriding.cloned(), &limits),
+        Source::Structured(template) => {
+            let validated = validate::from_raw(template.clone(), overriding.cloned(), &limits);
+            (validated, Positions::default())
+        }
+    }
+}
+
+/// Reads a template and settles the deployment's name; every fault at once.
+pub(super) fn prepare(
+    source: &Source,
+    overriding: Option<&RawTemplate>,
+    name: Option<DeploymentName>,
+) -> Result<Prepared> {
+    let (validated, positions) = read(source, overriding);
+    let diagnostics = validated.diagnostics;
+    let template = validated.template.ok_or_else(|| invalid(&diagnostics))?;
+    let name = name.or_else(|| translate::slug(&template.name)).ok_or_else(|| {
+        let text = "is required: the template's name gives none (letters, digits and dashes are needed)";
+        Error::fields(vec![Fault::field("name", text)])
+    })?;
+    Ok(Prepared { template, name, diagnostics, positions })
+}
+
+/// Translates; components in `controllers` stay controllers whatever their count.
+pub(super) fn render(
+    prepared: &Prepared,
+    controllers: BTreeSet<ComponentName>,
+) -> Result<(Artifacts<Planned>, Options, Vec<Diagnostic>)> {
+    let options = Options { deployment: prepared.name.clone(), controllers };
+    let mut translation = translate::translate(&prepared.template, &options);
+    prepared.positions.locate(&mut translation.diagnostics);
+    match translation.artifacts {
+        Some(artifacts) => Ok((artifacts, options, translation.diagnostics)),
+        None => Err(invalid(&combine(&prepared.diagnostics, &translation.diagnostics))),
+    }
+}
+
+/// The findings of two steps, in the order of the steps.
+pub(super) fn combine(first: &[Diagnostic], second: &[Diagnostic]) -> Vec<Diagnostic> {
+    first.iter().chain(second).cloned().collect()
+}
+
+/// The error of a template that is refused: every fault, each with its path.
+fn invalid(diagnostics: &[Diagnostic]) -> Error {
+    let faults: Vec<Fault> = diagnostics
+        .iter()
+        .filter(|diagnostic| diagnostic.is_error())
+        .map(|diagnostic| {
+            let place = diagnostic.position.map(|at| format!("line {}, column {}: ", at.line, at.column));
+            Fault {
+                field: if diagnostic.field.is_empty() {
+                    "template_yaml".to_owned()
+                } else {
+                    diagnostic.field.clone()
+                },
+                reason: diagnostic.code.as_str(),
+                description: format!("{}{}", place.unwrap_or_default(), diagnostic.message),
+            }
+        })
+        .collect();
+    let first =
+        faults.first().map(|fault| format!("{}: {}", fault.field, fault.description)).unwrap_or_default();
+    let message = match faults.len() {
+        0 | 1 => format!("the template is refused: {first}"),
+        count => format!("the template is refused for {count} faults; the first: {first}"),
+    };
+    Error::new(ErrorKind::TemplateInvalid, message).with_faults(faults)
+}
+
+impl Operations {
+    /// Says everything there is to say about a template; a bad one is no failure.
+    pub fn validate_template(
+        source: &Source,
+        overriding: Option<&RawTemplate>,
+        name: Option<DeploymentName>,
+    ) -> Validated {
+        let (validate::Validated { template, mut diagnostics }, positions) = read(source, overriding);
+        let named = template.as_ref().and_then(|template| name.or_else(|| translate::slug(&template.name)));
+        // A template without a usable name is translated under a placeholder: its own faults are what is asked.
+        let named = named.or_else(|| DeploymentName::new("template").ok());
+        let (Some(read), Some(name)) = (&template, named) else { return Validated { template, diagnostics } };
+        let translation =
+            translate::translate(read, &Options { deployment: name, controllers: BTreeSet::new() });
+        diagnostics.extend(translation.diagnostics);
+        positions.locate(&mut diagnostics);
+        let refused = diagnostics.iter().any(Diagnostic::is_error);
+        Validated { template: template.filter(|_| !refused), diagnostics }
+    }
+
+    /// Translates a template into manifests.
+    pub fn translate_template(
+        source: &Source,
+        overriding: Option<&RawTemplate>,
+        name: Option<DeploymentName>,
+    ) -> Result<Translated> {
+        let prepared = prepare(source, overriding, name)?;
+        let (artifacts, _, diagnostics) = render(&prepared, BTreeSet::new())?;
+        let manifest_yaml = translate::manifest_yaml(&artifacts);
+        let manifests = artifacts.objects().iter().map(translate::object_yaml).collect();
+        Ok(Translated {
+            manifests,
+            manifest_yaml,
+            artifacts,
+            diagnostics: combine(&prepared.diagnostics, &diagnostics),
+        })
+    }
+}

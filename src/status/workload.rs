@@ -1,0 +1,191 @@
+//! The state of one component: its workload, its pods, its cause.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Pod, ReplicationController};
+
+use super::pods::{self, Cause};
+use super::{ComponentState, ComponentStatus, ExpectedComponent, Reason};
+use crate::artifacts::{Kind, LABEL_NAME, Observed};
+
+/// What a workload amounts to before the component's names are put to it.
+struct Conclusion {
+    desired: i32,
+    ready: i32,
+    updated: i32,
+    state: ComponentState,
+    reason: Option<Reason>,
+    message: String,
+}
+
+impl Conclusion {
+    fn new(state: ComponentState, reason: Reason, message: &str) -> Self {
+        Self { desired: 0, ready: 0, updated: 0, state, reason: Some(reason), message: message.to_owned() }
+    }
+}
+
+/// Concludes the state of one component.
+pub(super) fn conclude(
+    component: &ExpectedComponent,
+    deleting: bool,
+    observed: &Observed,
+) -> ComponentStatus {
+    let mut component_pods: Vec<&Arc<Pod>> =
+        observed.pods.iter().filter(|pod| label(pod, LABEL_NAME) == Some(component.name.as_str())).collect();
+    component_pods.sort_by(|left, right| left.metadata.name.cmp(&right.metadata.name));
+    let mut conclusion = match &component.workload {
+        Some(workload) if workload.kind == Kind::ReplicationController => {
+            let controller = observed
+                .controllers
+                .iter()
+                .find(|controller| controller.metadata.name.as_deref() == Some(workload.name.as_str()));
+            match controller {
+                Some(controller) => replication_controller(component, controller, &component_pods),
+                None => Conclusion::new(
+                    ComponentState::Pending,
+                    Reason::WorkloadMissing,
+                    "its workload is not there",
+                ),
+            }
+        }
+        Some(workload) => {
+            let pod = component_pods
+                .iter()
+                .find(|pod| pod.metadata.name.as_deref() == Some(workload.name.as_str()));
+            match pod {
+                Some(pod) => bare_pod(component, pod),
+                None => Conclusion {
+                    desired: 1,
+                    ..Conclusion::new(
+                        ComponentState::Pending,
+                        Reason::WorkloadMissing,
+                        "its pod is not there",
+                    )
+                },
+            }
+        }
+        None => Conclusion::new(ComponentState::Pending, Reason::WorkloadMissing, "it has no workload"),
+    };
+    if deleting {
+        conclusion.state = ComponentState::Deleting;
+        conclusion.reason = Some(Reason::Terminating);
+        conclusion.message = "it is being deleted".to_owned();
+    }
+    ComponentStatus {
+        name: component.name.clone(),
+        image_name: component.image_name.clone(),
+        image: component.image.clone(),
+        workload: component.workload.clone(),
+        desired: conclusion.desired,
+        ready: conclusion.ready,
+        updated: conclusion.updated,
+        state: conclusion.state,
+        reason: conclusion.reason,
+        message: conclusion.message,
+        pods: component_pods.iter().map(|pod| pods::describe(pod)).collect(),
+    }
+}
+
+fn label<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
+    pod.metadata.labels.as_ref()?.get(key).map(String::as_str)
+}
+
+/// A bare Pod is ready when it is Ready and of the current revision.
+fn bare_pod(component: &ExpectedComponent, pod: &Pod) -> Conclusion {
+    let updated = i32::from(is_current(component, pod));
+    let ready = i32::from(pods::is_ready(pod));
+    let (state, reason, message) = if let Some(cause) = pods::cause(pod) {
+        of_cause(cause)
+    } else if pod.metadata.deletion_timestamp.is_some() {
+        (ComponentState::Progressing, Some(Reason::Terminating), "its pod is being replaced".to_owned())
+    } else if ready == 1 && updated == 1 {
+        (ComponentState::Ready, None, String::new())
+    } else {
+        (ComponentState::Progressing, Some(Reason::Progressing), "its pod is starting".to_owned())
+    };
+    Conclusion { desired: 1, ready, updated, state, reason, message }
+}
+
+/// A ReplicationController is ready when it has seen its newest form, and as many pods as asked for are
+/// ready and available, every one of the current revision. Its own status counts pods of any revision.
+fn replication_controller(
+    component: &ExpectedComponent,
+    controller: &ReplicationController,
+    component_pods: &[&Arc<Pod>],
+) -> Conclusion {
+    let desired = controller.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let status = controller.status.clone().unwrap_or_default();
+    let uid = controller.metadata.uid.as_deref();
+    let owned: Vec<&Arc<Pod>> = component_pods
+        .iter()
+        .copied()
+        .filter(|pod| {
+            let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
+            owners.iter().any(|owner| owner.controller == Some(true) && Some(owner.uid.as_str()) == uid)
+        })
+        .collect();
+    let alive = owned.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    let updated = count(alive.clone().filter(|pod| is_current(component, pod)));
+    let outdated = alive.clone().any(|pod| !is_current(component, pod));
+    let ready = status.ready_replicas.unwrap_or(0);
+    let seen = status.observed_generation >= controller.metadata.generation
+        && controller.metadata.generation >= component.generation;
+    let settled = seen
+        && status.replicas == desired
+        && ready >= desired
+        && status.available_replicas.unwrap_or(0) >= desired
+        && updated >= desired
+        && !outdated;
+    let (state, reason, message) = if controller.metadata.deletion_timestamp.is_some() {
+        (ComponentState::Deleting, Some(Reason::Terminating), "its controller is being deleted".to_owned())
+    } else if let Some(cause) =
+        replica_failure(&status).or_else(|| alive.clone().find_map(|pod| pods::cause(pod)))
+    {
+        of_cause(cause)
+    } else if settled && desired == 0 {
+        (ComponentState::Stopped, Some(Reason::ScaledToZero), "scaled to zero".to_owned())
+    } else if settled {
+        (ComponentState::Ready, None, String::new())
+    } else {
+        (
+            ComponentState::Progressing,
+            Some(Reason::Progressing),
+            format!("{ready} of {desired} replicas are ready"),
+        )
+    };
+    Conclusion { desired, ready, updated, state, reason, message }
+}
+
+fn is_current(component: &ExpectedComponent, pod: &Pod) -> bool {
+    let revision = label(pod, crate::artifacts::LABEL_REVISION).and_then(|text| text.parse::<u32>().ok());
+    component.pod_revision.is_none() || revision == component.pod_revision
+}
+
+fn count<'a>(pods: impl Iterator<Item = &'a &'a Arc<Pod>>) -> i32 {
+    i32::try_from(pods.count()).unwrap_or(i32::MAX)
+}
+
+fn of_cause(cause: Cause) -> (ComponentState, Option<Reason>, String) {
+    // A pod that no node takes now may be taken in a moment: a node may come.
+    let state = if cause.reason == Reason::Unschedulable {
+        ComponentState::Progressing
+    } else {
+        ComponentState::Failed
+    };
+    (state, Some(cause.reason), cause.message)
+}
+
+/// Why the controller cannot make pods; its message names quota and limits, never values of the environment.
+fn replica_failure(status: &k8s_openapi::api::core::v1::ReplicationControllerStatus) -> Option<Cause> {
+    let conditions = status.conditions.as_deref().unwrap_or_default();
+    let failure = conditions.iter().find(|one| one.type_ == "ReplicaFailure" && one.status == "True")?;
+    let text = failure.message.as_deref().unwrap_or_default();
+    let (reason, message) = if text.contains("exceeded quota") {
+        (Reason::QuotaExceeded, "a ResourceQuota of the namespace is used up")
+    } else if text.contains("violates PodSecurity") {
+        (Reason::AdmissionDenied, "the namespace's Pod Security level refuses its pods")
+    } else {
+        (Reason::ReplicaFailure, "its controller cannot make pods")
+    };
+    Some(Cause { reason, message: message.to_owned() })
+}

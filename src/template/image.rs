@@ -1,0 +1,319 @@
+//! One image of a template: what runs, and everything that is said about it.
+
+use serde::{Deserialize, Serialize};
+
+use super::Fault;
+use super::command::Command;
+use super::environment::Variable;
+use super::links::Link;
+use super::names::{check_name, sanitise};
+use super::ports::{Exposed, Port};
+use super::volumes::{Volume, VolumesFrom};
+use crate::diagnostic::Code;
+
+/// One entry of `images`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// Its name, unique in the template.
+    pub name: ImageName,
+    /// The container image.
+    pub source: ImageReference,
+    /// A word for people: its tier.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub category: String,
+    /// A word for people: its type.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// What it runs instead of its own command.
+    #[serde(default)]
+    pub command: Command,
+    /// `ports`; no two entries say the same.
+    #[serde(default)]
+    pub ports: Vec<Port>,
+    /// `expose`; no port twice.
+    #[serde(default)]
+    pub expose: Vec<Exposed>,
+    /// `links`; none to itself, no alias twice.
+    #[serde(default)]
+    pub links: Vec<Link>,
+    /// `environment`; no name twice.
+    #[serde(default)]
+    pub environment: Vec<Variable>,
+    /// `volumes`; no container path twice.
+    #[serde(default)]
+    pub volumes: Vec<Volume>,
+    /// `volumes_from`; no image of a cycle.
+    #[serde(default)]
+    pub volumes_from: Vec<VolumesFrom>,
+    /// `deployment.count`; absent is 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<Count>,
+}
+
+/// Writes a type that is a text its rule let through.
+macro_rules! text {
+    ($(#[$doc:meta])+ $type:ident) => {
+        $(#[$doc])+
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(String);
+
+        impl $type {
+            /// The text as written.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(text: $type) -> String {
+                text.0
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = Fault;
+
+            fn try_from(text: String) -> Result<Self, Fault> {
+                Self::new(text)
+            }
+        }
+    };
+}
+pub(super) use text;
+
+text! {
+    /// The name of an image: has a letter or a digit, and nothing invisible.
+    ///
+    /// ```
+    /// use panamax_kubernetes_adapter::template::ImageName;
+    /// assert!(ImageName::try_from("DB_1".to_owned()).is_ok());
+    /// assert!(ImageName::try_from("___".to_owned()).is_err());
+    /// ```
+    ImageName
+}
+
+impl ImageName {
+    /// Takes a name of which sanitising leaves something.
+    pub fn new(text: impl Into<String>) -> Result<Self, Fault> {
+        let text = text.into();
+        check_name(&text)?;
+        if sanitise(&text).is_empty() {
+            return Err(Fault::new(Code::NameMissing, "the image needs a name with a letter or a digit"));
+        }
+        Ok(Self(text))
+    }
+}
+
+text! {
+    /// A container image reference, as `registry:5000/repository:tag` (the grammar of the registry protocol).
+    ///
+    /// ```
+    /// use panamax_kubernetes_adapter::template::ImageReference;
+    /// assert!(ImageReference::try_from("centurylink/mysql:5.5".to_owned()).is_ok());
+    /// assert!(ImageReference::try_from("http://mysql".to_owned()).is_err());
+    /// ```
+    ImageReference
+}
+
+impl ImageReference {
+    /// The longest reference: 255 for the name and as much for tag and digest.
+    const LIMIT: usize = 512;
+
+    /// Takes a reference that a registry could serve.
+    pub fn new(text: impl Into<String>) -> Result<Self, Fault> {
+        let text = text.into();
+        if text.is_empty() {
+            return Err(Fault::new(Code::SourceMissing, "the image has no source"));
+        }
+        if is_reference(&text) {
+            Ok(Self(text))
+        } else {
+            Err(Fault::new(Code::ImageReference, "the source is no container image reference"))
+        }
+    }
+
+    /// The last part of the repository, as `mysql` of `centurylink/mysql:5.5`.
+    pub fn repository_name(&self) -> &str {
+        let path = self.0.split('@').next().unwrap_or_default();
+        let last = path.rsplit('/').next().unwrap_or_default();
+        last.split(':').next().unwrap_or_default()
+    }
+
+    /// Whether it names neither a digest nor a tag other than `latest`.
+    pub fn is_floating(&self) -> bool {
+        let last = self.0.rsplit('/').next().unwrap_or_default();
+        !self.0.contains('@') && last.split_once(':').is_none_or(|(_, tag)| tag == "latest")
+    }
+}
+
+fn is_reference(text: &str) -> bool {
+    if text.len() > ImageReference::LIMIT {
+        return false;
+    }
+    let (rest, digest) = match text.split_once('@') {
+        Some((rest, digest)) => (rest, Some(digest)),
+        None => (text, None),
+    };
+    let start_of_last = rest.rfind('/').map_or(0, |slash| slash + 1);
+    let (name, tag) = match rest[start_of_last..].find(':') {
+        Some(colon) => (&rest[..start_of_last + colon], Some(&rest[start_of_last + colon + 1..])),
+        None => (rest, None),
+    };
+    let path = match name.split_once('/') {
+        Some((first, path)) if first.contains(['.', ':']) || first == "localhost" => {
+            if !is_registry(first) {
+                return false;
+            }
+            path
+        }
+        _ => name,
+    };
+    name.len() <= 255
+        && path.split('/').all(is_component)
+        && tag.is_none_or(is_tag)
+        && digest.is_none_or(is_digest)
+}
+
+/// A host name and an optional port.
+fn is_registry(text: &str) -> bool {
+    let (host, port) = text.split_once(':').unwrap_or((text, "1"));
+    let label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    host.split('.').all(label) && !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Lower-case letters and digits, parted by one `.`, one or two `_`, or dashes.
+fn is_component(text: &str) -> bool {
+    let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let separator = |part: &str| matches!(part, "." | "_" | "__") || part.bytes().all(|byte| byte == b'-');
+    let ends = text.bytes().next().is_some_and(alphanumeric) && text.bytes().last().is_some_and(alphanumeric);
+    ends && text
+        .split(|character: char| character.is_ascii_lowercase() || character.is_ascii_digit())
+        .all(separator)
+}
+
+fn is_tag(text: &str) -> bool {
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    text.len() <= 128
+        && text.bytes().next().is_some_and(word)
+        && text.bytes().all(|byte| word(byte) || byte == b'.' || byte == b'-')
+}
+
+fn is_digest(text: &str) -> bool {
+    let Some((algorithm, hex)) = text.split_once(':') else {
+        return false;
+    };
+    let length = match algorithm {
+        "sha256" => 64,
+        "sha384" => 96,
+        "sha512" => 128,
+        _ => return false,
+    };
+    hex.len() == length && hex.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
+/// How many replicas of an image run; 0 is none, and still something to scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Count(u32);
+
+impl Count {
+    /// Reads a plain decimal number up to the limit.
+    ///
+    /// ```
+    /// use panamax_kubernetes_adapter::template::Count;
+    /// assert_eq!(Count::parse("3", 100).unwrap().get(), 3);
+    /// assert!(Count::parse("-1", 100).is_err());
+    /// ```
+    pub fn parse(text: &str, limit: u32) -> Result<Self, Fault> {
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Fault::new(Code::CountNotANumber, "the count is not a whole number"));
+        }
+        match text.parse() {
+            Ok(count) if count <= limit => Ok(Self(count)),
+            _ => Err(Fault::new(Code::LimitExceeded, format!("the count is above {limit}"))),
+        }
+    }
+
+    /// The number.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_follow_the_registry_grammar() {
+        for good in [
+            "mysql",
+            "mysql:5.5",
+            "centurylink/wordpress:3.9.1",
+            "localhost/a",
+            "localhost:5000/a/b:c",
+            "registry.example.com/a__b/c-d.e:F_1",
+            &format!("a@sha256:{}", "0".repeat(64)),
+            &format!("a:b@sha256:{}", "f".repeat(64)),
+        ] {
+            assert!(ImageReference::new(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "UPPER/x",
+            "a b",
+            "x:y:z",
+            "http://a",
+            "a@sha256:12",
+            "a\0",
+            "/a",
+            "a/",
+            "a//b",
+            "a:",
+            "-a",
+            "a.-b",
+            "a:-x",
+            "ex_ample.com:80/a",
+            "Ünï",
+            &"a".repeat(4_096),
+        ] {
+            assert_eq!(ImageReference::new(bad).unwrap_err().code, Code::ImageReference, "{bad}");
+        }
+        assert_eq!(ImageReference::new("").unwrap_err().code, Code::SourceMissing);
+    }
+
+    #[test]
+    fn references_know_their_repository_and_whether_they_float() {
+        let read = |text: &str| ImageReference::new(text).unwrap();
+        assert_eq!(read("localhost:5000/a/mysql:5.5").repository_name(), "mysql");
+        assert_eq!(read("mysql").repository_name(), "mysql");
+        assert!(read("localhost:5000/mysql").is_floating());
+        assert!(read("mysql:latest").is_floating());
+        assert!(!read("mysql:5.5").is_floating());
+        assert!(!read(&format!("mysql@sha256:{}", "0".repeat(64))).is_floating());
+    }
+
+    #[test]
+    fn counts_are_whole_and_bounded() {
+        for text in ["-1", "1.5", "three", " 3", "+3"] {
+            assert_eq!(Count::parse(text, 100).unwrap_err().code, Code::CountNotANumber, "{text}");
+        }
+        for text in ["101", "2147483648", "99999999999999999999"] {
+            assert_eq!(Count::parse(text, 100).unwrap_err().code, Code::LimitExceeded, "{text}");
+        }
+        assert_eq!(Count::parse("0", 100).unwrap().get(), 0);
+    }
+}

@@ -1,0 +1,267 @@
+//! Links between images: who is meant, and under which alias.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Fault;
+use super::image::text;
+use super::names::{accept, check_name, did_you_mean, sanitise, shown};
+use super::raw::{RawImage, RawLink, Text};
+use super::volumes::VolumesFrom;
+use crate::diagnostic::{Code, Findings};
+
+/// The most links of one image, and the most entries of `volumes_from`.
+pub const MAX_LINKS: usize = 64;
+
+text! {
+    /// The alias of a link: has a letter or a digit, and nothing invisible.
+    Alias
+}
+
+impl Alias {
+    /// Takes an alias of which sanitising leaves something.
+    pub fn new(text: impl Into<String>) -> Result<Self, Fault> {
+        let text = text.into();
+        check_name(&text)?;
+        if sanitise(&text).is_empty() {
+            return Err(Fault::new(Code::NameMissing, "the alias needs a letter or a digit"));
+        }
+        Ok(Self(text))
+    }
+}
+
+/// One link of an image to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Which image of the template it leads to.
+    pub target: usize,
+    /// The name the linking image knows it by.
+    pub alias: Alias,
+    /// Where it was written, as `images[0].links[1]`.
+    pub field: String,
+}
+
+/// The images of a template by name, exact and sanitised.
+pub(super) struct Names<'n> {
+    exact: BTreeMap<&'n str, usize>,
+    sanitised: BTreeMap<String, Vec<usize>>,
+}
+
+impl<'n> Names<'n> {
+    pub(super) fn of(images: &'n [RawImage]) -> Self {
+        let mut exact = BTreeMap::new();
+        let mut sanitised: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (index, image) in images.iter().enumerate() {
+            exact.entry(image.name.as_str()).or_insert(index);
+            sanitised.entry(sanitise(&image.name)).or_default().push(index);
+        }
+        Self { exact, sanitised }
+    }
+
+    /// The first image of exactly this name.
+    pub(super) fn exact(&self, name: &str) -> Option<usize> {
+        self.exact.get(name).copied()
+    }
+
+    /// The image of that name, and whether another spelling had to be assumed.
+    fn find(&self, name: &str) -> Option<(usize, bool)> {
+        if let Some(index) = self.exact(name) {
+            return Some((index, false));
+        }
+        let plain = sanitise(name);
+        match self.sanitised.get(&plain).map(Vec::as_slice) {
+            Some([only]) if !plain.is_empty() => Some((*only, true)),
+            _ => None,
+        }
+    }
+
+    /// Says which name may have been meant.
+    pub(super) fn suggestion(&self, name: &str) -> String {
+        did_you_mean(name, self.exact.keys().copied().filter(|known| *known == shown(known)))
+    }
+}
+
+/// Checks `links`; a link to itself is left out, and of equal ones the first stays.
+pub(super) fn check(
+    raw: Vec<RawLink>,
+    (own, image): (usize, &str),
+    names: &Names<'_>,
+    findings: &mut Findings,
+) -> Vec<Link> {
+    if raw.len() > MAX_LINKS {
+        findings.report(
+            Code::LimitExceeded,
+            format!("{image}.links"),
+            format!("more than {MAX_LINKS} links"),
+        );
+    }
+    let mut links: Vec<Link> = Vec::with_capacity(raw.len());
+    let mut aliases: BTreeMap<String, usize> = BTreeMap::new();
+    for (index, entry) in raw.into_iter().enumerate().take(MAX_LINKS) {
+        let field = entry.field.clone().unwrap_or_else(|| format!("{image}.links[{index}]"));
+        let target = resolve(&entry.service, &field, names, findings);
+        let alias = if entry.alias.is_empty() { entry.service } else { entry.alias };
+        let alias = if alias.is_empty() {
+            None
+        } else {
+            accept(Alias::new(alias), || format!("{field}.alias"), findings)
+        };
+        let (Some(target), Some(alias)) = (target, alias) else {
+            continue;
+        };
+        if target == own {
+            findings.report(Code::LinkSelf, field, "the image links to itself");
+            continue;
+        }
+        match aliases.insert(sanitise(alias.as_str()), target) {
+            None => links.push(Link { target, alias, field }),
+            Some(known) if known == target => {
+                let message = format!("the alias `{}` stands there twice", shown(alias.as_str()));
+                findings.report(Code::LinkRepeated, field, message);
+            }
+            Some(_) => {
+                let message = format!("the alias `{}` is used for two images", shown(alias.as_str()));
+                findings.report(Code::AliasRepeated, format!("{field}.alias"), message);
+            }
+        }
+    }
+    links
+}
+
+/// Checks the names in `volumes_from`; cycles are looked for when all images are known.
+pub(super) fn check_volumes_from(
+    raw: &[Text],
+    (own, image): (usize, &str),
+    names: &Names<'_>,
+    findings: &mut Findings,
+) -> Vec<VolumesFrom> {
+    if raw.len() > MAX_LINKS {
+        let message = format!("more than {MAX_LINKS} entries");
+        findings.report(Code::LimitExceeded, format!("{image}.volumes_from"), message);
+    }
+    let mut sources: Vec<VolumesFrom> = Vec::with_capacity(raw.len());
+    for (index, text) in raw.iter().enumerate().take(MAX_LINKS) {
+        let field = text.field.clone().unwrap_or_else(|| format!("{image}.volumes_from[{index}]"));
+        match names.find(&text.value) {
+            Some((target, _)) if target == own => {
+                findings.report(Code::VolumesFromTarget, field, "the image takes volumes from itself");
+            }
+            Some((target, _)) if sources.iter().any(|known| known.target == target) => {
+                findings.report(Code::LinkRepeated, field, "the same image stands there twice");
+            }
+            Some((target, assumed)) => {
+                if assumed {
+                    assume(&text.value, &field, findings);
+                }
+                sources.push(VolumesFrom { target, field });
+            }
+            None => {
+                let message = format!(
+                    "the template has no image `{}`{}",
+                    shown(&text.value),
+                    names.suggestion(&text.value)
+                );
+                findings.report(Code::VolumesFromTarget, field, message);
+            }
+        }
+    }
+    sources
+}
+
+fn resolve(service: &str, field: &str, names: &Names<'_>, findings: &mut Findings) -> Option<usize> {
+    let place = format!("{field}.service");
+    if service.is_empty() {
+        findings.report(Code::LinkTargetMissing, place, "the link names no image");
+        return None;
+    }
+    let Some((target, assumed)) = names.find(service) else {
+        let message = format!("the template has no image `{}`{}", shown(service), names.suggestion(service));
+        findings.report(Code::LinkTargetMissing, place, message);
+        return None;
+    };
+    if assumed {
+        assume(service, &place, findings);
+    }
+    Some(target)
+}
+
+fn assume(name: &str, field: &str, findings: &mut Findings) {
+    let message = format!("`{}` was taken for the image of nearly that name", shown(name));
+    findings.report(Code::LinkTargetAssumed, field, message);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn images(names: &[&str]) -> Vec<RawImage> {
+        names.iter().map(|name| RawImage { name: (*name).into(), ..RawImage::default() }).collect()
+    }
+
+    fn run(names: &[&str], links: &[(&str, &str)]) -> (Vec<Link>, Vec<(Code, String)>) {
+        let images = images(names);
+        let mut findings = Findings::default();
+        let raw = links
+            .iter()
+            .map(|(service, alias)| RawLink {
+                service: (*service).into(),
+                alias: (*alias).into(),
+                field: None,
+            })
+            .collect();
+        let links = check(raw, (0, "images[0]"), &Names::of(&images), &mut findings);
+        (links, findings.into_vec().into_iter().map(|found| (found.code, found.field)).collect())
+    }
+
+    #[test]
+    fn targets_are_found_exactly_or_nearly() {
+        let (links, found) = run(&["WP", "DB", "db_x"], &[("DB", "DB_1"), ("DB_X", ""), ("db", "third")]);
+        assert_eq!(links.iter().map(|link| link.target).collect::<Vec<_>>(), [1, 2, 1]);
+        assert_eq!(links[1].alias.as_str(), "DB_X");
+        assert_eq!(
+            found,
+            [
+                (Code::LinkTargetAssumed, "images[0].links[1].service".into()),
+                (Code::LinkTargetAssumed, "images[0].links[2].service".into())
+            ]
+        );
+    }
+
+    #[test]
+    fn a_missing_target_is_refused_with_a_suggestion() {
+        let images = images(&["WP", "MySQL"]);
+        let mut findings = Findings::default();
+        let raw = vec![RawLink { service: "MySQLL".into(), ..RawLink::default() }];
+        check(raw, (0, "images[0]"), &Names::of(&images), &mut findings);
+        let found = &findings.into_vec()[0];
+        assert_eq!(
+            (found.code, found.field.as_str()),
+            (Code::LinkTargetMissing, "images[0].links[0].service")
+        );
+        assert!(found.message.ends_with("did you mean `MySQL`?"), "{}", found.message);
+        assert_eq!(run(&["WP"], &[("", "x")]).1[0].0, Code::LinkTargetMissing);
+    }
+
+    #[test]
+    fn two_near_names_are_no_target() {
+        assert_eq!(run(&["WP", "D_B", "D.B"], &[("d-b", "")]).1[0].0, Code::LinkTargetMissing);
+    }
+
+    #[test]
+    fn self_links_repeats_and_clashes_are_told() {
+        let (links, found) =
+            run(&["WP", "DB", "MQ"], &[("WP", "me"), ("DB", "a"), ("DB", "A"), ("MQ", "a"), ("DB", "___")]);
+        assert_eq!(links.len(), 1);
+        let codes: Vec<_> = found.iter().map(|(code, _)| *code).collect();
+        assert_eq!(codes, [Code::LinkSelf, Code::LinkRepeated, Code::AliasRepeated, Code::NameMissing]);
+        assert_eq!(found[2].1, "images[0].links[3].alias");
+    }
+
+    #[test]
+    fn the_limit_is_64() {
+        let links: Vec<_> = (0..65).map(|index| format!("a{index}")).collect();
+        let links: Vec<_> = links.iter().map(|alias| ("DB", alias.as_str())).collect();
+        assert_eq!(run(&["WP", "DB"], &links).1, [(Code::LimitExceeded, "images[0].links".into())]);
+    }
+}

@@ -1,0 +1,267 @@
+//! An override merged into a template, as the Panamax remote agent did it, without its two bugs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::MAX_IMAGES;
+use super::names::{did_you_mean, shown};
+use super::raw::{RawImage, RawPort, RawTemplate, RawVariable, RawVolume, Text};
+use crate::diagnostic::{Code, Diagnostic, Findings};
+
+/// Merges an override; both are raw, so that its values are checked like the template's own.
+///
+/// Images are matched by name, and one that the template lacks is an error. A variable, a port (by container
+/// port) and a volume (by container path) replace the one they match, or are appended once. Command and count
+/// replace; links, exposed ports and volumes_from are added. Other fields cannot be overridden: where they
+/// differ, a warning says so. Faults in what came from the override have paths as `override.images[0].…`.
+pub fn merge(mut base: RawTemplate, changes: RawTemplate) -> (RawTemplate, Vec<Diagnostic>) {
+    let mut findings = Findings::default();
+    for (key, ours, theirs) in [
+        ("name", &base.name, &changes.name),
+        ("description", &base.description, &changes.description),
+        ("keywords", &base.keywords, &changes.keywords),
+        ("type", &base.kind, &changes.kind),
+        ("documentation", &base.documentation, &changes.documentation),
+        ("recommended", &base.recommended, &changes.recommended),
+    ] {
+        ignored(ours, theirs, || format!("override.{key}"), &mut findings);
+    }
+    if !changes.authors.is_empty() && changes.authors != base.authors {
+        ignored("", "authors", || "override.authors".to_owned(), &mut findings);
+    }
+    let mut places = BTreeMap::new();
+    for (index, image) in base.images.iter().enumerate() {
+        places.entry(image.name.clone()).or_insert(index);
+    }
+    for (index, change) in changes.images.into_iter().enumerate() {
+        let field = format!("override.images[{index}]");
+        let place = places.get(&change.name).copied().unwrap_or(usize::MAX);
+        match base.images.get_mut(place) {
+            Some(image) => merge_image(image, change, (&format!("images[{place}]"), &field), &mut findings),
+            None => {
+                let near = match places.len() > MAX_IMAGES || findings.is_full() {
+                    true => String::new(),
+                    false => did_you_mean(&change.name, places.keys().map(String::as_str)),
+                };
+                let message = format!("the template has no image `{}`{near}", shown(&change.name));
+                findings.report(Code::OverrideImageMissing, format!("{field}.name"), message);
+            }
+        }
+    }
+    (base, findings.into_vec())
+}
+
+fn ignored(ours: &str, theirs: &str, field: impl FnOnce() -> String, findings: &mut Findings) {
+    if !theirs.is_empty() && theirs != ours {
+        findings.report(Code::OverrideFieldIgnored, field(), "an override cannot change this");
+    }
+}
+
+fn merge_image(
+    image: &mut RawImage,
+    change: RawImage,
+    (place, field): (&str, &str),
+    findings: &mut Findings,
+) {
+    for (key, ours, theirs) in [
+        ("source", &image.source, &change.source),
+        ("category", &image.category, &change.category),
+        ("type", &image.kind, &change.kind),
+        ("description", &image.description, &change.description),
+    ] {
+        ignored(ours, theirs, || format!("{field}.{key}"), findings);
+    }
+    replace(&mut image.command, change.command, || format!("{field}.command"));
+    replace(&mut image.count, change.count, || format!("{field}.deployment.count"));
+    merge_list(
+        &mut image.environment,
+        change.environment,
+        (&format!("{place}.environment"), &format!("{field}.environment")),
+    );
+    merge_list(&mut image.ports, change.ports, (&format!("{place}.ports"), &format!("{field}.ports")));
+    merge_list(
+        &mut image.volumes,
+        change.volumes,
+        (&format!("{place}.volumes"), &format!("{field}.volumes")),
+    );
+    for (index, mut link) in change.links.into_iter().enumerate() {
+        link.field.get_or_insert_with(|| format!("{field}.links[{index}]"));
+        image.links.push(link);
+    }
+    append(&mut image.expose, change.expose, |index| format!("{field}.expose[{index}]"));
+    append(&mut image.volumes_from, change.volumes_from, |index| format!("{field}.volumes_from[{index}]"));
+}
+
+fn replace(ours: &mut Text, mut theirs: Text, field: impl FnOnce() -> String) {
+    if !theirs.value.is_empty() {
+        theirs.field.get_or_insert_with(field);
+        *ours = theirs;
+    }
+}
+
+fn append(ours: &mut Vec<Text>, theirs: Vec<Text>, field: impl Fn(usize) -> String) {
+    let mut known: BTreeSet<String> = ours.iter().map(|text| text.value.clone()).collect();
+    for (index, mut text) in theirs.into_iter().enumerate() {
+        if known.insert(text.value.clone()) {
+            text.field.get_or_insert_with(|| field(index));
+            ours.push(text);
+        }
+    }
+}
+
+/// An entry that an override replaces when it has the same key.
+trait Keyed {
+    fn key(&self) -> (String, String);
+    fn field(&mut self) -> &mut Option<String>;
+}
+
+impl Keyed for RawVariable {
+    fn key(&self) -> (String, String) {
+        (self.variable.clone(), String::new())
+    }
+
+    fn field(&mut self) -> &mut Option<String> {
+        &mut self.field
+    }
+}
+
+impl Keyed for RawPort {
+    fn key(&self) -> (String, String) {
+        let proto = self.proto.to_ascii_lowercase();
+        (self.container_port.clone(), if proto.is_empty() { "tcp".to_owned() } else { proto })
+    }
+
+    fn field(&mut self) -> &mut Option<String> {
+        &mut self.field
+    }
+}
+
+impl Keyed for RawVolume {
+    fn key(&self) -> (String, String) {
+        (self.container_path.clone(), String::new())
+    }
+
+    fn field(&mut self) -> &mut Option<String> {
+        &mut self.field
+    }
+}
+
+/// Puts each new entry at the place of the first one with its key and drops the others of that key, or appends it.
+fn merge_list<T: Keyed>(ours: &mut Vec<T>, theirs: Vec<T>, (place, field): (&str, &str)) {
+    if theirs.is_empty() {
+        return;
+    }
+    let mut slots: Vec<Option<T>> = Vec::with_capacity(ours.len() + theirs.len());
+    let mut known: BTreeMap<(String, String), Vec<usize>> = BTreeMap::new();
+    for (index, mut entry) in std::mem::take(ours).into_iter().enumerate() {
+        entry.field().get_or_insert_with(|| format!("{place}[{index}]"));
+        known.entry(entry.key()).or_default().push(slots.len());
+        slots.push(Some(entry));
+    }
+    for (index, mut entry) in theirs.into_iter().enumerate() {
+        entry.field().get_or_insert_with(|| format!("{field}[{index}]"));
+        let same = known.entry(entry.key()).or_default();
+        for slot in same.drain(1.min(same.len())..) {
+            slots[slot] = None;
+        }
+        match same.first() {
+            Some(first) => slots[*first] = Some(entry),
+            None => {
+                same.push(slots.len());
+                slots.push(Some(entry));
+            }
+        }
+    }
+    ours.extend(slots.into_iter().flatten());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variable(name: &str, value: &str) -> RawVariable {
+        RawVariable { variable: name.into(), value: value.into(), ..RawVariable::default() }
+    }
+
+    fn image(name: &str, environment: Vec<RawVariable>) -> RawImage {
+        RawImage { name: name.into(), environment, ..RawImage::default() }
+    }
+
+    fn template(images: Vec<RawImage>) -> RawTemplate {
+        RawTemplate { images, ..RawTemplate::default() }
+    }
+
+    fn values(image: &RawImage) -> Vec<(&str, &str)> {
+        image.environment.iter().map(|one| (one.variable.as_str(), one.value.as_str())).collect()
+    }
+
+    #[test]
+    fn a_variable_replaces_or_is_appended_once() {
+        let base = template(vec![image("WP", vec![variable("A", "1"), variable("B", "2")])]);
+        let change =
+            template(vec![image("WP", vec![variable("B", "3"), variable("C", "4"), variable("C", "5")])]);
+        let (merged, found) = merge(base, change);
+        assert_eq!(values(&merged.images[0]), [("A", "1"), ("B", "3"), ("C", "5")]);
+        assert_eq!(
+            merged.images[0].environment[1].field.as_deref(),
+            Some("override.images[0].environment[0]")
+        );
+        assert!(found.is_empty());
+    }
+
+    #[test]
+    fn a_variable_that_the_template_repeats_is_replaced_wholly_and_its_neighbours_keep_their_paths() {
+        let base =
+            template(vec![image("WP", vec![variable("A", "1"), variable("A", "2"), variable("B", "3")])]);
+        let change = template(vec![image("WP", vec![variable("A", "9")])]);
+        let merged = merge(base, change).0;
+        assert_eq!(values(&merged.images[0]), [("A", "9"), ("B", "3")]);
+        assert_eq!(merged.images[0].environment[1].field.as_deref(), Some("images[0].environment[2]"));
+    }
+
+    #[test]
+    fn other_images_and_other_lists_stay() {
+        let base =
+            template(vec![image("WP", vec![variable("A", "1")]), image("DB", vec![variable("A", "2")])]);
+        let (merged, _) = merge(base.clone(), template(vec![image("DB", vec![variable("A", "3")])]));
+        assert_eq!(merged.images[0], base.images[0]);
+        assert_eq!(values(&merged.images[1]), [("A", "3")]);
+    }
+
+    #[test]
+    fn count_and_command_replace_and_ports_match_by_container_port() {
+        let port = |host: &str, container: &str| RawPort {
+            host_port: host.into(),
+            container_port: container.into(),
+            ..RawPort::default()
+        };
+        let mut ours = image("WP", vec![]);
+        ours.ports = vec![port("8000", "80"), port("", "443")];
+        ours.count = "1".into();
+        let mut theirs = image("WP", vec![]);
+        theirs.ports = vec![port("9000", "80"), port("21", "21")];
+        theirs.count = "3".into();
+        theirs.command = "run".into();
+        let merged = merge(template(vec![ours]), template(vec![theirs])).0;
+        let ports: Vec<_> = merged.images[0].ports.iter().map(|port| port.host_port.as_str()).collect();
+        assert_eq!(ports, ["9000", "", "21"]);
+        assert_eq!(merged.images[0].count.value, "3");
+        assert_eq!(merged.images[0].count.field.as_deref(), Some("override.images[0].deployment.count"));
+        assert_eq!(merged.images[0].command.value, "run");
+    }
+
+    #[test]
+    fn an_unknown_image_is_refused_and_an_unmergeable_field_told() {
+        let base = template(vec![image("WP", vec![])]);
+        let mut change = image("WP", vec![]);
+        change.source = "other".into();
+        let (_, found) = merge(base, template(vec![image("WPP", vec![]), change]));
+        let found: Vec<_> = found.iter().map(|one| (one.code, one.field.as_str())).collect();
+        assert_eq!(
+            found,
+            [
+                (Code::OverrideImageMissing, "override.images[0].name"),
+                (Code::OverrideFieldIgnored, "override.images[1].source")
+            ]
+        );
+    }
+}

@@ -1,0 +1,282 @@
+//! Lenient reading: text or number, both spellings, nulls; what is odd about a template ends here.
+
+mod document;
+mod positions;
+mod reader;
+
+use std::fmt;
+
+use crate::diagnostic::{Diagnostic, Findings};
+
+pub use positions::Positions;
+
+/// The largest template text, in bytes.
+pub const MAX_TEXT_BYTES: usize = 256 * 1024;
+
+/// What a text was read as.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// The template as written; absent when the text is no template at all.
+    pub template: Option<RawTemplate>,
+    /// What was found; errors refuse the template even if it could be read.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Where the text has what; [`Positions::locate`] puts lines into later diagnostics.
+    pub positions: Positions,
+}
+
+/// Reads YAML or JSON text; reports every fault it finds and never quotes the text.
+///
+/// A list at the top is read as the images of a template without a name (the old adapters' wire form).
+pub fn read(text: &str) -> Reading {
+    let mut findings = Findings::default();
+    let root = document::parse(text, &mut findings);
+    let template = root.as_ref().and_then(|root| reader::template(root, &mut findings));
+    let positions = Positions::new(root);
+    let mut diagnostics = findings.into_vec();
+    positions.locate(&mut diagnostics);
+    Reading { template, diagnostics, positions }
+}
+
+/// A text and, if it was not written at its own place, the path of the place it came from.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Text {
+    /// The text as written; empty means absent.
+    pub value: String,
+    /// The path it came from, as `override.images[0].command`; absent when it stands where it was written.
+    pub field: Option<String>,
+}
+
+impl From<String> for Text {
+    fn from(value: String) -> Self {
+        Self { value, field: None }
+    }
+}
+
+impl From<&str> for Text {
+    fn from(value: &str) -> Self {
+        value.to_owned().into()
+    }
+}
+
+impl fmt::Debug for Text {
+    /// Leaves the text out: a command may hold a password.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Text").field("field", &self.field).finish_non_exhaustive()
+    }
+}
+
+/// A template as written; every scalar is text, and an empty one means absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawTemplate {
+    /// `name`.
+    pub name: String,
+    /// `description`.
+    pub description: String,
+    /// `keywords`; a list is joined by commas.
+    pub keywords: String,
+    /// `type`.
+    pub kind: String,
+    /// `documentation`.
+    pub documentation: String,
+    /// `recommended`.
+    pub recommended: String,
+    /// `authors`.
+    pub authors: Vec<String>,
+    /// `images`.
+    pub images: Vec<RawImage>,
+}
+
+/// One entry of `images` as written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawImage {
+    /// `name`.
+    pub name: String,
+    /// `source`.
+    pub source: String,
+    /// `category`.
+    pub category: String,
+    /// `type`.
+    pub kind: String,
+    /// `description`.
+    pub description: String,
+    /// `command`.
+    pub command: Text,
+    /// `ports`.
+    pub ports: Vec<RawPort>,
+    /// `expose`; one text may hold several ports.
+    pub expose: Vec<Text>,
+    /// `links`.
+    pub links: Vec<RawLink>,
+    /// `environment`.
+    pub environment: Vec<RawVariable>,
+    /// `volumes`.
+    pub volumes: Vec<RawVolume>,
+    /// `volumes_from`: names of images.
+    pub volumes_from: Vec<Text>,
+    /// `deployment.count`.
+    pub count: Text,
+}
+
+/// One entry of `ports` as written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawPort {
+    /// `host_port`.
+    pub host_port: String,
+    /// `container_port`.
+    pub container_port: String,
+    /// `proto`.
+    pub proto: String,
+    /// Where it came from, if not from its own place.
+    pub field: Option<String>,
+}
+
+/// One entry of `links` as written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawLink {
+    /// `service`.
+    pub service: String,
+    /// `alias`.
+    pub alias: String,
+    /// Where it came from, if not from its own place.
+    pub field: Option<String>,
+}
+
+/// One entry of `environment` as written.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct RawVariable {
+    /// `variable`.
+    pub variable: String,
+    /// `value`.
+    pub value: String,
+    /// `required`.
+    pub required: String,
+    /// Where it came from, if not from its own place.
+    pub field: Option<String>,
+}
+
+impl fmt::Debug for RawVariable {
+    /// Leaves the value out.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("RawVariable").field("variable", &self.variable).finish_non_exhaustive()
+    }
+}
+
+/// One entry of `volumes` as written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawVolume {
+    /// `host_path`.
+    pub host_path: String,
+    /// `container_path`.
+    pub container_path: String,
+    /// Where it came from, if not from its own place.
+    pub field: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::Code;
+
+    /// The findings of a text as code, path and line.
+    fn found(text: &str) -> Vec<(Code, String, u32)> {
+        let line = |found: &Diagnostic| found.position.map_or(0, |at| at.line);
+        read(text).diagnostics.iter().map(|found| (found.code, found.field.clone(), line(found))).collect()
+    }
+
+    fn one(code: Code, field: &str, line: u32) -> Vec<(Code, String, u32)> {
+        vec![(code, field.to_owned(), line)]
+    }
+
+    #[test]
+    fn what_is_no_template_is_told() {
+        assert_eq!(found("").first().map(|found| found.0), Some(Code::NotAMapping));
+        for text in ["~", "just text"] {
+            assert_eq!(found(text), one(Code::NotAMapping, "", 1), "{text:?}");
+        }
+        assert_eq!(found("[1]"), one(Code::NotAMapping, "images[0]", 1));
+        assert_eq!(found("images: 5"), one(Code::NotAList, "images", 1));
+        assert_eq!(found("images:\n- 5"), one(Code::NotAMapping, "images[0]", 2));
+    }
+
+    #[test]
+    fn repeated_keys_are_told_with_their_place() {
+        assert_eq!(found("name: a\nname: b\n"), one(Code::DuplicateKey, "name", 2));
+        let lost_dash = "images:\n- name: a\n  source: x\n  name: b\n";
+        assert_eq!(found(lost_dash), one(Code::DuplicateKey, "images[0].name", 4));
+        assert!(Code::DuplicateKey.hint().contains("`- `"));
+    }
+
+    #[test]
+    fn two_spellings_have_to_agree() {
+        let text = |other: &str| format!("images:\n- ports:\n  - host_port: 80\n    hostPort: {other}\n");
+        assert_eq!(found(&text("80")), []);
+        assert_eq!(found(&text("81")), one(Code::DuplicateKey, "images[0].ports[0].host_port", 4));
+        assert_eq!(found("images:\n- ports:\n  - proto: tcp\n    protocol: TCP\n"), []);
+    }
+
+    #[test]
+    fn unknown_keys_are_told_with_a_suggestion() {
+        let reading = read("images:\n- enviroment: []\n");
+        let first = &reading.diagnostics[0];
+        assert_eq!((first.code, first.field.as_str()), (Code::UnknownField, "images[0].enviroment"));
+        assert!(first.message.ends_with("did you mean `environment`?"));
+        assert!(reading.template.is_some());
+    }
+
+    #[test]
+    fn wrong_shapes_are_told_and_neighbours_keep_their_paths() {
+        let text = "images:\n- environment:\n  - oops\n  - variable: A\n    value: [1]\n  links: {a: b}\n  name: {x: y}\n";
+        assert_eq!(
+            found(text),
+            [
+                (Code::NotAScalar, "images[0].name".into(), 7),
+                (Code::NotAList, "images[0].links".into(), 6),
+                (Code::NotAMapping, "images[0].environment[0]".into(), 3),
+                (Code::NotAScalar, "images[0].environment[1].value".into(), 5),
+            ]
+        );
+        let template = read(text).template.unwrap();
+        assert_eq!(template.images[0].environment[0].field.as_deref(), Some("images[0].environment[1]"));
+    }
+
+    #[test]
+    fn the_old_wire_form_reads_like_yaml() {
+        let wire = r#"[{"name":"WP","source":"a:1","command":"run","categories":[],
+            "ports":[{"hostPort":"8000","containerPort":80,"protocol":"TCP"}],"expose":[443],
+            "links":[{"name":"DB","alias":"DB_1"}],"environment":[{"variable":"A","value":"1"}],
+            "volumes":[{"hostPath":"/h","containerPath":"/c"}],"volumesFrom":["DB"],"deployment":{"count":"3"}}]"#;
+        let yaml = "images:\n- name: WP\n  source: a:1\n  command: run\n  ports:\n  - host_port: 8000\n    \
+            container_port: '80'\n    proto: TCP\n  expose: '443'\n  links:\n  - service: DB\n    alias: DB_1\n  \
+            environment:\n  - variable: A\n    value: 1\n  volumes:\n  - host_path: /h\n    container_path: /c\n  \
+            volumes_from:\n  - service: DB\n  deployment:\n    count: 3\n";
+        assert_eq!(found(wire), []);
+        assert_eq!(read(wire).template, read(yaml).template);
+        assert_eq!(read(wire).template.unwrap().images[0].volumes_from[0].value, "DB");
+    }
+
+    #[test]
+    fn nulls_and_absent_keys_are_empty() {
+        let text = "name:\ndescription: ~\nimages:\n- name: a\n  ports:\n  environment: ''\n  deployment:\n  expose: ''\n";
+        assert_eq!(found(text), []);
+        let template = read(text).template.unwrap();
+        assert_eq!(template.images[0], RawImage { name: "a".into(), ..RawImage::default() });
+    }
+
+    #[test]
+    fn positions_find_values_in_every_spelling() {
+        let reading = read("- name: a\n  ports:\n  - hostPort: 1\n    protocol: x\n");
+        let line = |field: &str| reading.positions.of(field).map(|at| (at.line, at.column));
+        assert_eq!(line("images[0].ports[0].host_port"), Some((3, 15)));
+        assert_eq!(line("images[0].ports[0].proto"), Some((4, 15)));
+        assert_eq!(line("images[0].source"), Some((1, 3)));
+        assert_eq!(line("override.images[0].name"), None);
+        assert_eq!(line(""), None);
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        let reading =
+            read("images:\n- command: canary\n  environment:\n  - variable: A\n    value: canary\n");
+        assert!(!format!("{reading:?}").contains("canary"));
+    }
+}

@@ -1,0 +1,435 @@
+//! YAML text to a tree of texts, each with its place; budgets, and what YAML has beyond a template's needs.
+
+use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
+
+use super::MAX_TEXT_BYTES;
+use crate::diagnostic::{Code, Diagnostic, Findings, Position};
+
+/// How deep lists and mappings may nest.
+const MAX_DEPTH: usize = 16;
+/// How many keys, values, lists and mappings a text may hold.
+const MAX_NODES: usize = 20_000;
+
+/// One value of the text and the place where it begins.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) position: Position,
+    pub(super) value: Value,
+}
+
+/// What a value is; scalars stay as they were written.
+#[derive(Debug)]
+pub(super) enum Value {
+    Null,
+    Scalar(String),
+    Sequence(Vec<Node>),
+    Mapping(Vec<Entry>),
+}
+
+/// One key of a mapping and its value.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) position: Position,
+    pub(super) value: Node,
+}
+
+/// Parses the text within its budgets; `None` when there is no tree to go on with.
+pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
+    if text.len() > MAX_TEXT_BYTES {
+        findings.report(Code::TooLarge, "", format!("the text is larger than {MAX_TEXT_BYTES} bytes"));
+        return None;
+    }
+    if let Some(position) = raw_control_character(text) {
+        fault(findings, Code::ControlCharacter, position, "the text holds a control character");
+        return None;
+    }
+    Builder::new(text, findings).run()
+}
+
+fn fault(findings: &mut Findings, code: Code, position: Position, message: impl Into<String>) {
+    findings.push(Diagnostic::new(code, "", message).at(Some(position)));
+}
+
+/// Finds a character that YAML forbids as it stands; parsers differ in what they make of one.
+fn raw_control_character(text: &str) -> Option<Position> {
+    let forbidden =
+        |character: char| character.is_control() && !matches!(character, '\t' | '\n' | '\r' | '\u{85}');
+    let offset = text.find(forbidden)?;
+    let before = &text[..offset];
+    let line = before.matches('\n').count();
+    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    Some(place(line + 1, before[start..].chars().count()))
+}
+
+/// Makes a position of a line from 1 and a column from 0.
+fn place(line: usize, column: usize) -> Position {
+    let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    Position { line: narrow(line), column: narrow(column.saturating_add(1)) }
+}
+
+fn place_of(marker: &Marker) -> Position {
+    place(marker.line(), marker.col())
+}
+
+/// A list or mapping that is still open.
+enum Frame {
+    Sequence(Position, Vec<Node>),
+    Mapping(Position, Vec<Entry>, Key),
+}
+
+/// What an open mapping waits for.
+enum Key {
+    /// A key.
+    Awaited,
+    /// The value of this key.
+    Read(String, Position),
+    /// A value that is dropped, because its key was refused.
+    Refused,
+}
+
+struct Builder<'text, 'findings> {
+    parser: Parser<'text, StrInput<'text>>,
+    findings: &'findings mut Findings,
+    open: Vec<Frame>,
+    root: Option<Node>,
+    nodes: usize,
+    documents: usize,
+    /// Whether something was refused that left a hole in the tree, so that nothing can be said about the rest.
+    holes: bool,
+}
+
+impl<'text, 'findings> Builder<'text, 'findings> {
+    fn new(text: &'text str, findings: &'findings mut Findings) -> Self {
+        let options = granit_parser::options! {
+            emit_unresolved_aliases: true,
+            emit_comments: false,
+            flow_nesting_limit: MAX_DEPTH,
+            block_nesting_limit: MAX_DEPTH,
+        };
+        Self {
+            parser: Parser::new_from_str_with_options(text, options),
+            findings,
+            open: Vec::new(),
+            root: None,
+            nodes: 0,
+            documents: 0,
+            holes: false,
+        }
+    }
+
+    fn run(mut self) -> Option<Node> {
+        while let Some(next) = self.parser.next_event() {
+            match next {
+                Ok((Event::StreamEnd, _)) => break,
+                Ok((event, span)) => {
+                    if !self.take(event, &span) {
+                        return None;
+                    }
+                }
+                Err(error) => {
+                    self.syntax(&error);
+                    return None;
+                }
+            }
+        }
+        if self.holes {
+            return None;
+        }
+        if self.root.is_none() {
+            let position = Position { line: 1, column: 1 };
+            self.root = Some(Node { position, value: Value::Null });
+        }
+        self.root
+    }
+
+    /// Takes one event in; `false` when reading has to stop.
+    fn take(&mut self, event: Event<'text>, span: &Span) -> bool {
+        let position = place_of(&span.start);
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the parser's list of events is open")]
+        match event {
+            Event::DocumentStart(..) => {
+                self.documents += 1;
+                if self.documents > 1 {
+                    fault(self.findings, Code::MultipleDocuments, position, "a second document begins here");
+                    return false;
+                }
+            }
+            Event::Alias(_) | Event::UnresolvedAlias(_) => {
+                fault(self.findings, Code::AliasForbidden, position, "a YAML alias stands here");
+                return self.add(Node { position, value: Value::Null });
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                let tagged = self.properties(anchor, tag.as_deref(), position, true);
+                let null = style == ScalarStyle::Plain && !tagged && is_null(&text);
+                let value = if null { Value::Null } else { Value::Scalar(text.into_owned()) };
+                return self.add(Node { position, value });
+            }
+            Event::SequenceStart(_, anchor, tag) => {
+                self.properties(anchor, tag.as_deref(), position, false);
+                return self.open(Frame::Sequence(position, Vec::new()), position);
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                self.properties(anchor, tag.as_deref(), position, false);
+                return self.open(Frame::Mapping(position, Vec::new(), Key::Awaited), position);
+            }
+            Event::SequenceEnd | Event::MappingEnd => return self.close(),
+            _ => {}
+        }
+        true
+    }
+
+    /// Refuses an anchor, and a tag other than `!!str` on a scalar; says whether `!!str` stands there.
+    fn properties(&mut self, anchor: usize, tag: Option<&Tag>, position: Position, scalar: bool) -> bool {
+        if anchor != 0 {
+            fault(self.findings, Code::AliasForbidden, position, "a YAML anchor stands here");
+        }
+        let Some(tag) = tag else { return false };
+        let text = scalar && tag.is_yaml_core_schema_tag("str");
+        if !text {
+            fault(self.findings, Code::TagForbidden, position, "a YAML tag stands here");
+        }
+        text
+    }
+
+    fn open(&mut self, frame: Frame, position: Position) -> bool {
+        if self.open.len() >= MAX_DEPTH {
+            self.too_deep(position);
+            return false;
+        }
+        self.open.push(frame);
+        true
+    }
+
+    fn too_deep(&mut self, position: Position) {
+        let message = format!("lists and mappings are nested deeper than {MAX_DEPTH}");
+        fault(self.findings, Code::TooDeep, position, message);
+    }
+
+    fn close(&mut self) -> bool {
+        match self.open.pop() {
+            Some(Frame::Sequence(position, items)) => {
+                self.add(Node { position, value: Value::Sequence(items) })
+            }
+            Some(Frame::Mapping(position, entries, _)) => {
+                self.add(Node { position, value: Value::Mapping(entries) })
+            }
+            None => true,
+        }
+    }
+
+    /// Puts a finished value into what is open, or at the root; `false` when the budget is spent.
+    fn add(&mut self, node: Node) -> bool {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            let message = format!("the text has more than {MAX_NODES} values");
+            fault(self.findings, Code::TooManyNodes, node.position, message);
+            return false;
+        }
+        match self.open.last_mut() {
+            None => self.root = Some(node),
+            Some(Frame::Sequence(_, items)) => items.push(node),
+            Some(Frame::Mapping(_, entries, key)) => match std::mem::replace(key, Key::Awaited) {
+                Key::Awaited => {
+                    *key = read_key(node, self.findings);
+                    self.holes |= matches!(key, Key::Refused);
+                }
+                Key::Read(name, position) => entries.push(Entry { key: name, position, value: node }),
+                Key::Refused => {}
+            },
+        }
+        true
+    }
+
+    /// Reports what the parser refused, in words that do not quote the text.
+    fn syntax(&mut self, error: &ScanError) {
+        let position = place_of(error.marker());
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the parser's list of errors is open")]
+        let message = match error.kind() {
+            ErrorKind::RecursionLimitExceeded => return self.too_deep(position),
+            ErrorKind::UnexpectedCharacter { .. } => "an unexpected character".to_owned(),
+            ErrorKind::InputIo { .. } | ErrorKind::InputDecoding { .. } | ErrorKind::Custom(_) => {
+                "the text cannot be read".to_owned()
+            }
+            kind => kind.to_string(),
+        };
+        fault(self.findings, Code::Syntax, position, message);
+    }
+}
+
+fn read_key(node: Node, findings: &mut Findings) -> Key {
+    match node.value {
+        Value::Scalar(name) if name == "<<" => {
+            fault(findings, Code::MergeKey, node.position, "the YAML merge key stands here");
+            Key::Refused
+        }
+        Value::Scalar(name) => Key::Read(name, node.position),
+        Value::Null => Key::Read(String::new(), node.position),
+        Value::Sequence(_) | Value::Mapping(_) => {
+            fault(findings, Code::KeyNotText, node.position, "a list or mapping stands where a key belongs");
+            Key::Refused
+        }
+    }
+}
+
+/// The plain spellings of null in YAML 1.1 and 1.2.
+fn is_null(text: &str) -> bool {
+    matches!(text, "" | "~" | "null" | "Null" | "NULL")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The one finding of a text, as code, line and column.
+    fn fault_of(text: &str) -> (Code, u32, u32) {
+        let mut findings = Findings::default();
+        let root = parse(text, &mut findings);
+        let found = findings.into_vec();
+        assert_eq!(found.len(), 1, "{found:?} {root:?}");
+        let at = found[0].position.unwrap_or(Position { line: 0, column: 0 });
+        (found[0].code, at.line, at.column)
+    }
+
+    fn accepted(text: &str) -> Node {
+        let mut findings = Findings::default();
+        let root = parse(text, &mut findings);
+        assert_eq!(findings.into_vec(), []);
+        root.unwrap()
+    }
+
+    /// The texts of a mapping's values; null shows as `None`.
+    fn values(text: &str) -> Vec<Option<String>> {
+        let Value::Mapping(entries) = accepted(text).value else { panic!("no mapping") };
+        let scalar = |node: Node| match node.value {
+            Value::Scalar(text) => Some(text),
+            Value::Null => None,
+            Value::Sequence(_) | Value::Mapping(_) => panic!("no scalar"),
+        };
+        entries.into_iter().map(|entry| scalar(entry.value)).collect()
+    }
+
+    #[test]
+    fn anchors_and_aliases_are_refused_one_by_one() {
+        assert_eq!(fault_of("a: &x 1"), (Code::AliasForbidden, 1, 7));
+        assert_eq!(fault_of("a: *nowhere"), (Code::AliasForbidden, 1, 4));
+        let mut findings = Findings::default();
+        parse("a: &a [*a]\nb: *a\nc: &c\n  d: 1\n", &mut findings);
+        assert_eq!(findings.into_vec().len(), 4);
+    }
+
+    #[test]
+    fn laughs_stay_small() {
+        let mut text = "a: &a [x]\n".to_owned();
+        for letter in 'b'..='k' {
+            let before = char::from(letter as u8 - 1);
+            text.push_str(&format!("{letter}: &{letter} [{}]\n", vec![format!("*{before}"); 10].join(", ")));
+        }
+        let mut findings = Findings::default();
+        let root = parse(&text, &mut findings);
+        assert!(findings.into_vec().iter().all(|found| found.code == Code::AliasForbidden));
+        assert!(format!("{root:?}").len() < 40_000);
+    }
+
+    #[test]
+    fn depth_is_bounded_in_every_style() {
+        for text in [
+            "[".repeat(100_000),
+            "- ".repeat(100_000),
+            "[".repeat(17) + &"]".repeat(17),
+            "{a: ".repeat(5_000),
+        ] {
+            assert_eq!(fault_of(&text).0, Code::TooDeep);
+        }
+        let block: String = (0..100).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
+        assert_eq!(fault_of(&block).0, Code::TooDeep);
+        accepted(&("[".repeat(16) + &"]".repeat(16)));
+    }
+
+    #[test]
+    fn size_and_number_are_bounded() {
+        assert_eq!(fault_of(&"# comment\n".repeat(27_000)).0, Code::TooLarge);
+        let keys: String = (0..20_000).map(|key| format!("k{key}: 1\n")).collect();
+        assert_eq!(fault_of(&keys).0, Code::TooManyNodes);
+        accepted(&format!("- {}\n", "x".repeat(MAX_TEXT_BYTES - 10)));
+        accepted(&"# comment\n".repeat(26_000));
+    }
+
+    #[test]
+    fn one_document_and_no_more() {
+        assert_eq!(fault_of("a: 1\n---\nb: 2\n"), (Code::MultipleDocuments, 2, 1));
+        assert_eq!(fault_of(&"---\n".repeat(60_000)).0, Code::MultipleDocuments);
+        accepted("---\na: 1\n...\n");
+    }
+
+    #[test]
+    fn tags_and_merge_keys_are_refused() {
+        assert_eq!(fault_of("a: !!binary eA==").0, Code::TagForbidden);
+        assert_eq!(fault_of("a: !include /etc/passwd").0, Code::TagForbidden);
+        assert_eq!(fault_of("!ruby/object:X\na: 1").0, Code::TagForbidden);
+        assert_eq!(fault_of("a: !!python/object/apply:os.system [x]").0, Code::TagForbidden);
+        assert_eq!(fault_of("<<: {a: 1}").0, Code::MergeKey);
+        assert_eq!(fault_of("? [a]\n: 1\n").0, Code::KeyNotText);
+        assert_eq!(values("a: !!str 5"), [Some("5".into())]);
+        assert_eq!(values("a: !!str"), [Some(String::new())]);
+    }
+
+    #[test]
+    fn control_characters_are_refused_where_they_stand() {
+        assert_eq!(fault_of("a: 1\nb: x\0y"), (Code::ControlCharacter, 2, 5));
+        assert_eq!(fault_of("a: \u{1b}[2J").0, Code::ControlCharacter);
+        assert_eq!(fault_of("a: \u{7}").0, Code::ControlCharacter);
+        assert_eq!(fault_of("a: \"\\uD800\"").0, Code::Syntax);
+        assert_eq!(fault_of("a:\n\tb: 1\n").0, Code::Syntax);
+    }
+
+    #[test]
+    fn scalars_stay_as_written() {
+        for text in [
+            "no",
+            "on",
+            "true",
+            "0123",
+            "1.10",
+            "1_000",
+            "0x1F",
+            "12:30:45",
+            "2001-12-14",
+            "3.10",
+            "=",
+            "é",
+            ".inf",
+        ] {
+            assert_eq!(values(&format!("a: {text}\n")), [Some(text.to_owned())]);
+        }
+        assert_eq!(
+            values("a: ~\nb:\nc: null\nd: 'null'\ne: ''\nf: \"~\""),
+            [None, None, None, Some("null".into()), Some(String::new()), Some("~".into())]
+        );
+        assert_eq!(
+            values("a: |+\n  x\n  y\n\nb: >-\n  x\n  y\n"),
+            [Some("x\ny\n\n".into()), Some("x y".into())]
+        );
+    }
+
+    #[test]
+    fn byte_order_mark_carriage_returns_and_json_are_fine() {
+        assert_eq!(values("\u{feff}a: 1\r\nb: 2\r\n"), [Some("1".into()), Some("2".into())]);
+        assert_eq!(values("{\"a\": \"\\ud834\\udd1e\", \"b\": 2}"), [Some("𝄞".into()), Some("2".into())]);
+        for empty in ["", "~", "# nothing\n", "---\n"] {
+            assert!(matches!(accepted(empty).value, Value::Null), "{empty:?}");
+        }
+    }
+
+    #[test]
+    fn faults_never_show_the_text() {
+        for text in
+            ["p: canary\nq: \"canary\nr: [", "canary: *canary", "a: `canary`", "a: @canary", "a: !canary! x"]
+        {
+            let mut findings = Findings::default();
+            parse(text, &mut findings);
+            let found = findings.into_vec();
+            assert!(!found.is_empty() && !format!("{found:?}").contains("canary"), "{found:?}");
+        }
+    }
+}

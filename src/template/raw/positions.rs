@@ -1,0 +1,68 @@
+//! Where a text has what, so that findings made later still get their line and column.
+
+use super::document::{Node, Value};
+use super::reader::spellings;
+use crate::diagnostic::{Diagnostic, Position};
+
+/// The places of a text's values; empty for a template that came field by field.
+#[derive(Default)]
+pub struct Positions(Option<Node>);
+
+impl std::fmt::Debug for Positions {
+    /// Leaves the text out: it holds the values of the environment.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Positions").finish_non_exhaustive()
+    }
+}
+
+impl Positions {
+    pub(super) fn new(root: Option<Node>) -> Self {
+        Self(root)
+    }
+
+    /// Gives every diagnostic that has a path and no place the place of that path.
+    pub fn locate(&self, diagnostics: &mut [Diagnostic]) {
+        for diagnostic in diagnostics {
+            if diagnostic.position.is_none() {
+                diagnostic.position = self.of(&diagnostic.field);
+            }
+        }
+    }
+
+    /// The place of a path as `images[1].ports[0].host_port`, or of the nearest part above it that is written.
+    ///
+    /// `None` for a path that is not in the text at all, as one of an override.
+    pub fn of(&self, field: &str) -> Option<Position> {
+        let mut node = self.0.as_ref()?;
+        let mut found = None;
+        for step in field.split(['.', '[']) {
+            let next = match step.strip_suffix(']') {
+                Some(index) => item(node, index.parse().ok()?),
+                None if step == "images" && matches!(node.value, Value::Sequence(_)) => Some(node),
+                None => value(node, step),
+            };
+            let Some(next) = next else { break };
+            node = next;
+            found = Some(node.position);
+        }
+        found
+    }
+}
+
+fn item(node: &Node, index: usize) -> Option<&Node> {
+    match &node.value {
+        Value::Sequence(items) => items.get(index),
+        Value::Null | Value::Scalar(_) | Value::Mapping(_) => None,
+    }
+}
+
+fn value<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
+    match &node.value {
+        Value::Mapping(entries) => {
+            let named = |spelling: &str| entries.iter().find(|entry| entry.key == spelling);
+            let entry = named(key).or_else(|| spellings(key).iter().find_map(|spelling| named(spelling)));
+            entry.map(|entry| &entry.value)
+        }
+        Value::Null | Value::Scalar(_) | Value::Sequence(_) => None,
+    }
+}

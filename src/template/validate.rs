@@ -1,0 +1,344 @@
+//! Raw to Template, or all faults at once.
+
+use super::command::Command;
+use super::image::{Count, Image, ImageName, ImageReference};
+use super::links::{self, Names};
+use super::names::{accept, boolean, check_name, check_text, shown};
+use super::raw::{self, RawImage, RawTemplate};
+use super::{MAX_IMAGES, Parts, Template, environment, overrides, ports, volumes};
+use crate::diagnostic::{Code, Diagnostic, Findings};
+
+/// Bounds that the operator may set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest `deployment.count`; 100 unless set, at most 10,000.
+    pub count: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { count: 100 }
+    }
+}
+
+/// What checking a template gave.
+#[derive(Debug, Default)]
+pub struct Validated {
+    /// The template; absent when a diagnostic is an error.
+    pub template: Option<Template>,
+    /// Everything found, in the order of the template.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Checks a raw template within the usual limits.
+pub fn validate(raw: RawTemplate) -> Validated {
+    validate_within(raw, &Limits::default())
+}
+
+/// Checks a raw template; reports every fault with its path.
+pub fn validate_within(raw: RawTemplate, limits: &Limits) -> Validated {
+    let mut findings = Findings::default();
+    let parts = check(raw, limits, &mut findings);
+    let template = match parts {
+        Some(parts) if !findings.refuse() => {
+            accept(Template::try_from(parts), || "images".to_owned(), &mut findings)
+        }
+        _ => None,
+    };
+    Validated { template, diagnostics: findings.into_vec() }
+}
+
+/// Reads a text, merges an override into it and checks the result: the whole walk of this room.
+///
+/// Every diagnostic about the text has its line and column. The positions serve later findings.
+pub fn from_text(text: &str, changes: Option<RawTemplate>, limits: &Limits) -> (Validated, raw::Positions) {
+    let reading = raw::read(text);
+    let mut diagnostics = reading.diagnostics;
+    let Some(template) = reading.template else {
+        return (Validated { template: None, diagnostics }, reading.positions);
+    };
+    let mut validated = from_raw(template, changes, limits);
+    let unreadable: Vec<String> =
+        diagnostics.iter().filter(|found| found.is_error()).map(|found| found.field.clone()).collect();
+    if !unreadable.is_empty() {
+        validated.template = None;
+    }
+    // What could not be read is empty now; saying so again would not help.
+    validated.diagnostics.retain(|found| !unreadable.iter().any(|field| covers(field, &found.field)));
+    reading.positions.locate(&mut validated.diagnostics);
+    diagnostics.append(&mut validated.diagnostics);
+    (Validated { template: validated.template, diagnostics }, reading.positions)
+}
+
+/// Merges an override into a raw template and checks the result.
+pub fn from_raw(template: RawTemplate, changes: Option<RawTemplate>, limits: &Limits) -> Validated {
+    let Some(changes) = changes else {
+        return validate_within(template, limits);
+    };
+    let (merged, mut diagnostics) = overrides::merge(template, changes);
+    let mut validated = validate_within(merged, limits);
+    if diagnostics.iter().any(Diagnostic::is_error) {
+        validated.template = None;
+    }
+    diagnostics.append(&mut validated.diagnostics);
+    Validated { template: validated.template, diagnostics }
+}
+
+/// Whether a fault at one path explains another at the same path or below it.
+fn covers(fault: &str, other: &str) -> bool {
+    !fault.is_empty()
+        && other.strip_prefix(fault).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+fn check(raw: RawTemplate, limits: &Limits, findings: &mut Findings) -> Option<Parts> {
+    accept(check_name(&raw.name), || "name".to_owned(), findings);
+    for (text, key) in [
+        (&raw.description, "description"),
+        (&raw.keywords, "keywords"),
+        (&raw.kind, "type"),
+        (&raw.documentation, "documentation"),
+    ] {
+        accept(check_text(text), || key.to_owned(), findings);
+    }
+    for (index, author) in raw.authors.iter().enumerate() {
+        accept(check_text(author), || format!("authors[{index}]"), findings);
+    }
+    let recommended = accept(boolean(&raw.recommended), || "recommended".to_owned(), findings);
+    let images = check_images(raw.images, limits, findings);
+    Some(Parts {
+        name: raw.name,
+        description: raw.description,
+        keywords: raw.keywords,
+        kind: raw.kind,
+        documentation: raw.documentation,
+        recommended: recommended?,
+        authors: raw.authors,
+        images: images?,
+    })
+}
+
+fn check_images(raw: Vec<RawImage>, limits: &Limits, findings: &mut Findings) -> Option<Vec<Image>> {
+    if raw.is_empty() {
+        findings.report(Code::NoImages, "images", "the template has no image");
+        return None;
+    }
+    if raw.len() > MAX_IMAGES {
+        findings.report(Code::LimitExceeded, "images", format!("more than {MAX_IMAGES} images"));
+        return None;
+    }
+    let spelled: Vec<RawImage> =
+        raw.iter().map(|image| RawImage { name: image.name.clone(), ..RawImage::default() }).collect();
+    let names = Names::of(&spelled);
+    let mut images = Vec::with_capacity(raw.len());
+    for (index, image) in raw.into_iter().enumerate() {
+        images.extend(check_image(image, index, &names, limits, findings));
+    }
+    if images.len() == spelled.len() {
+        check_cycles(&images, findings);
+    }
+    Some(images)
+}
+
+fn check_image(
+    raw: RawImage,
+    index: usize,
+    names: &Names<'_>,
+    limits: &Limits,
+    findings: &mut Findings,
+) -> Option<Image> {
+    let field = format!("images[{index}]");
+    let at = |key: &str| format!("{field}.{key}");
+    if let Some(first) = names.exact(&raw.name).filter(|first| *first != index && !raw.name.is_empty()) {
+        let message = format!("images[{first}] has the same name `{}`", shown(&raw.name));
+        findings.report(Code::NameCollision, at("name"), message);
+    }
+    let name = accept(ImageName::new(raw.name), || at("name"), findings);
+    let source = accept(ImageReference::new(raw.source), || at("source"), findings);
+    if source.as_ref().is_some_and(ImageReference::is_floating) {
+        findings.report(Code::TagMissing, at("source"), "the source names no version");
+    }
+    for (text, key) in [(&raw.category, "category"), (&raw.kind, "type"), (&raw.description, "description")] {
+        accept(check_text(text), || at(key), findings);
+    }
+    let command_field = raw.command.field.unwrap_or_else(|| at("command"));
+    let command = accept(Command::new(raw.command.value), || command_field, findings);
+    let ports = ports::check(raw.ports, &field, findings);
+    let expose = ports::check_exposed(&raw.expose, &field, findings);
+    let links = links::check(raw.links, (index, &field), names, findings);
+    let environment = environment::check(raw.environment, &field, findings);
+    let volumes = volumes::check(raw.volumes, &field, findings);
+    let volumes_from = links::check_volumes_from(&raw.volumes_from, (index, &field), names, findings);
+    let count = match raw.count.value.as_str() {
+        "" => Some(None),
+        text => {
+            let count_field = raw.count.field.clone().unwrap_or_else(|| at("deployment.count"));
+            accept(Count::parse(text, limits.count), || count_field, findings).map(Some)
+        }
+    };
+    Some(Image {
+        name: name?,
+        source: source?,
+        category: raw.category,
+        kind: raw.kind,
+        description: raw.description,
+        command: command?,
+        ports,
+        expose,
+        links,
+        environment,
+        volumes,
+        volumes_from,
+        count: count?,
+    })
+}
+
+/// Refuses images that take volumes from each other in a circle.
+fn check_cycles(images: &[Image], findings: &mut Findings) {
+    // An image whose lenders are all settled is settled; who never settles is in a circle or behind one.
+    let mut settled = vec![false; images.len()];
+    loop {
+        let ready = |image: &Image| {
+            image.volumes_from.iter().all(|from| settled.get(from.target).copied().unwrap_or(true))
+        };
+        let next: Vec<bool> = images.iter().map(ready).collect();
+        if next == settled {
+            break;
+        }
+        settled = next;
+    }
+    for (index, _) in settled.iter().enumerate().filter(|(_, settled)| !**settled) {
+        let message = "the image takes volumes from images that take them from it";
+        findings.report(Code::VolumesFromTarget, format!("images[{index}].volumes_from"), message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "name: T\nimages:\n- name: WP\n  source: a:1\n- name: DB\n  source: b:1\n";
+
+    /// The findings of the good template with one line changed, as code, path and line.
+    fn found(from: &str, to: &str) -> Vec<(Code, String, u32)> {
+        let text = GOOD.replacen(from, to, 1);
+        assert!(from.is_empty() || text != GOOD);
+        let (validated, _) = from_text(&text, None, &Limits::default());
+        let refused = validated.diagnostics.iter().any(Diagnostic::is_error);
+        assert_eq!(validated.template.is_none(), refused);
+        let line = |found: &Diagnostic| found.position.map_or(0, |at| at.line);
+        validated.diagnostics.iter().map(|found| (found.code, found.field.clone(), line(found))).collect()
+    }
+
+    fn one(code: Code, field: &str, line: u32) -> Vec<(Code, String, u32)> {
+        vec![(code, field.to_owned(), line)]
+    }
+
+    #[test]
+    fn a_good_template_has_no_findings() {
+        assert_eq!(found("", ""), []);
+    }
+
+    #[test]
+    fn names_are_there_visible_and_unique() {
+        assert_eq!(found("name: WP", "name: ''"), one(Code::NameMissing, "images[0].name", 3));
+        assert_eq!(found("name: WP", "name: ___"), one(Code::NameMissing, "images[0].name", 3));
+        assert_eq!(found("name: DB", "name: WP"), one(Code::NameCollision, "images[1].name", 5));
+        assert_eq!(found("name: WP", "name: \"W\\0P\""), one(Code::ControlCharacter, "images[0].name", 3));
+        assert_eq!(found("name: WP", "name: W\u{202e}P"), one(Code::InvisibleCharacter, "images[0].name", 3));
+        assert_eq!(found("name: T", "name: \"\\e[2J\""), one(Code::ControlCharacter, "name", 1));
+        assert_eq!(found("name: WP", "name: no"), []);
+    }
+
+    #[test]
+    fn sources_are_references_with_a_version() {
+        assert_eq!(found("  source: a:1\n", ""), one(Code::SourceMissing, "images[0].source", 3));
+        assert_eq!(found("a:1", "A:1"), one(Code::ImageReference, "images[0].source", 4));
+        assert_eq!(found("a:1", "a"), one(Code::TagMissing, "images[0].source", 4));
+    }
+
+    #[test]
+    fn lists_have_a_bound_and_images_are_not_empty() {
+        assert_eq!(
+            found("- name: WP\n  source: a:1\n- name: DB\n  source: b:1\n", ""),
+            one(Code::NoImages, "images", 2)
+        );
+        let images: String = (0..101).map(|index| format!("- {{name: i{index}, source: 'a:1'}}\n")).collect();
+        let (validated, _) = from_text(&format!("images:\n{images}"), None, &Limits::default());
+        assert_eq!(validated.diagnostics[0].code, Code::LimitExceeded);
+    }
+
+    #[test]
+    fn counts_commands_and_booleans_are_checked() {
+        let count =
+            |count: &str| found("  source: a:1", &format!("  source: a:1\n  deployment: {{count: {count}}}"));
+        assert_eq!(count("-1"), one(Code::CountNotANumber, "images[0].deployment.count", 5));
+        assert_eq!(count("101"), one(Code::LimitExceeded, "images[0].deployment.count", 5));
+        assert_eq!(count("'3'"), []);
+        assert_eq!(count("0"), []);
+        let command = found("  source: a:1", "  source: a:1\n  command: a 'b");
+        assert_eq!(command, one(Code::CommandQuoting, "images[0].command", 5));
+        assert_eq!(found("name: T", "recommended: perhaps"), one(Code::NotABoolean, "recommended", 1));
+    }
+
+    #[test]
+    fn the_operators_limit_counts() {
+        let text = GOOD.replace("a:1", "a:1\n  deployment: {count: 500}");
+        assert!(from_text(&text, None, &Limits { count: 1_000 }).0.template.is_some());
+    }
+
+    #[test]
+    fn volumes_from_has_to_lead_somewhere_and_not_back() {
+        let from = |name: &str| found("  source: a:1", &format!("  source: a:1\n  volumes_from: [{name}]"));
+        assert_eq!(from("DB"), []);
+        assert_eq!(from("MQ"), one(Code::VolumesFromTarget, "images[0].volumes_from[0]", 5));
+        assert_eq!(from("WP"), one(Code::VolumesFromTarget, "images[0].volumes_from[0]", 5));
+        let text =
+            GOOD.replace("a:1", "a:1\n  volumes_from: [DB]").replace("b:1", "b:1\n  volumes_from: [WP]");
+        let (validated, _) = from_text(&text, None, &Limits::default());
+        let fields: Vec<_> = validated.diagnostics.iter().map(|found| found.field.as_str()).collect();
+        assert_eq!(fields, ["images[0].volumes_from", "images[1].volumes_from"]);
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_told_once() {
+        assert_eq!(found("source: a:1", "source: [a]"), one(Code::NotAScalar, "images[0].source", 4));
+    }
+
+    #[test]
+    fn all_faults_come_at_once() {
+        let text = "name: T\nimages:\n- name: ''\n  source: X\n  ports: [{container_port: 0}]\n  links: [{service: y}]\n";
+        let (validated, _) = from_text(text, None, &Limits::default());
+        let codes: Vec<_> = validated.diagnostics.iter().map(|found| found.code).collect();
+        assert_eq!(
+            codes,
+            [Code::NameMissing, Code::ImageReference, Code::PortRange, Code::LinkTargetMissing]
+        );
+    }
+
+    #[test]
+    fn no_fault_shows_a_value() {
+        let text = GOOD.replace("a:1", "a:1\n  command: canary 'canary\n  environment: [{variable: A, value: \"canary\\0\"}, {variable: 'A B', value: canary}]");
+        let (validated, _) = from_text(&text, None, &Limits::default());
+        assert_eq!(validated.diagnostics.len(), 3);
+        assert!(!format!("{validated:?}").contains("canary"));
+    }
+
+    #[test]
+    fn an_override_is_checked_at_its_own_path() {
+        let changes = raw::read("images:\n- name: WP\n  deployment: {count: x}\n").template;
+        let (validated, _) = from_text(GOOD, changes, &Limits::default());
+        assert_eq!(validated.diagnostics[0].field, "override.images[0].deployment.count");
+        assert_eq!(validated.diagnostics[0].position, None);
+    }
+
+    #[test]
+    fn a_stored_template_reads_back_equal_and_checked() {
+        let text =
+            GOOD.replace("a:1", "a:1\n  links: [{service: DB}]\n  command: run 'x y'\n  expose: [53/udp]");
+        let template = from_text(&text, None, &Limits::default()).0.template.unwrap();
+        let stored = serde_json::to_string(&template).unwrap();
+        assert_eq!(serde_json::from_str::<Template>(&stored).unwrap(), template);
+        assert!(serde_json::from_str::<Template>(&stored.replace("\"target\":1", "\"target\":2")).is_err());
+        assert!(serde_json::from_str::<Template>(&stored.replace("\"DB\"", "\"WP\"")).is_err());
+    }
+}

@@ -1,0 +1,135 @@
+//! Volumes of an image, its own and those of other images.
+
+use serde::{Deserialize, Serialize};
+
+use super::Fault;
+use super::names::{accept, check_text};
+use super::raw::RawVolume;
+use crate::diagnostic::{Code, Findings};
+
+/// The most volumes of one image.
+pub const MAX_VOLUMES: usize = 32;
+/// The longest path: Linux's PATH_MAX.
+const MAX_PATH: usize = 4_096;
+
+/// One entry of `volumes`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// The path on the host, as written; empty when the template names none.
+    pub host_path: String,
+    /// The absolute path in the container.
+    pub container_path: String,
+    /// Where it was written, as `images[0].volumes[1]`.
+    pub field: String,
+}
+
+/// One entry of `volumes_from`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumesFrom {
+    /// Which image of the template lends its volumes.
+    pub target: usize,
+    /// Where it was written, as `images[0].volumes_from[1]`.
+    pub field: String,
+}
+
+/// Checks `volumes`.
+pub(super) fn check(raw: Vec<RawVolume>, image: &str, findings: &mut Findings) -> Vec<Volume> {
+    if raw.len() > MAX_VOLUMES {
+        let message = format!("more than {MAX_VOLUMES} volumes");
+        findings.report(Code::LimitExceeded, format!("{image}.volumes"), message);
+    }
+    let mut volumes: Vec<Volume> = Vec::with_capacity(raw.len());
+    for (index, entry) in raw.into_iter().enumerate().take(MAX_VOLUMES) {
+        let field = entry.field.unwrap_or_else(|| format!("{image}.volumes[{index}]"));
+        let container = check_container_path(&entry.container_path);
+        let container = accept(container, || format!("{field}.container_path"), findings);
+        let host = accept(check_length(&entry.host_path), || format!("{field}.host_path"), findings);
+        if container.is_none() || host.is_none() {
+            continue;
+        }
+        if !entry.container_path.starts_with('/') {
+            let message = "the path in the container is relative; the volume was left out";
+            findings.report(Code::VolumePathRelative, format!("{field}.container_path"), message);
+            continue;
+        }
+        if volumes.iter().any(|known| same_path(&known.container_path, &entry.container_path)) {
+            let message = "another volume of this image has the same path in the container";
+            findings.report(Code::VolumeRepeated, format!("{field}.container_path"), message);
+            continue;
+        }
+        volumes.push(Volume { host_path: entry.host_path, container_path: entry.container_path, field });
+    }
+    volumes
+}
+
+fn check_length(path: &str) -> Result<(), Fault> {
+    if path.len() > MAX_PATH {
+        return Err(Fault::new(Code::LimitExceeded, format!("the path is longer than {MAX_PATH} bytes")));
+    }
+    check_text(path)
+}
+
+fn check_container_path(path: &str) -> Result<(), Fault> {
+    check_length(path)?;
+    let plain = !path.is_empty() && !path.contains(':') && path.split('/').all(|part| part != "..");
+    if plain {
+        Ok(())
+    } else {
+        Err(Fault::new(Code::VolumePath, "the path in the container is missing, or has `..` or `:` in it"))
+    }
+}
+
+fn same_path(left: &str, right: &str) -> bool {
+    left.trim_end_matches('/') == right.trim_end_matches('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(paths: &[(&str, &str)]) -> (usize, Vec<(Code, String)>) {
+        let mut findings = Findings::default();
+        let raw = paths
+            .iter()
+            .map(|(host, container)| RawVolume {
+                host_path: (*host).into(),
+                container_path: (*container).into(),
+                field: None,
+            })
+            .collect();
+        let volumes = check(raw, "images[0]", &mut findings);
+        (volumes.len(), findings.into_vec().into_iter().map(|found| (found.code, found.field)).collect())
+    }
+
+    #[test]
+    fn paths_are_absolute_and_plain() {
+        for path in ["", "/a/../b", "/a:ro", ".."] {
+            let found = run(&[("/host", path)]).1;
+            assert_eq!(found, [(Code::VolumePath, "images[0].volumes[0].container_path".into())], "{path}");
+        }
+        assert_eq!(run(&[("", "/a\0b")]).1[0].0, Code::ControlCharacter);
+        assert_eq!(run(&[("", "/data"), ("/var/run/docker.sock", "/tmp/docker.sock")]), (2, vec![]));
+    }
+
+    #[test]
+    fn a_relative_path_is_left_out() {
+        let found = run(&[("", "data_container")]);
+        assert_eq!(
+            found,
+            (0, vec![(Code::VolumePathRelative, "images[0].volumes[0].container_path".into())])
+        );
+    }
+
+    #[test]
+    fn one_path_is_mounted_once() {
+        let found = run(&[("/a", "/data"), ("/b", "/data/")]);
+        assert_eq!(found, (1, vec![(Code::VolumeRepeated, "images[0].volumes[1].container_path".into())]));
+    }
+
+    #[test]
+    fn the_limit_is_32() {
+        let paths: Vec<_> = (0..33).map(|index| format!("/data{index}")).collect();
+        let paths: Vec<_> = paths.iter().map(|path| ("", path.as_str())).collect();
+        assert_eq!(run(&paths).1, [(Code::LimitExceeded, "images[0].volumes".into())]);
+    }
+}

@@ -1,0 +1,269 @@
+//! Pure: a template to Kubernetes objects; the same input gives the same bytes, and every loss is told.
+
+mod environment;
+mod known_ports;
+mod labels;
+mod links;
+mod manifest;
+pub mod naming;
+mod paths;
+mod ports;
+mod service;
+mod size;
+mod workload;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::artifacts::{
+    Artifact, Artifacts, ComponentName, DeploymentName, Kind, ObjectName, ObjectRef, Planned,
+};
+use crate::diagnostic::{Code, Diagnostic, Findings};
+use crate::template::{Image, Template, did_you_mean, shown};
+
+pub use manifest::{document as object_yaml, manifest_yaml};
+pub use naming::component_name;
+pub use paths::template_path;
+pub use size::{MAX_OBJECT as MAX_OBJECT_BYTES, MAX_TOTAL as MAX_OBJECTS_BYTES};
+
+/// The most objects one template may become.
+pub const MAX_OBJECTS: usize = 256;
+
+/// What a translation depends on beside the template.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Options {
+    /// The deployment's name; every object is labelled with it, and every selector asks for it.
+    pub deployment: DeploymentName,
+    /// Components that already run as ReplicationControllers and stay so, whatever their count.
+    #[serde(default)]
+    pub controllers: BTreeSet<ComponentName>,
+}
+
+impl Options {
+    /// The usual choices for a deployment of this name.
+    pub fn new(deployment: DeploymentName) -> Self {
+        Self { deployment, controllers: BTreeSet::new() }
+    }
+}
+
+/// What a template was translated to.
+#[derive(Debug)]
+pub struct Translation {
+    /// The objects; absent when a diagnostic is an error, so nothing is ever half translated.
+    pub artifacts: Option<Artifacts<Planned>>,
+    /// Every loss, every assumption, every fault.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// One image of a template as a part of a deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Component {
+    /// The image's name as the template has it.
+    pub image_name: String,
+    /// The name its objects are called after.
+    pub name: ComponentName,
+    /// The container image.
+    pub source: String,
+    /// The replicas the template asks for.
+    pub count: u32,
+}
+
+/// Translates a template as the seed's page does, to the Kubernetes API of today.
+///
+/// A Pod for a component that runs once, else a ReplicationController; a Service for each alias and for
+/// each replicated component with ports.
+pub fn translate(template: &Template, options: &Options) -> Translation {
+    let mut findings = Findings::default();
+    let objects = objects(template, options, &mut findings);
+    let artifacts = match objects {
+        Some(objects) if !findings.refuse() => Some(Artifacts::new(objects)),
+        _ => None,
+    };
+    Translation { artifacts, diagnostics: findings.into_vec() }
+}
+
+/// The deployment's name that a template's name gives; `None` when it has no letter and no digit.
+pub fn slug(template_name: &str) -> Option<DeploymentName> {
+    naming::fit(template_name, DeploymentName::LIMIT).and_then(|fitted| DeploymentName::new(fitted.text).ok())
+}
+
+/// The components of a template, in the order of its images; two that share a name are both left out.
+pub fn components(template: &Template) -> Vec<Component> {
+    let names = naming::component_names(template, &mut Findings::default());
+    let with_name = |(image, name): (&Image, Option<ComponentName>)| {
+        Some(Component {
+            image_name: image.name.as_str().to_owned(),
+            name: name?,
+            source: image.source.as_str().to_owned(),
+            count: count(image),
+        })
+    };
+    template.images.iter().zip(names.per_image()).filter_map(with_name).collect()
+}
+
+/// For each component, the Services its links lead to.
+pub fn linked_services(template: &Template) -> BTreeMap<ComponentName, BTreeSet<ObjectRef>> {
+    let mut findings = Findings::default();
+    let mut services: BTreeMap<ComponentName, BTreeSet<ObjectRef>> = BTreeMap::new();
+    let Some(names) = naming::component_names(template, &mut findings).all() else { return services };
+    let Ok(deployment) = DeploymentName::new("any") else { return services };
+    let options = Options::new(deployment);
+    let context = Context { template, options: &options, names };
+    for link in links::resolve(&context, &mut findings) {
+        if let Ok(name) = ObjectName::new(link.service) {
+            let linked = services.entry(context.names[link.linker].clone()).or_default();
+            linked.insert(ObjectRef::new(Kind::Service, name));
+        }
+    }
+    services
+}
+
+/// The component that a caller means by an image's name or by the component's own.
+///
+/// Fails with a sentence that names the nearest one.
+pub fn find_component<'c>(components: &'c [Component], name: &str) -> Result<&'c Component, String> {
+    let by_image = components.iter().find(|component| component.image_name == name);
+    let by_name = || components.iter().find(|component| component.name.as_str() == name);
+    by_image.or_else(by_name).ok_or_else(|| {
+        let known = components.iter().flat_map(|one| [one.image_name.as_str(), one.name.as_str()]);
+        format!("the deployment has no component `{}`{}", shown(name), did_you_mean(name, known))
+    })
+}
+
+/// The replicas an image asks for.
+fn count(image: &Image) -> u32 {
+    image.count.map_or(1, |count| count.get())
+}
+
+/// What every part of the translation looks at.
+struct Context<'t> {
+    template: &'t Template,
+    options: &'t Options,
+    names: Vec<ComponentName>,
+}
+
+impl Context<'_> {
+    /// Whether the image of that index runs under a controller.
+    fn is_controlled(&self, index: usize) -> bool {
+        count(&self.template.images[index]) != 1 || self.options.controllers.contains(&self.names[index])
+    }
+}
+
+fn objects(template: &Template, options: &Options, findings: &mut Findings) -> Option<Vec<Artifact>> {
+    let names = naming::component_names(template, findings).all()?;
+    let context = Context { template, options, names };
+    let ports = ports::of_images(&context);
+    let links = links::resolve(&context, findings);
+    let services = service::plan(&context, &ports, &links, findings);
+    let mut objects: Vec<Artifact> = services.iter().map(|service| service.artifact(&context)).collect();
+    for (index, image) in template.images.iter().enumerate() {
+        left_out(image, index, findings);
+        let link_variables = environment::of_links(&context, index, &links, &services, findings)?;
+        objects.extend(workload::artifact(&context, index, link_variables, findings));
+    }
+    workload::tell_host_ports(&context, findings);
+    if objects.len() > MAX_OBJECTS {
+        let message = format!("the template becomes {} objects; {MAX_OBJECTS} are allowed", objects.len());
+        findings.report(Code::TooManyObjects, "images", message);
+    }
+    size::check(&objects, findings);
+    Some(objects)
+}
+
+/// Tells what of an image no object carries.
+fn left_out(image: &Image, index: usize, findings: &mut Findings) {
+    for volume in &image.volumes {
+        let message = format!("the volume is left out of `{}`", shown(image.name.as_str()));
+        findings.report(Code::VolumeOmitted, volume.field.clone(), message);
+    }
+    for from in &image.volumes_from {
+        let message = format!("images[{index}] gets no volumes of other images");
+        findings.report(Code::VolumeOmitted, from.field.clone(), message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::template::validate::{Limits, from_text};
+
+    fn template(text: &str) -> Template {
+        let (validated, _) = from_text(text, None, &Limits::default());
+        validated.template.unwrap_or_else(|| panic!("{:?}", validated.diagnostics))
+    }
+
+    fn codes(text: &str) -> Vec<Code> {
+        let options = Options::new(DeploymentName::new("one").unwrap());
+        translate(&template(text), &options).diagnostics.iter().map(|found| found.code).collect()
+    }
+
+    #[test]
+    fn slugs_are_deployment_names_or_nothing() {
+        assert_eq!(slug("Wordpress with MySQL").unwrap().as_str(), "wordpress-with-mysql");
+        assert_eq!(slug(""), None);
+        assert_eq!(slug("___"), None);
+        assert_eq!(slug(&"x".repeat(250)).unwrap().as_str().len(), 63);
+    }
+
+    #[test]
+    fn components_are_found_by_either_name_or_suggested() {
+        let text =
+            "images:\n- {name: WP_1, source: 'a:1'}\n- {name: DB, source: 'b:1', deployment: {count: 0}}\n";
+        let components = components(&template(text));
+        let names: Vec<_> = components.iter().map(|one| (one.name.as_str(), one.count)).collect();
+        assert_eq!(names, [("wp-1", 1), ("db", 0)]);
+        assert_eq!(find_component(&components, "WP_1").unwrap().source, "a:1");
+        assert_eq!(find_component(&components, "wp-1").unwrap().image_name, "WP_1");
+        let refusal = find_component(&components, "wp_1").unwrap_err();
+        assert!(refusal.contains("did you mean"), "{refusal}");
+    }
+
+    #[test]
+    fn more_objects_than_allowed_are_refused() {
+        let mut text = String::from("images:\n- {name: hub, source: 'mysql:5'}\n");
+        for image in 0..3 {
+            let links: Vec<_> =
+                (0..64).map(|link| format!("{{service: hub, alias: a{image}x{link}}}")).collect();
+            text.push_str(&format!("- {{name: i{image}, source: 'a:1', links: [{}]}}\n", links.join(", ")));
+        }
+        assert!(!codes(&text).contains(&Code::TooManyObjects));
+        text.push_str("- name: last\n  source: a:1\n  links:\n");
+        for link in 0..60 {
+            text.push_str(&format!("  - {{service: hub, alias: last{link}}}\n"));
+        }
+        assert!(codes(&text).contains(&Code::TooManyObjects));
+    }
+
+    #[test]
+    fn objects_that_are_too_large_are_refused_before_they_grow() {
+        // Declared variables repeat the target's environment in every linker.
+        let value = "$(".repeat(16_000);
+        let variables: Vec<_> =
+            (0..7).map(|index| format!("{{variable: V{index}, value: '{value}'}}")).collect();
+        let text = format!(
+            "images:\n- {{name: big, source: 'a:1', environment: [{}]}}\n- {{name: x, source: 'a:1'}}\n",
+            variables.join(", ")
+        );
+        let links: Vec<_> = (0..5).map(|link| format!("{{service: big, alias: a{link}}}")).collect();
+        let others: Vec<_> = (0..5).map(|link| format!("{{service: x, alias: a{link}}}")).collect();
+        let text = format!(
+            "{text}- {{name: y, source: 'a:1', links: [{}]}}\n- {{name: z, source: 'a:1', links: [{}]}}\n",
+            links.join(", "),
+            others.join(", ")
+        );
+        assert!(codes(&text).contains(&Code::ObjectTooLarge));
+    }
+
+    #[test]
+    fn a_service_may_not_hide_the_api_server() {
+        let text = "images:\n- {name: a, source: 'a:1', links: [{service: b, alias: kubernetes}]}\n- {name: b, source: 'b:1'}\n";
+        assert!(codes(text).contains(&Code::NameReserved));
+    }
+
+    #[test]
+    fn options_read_back_with_only_the_deployment() {
+        let options: Options = serde_json::from_str(r#"{"deployment":"one"}"#).unwrap();
+        assert_eq!(options, Options::new(DeploymentName::new("one").unwrap()));
+    }
+}

@@ -1,0 +1,153 @@
+//! Template names to Kubernetes names: the seed's rule, a length of 63, and no two alike.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
+
+use crate::artifacts::{ComponentName, ObjectName};
+use crate::diagnostic::{Code, Findings};
+use crate::template::{Template, sanitise, shown};
+
+/// The longest name of a label's value, a container and a Service (RFC 1123).
+pub(super) const LIMIT: usize = 63;
+
+/// The one Service name that would change what every pod knows about the API server.
+const RESERVED: &str = "kubernetes";
+
+/// A name that fits, and whether it had to be cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fitted {
+    pub(super) text: String,
+    pub(super) shortened: bool,
+}
+
+/// Sanitises a name and cuts it to the limit; a hash of the whole keeps cut names apart.
+///
+/// `None` when sanitising leaves nothing.
+pub(super) fn fit(name: &str, limit: usize) -> Option<Fitted> {
+    let text = sanitise(name);
+    if text.is_empty() {
+        return None;
+    }
+    if text.len() <= limit {
+        return Some(Fitted { text, shortened: false });
+    }
+    Some(Fitted { text: with_hash(&text, name, limit), shortened: true })
+}
+
+/// Cuts a sanitised name so that `-` and eight digits of the hash of another text fit behind it.
+pub(super) fn with_hash(text: &str, hashed: &str, limit: usize) -> String {
+    let digest = Sha256::digest(hashed.as_bytes());
+    let hash: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let kept = text.get(..limit.saturating_sub(9).min(text.len())).unwrap_or_default();
+    format!("{}-{hash}", kept.trim_end_matches('-'))
+}
+
+/// The name of the component that an image of this name becomes; `None` when nothing is left of it.
+///
+/// ```
+/// use panamax_kubernetes_adapter::translate::component_name;
+/// assert_eq!(component_name("DB_1").unwrap().as_str(), "db-1");
+/// ```
+pub fn component_name(image_name: &str) -> Option<ComponentName> {
+    fit(image_name, LIMIT).and_then(|fitted| ComponentName::new(fitted.text).ok())
+}
+
+/// The components' names, in the order of the images; one is missing where two images want it.
+pub(super) struct ComponentNames(Vec<Option<ComponentName>>);
+
+impl ComponentNames {
+    /// Every image's name, or `None` when one is missing.
+    pub(super) fn all(self) -> Option<Vec<ComponentName>> {
+        self.0.into_iter().collect()
+    }
+
+    /// The name of each image that has one.
+    pub(super) fn per_image(self) -> impl Iterator<Item = Option<ComponentName>> {
+        self.0.into_iter()
+    }
+}
+
+/// Names the components; reports names that collide, are reserved, or were changed beyond letter case.
+pub(super) fn component_names(template: &Template, findings: &mut Findings) -> ComponentNames {
+    let mut owners: BTreeMap<ComponentName, usize> = BTreeMap::new();
+    let mut names = Vec::with_capacity(template.images.len());
+    for (index, image) in template.images.iter().enumerate() {
+        let field = format!("images[{index}].name");
+        let Some(name) = component_name(image.name.as_str()) else {
+            findings.report(Code::NameMissing, field, "nothing of the name is left");
+            names.push(None);
+            continue;
+        };
+        if let Some(first) = owners.get(&name).copied() {
+            let other = &template.images[first].name;
+            let message = format!(
+                "`{}` and `{}` of images[{first}] both become `{name}`",
+                shown(image.name.as_str()),
+                shown(other.as_str())
+            );
+            findings.report(Code::NameCollision, field, message);
+            names[first] = None;
+            names.push(None);
+            continue;
+        }
+        if name.as_str() == RESERVED {
+            findings.report(Code::NameReserved, field, "a Service of that name would hide the API server");
+        } else {
+            tell_change(image.name.as_str(), name.as_str(), &field, findings);
+        }
+        owners.insert(name.clone(), index);
+        names.push(Some(name));
+    }
+    ComponentNames(names)
+}
+
+/// Tells that a name was cut, or changed by more than letter case.
+pub(super) fn tell_change(written: &str, name: &str, field: &str, findings: &mut Findings) {
+    if sanitise(written).len() > LIMIT {
+        let message = format!("`{}` was cut to `{name}`", shown(written));
+        findings.report(Code::NameShortened, field, message);
+    } else if !written.eq_ignore_ascii_case(name) {
+        let message = format!("`{}` became `{name}`", shown(written));
+        findings.report(Code::NameChanged, field, message);
+    }
+}
+
+/// Checks the name of a Service that will exist: reserved is refused, a digit at the start is told.
+pub(super) fn check_service_name(name: &str, field: &str, findings: &mut Findings) {
+    if name == RESERVED {
+        findings.report(Code::NameReserved, field, "a Service of that name would hide the API server");
+    } else if name.starts_with(|first: char| first.is_ascii_digit()) {
+        let message = format!("the Service `{name}` begins with a digit");
+        findings.report(Code::ServiceNameDigit, field, message);
+    }
+}
+
+/// Makes the name of an object from a text that is sanitised already and within its limit.
+///
+/// `None` never happens for such a text; callers leave the object out and the check on duplicates tells.
+pub(super) fn object_name(text: impl Into<String>) -> Option<ObjectName> {
+    ObjectName::new(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_are_cut_with_a_stable_hash() {
+        let fits = component_name(&"a".repeat(63)).unwrap();
+        assert_eq!(fits.as_str(), "a".repeat(63));
+        let cut = component_name(&"a".repeat(64)).unwrap();
+        assert_eq!(cut.as_str(), "a".repeat(54) + "-ffe054fe");
+        assert_ne!(cut, component_name(&"a".repeat(65)).unwrap());
+        let dashed = component_name(&format!("{}{}", "a".repeat(53), "-b".repeat(20))).unwrap();
+        assert!(dashed.as_str().len() <= 63 && !dashed.as_str().contains("--"));
+    }
+
+    #[test]
+    fn nothing_left_is_no_name() {
+        assert_eq!(component_name("___"), None);
+        assert_eq!(component_name(""), None);
+    }
+}

@@ -1,0 +1,225 @@
+//! From a field the API server complains about back to the template's path.
+
+use serde_json::Value;
+
+use crate::artifacts::{Artifact, Kind};
+use crate::template::{Image, Template};
+
+/// The template's path behind a field of an object, as `spec.containers[0].env[2].name`.
+///
+/// Falls back to the part of the template the object was made from. Indices are looked up by what stands
+/// there, since merged and overridden entries shift them.
+pub fn template_path(template: &Template, artifact: &Artifact, api_field: &str) -> String {
+    let place = match artifact.reference.kind {
+        Kind::Service => service_path(template, artifact, api_field),
+        Kind::Pod | Kind::ReplicationController | Kind::Deployment => {
+            workload_path(template, artifact, api_field)
+        }
+        Kind::Secret | Kind::PersistentVolumeClaim => None,
+    };
+    place.unwrap_or_else(|| artifact.origin.clone())
+}
+
+fn workload_path(template: &Template, artifact: &Artifact, api_field: &str) -> Option<String> {
+    let image = template.images.get(index_of(&artifact.origin)?)?;
+    let origin = &artifact.origin;
+    if is_name(api_field) {
+        return Some(format!("{origin}.name"));
+    }
+    if api_field == "spec.replicas" {
+        return Some(format!("{origin}.deployment.count"));
+    }
+    let (pod, spec) = match api_field.strip_prefix("spec.template.") {
+        Some(inner) => (inner, &artifact.manifest["spec"]["template"]["spec"]),
+        None => (api_field, &artifact.manifest["spec"]),
+    };
+    if is_name(pod) {
+        return Some(format!("{origin}.name"));
+    }
+    let container = pod.strip_prefix("spec.containers[0]")?;
+    let manifest = &spec["containers"][0];
+    let field = container.strip_prefix('.')?;
+    if field.starts_with("image") {
+        return Some(format!("{origin}.source"));
+    }
+    if field.starts_with("args") {
+        return Some(format!("{origin}.command"));
+    }
+    if field == "name" {
+        return Some(format!("{origin}.name"));
+    }
+    env_path(image, manifest, field).or_else(|| container_port_path(image, manifest, field))
+}
+
+fn is_name(field: &str) -> bool {
+    field == "metadata.name"
+        || field.starts_with("metadata.labels")
+        || field.starts_with("metadata.annotations")
+}
+
+/// `env[2].value` to `images[0].environment[3].value`.
+fn env_path(image: &Image, container: &Value, field: &str) -> Option<String> {
+    let (index, rest) = split_index(field, "env")?;
+    let name = container["env"][index]["name"].as_str()?;
+    let variable = image.environment.iter().find(|variable| variable.name.as_str() == name)?;
+    Some(match rest {
+        ".value" => format!("{}.value", variable.field),
+        _ => format!("{}.variable", variable.field),
+    })
+}
+
+/// `ports[1].hostPort` to `images[0].ports[2].host_port`.
+fn container_port_path(image: &Image, container: &Value, field: &str) -> Option<String> {
+    let (index, rest) = split_index(field, "ports")?;
+    let port = &container["ports"][index];
+    let number = port["containerPort"].as_u64()?;
+    let protocol = port["protocol"].as_str()?;
+    let host = port["hostPort"].as_u64();
+    let same = |entry: &&crate::template::Port| {
+        u64::from(entry.container.get()) == number && entry.protocol.as_str() == protocol
+    };
+    let mut entries = image.ports.iter().filter(same);
+    let exact = entries.clone().find(|entry| entry.host.map(|host| u64::from(host.get())) == host);
+    let entry = exact.or_else(|| entries.next())?;
+    Some(match rest {
+        ".hostPort" => format!("{}.host_port", entry.field),
+        ".protocol" => format!("{}.proto", entry.field),
+        "" => entry.field.clone(),
+        _ => format!("{}.container_port", entry.field),
+    })
+}
+
+fn service_path(template: &Template, artifact: &Artifact, api_field: &str) -> Option<String> {
+    let link = artifact.origin.contains(".links[");
+    if is_name(api_field) || api_field.starts_with("spec.selector") {
+        let key = if link { "alias" } else { "name" };
+        return Some(format!("{}.{key}", artifact.origin));
+    }
+    let (index, rest) = split_index(api_field.strip_prefix("spec.")?, "ports")?;
+    let port = &artifact.manifest["spec"]["ports"][index];
+    let number = port["port"].as_u64()?;
+    let target = port["targetPort"].as_u64()?;
+    let protocol = port["protocol"].as_str()?;
+    let component = artifact.component.as_str();
+    let place = |image: &Image| {
+        super::component_name(image.name.as_str()).is_some_and(|name| name.as_str() == component)
+    };
+    let index = template.images.iter().position(place)?;
+    let image = &template.images[index];
+    let mut entries = image
+        .ports
+        .iter()
+        .filter(|entry| u64::from(entry.container.get()) == target && entry.protocol.as_str() == protocol);
+    let published =
+        entries.clone().find(|entry| entry.host.is_some_and(|host| u64::from(host.get()) == number));
+    let asks_for_target = rest == ".targetPort" || number == target;
+    if let Some(entry) = published.filter(|_| !asks_for_target) {
+        return Some(format!("{}.host_port", entry.field));
+    }
+    if let Some(entry) = entries.next() {
+        return Some(format!("{}.container_port", entry.field));
+    }
+    let exposed = image
+        .expose
+        .iter()
+        .find(|entry| u64::from(entry.container.get()) == target && entry.protocol.as_str() == protocol);
+    Some(exposed.map_or_else(|| format!("images[{index}].ports"), |entry| entry.field.clone()))
+}
+
+/// `env[2].name` with the list `env` to 2 and `.name`.
+fn split_index<'f>(field: &'f str, list: &str) -> Option<(usize, &'f str)> {
+    let (index, rest) = field.strip_prefix(list)?.strip_prefix('[')?.split_once(']')?;
+    Some((index.parse().ok()?, rest))
+}
+
+/// `images[3]` to 3.
+fn index_of(origin: &str) -> Option<usize> {
+    split_index(origin, "images").map(|(index, _)| index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifacts::{DeploymentName, ObjectName, ObjectRef};
+    use crate::template::raw;
+    use crate::template::validate::{Limits, from_text};
+    use crate::translate::{Options, translate};
+
+    const TEMPLATE: &str = "images:
+- name: web
+  source: shop/web:1
+  command: run it
+  links: [{service: db, alias: store}]
+- name: db
+  source: mysql:5.5
+  deployment: {count: 2}
+  environment:
+  - {variable: A, value: first}
+  - {variable: A, value: last}
+  - {variable: B, value: b}
+  ports:
+  - {container_port: 3306}
+  - {container_port: 3306, host_port: 13306}
+  - {container_port: 22, host_port: 22}
+  expose: [99]
+";
+
+    fn path(changes: Option<&str>, kind: Kind, name: &str, field: &str) -> String {
+        let changes = changes.and_then(|text| raw::read(text).template);
+        let template = from_text(TEMPLATE, changes, &Limits::default()).0.template.unwrap();
+        let options = Options::new(DeploymentName::new("one").unwrap());
+        let artifacts = translate(&template, &options).artifacts.unwrap();
+        let reference = ObjectRef::new(kind, ObjectName::new(name).unwrap());
+        template_path(&template, artifacts.get(&reference).unwrap(), field)
+    }
+
+    fn db(field: &str) -> String {
+        let field = format!("spec.template.spec.containers[0].{field}");
+        path(None, Kind::ReplicationController, "db-replication-controller", &field)
+    }
+
+    #[test]
+    fn pods_and_controllers_lead_back_to_their_image() {
+        let pod = |field: &str| path(None, Kind::Pod, "web-pod", field);
+        assert_eq!(pod("metadata.name"), "images[0].name");
+        assert_eq!(pod("spec.containers[0].image"), "images[0].source");
+        assert_eq!(pod("spec.containers[0].args[1]"), "images[0].command");
+        assert_eq!(pod("spec.containers[0].name"), "images[0].name");
+        assert_eq!(pod("spec.restartPolicy"), "images[0]");
+        let controller =
+            |field: &str| path(None, Kind::ReplicationController, "db-replication-controller", field);
+        assert_eq!(controller("spec.replicas"), "images[1].deployment.count");
+        assert_eq!(controller("spec.template.metadata.labels"), "images[1].name");
+    }
+
+    #[test]
+    fn merged_entries_do_not_shift_the_path() {
+        assert_eq!(db("env[0].name"), "images[1].environment[1].variable");
+        assert_eq!(db("env[1].value"), "images[1].environment[2].value");
+        assert_eq!(db("ports[0].hostPort"), "images[1].ports[1].host_port");
+        assert_eq!(db("ports[1].containerPort"), "images[1].ports[2].container_port");
+        assert_eq!(db("ports[1].protocol"), "images[1].ports[2].proto");
+        assert_eq!(db("ports[7].protocol"), "images[1]");
+        assert_eq!(db("env[9].name"), "images[1]");
+    }
+
+    #[test]
+    fn what_the_override_brought_leads_to_the_override() {
+        let changes = "images: [{name: web, environment: [{variable: X, value: y}]}]";
+        let field = path(Some(changes), Kind::Pod, "web-pod", "spec.containers[0].env[0].name");
+        assert_eq!(field, "override.images[0].environment[0].variable");
+    }
+
+    #[test]
+    fn services_lead_back_to_their_link_and_their_ports() {
+        let alias = |field: &str| path(None, Kind::Service, "store", field);
+        assert_eq!(alias("metadata.name"), "images[0].links[0].alias");
+        assert_eq!(alias("spec.ports[0].port"), "images[1].ports[2].container_port");
+        assert_eq!(alias("spec.ports[1].port"), "images[1].expose[0]");
+        assert_eq!(alias("spec.ports[2].port"), "images[1].ports[1].container_port");
+        assert_eq!(alias("spec.ports[3].port"), "images[1].ports[1].host_port");
+        assert_eq!(alias("spec.ports[3].targetPort"), "images[1].ports[1].container_port");
+        assert_eq!(alias("spec.clusterIP"), "images[0].links[0]");
+        assert_eq!(path(None, Kind::Service, "db", "metadata.name"), "images[1].name");
+    }
+}

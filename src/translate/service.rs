@@ -1,0 +1,180 @@
+//! Ports, links and aliases to Services.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::links::ResolvedLink;
+use super::ports::{ImagePorts, ServicePort};
+use super::{Context, labels, naming};
+use crate::artifacts::{ANNOTATION_ALIAS, ANNOTATION_IMAGE, Artifact, Kind, ObjectName, ObjectRef};
+use crate::diagnostic::{Code, Findings};
+use crate::template::shown;
+
+/// One Service to be.
+pub(super) struct PlannedService<'t> {
+    name: ObjectName,
+    target: usize,
+    /// The aliases it serves, as written.
+    aliases: BTreeSet<&'t str>,
+    pub(super) ports: Vec<ServicePort>,
+    origin: String,
+}
+
+/// Plans every Service, by name.
+pub(super) fn plan<'t>(
+    context: &Context<'t>,
+    ports: &[ImagePorts],
+    links: &[ResolvedLink<'t>],
+    findings: &mut Findings,
+) -> Vec<PlannedService<'t>> {
+    let mut plans = Plans { services: BTreeMap::new(), findings };
+    let mut shown_targets = BTreeSet::new();
+    for link in links {
+        let image = &ports[link.target];
+        if image.assumed && shown_targets.insert(link.target) {
+            tell_assumed(context, link, image, plans.findings);
+        }
+        plans.add_linked(link, &image.linked);
+    }
+    for index in (0..context.names.len()).filter(|index| context.is_controlled(*index)) {
+        if !ports[index].published.is_empty() {
+            let name = context.names[index].as_str();
+            plans.add(name, index, &ports[index].published, &format!("images[{index}]"));
+        }
+    }
+    let services: Vec<_> = plans.services.into_values().collect();
+    let used: BTreeSet<usize> = services.iter().map(|service| service.target).collect();
+    for field in used.into_iter().flat_map(|image| &ports[image].shadowed) {
+        findings.report(
+            Code::PortShadowed,
+            field.clone(),
+            "another entry has this port of the Service already",
+        );
+    }
+    services
+}
+
+fn tell_assumed(context: &Context<'_>, link: &ResolvedLink<'_>, ports: &ImagePorts, findings: &mut Findings) {
+    let name = shown(context.template.images[link.target].name.as_str());
+    let field = format!("images[{}].ports", link.target);
+    match ports.linked.first() {
+        Some(first) => {
+            let message = format!("`{name}` is linked to and lists no port; {} was assumed", first.number);
+            findings.report(Code::PortInferred, field, message);
+        }
+        None => {
+            let message = format!("`{name}` is linked to and lists no port; its Service has only a DNS name");
+            findings.report(Code::PortUnknown, field, message);
+        }
+    }
+}
+
+/// The Services planned so far.
+struct Plans<'t, 'f> {
+    services: BTreeMap<String, PlannedService<'t>>,
+    findings: &'f mut Findings,
+}
+
+impl<'t> Plans<'t, '_> {
+    /// Plans the Service of a link; links of one alias to one target share it.
+    fn add_linked(&mut self, link: &ResolvedLink<'t>, ports: &[ServicePort]) {
+        let known = self.services.get(&link.service).map(|service| service.target);
+        if known != Some(link.target) {
+            self.add(&link.service, link.target, ports, link.field);
+        }
+        if let Some(service) = self.services.get_mut(&link.service) {
+            service.aliases.insert(link.alias);
+        }
+    }
+
+    /// Plans a Service, or adds ports to the one of that name.
+    fn add(&mut self, name: &str, target: usize, ports: &[ServicePort], origin: &str) {
+        if let Some(known) = self.services.get_mut(name) {
+            if known.target != target {
+                let message = format!("two Services would be called `{name}`");
+                self.findings.report(Code::NameCollision, name_field(origin), message);
+                return;
+            }
+            for port in ports {
+                let same =
+                    |known: &ServicePort| known.number == port.number && known.protocol == port.protocol;
+                if !known.ports.iter().any(same) {
+                    known.ports.push(port.clone());
+                }
+            }
+            return;
+        }
+        naming::check_service_name(name, &name_field(origin), self.findings);
+        let Some(object_name) = naming::object_name(name) else {
+            return;
+        };
+        let service = PlannedService {
+            name: object_name,
+            target,
+            aliases: BTreeSet::new(),
+            ports: ports.to_vec(),
+            origin: origin.to_owned(),
+        };
+        self.services.insert(name.to_owned(), service);
+    }
+}
+
+/// Where the template says what a Service is called.
+fn name_field(origin: &str) -> String {
+    let key = if origin.contains(".links[") { "alias" } else { "name" };
+    format!("{origin}.{key}")
+}
+
+impl PlannedService<'_> {
+    /// Its name as text.
+    pub(super) fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// Builds the object.
+    pub(super) fn artifact(&self, context: &Context<'_>) -> Artifact {
+        let image = context.template.images[self.target].name.as_str();
+        let mut annotations = vec![(ANNOTATION_IMAGE, image)];
+        annotations.extend(self.aliases.first().map(|alias| (ANNOTATION_ALIAS, *alias)));
+        let mut spec = json!({ "selector": labels::selector(context, self.target) });
+        if self.ports.is_empty() {
+            spec["clusterIP"] = json!("None");
+        } else {
+            spec["ports"] = self.port_list();
+        }
+        let manifest = json!({
+            "apiVersion": Kind::Service.api_version(),
+            "kind": Kind::Service.as_str(),
+            "metadata": {
+                "annotations": labels::annotations(&annotations),
+                "labels": labels::of(context, self.target),
+                "name": self.name.as_str(),
+            },
+            "spec": spec,
+        });
+        Artifact {
+            reference: ObjectRef::new(Kind::Service, self.name.clone()),
+            component: context.names[self.target].clone(),
+            origin: self.origin.clone(),
+            manifest,
+        }
+    }
+
+    /// Its ports; they need names as soon as there are two.
+    fn port_list(&self) -> Value {
+        let named = self.ports.len() > 1;
+        let port = |port: &ServicePort| {
+            let mut entry = json!({
+                "port": port.number,
+                "protocol": port.protocol.as_str(),
+                "targetPort": port.target,
+            });
+            if named {
+                entry["name"] = json!(format!("{}-{}", port.protocol.lower(), port.number));
+            }
+            entry
+        };
+        self.ports.iter().map(port).collect()
+    }
+}

@@ -1,0 +1,242 @@
+//! The adapter under test: in this process for most tests, as the built binary where the process matters.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use panamax_kubernetes_adapter::artifacts::Namespace as NamespaceName;
+use panamax_kubernetes_adapter::cluster::Cluster;
+use panamax_kubernetes_adapter::operations::Settings;
+use panamax_kubernetes_adapter::proto;
+use panamax_kubernetes_adapter::proto::deploy_request::TemplateSource;
+use panamax_kubernetes_adapter::proto::deployment_service_client::DeploymentServiceClient;
+use panamax_kubernetes_adapter::proto::server_service_client::ServerServiceClient;
+use panamax_kubernetes_adapter::proto::template_service_client::TemplateServiceClient;
+use panamax_kubernetes_adapter::sandbox::Sandbox;
+use panamax_kubernetes_adapter::server::{self, Parts};
+use tokio::net::TcpListener;
+use tonic::transport::Channel;
+
+use super::control_plane::{ControlPlane, User};
+
+/// How long the binary may take to say that it serves.
+const START: Duration = Duration::from_secs(20);
+
+/// An adapter in this process; ends with the test's runtime.
+pub struct Adapter {
+    /// Where it listens.
+    pub address: SocketAddr,
+    channel: Channel,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    _sandbox: Option<Sandbox>,
+}
+
+impl Adapter {
+    /// Serves the real control plane as one of its users.
+    pub async fn real(plane: &ControlPlane, user: User) -> Self {
+        let kubeconfig = kube::config::Kubeconfig::read_from(plane.kubeconfig(user)).expect("a kubeconfig");
+        let options = kube::config::KubeConfigOptions::default();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
+        Self::serve(config.expect("a configuration"), None).await
+    }
+
+    /// Serves a sandbox of its own.
+    pub async fn sandbox() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let sandbox = Sandbox::start(listener).await.expect("a sandbox");
+        let config = kube::Config::new(sandbox.url().parse().expect("an address"));
+        Self::serve(config, Some(sandbox)).await
+    }
+
+    /// Serves whatever API server the configuration names.
+    pub async fn serve(config: kube::Config, sandbox: Option<Sandbox>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let parts = Parts {
+            cluster: Cluster::new(config).expect("a cluster"),
+            sandbox: sandbox.is_some(),
+            settings: Settings {
+                namespace: NamespaceName::new("default").expect("a namespace"),
+                lease: Duration::from_secs(1),
+                holder: "test".to_owned(),
+            },
+            drain_timeout: Duration::from_secs(10),
+        };
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        #[expect(clippy::disallowed_methods, reason = "the test's runtime ends it")]
+        tokio::spawn(async move {
+            let shutdown = async {
+                let _ = stopped.await;
+            };
+            server::run(parts, listener, shutdown).await.expect("the server ends well");
+        });
+        let channel = connect(address).await;
+        Self { address, channel, stop: Some(stop), _sandbox: sandbox }
+    }
+
+    /// Begins the shutdown, as a signal would.
+    pub fn shut_down(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+
+    pub fn deployments(&self) -> DeploymentServiceClient<Channel> {
+        DeploymentServiceClient::new(self.channel.clone())
+    }
+
+    pub fn templates(&self) -> TemplateServiceClient<Channel> {
+        TemplateServiceClient::new(self.channel.clone())
+    }
+
+    pub fn server(&self) -> ServerServiceClient<Channel> {
+        ServerServiceClient::new(self.channel.clone())
+    }
+
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+}
+
+/// Opens a channel to an adapter.
+pub async fn connect(address: SocketAddr) -> Channel {
+    Channel::from_shared(format!("http://{address}"))
+        .expect("an address")
+        .connect()
+        .await
+        .expect("a connection")
+}
+
+/// A Deploy of a text that waits until everything is ready.
+pub fn deploy(namespace: &str, name: &str, template: &str) -> proto::DeployRequest {
+    proto::DeployRequest { wait: proto::WaitMode::Ready.into(), ..deploy_at_once(namespace, name, template) }
+}
+
+/// A Deploy of a text that waits for nothing.
+pub fn deploy_at_once(namespace: &str, name: &str, template: &str) -> proto::DeployRequest {
+    proto::DeployRequest {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        template_source: Some(TemplateSource::TemplateYaml(template.to_owned())),
+        ..proto::DeployRequest::default()
+    }
+}
+
+/// A Scale that waits until everything is ready.
+pub fn scale(namespace: &str, name: &str, component: &str, replicas: i32) -> proto::ScaleRequest {
+    proto::ScaleRequest {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        replicas: [(component.to_owned(), replicas)].into(),
+        wait: proto::WaitMode::Ready.into(),
+        ..proto::ScaleRequest::default()
+    }
+}
+
+/// A Teardown that waits until everything is gone.
+pub fn teardown(namespace: &str, name: &str) -> proto::TeardownRequest {
+    proto::TeardownRequest {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        wait: proto::TeardownWait::Gone.into(),
+        ..proto::TeardownRequest::default()
+    }
+}
+
+/// The reason in a status's ErrorInfo.
+pub fn reason(status: &tonic::Status) -> String {
+    use tonic_types::StatusExt;
+    status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
+}
+
+/// The built binary, serving; killed when dropped.
+pub struct Binary {
+    /// Where it listens.
+    pub address: SocketAddr,
+    child: Child,
+    log: Arc<Mutex<String>>,
+}
+
+impl Binary {
+    /// Starts the binary against a kubeconfig, on a port of its own.
+    pub fn start(kubeconfig: &Path, flags: &[&str]) -> Self {
+        let kubeconfig = kubeconfig.to_str().expect("a path");
+        Self::start_with(&[&["--kubeconfig", kubeconfig], flags].concat())
+    }
+
+    /// Starts the binary with these flags beside the listener's and the log's.
+    pub fn start_with(flags: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_panamax-kubernetes-adapter"))
+            .args(["--listen", "127.0.0.1:0", "--log-format", "json", "--log", "debug"])
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let lines = BufReader::new(child.stderr.take().expect("its standard error")).lines();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (found, address) = std::sync::mpsc::channel();
+        let kept = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let event: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+                if let Some(address) = event.pointer("/fields/address").and_then(|address| address.as_str()) {
+                    let _ = found.send(address.to_owned());
+                }
+                let mut log = kept.lock().expect("no panic while logging");
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        let address = address.recv_timeout(START);
+        let Ok(address) = address else {
+            let _ = child.kill();
+            panic!("the binary does not serve:\n{}", log.lock().expect("no panic while logging"));
+        };
+        Self { address: address.parse().expect("an address"), child, log }
+    }
+
+    /// Everything it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("no panic while logging").clone()
+    }
+
+    /// Ends it as a power failure would.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it is gone");
+    }
+
+    /// Sends a signal by name and waits for its end; returns the exit code.
+    pub fn signal(&mut self, name: &str, patience: Duration) -> Option<i32> {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(status.expect("kill runs").success());
+        let until = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("its state") {
+                return status.code();
+            }
+            assert!(Instant::now() < until, "it does not end:\n{}", self.log());
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+    }
+
+    /// The memory it has in use, in bytes; Linux only.
+    pub fn resident_bytes(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+        Some(kilobytes * 1024)
+    }
+}
+
+impl Drop for Binary {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,197 @@
+//! Finds the programs of the test control plane, and builds them with Go where they are missing.
+
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// Programs that are built from one Go module and found or missing together.
+struct Set {
+    name: &'static str,
+    /// The module, below `tests/control-plane`.
+    module: &'static str,
+    /// The files and folders that decide about the programs' content: when one changes they are built anew.
+    sources: &'static [&'static str],
+    /// Each program's name and Go package.
+    programs: &'static [(&'static str, &'static str)],
+}
+
+const SETS: [Set; 3] = [
+    Set {
+        name: "kubernetes",
+        module: ".",
+        sources: &["go.mod", "go.sum"],
+        programs: &[
+            ("etcd", "go.etcd.io/etcd/server/v3"),
+            ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+            ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+            ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
+            ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+            ("kwok", "sigs.k8s.io/kwok/cmd/kwok"),
+        ],
+    },
+    // A module of its own: it wants other versions of the libraries that Kubernetes is pinned to.
+    Set {
+        name: "grpcurl",
+        module: "grpcurl",
+        sources: &["grpcurl/go.mod", "grpcurl/go.sum"],
+        programs: &[("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl")],
+    },
+    Set { name: "plane", module: ".", sources: &["plane"], programs: &[("plane", "./plane")] },
+];
+
+const NO_GO: &str = "the cluster tests need a control plane, and to build it Go 1.26 or newer: install it \
+                     from https://go.dev/dl, or name a folder with the built programs in KUBEBUILDER_ASSETS";
+
+/// Returns every program's path, after building those that are neither in the folder that `KUBEBUILDER_ASSETS`
+/// names nor in the cache.
+///
+/// The error is one sentence for whoever runs the tests.
+pub fn find() -> Result<BTreeMap<&'static str, PathBuf>, String> {
+    let mut paths = BTreeMap::new();
+    for set in &SETS {
+        let folder = find_set(set)?;
+        paths.extend(set.programs.iter().map(|(name, _)| (*name, folder.join(name))));
+    }
+    Ok(paths)
+}
+
+/// The folder with the control plane's recipe.
+pub fn recipe() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/control-plane")
+}
+
+/// Says something on the terminal at once; what the macros print would be held back by the test runner.
+pub fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "control plane: {line}");
+}
+
+fn find_set(set: &Set) -> Result<PathBuf, String> {
+    let complete = |folder: &Path| set.programs.iter().all(|(name, _)| folder.join(name).is_file());
+    if let Some(assets) = std::env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty()) {
+        let assets = PathBuf::from(assets);
+        if complete(&assets) {
+            return Ok(assets);
+        }
+        let names: Vec<_> = set.programs.iter().map(|(name, _)| *name).collect();
+        tell(&format!("{} does not hold all of {}; using our own", assets.display(), names.join(", ")));
+    }
+    let cache = cache()?;
+    let folder = cache.join(format!("{}-{}", set.name, fingerprint(set)?));
+    if !complete(&folder) {
+        fs::create_dir_all(&folder)
+            .map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
+        let _lock = lock(&cache)?;
+        for (number, (name, package)) in set.programs.iter().enumerate() {
+            if !folder.join(name).is_file() {
+                let step = format!(
+                    "building {name} ({} of {}, the first time only)",
+                    number + 1,
+                    set.programs.len()
+                );
+                build(set, package, &folder.join(name), &step)?;
+            }
+        }
+    }
+    Ok(folder)
+}
+
+/// Outside `target/`, so that `cargo clean` does not cost a long build.
+fn cache() -> Result<PathBuf, String> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    variable("XDG_CACHE_HOME")
+        .or_else(|| variable("HOME").map(|home| home.join(".cache")))
+        .map(|cache| cache.join("panamax-kubernetes-adapter/control-plane"))
+        .ok_or_else(|| "the control plane needs a cache folder: set HOME or XDG_CACHE_HOME".to_owned())
+}
+
+fn fingerprint(set: &Set) -> Result<String, String> {
+    let mut digest = Sha256::new();
+    for source in set.sources {
+        let path = recipe().join(source);
+        let content = if path.is_dir() { read_folder(&path) } else { fs::read(&path) };
+        digest.update(content.map_err(|error| format!("cannot read {}: {error}", path.display()))?);
+    }
+    let [a, b, c, d, ..] = digest.finalize().0;
+    Ok(format!("{:08x}", u32::from_be_bytes([a, b, c, d])))
+}
+
+fn read_folder(folder: &Path) -> std::io::Result<Vec<u8>> {
+    let mut files = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+    files.sort_by_key(fs::DirEntry::file_name);
+    files.iter().try_fold(Vec::new(), |all, file| Ok([all, fs::read(file.path())?].concat()))
+}
+
+/// Keeps a second test run from building the same programs; the lock ends with the file.
+fn lock(cache: &Path) -> Result<File, String> {
+    let path = cache.join("lock");
+    let failed = |error: &dyn std::fmt::Display| format!("cannot lock {}: {error}", path.display());
+    let file = File::create(&path).map_err(|error| failed(&error))?;
+    if file.try_lock().is_err() {
+        tell("waiting for another test run that is building the programs");
+        file.lock().map_err(|error| failed(&error))?;
+    }
+    Ok(file)
+}
+
+/// Builds one program; it appears under its name only when it is complete.
+fn build(set: &Set, package: &str, target: &Path, step: &str) -> Result<(), String> {
+    let partial = target.with_extension("partial");
+    let child = Command::new("go")
+        .args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", &stamp()?, "-o"])
+        .arg(&partial)
+        .arg(package)
+        .current_dir(recipe().join(set.module))
+        .env("GOWORK", "off")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(NO_GO.to_owned()),
+        Err(error) => return Err(format!("cannot run go: {error}")),
+    };
+    let (send, ended) = mpsc::channel();
+    std::thread::spawn(move || send.send(child.wait()));
+    let status = wait(&ended, step).map_err(|error| format!("cannot wait for go: {error}"))?;
+    if !status.success() {
+        return Err(format!("go could not build {package}: its reasons stand above"));
+    }
+    fs::rename(&partial, target).map_err(|error| format!("cannot place {}: {error}", target.display()))
+}
+
+/// Shows that something is going on until it ends: a clock on a terminal, now and then a line elsewhere.
+fn wait<T>(ended: &mpsc::Receiver<T>, step: &str) -> T {
+    let terminal = std::io::stderr().is_terminal();
+    let pause = Duration::from_secs(if terminal { 1 } else { 30 });
+    let began = Instant::now();
+    tell(step);
+    loop {
+        match ended.recv_timeout(pause) {
+            Ok(result) => return result,
+            Err(_) if terminal => {
+                let _ = write!(std::io::stderr(), "{:>4} s\r", began.elapsed().as_secs());
+            }
+            Err(_) => tell(&format!("{step}: {} s", began.elapsed().as_secs())),
+        }
+    }
+}
+
+/// Without a version of its own the API server calls itself one that kubectl cannot parse.
+fn stamp() -> Result<String, String> {
+    let path = recipe().join("go.mod");
+    let text =
+        fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let version = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("k8s.io/kubernetes "))
+        .and_then(|rest| rest.split(' ').next())
+        .ok_or_else(|| format!("{} names no k8s.io/kubernetes", path.display()))?;
+    let minor = version.split('.').nth(1).unwrap_or_default();
+    let set = |name: &str, value: &str| format!("-X k8s.io/component-base/version.{name}={value}");
+    Ok(format!("-s -w {} {} {}", set("gitVersion", version), set("gitMajor", "1"), set("gitMinor", minor)))
+}

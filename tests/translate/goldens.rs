@@ -1,0 +1,88 @@
+//! One pair of files per case in `tests/translate/cases`: `<case>.pmx` in, `<case>.yaml` out.
+//!
+//! An override lies beside it as `<case>.override.pmx`. A comment `# controllers: a b` in the template names
+//! components that run as controllers already. The output begins with the findings as comments.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use panamax_kubernetes_adapter::artifacts::{ComponentName, DeploymentName};
+use panamax_kubernetes_adapter::diagnostic::Diagnostic;
+use panamax_kubernetes_adapter::template::raw;
+use panamax_kubernetes_adapter::template::validate::{Limits, from_text};
+use panamax_kubernetes_adapter::translate::{Options, manifest_yaml, slug, translate};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/translate/cases")
+}
+
+#[test]
+fn every_case_gives_its_golden_output() {
+    let update = std::env::var_os("UPDATE").is_some();
+    let mut expected = BTreeSet::new();
+    let mut wrong = Vec::new();
+    let mut cases: Vec<String> = files().into_iter().filter_map(|file| case_of(&file)).collect();
+    cases.sort();
+    assert!(!cases.is_empty());
+    for case in cases {
+        expected.extend([format!("{case}.pmx"), format!("{case}.yaml"), format!("{case}.override.pmx")]);
+        let output = run(&case);
+        let golden = folder().join(format!("{case}.yaml"));
+        if update {
+            fs::write(&golden, output).unwrap();
+        } else if fs::read_to_string(&golden).unwrap_or_default() != output {
+            wrong.push(format!("{case}: expected {} to hold\n{output}", golden.display()));
+        }
+    }
+    let forgotten: Vec<_> = files().into_iter().filter(|file| !expected.contains(file)).collect();
+    assert!(forgotten.is_empty(), "files without a template: {forgotten:?}");
+    assert!(wrong.is_empty(), "run with UPDATE=1 if these are right:\n{}", wrong.join("\n"));
+}
+
+fn files() -> Vec<String> {
+    let names = fs::read_dir(folder()).unwrap();
+    names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+fn case_of(file: &str) -> Option<String> {
+    file.strip_suffix(".pmx").filter(|case| !case.ends_with(".override")).map(str::to_owned)
+}
+
+fn run(case: &str) -> String {
+    let text = fs::read_to_string(folder().join(format!("{case}.pmx"))).unwrap();
+    let changes = fs::read_to_string(folder().join(format!("{case}.override.pmx"))).ok();
+    let changes = changes.and_then(|text| raw::read(&text).template);
+    let (validated, positions) = from_text(&text, changes, &Limits::default());
+    let mut out = findings(&validated.diagnostics);
+    let Some(template) = validated.template else {
+        return out;
+    };
+    let name = slug(&template.name).unwrap_or_else(|| DeploymentName::new("deployment").unwrap());
+    let mut options = Options::new(name);
+    let controllers = text.lines().find_map(|line| line.strip_prefix("# controllers: "));
+    options.controllers = controllers
+        .into_iter()
+        .flat_map(str::split_whitespace)
+        .map(|name| ComponentName::new(name).unwrap())
+        .collect();
+    let mut translation = translate(&template, &options);
+    positions.locate(&mut translation.diagnostics);
+    out.push_str(&findings(&translation.diagnostics));
+    if let Some(artifacts) = translation.artifacts {
+        out.push_str(&manifest_yaml(&artifacts));
+    }
+    out
+}
+
+fn findings(diagnostics: &[Diagnostic]) -> String {
+    let mut out = String::new();
+    for found in diagnostics {
+        let severity = format!("{:?}", found.severity()).to_uppercase();
+        let place = found.position.map_or_else(|| "-".to_owned(), |at| format!("{}:{}", at.line, at.column));
+        let field = if found.field.is_empty() { "(template)" } else { &found.field };
+        writeln!(out, "# {severity} {} {field} {place} {}", found.code.as_str(), found.message).unwrap();
+    }
+    out
+}

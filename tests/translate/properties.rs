@@ -1,0 +1,313 @@
+//! What holds for every template: no panic, order counts for nothing, links lead exactly to their targets.
+
+use std::collections::BTreeSet;
+
+use panamax_kubernetes_adapter::artifacts::{DeploymentName, Kind};
+use panamax_kubernetes_adapter::template::raw::{
+    RawImage, RawLink, RawPort, RawTemplate, RawVariable, RawVolume, read,
+};
+use panamax_kubernetes_adapter::template::validate::{Limits, from_raw, from_text, validate};
+use panamax_kubernetes_adapter::template::{Template, overrides};
+use panamax_kubernetes_adapter::translate::{Options, Translation, manifest_yaml, template_path, translate};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::Value;
+
+fn options(deployment: &str) -> Options {
+    Options::new(DeploymentName::new(deployment).unwrap())
+}
+
+/// Any scalar that people or enemies may write.
+fn scalar() -> impl Strategy<Value = String> {
+    prop_oneof![
+        3 => "[a-zA-Z0-9_.-]{0,12}",
+        1 => any::<u16>().prop_map(|number| number.to_string()),
+        1 => "\\PC{0,12}",
+        1 => any::<String>(),
+        1 => Just(String::new()),
+    ]
+}
+
+prop_compose! {
+    fn any_image()(
+        (name, source, command, count) in (scalar(), scalar(), scalar(), scalar()),
+        ports in vec((scalar(), scalar(), scalar()), 0..4),
+        expose in vec(scalar(), 0..3),
+        links in vec((scalar(), scalar()), 0..4),
+        environment in vec((scalar(), scalar(), scalar()), 0..4),
+        volumes in vec((scalar(), scalar()), 0..3),
+        volumes_from in vec(scalar(), 0..3),
+    ) -> RawImage {
+        RawImage {
+            name,
+            source,
+            command: command.into(),
+            count: count.into(),
+            ports: ports
+                .into_iter()
+                .map(|(host_port, container_port, proto)| RawPort { host_port, container_port, proto, field: None })
+                .collect(),
+            expose: expose.into_iter().map(Into::into).collect(),
+            links: links.into_iter().map(|(service, alias)| RawLink { service, alias, field: None }).collect(),
+            environment: environment
+                .into_iter()
+                .map(|(variable, value, required)| RawVariable { variable, value, required, field: None })
+                .collect(),
+            volumes: volumes
+                .into_iter()
+                .map(|(host_path, container_path)| RawVolume { host_path, container_path, field: None })
+                .collect(),
+            volumes_from: volumes_from.into_iter().map(Into::into).collect(),
+            ..RawImage::default()
+        }
+    }
+}
+
+fn any_template() -> impl Strategy<Value = RawTemplate> {
+    (scalar(), vec(any_image(), 0..5)).prop_map(|(name, images)| RawTemplate {
+        name,
+        images,
+        ..Default::default()
+    })
+}
+
+const NAMES: &[&str] = &["WP", "DB", "db_1", "wp-db", "Cache", "mail", "3rd", "wp.db.1"];
+const ALIASES: &[&str] = &["", "DB_1", "db", "wp", "mail", "wp-db", "cache", "DB-1", "x"];
+const SOURCES: &[&str] = &["mysql:5.5", "redis:2", "shop/app:1", "wordpress:4"];
+
+/// A template whose only possible faults are alias clashes; small pools make clashes likely.
+fn good_template() -> impl Strategy<Value = RawTemplate> {
+    let port = (prop::option::of(8000_u16..8004), 80_u16..84, prop::bool::ANY);
+    let image = (
+        prop::sample::select(SOURCES),
+        vec(port, 0..4),
+        vec(80_u16..86, 0..3),
+        vec((0_usize..8, prop::sample::select(ALIASES)), 0..5),
+        vec(("[A-Z]{1,3}", "[a-z$()]{0,6}"), 0..4),
+        prop::sample::select(&["", "0", "1", "2"][..]),
+    );
+    vec(image, 1..7).prop_map(|images| {
+        let count = images.len();
+        let images = images.into_iter().enumerate().map(
+            |(index, (source, ports, expose, links, environment, count_text))| RawImage {
+                name: NAMES[index].into(),
+                source: source.into(),
+                count: count_text.into(),
+                ports: ports
+                    .into_iter()
+                    .map(|(host, container, udp)| RawPort {
+                        host_port: host.map(|host| host.to_string()).unwrap_or_default(),
+                        container_port: container.to_string(),
+                        proto: if udp { "udp".into() } else { String::new() },
+                        field: None,
+                    })
+                    .collect(),
+                expose: expose.into_iter().map(|port| port.to_string().into()).collect(),
+                links: links
+                    .into_iter()
+                    .map(|(target, alias)| RawLink {
+                        service: NAMES[target % count].into(),
+                        alias: alias.into(),
+                        field: None,
+                    })
+                    .collect(),
+                environment: environment
+                    .into_iter()
+                    .map(|(variable, value)| RawVariable { variable, value, ..Default::default() })
+                    .collect(),
+                ..RawImage::default()
+            },
+        );
+        RawTemplate { name: "T".into(), images: images.collect(), ..Default::default() }
+    })
+}
+
+fn translated(raw: RawTemplate) -> Option<(Template, Translation)> {
+    let template = validate(raw).template?;
+    let translation = translate(&template, &options("one"));
+    Some((template, translation))
+}
+
+/// The pods of a translation: the component's name and the labels.
+fn pods(translation: &Translation) -> Vec<(String, Value)> {
+    let objects = translation.artifacts.iter().flat_map(|artifacts| artifacts.objects());
+    objects
+        .filter_map(|object| {
+            let spec = &object.manifest["spec"];
+            let metadata = if object.reference.kind == Kind::Pod {
+                &object.manifest["metadata"]
+            } else {
+                &spec["template"]["metadata"]
+            };
+            let labels = metadata.get("labels")?;
+            Some((object.component.to_string(), labels.clone()))
+        })
+        .collect()
+}
+
+/// Every selector of a translation with the component it is meant for.
+fn selectors(translation: &Translation) -> Vec<(String, Value)> {
+    let objects = translation.artifacts.iter().flat_map(|artifacts| artifacts.objects());
+    objects
+        .filter(|object| object.reference.kind != Kind::Pod)
+        .map(|object| (object.component.to_string(), object.manifest["spec"]["selector"].clone()))
+        .collect()
+}
+
+fn selects(selector: &Value, labels: &Value) -> bool {
+    selector.as_object().unwrap().iter().all(|(key, value)| &labels[key] == value)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_text_is_read_or_refused(text in any::<String>()) {
+        let _ = from_text(&text, None, &Limits::default());
+    }
+
+    #[test]
+    fn any_yaml_like_text_is_read_or_refused(text in "[-a-z:{}\\[\\],&*!|>'\"#%@ \n\t0-9~?<]{0,80}") {
+        let text = format!("images:\n- name: a\n  source: b:1\n{text}");
+        let _ = from_text(&text, None, &Limits::default());
+    }
+
+    #[test]
+    fn any_template_is_translated_or_refused_with_a_reason(raw in any_template(), changes in any_template()) {
+        let _ = overrides::merge(raw.clone(), changes.clone());
+        let validated = from_raw(raw, Some(changes), &Limits::default());
+        let refused = validated.diagnostics.iter().any(|found| found.is_error());
+        prop_assert_eq!(refused, validated.template.is_none());
+        if let Some(template) = validated.template {
+            let translation = translate(&template, &options("one"));
+            let refused = translation.diagnostics.iter().any(|found| found.is_error());
+            prop_assert_eq!(refused, translation.artifacts.is_none());
+        }
+    }
+
+    #[test]
+    fn a_template_survives_being_stored(raw in good_template()) {
+        if let Some(template) = validate(raw).template {
+            let stored = serde_json::to_vec(&template).unwrap();
+            prop_assert_eq!(serde_json::from_slice::<Template>(&stored).unwrap(), template);
+        }
+    }
+
+    #[test]
+    fn the_order_of_images_counts_for_nothing(raw in good_template(), turn in 0_usize..7) {
+        let mut turned = raw.clone();
+        let by = turn % turned.images.len();
+        turned.images.rotate_left(by);
+        let manifests = |raw| translated(raw).map(|(_, translation)| translation.artifacts.map(|all| manifest_yaml(&all)));
+        prop_assert_eq!(manifests(raw), manifests(turned));
+    }
+
+    #[test]
+    fn names_of_objects_are_unique_and_no_port_stands_twice(raw in good_template()) {
+        let Some((_, translation)) = translated(raw) else { return Ok(()) };
+        let Some(artifacts) = translation.artifacts else { return Ok(()) };
+        let mut seen = BTreeSet::new();
+        for object in artifacts.objects() {
+            prop_assert!(seen.insert(object.reference.clone()));
+            prop_assert_eq!(&object.manifest["metadata"]["name"], object.reference.name.as_str());
+            for (list, keys) in [
+                (&object.manifest["spec"]["ports"], ["port", "protocol"]),
+                (&object.manifest["spec"]["containers"][0]["ports"], ["containerPort", "protocol"]),
+                (&object.manifest["spec"]["template"]["spec"]["containers"][0]["ports"], ["containerPort", "protocol"]),
+                (&object.manifest["spec"]["containers"][0]["env"], ["name", "name"]),
+            ] {
+                let mut known = BTreeSet::new();
+                for entry in list.as_array().into_iter().flatten() {
+                    prop_assert!(known.insert((entry[keys[0]].to_string(), entry[keys[1]].to_string())));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_selector_finds_its_own_pods_and_no_others(raw in good_template()) {
+        let Some((template, translation)) = translated(raw) else { return Ok(()) };
+        let foreign = translate(&template, &options("two"));
+        for (component, selector) in selectors(&translation) {
+            for (pod, labels) in pods(&translation) {
+                prop_assert_eq!(selects(&selector, &labels), pod == component);
+            }
+            for (_, labels) in pods(&foreign) {
+                prop_assert!(!selects(&selector, &labels));
+            }
+        }
+    }
+
+    #[test]
+    fn every_link_leads_to_its_targets_lowest_port(raw in good_template()) {
+        let Some((template, translation)) = translated(raw) else { return Ok(()) };
+        let Some(artifacts) = &translation.artifacts else { return Ok(()) };
+        let plain = panamax_kubernetes_adapter::template::sanitise;
+        let services: Vec<_> =
+            artifacts.objects().iter().filter(|object| object.reference.kind == Kind::Service).collect();
+        let named = |name: &str| services.iter().find(|object| object.reference.name.as_str() == name);
+        for image in &template.images {
+            for link in &image.links {
+                let target = &template.images[link.target];
+                let own = services.iter().find(|object| object.origin == link.field);
+                let service = own.or_else(|| named(&plain(link.alias.as_str())));
+                let service = service.expect("every link has a Service");
+                if service.reference.name.as_str() != plain(link.alias.as_str()) {
+                    let workload = artifacts.objects().iter().find(|object| {
+                        object.reference.kind != Kind::Service
+                            && object.component.as_str() == plain(image.name.as_str())
+                    });
+                    let prefix = link.alias.as_str().to_uppercase().replace(['-', '.'], "_");
+                    let declared = format!("\"name\":\"{prefix}_NAME\"");
+                    prop_assert!(workload.unwrap().manifest.to_string().contains(&declared));
+                }
+                let service = &service.manifest;
+                prop_assert_eq!(&service["spec"]["selector"]["name"], &Value::from(plain(target.name.as_str())));
+                let lowest = target
+                    .ports
+                    .iter()
+                    .map(|port| port.container.get())
+                    .chain(target.expose.iter().map(|port| port.container.get()))
+                    .min();
+                if let Some(lowest) = lowest {
+                    prop_assert_eq!(&service["spec"]["ports"][0]["port"], lowest);
+                    prop_assert_eq!(&service["spec"]["ports"][0]["targetPort"], lowest);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_api_server_names_is_found_in_the_template(raw in good_template(), field in "[a-z.\\[\\]0-9]{0,30}") {
+        let Some((template, translation)) = translated(raw) else { return Ok(()) };
+        for object in translation.artifacts.iter().flat_map(|artifacts| artifacts.objects()) {
+            let _ = template_path(&template, object, &field);
+            for index in 0..4 {
+                for leaf in ["port", "targetPort", "nodePort"] {
+                    let path = template_path(&template, object, &format!("spec.ports[{index}].{leaf}"));
+                    prop_assert!(path.starts_with("images["));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn awkward_values_survive_the_manifest(value in any::<String>()) {
+        let name = value.replace(|character: char| character.is_control() && !matches!(character, '\n' | '\t'), "");
+        let environment = vec![RawVariable { variable: "A".into(), value: name, ..Default::default() }];
+        let image = RawImage { name: "a".into(), source: "a:1".into(), environment, ..Default::default() };
+        let Some((_, translation)) = translated(RawTemplate { images: vec![image], ..Default::default() }) else {
+            return Ok(());
+        };
+        let artifacts = translation.artifacts.unwrap();
+        let read: Value = serde_saphyr::from_str(&manifest_yaml(&artifacts)).unwrap();
+        prop_assert_eq!(&read, &artifacts.objects()[0].manifest);
+    }
+}
+
+#[test]
+fn the_wire_form_and_yaml_are_one_template() {
+    let wire = read(include_str!("cases/wire_form.pmx")).template.unwrap();
+    assert_eq!(wire.images.len(), 2);
+    assert_eq!(wire.name, "");
+}

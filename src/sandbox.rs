@@ -22,8 +22,8 @@
 //! - Controllers and kubelets do everything at once: a pod runs 50 ms after its creation and ends 50 ms after its
 //!   deletion, whatever its grace period; a pod that loses its labels keeps its controller.
 //! - Addresses are given out in order; one that is asked for by name is not checked against others.
-//! - Pages of a list show the present, not the moment of the first page, and do not say how much is left; a list never waits for a revision; a watch
-//!   sends no bookmarks and reaches back 10,000 changes.
+//! - Pages of a list show the present, not the moment of the first page, and do not say how much is left; a list
+//!   never waits for a revision; a watch sends no bookmarks and reaches back 10,000 changes.
 //! - A deletion without a policy is Background, also of a ReplicationController, and `Orphan` is read so too; every
 //!   dependent holds back the foreground deletion of its owner, whatever `blockOwnerDeletion` says.
 mod controllers;

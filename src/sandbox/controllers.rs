@@ -45,15 +45,12 @@ pub async fn run(shared: Arc<Shared>) {
 /// One step of every ReplicationController.
 fn replicate(store: &mut Store) {
     let mut owned: HashMap<String, Pods> = HashMap::new();
-    let pods = store.list(Kind::Pod, "").filter(|(_, pod)| !is_terminating(pod));
-    for (key, pod) in pods {
-        let owner = controller_of(pod).and_then(|owner| owner["uid"].as_str()).unwrap_or_default();
-        owned.entry(owner.to_owned()).or_default().push((key.clone(), pod.clone()));
+    for (key, pod) in store.all(Kind::Pod).into_iter().filter(|(_, pod)| !is_terminating(pod)) {
+        let owner = controller_of(&pod).and_then(|owner| owner["uid"].as_str()).unwrap_or_default();
+        owned.entry(owner.to_owned()).or_default().push((key, pod));
     }
     let mut free = owned.remove("").unwrap_or_default();
-    let controllers = store.list(Kind::ReplicationController, "");
-    let controllers: Pods = controllers.map(|(key, controller)| (key.clone(), controller.clone())).collect();
-    for (key, controller) in controllers {
+    for (key, controller) in store.all(Kind::ReplicationController) {
         let uid = controller["metadata"]["uid"].as_str().unwrap_or_default();
         let mut pods = owned.remove(uid).unwrap_or_default();
         if !is_terminating(&controller) {
@@ -128,8 +125,7 @@ fn is_ready(pod: &Value) -> bool {
 /// Moves pods on whose time has come: new ones, and those with a new image, run or hang; terminating ones end.
 fn live(store: &mut Store, waiting: &mut HashMap<String, Instant>) {
     let mut still = HashMap::new();
-    let pods: Pods = store.list(Kind::Pod, "").map(|(key, pod)| (key.clone(), pod.clone())).collect();
-    for (key, pod) in pods {
+    for (key, pod) in store.all(Kind::Pod) {
         let terminating = is_terminating(&pod);
         if !terminating && images(&pod["status"]["containerStatuses"]) == images(&pod["spec"]["containers"]) {
             continue;

@@ -16,6 +16,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
+type Answer = Result<Response, Failure>;
+
 /// As large as the real server reads.
 const LARGEST_BODY: usize = 3 * 1024 * 1024;
 
@@ -43,7 +45,7 @@ pub async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Respo
     }
 }
 
-async fn answer(shared: Arc<Shared>, request: Request) -> Result<Response, Failure> {
+async fn answer(shared: Arc<Shared>, request: Request) -> Answer {
     let (parts, body) = request.into_parts();
     let key = match parts.uri.path() {
         "/version" => {
@@ -77,16 +79,11 @@ fn route(path: &str) -> Option<Key> {
         ["namespaces", namespace, plural, name] => (namespace, plural, name),
         _ => return None,
     };
-    Some(Key::new(Kind::of_plural(plural)?, namespace, name))
+    let kind = Kind::of_plural(plural)?;
+    (kind != Kind::Namespace || namespace.is_empty()).then(|| Key::new(kind, namespace, name))
 }
 
-fn write(
-    store: &mut Store,
-    key: Key,
-    query: &Parameters,
-    parts: &Parts,
-    body: &Value,
-) -> Result<Response, Failure> {
+fn write(store: &mut Store, key: Key, query: &Parameters, parts: &Parts, body: &Value) -> Answer {
     let agent = text(parts, &header::USER_AGENT).split('/').next().unwrap_or_default();
     let manager = if query.field_manager.is_empty() { agent } else { &query.field_manager };
     let dry_run = query.dry_run == "All" || body["dryRun"] == json!(["All"]);
@@ -109,7 +106,7 @@ fn write(
     Ok(show(code, &form(&object)))
 }
 
-fn read(shared: &Arc<Shared>, key: Key, query: &Parameters, accept: &str) -> Result<Response, Failure> {
+fn read(shared: &Arc<Shared>, key: Key, query: &Parameters, accept: &str) -> Answer {
     let watching = matches!(query.watch.as_str(), "true" | "1");
     if !key.name.is_empty() {
         let found = shared.store().get(&key).cloned().ok_or_else(|| Failure::not_found(&key))?;
@@ -129,13 +126,7 @@ fn read(shared: &Arc<Shared>, key: Key, query: &Parameters, accept: &str) -> Res
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
-fn list(
-    store: &Store,
-    key: &Key,
-    query: &Parameters,
-    selection: &Selection,
-    accept: &str,
-) -> Result<Response, Failure> {
+fn list(store: &Store, key: &Key, query: &Parameters, selection: &Selection, accept: &str) -> Answer {
     let partial = accept.contains("as=PartialObjectMetadataList");
     let after = match query.r#continue.split_once('/') {
         Some((namespace, name)) => Some(Key::new(key.kind, namespace, name)),

@@ -79,6 +79,11 @@ impl Store {
         })
     }
 
+    /// All objects of a kind as they are now.
+    pub fn all(&self, kind: Kind) -> Vec<(Key, Arc<Value>)> {
+        self.list(kind, "").map(|(key, object)| (key.clone(), object.clone())).collect()
+    }
+
     /// Everything as it is now, so that it can be changed while it is looked at.
     pub fn snapshot(&self) -> Vec<(Key, Arc<Value>)> {
         self.objects.iter().map(|(key, object)| (key.clone(), object.clone())).collect()

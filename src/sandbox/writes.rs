@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// The object as it stands after a write.
+pub type Written = Result<Arc<Value>, Failure>;
+
 /// One request to change an object.
 pub struct Call {
     pub key: Key,
@@ -37,7 +40,7 @@ pub fn after(seconds: i64) -> String {
 }
 
 /// POST.
-pub fn create(store: &mut Store, mut call: Call, body: &Value) -> Result<Arc<Value>, Failure> {
+pub fn create(store: &mut Store, mut call: Call, body: &Value) -> Written {
     let mut object = whole(&call.key, body)?;
     if !object["metadata"]["resourceVersion"].is_null() {
         return Err(Failure::schema("resourceVersion should not be set on objects to be created"));
@@ -54,7 +57,7 @@ pub fn create(store: &mut Store, mut call: Call, body: &Value) -> Result<Arc<Val
 }
 
 /// PUT.
-pub fn replace(store: &mut Store, call: &Call, body: &Value) -> Result<Arc<Value>, Failure> {
+pub fn replace(store: &mut Store, call: &Call, body: &Value) -> Written {
     let mut object = whole(&call.key, body)?;
     let old = store.get(&call.key).cloned().ok_or_else(|| Failure::not_found(&call.key))?;
     let uid = &object["metadata"]["uid"];
@@ -151,12 +154,7 @@ const KEPT: &str =
     "resourceVersion creationTimestamp generation deletionTimestamp deletionGracePeriodSeconds";
 
 /// Stores an object as a caller wants it, with what the server keeps: anew or as it was.
-fn commit(
-    store: &mut Store,
-    call: &Call,
-    old: Option<&Value>,
-    mut object: Value,
-) -> Result<Arc<Value>, Failure> {
+fn commit(store: &mut Store, call: &Call, old: Option<&Value>, mut object: Value) -> Written {
     let key = &call.key;
     let mut birth = json!({ "uid": uid(), "creationTimestamp": now() });
     if key.kind.has_generation() {

@@ -276,3 +276,6 @@ fn deployment_state(expected: &Expected, components: &[ComponentStatus]) -> Depl
     }
     DeploymentState::Active
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,3 +30,9 @@ mod edge {
     mod agent;
     mod readme;
 }
+
+/// The sandbox: beside the real API server, and as its callers use it.
+mod sandbox {
+    mod differential;
+    mod life;
+}

@@ -132,6 +132,10 @@ impl Operations {
             return self.validated(target, decided, diagnostics, choices.create_namespace).await;
         }
         if let Some(held) = decided.held.as_ref().filter(|_| decided.is_unchanged()) {
+            // Pods of an earlier revision: whoever was to replace them died.
+            if !decided.plan.outdated.is_empty() {
+                self.follow(target, held.head.generation);
+            }
             return Ok(answer(held, changes, diagnostics, Outcome::Unchanged));
         }
         let first = decided.is_first();
@@ -152,7 +156,7 @@ impl Operations {
         }
         let outcome = if first { Outcome::Created } else { Outcome::Updated };
         info!(?outcome, changes = effective(&changes), "deployed");
-        self.record_when_settled(target, held.head.generation);
+        self.follow(target, held.head.generation);
         Ok(answer(&held, with_uids(changes, &held), diagnostics, outcome))
     }
 

@@ -94,7 +94,6 @@ impl Plan {
         self.steps.iter().all(|step| step.action == Action::Unchanged)
             && self.doomed.is_empty()
             && self.handed_over.is_empty()
-            && self.outdated.is_empty()
     }
 
     /// The inventory to write before the first object is: everything that is or may be there.

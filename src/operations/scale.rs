@@ -120,7 +120,7 @@ impl Operations {
             held = self.remember(target, held, &set).await?;
         }
         info!(components = changes.len(), "scaled");
-        self.record_when_settled(target, held.head.generation);
+        self.follow(target, held.head.generation);
         Ok(Scaled {
             deployment: view::recorded(&held),
             changes,

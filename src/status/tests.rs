@@ -155,6 +155,23 @@ fn pods_of_an_earlier_revision_hold_a_controller_back() {
 }
 
 #[test]
+fn outdated_pods_go_only_after_their_controller_has_seen_its_newest_form() {
+    let observed = |seen: i64| Observed {
+        pods: two_pods(1).into_iter().map(from_json).collect(),
+        controllers: vec![from_json(json!({
+            "metadata": {"name": "rc", "uid": "rc-uid", "generation": 3},
+            "spec": {"replicas": 2},
+            "status": {"replicas": 2, "observedGeneration": seen},
+        }))],
+        ..Observed::default()
+    };
+    let expected = expected(Kind::ReplicationController, "rc");
+    assert_eq!(outdated_pods(&expected, &observed(2)), []);
+    let names = outdated_pods(&expected, &observed(3)).into_iter().map(|(pod, _)| pod.name.to_string());
+    assert_eq!(names.collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[test]
 fn one_failing_pod_of_two_is_degraded() {
     let mut pods = two_pods(2);
     pods[1] = pod("b", 2, false, json!({"reason": "CrashLoopBackOff"}), true);

@@ -125,7 +125,6 @@ impl Operations {
         if !complete {
             return Ok(held);
         }
-        self.delete_all(target, plan.outdated.clone(), None).await?;
         self.prune(target, held, &plan.doomed).await
     }
 

@@ -80,8 +80,10 @@ fn says(
 
 #[test]
 fn only_apply_makes_what_is_applied() {
-    let written = says(&["Written {", "Artifacts<Applied>"], &["src/cluster/apply.rs"]);
-    none(&written, &sources("src"));
+    let says = says(&["Written {", "Artifacts<Applied>"], &["src/cluster/apply.rs"]);
+    // The sandbox sees no other room, so what it calls written is its own.
+    let written = |source: &Source| says(source).filter(|_| source.room() != Some("sandbox"));
+    none(written, &sources("src"));
     assert!(written(&Source::new("src/operations/a.rs", "let a = Written { uid };")).is_some());
 }
 

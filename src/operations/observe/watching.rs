@@ -129,10 +129,22 @@ impl Watching {
                     WatchUpdate::Heartbeat
                 });
             };
+            if snapshot.head.is_none() && self.is_to_come().await? {
+                continue;
+            }
             if let Some(update) = self.take(snapshot)? {
                 return Ok(update);
             }
         }
+    }
+
+    /// Whether a deployment that the watches do not show is one that they have not shown yet.
+    async fn is_to_come(&self) -> Result<bool> {
+        if self.last.is_some() || self.generation == 0 {
+            return Ok(false);
+        }
+        let held = self.operations.cluster.read_head(&self.target.namespace, &self.target.name).await?;
+        Ok(held.is_some())
     }
 
     /// What a snapshot means for the caller; `None` if it shows nothing new.

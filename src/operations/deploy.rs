@@ -165,7 +165,8 @@ impl Operations {
         }
         // 6. The lock ends before any waiting. 7. Then what the template no longer has goes.
         let held = self.finish(target, lock, &decided, revision, &report).await?;
-        if let Some(error) = incomplete(&decided.prepared.template, report.failures) {
+        let touched = report.touched(&decided.plan);
+        if let Some(error) = incomplete(&decided.prepared.template, report.failures, touched) {
             return Err(error);
         }
         let outcome = if first { Outcome::Created } else { Outcome::Updated };
@@ -480,9 +481,11 @@ fn record_of(decided: &Decided) -> Recorded {
     }
 }
 
-fn incomplete(template: &Template, failures: Vec<(Artifact, Error)>) -> Option<Error> {
+/// The error of an update that failed; if it has changed nothing, that is the failure itself.
+fn incomplete(template: &Template, failures: Vec<(Artifact, Error)>, touched: bool) -> Option<Error> {
     let listing = blame::listing(&failures);
-    blame::first(template, failures).map(|first| Error::incomplete(first, listing))
+    let first = blame::first(template, failures)?;
+    Some(if touched { Error::incomplete(first, listing) } else { first })
 }
 
 fn with_uids(mut changes: Vec<Change>, held: &Held) -> Vec<Change> {

@@ -6,8 +6,10 @@ mod support {
     pub mod adapter;
     pub mod calls;
     pub mod control_plane;
+    pub mod looking;
     pub mod namespace;
     pub mod programs;
+    pub mod proxy;
     pub mod templates;
 }
 
@@ -17,5 +19,11 @@ mod translate;
 /// On the real control plane, a namespace per test.
 mod cluster {
     mod main_job;
+    mod ownership;
     mod plane;
+    mod refusals;
+    mod round_trips;
+    mod secrets;
+    mod updates;
+    mod watching;
 }

@@ -73,7 +73,7 @@ fn span(method: &'static str, namespace: &str, deployment: &str) -> Span {
 
 /// The answer to what the contract names and a later version brings.
 fn not_implemented(what: &str) -> Status {
-    errors::status(&Error::new(ErrorKind::NotImplemented, format!("{what} is not implemented yet")))
+    errors::status(&Error::new(ErrorKind::NotImplemented, format!("not implemented yet: {what}")))
 }
 
 #[tonic::async_trait]
@@ -82,7 +82,7 @@ impl DeploymentService for DeploymentApi {
         &self,
         request: Request<proto::DeployRequest>,
     ) -> Result<Response<proto::DeployResponse>, Status> {
-        let deadline = decode::deadline(request.metadata())?;
+        let deadline = decode::deadline(request.metadata(), request.get_ref().wait_timeout.as_ref())?;
         let message = request.into_inner();
         let span = span("Deploy", &message.namespace, &message.name);
         let call = decode::deploy(message, self.operations.settings(), deadline);
@@ -106,7 +106,7 @@ impl DeploymentService for DeploymentApi {
         &self,
         request: Request<proto::ScaleRequest>,
     ) -> Result<Response<proto::ScaleResponse>, Status> {
-        let deadline = decode::deadline(request.metadata())?;
+        let deadline = decode::deadline(request.metadata(), request.get_ref().wait_timeout.as_ref())?;
         let message = request.into_inner();
         let span = span("Scale", &message.namespace, &message.name);
         let call = decode::scale(message, self.operations.settings(), deadline);
@@ -123,14 +123,14 @@ impl DeploymentService for DeploymentApi {
         &self,
         request: Request<proto::TeardownRequest>,
     ) -> Result<Response<proto::TeardownResponse>, Status> {
-        let deadline = decode::deadline(request.metadata())?;
+        let deadline = decode::deadline(request.metadata(), request.get_ref().wait_timeout.as_ref())?;
         let message = request.into_inner();
         let span = span("Teardown", &message.namespace, &message.name);
         let call = decode::teardown(message, self.operations.settings(), deadline);
         async move {
             let call = call?;
             let namespace = call.namespace.clone();
-            let torn_down = self.operations.teardown(call).await?;
+            let torn_down = in_time(deadline, self.operations.teardown(call)).await?;
             Ok(Response::new(encode::teardown_response(&namespace, &torn_down)))
         }
         .instrument(span.clone())
@@ -142,7 +142,7 @@ impl DeploymentService for DeploymentApi {
         &self,
         request: Request<proto::GetDeploymentRequest>,
     ) -> Result<Response<proto::GetDeploymentResponse>, Status> {
-        let deadline = decode::deadline(request.metadata())?;
+        let deadline = decode::deadline(request.metadata(), None)?;
         let message = request.into_inner();
         let span = span("GetDeployment", &message.namespace, &message.name);
         let call = decode::get(&message, self.operations.settings());
@@ -160,7 +160,7 @@ impl DeploymentService for DeploymentApi {
         &self,
         request: Request<proto::ListDeploymentsRequest>,
     ) -> Result<Response<proto::ListDeploymentsResponse>, Status> {
-        let deadline = decode::deadline(request.metadata())?;
+        let deadline = decode::deadline(request.metadata(), None)?;
         let message = request.into_inner();
         let span = span("ListDeployments", &message.namespace, "");
         let call = decode::list(message, self.operations.settings());
@@ -244,7 +244,7 @@ impl ServerService for ServerApi {
         &self,
         request: Request<proto::GetServerInfoRequest>,
     ) -> Result<Response<proto::GetServerInfoResponse>, Status> {
-        let deadline = decode::deadline(request.metadata())?;
+        let deadline = decode::deadline(request.metadata(), None)?;
         // A cluster that cannot be reached is what this call tells, not a failure of it.
         let version = in_time(deadline, self.operations.cluster_version()).await.ok();
         Ok(Response::new(encode::server_info(self.operations.settings(), version, self.sandbox)))

@@ -8,6 +8,7 @@ mod lock;
 mod observe;
 mod plan;
 mod revision;
+mod rollout;
 mod scale;
 mod teardown;
 mod translate;

@@ -5,39 +5,35 @@
 //! controllers that make, adopt and ready pods. It is never the proof that something works on a cluster.
 //!
 //! Known differences from a real API server:
-//! - It serves Namespaces, ConfigMaps, Secrets, Events, Services, PersistentVolumeClaims, Pods,
-//!   ReplicationControllers, apps Deployments and their ReplicaSets; no subresources (`status`, `scale`, `log`,
-//!   `exec`), collection deletes, JSON patches or OpenAPI. A strategic merge patch is read as a merge patch.
-//! - It speaks JSON only, so `kubectl create` (which sends protobuf) cannot use it, while
-//!   `kubectl apply --server-side --validate=false` can. Paths are not percent-decoded.
-//! - No authentication, RBAC, quota, Pod Security, webhooks or reviews; no service account objects, no
-//!   `kube-root-ca.crt`, no token volumes in pods, no Endpoints, no nodes; every pod runs on one node, whatever its
-//!   host ports and resources.
-//! - Fields are those of the oldest schema this project supports; quantities must be text; probes, lifecycle hooks
-//!   and rarer volume types get no defaults; validation covers what a deployment of containers can meet, and its
-//!   messages are shorter.
-//! - Controllers and kubelets leave no `managedFields`, no revision annotation and no Events, and do everything at
-//!   once: a pod runs 50 ms after its creation and ends 50 ms after its deletion, whatever its grace period.
-//! - `managedFields` of a body are ignored, and an apply to an object whose fields nobody owns leaves no
-//!   `before-first-apply` entry.
-//! - A rolling update makes all new pods before any old one goes, whatever `maxSurge` and `maxUnavailable` say, and
-//!   old ReplicaSets stay.
-//! - Claims are bound at once, may shrink, and vanish while a pod still mounts them. Node ports and addresses are
-//!   given out in order; one that is asked for by name is not checked against others.
-//! - Pages of a list show the present, not the moment of the first page; a list never waits for a revision; a watch
-//!   reaches back 10,000 changes.
-//! - Every dependent holds back the foreground deletion of its owner, whatever `blockOwnerDeletion` says.
-mod bodies;
+//! - It serves Namespaces, ConfigMaps, Secrets, Services, ReplicationControllers and Pods: get, list, watch, create,
+//!   replace, apply, delete. No other patches, subresources, collection deletes, discovery or OpenAPI, so that `curl`
+//!   and this project can use it and most of `kubectl` cannot. It speaks JSON only; paths are not percent-decoded.
+//! - No authentication, RBAC, quota, Pod Security, webhooks or reviews; no service accounts, no token volumes, no
+//!   `kube-root-ca.crt`, no Endpoints, no Events, no nodes; every pod runs on one node, whatever its host ports and
+//!   resources. Every namespace stays as it was made: it has no finalizers of its own.
+//! - Fields are those of the oldest schema this project supports; quantities must be text; `stringData` is stored as
+//!   it is; init containers, probes and volumes get no defaults, node ports and load balancers no numbers, pods no
+//!   tolerations, priority or service account.
+//! - Validation covers names, labels, ports, counts, images and selectors, and what may not change; its messages are
+//!   shorter. Unknown fields are refused in applies and dropped elsewhere, whatever `fieldValidation` says.
+//! - Lists of maps that no translation writes are one value to server-side apply; `managedFields` of a body are
+//!   ignored, and controllers and kubelets write under the name `sandbox` or leave no entry.
+//! - Selectors know `=`, `==` and `in` for labels, and `metadata.name` for fields.
+//! - Controllers and kubelets do everything at once: a pod runs 50 ms after its creation and ends 50 ms after its
+//!   deletion, whatever its grace period; a pod that loses its labels keeps its controller.
+//! - Addresses are given out in order; one that is asked for by name is not checked against others.
+//! - Pages of a list show the present, not the moment of the first page, and do not say how much is left; a list
+//!   never waits for a revision; a watch sends no bookmarks and reaches back 10,000 changes.
+//! - A deletion without a policy is Background, also of a ReplicationController, and `Orphan` is read so too; every
+//!   dependent holds back the foreground deletion of its owner, whatever `blockOwnerDeletion` says.
 mod controllers;
 mod defaults;
-mod discovery;
 mod failure;
 mod fields;
 mod http;
 mod kinds;
 mod ownership;
 mod removal;
-mod rollout;
 mod selection;
 mod store;
 mod validate;
@@ -45,6 +41,7 @@ mod watch;
 mod writes;
 
 use axum::serve::ListenerExt;
+use serde_json::json;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -83,7 +80,9 @@ impl Sandbox {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the sandbox listens on loopback only"));
         }
         let mut store = store::Store::new();
-        http::first_namespace(&mut store).map_err(|failure| io::Error::other(format!("{failure:?}")))?;
+        let first = writes::Call::own(store::Key::new(kinds::Kind::Namespace, "", ""));
+        writes::create(&mut store, first, &json!({ "metadata": { "name": "default" } }))
+            .map_err(|failure| io::Error::other(format!("{failure:?}")))?;
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared { store: Mutex::new(store), stop: stop.clone() });
         let tasks = TaskTracker::new();

@@ -215,6 +215,14 @@ pub fn conclude(expected: &Expected, observed: &Observed) -> Status {
     Status { state, reason, message, components, endpoints }
 }
 
+/// The pods of earlier revisions that nothing on the cluster replaces by itself, and that may go now.
+pub fn outdated_pods(expected: &Expected, observed: &Observed) -> Vec<(ObjectRef, String)> {
+    if expected.deleting || expected.applying {
+        return Vec::new();
+    }
+    expected.components.iter().flat_map(|component| workload::outdated(component, observed)).collect()
+}
+
 /// The state as last recorded, when nobody looked at the workloads.
 pub fn recorded(expected: &Expected, state: DeploymentState) -> Status {
     let (component_state, message) = match state {
@@ -276,3 +284,6 @@ fn deployment_state(expected: &Expected, components: &[ComponentStatus]) -> Depl
     }
     DeploymentState::Active
 }
+
+#[cfg(test)]
+mod tests;

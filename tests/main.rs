@@ -27,3 +27,9 @@ mod cluster {
     mod updates;
     mod watching;
 }
+
+/// The sandbox: beside the real API server, and as its callers use it.
+mod sandbox {
+    mod differential;
+    mod life;
+}

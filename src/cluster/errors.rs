@@ -152,10 +152,13 @@ impl Failure {
             )
             .retry_after(Duration::from_secs(5)),
             403 => self.forbidden(status, &failed),
-            404 if self.is_namespace_missing() => Error::new(
-                ErrorKind::NamespaceNotFound,
-                "the namespace does not exist; create it, or set options.create_namespace",
-            ),
+            404 if self.is_namespace_missing() => {
+                let name = status.details.as_ref().map(|details| details.name.as_str()).unwrap_or_default();
+                Error::new(
+                    ErrorKind::NamespaceNotFound,
+                    format!("namespace {name} does not exist; create it, or set options.create_namespace"),
+                )
+            }
             429 => {
                 Error::new(ErrorKind::ClusterThrottled, format!("{failed}: the cluster asks to slow down"))
                     .retry_after(self.retry_after().unwrap_or(Duration::from_secs(1)))

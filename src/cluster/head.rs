@@ -122,13 +122,14 @@ fn config_map(name: &DeploymentName, head: &Head, guard: Option<(&str, &str)>) -
     })
 }
 
-/// Whether only a renewed lease or a recorded state lies between two forms of a head.
-fn is_same_turn(before: &Head, now: &Head) -> bool {
-    let turn = |head: &Head| {
-        let operation = head.operation.as_ref().map(|operation| (operation.id.clone(), operation.epoch));
-        (head.generation, operation)
-    };
-    turn(before) == turn(now)
+/// Whether `next` may be written over `now`, which was not the form it was made from.
+///
+/// Yes, if only a renewed lease or a recorded state lies between the two: no operation came or went. But a dead
+/// operation is never taken over this way: its lease may just have been renewed.
+fn may_retry(before: &Head, now: &Head, next: &Head) -> bool {
+    let turn = |head: &Head| head.operation.as_ref().map(|operation| (operation.id.clone(), operation.epoch));
+    let takes_over = turn(before).is_some() && turn(next).is_some() && turn(next) != turn(before);
+    before.generation == now.generation && turn(before) == turn(now) && !takes_over
 }
 
 fn about_head(failure: Failure, held: &Held) -> Error {
@@ -207,7 +208,7 @@ impl Cluster {
                 if now.uid == held.uid && now.head == head {
                     return Ok(now);
                 }
-                if now.uid != held.uid || !is_same_turn(&held.head, &now.head) {
+                if now.uid != held.uid || !may_retry(&held.head, &now.head, &head) {
                     return Err(lost(&held.name));
                 }
                 let head = Head { last_good: now.head.last_good.or(head.last_good), ..head };

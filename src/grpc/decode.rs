@@ -1,4 +1,7 @@
-//! Wire to domain: requests, with every wrong field collected.
+//! Wire to domain: requests that change something, and what all requests share; every wrong field is collected.
+
+mod reads;
+mod templates;
 
 use std::time::Duration;
 
@@ -11,21 +14,14 @@ use super::options;
 use super::{DEFAULT_DEADLINE, MAX_DEADLINE};
 use crate::artifacts::{DeploymentName, NameError, Namespace};
 use crate::error::{Error, Fault, Result};
-use crate::operations::{
-    DeployCall, DeployChoices, ListCall, ScaleCall, Settings, Source, Target, TeardownCall, Until,
-};
+use crate::operations::{DeployCall, DeployChoices, ScaleCall, Settings, Source, Target, TeardownCall};
 use crate::proto;
-use crate::status::DeploymentState;
-use crate::template::raw::RawTemplate;
+
+pub(super) use reads::{MAX_PAGE_SIZE, PAGE_SIZE, WatchCall, get, list, watch};
+pub(super) use templates::{translate, validate};
 
 /// The most replicas of one component.
 pub(super) const MAX_REPLICAS: i32 = 100;
-/// Deployments of a page when the caller names no number, and at the most.
-pub(super) const PAGE_SIZE: u32 = 100;
-pub(super) const MAX_PAGE_SIZE: u32 = 500;
-/// A heartbeat when the caller names none, and its range.
-const HEARTBEAT: Duration = Duration::from_secs(30);
-const HEARTBEAT_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
 /// What is kept of the caller's deadline for the answer itself.
 const ANSWERING: Duration = Duration::from_millis(200);
 /// What is kept of the caller's deadline when the caller waits and names no time.
@@ -54,9 +50,17 @@ impl Faults {
     }
 }
 
-/// When a unary call must be answered: the caller's deadline, a little early, or ours.
-pub(super) fn deadline(metadata: &MetadataMap) -> std::result::Result<Instant, tonic::Status> {
-    let asked = timeout(metadata)?.unwrap_or(DEFAULT_DEADLINE).min(MAX_DEADLINE);
+/// When a unary call must be answered: the caller's deadline, a little early.
+///
+/// A caller that sets none gets ours, or as long as it asks to wait; in any case not longer than our longest.
+pub(super) fn deadline(
+    metadata: &MetadataMap,
+    wait_timeout: Option<&prost_types::Duration>,
+) -> std::result::Result<Instant, tonic::Status> {
+    let waiting = wait_timeout.and_then(|time| u64::try_from(time.seconds).ok()).map(Duration::from_secs);
+    let ours =
+        waiting.map_or(DEFAULT_DEADLINE, |time| DEFAULT_DEADLINE.max(time.saturating_add(2 * WAITING)));
+    let asked = timeout(metadata)?.unwrap_or(ours).min(MAX_DEADLINE);
     Ok(Instant::now() + asked.saturating_sub(ANSWERING.min(asked / 10)))
 }
 
@@ -277,143 +281,5 @@ pub(super) fn teardown(
         etag: request.etag,
         deadline,
     });
-    faults.finish(call)
-}
-
-fn is_full(view: i32, faults: &mut Faults) -> bool {
-    let view: proto::DeploymentView = enumeration(view, "view", faults);
-    view == proto::DeploymentView::Full
-}
-
-pub(super) fn get(request: &proto::GetDeploymentRequest, settings: &Settings) -> Result<(Target, bool)> {
-    let mut faults = Faults::default();
-    let target = target(&request.namespace, &request.name, settings, &mut faults);
-    let full = is_full(request.view, &mut faults);
-    faults.finish(target.map(|target| (target, full)))
-}
-
-pub(super) fn list(request: proto::ListDeploymentsRequest, settings: &Settings) -> Result<ListCall> {
-    let mut faults = Faults::default();
-    let all = request.namespace == "-";
-    let namespace = if all { None } else { namespace(&request.namespace, settings, &mut faults) };
-    let page_size = match u32::try_from(request.page_size) {
-        Ok(0) => PAGE_SIZE,
-        Ok(size) => size.min(MAX_PAGE_SIZE),
-        Err(_) => {
-            faults.add("page_size", "must not be negative");
-            PAGE_SIZE
-        }
-    };
-    let states = request
-        .states
-        .iter()
-        .enumerate()
-        .filter_map(|(index, state)| {
-            let field = format!("states[{index}]");
-            let state: proto::DeploymentState = enumeration(*state, &field, &mut faults);
-            deployment_state(state)
-        })
-        .collect();
-    let full = is_full(request.view, &mut faults);
-    faults.finish(Some(ListCall {
-        namespace,
-        page_size,
-        page_token: request.page_token,
-        label_selector: request.label_selector,
-        states,
-        full,
-    }))
-}
-
-fn deployment_state(state: proto::DeploymentState) -> Option<DeploymentState> {
-    Some(match state {
-        proto::DeploymentState::Unspecified => return None,
-        proto::DeploymentState::Deploying => DeploymentState::Deploying,
-        proto::DeploymentState::Active => DeploymentState::Active,
-        proto::DeploymentState::Degraded => DeploymentState::Degraded,
-        proto::DeploymentState::Failed => DeploymentState::Failed,
-        proto::DeploymentState::Stopped => DeploymentState::Stopped,
-        proto::DeploymentState::Deleting => DeploymentState::Deleting,
-    })
-}
-
-/// A WatchDeployment, decoded.
-pub(super) struct WatchCall {
-    pub(super) target: Target,
-    pub(super) until: Until,
-    pub(super) heartbeat: Duration,
-    pub(super) full: bool,
-}
-
-pub(super) fn watch(request: &proto::WatchDeploymentRequest, settings: &Settings) -> Result<WatchCall> {
-    let mut faults = Faults::default();
-    let target = target(&request.namespace, &request.name, settings, &mut faults);
-    let until: proto::WatchUntil = enumeration(request.until, "until", &mut faults);
-    let until = match until {
-        proto::WatchUntil::Unspecified | proto::WatchUntil::Forever => Until::Forever,
-        proto::WatchUntil::Ready => Until::Ready,
-        proto::WatchUntil::Settled => Until::Settled,
-        proto::WatchUntil::Gone => Until::Gone,
-    };
-    let interval = duration(request.heartbeat_interval.as_ref(), "heartbeat_interval", &mut faults);
-    let heartbeat = interval.unwrap_or(HEARTBEAT);
-    if !HEARTBEAT_RANGE.contains(&heartbeat) {
-        faults.add("heartbeat_interval", "must be from 1 s to 10 min");
-    }
-    let full = is_full(request.view, &mut faults);
-    faults.finish(target.map(|target| WatchCall { target, until, heartbeat, full }))
-}
-
-/// A request of TemplateService, decoded.
-pub(super) struct TemplateCall {
-    pub(super) namespace: Namespace,
-    pub(super) name: Option<DeploymentName>,
-    pub(super) source: Source,
-    pub(super) overrides: Option<RawTemplate>,
-}
-
-pub(super) fn validate(request: proto::ValidateTemplateRequest, settings: &Settings) -> Result<TemplateCall> {
-    use proto::validate_template_request::TemplateSource;
-    let mut faults = Faults::default();
-    let source = match request.template_source {
-        Some(TemplateSource::TemplateYaml(text)) => Some(Source::Text(text)),
-        Some(TemplateSource::Template(message)) => Some(Source::Structured(template::raw(message))),
-        None => no_source(&mut faults),
-    };
-    options::deploy(request.options.as_ref(), &mut faults)?;
-    let overrides = request.r#override.map(template::raw);
-    template_call(&request.namespace, &request.name, source, overrides, settings, faults)
-}
-
-pub(super) fn translate(
-    request: proto::TranslateTemplateRequest,
-    settings: &Settings,
-) -> Result<(TemplateCall, proto::ManifestFormat)> {
-    use proto::translate_template_request::TemplateSource;
-    let mut faults = Faults::default();
-    let source = match request.template_source {
-        Some(TemplateSource::TemplateYaml(text)) => Some(Source::Text(text)),
-        Some(TemplateSource::Template(message)) => Some(Source::Structured(template::raw(message))),
-        None => no_source(&mut faults),
-    };
-    options::deploy(request.options.as_ref(), &mut faults)?;
-    let format = enumeration(request.format, "format", &mut faults);
-    let overrides = request.r#override.map(template::raw);
-    let call = template_call(&request.namespace, &request.name, source, overrides, settings, faults)?;
-    Ok((call, format))
-}
-
-fn template_call(
-    namespace_text: &str,
-    name: &str,
-    source: Option<Source>,
-    overrides: Option<RawTemplate>,
-    settings: &Settings,
-    mut faults: Faults,
-) -> Result<TemplateCall> {
-    let namespace = namespace(namespace_text, settings, &mut faults);
-    let name = optional_name(name, &mut faults);
-    let call = || Some(TemplateCall { namespace: namespace?, name, source: source?, overrides });
-    let call = call();
     faults.finish(call)
 }

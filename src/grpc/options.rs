@@ -13,7 +13,7 @@ pub(super) struct Options {
 
 /// The answer to a field that the contract names and a later version brings.
 pub(super) fn not_implemented(what: &str) -> Error {
-    Error::new(ErrorKind::NotImplemented, format!("{what} is not implemented yet; leave it out"))
+    Error::new(ErrorKind::NotImplemented, format!("not implemented yet, leave it out: {what}"))
 }
 
 /// The options in force for a request that sets none.

@@ -7,20 +7,16 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use tokio::time::Instant;
-use tracing::{debug, info};
 
 use super::lock;
 use super::view::{self, DeploymentView};
 use super::{Operations, Target};
 use crate::artifacts::Namespace;
-use crate::cluster::{Held, Phase};
+use crate::cluster::Held;
 use crate::error::{Error, ErrorKind, Result};
 use crate::status::DeploymentState;
 
 pub use watching::{Until, WatchEnd, WatchUpdate};
-
-/// How long the outcome of an operation is followed to be recorded.
-const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A ListDeployments, decoded.
 #[derive(Clone, Debug)]
@@ -129,62 +125,6 @@ impl Operations {
                 Some(_) | None => {}
             }
         }
-    }
-
-    /// Follows a deployment in the background until its outcome is known, and writes that into its record.
-    pub(super) fn record_when_settled(&self, target: &Target, generation: u64) {
-        let (operations, target) = (self.clone(), target.clone());
-        self.tasks.spawn(async move {
-            let work = operations.record_outcome(&target, generation);
-            tokio::select! {
-                result = work => if let Err(error) = result {
-                    debug!(context = ?error.context(), "outcome not recorded");
-                },
-                () = operations.shutdown.cancelled() => {}
-            }
-        });
-    }
-
-    async fn record_outcome(&self, target: &Target, generation: u64) -> Result<()> {
-        let until = Instant::now() + PATIENCE;
-        let mut subscription = self.cluster.subscribe(&target.namespace, &target.name);
-        let mut seen = false;
-        while let Some(snapshot) = subscription.next(until).await? {
-            let Some(held) = snapshot.head else { if seen { return Ok(()) } else { continue } };
-            if held.head.generation < generation {
-                continue;
-            }
-            seen = true;
-            if held.head.generation > generation || held.head.operation.is_some() {
-                return Ok(());
-            }
-            let status = view::observed(&held, &snapshot.observed, false).status;
-            if status.state == DeploymentState::Deploying || status.state == DeploymentState::Deleting {
-                continue;
-            }
-            self.record(&held, status.state).await?;
-            if status.is_ready() {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    async fn record(&self, held: &Held, state: DeploymentState) -> Result<()> {
-        if held.head.recorded.state == state.as_str() {
-            return Ok(());
-        }
-        let mut head = held.head.clone();
-        state.as_str().clone_into(&mut head.recorded.state);
-        if state == DeploymentState::Active {
-            head.last_good = head.current.as_ref().map(|revision| revision.number);
-        }
-        if head.phase == Phase::Progressing {
-            head.phase = Phase::Idle;
-        }
-        self.cluster.record_head(held, head).await?;
-        info!(deployment = %held.name, state = state.as_str(), "state recorded");
-        Ok(())
     }
 }
 

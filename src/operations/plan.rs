@@ -105,7 +105,6 @@ impl Plan {
         self.steps.iter().all(|step| step.action == Action::Unchanged)
             && self.doomed.is_empty()
             && self.handed_over.is_empty()
-            && self.outdated.is_empty()
     }
 
     /// The inventory to write before the first object is: everything that is or may be there.
@@ -216,7 +215,9 @@ fn step(
     let action = match &existing {
         None => Action::Create,
         Some(_) if same_content && same_object => Action::Unchanged,
-        Some(_) if known.or(in_doubt).is_some_and(|before| must_replace(before, artifact)) => Action::Replace,
+        Some(_) if known.or(in_doubt).is_some_and(|before| must_replace(inputs, before, artifact)) => {
+            Action::Replace
+        }
         Some(_) => Action::Update,
     };
     Step {
@@ -255,10 +256,14 @@ fn planned_member(
 
 /// Whether Kubernetes cannot change the object in place.
 ///
-/// Of a bare Pod only the image and the metadata can change; a Service cannot change between headless and not.
-fn must_replace(before: &Artifact, after: &Artifact) -> bool {
+/// Of a bare Pod only the image and the metadata can change, and it learns of changed links only when it
+/// starts; a Service cannot change between headless and not.
+fn must_replace(inputs: &Inputs<'_>, before: &Artifact, after: &Artifact) -> bool {
     match after.reference.kind {
-        Kind::Pod => without_images(&before.manifest) != without_images(&after.manifest),
+        Kind::Pod => {
+            without_images(&before.manifest) != without_images(&after.manifest)
+                || stamp::links_changed(inputs, &after.component)
+        }
         Kind::Service => is_headless(&before.manifest) != is_headless(&after.manifest),
         Kind::Secret | Kind::PersistentVolumeClaim | Kind::ReplicationController | Kind::Deployment => false,
     }
@@ -353,3 +358,6 @@ fn outdated(inputs: &Inputs<'_>, plan: &mut Plan) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

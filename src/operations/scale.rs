@@ -120,7 +120,7 @@ impl Operations {
             held = self.remember(target, held, &set).await?;
         }
         info!(components = changes.len(), "scaled");
-        self.record_when_settled(target, held.head.generation);
+        self.follow(target, held.head.generation);
         Ok(Scaled {
             deployment: view::recorded(&held),
             changes,
@@ -155,7 +155,7 @@ impl Operations {
             }
             match self.cluster.write_head(&held, head).await {
                 Err(error) if error.kind() == ErrorKind::OperationInProgress => {
-                    held = self.must_read(target).await?
+                    held = self.must_read(target).await?;
                 }
                 other => return other,
             }
@@ -217,7 +217,7 @@ impl Operations {
         let then: BTreeSet<ComponentName> = now.iter().chain(convert.keys()).cloned().collect();
         let before = revision.rendered_with(now);
         let prepared = Prepared::stored(revision.template.clone(), target.name.clone());
-        let (after, ..) = super::translate::render(&prepared, then.clone())?;
+        let (after, ..) = super::translate::render(&prepared, then)?;
         let (own, scale) = (field_manager(&target.name), scale_manager(&target.name));
         let plan = plan::plan(&Inputs {
             head: Some(&held.head),

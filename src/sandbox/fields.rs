@@ -1,109 +1,119 @@
 //! Knows which fields an object has and how two objects differ, as server-side apply sees it.
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One step is `f:name`, `k:{"name":"x"}` or `v:"x"`, as `managedFields` writes them.
 pub type Path = Vec<String>;
 
 /// A set of fields; a path is a member on its own, whatever lies below it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FieldSet(pub BTreeSet<Path>);
+pub type Fields = BTreeSet<Path>;
 
-/// What changed between two objects.
-#[derive(Default)]
-pub struct Difference {
-    pub added: FieldSet,
-    pub modified: FieldSet,
-    pub removed: FieldSet,
+/// The schema, as far as the served kinds need it: the lists whose items merge one by one, by the field that holds
+/// the list, its name and the keys of an item; without keys it is a set. Every other list is one value.
+const KEYED_LISTS: [(&str, &str, &[&str]); 9] = [
+    ("metadata", "finalizers", &[]),
+    ("metadata", "ownerReferences", &["uid"]),
+    ("spec", "ports", &["port", "protocol"]),
+    ("spec", "containers", &["name"]),
+    ("spec", "volumes", &["name"]),
+    ("spec", "imagePullSecrets", &["name"]),
+    ("containers", "ports", &["containerPort", "protocol"]),
+    ("containers", "env", &["name"]),
+    ("containers", "volumeMounts", &["mountPath"]),
+];
+
+/// Maps that are one value, and lists whose items are.
+const WHOLE_MAPS: [&str; 5] =
+    ["f:selector", "f:nodeSelector", "f:secretKeyRef", "f:configMapKeyRef", "f:fieldRef"];
+const WHOLE_ITEMS: [&str; 2] = ["f:imagePullSecrets", "f:ownerReferences"];
+
+/// Every level of an object with its value, parents first; what merges stands there empty.
+pub fn levels(object: &Value) -> Vec<(Path, Value)> {
+    fn walk(path: &mut Path, value: &Value, levels: &mut Vec<(Path, Value)>) {
+        let Some(children) = children(path, value) else {
+            return levels.push((path.clone(), value.clone()));
+        };
+        levels.push((path.clone(), if value.is_array() { json!([]) } else { json!({}) }));
+        for (step, child) in children {
+            path.push(step);
+            walk(path, child, levels);
+            path.pop();
+        }
+    }
+    let mut levels = Vec::new();
+    walk(&mut Vec::new(), object, &mut levels);
+    levels
 }
 
-impl FieldSet {
-    /// The fields that a configuration names.
-    pub fn of(value: &Value) -> Self {
-        let mut set = Self::default();
-        collect(&mut Vec::new(), value, &mut set);
-        set
-    }
+/// The fields that a configuration names: its values, its empty maps, the items of its lists.
+pub fn named(config: &Value) -> Fields {
+    let levels = levels(config);
+    let parents: Fields = levels.iter().filter_map(|(path, _)| Some(path.split_last()?.1.to_vec())).collect();
+    let is_named = |path: &Path, value: &Value| {
+        let is_item = path.last().is_some_and(|step| !step.starts_with("f:"));
+        is_item || (!parents.contains(path) && *value != json!([]))
+    };
+    levels.into_iter().filter(|(path, value)| is_named(path, value)).map(|(path, _)| path).collect()
+}
 
-    /// Reads `fieldsV1`.
-    pub fn read(fields: &Value) -> Self {
-        fn walk(path: &mut Path, node: &Value, set: &mut BTreeSet<Path>) {
-            let children = node.as_object().into_iter().flatten().filter(|(step, _)| *step != ".");
-            let mut leaf = true;
-            for (step, child) in children {
-                leaf = false;
-                path.push(step.clone());
-                walk(path, child, set);
-                path.pop();
-            }
-            if (leaf || node.get(".").is_some()) && !path.is_empty() {
-                set.insert(path.clone());
-            }
+/// What came or changed from one object to the other, and what went; every level is named.
+pub fn compare(before: &Value, after: &Value) -> (Fields, Fields) {
+    let [before, after] = [before, after].map(|side| levels(side).into_iter().collect::<BTreeMap<_, _>>());
+    let changed = after.iter().filter(|(path, value)| before.get(*path) != Some(value)).map(|(path, _)| path);
+    let removed = before.keys().filter(|path| !after.contains_key(*path));
+    (changed.cloned().collect(), removed.cloned().collect())
+}
+
+/// Reads `fieldsV1`.
+pub fn read(fields: &Value) -> Fields {
+    fn walk(path: &mut Path, node: &Value, fields: &mut Fields) {
+        let mut children = node.as_object().into_iter().flatten().filter(|(step, _)| *step != ".").peekable();
+        if !path.is_empty() && (children.peek().is_none() || node.get(".").is_some()) {
+            fields.insert(path.clone());
         }
-        let mut set = BTreeSet::new();
-        walk(&mut Vec::new(), fields, &mut set);
-        Self(set)
-    }
-
-    /// Writes `fieldsV1`.
-    pub fn write(&self) -> Value {
-        let mut root = json!({});
-        for path in &self.0 {
-            let mut node = &mut root;
-            for (depth, step) in path.iter().enumerate() {
-                // Sorted, a parent comes before its children: an empty node that gets a child is a member itself.
-                if depth > 0 && node.as_object().is_some_and(Map::is_empty) {
-                    node["."] = json!({});
-                }
-                node = &mut node[step.as_str()];
-            }
-            if node.is_null() {
-                *node = json!({});
-            }
+        for (step, child) in children {
+            path.push(step.clone());
+            walk(path, child, fields);
+            path.pop();
         }
-        root
     }
+    let mut read = Fields::new();
+    walk(&mut Vec::new(), fields, &mut read);
+    read
+}
 
-    pub fn contains(&self, path: &Path) -> bool {
-        self.0.contains(path)
+/// Writes `fieldsV1`.
+pub fn write(fields: &Fields) -> Value {
+    let mut root = json!({});
+    for path in fields {
+        let mut node = &mut root;
+        for (depth, step) in path.iter().enumerate() {
+            // Sorted, a parent comes before its children: an empty node that gets a child is a member itself.
+            if depth > 0 && node.as_object().is_some_and(Map::is_empty) {
+                node["."] = json!({});
+            }
+            node = &mut node[step.as_str()];
+        }
+        *node = json!({});
     }
+    root
+}
 
-    pub fn minus(&self, other: &Self) -> Self {
-        Self(self.0.difference(&other.0).cloned().collect())
-    }
+/// The set with every field that holds a member.
+pub fn with_parents(fields: &Fields) -> Fields {
+    fields.iter().flat_map(|path| (1..=path.len()).map(|end| path[..end].to_vec())).collect()
+}
 
-    pub fn plus(&self, other: &Self) -> Self {
-        Self(self.0.union(&other.0).cloned().collect())
-    }
-
-    pub fn common(&self, other: &Self) -> Self {
-        Self(self.0.intersection(&other.0).cloned().collect())
-    }
-
-    /// The set with every field that holds a member.
-    pub fn with_parents(&self) -> Self {
-        Self(self.0.iter().flat_map(|path| (1..=path.len()).map(|end| path[..end].to_vec())).collect())
-    }
-
-    /// The set without what the server itself keeps, so nobody owns it.
-    pub fn without_server_fields(mut self) -> Self {
-        const OWN: [&str; 8] = [
-            "f:name",
-            "f:namespace",
-            "f:uid",
-            "f:resourceVersion",
-            "f:creationTimestamp",
-            "f:generation",
-            "f:managedFields",
-            "f:deletionTimestamp",
-        ];
-        self.0.retain(|path| match path.as_slice() {
-            [top] => !matches!(top.as_str(), "f:apiVersion" | "f:kind" | "f:metadata"),
-            [top, second, ..] => top != "f:metadata" || !OWN.contains(&second.as_str()),
-            [] => false,
-        });
-        self
-    }
+/// Takes out what the server itself keeps: nobody owns that.
+pub fn without_server_fields(mut fields: Fields) -> Fields {
+    const SERVERS: &str = "name namespace uid resourceVersion creationTimestamp generation deletionTimestamp";
+    let is_servers = |step: &str| SERVERS.split(' ').any(|name| step.strip_prefix("f:") == Some(name));
+    fields.retain(|path| match path.as_slice() {
+        [] => false,
+        [top] => !matches!(top.as_str(), "f:apiVersion" | "f:kind" | "f:metadata"),
+        [top, second, ..] => top != "f:metadata" || !is_servers(second),
+    });
+    fields
 }
 
 /// A path as conflicts show it: `.spec.containers[name="x"].image`.
@@ -115,220 +125,94 @@ pub fn shown(path: &Path) -> String {
             let keys: Vec<_> = keys.iter().map(|(key, value)| format!("{key}={value}")).collect();
             format!("[{}]", keys.join(","))
         }
-        Some((_, value)) => format!("[={value}]"),
-        None => String::new(),
+        _ => format!("[={}]", step.trim_start_matches("v:")),
     };
     path.iter().map(step).collect()
 }
 
-/// The schema, as far as the served kinds need it: keys of a list whose items are merged one by one, by the names
-/// of the list and of the field that holds it. No keys: a set. None: the list is one value.
-fn list_keys(path: &Path) -> Option<&'static [&'static str]> {
-    let mut names = path.iter().rev().filter_map(|step| step.strip_prefix("f:"));
-    let (name, parent) = (names.next()?, names.next().unwrap_or_default());
-    match (parent, name) {
-        ("metadata", "finalizers") => Some(&[]),
-        ("metadata", "ownerReferences") => Some(&["uid"]),
-        ("status", "conditions") => Some(&["type"]),
-        ("status", "podIPs" | "hostIPs") => Some(&["ip"]),
-        ("spec", "ports") => Some(&["port", "protocol"]),
-        ("containers" | "initContainers", "ports") => Some(&["containerPort", "protocol"]),
-        ("containers" | "initContainers", "env") => Some(&["name"]),
-        ("containers" | "initContainers", "volumeMounts") => Some(&["mountPath"]),
-        ("containers" | "initContainers", "volumeDevices") => Some(&["devicePath"]),
-        ("spec", "containers" | "initContainers" | "volumes" | "imagePullSecrets" | "resourceClaims") => {
-            Some(&["name"])
+/// A configuration laid over the live object: values replace, maps and keyed lists merge.
+pub fn merge(path: &mut Path, live: &Value, config: &Value) -> Value {
+    let (Some(ours), Some(theirs)) = (children(path, config), children(path, live)) else {
+        return config.clone();
+    };
+    let own: BTreeSet<_> = ours.iter().map(|(step, _)| step.clone()).collect();
+    let found: BTreeMap<_, _> = theirs.iter().map(|(step, child)| (step.clone(), *child)).collect();
+    let mut waiting = theirs.into_iter().peekable();
+    let mut merged = Vec::new();
+    // The order is the configuration's; items that only the live list has stand as early as they can.
+    for (index, (step, value)) in ours.iter().enumerate() {
+        let next = ours[index..].iter().map(|(step, _)| step).find(|step| found.contains_key(*step));
+        while let Some((step, child)) = waiting.next_if(|(step, _)| Some(step) != next) {
+            if !own.contains(&step) {
+                merged.push((step, child.clone()));
+            }
         }
-        ("spec", "hostAliases") => Some(&["ip"]),
-        ("spec", "schedulingGates") => Some(&["name"]),
-        ("spec", "topologySpreadConstraints") => Some(&["topologyKey", "whenUnsatisfiable"]),
-        _ => None,
+        path.push(step.clone());
+        let value = found.get(step).map_or_else(|| (*value).clone(), |live| merge(path, live, value));
+        path.pop();
+        merged.push((step.clone(), value));
     }
+    merged.extend(waiting.filter(|(step, _)| !own.contains(step)).map(|(step, child)| (step, child.clone())));
+    build(live, merged)
 }
 
-/// Whether a map is one value: selectors and references.
-fn is_atomic_map(path: &Path) -> bool {
-    const ATOMIC: [&str; 12] = [
-        "f:selector",
-        "f:labelSelector",
-        "f:nodeSelector",
-        "f:secretKeyRef",
-        "f:configMapKeyRef",
-        "f:fieldRef",
-        "f:resourceFieldRef",
-        "f:secretRef",
-        "f:configMapRef",
-        "f:dataSource",
-        "f:involvedObject",
-        "f:related",
-    ];
-    let mut steps = path.iter().rev().map(String::as_str);
-    let (last, list) = (steps.next().unwrap_or_default(), steps.next().unwrap_or_default());
-    ATOMIC.contains(&last)
-        || (last.starts_with("k:") && matches!(list, "f:imagePullSecrets" | "f:ownerReferences"))
+/// The object without these fields and what lies below them.
+pub fn without(path: &mut Path, value: &Value, doomed: &Fields) -> Value {
+    let Some(children) = children(path, value) else {
+        return value.clone();
+    };
+    let mut kept = Vec::new();
+    for (step, child) in children {
+        path.push(step.clone());
+        if !doomed.contains(path) {
+            kept.push((step, without(path, child, doomed)));
+        }
+        path.pop();
+    }
+    build(value, kept)
 }
 
-/// The items of a map or of a list that is merged item by item; None for one value. A key twice keeps its first.
+/// The members of a map or of a list that merges; None for one value.
 fn children<'a>(path: &Path, value: &'a Value) -> Option<Vec<(String, &'a Value)>> {
+    let mut steps = path.iter().rev().map(String::as_str);
+    let (last, parent) = (steps.next().unwrap_or_default(), steps.next().unwrap_or_default());
     match value {
-        Value::Object(map) if !is_atomic_map(path) => {
-            Some(map.iter().map(|(name, value)| (format!("f:{name}"), value)).collect())
-        }
+        Value::Object(_) if WHOLE_MAPS.contains(&last) => None,
+        Value::Object(_) if last.starts_with("k:") && WHOLE_ITEMS.contains(&parent) => None,
+        Value::Object(map) => Some(map.iter().map(|(name, value)| (format!("f:{name}"), value)).collect()),
         Value::Array(items) => {
-            let keys = list_keys(path)?;
-            let mut seen = BTreeSet::new();
-            let steps = items.iter().map(|item| (item_step(keys, item), item));
-            Some(steps.filter(|(step, _)| seen.insert(step.clone())).collect())
+            // Between a list and the field that holds it may stand the step of an item.
+            let holder =
+                path.iter().rev().skip(1).find_map(|step| step.strip_prefix("f:")).unwrap_or_default();
+            let is_it = |(held_by, list, _): &&(&str, &str, _)| {
+                *held_by == holder && last.strip_prefix("f:") == Some(*list)
+            };
+            let (_, _, keys) = KEYED_LISTS.iter().find(is_it)?;
+            Some(items.iter().map(|item| (item_step(keys, item), item)).collect())
         }
-        _ => None,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
-}
-
-fn field_name(step: &str) -> String {
-    step.strip_prefix("f:").unwrap_or(step).to_owned()
 }
 
 fn item_step(keys: &[&str], item: &Value) -> String {
     if keys.is_empty() {
         return format!("v:{item}");
     }
-    let mut shown = Map::new();
+    let mut step = Map::new();
     for key in keys {
-        let value = item.get(*key).cloned();
-        let default = if *key == "protocol" { Some(json!("TCP")) } else { None };
-        if let Some(value) = value.or(default) {
-            shown.insert((*key).to_owned(), value);
+        let default = if *key == "protocol" { json!("TCP") } else { Value::Null };
+        let value = item.get(*key).cloned().unwrap_or(default);
+        if !value.is_null() {
+            step.insert((*key).to_owned(), value);
         }
     }
-    format!("k:{}", Value::Object(shown))
+    format!("k:{}", Value::Object(step))
 }
 
-/// The first list item key that occurs twice; server-side apply refuses such a body.
-pub fn duplicate_key(path: &mut Path, value: &Value) -> Option<String> {
-    if let (Value::Array(items), Some(children)) = (value, children(path, value))
-        && children.len() < items.len()
-    {
-        return Some(shown(path));
+/// A map or list like the given one, of these members.
+fn build(like: &Value, members: Vec<(String, Value)>) -> Value {
+    if like.is_array() {
+        return members.into_iter().map(|(_, value)| value).collect();
     }
-    children(path, value)?.into_iter().find_map(|(step, child)| {
-        path.push(step);
-        let found = duplicate_key(path, child);
-        path.pop();
-        found
-    })
-}
-
-fn collect(path: &mut Path, value: &Value, set: &mut FieldSet) {
-    let Some(children) = children(path, value) else {
-        set.0.insert(path.clone());
-        return;
-    };
-    for (step, child) in children {
-        let member =
-            !step.starts_with("f:") || child.is_null() || child.as_object().is_some_and(Map::is_empty);
-        path.push(step);
-        collect(path, child, set);
-        if member {
-            set.0.insert(path.clone());
-        }
-        path.pop();
-    }
-}
-
-/// What differs between two objects; every level of what came or went is named.
-pub fn compare(before: &Value, after: &Value) -> Difference {
-    let mut difference = Difference::default();
-    compare_at(&mut Vec::new(), Some(before), Some(after), &mut difference);
-    difference
-}
-
-fn compare_at(path: &mut Path, before: Option<&Value>, after: Option<&Value>, found: &mut Difference) {
-    match (before, after) {
-        (None, Some(_)) => found.added.0.insert(path.clone()),
-        (Some(_), None) => found.removed.0.insert(path.clone()),
-        _ => false,
-    };
-    let items = |path: &Path, side: Option<&Value>| {
-        side.map_or(Some(BTreeSet::new()), |value| {
-            children(path, value).map(|list| list.into_iter().map(|(step, _)| step).collect())
-        })
-    };
-    let (Some(left), Some(right)) = (items(path, before), items(path, after)) else {
-        if before.is_some() && after.is_some() && before != after {
-            found.modified.0.insert(path.clone());
-        }
-        return;
-    };
-    for step in left.union(&right) {
-        let (old, new) = (child(path, before, step), child(path, after, step));
-        path.push(step.clone());
-        compare_at(path, old, new, found);
-        path.pop();
-    }
-}
-
-fn child<'a>(path: &Path, value: Option<&'a Value>, wanted: &str) -> Option<&'a Value> {
-    children(path, value?)?.into_iter().find(|(step, _)| step == wanted).map(|(_, child)| child)
-}
-
-/// A configuration laid over the live object: scalars replace, maps and keyed lists merge.
-pub fn merge(path: &mut Path, live: &Value, config: &Value) -> Value {
-    let (Some(ours), Some(theirs)) = (children(path, config), children(path, live)) else {
-        return config.clone();
-    };
-    let mut merged = |step: &String, value: &Value| match child(path, Some(live), step) {
-        Some(live) => {
-            path.push(step.clone());
-            let merged = merge(path, live, value);
-            path.pop();
-            merged
-        }
-        None => value.clone(),
-    };
-    if let Value::Object(live) = live {
-        let mut out = live.clone();
-        for (step, value) in &ours {
-            out.insert(field_name(step), merged(step, value));
-        }
-        return Value::Object(out);
-    }
-    // The order is the configuration's; items that only the live list has stand as early as they can.
-    let is_ours = |step: &String| ours.iter().any(|(own, _)| own == step);
-    let mut waiting = theirs.iter().peekable();
-    let mut out = Vec::new();
-    for (index, (step, value)) in ours.iter().enumerate() {
-        let next = ours[index..]
-            .iter()
-            .map(|(step, _)| step)
-            .find(|step| theirs.iter().any(|(live, _)| live == *step));
-        while let Some((live, item)) = waiting.next_if(|(live, _)| Some(live) != next) {
-            if !is_ours(live) {
-                out.push((*item).clone());
-            }
-        }
-        out.push(merged(step, value));
-    }
-    out.extend(waiting.filter(|(live, _)| !is_ours(live)).map(|(_, item)| (*item).clone()));
-    Value::Array(out)
-}
-
-/// Takes out what the manager applied `last` and nobody owns any more; `owned` and `last` carry their parents.
-pub fn prune(path: &mut Path, value: &Value, last: &FieldSet, owned: &FieldSet) -> Value {
-    let Some(children) = children(path, value) else {
-        return value.clone();
-    };
-    let mut kept = Vec::new();
-    for (step, child) in children {
-        path.push(step);
-        if !last.contains(path) {
-            kept.push((path.last().cloned().unwrap_or_default(), child.clone()));
-        } else if owned.contains(path) {
-            kept.push((path.last().cloned().unwrap_or_default(), prune(path, child, last, owned)));
-        }
-        path.pop();
-    }
-    if value.is_array() {
-        return Value::Array(kept.into_iter().map(|(_, child)| child).collect());
-    }
-    Value::Object(kept.into_iter().map(|(step, child)| (field_name(&step), child)).collect())
+    members.into_iter().map(|(step, value)| (step.replacen("f:", "", 1), value)).collect()
 }

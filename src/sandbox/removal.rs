@@ -1,99 +1,98 @@
-//! Deletes objects: preconditions, grace, finalizers, and what owners leave behind.
+//! Deletes objects: preconditions, grace, finalizers, and what owners and namespaces leave behind.
+use super::defaults::set;
 use super::failure::Failure;
-use super::kinds::{KINDS, Kind, drop_empty};
-use super::store::{Key, Store};
-use super::writes::{after, settle};
+use super::kinds::Kind;
+use super::store::{Key, Store, is_terminating};
+use super::writes::after;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 const FOREGROUND: &str = "foregroundDeletion";
-const ORPHAN: &str = "orphan";
 
-/// DELETE; answers the object while it is still there (or is a Pod), else a Status.
-pub fn delete(
-    store: &mut Store,
-    kind: &'static Kind,
-    key: &Key,
-    options: &Value,
-    dry_run: bool,
-) -> Result<Value, Failure> {
-    let Some(found) = store.get(key).cloned() else {
-        return Err(Failure::not_found(kind, &key.name));
-    };
+/// DELETE; answers the object while it is still there (or is a Pod or Service), else a Status.
+pub fn delete(store: &mut Store, key: &Key, options: &Value, dry_run: bool) -> Result<Value, Failure> {
+    let found = store.get(key).cloned().ok_or_else(|| Failure::not_found(key))?;
     for condition in ["uid", "resourceVersion"] {
         let wanted = &options["preconditions"][condition];
         if !wanted.is_null() && *wanted != found["metadata"][condition] {
-            let why =
-                format!("the {condition} in the precondition ({wanted}) does not match the one in record");
-            return Err(Failure::conflict(kind, &key.name, &why));
+            return Err(Failure::conflict(
+                key,
+                &format!("the {condition} in the precondition does not match"),
+            ));
         }
+    }
+    if key.kind == Kind::Namespace && is_terminating(&found) {
+        return Err(Failure::conflict(key, "its content is being removed already"));
     }
     let mut object = (*found).clone();
-    let terminating = !object["metadata"]["deletionTimestamp"].is_null();
-    if kind.name == "Namespace" && terminating {
-        let why = "the system is ensuring all content is removed from this namespace";
-        return Err(Failure::conflict(kind, &key.name, why));
+    match options["propagationPolicy"].as_str() {
+        Some("Foreground") => hold(&mut object, true),
+        Some(_) => hold(&mut object, false),
+        None => {}
     }
-    set_finalizers(kind, &mut object, &options["propagationPolicy"]);
-    let grace = grace(kind, &object, options);
-    let held = object["metadata"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
-    if !terminating {
-        object["metadata"]["deletionTimestamp"] = json!(after(grace));
-        if let Some(generation) = object["metadata"]["generation"].as_i64() {
-            object["metadata"]["generation"] = json!(generation + 1);
+    let grace = grace(key.kind, &object, options);
+    let metadata = &mut object["metadata"];
+    if metadata["deletionTimestamp"].is_null() {
+        metadata["deletionTimestamp"] = json!(after(grace));
+        if let Some(generation) = metadata["generation"].as_i64() {
+            metadata["generation"] = json!(generation + 1);
         }
     }
-    let before = object["metadata"]["deletionGracePeriodSeconds"].as_i64();
-    if kind.name == "Namespace" {
+    if key.kind == Kind::Namespace {
         object["status"]["phase"] = json!("Terminating");
     } else {
-        object["metadata"]["deletionGracePeriodSeconds"] =
-            json!(before.map_or(grace, |before| before.min(grace)));
+        let before = metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(grace);
+        metadata["deletionGracePeriodSeconds"] = json!(before.min(grace));
     }
-    let gone = !held && object["metadata"]["deletionGracePeriodSeconds"] == 0;
+    let gone =
+        object["metadata"]["finalizers"].is_null() && object["metadata"]["deletionGracePeriodSeconds"] == 0;
     if !dry_run && object != *found {
-        object = (*settle(store, key.clone(), object)).clone();
+        object = (*store.put(key, object)).clone();
     }
-    // The real server answers the last state of these kinds; a Pod's shows when it was to go, the others' does not.
-    if gone && matches!(kind.name, "Service" | "PersistentVolumeClaim") {
+    // The real server answers the last state of these; a Pod's shows when it was to go, a Service's does not.
+    if gone && key.kind == Kind::Service {
         return Ok((*found).clone());
     }
-    if gone && kind.name != "Pod" {
-        let details = json!({ "name": key.name, "kind": kind.plural, "uid": found["metadata"]["uid"] });
-        return Ok(
-            json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details }),
-        );
+    if gone && key.kind != Kind::Pod {
+        let details = json!({ "name": key.name, "kind": key.kind.plural(), "uid": found["metadata"]["uid"] });
+        return Ok(json!({ "kind": "Status", "apiVersion": "v1", "status": "Success", "details": details }));
     }
     Ok(object)
 }
 
-/// One round of garbage collection; true if anything moved.
-pub fn collect_garbage(store: &mut Store) -> bool {
-    let before = store.revision();
-    empty_namespaces(store);
-    let uids: BTreeSet<String> = store.all().map(|(_, object)| uid(object)).collect();
-    for kind in &KINDS {
-        let objects: Vec<(Key, Arc<Value>)> =
-            store.list(kind, "").map(|(key, object)| (key.clone(), object.clone())).collect();
-        for (key, object) in objects {
-            if has_finalizer(&object, ORPHAN) {
-                orphan_dependents(store, &object);
-                drop_finalizer(store, key, &object, ORPHAN);
-            } else if has_finalizer(&object, FOREGROUND) {
-                if dependents(store, &object).is_empty() {
-                    drop_finalizer(store, key, &object, FOREGROUND);
-                } else {
-                    dependents(store, &object)
-                        .into_iter()
-                        .for_each(|(kind, key)| remove_unless_leaving(store, kind, &key));
-                }
-            } else if is_left_behind(&object, &uids) {
-                remove_unless_leaving(store, kind, &key);
-            }
+/// One round of garbage collection: what has lost its owners or its namespace goes, and then what waited for that.
+pub fn collect_garbage(store: &mut Store) {
+    let all = store.snapshot();
+    let uids_of = |chosen: fn(&Value) -> bool| -> BTreeSet<&str> {
+        let chosen = all.iter().filter(|(_, object)| chosen(object));
+        chosen.filter_map(|(_, object)| object["metadata"]["uid"].as_str()).collect()
+    };
+    let (present, foreground) = (uids_of(|_| true), uids_of(is_held));
+    let owned: BTreeSet<&str> = all.iter().flat_map(|(_, object)| owners(object)).map(uid).collect();
+    let leaving = all.iter().filter(|(key, object)| key.kind == Kind::Namespace && is_terminating(object));
+    let leaving: BTreeSet<&str> = leaving.map(|(key, _)| key.name.as_str()).collect();
+    let inhabited: BTreeSet<&str> = all.iter().map(|(key, _)| key.namespace.as_str()).collect();
+    for (key, object) in &all {
+        let orphaned =
+            owners(object).next().is_some() && owners(object).all(|owner| !present.contains(uid(owner)));
+        let doomed = orphaned
+            || leaving.contains(key.namespace.as_str())
+            || owners(object).any(|owner| foreground.contains(uid(owner)));
+        if doomed && !is_terminating(object) {
+            drop(delete(store, key, &json!({ "propagationPolicy": "Background" }), false));
+        } else if is_held(object) && !owned.contains(uid(&object["metadata"])) {
+            let mut object = (**object).clone();
+            hold(&mut object, false);
+            store.put(key, object);
+        } else if key.kind == Kind::Namespace
+            && is_terminating(object)
+            && !inhabited.contains(key.name.as_str())
+        {
+            let mut object = (**object).clone();
+            object["metadata"]["deletionGracePeriodSeconds"] = json!(0);
+            store.put(key, object);
         }
     }
-    store.revision() != before
 }
 
 /// What stands as this object's controller.
@@ -105,116 +104,28 @@ fn owners(object: &Value) -> impl Iterator<Item = &Value> {
     object["metadata"]["ownerReferences"].as_array().into_iter().flatten()
 }
 
-fn uid(object: &Value) -> String {
-    object["metadata"]["uid"].as_str().unwrap_or_default().to_owned()
+fn uid(holder: &Value) -> &str {
+    holder["uid"].as_str().unwrap_or_default()
 }
 
-fn has_finalizer(object: &Value, name: &str) -> bool {
-    !object["metadata"]["deletionTimestamp"].is_null()
-        && object["metadata"]["finalizers"]
-            .as_array()
-            .is_some_and(|list| list.iter().any(|held| held == name))
+/// Whether it is deleted in the foreground: after everything that it owns.
+fn is_held(object: &Value) -> bool {
+    let finalizers = object["metadata"]["finalizers"].as_array();
+    is_terminating(object) && finalizers.is_some_and(|list| list.iter().any(|one| one == FOREGROUND))
 }
 
-fn is_left_behind(object: &Value, uids: &BTreeSet<String>) -> bool {
-    let mut owners = owners(object).peekable();
-    owners.peek().is_some() && owners.all(|owner| !uids.contains(owner["uid"].as_str().unwrap_or_default()))
-}
-
-fn set_finalizers(kind: &Kind, object: &mut Value, policy: &Value) {
-    let wanted = match (policy.as_str(), kind.name) {
-        (Some("Foreground"), _) => Some(FOREGROUND),
-        // Alone among the kinds, a ReplicationController leaves its pods behind unless told otherwise.
-        (Some("Orphan"), _) | (None, "ReplicationController") => Some(ORPHAN),
-        _ => None,
-    };
-    if policy.is_null() && (has_finalizer(object, FOREGROUND) || has_finalizer(object, ORPHAN)) {
-        return;
-    }
+fn hold(object: &mut Value, foreground: bool) {
     let mut list = object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
-    list.retain(|held| held != FOREGROUND && held != ORPHAN);
-    list.extend(wanted.map(|name| json!(name)));
-    if let Some(metadata) = object["metadata"].as_object_mut() {
-        if list.is_empty() {
-            metadata.remove("finalizers");
-        } else {
-            metadata.insert("finalizers".to_owned(), Value::Array(list));
-        }
-    }
+    list.retain(|one| one != FOREGROUND);
+    list.extend(foreground.then(|| json!(FOREGROUND)));
+    set(&mut object["metadata"], "finalizers", if list.is_empty() { Value::Null } else { json!(list) });
 }
 
 /// Only a pod that a node runs is given time.
-fn grace(kind: &Kind, object: &Value, options: &Value) -> i64 {
-    let ended = matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-    if kind.name != "Pod" || object["spec"]["nodeName"].is_null() || ended {
+fn grace(kind: Kind, object: &Value, options: &Value) -> i64 {
+    if kind != Kind::Pod || object["spec"]["nodeName"].is_null() {
         return 0;
     }
-    let asked = options["gracePeriodSeconds"].as_i64();
-    asked.or(object["spec"]["terminationGracePeriodSeconds"].as_i64()).unwrap_or(30)
-}
-
-fn dependents(store: &Store, owner: &Value) -> Vec<(&'static Kind, Key)> {
-    let uid = &owner["metadata"]["uid"];
-    let namespace = owner["metadata"]["namespace"].as_str().unwrap_or_default();
-    let of_kind = |kind: &'static Kind| {
-        let own = store
-            .list(kind, namespace)
-            .filter(|(_, object)| owners(object).any(|owner| owner["uid"] == *uid));
-        own.map(|(key, _)| (kind, key.clone())).collect::<Vec<_>>()
-    };
-    KINDS.iter().flat_map(of_kind).collect()
-}
-
-fn remove_unless_leaving(store: &mut Store, kind: &'static Kind, key: &Key) {
-    if store.get(key).is_some_and(|object| object["metadata"]["deletionTimestamp"].is_null()) {
-        // Controllers below go the same way, so that nothing outlives the owner above.
-        let policy = if matches!(kind.name, "ReplicaSet" | "ReplicationController") {
-            "Foreground"
-        } else {
-            "Background"
-        };
-        drop(delete(store, kind, key, &json!({ "propagationPolicy": policy }), false));
-    }
-}
-
-fn orphan_dependents(store: &mut Store, owner: &Value) {
-    for (_, key) in dependents(store, owner) {
-        let Some(mut object) = store.get(&key).map(|object| (**object).clone()) else {
-            continue;
-        };
-        if let Some(list) = object["metadata"]["ownerReferences"].as_array_mut() {
-            list.retain(|reference| reference["uid"] != owner["metadata"]["uid"]);
-        }
-        drop_empty(&mut object);
-        settle(store, key, object);
-    }
-}
-
-fn drop_finalizer(store: &mut Store, key: Key, object: &Value, name: &str) {
-    let mut object = object.clone();
-    if let Some(list) = object["metadata"]["finalizers"].as_array_mut() {
-        list.retain(|held| held != name);
-    }
-    drop_empty(&mut object);
-    settle(store, key, object);
-}
-
-fn empty_namespaces(store: &mut Store) {
-    let leaving = |object: &Value| !object["metadata"]["deletionTimestamp"].is_null();
-    let namespaces = KINDS[0..1].iter().flat_map(|kind| store.list(kind, ""));
-    let names: Vec<String> =
-        namespaces.filter(|(_, object)| leaving(object)).map(|(key, _)| key.name.clone()).collect();
-    for name in names {
-        let content: Vec<_> = KINDS
-            .iter()
-            .filter(|kind| kind.namespaced)
-            .flat_map(|kind| {
-                store.list(kind, &name).map(move |(key, _)| (kind, key.clone())).collect::<Vec<_>>()
-            })
-            .collect();
-        if content.is_empty() {
-            store.remove(&Key::namespace(&name));
-        }
-        content.into_iter().for_each(|(kind, key)| remove_unless_leaving(store, kind, &key));
-    }
+    let usual = object["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(30);
+    options["gracePeriodSeconds"].as_i64().unwrap_or(usual)
 }

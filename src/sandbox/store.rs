@@ -10,15 +10,15 @@ const HISTORY: usize = 10_000;
 /// The first revision; above 1, which callers send to say that an object must not exist yet.
 const FIRST_REVISION: u64 = 100;
 
-/// Where an object lives: plural, namespace (empty for cluster-wide kinds), name.
+/// Where an object lives; the namespace of cluster-wide kinds is empty.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
-    pub plural: &'static str,
+    pub kind: Kind,
     pub namespace: String,
     pub name: String,
 }
 
-/// One write: what stood there and what stands there now; a deletion keeps the last state in `before`.
+/// One write: what stood there and what stands there now.
 pub struct Change {
     pub revision: u64,
     pub key: Key,
@@ -36,14 +36,14 @@ pub struct Store {
     addresses: u32,
 }
 
-impl Key {
-    pub fn new(kind: &Kind, namespace: &str, name: &str) -> Self {
-        let namespace = if kind.namespaced { namespace } else { "" };
-        Self { plural: kind.plural, namespace: namespace.to_owned(), name: name.to_owned() }
-    }
+/// Whether somebody has deleted it already.
+pub fn is_terminating(object: &Value) -> bool {
+    !object["metadata"]["deletionTimestamp"].is_null()
+}
 
-    pub fn namespace(name: &str) -> Self {
-        Self { plural: "namespaces", namespace: String::new(), name: name.to_owned() }
+impl Key {
+    pub fn new(kind: Kind, namespace: &str, name: &str) -> Self {
+        Self { kind, namespace: namespace.to_owned(), name: name.to_owned() }
     }
 }
 
@@ -72,41 +72,43 @@ impl Store {
     }
 
     /// Objects of a kind in order, of one namespace or of all (empty).
-    pub fn list<'a>(
-        &'a self,
-        kind: &Kind,
-        namespace: &'a str,
-    ) -> impl Iterator<Item = (&'a Key, &'a Arc<Value>)> {
-        let plural = kind.plural;
-        let from = Key { plural, namespace: namespace.to_owned(), name: String::new() };
-        self.objects.range(from..).take_while(move |(key, _)| {
-            key.plural == plural && (namespace.is_empty() || key.namespace == namespace)
+    pub fn list(&self, kind: Kind, namespace: &str) -> impl Iterator<Item = (&Key, &Arc<Value>)> {
+        let all = self.objects.range(Key::new(kind, namespace, "")..);
+        all.take_while(move |(key, _)| {
+            key.kind == kind && (namespace.is_empty() || key.namespace == namespace)
         })
     }
 
-    pub fn all(&self) -> impl Iterator<Item = (&Key, &Arc<Value>)> {
-        self.objects.iter()
+    /// All objects of a kind as they are now.
+    pub fn all(&self, kind: Kind) -> Vec<(Key, Arc<Value>)> {
+        self.list(kind, "").map(|(key, object)| (key.clone(), object.clone())).collect()
     }
 
-    /// Writes an object under a new revision.
-    pub fn put(&mut self, key: Key, mut object: Value) -> Arc<Value> {
+    /// Everything as it is now, so that it can be changed while it is looked at.
+    pub fn snapshot(&self) -> Vec<(Key, Arc<Value>)> {
+        self.objects.iter().map(|(key, object)| (key.clone(), object.clone())).collect()
+    }
+
+    /// Writes an object under a new revision; a terminating one that nothing holds back any more goes.
+    pub fn put(&mut self, key: &Key, mut object: Value) -> Arc<Value> {
+        let metadata = &mut object["metadata"];
+        let held = metadata["finalizers"].as_array().is_some_and(|list| !list.is_empty());
+        let gone =
+            !metadata["deletionTimestamp"].is_null() && !held && metadata["deletionGracePeriodSeconds"] == 0;
         let revision = self.revision() + 1;
-        object["metadata"]["resourceVersion"] = json!(revision.to_string());
+        metadata["resourceVersion"] = json!(revision.to_string());
         let object = Arc::new(object);
-        let before = self.objects.insert(key.clone(), object.clone());
-        self.record(Change { revision, key, before, after: Some(object.clone()) });
-        object
-    }
-
-    /// Takes an object away; watches see its last state under the revision of the deletion.
-    pub fn remove(&mut self, key: &Key) {
-        let Some(last) = self.objects.remove(key) else {
-            return;
+        let (before, after) = if gone {
+            (self.objects.remove(key), None)
+        } else {
+            (self.objects.insert(key.clone(), object.clone()), Some(object.clone()))
         };
-        let revision = self.revision() + 1;
-        let mut last = (*last).clone();
-        last["metadata"]["resourceVersion"] = json!(revision.to_string());
-        self.record(Change { revision, key: key.clone(), before: Some(Arc::new(last)), after: None });
+        self.history.push_back(Change { revision, key: key.clone(), before, after });
+        if self.history.len() > HISTORY {
+            self.forgotten = self.history.pop_front().map_or(revision, |oldest| oldest.revision);
+        }
+        self.revision.send_replace(revision);
+        object
     }
 
     /// The changes after a revision, or the oldest revision that could still be asked for.
@@ -117,21 +119,12 @@ impl Store {
         Ok(self.history.range(self.history.partition_point(|change| change.revision <= revision)..))
     }
 
-    /// The number of the next address to give out; numbers are never used again.
-    pub fn next_address(&mut self) -> u32 {
+    /// The next address below a prefix of two numbers; it is never given out again.
+    pub fn next_address(&mut self, prefix: &str) -> String {
         self.addresses += 1;
-        self.addresses
-    }
-
-    fn record(&mut self, change: Change) {
-        let revision = change.revision;
-        self.history.push_back(change);
-        if self.history.len() > HISTORY
-            && let Some(oldest) = self.history.pop_front()
-        {
-            self.forgotten = oldest.revision;
-        }
-        self.revision.send_replace(revision);
+        // The first sixteen stay free as they do on a real server.
+        let number = self.addresses + 16;
+        format!("{prefix}.{}.{}", (number >> 8) & 255, number & 255)
     }
 }
 
@@ -142,16 +135,17 @@ mod tests {
     #[test]
     fn history_reaches_back_so_far_and_no_further() {
         let mut store = Store::new();
-        let begin = store.revision();
+        let (begin, key) = (store.revision(), Key::new(Kind::ConfigMap, "default", "a"));
         for _ in 0..HISTORY {
-            store.put(Key::namespace("a"), json!({}));
+            store.put(&key, json!({}));
         }
         assert_eq!(store.since(begin).map(Iterator::count), Ok(HISTORY));
-        store.remove(&Key::namespace("a"));
+        store.put(
+            &key,
+            json!({ "metadata": { "deletionTimestamp": "now", "deletionGracePeriodSeconds": 0 } }),
+        );
         assert_eq!(store.since(begin).map(Iterator::count), Err(begin + 1));
-        let last = store
-            .since(store.revision() - 1)
-            .map(|changes| changes.map(|change| change.after.is_none()).collect());
-        assert_eq!(last, Ok(vec![true]));
+        let last: Vec<_> = store.since(store.revision() - 1).expect("the last change").collect();
+        assert!(last.len() == 1 && last[0].after.is_none() && store.get(&key).is_none());
     }
 }

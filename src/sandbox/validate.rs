@@ -1,299 +1,207 @@
 //! Refuses what the API server refuses, as far as a deployment of containers can meet it.
+use super::defaults::items;
 use super::failure::Cause;
 use super::kinds::Kind;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeSet;
 
+const REQUIRED: &str = "FieldValueRequired";
+const INVALID: &str = "FieldValueInvalid";
+const FORBIDDEN: &str = "FieldValueForbidden";
+const DUPLICATE: &str = "FieldValueDuplicate";
+
+/// What a field must be; an absent one is only ever refused by `Given`.
+#[derive(Clone, Copy)]
+enum Check {
+    Given,
+    /// An RFC 1123 label, or several joined by dots.
+    Label,
+    Labels,
+    /// A number from here to there; a port that goes by a name fits too.
+    Within(i64, i64),
+    /// A map whose keys can be names of files.
+    Keys,
+    LabelValues,
+}
+use Check::{Given, Keys, Label, LabelValues, Labels, Within};
+
+/// The checks by field; `*` is every item of a list.
+type Rules = &'static [(&'static str, Check)];
+
+const ANY: Rules =
+    &[("metadata.name", Given), ("metadata.name", Labels), ("metadata.labels", LabelValues), ("data", Keys)];
+const SERVICE: Rules = &[
+    ("metadata.name", Label),
+    ("spec.ports.*.name", Label),
+    ("spec.ports.*.port", Within(1, 65_535)),
+    ("spec.ports.*.targetPort", Within(1, 65_535)),
+    ("spec.selector", LabelValues),
+];
+const CONTROLLER: Rules = &[
+    ("spec.replicas", Within(0, i64::MAX)),
+    ("spec.selector", Given),
+    ("spec.template", Given),
+    ("spec.template.metadata.labels", LabelValues),
+];
+const POD: Rules = &[
+    ("containers", Given),
+    ("containers.*.name", Given),
+    ("containers.*.name", Label),
+    ("containers.*.image", Given),
+    ("containers.*.ports.*.containerPort", Given),
+    ("containers.*.ports.*.containerPort", Within(0, 65_535)),
+    ("containers.*.ports.*.hostPort", Within(0, 65_535)),
+    ("containers.*.env.*.name", Given),
+];
+
+/// Items of which no two may have both of these fields alike, and how the second is refused.
+const UNIQUE: [(&str, [&str; 2], &str); 4] = [
+    ("ports.*", ["name", "name"], ".name"),
+    ("ports.*", ["port", "protocol"], ""),
+    ("containers.*", ["name", "name"], ".name"),
+    ("containers.*.ports.*", ["hostPort", "protocol"], ".hostPort"),
+];
+
 /// Every fault of an object, and of its change if there was one before.
-pub fn faults(kind: &Kind, old: Option<&Value>, new: &Value) -> Vec<Cause> {
-    let mut found = Faults(Vec::new());
-    found.metadata(kind, new);
-    match kind.name {
-        "Service" => found.service(&new["spec"]),
-        "Pod" => found.pod("spec", &new["spec"]),
-        "ReplicationController" | "ReplicaSet" | "Deployment" => found.controller(&new["spec"]),
-        "PersistentVolumeClaim" => found.claim(&new["spec"]),
-        "ConfigMap" | "Secret" => found.keys(&new["data"]),
-        _ => {}
+pub fn faults(kind: Kind, old: Option<&Value>, new: &Value) -> Vec<Cause> {
+    let mut found = check("", new, ANY);
+    match kind {
+        Kind::ConfigMap | Kind::Secret => {}
+        Kind::Namespace => found.extend(check("", new, &SERVICE[..1])),
+        Kind::Service => found.extend([check("", new, SERVICE), service(&new["spec"])].concat()),
+        Kind::Pod => found.extend(pod("spec", &new["spec"])),
+        Kind::ReplicationController => {
+            let template = &new["spec"]["template"];
+            found.extend([check("", new, CONTROLLER), pod("spec.template.spec", &template["spec"])].concat());
+            if template.is_object() && !carries(template, &new["spec"]["selector"]) {
+                found.push(cause(INVALID, "spec.template.metadata.labels", "the selector does not match"));
+            }
+        }
     }
-    if let Some(old) = old {
-        found.change(kind, old, new);
-    }
-    found.0
+    found.extend(old.into_iter().flat_map(|old| changes(kind, old, new)));
+    // A label is among the labels: one refusal for one field is enough.
+    found.dedup_by(|one, other| one.0 == other.0 && one.1 == other.1);
+    found
 }
 
-/// Whether a text is an RFC 1123 label.
+/// Whether an object carries all of these labels.
+pub fn carries(object: &Value, labels: &Value) -> bool {
+    let own = &object["metadata"]["labels"];
+    labels.as_object().into_iter().flatten().all(|(name, value)| own[name.as_str()] == *value)
+}
+
+fn pod(at: &str, spec: &Value) -> Vec<Cause> {
+    if spec.is_null() { Vec::new() } else { [check(at, spec, POD), duplicates(at, spec)].concat() }
+}
+
+fn service(spec: &Value) -> Vec<Cause> {
+    let ports = expand("spec", spec, "ports.*");
+    let nameless = ports.iter().filter(|(_, port)| ports.len() > 1 && port["name"].is_null());
+    let mut found: Vec<_> =
+        nameless.map(|(at, _)| cause(REQUIRED, &format!("{at}.name"), "Required value")).collect();
+    if ports.is_empty() && spec["clusterIP"] != "None" {
+        found.push(cause(REQUIRED, "spec.ports", "Required value"));
+    }
+    [found, duplicates("spec", spec)].concat()
+}
+
+/// What may not change.
+fn changes(kind: Kind, old: &Value, new: &Value) -> Vec<Cause> {
+    let frozen = old["immutable"] == true;
+    let fixed = [
+        (true, "/metadata/uid", INVALID, "metadata.uid"),
+        (frozen, "/immutable", FORBIDDEN, "immutable"),
+        (frozen, "/data", FORBIDDEN, "data"),
+        (kind == Kind::Secret, "/type", INVALID, "type"),
+        (kind == Kind::Service, "/spec/clusterIP", INVALID, "spec.clusterIPs[0]"),
+        (kind == Kind::Pod, "/spec", FORBIDDEN, "spec"),
+    ];
+    let [old, new] = [old, new].map(without_images);
+    let changed = fixed.into_iter().filter(|(fixed, at, ..)| *fixed && old.pointer(at) != new.pointer(at));
+    changed.map(|(_, _, reason, field)| cause(reason, field, "may not change")).collect()
+}
+
+/// The images of a pod are all that may change in its spec.
+fn without_images(object: &Value) -> Value {
+    let mut object = object.clone();
+    items(&mut object, "/spec/containers").for_each(|container| container["image"] = Value::Null);
+    object
+}
+
+/// The values behind a field of many items, each with its own field.
+fn expand<'a>(at: &str, object: &'a Value, field: &str) -> Vec<(String, &'a Value)> {
+    field.split('.').fold(vec![(at.to_owned(), object)], |found, step| {
+        let below = |(path, value): (String, &'a Value)| match step {
+            "*" => {
+                let items = value.as_array().into_iter().flatten().enumerate();
+                items.map(|(index, item)| (format!("{path}[{index}]"), item)).collect()
+            }
+            name if path.is_empty() => vec![(name.to_owned(), &value[name])],
+            name => vec![(format!("{path}.{name}"), &value[name])],
+        };
+        found.into_iter().flat_map(below).collect()
+    })
+}
+
+fn check(at: &str, object: &Value, rules: Rules) -> Vec<Cause> {
+    let values = |(field, check): &(&str, Check)| {
+        let check = *check;
+        expand(at, object, field).into_iter().filter_map(move |(field, value)| check.refusal(&field, value))
+    };
+    rules.iter().flat_map(values).collect()
+}
+
+impl Check {
+    fn refusal(self, field: &str, value: &Value) -> Option<Cause> {
+        let text = value.as_str().unwrap_or_default();
+        let is_token =
+            |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        let is_label_value = |text: &str| text.len() <= 63 && is_token(text) && has_ends(text);
+        let mut members = value.as_object().into_iter().flatten();
+        let (holds, why) = match self {
+            Given => return is_missing(value).then(|| cause(REQUIRED, field, "Required value")),
+            Label => (text.is_empty() || is_label(text) && text.len() <= 63, "must be an RFC 1123 label"),
+            Labels => (text.is_empty() || text.split('.').all(is_label), "must be an RFC 1123 name"),
+            Within(low, high) => {
+                (value.as_i64().is_none_or(|it| (low..=high).contains(&it)), "is out of range")
+            }
+            Keys => (members.all(|(key, _)| is_token(key)), "must have keys that can be names of files"),
+            LabelValues => (
+                members.all(|(_, value)| value.as_str().is_some_and(is_label_value)),
+                "must hold label values",
+            ),
+        };
+        (!holds).then(|| cause(INVALID, field, why))
+    }
+}
+
+/// Whether a field is absent or holds nothing.
+pub fn is_missing(value: &Value) -> bool {
+    matches!(value.to_string().as_str(), "null" | "0" | "\"\"" | "[]" | "{}")
+}
+
 fn is_label(text: &str) -> bool {
-    text.len() <= 63 && is_name(text)
-}
-
-fn is_name(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    !text.is_empty() && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
+    !text.is_empty() && text.bytes().all(inner) && has_ends(text)
 }
 
-fn is_label_value(text: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    let outer = |byte: Option<u8>| byte.is_none_or(|byte| byte.is_ascii_alphanumeric());
-    let (first, last) = (text.bytes().next(), text.bytes().last());
-    text.len() <= 63 && text.bytes().all(inner) && outer(first) && outer(last)
+fn has_ends(text: &str) -> bool {
+    text.trim_matches(['-', '_', '.']).len() == text.len()
 }
 
-fn list(value: &Value) -> impl Iterator<Item = (usize, &Value)> {
-    value.as_array().into_iter().flatten().enumerate()
+fn duplicates(at: &str, spec: &Value) -> Vec<Cause> {
+    let mut found = Vec::new();
+    for (items, keys, shown) in UNIQUE {
+        let mut seen = BTreeSet::new();
+        for (at, item) in expand(at, spec, items) {
+            if !item[keys[0]].is_null() && !seen.insert(keys.map(|key| item[key].to_string())) {
+                found.push(cause(DUPLICATE, &format!("{at}{shown}"), "Duplicate value"));
+            }
+        }
+    }
+    found
 }
 
-struct Faults(Vec<Cause>);
-
-impl Faults {
-    fn add(&mut self, reason: &'static str, field: impl Into<String>, message: impl Into<String>) {
-        self.0.push((reason, field.into(), message.into()));
-    }
-
-    fn required(&mut self, field: impl Into<String>) {
-        self.add("FieldValueRequired", field, "Required value");
-    }
-
-    fn invalid(&mut self, field: impl Into<String>, value: &Value, why: &str) {
-        self.add("FieldValueInvalid", field, format!("Invalid value: {value}: {why}"));
-    }
-
-    fn duplicate(&mut self, field: impl Into<String>, value: &Value) {
-        self.add("FieldValueDuplicate", field, format!("Duplicate value: {value}"));
-    }
-
-    fn forbidden(&mut self, field: impl Into<String>, why: &str) {
-        self.add("FieldValueForbidden", field, format!("Forbidden: {why}"));
-    }
-
-    fn metadata(&mut self, kind: &Kind, object: &Value) {
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        let fits = match kind.name {
-            "Service" | "Namespace" => is_label(name),
-            _ => name.len() <= 253 && name.split('.').all(is_name),
-        };
-        if name.is_empty() {
-            self.add(
-                "FieldValueRequired",
-                "metadata.name",
-                "Required value: name or generateName is required",
-            );
-        } else if !fits {
-            self.invalid("metadata.name", &json!(name), "must be a lowercase RFC 1123 name");
-        }
-        self.labels("metadata.labels", &object["metadata"]["labels"]);
-    }
-
-    fn labels(&mut self, field: &str, labels: &Value) {
-        for value in labels.as_object().into_iter().flatten().map(|(_, value)| value) {
-            if !is_label_value(value.as_str().unwrap_or_default()) {
-                self.invalid(
-                    field,
-                    value,
-                    "a valid label must be an empty string or consist of alphanumeric characters",
-                );
-            }
-        }
-    }
-
-    fn service(&mut self, spec: &Value) {
-        let count = spec["ports"].as_array().map_or(0, Vec::len);
-        if count == 0 && spec["clusterIP"] != "None" && spec["type"] != "ExternalName" {
-            self.required("spec.ports");
-        }
-        let (mut names, mut numbers) = (BTreeSet::new(), BTreeSet::new());
-        for (index, port) in list(&spec["ports"]) {
-            let field = format!("spec.ports[{index}]");
-            let name = port["name"].as_str().unwrap_or_default();
-            if name.is_empty() && count > 1 {
-                self.required(format!("{field}.name"));
-            } else if !name.is_empty() && !is_label(name) {
-                self.invalid(format!("{field}.name"), &port["name"], "must be a lowercase RFC 1123 label");
-            } else if !name.is_empty() && !names.insert(name) {
-                self.duplicate(format!("{field}.name"), &port["name"]);
-            }
-            self.port(format!("{field}.port"), &port["port"]);
-            if port["targetPort"].is_number() {
-                self.port(format!("{field}.targetPort"), &port["targetPort"]);
-            }
-            if !numbers.insert((port["port"].to_string(), port["protocol"].to_string())) {
-                self.duplicate(field, port);
-            }
-        }
-        self.labels("spec.selector", &spec["selector"]);
-    }
-
-    fn port(&mut self, field: String, port: &Value) {
-        if !port.as_i64().is_some_and(|port| (1..=65_535).contains(&port)) {
-            self.invalid(field, port, "must be between 1 and 65535, inclusive");
-        }
-    }
-
-    fn controller(&mut self, spec: &Value) {
-        if spec["replicas"].as_i64().is_some_and(|replicas| replicas < 0) {
-            self.invalid("spec.replicas", &spec["replicas"], "must be greater than or equal to 0");
-        }
-        // The selector of a ReplicationController is a plain map, that of the others holds one.
-        let selector = if spec["selector"]["matchLabels"].is_object() {
-            &spec["selector"]["matchLabels"]
-        } else {
-            &spec["selector"]
-        };
-        let selector = selector.as_object().filter(|map| !map.is_empty());
-        if selector.is_none() {
-            self.required("spec.selector");
-        }
-        if spec["template"].is_null() {
-            return self.required("spec.template");
-        }
-        let labels = &spec["template"]["metadata"]["labels"];
-        if selector.into_iter().flatten().any(|(name, value)| labels[name.as_str()] != *value) {
-            self.invalid(
-                "spec.template.metadata.labels",
-                labels,
-                "`selector` does not match template `labels`",
-            );
-        }
-        self.labels("spec.template.metadata.labels", labels);
-        self.pod("spec.template.spec", &spec["template"]["spec"]);
-    }
-
-    fn pod(&mut self, at: &str, spec: &Value) {
-        if spec["containers"].as_array().is_none_or(Vec::is_empty) {
-            self.required(format!("{at}.containers"));
-        }
-        let volumes: BTreeSet<_> =
-            list(&spec["volumes"]).filter_map(|(_, volume)| volume["name"].as_str()).collect();
-        let (mut names, mut host_ports) = (BTreeSet::new(), BTreeSet::new());
-        for (index, container) in list(&spec["containers"]) {
-            let field = format!("{at}.containers[{index}]");
-            let name = container["name"].as_str().unwrap_or_default();
-            if name.is_empty() {
-                self.required(format!("{field}.name"));
-            } else {
-                if !is_label(name) {
-                    self.invalid(
-                        format!("{field}.name"),
-                        &container["name"],
-                        "must be a lowercase RFC 1123 label",
-                    );
-                }
-                if !names.insert(name) {
-                    self.duplicate(format!("{field}.name"), &container["name"]);
-                }
-            }
-            if container["image"].as_str().unwrap_or_default().is_empty() {
-                self.required(format!("{field}.image"));
-            }
-            for (index, port) in list(&container["ports"]) {
-                let field = format!("{field}.ports[{index}]");
-                match port["containerPort"].as_i64() {
-                    None | Some(0) => self.required(format!("{field}.containerPort")),
-                    Some(_) => self.port(format!("{field}.containerPort"), &port["containerPort"]),
-                }
-                if port["hostPort"].as_i64().is_some_and(|port| port != 0) {
-                    self.port(format!("{field}.hostPort"), &port["hostPort"]);
-                    if !host_ports.insert((port["hostPort"].to_string(), port["protocol"].to_string())) {
-                        self.duplicate(format!("{field}.hostPort"), &port["hostPort"]);
-                    }
-                }
-            }
-            for (index, variable) in list(&container["env"]) {
-                if variable["name"].as_str().unwrap_or_default().is_empty() {
-                    self.required(format!("{field}.env[{index}].name"));
-                }
-            }
-            for (index, mount) in list(&container["volumeMounts"]) {
-                if !mount["name"].as_str().is_some_and(|name| volumes.contains(name)) {
-                    let message = format!("Not found: {}", mount["name"]);
-                    self.add("FieldValueNotFound", format!("{field}.volumeMounts[{index}].name"), message);
-                }
-            }
-        }
-    }
-
-    fn claim(&mut self, spec: &Value) {
-        if spec["accessModes"].as_array().is_none_or(Vec::is_empty) {
-            self.required("spec.accessModes");
-        }
-        if spec["resources"]["requests"]["storage"].is_null() {
-            self.required("spec.resources[storage]");
-        }
-    }
-
-    fn keys(&mut self, data: &Value) {
-        for (key, _) in data.as_object().into_iter().flatten() {
-            let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-            if key.is_empty()
-                || key.len() > 253
-                || key == "."
-                || key.starts_with("..")
-                || !key.bytes().all(fits)
-            {
-                self.invalid(
-                    format!("data[{key}]"),
-                    &json!(key),
-                    "a valid config key must consist of alphanumeric characters",
-                );
-            }
-        }
-    }
-
-    fn change(&mut self, kind: &Kind, old: &Value, new: &Value) {
-        if new["metadata"]["uid"] != old["metadata"]["uid"] {
-            self.invalid("metadata.uid", &new["metadata"]["uid"], "field is immutable");
-        }
-        let (old_spec, new_spec) = (&old["spec"], &new["spec"]);
-        match kind.name {
-            "ConfigMap" | "Secret" if old["immutable"] == true => {
-                if new["immutable"] != true {
-                    self.forbidden("immutable", "field is immutable when `immutable` is set");
-                }
-                for field in ["data", "binaryData"].into_iter().filter(|field| old[*field] != new[*field]) {
-                    self.forbidden(field, "field is immutable when `immutable` is set");
-                }
-            }
-            "Service" if old_spec["clusterIP"] != new_spec["clusterIP"] => {
-                self.invalid(
-                    "spec.clusterIPs[0]",
-                    &json!([new_spec["clusterIP"]]),
-                    "may not change once set",
-                );
-            }
-            "Pod" if without_images(old_spec) != without_images(new_spec) => {
-                self.forbidden(
-                    "spec",
-                    "pod updates may not change fields other than `spec.containers[*].image`",
-                );
-            }
-            "Deployment" if old_spec["selector"] != new_spec["selector"] => {
-                self.invalid("spec.selector", &new_spec["selector"], "field is immutable");
-            }
-            "PersistentVolumeClaim" if without(old_spec, "resources") != without(new_spec, "resources") => {
-                self.forbidden("spec", "spec is immutable after creation except resources.requests");
-            }
-            _ => {}
-        }
-        if kind.name == "Secret" && old["type"] != new["type"] {
-            self.invalid("type", &new["type"], "field is immutable");
-        }
-    }
-}
-
-fn without(spec: &Value, name: &str) -> Value {
-    let mut spec = spec.clone();
-    if let Some(spec) = spec.as_object_mut() {
-        spec.remove(name);
-    }
-    spec
-}
-
-fn without_images(spec: &Value) -> Value {
-    let mut spec = spec.clone();
-    for name in ["containers", "initContainers"] {
-        for container in spec.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten() {
-            container["image"] = Value::Null;
-        }
-    }
-    spec
+fn cause(reason: &'static str, field: &str, why: &str) -> Cause {
+    (reason, field.to_owned(), why.to_owned())
 }

@@ -1,32 +1,30 @@
-//! Writes objects: create, replace, patch and apply, each from the body to the stored object.
+//! Writes objects: create, replace and apply, each from the body to the stored object.
+use super::defaults::{self, set};
 use super::failure::Failure;
+use super::fields;
 use super::kinds::Kind;
-use super::ownership::{self, Writer};
-use super::store::{Key, Store};
-use super::validate;
-use super::{bodies, defaults};
-use serde_json::{Map, Value, json};
+use super::ownership;
+use super::store::{Key, Store, is_terminating};
+use super::validate::{self, is_missing};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// What the query says about a write.
-#[derive(Default)]
-pub struct Options {
+/// The object as it stands after a write.
+pub type Written = Result<Arc<Value>, Failure>;
+
+/// One request to change an object.
+pub struct Call {
+    pub key: Key,
     pub manager: String,
     pub dry_run: bool,
-    pub strict: bool,
     pub force: bool,
 }
 
-/// The object that a write is about.
-pub struct Target<'a> {
-    pub kind: &'static Kind,
-    pub namespace: &'a str,
-    pub name: &'a str,
-}
-
-impl Target<'_> {
-    fn key(&self) -> Key {
-        Key::new(self.kind, self.namespace, self.name)
+impl Call {
+    /// What the sandbox itself writes.
+    pub fn own(key: Key) -> Self {
+        Self { key, manager: "sandbox".to_owned(), dry_run: false, force: false }
     }
 }
 
@@ -41,267 +39,154 @@ pub fn after(seconds: i64) -> String {
     jiff::Timestamp::from_second(second).unwrap_or_default().to_string()
 }
 
-/// A few letters that make a generated name unique.
-pub fn suffix() -> String {
-    const LETTERS: &[u8; 16] = b"bcdfghjklmnpqrst";
-    let bits: u32 = rand::random();
-    (0..5).map(|place| char::from(LETTERS[(bits >> (place * 4)) as usize & 15])).collect()
-}
-
 /// POST.
-pub fn create(
-    store: &mut Store,
-    target: &Target,
-    body: &Value,
-    options: &Options,
-) -> Result<Arc<Value>, Failure> {
-    let kind = target.kind;
-    let mut object = bodies::whole(target, body, options)?;
+pub fn create(store: &mut Store, mut call: Call, body: &Value) -> Written {
+    let mut object = whole(&call.key, body)?;
     if !object["metadata"]["resourceVersion"].is_null() {
         return Err(Failure::schema("resourceVersion should not be set on objects to be created"));
     }
-    if let (Value::Null, Some(prefix)) =
-        (&object["metadata"]["name"], object["metadata"]["generateName"].as_str())
-    {
-        object["metadata"]["name"] = json!(format!("{prefix}{}", suffix()));
-    }
-    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    let target = Target { name: &name, ..*target };
-    open_namespace(store, &target)?;
-    defaults::fill(kind, &mut object);
-    with_writer(kind, options, |writer| ownership::update(&blank(kind), &mut object, writer));
-    bear(store, &target, object, options)
+    call.key.name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    check_namespace(store, &call.key)?;
+    defaults::fill(call.key.kind, &mut object);
+    let object = ownership::update(&blank(), &object, &call);
+    // Faults are found before the name is looked up.
+    let exists = store.get(&call.key).is_some();
+    call.dry_run |= exists;
+    let made = commit(store, &call, None, object)?;
+    if exists { Err(Failure::exists(&call.key)) } else { Ok(made) }
 }
 
 /// PUT.
-pub fn replace(
-    store: &mut Store,
-    target: &Target,
-    body: &Value,
-    options: &Options,
-) -> Result<Arc<Value>, Failure> {
-    let object = bodies::whole(target, body, options)?;
-    let old = find(store, target)?;
-    if !object["metadata"]["uid"].is_null() && object["metadata"]["uid"] != old["metadata"]["uid"] {
-        return Err(Failure::conflict(
-            target.kind,
-            target.name,
-            "the uid in the precondition is not the object's",
-        ));
+pub fn replace(store: &mut Store, call: &Call, body: &Value) -> Written {
+    let mut object = whole(&call.key, body)?;
+    let old = store.get(&call.key).cloned().ok_or_else(|| Failure::not_found(&call.key))?;
+    let uid = &object["metadata"]["uid"];
+    if !uid.is_null() && *uid != old["metadata"]["uid"] {
+        return Err(Failure::conflict(&call.key, "the uid in the precondition is not the object's"));
     }
-    overwrite(store, target, &old, object, options)
-}
-
-/// PATCH with a JSON merge patch.
-pub fn merge(
-    store: &mut Store,
-    target: &Target,
-    patch: &Value,
-    options: &Options,
-) -> Result<Arc<Value>, Failure> {
-    let old = find(store, target)?;
-    let mut patched = (*old).clone();
-    merge_patch(&mut patched, patch);
-    let object = bodies::whole(target, &patched, options)?;
-    overwrite(store, target, &old, object, options)
+    defaults::fill(call.key.kind, &mut object);
+    let object = ownership::update(&old, &object, call);
+    commit(store, call, Some(&old), object)
 }
 
 /// PATCH with a configuration to apply; true says that the object was made by it.
-pub fn apply(
-    store: &mut Store,
-    target: &Target,
-    config: &Value,
-    options: &Options,
-) -> Result<(bool, Arc<Value>), Failure> {
-    let kind = target.kind;
-    bodies::configuration(target, config)?;
-    let live = store.get(&target.key()).cloned();
-    let Some(old) = live else {
-        open_namespace(store, target)?;
-        let uid = &config["metadata"]["uid"];
-        if !uid.is_null() {
-            let why = format!(
-                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
-            );
-            return Err(Failure::conflict(kind, target.name, &why));
+pub fn apply(store: &mut Store, call: &Call, config: &Value) -> Result<(bool, Arc<Value>), Failure> {
+    let key = &call.key;
+    check_configuration(key, config)?;
+    let old = store.get(key).cloned();
+    if old.is_none() {
+        check_namespace(store, key)?;
+        if !config["metadata"]["uid"].is_null() {
+            return Err(Failure::conflict(key, "uid mismatch: no existing object was found"));
         }
-        let merged =
-            with_writer(kind, options, |writer| ownership::apply(&blank(kind), config, writer, true))?;
-        let mut object = kind.read(&merged).map_err(Failure::schema)?;
-        defaults::fill(kind, &mut object);
-        return Ok((true, bear(store, target, object, options)?));
-    };
-    let mut config = config.clone();
-    config["metadata"]["namespace"] = old["metadata"]["namespace"].clone();
-    let merged = with_writer(kind, options, |writer| ownership::apply(&old, &config, writer, options.force))?;
-    let mut object = kind.read(&merged).map_err(Failure::schema)?;
-    defaults::carry_over(kind, &old, &mut object);
-    defaults::fill(kind, &mut object);
-    Ok((false, store_change(store, target, &old, object, options)?))
-}
-
-/// Stores a new state of an object; a terminating one that nothing holds back any more goes.
-pub fn settle(store: &mut Store, key: Key, object: Value) -> Arc<Value> {
-    let terminating = !object["metadata"]["deletionTimestamp"].is_null();
-    let held = object["metadata"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
-    if terminating && !held && object["metadata"]["deletionGracePeriodSeconds"] == 0 {
-        store.remove(&key);
-        return Arc::new(object);
     }
-    store.put(key, object)
-}
-
-fn with_writer<T>(kind: &Kind, options: &Options, write: impl FnOnce(&Writer) -> T) -> T {
-    write(&Writer { manager: &options.manager, api_version: &kind.api_version(), now: &now() })
-}
-
-fn find(store: &Store, target: &Target) -> Result<Arc<Value>, Failure> {
-    store.get(&target.key()).cloned().ok_or_else(|| Failure::not_found(target.kind, target.name))
+    let merged = ownership::apply(old.as_deref().unwrap_or(&blank()), config, call)?;
+    let mut object = key.kind.read(&merged).map_err(Failure::schema)?;
+    defaults::fill(key.kind, &mut object);
+    Ok((old.is_none(), commit(store, call, old.as_deref(), object)?))
 }
 
 /// What stands before an object is made: structs that the real server's types always hold count as present.
-fn blank(kind: &Kind) -> Value {
-    let pod = json!({ "containers": [] });
-    match kind.name {
-        "Pod" => json!({ "metadata": {}, "spec": pod, "status": {} }),
-        "Deployment" => json!({
-            "metadata": {}, "spec": { "strategy": {}, "template": { "metadata": {}, "spec": pod } }, "status": {},
-        }),
-        "PersistentVolumeClaim" => json!({ "metadata": {}, "spec": { "resources": {} }, "status": {} }),
-        "ConfigMap" | "Secret" | "Event" => json!({ "metadata": {} }),
-        _ => json!({ "metadata": {}, "spec": {}, "status": {} }),
-    }
+fn blank() -> Value {
+    json!({ "metadata": {}, "spec": { "containers": [] }, "status": {} })
 }
 
-fn open_namespace(store: &Store, target: &Target) -> Result<(), Failure> {
-    if !target.kind.namespaced {
-        return Ok(());
-    }
-    let namespace = target.namespace;
-    let Some(found) = store.get(&Key::namespace(namespace)) else {
-        return Err(Failure::namespace_missing(namespace));
-    };
-    if found["metadata"]["deletionTimestamp"].is_null() {
-        return Ok(());
-    }
-    let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
-    let cause = format!("namespace {namespace} is being terminated");
-    let causes = [("NamespaceTerminating", "metadata.namespace".to_owned(), cause)];
-    Err(Failure::forbidden(target.kind, target.name, &why, &causes))
-}
-
-fn bear(
-    store: &mut Store,
-    target: &Target,
-    mut object: Value,
-    options: &Options,
-) -> Result<Arc<Value>, Failure> {
-    let kind = target.kind;
-    if let Value::Object(map) = &mut object {
-        map.remove("status");
-    }
-    if let Some(metadata) = object["metadata"].as_object_mut() {
-        for own in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
-            metadata.remove(own);
+/// Reads a whole object; unknown fields fall away.
+fn whole(key: &Key, body: &Value) -> Result<Value, Failure> {
+    check_identity(key, body)?;
+    let mut body = body.clone();
+    for (name, value) in [("apiVersion", "v1"), ("kind", key.kind.name())] {
+        if body[name].is_null() {
+            body[name] = json!(value);
         }
     }
-    let metadata = &mut object["metadata"];
-    if kind.namespaced {
-        metadata["namespace"] = json!(target.namespace);
-    }
-    metadata["uid"] = json!(uid());
-    metadata["creationTimestamp"] = json!(now());
-    if kind.generation {
-        metadata["generation"] = json!(1);
-    }
-    defaults::allocate(kind, &mut object, store);
-    refuse_faults(target, None, &object)?;
-    if store.get(&target.key()).is_some() {
-        return Err(Failure::exists(kind, target.name));
-    }
-    if options.dry_run {
-        return Ok(Arc::new(object));
-    }
-    Ok(store.put(target.key(), object))
+    key.kind.read(&body).map_err(Failure::bad_request)
 }
 
-fn overwrite(
-    store: &mut Store,
-    target: &Target,
-    old: &Value,
-    mut object: Value,
-    options: &Options,
-) -> Result<Arc<Value>, Failure> {
-    let kind = target.kind;
-    defaults::carry_over(kind, old, &mut object);
-    defaults::fill(kind, &mut object);
-    with_writer(kind, options, |writer| ownership::update(old, &mut object, writer));
-    store_change(store, target, old, object, options)
+/// Checks a configuration; what does not fit the schema is refused in every mode, as the real server does.
+fn check_configuration(key: &Key, config: &Value) -> Result<(), Failure> {
+    check_identity(key, config)?;
+    let cannot = |why: String| Failure::schema(format!("failed to create typed patch object: {why}"));
+    let read = key.kind.read(config).map_err(cannot)?;
+    let known: BTreeSet<_> = fields::levels(&read).into_iter().map(|(path, _)| path).collect();
+    let mut seen = BTreeSet::new();
+    for (path, value) in fields::levels(config) {
+        // What is empty may have been left out.
+        if !known.contains(&path) && !is_missing(&value) {
+            return Err(cannot(format!("{}: field not declared in schema", fields::shown(&path))));
+        }
+        if let Some(path) = seen.replace(path) {
+            return Err(cannot(format!("{}: duplicate entries for one key", fields::shown(&path))));
+        }
+    }
+    if !config["metadata"]["managedFields"].is_null() {
+        return Err(Failure::bad_request("metadata.managedFields must be nil"));
+    }
+    Ok(())
 }
 
-fn store_change(
-    store: &mut Store,
-    target: &Target,
-    old: &Value,
-    mut object: Value,
-    options: &Options,
-) -> Result<Arc<Value>, Failure> {
-    let kind = target.kind;
+fn check_identity(key: &Key, body: &Value) -> Result<(), Failure> {
+    if !body.is_object() {
+        return Err(Failure::bad_request("the body is not an object"));
+    }
+    for (name, wanted) in [("namespace", &key.namespace), ("name", &key.name)] {
+        let given = body["metadata"][name].as_str().unwrap_or_default();
+        if !given.is_empty() && !wanted.is_empty() && given != wanted {
+            let why =
+                format!("the {name} of the object ({given}) does not match the {name} on the URL ({wanted})");
+            return Err(Failure::bad_request(why));
+        }
+    }
+    Ok(())
+}
+
+fn check_namespace(store: &Store, key: &Key) -> Result<(), Failure> {
+    if key.kind == Kind::Namespace {
+        return Ok(());
+    }
+    let namespace = Key::new(Kind::Namespace, "", &key.namespace);
+    let found = store.get(&namespace).ok_or_else(|| Failure::not_found(&namespace))?;
+    if is_terminating(found) { Err(Failure::namespace_terminating(key)) } else { Ok(()) }
+}
+
+/// What only the server writes into the metadata.
+const KEPT: &str =
+    "resourceVersion creationTimestamp generation deletionTimestamp deletionGracePeriodSeconds";
+
+/// Stores an object as a caller wants it, with what the server keeps: anew or as it was.
+fn commit(store: &mut Store, call: &Call, old: Option<&Value>, mut object: Value) -> Written {
+    let key = &call.key;
+    let mut birth = json!({ "uid": uid(), "creationTimestamp": now() });
+    if key.kind.has_generation() {
+        birth["generation"] = json!(1);
+    }
+    let servers = old.map_or(&birth, |old| &old["metadata"]);
     let metadata = &mut object["metadata"];
     let asked = &metadata["resourceVersion"];
-    if !asked.is_null() && asked != "" && *asked != old["metadata"]["resourceVersion"] {
-        let why =
-            "the object has been modified; please apply your changes to the latest version and try again";
-        return Err(Failure::conflict(kind, target.name, why));
+    if old.is_some() && !is_missing(asked) && *asked != servers["resourceVersion"] {
+        return Err(Failure::conflict(key, "it has been modified; apply your changes to the latest version"));
     }
-    if metadata["uid"].is_null() {
-        metadata["uid"] = old["metadata"]["uid"].clone();
+    if old.is_none() || metadata["uid"].is_null() {
+        metadata["uid"] = servers["uid"].clone();
     }
-    const KEPT: [&str; 6] = [
-        "namespace",
-        "resourceVersion",
-        "creationTimestamp",
-        "generation",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-    ];
-    for name in KEPT {
-        match (&old["metadata"][name], metadata.as_object_mut()) {
-            (Value::Null, Some(metadata)) => drop(metadata.remove(name)),
-            (kept, _) => metadata[name] = kept.clone(),
-        }
+    for name in KEPT.split(' ') {
+        set(metadata, name, servers[name].clone());
     }
-    defaults::allocate(kind, &mut object, store);
-    if kind.generation && object["spec"] != old["spec"] {
-        object["metadata"]["generation"] = json!(old["metadata"]["generation"].as_i64().unwrap_or(0) + 1);
+    if !key.namespace.is_empty() {
+        metadata["namespace"] = json!(key.namespace);
     }
-    refuse_faults(target, Some(old), &object)?;
-    if object == *old || options.dry_run {
-        return Ok(Arc::new(object));
+    if let (Some(generation), Some(old)) = (servers["generation"].as_i64(), old)
+        && old["spec"] != object["spec"]
+    {
+        object["metadata"]["generation"] = json!(generation + 1);
     }
-    Ok(settle(store, target.key(), object))
-}
-
-fn refuse_faults(target: &Target, old: Option<&Value>, new: &Value) -> Result<(), Failure> {
-    let faults = validate::faults(target.kind, old, new);
-    if faults.is_empty() { Ok(()) } else { Err(Failure::invalid(target.kind, target.name, &faults)) }
-}
-
-fn merge_patch(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(Map::new());
+    defaults::allocate(key.kind, old, &mut object, store);
+    let faults = validate::faults(key.kind, old, &object);
+    if !faults.is_empty() {
+        return Err(Failure::invalid(key, &faults));
     }
-    for (name, value) in patch {
-        if value.is_null() {
-            target.as_object_mut().and_then(|target| target.remove(name));
-        } else {
-            merge_patch(&mut target[name.as_str()], value);
-        }
-    }
+    let unchanged = old.is_some_and(|old| *old == object);
+    Ok(if call.dry_run || unchanged { Arc::new(object) } else { store.put(key, object) })
 }
 
 /// A random (version 4) UUID.

@@ -67,9 +67,14 @@ pub(super) fn describe(pod: &Pod) -> PodStatus {
     }
 }
 
-/// Whether the pod is Ready and stays.
+/// Whether the pod is Ready in its newest form, and stays.
 pub(super) fn is_ready(pod: &Pod) -> bool {
+    // A pod whose image was just changed is Ready until its kubelet has seen the change; kubelets that do not
+    // say what they have seen are believed.
+    let observed = pod.status.as_ref().and_then(|status| status.observed_generation).filter(|seen| *seen > 0);
+    let is_newest = observed.is_none() || observed >= pod.metadata.generation;
     pod.metadata.deletion_timestamp.is_none()
+        && is_newest
         && condition(pod, "Ready").is_some_and(|(status, _)| status == "True")
 }
 

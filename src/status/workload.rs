@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 
 use super::pods::{self, Cause};
 use super::{ComponentState, ComponentStatus, ExpectedComponent, Reason};
-use crate::artifacts::{Kind, LABEL_NAME, Observed};
+use crate::artifacts::{Kind, LABEL_NAME, ObjectName, ObjectRef, Observed};
 
 /// What a workload amounts to before the component's names are put to it.
 struct Conclusion {
@@ -115,21 +115,12 @@ fn replication_controller(
 ) -> Conclusion {
     let desired = controller.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let status = controller.status.clone().unwrap_or_default();
-    let uid = controller.metadata.uid.as_deref();
-    let owned: Vec<&Arc<Pod>> = component_pods
-        .iter()
-        .copied()
-        .filter(|pod| {
-            let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
-            owners.iter().any(|owner| owner.controller == Some(true) && Some(owner.uid.as_str()) == uid)
-        })
-        .collect();
+    let owned = owned_pods(controller, component_pods.iter().copied());
     let alive = owned.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
     let updated = count(alive.clone().filter(|pod| is_current(component, pod)));
     let outdated = alive.clone().any(|pod| !is_current(component, pod));
     let ready = status.ready_replicas.unwrap_or(0);
-    let seen = status.observed_generation >= controller.metadata.generation
-        && controller.metadata.generation >= component.generation;
+    let seen = has_seen_its_newest_form(component, controller);
     let settled = seen
         && status.replicas == desired
         && ready >= desired
@@ -154,6 +145,52 @@ fn replication_controller(
         )
     };
     Conclusion { desired, ready, updated, state, reason, message }
+}
+
+/// The pods that a component's ReplicationController would leave running although its template has changed.
+///
+/// None before the controller is known to have seen its newest form: it would make new pods of the old one.
+pub(super) fn outdated(component: &ExpectedComponent, observed: &Observed) -> Vec<(ObjectRef, String)> {
+    let is_its = |controller: &&Arc<ReplicationController>| {
+        let workload = component.workload.as_ref();
+        workload.is_some_and(|workload| {
+            workload.kind == Kind::ReplicationController
+                && controller.metadata.name.as_deref() == Some(workload.name.as_str())
+        })
+    };
+    let Some(controller) = observed.controllers.iter().find(is_its) else { return Vec::new() };
+    if !has_seen_its_newest_form(component, controller) {
+        return Vec::new();
+    }
+    let owned = owned_pods(controller, observed.pods.iter());
+    let outdated = owned
+        .into_iter()
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none() && !is_current(component, pod));
+    outdated
+        .filter_map(|pod| {
+            let name = ObjectName::new(pod.metadata.name.clone()?).ok()?;
+            Some((ObjectRef::new(Kind::Pod, name), pod.metadata.uid.clone()?))
+        })
+        .collect()
+}
+
+/// The controller's status speaks of its newest form, and that is not older than our last write.
+fn has_seen_its_newest_form(component: &ExpectedComponent, controller: &ReplicationController) -> bool {
+    let observed = controller.status.as_ref().and_then(|status| status.observed_generation);
+    observed >= controller.metadata.generation && controller.metadata.generation >= component.generation
+}
+
+/// The pods that the controller counts as its own.
+fn owned_pods<'a>(
+    controller: &ReplicationController,
+    pods: impl Iterator<Item = &'a Arc<Pod>>,
+) -> Vec<&'a Arc<Pod>> {
+    let uid = controller.metadata.uid.as_deref();
+    pods.filter(|pod| {
+        let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
+        owners.iter().any(|owner| owner.controller == Some(true) && Some(owner.uid.as_str()) == uid)
+    })
+    .collect()
 }
 
 fn is_current(component: &ExpectedComponent, pod: &Pod) -> bool {

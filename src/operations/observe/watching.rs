@@ -122,6 +122,16 @@ impl Watching {
                 () = self.operations.shutdown.cancelled() => return Ok(WatchUpdate::Complete(WatchEnd::ServerShutdown)),
             };
             let Some(snapshot) = snapshot else {
+                // Nothing was ever shown: the watches lag, or it went before they began. Only a look can tell.
+                if self.last.is_none() && self.generation > 0 {
+                    match self.operations.must_read(&self.target).await {
+                        Ok(_) => {}
+                        Err(error) if error.kind() == ErrorKind::DeploymentNotFound => {
+                            return Ok(WatchUpdate::Complete(WatchEnd::Gone));
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
                 let over = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
                 return Ok(if over {
                     WatchUpdate::Complete(WatchEnd::Deadline)
@@ -129,45 +139,31 @@ impl Watching {
                     WatchUpdate::Heartbeat
                 });
             };
-            if snapshot.head.is_none() && self.is_to_come().await? {
-                continue;
-            }
-            if let Some(update) = self.take(snapshot)? {
+            if let Some(update) = self.take(snapshot) {
                 return Ok(update);
             }
         }
     }
 
-    /// Whether a deployment that the watches do not show is one that they have not shown yet.
-    async fn is_to_come(&self) -> Result<bool> {
-        if self.last.is_some() || self.generation == 0 {
-            return Ok(false);
-        }
-        let held = self.operations.cluster.read_head(&self.target.namespace, &self.target.name).await?;
-        Ok(held.is_some())
-    }
-
     /// What a snapshot means for the caller; `None` if it shows nothing new.
-    fn take(&mut self, snapshot: Snapshot) -> Result<Option<WatchUpdate>> {
+    fn take(&mut self, snapshot: Snapshot) -> Option<WatchUpdate> {
         let Some(held) = snapshot.head else {
-            if self.last.is_some() || self.until == Until::Gone || self.generation > 0 {
-                return Ok(Some(WatchUpdate::Complete(WatchEnd::Gone)));
-            }
-            return Err(view::not_found(&self.target));
+            let was_there = self.last.is_some() || self.generation == 0;
+            return was_there.then_some(WatchUpdate::Complete(WatchEnd::Gone));
         };
         if held.head.generation < self.generation {
-            return Ok(None);
+            return None;
         }
         let view = view::observed(&held, &snapshot.observed, self.full);
         let changed = changed(self.last.as_ref(), &view);
         let same =
             self.last.as_ref().is_some_and(|last| last.status == view.status && last.etag == view.etag);
         if same {
-            return Ok(None);
+            return None;
         }
         self.end = end(self.until, &view);
         self.last = Some(view.clone());
-        Ok(Some(WatchUpdate::Snapshot(Box::new(view), changed)))
+        Some(WatchUpdate::Snapshot(Box::new(view), changed))
     }
 }
 

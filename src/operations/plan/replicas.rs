@@ -58,7 +58,7 @@ pub(super) fn decide(
     if exists && applied.is_some_and(|applied| applied != template) {
         // A controller that Scale made from a Pod is ours alone, its count is Scale's all the same.
         if other.is_some() || scaled.is_some_and(|scaled| scaled != template) {
-            diagnostics.push(note(artifact, Code::ReplicasTakenBack, format!("set back to {template}")));
+            diagnostics.push(note(artifact, Code::ReplicasTakenBack, &format!("set back to {template}")));
         }
         return Replicas {
             template: Some(template),
@@ -71,17 +71,17 @@ pub(super) fn decide(
         // Scale holding the template's own count is nothing to tell.
         if owner != scale || scaled.is_some_and(|scaled| scaled != template) {
             let count = scaled.map_or_else(String::new, |count| format!("{count} "));
-            diagnostics.push(note(artifact, Code::ReplicasKept, format!("kept {count}(owner {owner})")));
+            diagnostics.push(note(artifact, Code::ReplicasKept, &format!("kept {count}(owner {owner})")));
         }
         unset(artifact);
     } else if let Some(scaled) = scaled.filter(|scaled| applied == Some(template) && *scaled != template) {
-        diagnostics.push(note(artifact, Code::ReplicasKept, format!("kept {scaled} (set by Scale)")));
+        diagnostics.push(note(artifact, Code::ReplicasKept, &format!("kept {scaled} (set by Scale)")));
         set(artifact, scaled);
     }
     Replicas { template: Some(template), scaled, take_back: None, changes: false }
 }
 
-fn note(artifact: &Artifact, code: Code, what: String) -> Diagnostic {
+fn note(artifact: &Artifact, code: Code, what: &str) -> Diagnostic {
     let field = format!("{}.deployment.count", artifact.origin);
     Diagnostic::new(code, field, format!("replicas of component {}: {what}", artifact.component))
 }

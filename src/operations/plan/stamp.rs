@@ -69,15 +69,19 @@ fn is_same(inputs: &Inputs<'_>, component: &ComponentName, after: &Artifact) -> 
     if secrets(inputs.before) != secrets(inputs.after.objects()) {
         return false;
     }
-    // A pod learns its links' addresses when it starts; a link that changed needs a new pod.
-    let links = inputs.links.get(component);
-    links.into_iter().flatten().all(|service| {
+    !links_changed(inputs, component)
+}
+
+/// Whether a Service that the component is linked to changes: a pod learns its links' addresses when it starts,
+/// so it needs a new one.
+pub(super) fn links_changed(inputs: &Inputs<'_>, component: &ComponentName) -> bool {
+    let linked = inputs.links.get(component);
+    linked.into_iter().flatten().any(|service| {
         let before = inputs.before.iter().find(|artifact| artifact.reference == *service);
-        let after = inputs.after.get(service);
         let spec = |artifact: Option<&Artifact>| {
             artifact.and_then(|artifact| artifact.manifest.get("spec").cloned())
         };
-        spec(before) == spec(after)
+        spec(before) != spec(inputs.after.get(service))
     })
 }
 

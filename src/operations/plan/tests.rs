@@ -1,0 +1,307 @@
+//! The plan, decided over small templates: each test changes one thing.
+
+use super::*;
+use crate::artifacts::{DeploymentName, LABEL_REVISION};
+use crate::template::Template;
+use crate::template::validate::{Limits, from_text};
+use crate::translate::{Options, linked_services, translate};
+
+const TEMPLATE: &str = "
+name: Shop
+images:
+- name: web
+  source: example/web:1
+  links: [{service: db, alias: DB}]
+  ports: [{container_port: 80}]
+- name: db
+  source: example/db:1
+  environment: [{variable: PASSWORD, value: first-secret}]
+  ports: [{container_port: 5432}]
+";
+const OWN: &str = "panamax:shop";
+const SCALE: &str = "panamax-scale:shop";
+
+fn template(text: &str) -> Template {
+    from_text(text, None, &Limits::default()).0.template.expect("a valid template")
+}
+
+fn controllers(names: &[&str]) -> BTreeSet<ComponentName> {
+    names.iter().map(|name| ComponentName::new(*name).expect("a name")).collect()
+}
+
+fn render(text: &str, controlled: &[&str]) -> Artifacts<Planned> {
+    let deployment = DeploymentName::new("shop").expect("a name");
+    let options = Options { controllers: controllers(controlled), ..Options::new(deployment) };
+    translate(&template(text), &options).artifacts.expect("objects")
+}
+
+fn owners(artifact: &Artifact) -> Vec<String> {
+    if artifact.reference.kind.is_controller() { vec![OWN.to_owned()] } else { Vec::new() }
+}
+
+/// A deployment whose revision 1 was applied whole, as the records and the cluster have it.
+fn deployed(artifacts: &Artifacts<Planned>) -> (Head, Vec<Seen>) {
+    let mut head = Head::new("Shop".to_owned());
+    let mut seen = Vec::new();
+    for artifact in artifacts.objects() {
+        let reference = artifact.reference.clone();
+        let uid = format!("uid-of-{}", reference.name);
+        let count = artifact.manifest.pointer("/spec/replicas").and_then(Value::as_i64);
+        let is_workload = reference.kind.stage() == crate::artifacts::Stage::Workload;
+        head.inventory.push(Member {
+            reference: reference.clone(),
+            component: artifact.component.clone(),
+            state: MemberState::Applied,
+            uid: Some(uid.clone()),
+            pod_revision: is_workload.then_some(1),
+            template_replicas: count.and_then(|count| i32::try_from(count).ok()),
+            scaled_replicas: None,
+            generation: None,
+            owned: "fields".to_owned(),
+        });
+        seen.push(Seen {
+            reference,
+            uid,
+            terminating: false,
+            ours: true,
+            owned: "fields".to_owned(),
+            replicas_owners: owners(artifact),
+            component: artifact.component.to_string(),
+            revision: is_workload.then_some(1),
+        });
+    }
+    (head, seen)
+}
+
+/// Plans from one rendering to another, revision 2 to come.
+fn plan_between(
+    before: &Artifacts<Planned>,
+    after: &Artifacts<Planned>,
+    text: &str,
+    head: &Head,
+    seen: &[Seen],
+) -> Plan {
+    plan(&Inputs {
+        head: Some(head),
+        before: before.objects(),
+        after,
+        links: &linked_services(&template(text)),
+        seen: Some(seen),
+        revision: 2,
+        prune: true,
+        scale: &BTreeMap::new(),
+        managers: (OWN, SCALE),
+    })
+}
+
+/// Plans a change of the template's text.
+fn plan_change(text: &str) -> Plan {
+    let (before, after) = (render(TEMPLATE, &[]), render(text, &[]));
+    let (head, seen) = deployed(&before);
+    plan_between(&before, &after, text, &head, &seen)
+}
+
+fn actions(plan: &Plan) -> Vec<(String, Action)> {
+    plan.changes.iter().map(|change| (change.reference.name.to_string(), change.action)).collect()
+}
+
+fn expect(plan: &Plan, wanted: &[(&str, Action)]) {
+    let wanted: Vec<_> = wanted.iter().map(|(name, action)| ((*name).to_owned(), *action)).collect();
+    assert_eq!(actions(plan), wanted);
+}
+
+fn revision_of(plan: &Plan, name: &str) -> Option<String> {
+    let step = plan.steps.iter().find(|step| step.artifact.reference.name.as_str() == name)?;
+    let manifest = &step.artifact.manifest;
+    let metadata = manifest.pointer("/spec/template/metadata").or_else(|| manifest.get("metadata"))?;
+    metadata["labels"][LABEL_REVISION].as_str().map(str::to_owned)
+}
+
+#[test]
+fn a_first_deploy_creates_everything_at_its_revision() {
+    let after = render(TEMPLATE, &[]);
+    let plan = plan(&Inputs {
+        head: None,
+        before: &[],
+        after: &after,
+        links: &linked_services(&template(TEMPLATE)),
+        seen: Some(&[]),
+        revision: 1,
+        prune: true,
+        scale: &BTreeMap::new(),
+        managers: (OWN, SCALE),
+    });
+    expect(&plan, &[("db", Action::Create), ("db-pod", Action::Create), ("web-pod", Action::Create)]);
+    assert_eq!(revision_of(&plan, "web-pod").as_deref(), Some("1"));
+    assert!(plan.union().iter().all(|member| member.state == MemberState::Planned));
+}
+
+#[test]
+fn the_same_template_is_nothing_to_do() {
+    let plan = plan_change(TEMPLATE);
+    assert!(plan.is_noop());
+    assert!(plan.union().iter().all(|member| member.state == MemberState::Applied));
+}
+
+#[test]
+fn a_pods_image_changes_in_place_and_only_its_revision_moves() {
+    let plan = plan_change(&TEMPLATE.replace("example/db:1", "example/db:2"));
+    expect(&plan, &[("db", Action::Unchanged), ("db-pod", Action::Update), ("web-pod", Action::Unchanged)]);
+    assert_eq!(revision_of(&plan, "db-pod").as_deref(), Some("2"));
+    assert_eq!(revision_of(&plan, "web-pod").as_deref(), Some("1"));
+    assert_eq!(plan.changes[1].fields.len(), 1);
+}
+
+#[test]
+fn anything_else_of_a_pod_replaces_it_and_shows_no_value() {
+    let plan = plan_change(&TEMPLATE.replace("first-secret", "second-secret"));
+    expect(&plan, &[("db", Action::Unchanged), ("db-pod", Action::Replace), ("web-pod", Action::Unchanged)]);
+    let text = format!("{:?}", plan.changes);
+    assert!(text.contains("***") && !text.contains("secret"), "{text}");
+}
+
+#[test]
+fn a_changed_link_renews_the_pod_that_is_linked() {
+    let plan = plan_change(&TEMPLATE.replace("5432", "5433"));
+    assert_eq!(revision_of(&plan, "web-pod").as_deref(), Some("2"));
+    let web = actions(&plan).into_iter().find(|(name, _)| name == "web-pod").expect("a change").1;
+    assert_eq!(web, Action::Replace, "a running pod never learns of the new port");
+}
+
+#[test]
+fn a_removed_image_is_deleted_by_uid() {
+    let without_web = TEMPLATE.replace(
+        "- name: web\n  source: example/web:1\n  links: [{service: db, alias: DB}]\n  ports: [{container_port: 80}]\n",
+        "",
+    );
+    let plan = plan_change(&without_web);
+    // Nobody is linked to db any more, so its Service goes too.
+    expect(&plan, &[("db-pod", Action::Unchanged), ("db", Action::Delete), ("web-pod", Action::Delete)]);
+    assert_eq!(
+        plan.doomed.iter().map(|doomed| doomed.uid.as_str()).collect::<Vec<_>>(),
+        ["uid-of-db", "uid-of-web-pod"]
+    );
+    assert_eq!(plan.union().iter().filter(|member| member.state == MemberState::Deleting).count(), 2);
+}
+
+#[test]
+fn a_pod_is_handed_to_its_controller() {
+    let after_text = TEMPLATE.replace(
+        "  ports: [{container_port: 80}]",
+        "  ports: [{container_port: 80}]\n  deployment: {count: 3}",
+    );
+    let plan = plan_change(&after_text);
+    let of = |name: &str| actions(&plan).into_iter().find(|(known, _)| known == name).expect("a change").1;
+    assert_eq!(of("web-replication-controller"), Action::Create);
+    assert_eq!(of("web-pod"), Action::Keep);
+    assert!(plan.doomed.is_empty() && plan.outdated.is_empty());
+    assert_eq!(
+        revision_of(&plan, "web-replication-controller").as_deref(),
+        Some("1"),
+        "its pod template is the pod's"
+    );
+}
+
+#[test]
+fn an_object_somebody_deleted_is_made_again() {
+    let before = render(TEMPLATE, &[]);
+    let (head, mut seen) = deployed(&before);
+    seen.retain(|seen| seen.reference.kind != Kind::Service);
+    let plan = plan_between(&before, &before, TEMPLATE, &head, &seen);
+    expect(&plan, &[("db", Action::Create), ("db-pod", Action::Unchanged), ("web-pod", Action::Unchanged)]);
+}
+
+#[test]
+fn a_field_somebody_took_is_applied_again() {
+    let before = render(TEMPLATE, &[]);
+    let (head, mut seen) = deployed(&before);
+    seen[0].owned = "fewer fields".to_owned();
+    let plan = plan_between(&before, &before, TEMPLATE, &head, &seen);
+    expect(&plan, &[("db", Action::Update), ("db-pod", Action::Unchanged), ("web-pod", Action::Unchanged)]);
+}
+
+#[test]
+fn an_object_that_was_only_planned_is_written_again() {
+    let before = render(TEMPLATE, &[]);
+    let (mut head, seen) = deployed(&before);
+    head.inventory[1].state = MemberState::Planned;
+    let plan = plan_between(&before, &before, TEMPLATE, &head, &seen);
+    expect(&plan, &[("db", Action::Unchanged), ("db-pod", Action::Update), ("web-pod", Action::Unchanged)]);
+    assert!(plan.steps[1].may_replace);
+}
+
+/// A deployment whose web runs as a controller, with these owners of its replicas and this count by Scale.
+fn scaled(owners: &[&str], by_scale: Option<i32>, after_text: &str) -> Plan {
+    let before = render(TEMPLATE, &["web"]);
+    let (mut head, mut seen) = deployed(&before);
+    for seen in seen.iter_mut().filter(|seen| seen.reference.kind.is_controller()) {
+        seen.replicas_owners = owners.iter().map(|owner| (*owner).to_owned()).collect();
+    }
+    for member in head.inventory.iter_mut().filter(|member| member.reference.kind.is_controller()) {
+        member.scaled_replicas = by_scale;
+    }
+    plan_between(&before, &render(after_text, &["web"]), after_text, &head, &seen)
+}
+
+fn web_replicas(plan: &Plan) -> Option<i64> {
+    let step =
+        plan.steps.iter().find(|step| step.artifact.reference.kind.is_controller()).expect("a controller");
+    step.artifact.manifest.pointer("/spec/replicas").and_then(Value::as_i64)
+}
+
+fn codes(plan: &Plan) -> Vec<Code> {
+    plan.diagnostics.iter().map(|diagnostic| diagnostic.code).collect()
+}
+
+#[test]
+fn replicas_set_by_scale_are_left_alone() {
+    let plan = scaled(&[SCALE], Some(3), TEMPLATE);
+    assert!(plan.is_noop());
+    assert_eq!(codes(&plan), [Code::ReplicasKept]);
+    let updated = scaled(&[SCALE], Some(3), &TEMPLATE.replace("example/web:1", "example/web:2"));
+    assert_eq!(web_replicas(&updated), None, "the field is its owner's");
+}
+
+#[test]
+fn replicas_made_by_scale_stay_ours_and_are_sent_again() {
+    let plan = scaled(&[OWN], Some(3), &TEMPLATE.replace("example/web:1", "example/web:2"));
+    assert_eq!(web_replicas(&plan), Some(3), "a field of ours alone is never left out");
+}
+
+#[test]
+fn a_changed_count_takes_the_replicas_back() {
+    let text = TEMPLATE.replace(
+        "  ports: [{container_port: 80}]",
+        "  ports: [{container_port: 80}]\n  deployment: {count: 5}",
+    );
+    let plan = scaled(&[SCALE], Some(3), &text);
+    assert_eq!(web_replicas(&plan), Some(5));
+    let step =
+        plan.steps.iter().find(|step| step.artifact.reference.kind.is_controller()).expect("a controller");
+    assert_eq!((step.action, step.take_back, step.member.scaled_replicas), (Action::Update, Some(5), None));
+    assert_eq!(codes(&plan), [Code::ReplicasTakenBack]);
+}
+
+#[test]
+fn pods_of_earlier_revisions_go_with_a_changed_controller() {
+    let before = render(TEMPLATE, &["web"]);
+    let (head, mut seen) = deployed(&before);
+    let pod = ObjectRef::new(
+        Kind::Pod,
+        crate::artifacts::ObjectName::new("web-replication-controller-x").expect("a name"),
+    );
+    seen.push(Seen {
+        reference: pod.clone(),
+        uid: "uid-of-x".to_owned(),
+        terminating: false,
+        ours: false,
+        owned: String::new(),
+        replicas_owners: Vec::new(),
+        component: "web".to_owned(),
+        revision: Some(1),
+    });
+    let text = TEMPLATE.replace("example/web:1", "example/web:2");
+    let plan = plan_between(&before, &render(&text, &["web"]), &text, &head, &seen);
+    assert_eq!(plan.outdated, [(pod, "uid-of-x".to_owned())]);
+    assert_eq!(codes(&plan), [Code::PodsReplaced]);
+}

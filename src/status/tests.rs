@@ -1,0 +1,213 @@
+//! The fold, from objects as the cluster shows them: one test per state and per cause.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::artifacts::{Kind, ObjectName};
+
+fn from_json<T: serde::de::DeserializeOwned>(value: Value) -> Arc<T> {
+    Arc::new(serde_json::from_value(value).expect("an object"))
+}
+
+fn expected(kind: Kind, name: &str) -> Expected {
+    Expected {
+        namespace: Namespace::new("default").expect("a namespace"),
+        components: vec![ExpectedComponent {
+            name: ComponentName::new("web").expect("a name"),
+            image_name: "Web".to_owned(),
+            image: "example/web:1".to_owned(),
+            workload: Some(ObjectRef::new(kind, ObjectName::new(name).expect("a name"))),
+            pod_revision: Some(2),
+            generation: Some(3),
+            replicas: Some(2),
+        }],
+        deleting: false,
+        applying: false,
+        incomplete: false,
+    }
+}
+
+/// A pod of component web; the controller's uid makes it its own.
+fn pod(name: &str, revision: u32, ready: bool, waiting: Value, owner: bool) -> Value {
+    let owners = json!([{"apiVersion": "v1", "kind": "ReplicationController", "name": "rc", "uid": "rc-uid", "controller": true}]);
+    json!({
+        "metadata": {
+            "name": name, "uid": name,
+            "labels": {"name": "web", "panamax.io/revision": revision.to_string()},
+            "ownerReferences": if owner { owners } else { json!([]) },
+        },
+        "status": {
+            "phase": "Running",
+            "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}],
+            "containerStatuses": [{
+                "name": "web", "image": "example/web:1", "imageID": "", "ready": ready, "restartCount": 4,
+                "state": {"waiting": waiting},
+                "lastState": {"terminated": {"exitCode": 7}},
+            }],
+        },
+    })
+}
+
+fn bare(pod: Value) -> Status {
+    let observed = Observed { pods: vec![from_json(pod)], ..Observed::default() };
+    conclude(&expected(Kind::Pod, "web-pod"), &observed)
+}
+
+/// A controller that asks for two, with these counts in its status, and its pods.
+fn controlled(change: impl Fn(&mut Value), pods: Vec<Value>) -> Status {
+    let mut controller = json!({
+        "metadata": {"name": "rc", "uid": "rc-uid", "generation": 3},
+        "spec": {"replicas": 2},
+        "status": {"replicas": 2, "readyReplicas": 2, "availableReplicas": 2, "observedGeneration": 3},
+    });
+    change(&mut controller);
+    let observed = Observed {
+        pods: pods.into_iter().map(from_json).collect(),
+        controllers: vec![from_json(controller)],
+        ..Observed::default()
+    };
+    conclude(&expected(Kind::ReplicationController, "rc"), &observed)
+}
+
+fn two_pods(revision: u32) -> Vec<Value> {
+    ["a", "b"].map(|name| pod(name, revision, true, Value::Null, true)).to_vec()
+}
+
+#[test]
+fn a_ready_pod_of_the_current_revision_is_active() {
+    let status = bare(pod("web-pod", 2, true, Value::Null, false));
+    assert_eq!((status.state, status.reason), (DeploymentState::Active, None));
+    assert_eq!(status.components[0].state, ComponentState::Ready);
+}
+
+#[test]
+fn a_ready_pod_of_an_earlier_revision_is_not() {
+    assert_eq!(bare(pod("web-pod", 1, true, Value::Null, false)).state, DeploymentState::Deploying);
+}
+
+#[test]
+fn a_pod_whose_kubelet_has_not_seen_its_newest_form_is_not_ready() {
+    let mut changed = pod("web-pod", 2, true, Value::Null, false);
+    changed["metadata"]["generation"] = json!(2);
+    changed["status"]["observedGeneration"] = json!(1);
+    assert_eq!(bare(changed.clone()).state, DeploymentState::Deploying);
+    changed["status"]["observedGeneration"] = json!(2);
+    assert_eq!(bare(changed).state, DeploymentState::Active);
+}
+
+#[test]
+fn causes_are_told_at_once_in_our_own_words() {
+    let image = bare(pod("web-pod", 2, false, json!({"reason": "ErrImagePull", "message": "secret"}), false));
+    assert_eq!((image.state, image.reason), (DeploymentState::Failed, Some(Reason::ImagePullFailed)));
+    assert!(!image.message.contains("secret"), "{}", image.message);
+    let crash = bare(pod("web-pod", 2, false, json!({"reason": "CrashLoopBackOff"}), false));
+    assert_eq!(crash.reason, Some(Reason::CrashLooping));
+    assert!(crash.message.contains("exit code 7, 4 restarts"), "{}", crash.message);
+    let config = bare(pod("web-pod", 2, false, json!({"reason": "CreateContainerConfigError"}), false));
+    assert_eq!(config.reason, Some(Reason::ConfigError));
+    let starting = bare(pod("web-pod", 2, false, json!({"reason": "ContainerCreating"}), false));
+    assert_eq!((starting.state, starting.reason), (DeploymentState::Deploying, Some(Reason::Progressing)));
+}
+
+#[test]
+fn a_pod_that_is_not_there_is_pending() {
+    let status = conclude(&expected(Kind::Pod, "web-pod"), &Observed::default());
+    assert_eq!(status.components[0].state, ComponentState::Pending);
+    assert_eq!(status.reason, Some(Reason::WorkloadMissing));
+}
+
+#[test]
+fn a_controller_is_ready_with_all_its_pods() {
+    let status = controlled(|_| {}, two_pods(2));
+    assert_eq!(status.state, DeploymentState::Active);
+    let component = &status.components[0];
+    assert_eq!((component.desired, component.ready, component.updated), (2, 2, 2));
+}
+
+#[test]
+fn a_controller_is_not_ready_while_any_count_lags() {
+    for (field, value) in
+        [("replicas", 3), ("readyReplicas", 1), ("availableReplicas", 1), ("observedGeneration", 2)]
+    {
+        let status = controlled(|controller| controller["status"][field] = json!(value), two_pods(2));
+        assert_eq!(status.state, DeploymentState::Deploying, "{field}");
+    }
+}
+
+#[test]
+fn a_controller_older_than_our_last_write_is_not_believed() {
+    let older = |controller: &mut Value| {
+        controller["metadata"]["generation"] = json!(2);
+        controller["status"]["observedGeneration"] = json!(2);
+    };
+    assert_eq!(controlled(older, two_pods(2)).state, DeploymentState::Deploying);
+}
+
+#[test]
+fn pods_of_an_earlier_revision_hold_a_controller_back() {
+    let mut pods = two_pods(2);
+    pods.push(pod("c", 1, true, Value::Null, true));
+    assert_eq!(controlled(|_| {}, pods).state, DeploymentState::Deploying);
+    assert_eq!(controlled(|_| {}, two_pods(1)).state, DeploymentState::Deploying);
+}
+
+#[test]
+fn outdated_pods_go_only_after_their_controller_has_seen_its_newest_form() {
+    let observed = |seen: i64| Observed {
+        pods: two_pods(1).into_iter().map(from_json).collect(),
+        controllers: vec![from_json(json!({
+            "metadata": {"name": "rc", "uid": "rc-uid", "generation": 3},
+            "spec": {"replicas": 2},
+            "status": {"replicas": 2, "observedGeneration": seen},
+        }))],
+        ..Observed::default()
+    };
+    let expected = expected(Kind::ReplicationController, "rc");
+    assert_eq!(outdated_pods(&expected, &observed(2)), []);
+    let names = outdated_pods(&expected, &observed(3)).into_iter().map(|(pod, _)| pod.name.to_string());
+    assert_eq!(names.collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[test]
+fn one_failing_pod_of_two_is_degraded() {
+    let mut pods = two_pods(2);
+    pods[1] = pod("b", 2, false, json!({"reason": "CrashLoopBackOff"}), true);
+    let status = controlled(|controller| controller["status"]["readyReplicas"] = json!(1), pods);
+    assert_eq!((status.state, status.reason), (DeploymentState::Degraded, Some(Reason::CrashLooping)));
+}
+
+#[test]
+fn a_quota_is_told() {
+    let full = |controller: &mut Value| {
+        controller["status"]["readyReplicas"] = json!(0);
+        controller["status"]["conditions"] = json!([{"type": "ReplicaFailure", "status": "True", "message": "pods are forbidden: exceeded quota"}]);
+    };
+    assert_eq!(controlled(full, Vec::new()).reason, Some(Reason::QuotaExceeded));
+}
+
+#[test]
+fn zero_replicas_are_stopped() {
+    let zero = |controller: &mut Value| {
+        controller["spec"]["replicas"] = json!(0);
+        controller["status"] = json!({"replicas": 0, "observedGeneration": 3});
+    };
+    assert_eq!(controlled(zero, Vec::new()).state, DeploymentState::Stopped);
+}
+
+#[test]
+fn deleting_outweighs_everything() {
+    let expected = Expected { deleting: true, ..expected(Kind::Pod, "web-pod") };
+    let pods = vec![from_json(pod("web-pod", 2, true, Value::Null, false))];
+    let status = conclude(&expected, &Observed { pods, ..Observed::default() });
+    assert_eq!((status.state, status.reason), (DeploymentState::Deleting, Some(Reason::Terminating)));
+}
+
+#[test]
+fn an_incomplete_update_is_degraded_even_if_all_runs() {
+    let expected = Expected { incomplete: true, ..expected(Kind::Pod, "web-pod") };
+    let pods = vec![from_json(pod("web-pod", 2, true, Value::Null, false))];
+    let status = conclude(&expected, &Observed { pods, ..Observed::default() });
+    assert_eq!((status.state, status.reason), (DeploymentState::Degraded, Some(Reason::ApplyIncomplete)));
+}

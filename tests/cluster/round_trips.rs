@@ -9,7 +9,7 @@ use panamax_kubernetes_adapter::proto::watch_deployment_response::Event;
 use serde_json::json;
 
 use crate::support::adapter::{Adapter, deploy, deploy_at_once};
-use crate::support::calls::Recorder;
+use crate::support::calls::{Call, Recorder};
 use crate::support::control_plane::{User, control_plane};
 use crate::support::looking::recorded;
 use crate::support::namespace::namespace;
@@ -82,9 +82,12 @@ async fn waiting_reads_nothing_after_its_first_look() {
                 break;
             }
         }
-        let mut reads = calls.requests();
+        let all = calls.requests();
+        let mut reads = all.clone();
         reads.retain(|call| call.verb == "get" || call.verb == "list");
-        assert!(reads.is_empty(), "{reads:#?}");
+        // What records the outcome may meet its own last write, and looks again then.
+        let is_lost = |call: &&Call| call.code == 409 && call.uri.contains("fieldManager=panamax-keeper");
+        assert!(reads.len() <= all.iter().filter(is_lost).count(), "among {all:#?}");
     };
     let (deployed, ()) = tokio::join!(deployed, watched);
     let deployment = deployed.expect("deployed").into_inner().deployment.expect("a deployment");

@@ -165,7 +165,7 @@ async fn probe(operations: Operations, reporter: HealthReporter) {
             }
             Err(error) => {
                 if known != Some(false) {
-                    warn!(message = error.message(), context = ?error.context(), "cluster does not answer");
+                    warn!(told = error.message(), context = ?error.context(), "cluster does not answer");
                 }
                 false
             }

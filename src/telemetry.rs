@@ -1,17 +1,25 @@
 //! Log lines: their form, their filter, and where they go.
 
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry};
+
+/// Libraries that log requests, answers or headers below WARN; these hold values of the environment and tokens.
+const TALKATIVE: [&str; 5] = ["kube", "hyper", "h2", "tower", "tonic"];
 
 /// Starts logging to standard error; fails with a sentence when the filter cannot be read.
 pub fn start(filter: &str, json: bool) -> Result<(), String> {
-    // kube logs whole requests at debug; bodies hold values of the environment.
-    let filter =
-        EnvFilter::try_new(format!("{filter},kube=warn,kube_client=warn,hyper=warn,h2=warn,tower=warn"))
-            .map_err(|error| format!("--log: {error}"))?;
+    let asked = EnvFilter::try_new(filter).map_err(|error| format!("--log: {error}"))?;
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let lines =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
-    let started = if json { lines.json().finish().try_init() } else { lines.finish().try_init() };
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
+    let lines: Box<dyn Layer<_> + Send + Sync> = if json { lines.json().boxed() } else { lines.boxed() };
+    // Not directives of the filter: there a more specific one, given on the command line, would win.
+    let discreet = filter_fn(|metadata| {
+        *metadata.level() <= LevelFilter::WARN
+            || !TALKATIVE.iter().any(|name| metadata.target().starts_with(name))
+    });
+    let started = Registry::default().with(asked).with(discreet).with(lines).try_init();
     started.map_err(|error| format!("logging cannot be started: {error}"))
 }

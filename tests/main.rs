@@ -7,8 +7,10 @@ mod support {
     pub mod adapter;
     pub mod calls;
     pub mod control_plane;
+    pub mod looking;
     pub mod namespace;
     pub mod programs;
+    pub mod proxy;
     pub mod templates;
 }
 
@@ -21,8 +23,14 @@ mod translate;
 /// On the real control plane, a namespace per test.
 mod cluster {
     mod main_job;
+    mod ownership;
     mod plane;
+    mod refusals;
     mod rights;
+    mod round_trips;
+    mod secrets;
+    mod updates;
+    mod watching;
 }
 
 /// From outside the process: the binary, the examples, and what the documents say.

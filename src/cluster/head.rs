@@ -20,7 +20,7 @@ use super::errors::Failure;
 use crate::artifacts::{
     DeploymentName, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_PHASE, LABEL_RECORD, MANAGED_BY, Namespace,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Fault, Result};
 
 pub use record::{
     Head, HeadRef, Member, MemberState, Operation, OperationKind, Phase, Recorded, RecordedComponent,
@@ -29,8 +29,9 @@ pub use record::{
 
 /// The key of the record inside the ConfigMap.
 const KEY: &str = "head.json";
-/// Who writes heads: an operation, or what follows its outcome.
+/// Who writes heads: an operation, the renewal of its lease, or what follows its outcome.
 const OPERATION: &str = "panamax";
+const LEASE: &str = "panamax-lease";
 const KEEPER: &str = "panamax-keeper";
 /// Heads read per page.
 const PAGE: u32 = 500;
@@ -187,6 +188,11 @@ impl Cluster {
         self.write_head_as(held, head, OPERATION).await
     }
 
+    /// Writes a later end of an operation's lease.
+    pub async fn renew_head(&self, held: &Held, head: Head) -> Result<Held> {
+        self.write_head_as(held, head, LEASE).await
+    }
+
     /// Writes what was seen of a deployment; the writer's name tells it from an operation's own writes.
     pub async fn record_head(&self, held: &Held, head: Head) -> Result<Held> {
         self.write_head_as(held, head, KEEPER).await
@@ -314,6 +320,11 @@ impl Cluster {
                     ErrorKind::PageTokenExpired,
                     "the page token is too old or not one of ours; start again without it",
                 ));
+            }
+            Err(failure) if failure.code() == 400 && !labels.is_empty() => {
+                let fault =
+                    Fault::field("label_selector", "is not a label selector, as `team=web,tier in (a, b)`");
+                return Err(Error::fields(vec![fault]).because(failure.summary()));
             }
             Err(failure) => return Err(failure.into_error("ConfigMap", "")),
         };

@@ -89,6 +89,17 @@ impl Cluster {
             .collect())
     }
 
+    /// The uid of the object of this name, if it is this deployment's and stays.
+    pub async fn our_uid(
+        &self,
+        namespace: &Namespace,
+        deployment: &DeploymentName,
+        reference: &ObjectRef,
+    ) -> Result<Option<String>> {
+        let found = self.see(namespace, deployment, reference).await?;
+        Ok(found.filter(|(seen, _)| seen.ours && !seen.terminating).map(|(seen, _)| seen.uid))
+    }
+
     /// Reads one object's metadata; `None` if there is none.
     pub(super) async fn see(
         &self,

@@ -117,9 +117,9 @@ pub(super) fn logged(error: &Error, span: &Span) -> Status {
     let reason = reason.as_str_name();
     let _entered = span.enter();
     if code == Code::Internal {
-        error!(?code, reason, message = error.message(), context = ?error.context(), "call failed");
+        error!(?code, reason, told = error.message(), context = ?error.context(), "call failed");
     } else {
-        info!(?code, reason, message = error.message(), context = ?error.context(), "call refused");
+        info!(?code, reason, told = error.message(), context = ?error.context(), "call refused");
     }
     status(error)
 }

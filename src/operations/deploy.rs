@@ -151,7 +151,8 @@ impl Operations {
         }
         // 6. The lock ends before any waiting. 7. Then what the template no longer has goes.
         let held = self.finish(target, lock, &decided, revision, &report).await?;
-        if let Some(error) = incomplete(&decided.prepared.template, report.failures) {
+        let touched = report.touched(&decided.plan);
+        if let Some(error) = incomplete(&decided.prepared.template, report.failures, touched) {
             return Err(error);
         }
         let outcome = if first { Outcome::Created } else { Outcome::Updated };

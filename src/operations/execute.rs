@@ -24,6 +24,15 @@ pub(super) struct Report {
 }
 
 impl Report {
+    /// Whether the cluster may differ from what it was before the plan.
+    pub(super) fn touched(&self, plan: &Plan) -> bool {
+        let mut changed = plan.steps.iter().filter(|step| step.action != Action::Unchanged);
+        let is_applied =
+            |step: &Step| self.applied.iter().any(|member| member.reference == step.artifact.reference);
+        // A replacement that failed may have deleted already.
+        changed.any(|step| step.action == Action::Replace || is_applied(step))
+    }
+
     fn take(&mut self, step: &Step, result: Result<Written>) {
         match result {
             Ok(written) => self.applied.push(Member {
@@ -93,16 +102,13 @@ impl Operations {
                     self.cluster.apply(&target.namespace, &target.name, &step.artifact, guard, false).await;
                 match updated {
                     Err(error) if step.may_replace && error.kind() == ErrorKind::ManifestRejected => {
+                        info!(context = ?error.context(), "cannot change in place, replaced");
                         self.replace(target, &step.artifact, uid).await?
                     }
                     other => other?,
                 }
             }
-            _ => {
-                self.cluster
-                    .apply(&target.namespace, &target.name, &step.artifact, Guard::CreateOnly, false)
-                    .await?
-            }
+            _ => self.create(target, step).await?,
         };
         if let (Some(_), Some(uid)) = (step.take_back, step.uid.as_deref()) {
             // Otherwise Scale's manager would stay owner beside us, and our next change would conflict with it.
@@ -111,6 +117,24 @@ impl Operations {
         }
         info!(action = ?step.action, "object written");
         Ok(written)
+    }
+
+    /// Makes the object, or adopts our own that the records have lost.
+    async fn create(&self, target: &Target, step: &Step) -> Result<Written> {
+        let (namespace, artifact) = (&target.namespace, &step.artifact);
+        let created = self.cluster.apply(namespace, &target.name, artifact, Guard::CreateOnly, false).await;
+        match created {
+            Err(error) if step.may_replace && error.kind() == ErrorKind::ManifestRejected => {
+                match self.cluster.our_uid(namespace, &target.name, &artifact.reference).await? {
+                    Some(uid) => {
+                        info!(context = ?error.context(), "cannot change in place, replaced");
+                        self.replace(target, artifact, &uid).await
+                    }
+                    None => Err(error),
+                }
+            }
+            other => other,
+        }
     }
 
     /// Deletes the object, sees it gone, and makes it anew.
@@ -142,7 +166,7 @@ impl Operations {
             };
             tries.push(async move {
                 let result =
-                    self.cluster.apply(&target.namespace, &target.name, &step.artifact, guard, true).await;
+                    self.cluster.apply(&target.namespace, &target.name, &step.tried(), guard, true).await;
                 (step, result)
             });
         }

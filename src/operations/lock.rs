@@ -158,7 +158,7 @@ impl Lock {
             return Err(Error::internal("the lock has no operation"));
         };
         operation.lease_until = after(Timestamp::now(), self.lease);
-        match self.cluster.write_head(&self.held, head).await {
+        match self.cluster.renew_head(&self.held, head).await {
             Ok(held) => Ok(held),
             Err(error) if error.kind() == ErrorKind::ClusterUnreachable && !self.is_over() => {
                 warn!(context = ?error.context(), "lease not renewed");

@@ -53,6 +53,17 @@ pub(super) struct Step {
     pub(super) may_replace: bool,
 }
 
+impl Step {
+    /// The object as a dry run can try it: a count that is taken back first would still conflict there.
+    pub(super) fn tried(&self) -> Artifact {
+        let mut artifact = self.artifact.clone();
+        if self.take_back.is_some() {
+            artifact.manifest = replicas::ignored(&artifact.manifest);
+        }
+        artifact
+    }
+}
+
 /// An object to be deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Doomed {
@@ -188,6 +199,8 @@ fn step(
     let owners = existing.as_ref().map_or(&[][..], |existing| existing.replicas_owners);
     let replicas = replicas::decide(inputs, &mut stamped, member, owners, existing.is_some(), diagnostics);
     let known = member.filter(|member| member.state == MemberState::Applied).and(before);
+    // An operation that died may have left the Service as it was; a change in place would be lost in silence.
+    let in_doubt = before.filter(|_| artifact.reference.kind == Kind::Service);
     let same_content = known
         .is_some_and(|before| replicas::ignored(&before.manifest) == replicas::ignored(&artifact.manifest))
         && member.is_some_and(|member| member.pod_revision == pod_revision)
@@ -202,7 +215,9 @@ fn step(
     let action = match &existing {
         None => Action::Create,
         Some(_) if same_content && same_object => Action::Unchanged,
-        Some(_) if known.is_some_and(|before| must_replace(inputs, before, artifact)) => Action::Replace,
+        Some(_) if known.or(in_doubt).is_some_and(|before| must_replace(inputs, before, artifact)) => {
+            Action::Replace
+        }
         Some(_) => Action::Update,
     };
     Step {

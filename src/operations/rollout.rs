@@ -46,8 +46,12 @@ impl Operations {
                 continue;
             }
             seen = true;
-            if held.head.generation > generation || held.head.operation.is_some() {
+            if held.head.generation > generation {
                 return Ok(());
+            }
+            // Another operation would count on: this is our own, of which the watches have not shown the end yet.
+            if held.head.operation.is_some() {
+                continue;
             }
             let expected = view::expected(&held);
             // All at once: the component is interrupted until the new pods are ready.

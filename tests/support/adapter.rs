@@ -167,10 +167,12 @@ impl Binary {
         Self::start_with(&[&["--kubeconfig", kubeconfig], flags].concat())
     }
 
-    /// Starts the binary with these flags beside the listener's and the log's.
+    /// Starts the binary with these flags beside the listener's and, if they name none, the log's.
     pub fn start_with(flags: &[&str]) -> Self {
+        let log: &[&str] = if flags.contains(&"--log") { &[] } else { &["--log", "debug"] };
         let mut child = Command::new(env!("CARGO_BIN_EXE_panamax-kubernetes-adapter"))
-            .args(["--listen", "127.0.0.1:0", "--log-format", "json", "--log", "debug"])
+            .args(["--listen", "127.0.0.1:0", "--log-format", "json"])
+            .args(log)
             .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -58,7 +58,7 @@ impl Namespace {
         let mut text = format!("namespace {} as the test left it:\n", self.name);
         for arguments in [
             &["get", "all,endpointslices,configmaps,secrets"][..],
-            &["get", "pods,replicationcontrollers,deployments,services", "-o", "yaml"],
+            &["get", "pods,replicationcontrollers,deployments,services,configmaps", "-o", "yaml"],
             &["get", "events", "--sort-by=.lastTimestamp"],
         ] {
             let output = self.plane.kubectl(User::Harness).args(["-n", &self.name]).args(arguments).output();

@@ -151,7 +151,13 @@ impl Operations {
     }
 }
 
-pub(super) fn incomplete(template: &Template, failures: Vec<(Artifact, Error)>) -> Option<Error> {
+/// The error of an update that failed; if it has changed nothing, that is the failure itself.
+pub(super) fn incomplete(
+    template: &Template,
+    failures: Vec<(Artifact, Error)>,
+    touched: bool,
+) -> Option<Error> {
     let listing = blame::listing(&failures);
-    blame::first(template, failures).map(|first| Error::incomplete(first, listing))
+    let first = blame::first(template, failures)?;
+    Some(if touched { Error::incomplete(first, listing) } else { first })
 }

@@ -56,7 +56,8 @@ pub(super) fn decide(
     let (own, scale) = inputs.managers;
     let other = owners.iter().find(|owner| owner.as_str() != own);
     if exists && applied.is_some_and(|applied| applied != template) {
-        if other.is_some() {
+        // A controller that Scale made from a Pod is ours alone, its count is Scale's all the same.
+        if other.is_some() || scaled.is_some_and(|scaled| scaled != template) {
             diagnostics.push(note(artifact, Code::ReplicasTakenBack, &format!("set back to {template}")));
         }
         return Replicas {

@@ -1,0 +1,275 @@
+//! What belongs to somebody else stays untouched, and what is ours stays ours.
+
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Pod, ReplicationController, Service};
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use panamax_kubernetes_adapter::proto;
+use serde_json::{Value, json};
+use tonic::Code;
+
+use crate::support::adapter::{Adapter, deploy, deploy_at_once, scale};
+use crate::support::control_plane::{User, control_plane};
+use crate::support::looking::{everything, members, names, recorded, refused, remove, until};
+use crate::support::namespace::{Namespace, namespace};
+use crate::support::templates::{WORDPRESS, wordpress_at};
+
+/// One component without ports.
+fn alone(name: &str) -> String {
+    format!("name: Alone\nimages:\n- {{name: {name}, source: 'example/alone:1'}}\n")
+}
+
+/// Makes an object as a person at a terminal would.
+async fn made_by_somebody<K>(namespace: &Namespace, object: Value)
+where
+    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::Serialize
+        + serde::de::DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(namespace.plane.client(User::Admin).await, namespace);
+    let parameters = PostParams { field_manager: Some("somebody".to_owned()), ..PostParams::default() };
+    let object = serde_json::from_value(object).expect("an object");
+    api.create(&parameters, &object).await.expect("it can be made");
+}
+
+fn foreign_pod(name: &str) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "main", "image": "nginx:1"}]}})
+}
+
+fn foreign_service(name: &str) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"selector": {"app": "theirs"}, "ports": [{"port": 80}]}})
+}
+
+#[tokio::test]
+async fn a_second_deployment_with_a_component_of_the_same_name_is_refused() {
+    let namespace = namespace("owner-second").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(deploy(&namespace, "first", WORDPRESS)).await.expect("deployed");
+    recorded(&namespace, "first", "ACTIVE").await;
+    let before = everything(&namespace).await;
+    // The Service is in the way of one, a Pod of the other, beside a component that nobody else has.
+    let other = format!("{}- {{name: Other, source: 'example/other:1'}}\n", alone("db"));
+    for template in [WORDPRESS, &other] {
+        let answer = client.deploy(deploy_at_once(&namespace, "second", template)).await;
+        let refusal = refused(answer, Code::AlreadyExists, "OBJECT_NOT_OWNED");
+        assert_eq!(refusal.fact("owner"), "deployment first", "{refusal:#?}");
+        assert!(refusal.message.contains("another namespace"), "{refusal:#?}");
+        assert_eq!(everything(&namespace).await, before);
+    }
+}
+
+#[tokio::test]
+async fn foreign_objects_in_the_way_are_refused_untouched() {
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let namespace = namespace("owner-foreign").await;
+    made_by_somebody::<Service>(&namespace, foreign_service("db-1")).await;
+    made_by_somebody::<Pod>(&namespace, foreign_pod("alone-pod")).await;
+    let controller = json!({
+        "metadata": {"name": "wp-replication-controller"},
+        "spec": {"replicas": 0, "selector": {"app": "theirs"}, "template": {
+            "metadata": {"labels": {"app": "theirs"}},
+            "spec": {"containers": [{"name": "main", "image": "nginx:1"}]},
+        }},
+    });
+    made_by_somebody::<ReplicationController>(&namespace, controller).await;
+    // Labels alone make nothing ours.
+    let mut dressed = foreign_pod("dressed-pod");
+    dressed["metadata"]["labels"] = json!({
+        "app.kubernetes.io/managed-by": "panamax-kubernetes-adapter",
+        "app.kubernetes.io/instance": "mine",
+        "name": "dressed",
+    });
+    made_by_somebody::<Pod>(&namespace, dressed).await;
+    for pod in ["alone-pod", "dressed-pod"] {
+        until::<Pod>(&namespace, pod, kube::runtime::conditions::is_pod_running()).await;
+    }
+    let controller_is_seen = |one: Option<&ReplicationController>| {
+        one.is_some_and(|one| one.status.as_ref().and_then(|status| status.observed_generation).is_some())
+    };
+    until(&namespace, "wp-replication-controller", controller_is_seen).await;
+    let before = everything(&namespace).await;
+    let lone_controller = wordpress_at(2).replace("    alias: DB_1\n", "    alias: DB_2\n");
+    for template in [WORDPRESS, &lone_controller, &alone("alone"), &alone("dressed")] {
+        let answer = adapter.deployments().deploy(deploy_at_once(&namespace, "mine", template)).await;
+        let refusal = refused(answer, Code::AlreadyExists, "OBJECT_NOT_OWNED");
+        assert!(!refusal.fact("owner").is_empty(), "{refusal:#?}");
+        assert_eq!(everything(&namespace).await, before);
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_config_map_with_the_heads_name_is_refused_untouched() {
+    let namespace = namespace("owner-head").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let map = json!({"metadata": {"name": "panamax-deployment-wp"}, "data": {"head.json": "{}"}});
+    made_by_somebody::<ConfigMap>(&namespace, map).await;
+    let before = everything(&namespace).await;
+    let mut client = adapter.deployments();
+    let answer = client.deploy(deploy_at_once(&namespace, "wp", WORDPRESS)).await;
+    refused(answer, Code::AlreadyExists, "OBJECT_NOT_OWNED");
+    let answer = client.scale(scale(&namespace, "wp", "WP", 2)).await;
+    refused(answer, Code::AlreadyExists, "OBJECT_NOT_OWNED");
+    let answer = client.teardown(crate::support::adapter::teardown(&namespace, "wp")).await;
+    refused(answer, Code::AlreadyExists, "OBJECT_NOT_OWNED");
+    assert_eq!(everything(&namespace).await, before);
+}
+
+#[tokio::test]
+async fn a_service_never_selects_pods_of_another_deployment() {
+    let namespace = namespace("owner-select").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(deploy(&namespace, "one", WORDPRESS)).await.expect("deployed");
+    // The same component, but no object of the same name: a controller and its Service.
+    let other = "name: Other\nimages:\n- name: DB\n  source: example/db:1\n  ports: [{host_port: 13306, \
+                 container_port: 3306}]\n  deployment: {count: 2}\n";
+    client.deploy(deploy(&namespace, "two", other)).await.expect("deployed");
+    let two = |endpoints: Option<&Endpoints>| pods_behind(endpoints).len() == 2;
+    let other = until::<Endpoints>(&namespace, "db", two).await;
+    assert!(pods_behind(other.as_ref()).iter().all(|pod| pod.starts_with("db-replication-controller-")));
+    let one =
+        until::<Endpoints>(&namespace, "db-1", |one: Option<&Endpoints>| !pods_behind(one).is_empty()).await;
+    assert_eq!(pods_behind(one.as_ref()), ["db-pod"]);
+    let pod = namespace.api::<Pod>().get("db-pod").await.expect("db-pod");
+    assert_eq!(pod.metadata.owner_references, None, "the other's controller has not adopted it");
+}
+
+fn pods_behind(endpoints: Option<&Endpoints>) -> Vec<String> {
+    let subsets = endpoints.and_then(|endpoints| endpoints.subsets.clone()).unwrap_or_default();
+    let addresses = subsets.into_iter().flat_map(|subset| subset.addresses.unwrap_or_default());
+    addresses.filter_map(|address| address.target_ref?.name).collect()
+}
+
+#[tokio::test]
+async fn what_somebody_deleted_is_made_again() {
+    let namespace = namespace("owner-deleted").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(deploy(&namespace, "wp", WORDPRESS)).await.expect("deployed");
+    let before = members(&namespace).await;
+    remove::<Service>(&namespace, "db-1").await;
+    remove::<Pod>(&namespace, "wp-pod").await;
+    let again = client.deploy(deploy(&namespace, "wp", WORDPRESS)).await.expect("deployed").into_inner();
+    assert_eq!(again.outcome(), proto::DeployOutcome::Updated);
+    let after = members(&namespace).await;
+    assert_eq!(names(&after), names(&before));
+    assert_eq!(after["Pod/db-pod"], before["Pod/db-pod"]);
+    for made in ["Pod/wp-pod", "Service/db-1"] {
+        assert_ne!(after[made].0, before[made].0, "{made} is another object");
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_else_made_in_our_place_is_refused() {
+    let namespace = namespace("owner-recreated").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(deploy(&namespace, "wp", WORDPRESS)).await.expect("deployed");
+    remove::<Service>(&namespace, "db-1").await;
+    made_by_somebody::<Service>(&namespace, foreign_service("db-1")).await;
+    let before = members(&namespace).await;
+    let answer = client.deploy(deploy_at_once(&namespace, "wp", WORDPRESS)).await;
+    let refusal = refused(answer, Code::AlreadyExists, "OBJECT_NOT_OWNED");
+    assert_eq!(refusal.fact("owner"), "field manager somebody", "{refusal:#?}");
+    assert_eq!(members(&namespace).await, before);
+    // It is not taken down with the deployment either.
+    client.teardown(crate::support::adapter::teardown(&namespace, "wp")).await.expect("torn down");
+    let left = everything(&namespace).await;
+    assert_eq!(names(&left), ["Service/db-1"]);
+    assert_eq!(left["Service/db-1"], before["Service/db-1"]);
+}
+
+#[tokio::test]
+async fn a_field_changed_by_another_manager_is_a_conflict() {
+    let namespace = namespace("owner-field").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(deploy(&namespace, "wp", WORDPRESS)).await.expect("deployed");
+    let change = json!({"spec": {"ports": [{"port": 3306, "targetPort": 3307}]}});
+    let parameters = PatchParams { field_manager: Some("somebody".to_owned()), ..PatchParams::default() };
+    let services = namespace.api::<Service>();
+    services.patch("db-1", &parameters, &Patch::Strategic(change)).await.expect("a change");
+    let before = members(&namespace).await;
+    for validate_only in [true, false] {
+        let request = proto::DeployRequest { validate_only, ..deploy_at_once(&namespace, "wp", WORDPRESS) };
+        let refusal = refused(client.deploy(request).await, Code::FailedPrecondition, "FIELD_CONFLICT");
+        assert_eq!(refusal.fact("manager"), "somebody", "{refusal:#?}");
+        assert!(refusal.fact("field").contains("targetPort"), "{refusal:#?}");
+        assert_eq!(members(&namespace).await, before);
+    }
+}
+
+#[tokio::test]
+async fn replicas_of_another_manager_are_kept_until_the_template_changes() {
+    let namespace = namespace("owner-replicas").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(deploy(&namespace, "wp", &wordpress_at(2))).await.expect("deployed");
+    kubectl_scale(&namespace, 4);
+    let kept =
+        client.deploy(deploy(&namespace, "wp", &wordpress_at(2))).await.expect("deployed").into_inner();
+    assert_eq!(kept.outcome(), proto::DeployOutcome::Unchanged);
+    let told = kept.diagnostics.iter().find(|one| one.code == "REPLICAS_KEPT").expect("it is told");
+    assert!(told.message.contains("kubectl"), "{told:?}");
+    assert_eq!(replicas(&namespace).await, Some(4));
+    // Twice: the first taking back must leave no second owner behind.
+    for count in [3, 1, 2] {
+        let request = deploy(&namespace, "wp", &wordpress_at(count));
+        let checked = proto::DeployRequest { validate_only: true, ..request.clone() };
+        client.deploy(checked).await.expect("a check that agrees");
+        let taken = client.deploy(request).await.expect("deployed").into_inner();
+        assert_eq!(taken.outcome(), proto::DeployOutcome::Updated);
+        let told = taken.diagnostics.iter().any(|one| one.code == "REPLICAS_TAKEN_BACK");
+        assert_eq!(told, count == 3, "{:?}", taken.diagnostics);
+        assert_eq!(replicas(&namespace).await, i32::try_from(count).ok());
+    }
+    // Somebody sets the very count that the template will have: then both own it, and it still can change.
+    kubectl_scale(&namespace, 5);
+    for count in [5, 3] {
+        client.deploy(deploy(&namespace, "wp", &wordpress_at(count))).await.expect("deployed");
+        assert_eq!(replicas(&namespace).await, i32::try_from(count).ok());
+    }
+}
+
+#[tokio::test]
+async fn replicas_of_scale_are_kept_until_the_template_changes() {
+    let namespace = namespace("owner-scaled").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(deploy(&namespace, "wp", WORDPRESS)).await.expect("deployed");
+    // Each round: what Scale set stays while the template's count is the same, and goes when it changes.
+    for (count, scaled) in [(1, 3), (2, 4), (3, 1)] {
+        client.deploy(deploy(&namespace, "wp", &wordpress_at(count))).await.expect("deployed");
+        client.scale(scale(&namespace, "wp", "WP", scaled)).await.expect("scaled");
+        let kept = client.deploy(deploy(&namespace, "wp", &wordpress_at(count))).await.expect("deployed");
+        let kept = kept.into_inner();
+        assert_eq!(kept.outcome(), proto::DeployOutcome::Unchanged, "{:?}", kept.changes);
+        assert!(kept.diagnostics.iter().any(|one| one.code == "REPLICAS_KEPT"), "{:?}", kept.diagnostics);
+        assert_eq!(replicas(&namespace).await, Some(scaled));
+        let next = count + 1;
+        let request = deploy(&namespace, "wp", &wordpress_at(next));
+        let checked = proto::DeployRequest { validate_only: true, ..request.clone() };
+        client.deploy(checked).await.expect("a check that agrees");
+        let taken = client.deploy(request).await.expect("deployed").into_inner();
+        assert!(
+            taken.diagnostics.iter().any(|one| one.code == "REPLICAS_TAKEN_BACK"),
+            "{:?}",
+            taken.diagnostics
+        );
+        assert_eq!(replicas(&namespace).await, i32::try_from(next).ok());
+    }
+}
+
+fn kubectl_scale(namespace: &Namespace, count: i32) {
+    let mut kubectl = namespace.plane.kubectl(User::Admin);
+    let controller = "replicationcontroller/wp-replication-controller";
+    kubectl.args(["-n", namespace, "scale", controller, &format!("--replicas={count}")]);
+    assert!(kubectl.output().expect("kubectl runs").status.success());
+}
+
+async fn replicas(namespace: &Namespace) -> Option<i32> {
+    let controllers = namespace.api::<ReplicationController>();
+    controllers.get("wp-replication-controller").await.expect("it is there").spec.expect("a spec").replicas
+}

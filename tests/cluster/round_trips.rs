@@ -1,0 +1,124 @@
+//! How often a caller waits for the cluster: round trips of a first Deploy, and calls while waiting.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Patch, PatchParams};
+use panamax_kubernetes_adapter::proto;
+use panamax_kubernetes_adapter::proto::watch_deployment_response::Event;
+use serde_json::json;
+
+use crate::support::adapter::{Adapter, deploy, deploy_at_once};
+use crate::support::calls::{Call, Recorder};
+use crate::support::control_plane::{User, control_plane};
+use crate::support::looking::recorded;
+use crate::support::namespace::namespace;
+use crate::support::proxy::{Passed, Proxy};
+use crate::support::templates::chain;
+
+/// Far longer than the calls of one stage need to start, and than an answer of the API server takes.
+const DELAY: Duration = Duration::from_millis(250);
+
+#[tokio::test]
+async fn a_first_deploy_takes_five_round_trips() {
+    let namespace = namespace("trips").await;
+    let proxy = Proxy::start(control_plane().client(User::Adapter).await, DELAY).await;
+    let adapter = Adapter::serve(kube::Config::new(proxy.url.parse().expect("an address")), None).await;
+    let began = Instant::now();
+    adapter.deployments().deploy(deploy_at_once(&namespace, "chain", &chain(20))).await.expect("deployed");
+    let answered = Instant::now();
+    let mut calls = proxy.passed();
+    calls.retain(|call| {
+        call.uri.contains(&*namespace)
+            && call.began < answered
+            && !call.uri.contains("fieldManager=panamax-lease")
+    });
+    let trips = longest_chain(&calls);
+    println!(
+        "first Deploy of 39 objects: {} calls, {trips} round trips, {:?}",
+        calls.len(),
+        answered - began
+    );
+    assert!(calls.len() <= 39 + 4, "{} calls", calls.len());
+    let shown: Vec<String> = calls.iter().map(|call| format!("{} {}", call.method, call.uri)).collect();
+    assert!(trips <= 5, "{trips} round trips: {shown:#?}");
+}
+
+/// The longest run of calls of which each began after the one before it had ended.
+fn longest_chain(calls: &[Passed]) -> usize {
+    let mut spans: Vec<_> = calls.iter().map(|call| (call.ended, call.began)).collect();
+    spans.sort();
+    let mut length = 0;
+    let mut last = None;
+    for (ended, began) in spans {
+        if last.is_none_or(|last| began >= last) {
+            length += 1;
+            last = Some(ended);
+        }
+    }
+    length
+}
+
+#[tokio::test]
+async fn waiting_reads_nothing_after_its_first_look() {
+    let namespace = namespace("trips-wait").await;
+    let plane = control_plane();
+    let adapter = Adapter::real(plane, User::Adapter).await;
+    let template = "name: Slow\nimages:\n- {name: web, source: 'docker.io/example/missing:x'}\n";
+    let (mut waiting, mut watching) = (adapter.deployments(), adapter.deployments());
+    let deployed = waiting.deploy(deploy(&namespace, "slow", template));
+    let watched = async {
+        let failing = watch_until_failed(&mut watching, &namespace).await;
+        // Both wait now, and everything they need to read they have read; the failure is recorded too.
+        recorded(&namespace, "slow", "FAILED").await;
+        let mut calls = Recorder::start(plane).namespace(&namespace).user(User::Adapter);
+        let image = json!({"spec": {"containers": [{"name": "web", "image": "docker.io/library/nginx:1"}]}});
+        let pods = namespace.api::<Pod>();
+        pods.patch("web-pod", &PatchParams::default(), &Patch::Strategic(image)).await.expect("a new image");
+        let mut failing = failing;
+        while let Some(event) = failing.message().await.expect("an event") {
+            if let Some(Event::Complete(complete)) = event.event {
+                assert_eq!(complete.reason(), proto::WatchCompleteReason::Ready);
+                break;
+            }
+        }
+        let all = calls.requests();
+        let mut reads = all.clone();
+        reads.retain(|call| call.verb == "get" || call.verb == "list");
+        // What records the outcome may meet its own last write, and looks again then.
+        let is_lost = |call: &&Call| call.code == 409 && call.uri.contains("fieldManager=panamax-keeper");
+        assert!(reads.len() <= all.iter().filter(is_lost).count(), "among {all:#?}");
+    };
+    let (deployed, ()) = tokio::join!(deployed, watched);
+    let deployment = deployed.expect("deployed").into_inner().deployment.expect("a deployment");
+    assert_eq!(deployment.state(), proto::DeploymentState::Active);
+}
+
+/// Watches until READY, from the moment the deployment is there; returns the stream once it shows a failure.
+async fn watch_until_failed(
+    client: &mut proto::deployment_service_client::DeploymentServiceClient<tonic::transport::Channel>,
+    namespace: &str,
+) -> tonic::Streaming<proto::WatchDeploymentResponse> {
+    let request = proto::WatchDeploymentRequest {
+        namespace: namespace.to_owned(),
+        name: "slow".to_owned(),
+        until: proto::WatchUntil::Ready.into(),
+        ..Default::default()
+    };
+    let give_up = Instant::now() + Duration::from_secs(30);
+    let mut stream = loop {
+        match client.watch_deployment(request.clone()).await {
+            Ok(stream) => break stream.into_inner(),
+            Err(status) => assert_eq!(status.code(), tonic::Code::NotFound, "{status}"),
+        }
+        assert!(Instant::now() < give_up, "the deployment appears");
+    };
+    while let Some(event) = stream.message().await.expect("an event") {
+        if let Some(Event::Snapshot(deployment)) = event.event
+            && deployment.state() == proto::DeploymentState::Failed
+        {
+            return stream;
+        }
+    }
+    panic!("the watch ended before the image failed");
+}

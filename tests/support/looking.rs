@@ -1,0 +1,149 @@
+//! Looking at the cluster and at refusals, as tests need it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, ReplicationController, Secret, Service};
+use kube::ResourceExt;
+use kube::api::ListParams;
+use kube::runtime::wait::{Condition, await_condition};
+use tonic_types::StatusExt;
+
+use super::namespace::Namespace;
+
+/// How long anything may take that is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Uid and resourceVersion of objects, by kind and name.
+pub type Versions = BTreeMap<String, (String, String)>;
+
+async fn versions_of<K>(namespace: &Namespace) -> Versions
+where
+    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned,
+{
+    let list = namespace.api::<K>().list(&ListParams::default()).await.expect("a list");
+    let version = |object: K| {
+        let name = format!("{}/{}", K::kind(&()), object.name_any());
+        (name, (object.uid().expect("a uid"), object.resource_version().expect("a version")))
+    };
+    list.items.into_iter().map(version).collect()
+}
+
+/// Every Service, controller and Pod of a namespace.
+pub async fn members(namespace: &Namespace) -> Versions {
+    let mut all = versions_of::<Service>(namespace).await;
+    all.extend(versions_of::<ReplicationController>(namespace).await);
+    all.extend(versions_of::<Pod>(namespace).await);
+    all
+}
+
+/// Everything of a namespace that the adapter could have made, but for what the cluster itself makes.
+pub async fn everything(namespace: &Namespace) -> Versions {
+    let mut all = members(namespace).await;
+    all.extend(versions_of::<ConfigMap>(namespace).await);
+    all.extend(versions_of::<Secret>(namespace).await);
+    all.remove("ConfigMap/kube-root-ca.crt");
+    all
+}
+
+/// The names among these.
+pub fn names(versions: &Versions) -> Vec<&str> {
+    versions.keys().map(String::as_str).collect()
+}
+
+/// Waits for an object to be as wanted.
+pub async fn until<K>(namespace: &Namespace, name: &str, condition: impl Condition<K>) -> Option<K>
+where
+    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + Send
+        + serde::de::DeserializeOwned
+        + 'static,
+{
+    let wait = await_condition(namespace.api::<K>(), name, condition);
+    let seen = tokio::time::timeout(PATIENCE, wait).await;
+    seen.unwrap_or_else(|_| panic!("{} {name} in time", K::kind(&()))).expect("a watch")
+}
+
+/// Deletes an object at once and waits until it is gone.
+pub async fn remove<K>(namespace: &Namespace, name: &str)
+where
+    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + Send
+        + serde::de::DeserializeOwned
+        + 'static,
+{
+    let uid = namespace.api::<K>().get(name).await.expect("it is there").uid().expect("a uid");
+    let parameters = kube::api::DeleteParams::default().grace_period(0);
+    namespace.api::<K>().delete(name, &parameters).await.expect("it can be deleted");
+    until::<K>(namespace, name, kube::runtime::conditions::is_deleted(&uid)).await;
+}
+
+/// Waits until the head records a state; returns its resourceVersion.
+pub async fn recorded(namespace: &Namespace, name: &str, state: &str) -> String {
+    let wanted = format!("\"state\":\"{state}\"");
+    let has_state = move |head: Option<&ConfigMap>| {
+        head.and_then(|head| head.data.as_ref()?.get("head.json")).is_some_and(|text| text.contains(&wanted))
+    };
+    let head = until::<ConfigMap>(namespace, &format!("panamax-deployment-{name}"), has_state).await;
+    head.expect("a head").resource_version().expect("a version")
+}
+
+/// A refusal taken apart.
+#[derive(Debug)]
+pub struct Refusal {
+    pub code: tonic::Code,
+    pub reason: String,
+    pub message: String,
+    pub metadata: BTreeMap<String, String>,
+    /// Path and reason of each violation.
+    pub violations: Vec<(String, String)>,
+    /// Whether it says when to try again.
+    pub retry: bool,
+}
+
+impl Refusal {
+    /// Takes a status apart; every refusal of ours has an ErrorInfo of our domain.
+    pub fn of(status: &tonic::Status) -> Self {
+        let details = status.get_error_details();
+        let info = details.error_info().unwrap_or_else(|| panic!("an ErrorInfo in {status:?}"));
+        assert_eq!(info.domain, "panamax.kubernetes.v1");
+        assert!(!status.message().is_empty(), "a message that stands alone");
+        assert!(status.message().len() <= 1024 && status.details().len() <= 3 * 1024, "trailers that fit");
+        let violations = details.bad_request().map(|request| request.field_violations.clone());
+        Self {
+            code: status.code(),
+            reason: info.reason.clone(),
+            message: status.message().to_owned(),
+            metadata: info.metadata.clone().into_iter().collect(),
+            violations: violations
+                .unwrap_or_default()
+                .into_iter()
+                .map(|one| (one.field, one.reason))
+                .collect(),
+            retry: details.retry_info().is_some(),
+        }
+    }
+
+    /// A fact of its metadata; empty if it has none of that name.
+    pub fn fact(&self, key: &str) -> &str {
+        self.metadata.get(key).map(String::as_str).unwrap_or_default()
+    }
+}
+
+/// Checks code and reason of a refused call; returns the refusal.
+pub fn refused<T: std::fmt::Debug>(
+    answer: Result<tonic::Response<T>, tonic::Status>,
+    code: tonic::Code,
+    reason: &str,
+) -> Refusal {
+    let refusal = Refusal::of(&answer.expect_err("a refusal"));
+    assert_eq!((refusal.code, refusal.reason.as_str()), (code, reason), "{refusal:#?}");
+    refusal
+}

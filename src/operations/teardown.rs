@@ -86,10 +86,16 @@ impl Operations {
         let operations = self.clone();
         let grace = call.grace_seconds;
         let work = async move {
-            let lock = if joins { None } else { Some(operations.mark(&target, &held).await?) };
-            match lock {
-                Some(lock) => operations.remove_asked(&target, lock, grace, Some(asked)).await,
-                None => operations.join_teardown(&target, &held, grace, Some(asked)).await,
+            if joins {
+                return operations.join_teardown(&target, &held, grace, Some(asked)).await;
+            }
+            match operations.mark(&target, &held).await {
+                Ok(lock) => operations.remove_asked(&target, lock, grace, Some(asked)).await,
+                // Lost to another operation; if that is a Teardown too, both want the same.
+                Err(lost) => match operations.others_teardown(&target, &held, lost).await? {
+                    Some(now) => operations.join_teardown(&target, &now, grace, Some(asked)).await,
+                    None => Ok(Vec::new()),
+                },
             }
         };
         let wait = call.wait_gone.map(|until| until.min(call.deadline));
@@ -143,6 +149,19 @@ impl Operations {
         head.phase = Phase::Deleting;
         let id = lock::operation_id();
         Lock::take(self, target, Some(held), head, OperationKind::Teardown, id, None).await
+    }
+
+    /// The deployment as another Teardown marked it, `None` when that has ended already; or why the mark was lost.
+    async fn others_teardown(&self, target: &Target, held: &Held, lost: Error) -> Result<Option<Held>> {
+        if lost.kind() != ErrorKind::OperationInProgress {
+            return Err(lost);
+        }
+        match self.cluster.read_head(&target.namespace, &target.name).await? {
+            Some(now) if now.uid == held.uid && now.head.phase == Phase::Deleting => Ok(Some(now)),
+            // Gone, or gone and made anew: what this call was asked to delete is not there any more.
+            now if now.as_ref().is_none_or(|now| now.uid != held.uid) => Ok(None),
+            _ => Err(lost),
+        }
     }
 
     /// Finishes a teardown that died half-way.

@@ -132,7 +132,8 @@ impl Operations {
             return self.validated(target, decided, diagnostics, choices.create_namespace).await;
         }
         if let Some(held) = decided.held.as_ref().filter(|_| decided.is_unchanged()) {
-            return Ok(answer(held, changes, diagnostics, Outcome::Unchanged));
+            let held = self.forget_gone(held, &decided.plan).await?;
+            return Ok(answer(&held, changes, diagnostics, Outcome::Unchanged));
         }
         let first = decided.is_first();
         // 3. Lock, write-ahead log and record of the request: one compare-and-swap.

@@ -80,6 +80,8 @@ pub(super) struct Plan {
     pub(super) kept: Vec<Member>,
     /// Entries that leave the inventory undeleted: a controller takes the pod over.
     pub(super) handed_over: Vec<Member>,
+    /// Objects in the inventory that the template no longer has and the cluster neither.
+    pub(super) gone: Vec<ObjectRef>,
     /// Pods of earlier revisions that a controller does not replace by itself.
     pub(super) outdated: Vec<(ObjectRef, String)>,
     /// What the caller should know.
@@ -291,7 +293,10 @@ fn removals(inputs: &Inputs<'_>, plan: &mut Plan) {
         let adopted = member.reference.kind == Kind::Pod && controlled.contains(&member.component);
         let action = match uid {
             // Gone already: the entry leaves with the next write of the head.
-            None => continue,
+            None => {
+                plan.gone.push(member.reference.clone());
+                continue;
+            }
             Some(_) if adopted => {
                 plan.handed_over.push(member.clone());
                 Action::Keep

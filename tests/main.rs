@@ -7,7 +7,9 @@ mod support {
     pub mod calls;
     pub mod control_plane;
     pub mod namespace;
+    pub mod patience;
     pub mod programs;
+    pub mod survey;
     pub mod templates;
 }
 
@@ -16,6 +18,11 @@ mod translate;
 
 /// On the real control plane, a namespace per test.
 mod cluster {
+    mod crashes;
+    mod lifecycle;
     mod main_job;
     mod plane;
+    mod portable;
+    mod races;
+    mod templates;
 }

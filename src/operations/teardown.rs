@@ -193,9 +193,18 @@ impl Operations {
         marked: Option<tokio::sync::oneshot::Sender<Vec<Going>>>,
     ) -> Result<Vec<Going>> {
         let held = lock.held().clone();
-        let left = lock.during(self.remove_members(target, &held, grace, marked)).await??;
-        self.remove_record(lock.held(), &left).await?;
-        Ok(left)
+        match lock.during(self.remove_members(target, &held, grace, marked)).await {
+            Ok(left) => {
+                let left = left?;
+                self.remove_record(lock.held(), &left).await?;
+                Ok(left)
+            }
+            // The lease could not be renewed: a Teardown that joined may have ended first.
+            Err(lost) => match self.others_teardown(target, &held, lost).await? {
+                Some(now) => self.join_teardown(target, &now, grace, None).await,
+                None => Ok(Vec::new()),
+            },
+        }
     }
 
     /// Does what the teardown that is under way does: everything by uid, so twice is once.

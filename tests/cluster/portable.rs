@@ -243,6 +243,22 @@ async fn what_belongs_to_others_is_refused_and_untouched(place: Place) {
     assert_eq!(kept.resource_version(), mine.expect("a ConfigMap").resource_version());
 }
 
+async fn a_teardown_without_grace_or_twice_sees_every_object_go(place: Place) {
+    place.deploy("wp", &wordpress_at(2)).await;
+    // What is removed before the delete is answered is as gone as what goes later.
+    let request = proto::TeardownRequest {
+        grace_period: Some(prost_types::Duration::default()),
+        allow_missing: true,
+        ..teardown(&place.namespace, "wp")
+    };
+    let (mut first, mut second) = (place.adapter.deployments(), place.adapter.deployments());
+    let (first, second) = tokio::join!(first.teardown(request.clone()), second.teardown(request));
+    for torn_down in [first, second] {
+        assert!(torn_down.expect("torn down").into_inner().complete);
+    }
+    assert_eq!(place.survey().await.names(), Vec::<&str>::new());
+}
+
 /// Makes two tests of each function.
 macro_rules! on_both {
     ($($test:ident),+ $(,)?) => {
@@ -262,5 +278,6 @@ on_both! {
     scaling_up_down_to_nothing_and_back,
     deploying_the_same_again_writes_nothing,
     an_update_changes_makes_and_removes,
+    a_teardown_without_grace_or_twice_sees_every_object_go,
     what_belongs_to_others_is_refused_and_untouched,
 }

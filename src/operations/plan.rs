@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::diff;
 use crate::artifacts::{Action, Artifact, Artifacts, Change, ComponentName, Kind, ObjectRef, Planned};
-use crate::cluster::{Head, Member, MemberState, Seen};
+use crate::cluster::{Adopted, Head, Member, MemberState, Seen};
 use crate::diagnostic::{Code, Diagnostic};
 
 use replicas::Replicas;
@@ -63,9 +63,10 @@ pub(super) struct Doomed {
 }
 
 impl Doomed {
-    /// The object and the uid that is meant.
-    pub(super) fn object(&self) -> (ObjectRef, String) {
-        (self.member.reference.clone(), self.uid.clone())
+    /// The object and the uid that is meant, with the Pod that a controller may not have taken over yet.
+    pub(super) fn objects(&self) -> impl Iterator<Item = (ObjectRef, String)> {
+        let adopted = self.member.adopts.iter().map(|pod| (pod.reference.clone(), pod.uid.clone()));
+        std::iter::once((self.member.reference.clone(), self.uid.clone())).chain(adopted)
     }
 }
 
@@ -238,6 +239,7 @@ fn planned_member(
         template_replicas: replicas.template,
         scaled_replicas: replicas.scaled,
         generation: None,
+        adopts: member.and_then(|member| member.adopts.clone()),
         owned: String::new(),
     }
 }
@@ -297,7 +299,8 @@ fn removals(inputs: &Inputs<'_>, plan: &mut Plan) {
                 plan.gone.push(member.reference.clone());
                 continue;
             }
-            Some(_) if adopted => {
+            Some(uid) if adopted => {
+                hand_over(&mut plan.steps, member, uid);
                 plan.handed_over.push(member.clone());
                 Action::Keep
             }
@@ -317,6 +320,16 @@ fn removals(inputs: &Inputs<'_>, plan: &mut Plan) {
             component: Some(member.component.clone()),
             fields: Vec::new(),
         });
+    }
+}
+
+/// Notes with the controller that it takes this Pod over.
+fn hand_over(steps: &mut [Step], pod: &Member, uid: String) {
+    let controller = steps.iter_mut().find(|step| {
+        step.artifact.reference.kind.is_controller() && step.artifact.component == pod.component
+    });
+    if let Some(step) = controller {
+        step.member.adopts = Some(Adopted { reference: pod.reference.clone(), uid });
     }
 }
 

@@ -1,5 +1,6 @@
 //! Teardown: everything a deployment owns goes, in reverse order, its record last.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -256,17 +257,21 @@ impl Operations {
     /// The uid of every member; looks at the cluster only when the inventory does not know one.
     async fn known_uids(&self, target: &Target, held: &Held) -> Result<Vec<(ObjectRef, String)>> {
         let inventory = &held.head.inventory;
+        let adopted = inventory.iter().filter_map(|member| member.adopts.as_ref());
+        let adopted = adopted.map(|pod| (pod.reference.clone(), pod.uid.clone()));
         let certain = |member: &Member| member.uid.is_some() && member.state != MemberState::Planned;
         if inventory.iter().all(certain) {
             let known =
                 inventory.iter().filter_map(|member| Some((member.reference.clone(), member.uid.clone()?)));
-            return Ok(known.collect());
+            return Ok(known.chain(adopted).collect());
         }
         let mut kinds: Vec<Kind> = inventory.iter().map(|member| member.reference.kind).collect();
         kinds.sort_unstable();
         kinds.dedup();
         let seen = self.cluster.list_members(&target.namespace, &target.name, &kinds).await?;
-        Ok(seen.into_iter().filter(|seen| seen.ours).map(|seen| (seen.reference, seen.uid)).collect())
+        let seen = seen.into_iter().filter(|seen| seen.ours).map(|seen| (seen.reference, seen.uid));
+        let objects: BTreeSet<_> = seen.chain(adopted).collect();
+        Ok(objects.into_iter().collect())
     }
 }
 

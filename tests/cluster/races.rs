@@ -215,9 +215,13 @@ async fn a_teardown_right_after_a_scale_leaves_no_pod() {
         let namespace = namespace("races-adoption").await;
         let adapter = Adapter::real(control_plane(), User::Adapter).await;
         let mut client = adapter.deployments();
-        for _ in 0..5 {
-            client.deploy(deploy_at_once(&namespace, "app", &chain(3))).await.expect("deployed");
-            let scale = proto::ScaleRequest { wait: 0, ..scale(&namespace, "app", "C0", 2) };
+        for _ in 0..3 {
+            client.deploy(deploy_at_once(&namespace, "app", &chain(20))).await.expect("deployed");
+            let scale = proto::ScaleRequest {
+                replicas: (0..20).map(|index| (format!("C{index}"), 2)).collect(),
+                wait: 0,
+                ..scale(&namespace, "app", "C0", 2)
+            };
             client.scale(scale).await.expect("scaled");
             client.teardown(teardown(&namespace, "app")).await.expect("torn down");
             let survey = Survey::of(&namespace.client, &namespace).await;

@@ -152,7 +152,7 @@ impl Operations {
         if doomed.is_empty() {
             return Ok(held);
         }
-        let objects: Vec<_> = doomed.iter().map(plan::Doomed::object).collect();
+        let objects: Vec<_> = doomed.iter().flat_map(plan::Doomed::objects).collect();
         let going = self.delete_all(target, objects, None).await?;
         let deadline = Instant::now() + self.settings.lease;
         let left = self.cluster.wait_gone(&target.namespace, &target.name, going, deadline).await?;

@@ -29,8 +29,8 @@ pub use apply::{Guard, Written, owned_fields};
 pub use delete::{Deletion, Propagation};
 pub use gone::Going;
 pub use head::{
-    Head, HeadRef, Held, Member, MemberState, Operation, OperationKind, Phase, Recorded, RecordedComponent,
-    RevisionEntry,
+    Adopted, Head, HeadRef, Held, Member, MemberState, Operation, OperationKind, Phase, Recorded,
+    RecordedComponent, RevisionEntry,
 };
 pub use members::Seen;
 pub use revisions::revision_name;

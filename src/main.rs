@@ -8,7 +8,13 @@ use panamax_kubernetes_adapter::start;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match start::run(Config::parse()).await {
+    let served = match Config::try_parse() {
+        Ok(config) => start::run(config).await,
+        // The help or the version, which was asked for.
+        Err(answer) if !answer.use_stderr() => answer.exit(),
+        Err(error) => Err(start::usage(&error)),
+    };
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => {
             // Logging may not have started: the one sentence goes to standard error as it is.

@@ -27,6 +27,15 @@ fn refusal(code: u8, sentence: impl Into<String>) -> Refusal {
     Refusal { code, sentence: sentence.into() }
 }
 
+/// The refusal of a command line or of a variable that cannot be read.
+pub fn usage(error: &clap::Error) -> Refusal {
+    // What comes after the first paragraph is the usage, which --help shows.
+    let text = error.to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = first.trim_start_matches("error:").split_whitespace().collect();
+    refusal(64, format!("{}; see --help", words.join(" ")))
+}
+
 /// Serves as configured until the first SIGTERM or SIGINT has drained, or the second has come.
 pub async fn run(config: Config) -> Result<(), Refusal> {
     telemetry::start(&config.log, config.log_format == LogFormat::Json).map_err(|text| refusal(64, text))?;

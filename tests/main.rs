@@ -9,8 +9,10 @@ mod support {
     pub mod control_plane;
     pub mod looking;
     pub mod namespace;
+    pub mod patience;
     pub mod programs;
     pub mod proxy;
+    pub mod survey;
     pub mod templates;
 }
 
@@ -22,13 +24,18 @@ mod translate;
 
 /// On the real control plane, a namespace per test.
 mod cluster {
+    mod crashes;
+    mod lifecycle;
     mod main_job;
     mod ownership;
     mod plane;
+    mod portable;
+    mod races;
     mod refusals;
     mod rights;
     mod round_trips;
     mod secrets;
+    mod templates;
     mod updates;
     mod watching;
 }

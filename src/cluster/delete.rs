@@ -1,7 +1,7 @@
 //! Deletes member objects by uid only; what is gone already counts as deleted.
 
 use either::Either;
-use kube::api::{DeleteParams, Preconditions, PropagationPolicy};
+use kube::api::{DeleteParams, ObjectMeta, Preconditions, PropagationPolicy};
 
 use super::Cluster;
 use super::gone::Going;
@@ -55,7 +55,7 @@ impl Cluster {
             ..DeleteParams::default()
         };
         match self.call("delete the object", || api.delete(name, &parameters)).await {
-            Ok(Either::Left(object)) if object.metadata.deletion_timestamp.is_some() => {
+            Ok(Either::Left(object)) if is_still_there(&object.metadata) => {
                 Ok(Deletion::Going(Going::new(reference, uid, object.metadata)))
             }
             Ok(_) => Ok(Deletion::Gone),
@@ -64,4 +64,14 @@ impl Cluster {
             Err(failure) => Err(failure.about(reference)),
         }
     }
+}
+
+/// Whether a deleted object is only marked so far.
+///
+/// One whose time of grace is over and which no finalizer holds was removed before the answer was sent, and its
+/// version is that of the removal: a watch from there would never tell of it.
+fn is_still_there(metadata: &ObjectMeta) -> bool {
+    let over = metadata.deletion_grace_period_seconds == Some(0)
+        && metadata.finalizers.as_ref().is_none_or(Vec::is_empty);
+    metadata.deletion_timestamp.is_some() && !over
 }

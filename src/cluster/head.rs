@@ -23,8 +23,8 @@ use crate::artifacts::{
 use crate::error::{Error, ErrorKind, Fault, Result};
 
 pub use record::{
-    Head, HeadRef, Member, MemberState, Operation, OperationKind, Phase, Recorded, RecordedComponent,
-    RevisionEntry,
+    Adopted, Head, HeadRef, Member, MemberState, Operation, OperationKind, Phase, Recorded,
+    RecordedComponent, RevisionEntry,
 };
 
 /// The key of the record inside the ConfigMap.

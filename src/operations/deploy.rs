@@ -15,6 +15,7 @@ use crate::artifacts::{Change, DeploymentName, Namespace};
 use crate::cluster::{self, Held};
 use crate::diagnostic::Diagnostic;
 use crate::error::{ErrorKind, Result};
+use crate::status::DeploymentState;
 
 use decide::{Decided, new_revision};
 use write::incomplete;
@@ -132,11 +133,13 @@ impl Operations {
             return self.validated(target, decided, diagnostics, choices.create_namespace).await;
         }
         if let Some(held) = decided.held.as_ref().filter(|_| decided.is_unchanged()) {
-            // Pods of an earlier revision: whoever was to replace them died.
-            if !decided.plan.outdated.is_empty() {
+            let held = self.forget_gone(held, &decided.plan).await?;
+            // Not seen ready yet, or pods of an earlier revision: whoever was to see to that may have died.
+            let settled = [DeploymentState::Active, DeploymentState::Stopped].map(DeploymentState::as_str);
+            if !decided.plan.outdated.is_empty() || !settled.contains(&held.head.recorded.state.as_str()) {
                 self.follow(target, held.head.generation);
             }
-            return Ok(answer(held, changes, diagnostics, Outcome::Unchanged));
+            return Ok(answer(&held, changes, diagnostics, Outcome::Unchanged));
         }
         let first = decided.is_first();
         // 3. Lock, write-ahead log and record of the request: one compare-and-swap.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::diff;
 use crate::artifacts::{Action, Artifact, Artifacts, Change, ComponentName, Kind, ObjectRef, Planned};
-use crate::cluster::{Head, Member, MemberState, Seen};
+use crate::cluster::{Adopted, Head, Member, MemberState, Seen};
 use crate::diagnostic::{Code, Diagnostic};
 
 use replicas::Replicas;
@@ -74,9 +74,10 @@ pub(super) struct Doomed {
 }
 
 impl Doomed {
-    /// The object and the uid that is meant.
-    pub(super) fn object(&self) -> (ObjectRef, String) {
-        (self.member.reference.clone(), self.uid.clone())
+    /// The object and the uid that is meant, with the Pod that a controller may not have taken over yet.
+    pub(super) fn objects(&self) -> impl Iterator<Item = (ObjectRef, String)> {
+        let adopted = self.member.adopts.iter().map(|pod| (pod.reference.clone(), pod.uid.clone()));
+        std::iter::once((self.member.reference.clone(), self.uid.clone())).chain(adopted)
     }
 }
 
@@ -91,6 +92,8 @@ pub(super) struct Plan {
     pub(super) kept: Vec<Member>,
     /// Entries that leave the inventory undeleted: a controller takes the pod over.
     pub(super) handed_over: Vec<Member>,
+    /// Objects in the inventory that the template no longer has and the cluster neither.
+    pub(super) gone: Vec<ObjectRef>,
     /// Pods of earlier revisions that a controller does not replace by itself.
     pub(super) outdated: Vec<(ObjectRef, String)>,
     /// What the caller should know.
@@ -250,6 +253,7 @@ fn planned_member(
         template_replicas: replicas.template,
         scaled_replicas: replicas.scaled,
         generation: None,
+        adopts: member.and_then(|member| member.adopts.clone()),
         owned: String::new(),
     }
 }
@@ -309,8 +313,12 @@ fn removals(inputs: &Inputs<'_>, plan: &mut Plan) {
         let adopted = member.reference.kind == Kind::Pod && controlled.contains(&member.component);
         let action = match uid {
             // Gone already: the entry leaves with the next write of the head.
-            None => continue,
-            Some(_) if adopted => {
+            None => {
+                plan.gone.push(member.reference.clone());
+                continue;
+            }
+            Some(uid) if adopted => {
+                hand_over(&mut plan.steps, member, uid);
                 plan.handed_over.push(member.clone());
                 Action::Keep
             }
@@ -330,6 +338,16 @@ fn removals(inputs: &Inputs<'_>, plan: &mut Plan) {
             component: Some(member.component.clone()),
             fields: Vec::new(),
         });
+    }
+}
+
+/// Notes with the controller that it takes this Pod over.
+fn hand_over(steps: &mut [Step], pod: &Member, uid: String) {
+    let controller = steps.iter_mut().find(|step| {
+        step.artifact.reference.kind.is_controller() && step.artifact.component == pod.component
+    });
+    if let Some(step) = controller {
+        step.member.adopts = Some(Adopted { reference: pod.reference.clone(), uid });
     }
 }
 

@@ -78,6 +78,8 @@ impl Operations {
         state.as_str().clone_into(&mut head.recorded.state);
         if state == DeploymentState::Active {
             head.last_good = head.current.as_ref().map(|revision| revision.number);
+            // Controllers that are ready have taken over what they were handed.
+            head.inventory.iter_mut().for_each(|member| member.adopts = None);
         }
         if head.phase == Phase::Progressing {
             head.phase = Phase::Idle;

@@ -1,5 +1,6 @@
 //! Teardown: everything a deployment owns goes, in reverse order, its record last.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -86,10 +87,16 @@ impl Operations {
         let operations = self.clone();
         let grace = call.grace_seconds;
         let work = async move {
-            let lock = if joins { None } else { Some(operations.mark(&target, &held).await?) };
-            match lock {
-                Some(lock) => operations.remove_asked(&target, lock, grace, Some(asked)).await,
-                None => operations.join_teardown(&target, &held, grace, Some(asked)).await,
+            if joins {
+                return operations.join_teardown(&target, &held, grace, Some(asked)).await;
+            }
+            match operations.mark(&target, &held).await {
+                Ok(lock) => operations.remove_asked(&target, lock, grace, Some(asked)).await,
+                // Lost to another operation; if that is a Teardown too, both want the same.
+                Err(lost) => match operations.others_teardown(&target, &held, lost).await? {
+                    Some(now) => operations.join_teardown(&target, &now, grace, Some(asked)).await,
+                    None => Ok(Vec::new()),
+                },
             }
         };
         let wait = call.wait_gone.map(|until| until.min(call.deadline));
@@ -145,6 +152,19 @@ impl Operations {
         Lock::take(self, target, Some(held), head, OperationKind::Teardown, id, None).await
     }
 
+    /// The deployment as another Teardown marked it, `None` when that has ended already; or why the mark was lost.
+    async fn others_teardown(&self, target: &Target, held: &Held, lost: Error) -> Result<Option<Held>> {
+        if lost.kind() != ErrorKind::OperationInProgress {
+            return Err(lost);
+        }
+        match self.cluster.read_head(&target.namespace, &target.name).await? {
+            Some(now) if now.uid == held.uid && now.head.phase == Phase::Deleting => Ok(Some(now)),
+            // Gone, or gone and made anew: what this call was asked to delete is not there any more.
+            now if now.as_ref().is_none_or(|now| now.uid != held.uid) => Ok(None),
+            _ => Err(lost),
+        }
+    }
+
     /// Finishes a teardown that died half-way.
     pub(super) async fn finish_teardown(&self, target: &Target, held: Held, deadline: Instant) -> Result<()> {
         let lock = self.mark(target, &held).await?;
@@ -174,9 +194,18 @@ impl Operations {
         marked: Option<tokio::sync::oneshot::Sender<Vec<Going>>>,
     ) -> Result<Vec<Going>> {
         let held = lock.held().clone();
-        let left = lock.during(self.remove_members(target, &held, grace, marked)).await??;
-        self.remove_record(lock.held(), &left).await?;
-        Ok(left)
+        match lock.during(self.remove_members(target, &held, grace, marked)).await {
+            Ok(left) => {
+                let left = left?;
+                self.remove_record(lock.held(), &left).await?;
+                Ok(left)
+            }
+            // The lease could not be renewed: a Teardown that joined may have ended first.
+            Err(lost) => match self.others_teardown(target, &held, lost).await? {
+                Some(now) => self.join_teardown(target, &now, grace, None).await,
+                None => Ok(Vec::new()),
+            },
+        }
     }
 
     /// Does what the teardown that is under way does: everything by uid, so twice is once.
@@ -228,17 +257,21 @@ impl Operations {
     /// The uid of every member; looks at the cluster only when the inventory does not know one.
     async fn known_uids(&self, target: &Target, held: &Held) -> Result<Vec<(ObjectRef, String)>> {
         let inventory = &held.head.inventory;
+        let adopted = inventory.iter().filter_map(|member| member.adopts.as_ref());
+        let adopted = adopted.map(|pod| (pod.reference.clone(), pod.uid.clone()));
         let certain = |member: &Member| member.uid.is_some() && member.state != MemberState::Planned;
         if inventory.iter().all(certain) {
             let known =
                 inventory.iter().filter_map(|member| Some((member.reference.clone(), member.uid.clone()?)));
-            return Ok(known.collect());
+            return Ok(known.chain(adopted).collect());
         }
         let mut kinds: Vec<Kind> = inventory.iter().map(|member| member.reference.kind).collect();
         kinds.sort_unstable();
         kinds.dedup();
         let seen = self.cluster.list_members(&target.namespace, &target.name, &kinds).await?;
-        Ok(seen.into_iter().filter(|seen| seen.ours).map(|seen| (seen.reference, seen.uid)).collect())
+        let seen = seen.into_iter().filter(|seen| seen.ours).map(|seen| (seen.reference, seen.uid));
+        let objects: BTreeSet<_> = seen.chain(adopted).collect();
+        Ok(objects.into_iter().collect())
     }
 }
 

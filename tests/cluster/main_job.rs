@@ -1,5 +1,7 @@
 //! The main job on the real control plane: deploy, scale, deploy again, tear down; and what it costs in calls.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Pod, ReplicationController, Secret, Service};
 use kube::api::ListParams;
 use panamax_kubernetes_adapter::proto;
@@ -181,7 +183,8 @@ async fn versions(namespace: &Namespace) -> Vec<(String, String)> {
 async fn calls_stay_within_their_budgets() {
     let namespace = namespace("main-budgets").await;
     let plane = control_plane();
-    let adapter = Adapter::real(plane, User::Adapter).await;
+    // On a busy machine a short lease is renewed within the operation, which is not what is counted here.
+    let adapter = Adapter::real_with_lease(plane, User::Adapter, Duration::from_secs(30)).await;
     let mut client = adapter.deployments();
     let mut calls = Recorder::start(plane).namespace(&namespace).user(User::Adapter);
     // 20 Pods and 19 Services.
@@ -221,8 +224,8 @@ async fn calls_stay_within_their_budgets() {
     calls.restart();
     client.teardown(teardown(&namespace, "chain")).await.expect("torn down");
     let torn_down = counted(&mut calls);
-    // The ReplicationController of C5 stands in the place of its Pod, and its Service was there before.
-    assert!(torn_down.len() <= objects + 1 + 3, "{} calls:\n{torn_down:#?}", torn_down.len());
+    // The ReplicationController of C5 has a Service more, and its Pod goes by its own uid until it was seen adopted.
+    assert!(torn_down.len() <= objects + 2 + 3, "{} calls:\n{torn_down:#?}", torn_down.len());
 }
 
 /// The calls of the operation itself: not the lists its watches begin with, nor what renews its lease or records

@@ -24,6 +24,8 @@ use super::control_plane::{ControlPlane, User};
 
 /// How long the binary may take to say that it serves.
 const START: Duration = Duration::from_secs(20);
+/// Short, so that nobody waits long for an operation that died.
+const LEASE: Duration = Duration::from_secs(1);
 
 /// An adapter in this process; ends with the test's runtime.
 pub struct Adapter {
@@ -31,16 +33,21 @@ pub struct Adapter {
     pub address: SocketAddr,
     channel: Channel,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
-    _sandbox: Option<Sandbox>,
+    sandbox: Option<Sandbox>,
 }
 
 impl Adapter {
     /// Serves the real control plane as one of its users.
     pub async fn real(plane: &ControlPlane, user: User) -> Self {
+        Self::real_with_lease(plane, user, LEASE).await
+    }
+
+    /// Serves the real control plane with a lease of another length.
+    pub async fn real_with_lease(plane: &ControlPlane, user: User, lease: Duration) -> Self {
         let kubeconfig = kube::config::Kubeconfig::read_from(plane.kubeconfig(user)).expect("a kubeconfig");
         let options = kube::config::KubeConfigOptions::default();
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
-        Self::serve(config.expect("a configuration"), None).await
+        Self::serve_with_lease(config.expect("a configuration"), None, lease).await
     }
 
     /// Serves a sandbox of its own.
@@ -53,6 +60,10 @@ impl Adapter {
 
     /// Serves whatever API server the configuration names.
     pub async fn serve(config: kube::Config, sandbox: Option<Sandbox>) -> Self {
+        Self::serve_with_lease(config, sandbox, LEASE).await
+    }
+
+    async fn serve_with_lease(config: kube::Config, sandbox: Option<Sandbox>, lease: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let parts = Parts {
@@ -60,7 +71,7 @@ impl Adapter {
             sandbox: sandbox.is_some(),
             settings: Settings {
                 namespace: NamespaceName::new("default").expect("a namespace"),
-                lease: Duration::from_secs(1),
+                lease,
                 holder: "test".to_owned(),
             },
             drain_timeout: Duration::from_secs(10),
@@ -74,7 +85,14 @@ impl Adapter {
             server::run(parts, listener, shutdown).await.expect("the server ends well");
         });
         let channel = connect(address).await;
-        Self { address, channel, stop: Some(stop), _sandbox: sandbox }
+        Self { address, channel, stop: Some(stop), sandbox }
+    }
+
+    /// A client of the sandbox that this adapter serves.
+    pub fn sandbox_client(&self) -> kube::Client {
+        let sandbox = self.sandbox.as_ref().expect("an adapter of a sandbox");
+        let config = kube::Config::new(sandbox.url().parse().expect("an address"));
+        kube::Client::try_from(config).expect("a client")
     }
 
     /// Begins the shutdown, as a signal would.

@@ -189,9 +189,22 @@ pub struct Member {
     /// Of a controller: the generation our last write made; an older form of it is not looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<i64>,
+    /// Of a controller: the Pod of ours that it takes over. Kubernetes does that a moment later, and never once
+    /// the controller is being deleted: until both were seen together the Pod must go by its own uid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopts: Option<Adopted>,
     /// A digest of the names of the fields we own; another manager's edit changes it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub owned: String,
+}
+
+/// A Pod that was handed to a controller.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopted {
+    /// Kind and name.
+    pub reference: ObjectRef,
+    /// Its uid.
+    pub uid: String,
 }
 
 impl Member {

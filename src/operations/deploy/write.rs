@@ -26,6 +26,10 @@ impl Operations {
             Some(held) => held.head.clone(),
             None => Head::new(decided.prepared.template.name.clone()),
         };
+        // A dead operation may have stored its revision: it stays known, and goes with the others of its age.
+        if let Some(begun) = begun(&head) {
+            head.revisions.push(begun);
+        }
         head.phase = Phase::Applying;
         head.inventory = decided.plan.union();
         head.recorded = decided.record();
@@ -128,12 +132,26 @@ impl Operations {
         self.prune(target, held, &plan.doomed).await
     }
 
+    /// Drops the entries of objects that were seen gone, where nothing else has to be written.
+    pub(super) async fn forget_gone(&self, held: &Held, plan: &Plan) -> Result<Held> {
+        if plan.gone.is_empty() {
+            return Ok(held.clone());
+        }
+        let mut head = held.head.clone();
+        head.inventory.retain(|member| !plan.gone.contains(&member.reference));
+        match self.cluster.record_head(held, head).await {
+            // Another operation came first, and sees for itself.
+            Err(error) if error.kind() == ErrorKind::OperationInProgress => Ok(held.clone()),
+            other => other,
+        }
+    }
+
     /// Deletes by uid what the template no longer has; entries leave the inventory when seen gone.
     async fn prune(&self, target: &Target, held: Held, doomed: &[plan::Doomed]) -> Result<Held> {
         if doomed.is_empty() {
             return Ok(held);
         }
-        let objects: Vec<_> = doomed.iter().map(plan::Doomed::object).collect();
+        let objects: Vec<_> = doomed.iter().flat_map(plan::Doomed::objects).collect();
         let going = self.delete_all(target, objects, None).await?;
         let deadline = Instant::now() + self.settings.lease;
         let left = self.cluster.wait_gone(&target.namespace, &target.name, going, deadline).await?;
@@ -149,6 +167,14 @@ impl Operations {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The revision of an operation that never ended, if the index does not have it.
+fn begun(head: &Head) -> Option<RevisionEntry> {
+    let operation = head.operation.as_ref()?;
+    let revision = operation.revision.clone()?;
+    let known = head.revisions.iter().any(|entry| entry.revision == revision);
+    (!known).then_some(RevisionEntry { revision, time: operation.started, complete: false })
 }
 
 /// The error of an update that failed; if it has changed nothing, that is the failure itself.

@@ -57,6 +57,7 @@ fn deployed(artifacts: &Artifacts<Planned>) -> (Head, Vec<Seen>) {
             template_replicas: count.and_then(|count| i32::try_from(count).ok()),
             scaled_replicas: None,
             generation: None,
+            adopts: None,
             owned: "fields".to_owned(),
         });
         seen.push(Seen {

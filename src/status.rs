@@ -263,14 +263,14 @@ fn deployment_state(expected: &Expected, components: &[ComponentStatus]) -> Depl
     if expected.deleting {
         return DeploymentState::Deleting;
     }
+    if expected.applying {
+        return DeploymentState::Deploying;
+    }
     let mut failed =
         components.iter().filter(|component| component.state == ComponentState::Failed).peekable();
     if failed.peek().is_some() {
         let dead = failed.any(|component| component.ready == 0);
         return if dead { DeploymentState::Failed } else { DeploymentState::Degraded };
-    }
-    if expected.applying {
-        return DeploymentState::Deploying;
     }
     if expected.incomplete {
         return DeploymentState::Degraded;

@@ -17,8 +17,10 @@ pub fn start(filter: &str, json: bool) -> Result<(), String> {
     let lines: Box<dyn Layer<_> + Send + Sync> = if json { lines.json().boxed() } else { lines.boxed() };
     // Not directives of the filter: there a more specific one, given on the command line, would win.
     let discreet = filter_fn(|metadata| {
-        *metadata.level() <= LevelFilter::WARN
-            || !TALKATIVE.iter().any(|name| metadata.target().starts_with(name))
+        let is_of = |name: &str| metadata.target().starts_with(name);
+        // The client warns of answers it cannot read by quoting them whole; the failure reaches us all the same.
+        let quotes = is_of("kube_client");
+        !quotes && (*metadata.level() <= LevelFilter::WARN || !TALKATIVE.iter().any(|name| is_of(name)))
     });
     let started = Registry::default().with(asked).with(discreet).with(lines).try_init();
     started.map_err(|error| format!("logging cannot be started: {error}"))

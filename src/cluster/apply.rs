@@ -35,6 +35,8 @@ pub struct Written {
     pub uid: String,
     /// The digest of the fields we own.
     pub owned: String,
+    /// Whether it was to be made and was there already, ours.
+    pub adopted: bool,
     /// Its generation, for kinds that count one.
     pub generation: Option<i64>,
 }
@@ -70,9 +72,13 @@ impl Cluster {
         dry_run: bool,
     ) -> Result<Written> {
         let reference = &artifact.reference;
+        let asked = guard.clone();
         for _ in 0..TRIES {
             let next = match self.try_apply(namespace, deployment, artifact, &guard, dry_run).await {
-                Ok(Attempt::Written(written)) => return Ok(written),
+                Ok(Attempt::Written(written)) => {
+                    let adopted = asked == Guard::CreateOnly && guard != Guard::CreateOnly;
+                    return Ok(Written { adopted, ..written });
+                }
                 Ok(Attempt::Terminating(going)) => Next::WaitFor(going),
                 Err(failure) if failure.is_conflict() || is_uid_changed(&failure) => {
                     self.look(namespace, deployment, reference, &guard, &failure).await?
@@ -124,6 +130,7 @@ impl Cluster {
         let entries = metadata.managed_fields.unwrap_or_default();
         Ok(Attempt::Written(Written {
             uid,
+            adopted: false,
             generation: metadata.generation,
             owned: owned_fields(&entries, &manager).unwrap_or_default(),
         }))

@@ -91,7 +91,11 @@ impl Failure {
             Cause::Refused(status) => match status.code {
                 429 | 502 | 503 | 504 => true,
                 // etcd's answers arrive as 500: a leader's change passes, a request that is too large never does.
-                500 => status.message.contains("leader changed") || status.reason == "ServerTimeout",
+                500 => {
+                    status.message.contains("leader changed")
+                        || status.message.contains("failed calling webhook")
+                        || status.reason == "ServerTimeout"
+                }
                 _ => false,
             },
         }
@@ -146,6 +150,16 @@ impl Failure {
     /// Chooses by what the caller can do next.
     fn refusal(&self, status: &Status, object: &str) -> Error {
         let failed = format!("failed to {} ({object})", self.purpose);
+        // Webhooks choose their own code, and policies answer 422.
+        let text = status.message.as_str();
+        if status.code != 500
+            && ["admission webhook", "ValidatingAdmissionPolicy"].iter().any(|by| text.contains(by))
+        {
+            return Error::new(
+                ErrorKind::AdmissionDenied,
+                format!("{failed}: the cluster's admission rules refuse it"),
+            );
+        }
         match status.code {
             401 => Error::new(
                 ErrorKind::ClusterCredentialsRejected,
@@ -213,6 +227,10 @@ impl Failure {
 
 /// A client error as text; kube's own errors quote addresses at most.
 pub(super) fn describe(error: &kube::Error) -> String {
+    // serde quotes what it could not read, and that may be a value.
+    if matches!(error, kube::Error::SerdeError(_)) {
+        return "the answer cannot be read".to_owned();
+    }
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {

@@ -3,7 +3,7 @@
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{Api, ObjectMeta, PostParams};
+use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
 
 use super::Cluster;
 use super::head::{HeadRef, Held, head_name};
@@ -60,6 +60,17 @@ impl Cluster {
             Ok(_) => Ok(()),
             // The name holds this operation's own random id: a lost answer to the same POST.
             Err(failure) if failure.is_conflict() => Ok(()),
+            Err(failure) => Err(failure.into_error("Secret", &revision.secret)),
+        }
+    }
+
+    /// Deletes a revision that is no longer kept; one that is gone counts as deleted.
+    pub async fn delete_revision(&self, namespace: &Namespace, revision: &HeadRef) -> Result<()> {
+        let api = self.revisions(namespace);
+        let parameters = DeleteParams::background();
+        match self.call("delete an old revision", || api.delete(&revision.secret, &parameters)).await {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.is_not_found() => Ok(()),
             Err(failure) => Err(failure.into_error("Secret", &revision.secret)),
         }
     }

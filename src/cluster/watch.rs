@@ -80,6 +80,11 @@ impl Subscription {
         }
     }
 
+    /// Makes the next call return at once, whatever was returned before.
+    pub fn again(&mut self) {
+        self.seen = None;
+    }
+
     /// The snapshot, if it differs from the last one returned.
     fn changed(&mut self) -> Result<Option<Snapshot>> {
         let store = self.watch.store.lock().unwrap_or_else(PoisonError::into_inner);
@@ -134,7 +139,7 @@ impl Cluster {
         namespace: &Namespace,
         more_labels: &str,
         wrap: fn(K) -> Object,
-    ) -> BoxStream<'static, Result<store::Event, Failure>>
+    ) -> BoxStream<'static, Result<store::Event, (store::WatchedKind, Failure)>>
     where
         K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
@@ -152,7 +157,7 @@ impl Cluster {
             .default_backoff()
             .map(move |event| match event {
                 Ok(event) => Ok(store::Event::from_watcher(kind, event, wrap)),
-                Err(error) => Err(watch_failure(error)),
+                Err(error) => Err((kind, watch_failure(error))),
             })
             .boxed()
     }
@@ -172,7 +177,7 @@ fn watch_failure(error: watcher::Error) -> Failure {
 
 /// Puts events into the store and tells the subscriptions, until the last one leaves.
 async fn follow(
-    mut events: impl futures::Stream<Item = Result<store::Event, Failure>> + Unpin,
+    mut events: impl futures::Stream<Item = Result<store::Event, (store::WatchedKind, Failure)>> + Unpin,
     store: Arc<Mutex<Store>>,
     changes: watch::Sender<u64>,
     stop: CancellationToken,
@@ -184,9 +189,9 @@ async fn follow(
         };
         match event {
             Some(Ok(event)) => store.lock().unwrap_or_else(PoisonError::into_inner).take(event),
-            Some(Err(failure)) => {
-                debug!(failure = failure.summary(), "watch broken");
-                store.lock().unwrap_or_else(PoisonError::into_inner).fail(failure);
+            Some(Err((kind, failure))) => {
+                debug!(?kind, failure = failure.summary(), "watch broken");
+                store.lock().unwrap_or_else(PoisonError::into_inner).fail(kind, failure);
             }
             None => return,
         }

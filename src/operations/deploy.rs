@@ -9,12 +9,12 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::translate::{Prepared, Source, combine};
-use super::view::{self, DeploymentView};
+use super::view::{self, DeploymentView, Moment};
 use super::{Operations, Target, blame, effective};
 use crate::artifacts::{Change, DeploymentName, Namespace};
 use crate::cluster::{self, Held};
 use crate::diagnostic::Diagnostic;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::status::DeploymentState;
 
 use decide::{Decided, new_revision};
@@ -88,7 +88,7 @@ pub struct Deployed {
     pub warnings: Vec<String>,
     /// How it ended.
     pub outcome: Outcome,
-    generation: u64,
+    moment: Option<Moment>,
 }
 
 impl Operations {
@@ -104,7 +104,6 @@ impl Operations {
         let target = Target { namespace: call.namespace.clone(), name: prepared.name.clone() };
         let (choices, wait) = (call.choices, call.wait_ready);
         let (operations, work_target) = (self.clone(), target.clone());
-        let validate_only = choices.validate_only;
         let mut deployed = self
             .detached(choices.deadline, async move {
                 let work = operations.deploy_now(&work_target, prepared, &choices);
@@ -113,8 +112,8 @@ impl Operations {
             })
             .await?;
         // 9. The lock is free again; waiting only looks.
-        if let Some(until) = wait.filter(|_| !validate_only) {
-            deployed.deployment = self.wait_ready(&target, until, deployed.generation).await?;
+        if let (Some(until), Some(moment)) = (wait, &deployed.moment) {
+            deployed.deployment = self.wait_ready(&target, until, moment).await?;
         }
         Ok(deployed)
     }
@@ -137,7 +136,7 @@ impl Operations {
             // Not seen ready yet, or pods of an earlier revision: whoever was to see to that may have died.
             let settled = [DeploymentState::Active, DeploymentState::Stopped].map(DeploymentState::as_str);
             if !decided.plan.outdated.is_empty() || !settled.contains(&held.head.recorded.state.as_str()) {
-                self.follow(target, held.head.generation);
+                self.follow(target, &view::moment(&held));
             }
             return Ok(answer(&held, changes, diagnostics, Outcome::Unchanged));
         }
@@ -149,7 +148,8 @@ impl Operations {
         // 4. and 5. The revision beside the first stage, then the workloads.
         let held = lock.held().clone();
         let report = lock.during(self.apply_all(target, &decided.plan, &held, &revision, packed)).await?;
-        if first && !report.failures.is_empty() {
+        // Objects that were there before, with their record lost, are not this Deploy's to take back.
+        if first && !report.failures.is_empty() && !report.adopted {
             return Err(self.take_back(target, &decided.prepared.template, lock, report.failures).await);
         }
         // 6. The lock ends before any waiting. 7. Then what the template no longer has goes.
@@ -160,7 +160,6 @@ impl Operations {
         }
         let outcome = if first { Outcome::Created } else { Outcome::Updated };
         info!(?outcome, changes = effective(&changes), "deployed");
-        self.follow(target, held.head.generation);
         Ok(answer(&held, with_uids(changes, &held), diagnostics, outcome))
     }
 
@@ -174,6 +173,12 @@ impl Operations {
             None => self.read_revision(target, held.head.current.as_ref()).await?,
         };
         let Some(revision) = stored else {
+            if held.head.current.is_some() {
+                return Err(Error::internal(
+                    "neither the revision that was begun nor the current one is stored",
+                )
+                .prefixed("the record of what is deployed is lost, deploy again to repair it; "));
+            }
             self.finish_teardown(target, held, deadline).await?;
             return Err(view::not_found(target));
         };
@@ -215,7 +220,7 @@ impl Operations {
             None => view::not_made(target, &decided.record(), &decided.prepared.template.name),
         };
         let changes = decided.plan.changes;
-        Ok(Deployed { deployment, changes, diagnostics, warnings: Vec::new(), outcome, generation: 0 })
+        Ok(Deployed { deployment, changes, diagnostics, warnings: Vec::new(), outcome, moment: None })
     }
 }
 
@@ -228,13 +233,12 @@ fn with_uids(mut changes: Vec<Change>, held: &Held) -> Vec<Change> {
 }
 
 fn answer(held: &Held, changes: Vec<Change>, diagnostics: Vec<Diagnostic>, outcome: Outcome) -> Deployed {
-    let generation = held.head.generation;
     Deployed {
         deployment: view::recorded(held),
         changes,
         diagnostics,
         warnings: Vec::new(),
         outcome,
-        generation,
+        moment: Some(view::moment(held)),
     }
 }

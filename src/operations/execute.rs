@@ -19,6 +19,10 @@ pub(super) struct Report {
     pub(super) applied: Vec<Member>,
     /// The entries of objects that are not, or nobody knows.
     pub(super) open: Vec<Member>,
+    /// Whether an object was ours already although no record had it.
+    pub(super) adopted: bool,
+    /// Whether the revision is stored.
+    pub(super) stored: bool,
     /// What failed, in the order of applying.
     pub(super) failures: Vec<(Artifact, Error)>,
 }
@@ -35,13 +39,19 @@ impl Report {
 
     fn take(&mut self, step: &Step, result: Result<Written>) {
         match result {
-            Ok(written) => self.applied.push(Member {
-                state: MemberState::Applied,
-                uid: Some(written.uid),
-                owned: written.owned,
-                generation: written.generation.filter(|_| step.artifact.reference.kind.is_controller()),
-                ..step.member.clone()
-            }),
+            Ok(written) => {
+                self.adopted |= written.adopted;
+                self.applied.push(Member {
+                    state: MemberState::Applied,
+                    replace: false,
+                    template_replicas: step.template_replicas,
+                    scaled_replicas: step.scaled_replicas,
+                    uid: Some(written.uid),
+                    owned: written.owned,
+                    generation: written.generation.filter(|_| step.artifact.reference.kind.is_controller()),
+                    ..step.member.clone()
+                });
+            }
             Err(error) => {
                 // What belongs to somebody else is none of ours: it must not stand in the inventory.
                 if error.kind() != ErrorKind::ObjectNotOwned {
@@ -101,7 +111,7 @@ impl Operations {
                 let updated =
                     self.cluster.apply(&target.namespace, &target.name, &step.artifact, guard, false).await;
                 match updated {
-                    Err(error) if step.may_replace && error.kind() == ErrorKind::ManifestRejected => {
+                    Err(error) if step.may_replace && is_immutable(&error) => {
                         info!(context = ?error.context(), "cannot change in place, replaced");
                         self.replace(target, &step.artifact, uid).await?
                     }
@@ -124,7 +134,7 @@ impl Operations {
         let (namespace, artifact) = (&target.namespace, &step.artifact);
         let created = self.cluster.apply(namespace, &target.name, artifact, Guard::CreateOnly, false).await;
         match created {
-            Err(error) if step.may_replace && error.kind() == ErrorKind::ManifestRejected => {
+            Err(error) if step.may_replace && is_immutable(&error) => {
                 match self.cluster.our_uid(namespace, &target.name, &artifact.reference).await? {
                     Some(uid) => {
                         info!(context = ?error.context(), "cannot change in place, replaced");
@@ -173,7 +183,7 @@ impl Operations {
         let mut failures = Vec::new();
         for (step, result) in join_all(tries).await {
             match result {
-                Err(error) if step.may_replace && error.kind() == ErrorKind::ManifestRejected => {}
+                Err(error) if step.may_replace && is_immutable(&error) => {}
                 Err(error) => failures.push((step.artifact.clone(), error)),
                 Ok(_) => {}
             }
@@ -210,6 +220,12 @@ impl Operations {
         // Everything was tried; one failure is enough to say that it is not done.
         failure.map_or(Ok(going), Err)
     }
+}
+
+/// Whether the API server refused because the object's spec cannot be changed in place, and for nothing else.
+fn is_immutable(error: &Error) -> bool {
+    error.kind() == ErrorKind::ManifestRejected
+        && error.metadata().get("fields").is_some_and(|fields| fields == "spec")
 }
 
 /// Entries of objects that were to be deleted and are not known to be gone.

@@ -9,7 +9,7 @@ use futures::future::try_join_all;
 use tokio::time::Instant;
 
 use super::lock;
-use super::view::{self, DeploymentView};
+use super::view::{self, DeploymentView, Moment, Standing};
 use super::{Operations, Target};
 use crate::artifacts::Namespace;
 use crate::cluster::Held;
@@ -99,7 +99,7 @@ impl Operations {
         &self,
         target: &Target,
         until: Instant,
-        generation: u64,
+        moment: &Moment,
     ) -> Result<DeploymentView> {
         let mut subscription = self.cluster.subscribe(&target.namespace, &target.name);
         let mut last: Option<DeploymentView> = None;
@@ -112,18 +112,23 @@ impl Operations {
                 }
             };
             let Some(snapshot) = next else { return Err(not_ready(target, last.as_ref())) };
-            match snapshot.head {
-                // The watches may lag behind what this call has just written.
-                Some(held) if held.head.generation >= generation => {
-                    let view = view::observed(&held, &snapshot.observed, false);
-                    if view.status.is_ready() {
-                        return Ok(view);
-                    }
-                    last = Some(view);
+            let Some(held) = snapshot.head else {
+                // Before anything was shown, the watches may lag behind what this call has just written.
+                if last.is_some() {
+                    return Err(view::not_found(target));
                 }
-                None if last.is_some() => return Err(view::not_found(target)),
-                Some(_) | None => {}
+                continue;
+            };
+            match moment.standing(&held) {
+                Standing::Earlier => continue,
+                Standing::Replaced => return Err(view::not_found(target)),
+                Standing::Same | Standing::Later => {}
             }
+            let view = view::observed(&held, &snapshot.observed, false);
+            if view.status.is_ready() {
+                return Ok(view);
+            }
+            last = Some(view);
         }
     }
 }

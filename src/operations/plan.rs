@@ -49,6 +49,10 @@ pub(super) struct Step {
     pub(super) member: Member,
     /// Set the replicas back to this first, since another manager holds them.
     pub(super) take_back: Option<i32>,
+    /// Of a controller: the template's count, and the one Scale asked for, once it is written.
+    pub(super) template_replicas: Option<i32>,
+    /// See above.
+    pub(super) scaled_replicas: Option<i32>,
     /// Whether an update that turns out impossible may become a replacement: nobody knows which form is there.
     pub(super) may_replace: bool,
 }
@@ -218,6 +222,7 @@ fn step(
     let action = match &existing {
         None => Action::Create,
         Some(_) if same_content && same_object => Action::Unchanged,
+        Some(existing) if member.is_some_and(|member| is_going(member, existing.uid)) => Action::Replace,
         Some(_) if known.or(in_doubt).is_some_and(|before| must_replace(inputs, before, artifact)) => {
             Action::Replace
         }
@@ -228,9 +233,16 @@ fn step(
         uid: existing.as_ref().map(|existing| existing.uid.to_owned()),
         member: planned_member(&stamped, member, action, pod_revision, &replicas),
         take_back: replicas.take_back,
+        template_replicas: replicas.template,
+        scaled_replicas: replicas.scaled,
         may_replace: artifact.reference.kind == Kind::Pod && known.is_none(),
         artifact: stamped,
     }
+}
+
+/// Whether this very object was to be deleted: a DELETE may be under way, or have been forgotten by a crash.
+fn is_going(member: &Member, uid: &str) -> bool {
+    (member.replace || member.state == MemberState::Deleting) && member.uid.as_deref() == Some(uid)
 }
 
 /// The inventory's entry of an object that is about to be written, or stays.
@@ -250,8 +262,10 @@ fn planned_member(
         state: MemberState::Planned,
         uid: member.and_then(|member| member.uid.clone()),
         pod_revision,
-        template_replicas: replicas.template,
-        scaled_replicas: replicas.scaled,
+        // Until the object is written, the counts that were last applied are what decides about its replicas.
+        template_replicas: member.map_or(replicas.template, |member| member.template_replicas),
+        scaled_replicas: member.map_or(replicas.scaled, |member| member.scaled_replicas),
+        replace: action == Action::Replace,
         generation: None,
         adopts: member.and_then(|member| member.adopts.clone()),
         owned: String::new(),

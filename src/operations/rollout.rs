@@ -7,66 +7,89 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use super::view;
+use super::view::{self, Moment, Standing};
 use super::{Operations, Target};
-use crate::cluster::{Held, Phase};
+use crate::cluster::{Held, Phase, Snapshot};
 use crate::error::Result;
 use crate::status::{self, DeploymentState};
 
 /// How long the outcome of an operation is followed.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// Pause before what failed is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Whether a follower goes on.
+enum Next {
+    Follow,
+    Done,
+}
+
 impl Operations {
     /// Follows a deployment in the background until its outcome is known, or another operation came.
-    pub(super) fn follow(&self, target: &Target, generation: u64) {
-        let (operations, target) = (self.clone(), target.clone());
+    pub(super) fn follow(&self, target: &Target, moment: &Moment) {
+        let (operations, target, moment) = (self.clone(), target.clone(), moment.clone());
         self.tasks.spawn(async move {
-            let work = operations.follow_outcome(&target, generation);
             tokio::select! {
-                result = work => if let Err(error) = result {
-                    debug!(context = ?error.context(), "outcome not followed to its end");
-                },
+                () = operations.follow_outcome(&target, &moment) => {}
                 () = operations.shutdown.cancelled() => {}
             }
         });
     }
 
-    async fn follow_outcome(&self, target: &Target, generation: u64) -> Result<()> {
+    async fn follow_outcome(&self, target: &Target, moment: &Moment) {
         let until = Instant::now() + PATIENCE;
         let mut subscription = self.cluster.subscribe(&target.namespace, &target.name);
         let mut seen = false;
-        while let Some(snapshot) = subscription.next(until).await? {
-            let Some(held) = snapshot.head else {
-                if seen {
-                    return Ok(());
-                }
-                continue;
+        while Instant::now() < until {
+            let driven = match subscription.next(until).await {
+                Ok(Some(snapshot)) => self.drive(target, moment, &snapshot, &mut seen).await,
+                Ok(None) => return,
+                Err(error) => Err(error),
             };
-            if held.head.generation < generation {
-                continue;
-            }
-            seen = true;
-            if held.head.generation > generation {
-                return Ok(());
-            }
-            // Another operation would count on: this is our own, of which the watches have not shown the end yet.
-            if held.head.operation.is_some() {
-                continue;
-            }
-            let expected = view::expected(&held);
-            // All at once: the component is interrupted until the new pods are ready.
-            let outdated = status::outdated_pods(&expected, &snapshot.observed);
-            self.delete_all(target, outdated, None).await?;
-            let state = status::conclude(&expected, &snapshot.observed).state;
-            if state == DeploymentState::Deploying || state == DeploymentState::Deleting {
-                continue;
-            }
-            self.record(&held, state).await?;
-            if matches!(state, DeploymentState::Active | DeploymentState::Stopped) {
-                return Ok(());
+            match driven {
+                Ok(Next::Follow) => {}
+                Ok(Next::Done) => return,
+                Err(error) => {
+                    debug!(context = ?error.context(), "outcome followed again");
+                    tokio::time::sleep(PAUSE).await;
+                    subscription.again();
+                }
             }
         }
-        Ok(())
+    }
+
+    /// Does what a snapshot asks for, and says whether there is more to come.
+    async fn drive(
+        &self,
+        target: &Target,
+        moment: &Moment,
+        snapshot: &Snapshot,
+        seen: &mut bool,
+    ) -> Result<Next> {
+        let Some(held) = &snapshot.head else {
+            return Ok(if *seen { Next::Done } else { Next::Follow });
+        };
+        match moment.standing(held) {
+            Standing::Earlier => return Ok(Next::Follow),
+            Standing::Later | Standing::Replaced => return Ok(Next::Done),
+            Standing::Same => *seen = true,
+        }
+        // Another operation would count on: this is our own, of which the watches have not shown the end yet.
+        if held.head.operation.is_some() {
+            return Ok(Next::Follow);
+        }
+        let expected = view::expected(held);
+        // All at once: the component is interrupted until the new pods are ready.
+        let outdated = status::outdated_pods(&expected, &snapshot.observed);
+        self.delete_all(target, outdated, None).await?;
+        let state = status::conclude(&expected, &snapshot.observed).state;
+        if state == DeploymentState::Deploying || state == DeploymentState::Deleting {
+            return Ok(Next::Follow);
+        }
+        self.record(held, state).await?;
+        let settled = matches!(state, DeploymentState::Active | DeploymentState::Stopped);
+        Ok(if settled { Next::Done } else { Next::Follow })
     }
 
     /// Writes a state that was seen into the head, unless it says so already.
@@ -81,7 +104,8 @@ impl Operations {
             // Controllers that are ready have taken over what they were handed.
             head.inventory.iter_mut().for_each(|member| member.adopts = None);
         }
-        if head.phase == Phase::Progressing {
+        let settled = matches!(state, DeploymentState::Active | DeploymentState::Stopped);
+        if head.phase == Phase::Progressing && settled {
             head.phase = Phase::Idle;
         }
         self.cluster.record_head(held, head).await?;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 use tokio::time::Instant;
 use tracing::info;
 
@@ -11,7 +11,7 @@ use super::lock::{self, Lock};
 use super::plan::{self, Inputs, Plan};
 use super::revision::Revision;
 use super::translate::Prepared;
-use super::view::{self, DeploymentView};
+use super::view::{self, DeploymentView, Moment};
 use super::{Operations, Target, blame, execute};
 use crate::artifacts::{
     Action, Change, ComponentName, DeploymentName, FieldChange, Namespace, Stage, field_manager,
@@ -50,7 +50,7 @@ pub struct Scaled {
     pub changes: Vec<Change>,
     /// What the caller should know.
     pub diagnostics: Vec<Diagnostic>,
-    generation: u64,
+    moment: Moment,
 }
 
 /// What a Scale has to do.
@@ -73,7 +73,7 @@ impl Operations {
         let mut scaled =
             self.detached(deadline, async move { operations.scale_now(&work_target, &call).await }).await?;
         if let Some(until) = wait {
-            scaled.deployment = self.wait_ready(&target, until, scaled.generation).await?;
+            scaled.deployment = self.wait_ready(&target, until, &scaled.moment).await?;
         }
         Ok(scaled)
     }
@@ -93,12 +93,7 @@ impl Operations {
         let counts = counts(&held, &call.replicas)?;
         let wanted = wanted(&held, counts)?;
         if call.validate_only {
-            return Ok(Scaled {
-                deployment: view::recorded(&held),
-                changes: planned_changes(&wanted),
-                diagnostics: Vec::new(),
-                generation: held.head.generation,
-            });
+            return self.validated_scale(target, &held, &wanted).await;
         }
         let mut changes: Vec<Change> =
             wanted.unchanged.iter().map(|member| change(member, Action::Unchanged, None)).collect();
@@ -111,8 +106,8 @@ impl Operations {
             diagnostics.append(&mut found);
         }
         // 4. Controllers that are there: one guarded write each, which can never make an object.
-        let sets = wanted.set.iter().map(|(member, replicas)| self.set(target, member, *replicas));
-        let set: Vec<Member> = try_join_all(sets).await?;
+        let sets = wanted.set.iter().map(|(member, replicas)| self.set(target, member, *replicas, false));
+        let (set, failed) = split(join_all(sets).await);
         changes.extend(
             wanted.set.iter().map(|(member, replicas)| change(member, Action::Update, Some(*replicas))),
         );
@@ -120,21 +115,48 @@ impl Operations {
             held = self.remember(target, held, &set).await?;
         }
         info!(components = changes.len(), "scaled");
-        self.follow(target, held.head.generation);
-        Ok(Scaled {
-            deployment: view::recorded(&held),
-            changes,
-            diagnostics,
-            generation: held.head.generation,
+        self.follow(target, &view::moment(&held));
+        if let Some(error) = failed {
+            let done: Vec<String> = set.iter().map(|member| member.reference.to_string()).collect();
+            return Err(if set.is_empty() { error } else { Error::incomplete(error, done.join(", ")) });
+        }
+        Ok(Scaled { deployment: view::recorded(&held), changes, diagnostics, moment: view::moment(&held) })
+    }
+
+    /// Lets the API server check every change without making any.
+    async fn validated_scale(&self, target: &Target, held: &Held, wanted: &Wanted) -> Result<Scaled> {
+        let mut changes = planned_changes(wanted);
+        let mut diagnostics = Vec::new();
+        let tries = wanted.set.iter().map(|(member, replicas)| self.set(target, member, *replicas, true));
+        if let (_, Some(error)) = split(join_all(tries).await) {
+            return Err(error);
+        }
+        if !wanted.convert.is_empty() {
+            let revision = self.current_revision(target, held).await?;
+            let plan = self.plan_conversion(target, held, &revision, &wanted.convert)?;
+            if let Some(error) = blame::first(&revision.template, self.dry_run(target, &plan).await) {
+                return Err(error);
+            }
+            changes.extend(made(plan.changes));
+            diagnostics = plan.diagnostics;
+        }
+        Ok(Scaled { deployment: view::recorded(held), changes, diagnostics, moment: view::moment(held) })
+    }
+
+    async fn current_revision(&self, target: &Target, held: &Held) -> Result<Revision> {
+        let revision = self.read_revision(target, held.head.current.as_ref()).await?;
+        revision.ok_or_else(|| {
+            Error::internal("the current revision is not stored")
+                .prefixed("the record of what is deployed is lost, deploy again to repair it; ")
         })
     }
 
     /// Sets one controller's count; returns its entry as it is then.
-    async fn set(&self, target: &Target, member: &Member, replicas: i32) -> Result<Member> {
+    async fn set(&self, target: &Target, member: &Member, replicas: i32, dry_run: bool) -> Result<Member> {
         let uid = member.uid.as_deref().unwrap_or_default();
         let reference = &member.reference;
         let generation =
-            self.cluster.scale(&target.namespace, &target.name, reference, uid, replicas, false).await?;
+            self.cluster.scale(&target.namespace, &target.name, reference, uid, replicas, dry_run).await?;
         Ok(Member { scaled_replicas: Some(replicas), generation, ..member.clone() })
     }
 
@@ -156,6 +178,12 @@ impl Operations {
             match self.cluster.write_head(&held, head).await {
                 Err(error) if error.kind() == ErrorKind::OperationInProgress => {
                     held = self.must_read(target).await?;
+                    // A head that another operation holds is that operation's alone to write.
+                    lock::gate(&held)?;
+                    if held.terminating || held.head.phase == Phase::Deleting || held.head.operation.is_some()
+                    {
+                        return Err(lock::being_changed(&held));
+                    }
                 }
                 other => return other,
             }
@@ -170,8 +198,7 @@ impl Operations {
         held: Held,
         convert: &BTreeMap<ComponentName, i32>,
     ) -> Result<(Held, Vec<Change>, Vec<Diagnostic>)> {
-        let revision = self.read_revision(target, held.head.current.as_ref()).await?;
-        let revision = revision.ok_or_else(|| Error::internal("the current revision is not stored"))?;
+        let revision = self.current_revision(target, &held).await?;
         let plan = self.plan_conversion(target, &held, &revision, convert)?;
         let mut head = held.head.clone();
         head.phase = Phase::Applying;
@@ -196,14 +223,15 @@ impl Operations {
         if !complete {
             head.inventory.extend(plan.handed_over.iter().cloned());
         }
+        // What an earlier Deploy could not delete stays the next one's to delete.
+        head.inventory.extend(execute::deleting(&plan.doomed));
         head.recorded.state = DeploymentState::Deploying.as_str().to_owned();
         let held = lock.release(head, if complete { Phase::Progressing } else { Phase::Incomplete }).await?;
         let listing = blame::listing(&report.failures);
         if let Some(first) = blame::first(&revision.template, report.failures) {
             return Err(Error::incomplete(first, listing));
         }
-        let changes = plan.changes.into_iter().filter(|change| change.action != Action::Unchanged).collect();
-        Ok((held, changes, plan.diagnostics))
+        Ok((held, made(plan.changes), plan.diagnostics))
     }
 
     fn plan_conversion(
@@ -293,6 +321,24 @@ fn wanted(held: &Held, counts: BTreeMap<ComponentName, i32>) -> Result<Wanted> {
         }
     }
     Ok(wanted)
+}
+
+/// The successes, and the first failure.
+fn split(results: Vec<Result<Member>>) -> (Vec<Member>, Option<Error>) {
+    let mut failure = None;
+    let successes = results.into_iter().filter_map(|result| match result {
+        Ok(member) => Some(member),
+        Err(error) => {
+            failure.get_or_insert(error);
+            None
+        }
+    });
+    (successes.collect(), failure)
+}
+
+/// The changes that a conversion makes; what an earlier Deploy could not delete is not its work.
+fn made(changes: Vec<Change>) -> Vec<Change> {
+    changes.into_iter().filter(|one| !matches!(one.action, Action::Unchanged | Action::Delete)).collect()
 }
 
 fn planned_changes(wanted: &Wanted) -> Vec<Change> {

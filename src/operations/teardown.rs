@@ -176,13 +176,20 @@ impl Operations {
         }
     }
 
+    /// Removes what a first Deploy has made, and nothing else; returns what is still there.
+    pub(super) async fn take_back_members(&self, target: &Target, mut lock: Lock) -> Result<Vec<Going>> {
+        let held = lock.held().clone();
+        let members: BTreeSet<ObjectRef> =
+            held.head.inventory.iter().map(|member| member.reference.clone()).collect();
+        let mut made = self.known_uids(target, &held).await?;
+        made.retain(|(reference, _)| members.contains(reference));
+        let left = lock.during(self.remove_objects(target, made, None, None)).await??;
+        self.remove_record(lock.held(), &left).await?;
+        Ok(left)
+    }
+
     /// Deletes all members, waits until they are gone, then deletes the head; returns what is still there.
-    pub(super) async fn remove_everything(
-        &self,
-        target: &Target,
-        lock: Lock,
-        grace: Option<u32>,
-    ) -> Result<Vec<Going>> {
+    async fn remove_everything(&self, target: &Target, lock: Lock, grace: Option<u32>) -> Result<Vec<Going>> {
         self.remove_asked(target, lock, grace, None).await
     }
 
@@ -240,12 +247,28 @@ impl Operations {
         marked: Option<tokio::sync::oneshot::Sender<Vec<Going>>>,
     ) -> Result<Vec<Going>> {
         let members = self.known_uids(target, held).await?;
+        self.remove_objects(target, members, grace, marked).await
+    }
+
+    async fn remove_objects(
+        &self,
+        target: &Target,
+        members: Vec<(ObjectRef, String)>,
+        grace: Option<u32>,
+        marked: Option<tokio::sync::oneshot::Sender<Vec<Going>>>,
+    ) -> Result<Vec<Going>> {
         // Workloads first, so that no pod runs without its Services; then the rest.
         let mut going = Vec::new();
         for stage in [Stage::Workload, Stage::Foundation] {
             let mut of_stage = members.clone();
             of_stage.retain(|(reference, _)| reference.kind.stage() == stage);
             going.extend(self.delete_all(target, of_stage, grace).await?);
+        }
+        if grace.is_some() && members.iter().any(|(reference, _)| reference.kind.is_controller()) {
+            // The grace of a controller's deletion is not its pods': they would take their own.
+            let pods = self.cluster.list_members(&target.namespace, &target.name, &[Kind::Pod]).await?;
+            let pods = pods.into_iter().filter(|seen| !seen.ours).map(|seen| (seen.reference, seen.uid));
+            going.extend(self.delete_all(target, pods.collect(), grace).await?);
         }
         if let Some(marked) = marked {
             // The caller may have left; the work goes on all the same.

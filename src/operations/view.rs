@@ -142,6 +142,48 @@ fn view(held: &Held, status: Status, full: bool) -> DeploymentView {
     }
 }
 
+/// A deployment as of one of our writes: watches that lag behind it, or show another of its name, do not count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Moment {
+    uid: String,
+    created: Timestamp,
+    generation: u64,
+}
+
+/// How what the watches show stands to a [`Moment`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Older: the watches lag.
+    Earlier,
+    /// No operation has come since.
+    Same,
+    /// Another operation has come.
+    Later,
+    /// Another deployment has the name now.
+    Replaced,
+}
+
+/// The moment at which a head was written or read.
+pub(super) fn moment(held: &Held) -> Moment {
+    Moment { uid: held.uid.clone(), created: held.head.created, generation: held.head.generation }
+}
+
+impl Moment {
+    /// How a head stands to this moment.
+    pub(super) fn standing(&self, held: &Held) -> Standing {
+        if held.uid != self.uid {
+            // Watches that lag may still show one that was torn down before this one was made.
+            let earlier = held.head.created < self.created;
+            return if earlier { Standing::Earlier } else { Standing::Replaced };
+        }
+        match held.head.generation.cmp(&self.generation) {
+            std::cmp::Ordering::Less => Standing::Earlier,
+            std::cmp::Ordering::Equal => Standing::Same,
+            std::cmp::Ordering::Greater => Standing::Later,
+        }
+    }
+}
+
 /// The answer when there is no such deployment.
 pub(super) fn not_found(target: &Target) -> Error {
     Error::new(

@@ -156,19 +156,35 @@ fn pods_of_an_earlier_revision_hold_a_controller_back() {
 
 #[test]
 fn outdated_pods_go_only_after_their_controller_has_seen_its_newest_form() {
-    let observed = |seen: i64| Observed {
+    let observed = |seen: i64, made: u32| Observed {
         pods: two_pods(1).into_iter().map(from_json).collect(),
         controllers: vec![from_json(json!({
             "metadata": {"name": "rc", "uid": "rc-uid", "generation": 3},
-            "spec": {"replicas": 2},
+            "spec": {"replicas": 2, "template": {"metadata": {"labels": {"panamax.io/revision": made.to_string()}}}},
             "status": {"replicas": 2, "observedGeneration": seen},
         }))],
         ..Observed::default()
     };
     let expected = expected(Kind::ReplicationController, "rc");
-    assert_eq!(outdated_pods(&expected, &observed(2)), []);
-    let names = outdated_pods(&expected, &observed(3)).into_iter().map(|(pod, _)| pod.name.to_string());
+    assert_eq!(outdated_pods(&expected, &observed(2, 2)), []);
+    assert_eq!(outdated_pods(&expected, &observed(3, 1)), [], "it would make them again");
+    let names = outdated_pods(&expected, &observed(3, 2)).into_iter().map(|(pod, _)| pod.name.to_string());
     assert_eq!(names.collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[test]
+fn counts_of_old_pods_never_make_new_ones_ready() {
+    let starting = ["a", "b"].map(|name| pod(name, 2, false, Value::Null, true)).to_vec();
+    assert_eq!(controlled(|_| {}, starting).state, DeploymentState::Deploying);
+}
+
+#[test]
+fn what_an_earlier_revision_failed_at_is_over() {
+    let failing = pod("web-pod", 1, false, json!({"reason": "CrashLoopBackOff"}), false);
+    assert_eq!(bare(failing).state, DeploymentState::Deploying);
+    let mut pods = two_pods(2);
+    pods.push(pod("old", 1, false, json!({"reason": "CrashLoopBackOff"}), true));
+    assert_eq!(controlled(|_| {}, pods).state, DeploymentState::Deploying);
 }
 
 #[test]

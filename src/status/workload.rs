@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 
 use super::pods::{self, Cause};
 use super::{ComponentState, ComponentStatus, ExpectedComponent, Reason};
-use crate::artifacts::{Kind, LABEL_NAME, ObjectName, ObjectRef, Observed};
+use crate::artifacts::{Kind, LABEL_NAME, LABEL_REVISION, ObjectName, ObjectRef, Observed};
 
 /// What a workload amounts to before the component's names are put to it.
 struct Conclusion {
@@ -94,10 +94,12 @@ fn label<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
 fn bare_pod(component: &ExpectedComponent, pod: &Pod) -> Conclusion {
     let updated = i32::from(is_current(component, pod));
     let ready = i32::from(pods::is_ready(pod));
-    let (state, reason, message) = if let Some(cause) = pods::cause(pod) {
-        of_cause(cause)
-    } else if pod.metadata.deletion_timestamp.is_some() {
+    // What an earlier form of it failed at is over.
+    let cause = pods::cause(pod).filter(|_| updated == 1);
+    let (state, reason, message) = if pod.metadata.deletion_timestamp.is_some() {
         (ComponentState::Progressing, Some(Reason::Terminating), "its pod is being replaced".to_owned())
+    } else if let Some(cause) = cause {
+        of_cause(cause)
     } else if ready == 1 && updated == 1 {
         (ComponentState::Ready, None, String::new())
     } else {
@@ -119,18 +121,20 @@ fn replication_controller(
     let alive = owned.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
     let updated = count(alive.clone().filter(|pod| is_current(component, pod)));
     let outdated = alive.clone().any(|pod| !is_current(component, pod));
-    let ready = status.ready_replicas.unwrap_or(0);
+    // Its own count lags behind its pods: while they are replaced it still speaks of the old ones.
+    let ready = count(alive.clone().filter(|pod| is_current(component, pod) && pods::is_ready(pod)));
     let seen = has_seen_its_newest_form(component, controller);
     let settled = seen
         && status.replicas == desired
         && ready >= desired
+        && status.ready_replicas.unwrap_or(0) >= desired
         && status.available_replicas.unwrap_or(0) >= desired
         && updated >= desired
         && !outdated;
     let (state, reason, message) = if controller.metadata.deletion_timestamp.is_some() {
         (ComponentState::Deleting, Some(Reason::Terminating), "its controller is being deleted".to_owned())
-    } else if let Some(cause) =
-        replica_failure(&status).or_else(|| alive.clone().find_map(|pod| pods::cause(pod)))
+    } else if let Some(cause) = replica_failure(&status)
+        .or_else(|| current(component, alive.clone()).find_map(|pod| pods::cause(pod)))
     {
         of_cause(cause)
     } else if settled && desired == 0 {
@@ -159,7 +163,10 @@ pub(super) fn outdated(component: &ExpectedComponent, observed: &Observed) -> Ve
         })
     };
     let Some(controller) = observed.controllers.iter().find(is_its) else { return Vec::new() };
-    if !has_seen_its_newest_form(component, controller) {
+    // One that makes pods of another revision would make them again for ever.
+    if !has_seen_its_newest_form(component, controller)
+        || made_revision(controller).is_none_or(|made| Some(made) != component.pod_revision)
+    {
         return Vec::new();
     }
     let owned = owned_pods(controller, observed.pods.iter());
@@ -180,6 +187,12 @@ fn has_seen_its_newest_form(component: &ExpectedComponent, controller: &Replicat
     observed >= controller.metadata.generation && controller.metadata.generation >= component.generation
 }
 
+/// The revision of the pods that the controller makes.
+fn made_revision(controller: &ReplicationController) -> Option<u32> {
+    let template = controller.spec.as_ref()?.template.as_ref()?;
+    template.metadata.as_ref()?.labels.as_ref()?.get(LABEL_REVISION)?.parse().ok()
+}
+
 /// The pods that the controller counts as its own.
 fn owned_pods<'a>(
     controller: &ReplicationController,
@@ -194,8 +207,16 @@ fn owned_pods<'a>(
 }
 
 fn is_current(component: &ExpectedComponent, pod: &Pod) -> bool {
-    let revision = label(pod, crate::artifacts::LABEL_REVISION).and_then(|text| text.parse::<u32>().ok());
+    let revision = label(pod, LABEL_REVISION).and_then(|text| text.parse::<u32>().ok());
     component.pod_revision.is_none() || revision == component.pod_revision
+}
+
+/// The pods of the current revision.
+fn current<'a>(
+    component: &'a ExpectedComponent,
+    pods: impl Iterator<Item = &'a &'a Arc<Pod>>,
+) -> impl Iterator<Item = &'a &'a Arc<Pod>> {
+    pods.filter(|pod| is_current(component, pod))
 }
 
 fn count<'a>(pods: impl Iterator<Item = &'a &'a Arc<Pod>>) -> i32 {

@@ -186,6 +186,9 @@ pub struct Member {
     /// Of a controller: the count Scale made it with, while the template's count is another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaled_replicas: Option<i32>,
+    /// Whether the object with this uid is to be deleted and made anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replace: bool,
     /// Of a controller: the generation our last write made; an older form of it is not looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<i64>,

@@ -67,6 +67,17 @@ pub(super) fn kind_of<K: 'static>() -> WatchedKind {
 }
 
 impl Event {
+    /// Which watch it is of.
+    fn kind(&self) -> WatchedKind {
+        match self {
+            Event::Begin(kind)
+            | Event::Listed(kind, _)
+            | Event::Complete(kind)
+            | Event::Changed(kind, _)
+            | Event::Deleted(kind, _) => *kind,
+        }
+    }
+
     /// Takes a watcher's event, less what is not needed to conclude a status.
     pub(super) fn from_watcher<K: kube::Resource>(
         kind: WatchedKind,
@@ -107,7 +118,10 @@ impl Object {
             }
             Object::Controller(mut controller) => {
                 if let Some(spec) = Arc::make_mut(&mut controller).spec.as_mut() {
-                    spec.template = None;
+                    // The labels of its pods say which revision it makes; their spec holds the values.
+                    if let Some(template) = spec.template.as_mut() {
+                        template.spec = None;
+                    }
                 }
                 Object::Controller(controller)
             }
@@ -129,13 +143,14 @@ pub(super) struct Store {
     groups: HashMap<String, Group>,
     listing: HashMap<WatchedKind, Vec<Entry>>,
     complete: HashSet<WatchedKind>,
-    refused: Option<Error>,
+    refused: HashMap<WatchedKind, Error>,
     clock: u64,
 }
 
 impl Store {
     /// Files one event.
     pub(super) fn take(&mut self, event: Event) {
+        self.refused.remove(&event.kind());
         match event {
             Event::Begin(kind) => {
                 self.listing.insert(kind, Vec::new());
@@ -148,15 +163,15 @@ impl Store {
     }
 
     /// Remembers a refusal that no retry mends; anything else is tried again by the watch itself.
-    pub(super) fn fail(&mut self, failure: Failure) {
+    pub(super) fn fail(&mut self, kind: WatchedKind, failure: Failure) {
         if matches!(failure.code(), 401 | 403) {
-            self.refused = Some(failure.into_error("Watch", ""));
+            self.refused.insert(kind, failure.into_error("Watch", ""));
         }
     }
 
     /// The refusal, if there was one.
     pub(super) fn refused(&self) -> Option<Error> {
-        self.refused.clone()
+        self.refused.values().next().cloned()
     }
 
     /// Whether every kind has been listed once.
@@ -206,7 +221,6 @@ impl Store {
 
     /// Puts a finished list in the place of everything known of its kind.
     fn replace(&mut self, kind: WatchedKind) {
-        self.refused = None;
         self.complete.insert(kind);
         let entries = self.listing.remove(&kind).unwrap_or_default();
         self.clock += 1;

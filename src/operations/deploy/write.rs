@@ -1,18 +1,27 @@
 //! What a Deploy writes: the lock, the stages, and then what ends it well or takes it back.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::super::lock::Lock;
 use super::super::plan::{self, Plan};
-use super::super::{Operations, Target, blame, execute};
+use super::super::{Operations, Target, blame, execute, view};
 use super::decide::{Decided, operation_of};
 use crate::artifacts::{Artifact, Stage};
-use crate::cluster::{Head, HeadRef, Held, MemberState, OperationKind, Phase, RevisionEntry};
+use crate::cluster::{Going, Head, HeadRef, Held, MemberState, OperationKind, Phase, RevisionEntry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::status::DeploymentState;
 use crate::template::Template;
+
+/// How long a caller who hears of a success or a failure waits for deleted objects to go as well.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long they are waited for in the background.
+const LONG_PATIENCE: Duration = Duration::from_secs(600);
+/// Revisions that are kept beside the last good one.
+const KEPT_REVISIONS: usize = 10;
 
 impl Operations {
     pub(super) async fn lock_deploy(
@@ -67,6 +76,7 @@ impl Operations {
         let store = self.cluster.store_revision(held, revision, packed);
         let foundation = self.apply_stage(target, plan, Stage::Foundation, &mut report);
         let (stored, ()) = tokio::join!(store, foundation);
+        report.stored = stored.is_ok();
         if let (Err(error), Some(step)) = (stored, plan.steps.first()) {
             report.failures.insert(0, (step.artifact.clone(), error));
         }
@@ -91,13 +101,17 @@ impl Operations {
         warn!(context = ?error.context(), "first Deploy failed, taking back what it made");
         let mut head = lock.held().head.clone();
         head.phase = Phase::Deleting;
-        let undone = match lock.write(head).await {
-            Ok(()) => self.remove_everything(target, lock, None).await,
-            Err(error) => Err(error),
-        };
-        match undone {
-            Ok(_) => error,
-            Err(undo) => {
+        if let Err(undo) = lock.write(head).await {
+            warn!(context = ?undo.context(), "nothing was taken back");
+            return error.prefixed("what was made could not be taken back, call Teardown; ");
+        }
+        // Pods may take their time; the caller need not wait for them to hear why.
+        let (operations, work_target) = (self.clone(), target.clone());
+        let work = self.tasks.spawn(async move { operations.take_back_members(&work_target, lock).await });
+        match tokio::time::timeout(PATIENCE, work).await {
+            Ok(Ok(Ok(left))) if left.is_empty() => error,
+            Ok(Ok(Ok(_)) | Err(_)) | Err(_) => error.prefixed("what was made is still being taken back; "),
+            Ok(Ok(Err(undo))) => {
                 warn!(context = ?undo.context(), "not everything was taken back");
                 error.prefixed("not everything that was made could be taken back, call Teardown; ")
             }
@@ -122,13 +136,29 @@ impl Operations {
             head.inventory.extend(plan.handed_over.iter().cloned());
         }
         head.inventory.extend(execute::deleting(&plan.doomed));
-        head.revisions.push(RevisionEntry { revision: revision.clone(), time: Timestamp::now(), complete });
-        head.current = Some(revision);
+        let mut dropped = Vec::new();
+        // A revision that was not stored is none: the one before it stays what comparisons are made with.
+        if report.stored {
+            head.revisions.push(RevisionEntry {
+                revision: revision.clone(),
+                time: Timestamp::now(),
+                complete,
+            });
+            head.current = Some(revision);
+            dropped = drop_old(&mut head);
+        }
         head.recorded.state = DeploymentState::Deploying.as_str().to_owned();
         let held = lock.release(head, if complete { Phase::Progressing } else { Phase::Incomplete }).await?;
+        for old in &dropped {
+            // What cannot be deleted now goes with the head.
+            if let Err(error) = self.cluster.delete_revision(&target.namespace, old).await {
+                warn!(context = ?error.context(), "old revision not deleted");
+            }
+        }
         if !complete {
             return Ok(held);
         }
+        self.follow(target, &view::moment(&held));
         self.prune(target, held, &plan.doomed).await
     }
 
@@ -152,21 +182,67 @@ impl Operations {
             return Ok(held);
         }
         let objects: Vec<_> = doomed.iter().flat_map(plan::Doomed::objects).collect();
-        let going = self.delete_all(target, objects, None).await?;
-        let deadline = Instant::now() + self.settings.lease;
-        let left = self.cluster.wait_gone(&target.namespace, &target.name, going, deadline).await?;
+        let listing: Vec<String> = objects.iter().map(|(reference, _)| reference.to_string()).collect();
+        let deleted = self.delete_all(target, objects, None).await;
+        let going = deleted.map_err(|error| Error::incomplete(error, listing.join(", ")))?;
+        let left =
+            self.cluster.wait_gone(&target.namespace, &target.name, going, Instant::now() + PATIENCE).await?;
+        if !left.is_empty() {
+            // A pod that ignores its signal takes its grace period; its entry leaves when it is gone.
+            let (operations, target, pruned) = (self.clone(), target.clone(), held.clone());
+            self.tasks.spawn(async move { operations.prune_later(&target, &pruned, left).await });
+            return Ok(held);
+        }
+        self.forget_deleted(&held, &left).await
+    }
+
+    /// Waits for what is still going, and then drops its entries.
+    async fn prune_later(&self, target: &Target, held: &Held, going: Vec<Going>) {
+        let until = Instant::now() + LONG_PATIENCE;
+        let work = async {
+            let left = self.cluster.wait_gone(&target.namespace, &target.name, going, until).await?;
+            let now = self.cluster.read_head(&target.namespace, &target.name).await?;
+            let same = now.filter(|now| now.uid == held.uid && now.head.generation == held.head.generation);
+            match same {
+                Some(now) => self.forget_deleted(&now, &left).await.map(|_| ()),
+                // Another operation came meanwhile: it sees for itself that they are gone.
+                None => Ok(()),
+            }
+        };
+        tokio::select! {
+            result = work => if let Err(error) = result {
+                warn!(context = ?error.context(), "entries of deleted objects not dropped");
+            },
+            () = self.shutting_down() => {}
+        }
+    }
+
+    /// Drops the entries of deleted objects but for those that are left.
+    async fn forget_deleted(&self, held: &Held, left: &[Going]) -> Result<Held> {
         let mut head = held.head.clone();
         head.inventory.retain(|member| {
             member.state != MemberState::Deleting
                 || left.iter().any(|going| Some(going.uid.as_str()) == member.uid.as_deref())
         });
-        match self.cluster.write_head(&held, head).await {
+        match self.cluster.write_head(held, head).await {
             Ok(held) => Ok(held),
             // Another operation came meanwhile: it sees for itself that they are gone.
-            Err(error) if error.kind() == ErrorKind::OperationInProgress => Ok(held),
+            Err(error) if error.kind() == ErrorKind::OperationInProgress => Ok(held.clone()),
             Err(error) => Err(error),
         }
     }
+}
+
+/// Takes the oldest revisions out of the index and returns them: ten stay, and the last good one.
+fn drop_old(head: &mut Head) -> Vec<HeadRef> {
+    let mut dropped = Vec::new();
+    while head.revisions.len() > KEPT_REVISIONS {
+        let last_good = head.last_good;
+        let oldest = head.revisions.iter().position(|entry| Some(entry.revision.number) != last_good);
+        let Some(oldest) = oldest else { break };
+        dropped.push(head.revisions.remove(oldest).revision);
+    }
+    dropped
 }
 
 /// The revision of an operation that never ended, if the index does not have it.

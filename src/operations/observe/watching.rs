@@ -6,7 +6,7 @@ use futures::Stream;
 use futures::stream;
 use tokio::time::Instant;
 
-use super::super::view::{self, DeploymentView};
+use super::super::view::{self, DeploymentView, Moment, Standing};
 use super::super::{Operations, Target};
 use crate::artifacts::ComponentName;
 use crate::cluster::{Snapshot, Subscription};
@@ -61,7 +61,7 @@ struct Watching {
     heartbeat: Duration,
     deadline: Option<Instant>,
     full: bool,
-    generation: u64,
+    moment: Option<Moment>,
     last: Option<DeploymentView>,
     end: Option<WatchEnd>,
     ended: bool,
@@ -80,9 +80,9 @@ impl Operations {
         full: bool,
     ) -> Result<impl Stream<Item = Result<WatchUpdate>> + Send + use<>> {
         // The shared watches may lag; nothing older than this is shown.
-        let generation = match self.must_read(&target).await {
-            Ok(held) => held.head.generation,
-            Err(error) if until == Until::Gone && error.kind() == ErrorKind::DeploymentNotFound => 0,
+        let moment = match self.must_read(&target).await {
+            Ok(held) => Some(view::moment(&held)),
+            Err(error) if until == Until::Gone && error.kind() == ErrorKind::DeploymentNotFound => None,
             Err(error) => return Err(error),
         };
         let watching = Watching {
@@ -93,7 +93,7 @@ impl Operations {
             heartbeat,
             deadline,
             full,
-            generation,
+            moment,
             last: None,
             end: None,
             ended: false,
@@ -123,7 +123,7 @@ impl Watching {
             };
             let Some(snapshot) = snapshot else {
                 // Nothing was ever shown: the watches lag, or it went before they began. Only a look can tell.
-                if self.last.is_none() && self.generation > 0 {
+                if self.last.is_none() && self.moment.is_some() {
                     match self.operations.must_read(&self.target).await {
                         Ok(_) => {}
                         Err(error) if error.kind() == ErrorKind::DeploymentNotFound => {
@@ -148,11 +148,13 @@ impl Watching {
     /// What a snapshot means for the caller; `None` if it shows nothing new.
     fn take(&mut self, snapshot: Snapshot) -> Option<WatchUpdate> {
         let Some(held) = snapshot.head else {
-            let was_there = self.last.is_some() || self.generation == 0;
+            let was_there = self.last.is_some() || self.moment.is_none();
             return was_there.then_some(WatchUpdate::Complete(WatchEnd::Gone));
         };
-        if held.head.generation < self.generation {
-            return None;
+        match self.moment.as_ref().map(|moment| moment.standing(&held)) {
+            Some(Standing::Earlier) => return None,
+            Some(Standing::Replaced) => return Some(WatchUpdate::Complete(WatchEnd::Gone)),
+            Some(Standing::Same | Standing::Later) | None => {}
         }
         let view = view::observed(&held, &snapshot.observed, self.full);
         let changed = changed(self.last.as_ref(), &view);

@@ -58,6 +58,7 @@ fn deployed(artifacts: &Artifacts<Planned>) -> (Head, Vec<Seen>) {
             scaled_replicas: None,
             generation: None,
             adopts: None,
+            replace: false,
             owned: "fields".to_owned(),
         });
         seen.push(Seen {
@@ -231,6 +232,17 @@ fn an_object_that_was_only_planned_is_written_again() {
     assert!(plan.steps[1].may_replace);
 }
 
+#[test]
+fn a_replacement_or_a_deletion_that_was_begun_is_not_taken_for_done() {
+    let before = render(TEMPLATE, &[]);
+    let (mut head, seen) = deployed(&before);
+    head.inventory[0].state = MemberState::Deleting;
+    head.inventory[2].state = MemberState::Planned;
+    head.inventory[2].replace = true;
+    let plan = plan_between(&before, &before, TEMPLATE, &head, &seen);
+    expect(&plan, &[("db", Action::Replace), ("db-pod", Action::Unchanged), ("web-pod", Action::Replace)]);
+}
+
 /// A deployment whose web runs as a controller, with these owners of its replicas and this count by Scale.
 fn scaled(owners: &[&str], by_scale: Option<i32>, after_text: &str) -> Plan {
     let before = render(TEMPLATE, &["web"]);
@@ -279,7 +291,8 @@ fn a_changed_count_takes_the_replicas_back() {
     assert_eq!(web_replicas(&plan), Some(5));
     let step =
         plan.steps.iter().find(|step| step.artifact.reference.kind.is_controller()).expect("a controller");
-    assert_eq!((step.action, step.take_back, step.member.scaled_replicas), (Action::Update, Some(5), None));
+    assert_eq!((step.action, step.take_back, step.scaled_replicas), (Action::Update, Some(5), None));
+    assert_eq!(step.member.scaled_replicas, Some(3), "until it is written, it is still to be taken back");
     assert_eq!(codes(&plan), [Code::ReplicasTakenBack]);
 }
 

@@ -1,7 +1,7 @@
 //! Deletes member objects by uid only; what is gone already counts as deleted.
 
 use either::Either;
-use kube::api::{DeleteParams, Preconditions, PropagationPolicy};
+use kube::api::{DeleteParams, ObjectMeta, Preconditions, PropagationPolicy};
 
 use super::Cluster;
 use super::gone::Going;
@@ -55,7 +55,7 @@ impl Cluster {
             ..DeleteParams::default()
         };
         match self.call("delete the object", || api.delete(name, &parameters)).await {
-            Ok(Either::Left(object)) if object.metadata.deletion_timestamp.is_some() => {
+            Ok(Either::Left(object)) if is_going(&object.metadata) => {
                 Ok(Deletion::Going(Going::new(reference, uid, object.metadata)))
             }
             Ok(_) => Ok(Deletion::Gone),
@@ -64,4 +64,14 @@ impl Cluster {
             Err(failure) => Err(failure.about(reference)),
         }
     }
+}
+
+/// Whether the answer to a delete shows an object that is still there.
+///
+/// A pod that goes without grace is marked and removed in one step: the answer still has the mark, at the very
+/// version of the removal, and a watch from there on would wait for an event that never comes.
+fn is_going(metadata: &ObjectMeta) -> bool {
+    let at_once = metadata.deletion_grace_period_seconds == Some(0)
+        && metadata.finalizers.as_deref().unwrap_or_default().is_empty();
+    metadata.deletion_timestamp.is_some() && !at_once
 }

@@ -24,6 +24,7 @@ mod cluster {
     mod refusals;
     mod round_trips;
     mod secrets;
+    mod unbuilt;
     mod updates;
     mod watching;
 }

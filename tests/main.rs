@@ -36,6 +36,7 @@ mod cluster {
     mod round_trips;
     mod secrets;
     mod templates;
+    mod unbuilt;
     mod updates;
     mod watching;
 }

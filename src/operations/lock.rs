@@ -140,13 +140,26 @@ impl Lock {
     pub(super) async fn during<T>(&mut self, work: impl Future<Output = T>) -> Result<T> {
         let mut work = pin!(work);
         loop {
-            let renewal = async {
-                tokio::time::sleep(self.lease / 3).await;
-                self.renewed().await
-            };
             tokio::select! {
                 output = &mut work => return Ok(output),
-                renewed = renewal => self.held = renewed?,
+                () = tokio::time::sleep(self.lease / 3) => {}
+            }
+            // A renewal that is under way when the work ends is waited for: the next write needs its version.
+            let (output, renewed) = {
+                let mut renewal = pin!(self.renewed());
+                tokio::select! {
+                    output = &mut work => (Some(output), renewal.await),
+                    renewed = &mut renewal => (None, renewed),
+                }
+            };
+            match (output, renewed) {
+                (Some(output), Ok(held)) => {
+                    self.held = held;
+                    return Ok(output);
+                }
+                // The write that follows finds out whether the lock is lost.
+                (Some(output), Err(_)) => return Ok(output),
+                (None, renewed) => self.held = renewed?,
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::support::looking::{Refusal, everything, names, refused};
 use crate::support::namespace::namespace;
 use crate::support::templates::WORDPRESS;
 
-const GOOD: &str = "name: Web\nimages:\n- name: web\n  source: example/web:1\n  ports: [{host_port: 80, container_port: 80}]\n";
+pub(super) const GOOD: &str = "name: Web\nimages:\n- name: web\n  source: example/web:1\n  ports: [{host_port: 80, container_port: 80}]\n";
 
 /// A good template with one thing changed, the path of the fault and its code.
 fn bad_templates() -> Vec<(String, &'static str, &'static str)> {
@@ -74,9 +74,9 @@ async fn a_bad_template_is_refused_with_its_path_before_the_cluster_is_asked() {
 }
 
 /// A change to a good request, and the path of its fault.
-type Broken<T> = (fn(&mut T), &'static str);
+pub(super) type Broken<T> = (fn(&mut T), &'static str);
 
-fn broken<T: Clone>(good: &T, cases: Vec<Broken<T>>) -> Vec<(T, &'static str)> {
+pub(super) fn broken<T: Clone>(good: &T, cases: Vec<Broken<T>>) -> Vec<(T, &'static str)> {
     let breaking = |(change, path): Broken<T>| {
         let mut request = good.clone();
         change(&mut request);
@@ -197,96 +197,6 @@ async fn a_wrong_field_of_a_question_is_refused_with_its_path() {
             ),
         ]
     );
-    assert!(calls.calls().is_empty(), "{:#?}", calls.calls());
-}
-
-fn options() -> Vec<(proto::DeployOptions, &'static str)> {
-    let good = proto::DeployOptions::default();
-    broken(
-        &good,
-        vec![
-            (|one| one.set_profile(proto::Profile::Modern), "options.profile"),
-            (|one| one.set_workload(proto::WorkloadKind::Deployment), "options.workload"),
-            (|one| one.set_host_ports(proto::HostPorts::Drop), "options.host_ports"),
-            (|one| one.set_link_environment(proto::LinkEnvironment::Declared), "options.link_environment"),
-            (|one| one.set_volumes(proto::VolumeMapping::EmptyDir), "options.volumes"),
-            (|one| one.set_volumes(proto::VolumeMapping::HostPath), "options.volumes"),
-            (|one| one.set_volumes(proto::VolumeMapping::PersistentVolumeClaim), "options.volumes"),
-            (|one| one.set_secrets(proto::SecretHandling::Secret), "options.secrets"),
-            (|one| one.set_exposure(proto::Exposure::NodePort), "options.exposure"),
-            (|one| one.set_exposure(proto::Exposure::LoadBalancer), "options.exposure"),
-            (|one| one.set_conflicts(proto::ConflictPolicy::Yield), "options.conflicts"),
-            (|one| one.set_conflicts(proto::ConflictPolicy::Force), "options.conflicts"),
-            (|one| one.set_replicas_policy(proto::ReplicasPolicy::Preserve), "options.replicas_policy"),
-            (|one| one.set_replicas_policy(proto::ReplicasPolicy::Template), "options.replicas_policy"),
-            (|one| one.set_on_failure(proto::FailurePolicy::Rollback), "options.on_failure"),
-            (|one| one.set_strictness(proto::Strictness::Strict), "options.strictness"),
-            (|one| one.volume_size = "1Gi".to_owned(), "options.volume_size"),
-            (|one| one.storage_class = "fast".to_owned(), "options.storage_class"),
-            (|one| one.image_pull_secrets = vec!["pull".to_owned()], "options.image_pull_secrets"),
-            (|one| one.labels = [("team".to_owned(), "web".to_owned())].into(), "options.labels"),
-            (|one| one.annotations = [("team".to_owned(), "web".to_owned())].into(), "options.annotations"),
-        ],
-    )
-}
-
-#[tokio::test]
-async fn what_is_not_built_yet_is_said_and_never_ignored() {
-    let namespace = namespace("refuse-unbuilt").await;
-    let plane = control_plane();
-    let adapter = Adapter::real(plane, User::Adapter).await;
-    let (mut client, mut templates) = (adapter.deployments(), adapter.templates());
-    let mut calls = Recorder::start(plane).namespace(&namespace);
-    let mut told: Vec<(Refusal, &str)> = Vec::new();
-    let mut tell = |status: tonic::Status, word: &'static str| told.push((Refusal::of(&status), word));
-    let text =
-        |yaml: &str| Some(proto::translate_template_request::TemplateSource::TemplateYaml(yaml.to_owned()));
-    let validated =
-        |yaml: &str| Some(proto::validate_template_request::TemplateSource::TemplateYaml(yaml.to_owned()));
-    for (options, word) in options() {
-        let options = Some(options);
-        let request = proto::DeployRequest { options: options.clone(), ..deploy(&namespace, "web", GOOD) };
-        tell(client.deploy(request).await.expect_err(word), word);
-        let request = proto::TranslateTemplateRequest {
-            template_source: text(GOOD),
-            options: options.clone(),
-            ..Default::default()
-        };
-        tell(templates.translate_template(request).await.expect_err(word), word);
-        let request = proto::ValidateTemplateRequest {
-            template_source: validated(GOOD),
-            options,
-            ..Default::default()
-        };
-        tell(templates.validate_template(request).await.expect_err(word), word);
-    }
-    let id = "once".to_owned();
-    let request = proto::DeployRequest { request_id: id.clone(), ..deploy(&namespace, "web", GOOD) };
-    tell(client.deploy(request).await.expect_err("not built"), "request_id");
-    let request = proto::DeployRequest { plan_id: id.clone(), ..deploy(&namespace, "web", GOOD) };
-    tell(client.deploy(request).await.expect_err("not built"), "plan_id");
-    let request = proto::ScaleRequest { request_id: id.clone(), ..scale(&namespace, "web", "web", 1) };
-    tell(client.scale(request).await.expect_err("not built"), "request_id");
-    let request = proto::TeardownRequest { request_id: id, ..teardown(&namespace, "web") };
-    tell(client.teardown(request).await.expect_err("not built"), "request_id");
-    let request =
-        proto::TeardownRequest { volumes: proto::VolumePolicy::Delete.into(), ..teardown(&namespace, "web") };
-    tell(client.teardown(request).await.expect_err("not built"), "volumes");
-    tell(client.plan_deploy(proto::PlanDeployRequest::default()).await.expect_err("not built"), "PlanDeploy");
-    tell(
-        client.list_revisions(proto::ListRevisionsRequest::default()).await.expect_err("not built"),
-        "ListRevisions",
-    );
-    tell(client.rollback(proto::RollbackRequest::default()).await.expect_err("not built"), "Rollback");
-    for (refusal, word) in &told {
-        assert_eq!(
-            (refusal.code, refusal.reason.as_str()),
-            (Code::Unimplemented, "NOT_IMPLEMENTED"),
-            "{refusal:#?}"
-        );
-        assert!(refusal.message.contains(word), "{word}: {refusal:#?}");
-    }
-    assert_eq!(told.len(), 21 * 3 + 8);
     assert!(calls.calls().is_empty(), "{:#?}", calls.calls());
 }
 

@@ -159,6 +159,20 @@ fn two_with_odd_port() -> (&'static str, String) {
     (headless, headless.replace("odd:1\n", "odd:1\n  expose: [4000]\n"))
 }
 
+#[tokio::test]
+async fn what_goes_without_grace_is_not_waited_for() {
+    let namespace = namespace("update-grace").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(deploy(&namespace, "wp", WORDPRESS)).await.expect("deployed");
+    let zero = prost_types::Duration { seconds: 0, nanos: 0 };
+    let began = std::time::Instant::now();
+    let request = proto::TeardownRequest { grace_period: Some(zero), ..teardown(&namespace, "wp") };
+    assert!(client.teardown(request).await.expect("torn down").into_inner().complete);
+    println!("torn down without grace in {:?}", began.elapsed());
+    assert_eq!(names(&everything(&namespace).await), [""; 0]);
+}
+
 /// Allows this many pods, and waits until the quota counts.
 async fn quota(namespace: &Namespace, pods: u32) {
     let quota = json!({"metadata": {"name": "few"}, "spec": {"hard": {"pods": pods.to_string()}}});

@@ -149,6 +149,8 @@ struct Event {
 
 #[derive(Deserialize)]
 struct EventUser {
+    /// Absent where the credentials were refused.
+    #[serde(default)]
     username: String,
 }
 

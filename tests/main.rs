@@ -9,6 +9,7 @@ mod support {
     pub mod namespace;
     pub mod patience;
     pub mod programs;
+    pub mod relay;
     pub mod survey;
     pub mod templates;
 }

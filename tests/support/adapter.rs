@@ -39,12 +39,12 @@ pub struct Adapter {
 impl Adapter {
     /// Serves the real control plane as one of its users.
     pub async fn real(plane: &ControlPlane, user: User) -> Self {
-        Self::real_with_lease(plane, user, LEASE).await
+        Self::at(&plane.kubeconfig(user), LEASE).await
     }
 
-    /// Serves the real control plane with a lease of another length.
-    pub async fn real_with_lease(plane: &ControlPlane, user: User, lease: Duration) -> Self {
-        let kubeconfig = kube::config::Kubeconfig::read_from(plane.kubeconfig(user)).expect("a kubeconfig");
+    /// Serves the cluster of a kubeconfig, with a lease of another length.
+    pub async fn at(kubeconfig: &Path, lease: Duration) -> Self {
+        let kubeconfig = kube::config::Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
         let options = kube::config::KubeConfigOptions::default();
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
         Self::serve_with_lease(config.expect("a configuration"), None, lease).await

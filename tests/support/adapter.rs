@@ -29,8 +29,6 @@ const LEASE: Duration = Duration::from_secs(1);
 
 /// An adapter in this process; ends with the test's runtime.
 pub struct Adapter {
-    /// Where it listens.
-    pub address: SocketAddr,
     channel: Channel,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     sandbox: Option<Sandbox>,
@@ -85,7 +83,7 @@ impl Adapter {
             server::run(parts, listener, shutdown).await.expect("the server ends well");
         });
         let channel = connect(address).await;
-        Self { address, channel, stop: Some(stop), sandbox }
+        Self { channel, stop: Some(stop), sandbox }
     }
 
     /// A client of the sandbox that this adapter serves.

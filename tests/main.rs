@@ -1,5 +1,11 @@
 //! The one test binary: everything that is shown from outside the crate.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
 
 /// What the tests stand on; a toolbox, from which a test takes what it needs.
 #[allow(dead_code, reason = "not every tool is in use at every time")]
@@ -12,6 +18,7 @@ mod support {
     pub mod patience;
     pub mod programs;
     pub mod proxy;
+    pub mod relay;
     pub mod survey;
     pub mod templates;
 }

@@ -1,6 +1,5 @@
 //! The binary from start to end: refusals, health, reflection, and a shutdown that nobody can hold up.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,8 +10,8 @@ use panamax_kubernetes_adapter::proto::deployment_service_client::DeploymentServ
 use panamax_kubernetes_adapter::proto::template_service_client::TemplateServiceClient;
 use panamax_kubernetes_adapter::proto::validate_template_request::TemplateSource;
 use panamax_kubernetes_adapter::proto::watch_deployment_response::Event;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::net::TcpStream;
+use tokio::task::spawn_blocking;
 use tonic::Code;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
@@ -22,6 +21,7 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::support::adapter::{Binary, connect, deploy, reason, teardown};
 use crate::support::control_plane::{User, control_plane};
 use crate::support::namespace::namespace;
+use crate::support::relay::{Relay, free_address, kubeconfig_at};
 use crate::support::templates::WORDPRESS;
 
 /// How long the adapter may take to notice that its cluster is there.
@@ -139,15 +139,6 @@ async fn without_clients_a_shutdown_is_immediate() {
     assert_eq!(code, Some(0));
 }
 
-/// A kubeconfig for an API server at another address than the real one's.
-fn kubeconfig_at(address: SocketAddr) -> PathBuf {
-    let plane = control_plane();
-    let text = std::fs::read_to_string(plane.kubeconfig(User::Adapter)).expect("a kubeconfig");
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("at-{}.kubeconfig", address.port()));
-    std::fs::write(&path, text.replace(&plane.server, &format!("https://{address}"))).expect("a file");
-    path
-}
-
 async fn health(channel: &Channel, service: &str) -> ServingStatus {
     let request = HealthCheckRequest { service: service.to_owned() };
     let answer = HealthClient::new(channel.clone()).check(request).await.expect("a health");
@@ -160,10 +151,7 @@ const TEMPLATES: &str = "panamax.kubernetes.v1.TemplateService";
 #[tokio::test]
 async fn without_its_cluster_templates_are_served_and_health_tells() {
     // A port that nobody listens on, until a relay to the API server does.
-    let address = {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        listener.local_addr().expect("an address")
-    };
+    let address = free_address().await;
     let binary = start(kubeconfig_at(address), &[]).await;
     let channel = connect(binary.address).await;
     for service in ["", DEPLOYMENTS] {
@@ -184,8 +172,7 @@ async fn without_its_cluster_templates_are_served_and_health_tells() {
     let mut changes = HealthClient::new(channel.clone()).watch(request).await.expect("a watch").into_inner();
     let first = changes.next().await.expect("a message").expect("a health");
     assert_eq!(first.status(), ServingStatus::NotServing);
-    let mut relay = JoinSet::new();
-    relay.spawn(relayed(address));
+    let _relay = Relay::start(address, Duration::ZERO).await;
     let began = Instant::now();
     let next = tokio::time::timeout(PATIENCE, changes.next()).await.expect("in time");
     assert_eq!(next.expect("a message").expect("a health").status(), ServingStatus::Serving);
@@ -193,20 +180,6 @@ async fn without_its_cluster_templates_are_served_and_health_tells() {
     eprintln!("lifecycle: the cluster was noticed {time:.1?} after it came");
     assert!(time < NOTICED, "{time:?}");
     assert_eq!(health(&channel, "").await, ServingStatus::Serving);
-}
-
-/// Passes every connection at an address on to the API server.
-async fn relayed(address: SocketAddr) {
-    let server = control_plane().server.trim_start_matches("https://").to_owned();
-    let listener = TcpListener::bind(address).await.expect("the port is still free");
-    let mut connections = JoinSet::new();
-    while let Ok((mut here, _)) = listener.accept().await {
-        let server = server.clone();
-        connections.spawn(async move {
-            let mut there = TcpStream::connect(server).await.expect("the API server");
-            let _ = tokio::io::copy_bidirectional(&mut here, &mut there).await;
-        });
-    }
 }
 
 /// Asks one version of reflection for the names of all services.

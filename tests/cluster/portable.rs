@@ -19,14 +19,14 @@ struct Place {
     adapter: Adapter,
     client: Client,
     namespace: String,
-    _real: Option<Namespace>,
+    real: Option<Namespace>,
 }
 
 impl Place {
     async fn real() -> Self {
         let real = namespace("portable").await;
         let adapter = Adapter::real(control_plane(), User::Adapter).await;
-        Self { adapter, client: real.client.clone(), namespace: real.to_string(), _real: Some(real) }
+        Self { adapter, client: real.client.clone(), namespace: real.to_string(), real: Some(real) }
     }
 
     async fn sandbox() -> Self {
@@ -36,7 +36,7 @@ impl Place {
         let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
         let object = CoreNamespace { metadata, ..CoreNamespace::default() };
         Api::all(client.clone()).create(&PostParams::default(), &object).await.expect("a namespace");
-        Self { adapter, client, namespace: name, _real: None }
+        Self { adapter, client, namespace: name, real: None }
     }
 
     async fn survey(&self) -> Survey {
@@ -259,6 +259,26 @@ async fn a_teardown_without_grace_or_twice_sees_every_object_go(place: Place) {
     assert_eq!(place.survey().await.names(), Vec::<&str>::new());
 }
 
+async fn the_server_tells_about_itself_until_it_shuts_down(mut place: Place) {
+    let request = proto::GetServerInfoRequest {};
+    let info = place.adapter.server().get_server_info(request).await.expect("an answer").into_inner();
+    let cluster = info.cluster.expect("a cluster");
+    assert!(cluster.reachable && cluster.version.starts_with('v'), "{cluster:?}");
+    assert_eq!(cluster.sandbox, place.real.is_none());
+    let mut health = tonic_health::pb::health_client::HealthClient::new(place.adapter.channel());
+    let request = tonic_health::pb::HealthCheckRequest::default();
+    let mut changes = health.watch(request).await.expect("a watch").into_inner();
+    changes.next().await.expect("a message").expect("a health");
+    place.adapter.shut_down();
+    let told = async {
+        let not_serving = tonic_health::ServingStatus::NotServing.into();
+        while changes.next().await.expect("it goes on until told").expect("a health").status() != not_serving
+        {
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), told).await.expect("health tells first");
+}
+
 /// Makes two tests of each function.
 macro_rules! on_both {
     ($($test:ident),+ $(,)?) => {
@@ -280,4 +300,5 @@ on_both! {
     an_update_changes_makes_and_removes,
     a_teardown_without_grace_or_twice_sees_every_object_go,
     what_belongs_to_others_is_refused_and_untouched,
+    the_server_tells_about_itself_until_it_shuts_down,
 }

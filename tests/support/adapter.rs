@@ -29,8 +29,6 @@ const LEASE: Duration = Duration::from_secs(1);
 
 /// An adapter in this process; ends with the test's runtime.
 pub struct Adapter {
-    /// Where it listens.
-    pub address: SocketAddr,
     channel: Channel,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     sandbox: Option<Sandbox>,
@@ -39,12 +37,12 @@ pub struct Adapter {
 impl Adapter {
     /// Serves the real control plane as one of its users.
     pub async fn real(plane: &ControlPlane, user: User) -> Self {
-        Self::real_with_lease(plane, user, LEASE).await
+        Self::at(&plane.kubeconfig(user), LEASE).await
     }
 
-    /// Serves the real control plane with a lease of another length.
-    pub async fn real_with_lease(plane: &ControlPlane, user: User, lease: Duration) -> Self {
-        let kubeconfig = kube::config::Kubeconfig::read_from(plane.kubeconfig(user)).expect("a kubeconfig");
+    /// Serves the cluster of a kubeconfig, with a lease of another length.
+    pub async fn at(kubeconfig: &Path, lease: Duration) -> Self {
+        let kubeconfig = kube::config::Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
         let options = kube::config::KubeConfigOptions::default();
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
         Self::serve_with_lease(config.expect("a configuration"), None, lease).await
@@ -85,7 +83,7 @@ impl Adapter {
             server::run(parts, listener, shutdown).await.expect("the server ends well");
         });
         let channel = connect(address).await;
-        Self { address, channel, stop: Some(stop), sandbox }
+        Self { channel, stop: Some(stop), sandbox }
     }
 
     /// A client of the sandbox that this adapter serves.

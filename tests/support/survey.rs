@@ -86,7 +86,7 @@ impl Survey {
             match self.objects.get(&reference) {
                 None => faults.push(format!("{reference} is {:?} and not there", member.state)),
                 Some(object) if object.uid() != member.uid => {
-                    faults.push(format!("{reference} has another uid"))
+                    faults.push(format!("{reference} has another uid"));
                 }
                 Some(object) if object.metadata.deletion_timestamp.is_some() => {
                     faults.push(format!("{reference} is being deleted"));

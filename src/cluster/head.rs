@@ -33,6 +33,8 @@ const KEY: &str = "head.json";
 const OPERATION: &str = "panamax";
 const LEASE: &str = "panamax-lease";
 const KEEPER: &str = "panamax-keeper";
+/// How often a record that others keep amending is amended again.
+const AMENDMENTS: usize = 5;
 /// Heads read per page.
 const PAGE: u32 = 500;
 /// Pause before a broken watch is opened again.
@@ -193,9 +195,31 @@ impl Cluster {
         self.write_head_as(held, head, LEASE).await
     }
 
-    /// Writes what was seen of a deployment; the writer's name tells it from an operation's own writes.
-    pub async fn record_head(&self, held: &Held, head: Head) -> Result<Held> {
-        self.write_head_as(held, head, KEEPER).await
+    /// Writes down what was seen of a deployment, beside the operations: the change is made again on whatever
+    /// others have written down meanwhile.
+    ///
+    /// Fails with OPERATION_IN_PROGRESS when an operation came: it sees for itself.
+    pub async fn amend_head(&self, held: &Held, change: impl Fn(&mut Head)) -> Result<Held> {
+        let mut held = held.clone();
+        for _ in 0..AMENDMENTS {
+            let mut head = held.head.clone();
+            change(&mut head);
+            if head == held.head {
+                return Ok(held);
+            }
+            match self.try_write(&held, &head, KEEPER).await {
+                Err(failure) if failure.is_conflict() => {
+                    let now = self.read_head(&held.namespace, &held.name).await?;
+                    let now =
+                        now.filter(|now| now.uid == held.uid && may_retry(&held.head, &now.head, &head));
+                    held = now.ok_or_else(|| lost(&held.name))?;
+                }
+                Err(failure) if failure.is_not_found() => return Err(lost(&held.name)),
+                Err(failure) => return Err(about_head(failure, &held)),
+                Ok(written) => return Ok(written),
+            }
+        }
+        Err(lost(&held.name))
     }
 
     async fn write_head_as(&self, held: &Held, head: Head, manager: &str) -> Result<Held> {

@@ -5,7 +5,7 @@ use tracing::{Instrument, info, info_span, warn};
 
 use super::plan::{Doomed, Plan, Step};
 use super::{Operations, Target};
-use crate::artifacts::{Action, Artifact, ObjectRef, Stage};
+use crate::artifacts::{Action, Artifact, ObjectRef, Stage, scale_manager};
 use crate::cluster::{Deletion, Guard, Member, MemberState, Written};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -115,6 +115,12 @@ impl Operations {
                         info!(context = ?error.context(), "cannot change in place, replaced");
                         self.replace(target, &step.artifact, uid).await?
                     }
+                    // Scale came after the plan was made, and holds the count now: leaving it out changes nothing.
+                    Err(error) if is_scaled_meanwhile(&error, target) => {
+                        let guard = Guard::UpdateOnly(uid.clone());
+                        let artifact = step.without_replicas();
+                        self.cluster.apply(&target.namespace, &target.name, &artifact, guard, false).await?
+                    }
                     other => other?,
                 }
             }
@@ -220,6 +226,14 @@ impl Operations {
         // Everything was tried; one failure is enough to say that it is not done.
         failure.map_or(Ok(going), Err)
     }
+}
+
+/// Whether the only field in conflict is the replica count, and Scale holds it.
+fn is_scaled_meanwhile(error: &Error, target: &Target) -> bool {
+    let metadata = error.metadata();
+    error.kind() == ErrorKind::FieldConflict
+        && metadata.get("field").is_some_and(|field| field == "spec.replicas")
+        && metadata.get("manager").is_some_and(|manager| *manager == scale_manager(&target.name))
 }
 
 /// Whether the API server refused because the object's spec cannot be changed in place, and for nothing else.

@@ -60,11 +60,13 @@ pub(super) struct Step {
 impl Step {
     /// The object as a dry run can try it: a count that is taken back first would still conflict there.
     pub(super) fn tried(&self) -> Artifact {
-        let mut artifact = self.artifact.clone();
-        if self.take_back.is_some() {
-            artifact.manifest = replicas::ignored(&artifact.manifest);
-        }
-        artifact
+        if self.take_back.is_some() { self.without_replicas() } else { self.artifact.clone() }
+    }
+
+    /// The object without its replica count, for when another manager holds that.
+    pub(super) fn without_replicas(&self) -> Artifact {
+        let manifest = replicas::ignored(&self.artifact.manifest);
+        Artifact { manifest, ..self.artifact.clone() }
     }
 }
 

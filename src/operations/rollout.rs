@@ -97,18 +97,19 @@ impl Operations {
         if held.head.recorded.state == state.as_str() {
             return Ok(());
         }
-        let mut head = held.head.clone();
-        state.as_str().clone_into(&mut head.recorded.state);
-        if state == DeploymentState::Active {
-            head.last_good = head.current.as_ref().map(|revision| revision.number);
-            // Controllers that are ready have taken over what they were handed.
-            head.inventory.iter_mut().for_each(|member| member.adopts = None);
-        }
-        let settled = matches!(state, DeploymentState::Active | DeploymentState::Stopped);
-        if head.phase == Phase::Progressing && settled {
-            head.phase = Phase::Idle;
-        }
-        self.cluster.record_head(held, head).await?;
+        let amended = self.cluster.amend_head(held, |head| {
+            state.as_str().clone_into(&mut head.recorded.state);
+            if state == DeploymentState::Active {
+                head.last_good = head.current.as_ref().map(|revision| revision.number);
+                // Controllers that are ready have taken over what they were handed.
+                head.inventory.iter_mut().for_each(|member| member.adopts = None);
+            }
+            let settled = matches!(state, DeploymentState::Active | DeploymentState::Stopped);
+            if head.phase == Phase::Progressing && settled {
+                head.phase = Phase::Idle;
+            }
+        });
+        amended.await?;
         info!(deployment = %held.name, state = state.as_str(), "state recorded");
         Ok(())
     }

@@ -10,7 +10,7 @@ use tracing::info;
 use super::lock::{self, Lock};
 use super::{Operations, Target, view};
 use crate::artifacts::{Action, Change, DeploymentName, Kind, Namespace, ObjectRef, Stage};
-use crate::cluster::{Going, Held, Member, MemberState, OperationKind, Phase};
+use crate::cluster::{Going, Held, Member, MemberState, OperationKind, Phase, Seen};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long a teardown keeps watching objects go before it leaves them to the next call.
@@ -183,7 +183,7 @@ impl Operations {
             held.head.inventory.iter().map(|member| member.reference.clone()).collect();
         let mut made = self.known_uids(target, &held).await?;
         made.retain(|(reference, _)| members.contains(reference));
-        let left = lock.during(self.remove_objects(target, made, None, None)).await??;
+        let left = lock.during(self.remove_objects(target, &held, made, None, None)).await??;
         self.remove_record(lock.held(), &left).await?;
         Ok(left)
     }
@@ -247,12 +247,13 @@ impl Operations {
         marked: Option<tokio::sync::oneshot::Sender<Vec<Going>>>,
     ) -> Result<Vec<Going>> {
         let members = self.known_uids(target, held).await?;
-        self.remove_objects(target, members, grace, marked).await
+        self.remove_objects(target, held, members, grace, marked).await
     }
 
     async fn remove_objects(
         &self,
         target: &Target,
+        held: &Held,
         members: Vec<(ObjectRef, String)>,
         grace: Option<u32>,
         marked: Option<tokio::sync::oneshot::Sender<Vec<Going>>>,
@@ -266,7 +267,7 @@ impl Operations {
         }
         if grace.is_some() && members.iter().any(|(reference, _)| reference.kind.is_controller()) {
             // The grace of a controller's deletion is not its pods': they would take their own.
-            let pods = self.cluster.list_members(&target.namespace, &target.name, &[Kind::Pod]).await?;
+            let pods = self.list_while_deleting(target, held, &[Kind::Pod]).await?;
             let pods = pods.into_iter().filter(|seen| !seen.ours).map(|seen| (seen.reference, seen.uid));
             going.extend(self.delete_all(target, pods.collect(), grace).await?);
         }
@@ -275,6 +276,15 @@ impl Operations {
             let _ = marked.send(going.clone());
         }
         self.cluster.wait_gone(&target.namespace, &target.name, going, Instant::now() + PATIENCE).await
+    }
+
+    /// Lists objects of this deployment, and not of one that was made under its name after it.
+    ///
+    /// Two teardowns may go side by side; while the head that was marked still stands, nobody makes a new one.
+    async fn list_while_deleting(&self, target: &Target, held: &Held, kinds: &[Kind]) -> Result<Vec<Seen>> {
+        let seen = self.cluster.list_members(&target.namespace, &target.name, kinds).await?;
+        let now = self.cluster.read_head(&target.namespace, &target.name).await?;
+        Ok(if now.is_some_and(|now| now.uid == held.uid) { seen } else { Vec::new() })
     }
 
     /// The uid of every member; looks at the cluster only when the inventory does not know one.
@@ -291,7 +301,7 @@ impl Operations {
         let mut kinds: Vec<Kind> = inventory.iter().map(|member| member.reference.kind).collect();
         kinds.sort_unstable();
         kinds.dedup();
-        let seen = self.cluster.list_members(&target.namespace, &target.name, &kinds).await?;
+        let seen = self.list_while_deleting(target, held, &kinds).await?;
         let seen = seen.into_iter().filter(|seen| seen.ours).map(|seen| (seen.reference, seen.uid));
         let objects: BTreeSet<_> = seen.chain(adopted).collect();
         Ok(objects.into_iter().collect())

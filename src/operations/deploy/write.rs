@@ -167,9 +167,10 @@ impl Operations {
         if plan.gone.is_empty() {
             return Ok(held.clone());
         }
-        let mut head = held.head.clone();
-        head.inventory.retain(|member| !plan.gone.contains(&member.reference));
-        match self.cluster.record_head(held, head).await {
+        let amended = self
+            .cluster
+            .amend_head(held, |head| head.inventory.retain(|one| !plan.gone.contains(&one.reference)));
+        match amended.await {
             // Another operation came first, and sees for itself.
             Err(error) if error.kind() == ErrorKind::OperationInProgress => Ok(held.clone()),
             other => other,
@@ -219,16 +220,15 @@ impl Operations {
 
     /// Drops the entries of deleted objects but for those that are left.
     async fn forget_deleted(&self, held: &Held, left: &[Going]) -> Result<Held> {
-        let mut head = held.head.clone();
-        head.inventory.retain(|member| {
-            member.state != MemberState::Deleting
-                || left.iter().any(|going| Some(going.uid.as_str()) == member.uid.as_deref())
+        let is_left = |uid: Option<&str>| left.iter().any(|going| Some(going.uid.as_str()) == uid);
+        let amended = self.cluster.amend_head(held, |head| {
+            head.inventory
+                .retain(|member| member.state != MemberState::Deleting || is_left(member.uid.as_deref()));
         });
-        match self.cluster.write_head(held, head).await {
-            Ok(held) => Ok(held),
+        match amended.await {
             // Another operation came meanwhile: it sees for itself that they are gone.
             Err(error) if error.kind() == ErrorKind::OperationInProgress => Ok(held.clone()),
-            Err(error) => Err(error),
+            other => other,
         }
     }
 }

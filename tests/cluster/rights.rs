@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::rbac::v1::Role;
 use kube::api::{ListParams, PostParams};
 use panamax_kubernetes_adapter::proto;
 use serde_json::json;
 
-use crate::support::adapter::{Adapter, deploy, reason, scale, teardown};
+use crate::support::adapter::{Adapter, deploy, deploy_at_once, reason, scale, teardown};
 use crate::support::calls::Recorder;
 use crate::support::control_plane::{User, control_plane};
 use crate::support::namespace::{Namespace, namespace};
@@ -67,6 +67,15 @@ async fn the_manifest_gives_exactly_the_rights_that_are_used() {
     client.scale(scale(&namespace, "wp", "WP", 3)).await.expect("scaled");
     let newer = WORDPRESS.replace("mysql:5.5", "mysql:5.6");
     client.deploy(deploy(&namespace, "wp", &newer)).await.expect("deployed again");
+    // More revisions than are kept: ten, and the last that was seen ready.
+    for number in 7..=17 {
+        let newer = WORDPRESS.replace("mysql:5.5", &format!("mysql:5.{number}"));
+        client.deploy(deploy_at_once(&namespace, "wp", &newer)).await.expect("deployed once more");
+    }
+    let secrets = namespace.api::<Secret>().list(&ListParams::default()).await.expect("secrets").items;
+    let revisions =
+        secrets.iter().filter(|secret| secret.type_.as_deref() == Some("panamax.io/revision")).count();
+    assert!((10..=11).contains(&revisions), "{revisions} revisions are kept");
     let page = proto::ListDeploymentsRequest { namespace: namespace.to_string(), ..Default::default() };
     let page = client.list_deployments(page).await.expect("a list").into_inner();
     assert_eq!(page.deployments.len(), 1);

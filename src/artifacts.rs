@@ -5,8 +5,6 @@ mod names;
 mod observed;
 mod ownership;
 
-use std::marker::PhantomData;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -157,30 +155,19 @@ impl std::fmt::Debug for Artifact {
     }
 }
 
-/// Stage of a set of artifacts: translated, not yet written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Planned {}
-
-/// Stage of a set of artifacts: on the cluster; only `cluster::apply` makes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Applied {}
-
 /// The objects of one deployment, in the order of applying.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Artifacts<S> {
+pub struct Artifacts {
     objects: Vec<Artifact>,
-    stage: PhantomData<S>,
 }
 
-impl Artifacts<Planned> {
+impl Artifacts {
     /// Sorts the objects into the order of applying: by kind, then by name.
     pub fn new(mut objects: Vec<Artifact>) -> Self {
         objects.sort_by(|left, right| left.reference.cmp(&right.reference));
-        Self { objects, stage: PhantomData }
+        Self { objects }
     }
-}
 
-impl<S> Artifacts<S> {
     /// The objects, in the order of applying.
     pub fn objects(&self) -> &[Artifact] {
         &self.objects

@@ -16,11 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::artifacts::{
-    Artifact, Artifacts, ComponentName, DeploymentName, Kind, ObjectName, ObjectRef, Planned,
-};
+use crate::artifacts::{Artifact, Artifacts, ComponentName, DeploymentName, Kind, ObjectName, ObjectRef};
 use crate::diagnostic::{Code, Diagnostic, Findings};
-use crate::template::{Image, Template, did_you_mean, shown};
+use crate::template::{Image, Template, shown};
 
 pub use manifest::{document as object_yaml, manifest_yaml};
 pub use naming::component_name;
@@ -51,7 +49,7 @@ impl Options {
 #[derive(Debug)]
 pub struct Translation {
     /// The objects; absent when a diagnostic is an error, so nothing is ever half translated.
-    pub artifacts: Option<Artifacts<Planned>>,
+    pub artifacts: Option<Artifacts>,
     /// Every loss, every assumption, every fault.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -117,18 +115,6 @@ pub fn linked_services(template: &Template) -> BTreeMap<ComponentName, BTreeSet<
         }
     }
     services
-}
-
-/// The component that a caller means by an image's name or by the component's own.
-///
-/// Fails with a sentence that names the nearest one.
-pub fn find_component<'c>(components: &'c [Component], name: &str) -> Result<&'c Component, String> {
-    let by_image = components.iter().find(|component| component.image_name == name);
-    let by_name = || components.iter().find(|component| component.name.as_str() == name);
-    by_image.or_else(by_name).ok_or_else(|| {
-        let known = components.iter().flat_map(|one| [one.image_name.as_str(), one.name.as_str()]);
-        format!("the deployment has no component `{}`{}", shown(name), did_you_mean(name, known))
-    })
 }
 
 /// The replicas an image asks for.
@@ -207,16 +193,12 @@ mod tests {
     }
 
     #[test]
-    fn components_are_found_by_either_name_or_suggested() {
+    fn components_have_their_names_and_counts() {
         let text =
             "images:\n- {name: WP_1, source: 'a:1'}\n- {name: DB, source: 'b:1', deployment: {count: 0}}\n";
         let components = components(&template(text));
         let names: Vec<_> = components.iter().map(|one| (one.name.as_str(), one.count)).collect();
         assert_eq!(names, [("wp-1", 1), ("db", 0)]);
-        assert_eq!(find_component(&components, "WP_1").unwrap().source, "a:1");
-        assert_eq!(find_component(&components, "wp-1").unwrap().image_name, "WP_1");
-        let refusal = find_component(&components, "wp_1").unwrap_err();
-        assert!(refusal.contains("did you mean"), "{refusal}");
     }
 
     #[test]

@@ -11,6 +11,8 @@ use super::errors::Failure;
 
 /// How long one try may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest pause the API server can ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Tries of one call, the first included.
 const TRIES: usize = 4;
 
@@ -36,7 +38,7 @@ impl Cluster {
             .retry(backoff())
             .when(Failure::is_transient)
             .adjust(|failure, planned| match (planned, failure.retry_after()) {
-                (Some(planned), Some(asked)) => Some(planned.max(asked)),
+                (Some(planned), Some(asked)) => Some(planned.max(asked.min(LONGEST_PAUSE))),
                 (planned, _) => planned,
             })
             .notify(|failure, delay| debug!(purpose, ?delay, failure = failure.summary(), "call tried again"))

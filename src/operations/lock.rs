@@ -173,7 +173,7 @@ impl Lock {
         operation.lease_until = after(Timestamp::now(), self.lease);
         match self.cluster.renew_head(&self.held, head).await {
             Ok(held) => Ok(held),
-            Err(error) if error.kind() == ErrorKind::ClusterUnreachable && !self.is_over() => {
+            Err(error) if may_pass(error.kind()) && !self.is_over() => {
                 warn!(context = ?error.context(), "lease not renewed");
                 Ok(self.held.clone())
             }
@@ -201,6 +201,14 @@ impl Lock {
         info!(phase = phase.as_str(), "operation ended");
         Ok(held)
     }
+}
+
+/// Failures of a renewal that say nothing about who holds the lock.
+fn may_pass(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::ClusterUnreachable | ErrorKind::ClusterThrottled | ErrorKind::ClusterCredentialsRejected
+    )
 }
 
 /// A random id for an operation.

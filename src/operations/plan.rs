@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::diff;
-use crate::artifacts::{Action, Artifact, Artifacts, Change, ComponentName, Kind, ObjectRef, Planned};
+use crate::artifacts::{Action, Artifact, Artifacts, Change, ComponentName, Kind, ObjectRef};
 use crate::cluster::{Adopted, Head, Member, MemberState, Seen};
 use crate::diagnostic::{Code, Diagnostic};
 
@@ -21,7 +21,7 @@ pub(super) struct Inputs<'a> {
     /// The objects as the current revision rendered them.
     pub(super) before: &'a [Artifact],
     /// The objects as they shall be.
-    pub(super) after: &'a Artifacts<Planned>,
+    pub(super) after: &'a Artifacts,
     /// For each component, the Services its links lead to.
     pub(super) links: &'a BTreeMap<ComponentName, BTreeSet<ObjectRef>>,
     /// What is on the cluster; `None`: not looked, the inventory is believed.

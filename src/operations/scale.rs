@@ -21,6 +21,7 @@ use crate::cluster::{Held, Member, MemberState, OperationKind, Phase};
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::status::DeploymentState;
+use crate::template::did_you_mean;
 
 /// A Scale, decoded.
 #[derive(Clone, Debug)]
@@ -283,9 +284,8 @@ fn counts(held: &Held, replicas: &BTreeMap<String, i32>) -> Result<BTreeMap<Comp
 }
 
 fn unknown<'a>(held: &Held, name: &str, names: impl Iterator<Item = &'a str>) -> Error {
-    let mut names: Vec<&str> = names.collect();
-    names.sort_by_key(|known| strsim::damerau_levenshtein(&known.to_lowercase(), &name.to_lowercase()));
-    let hint = names.first().map(|known| format!("; did you mean {known}?")).unwrap_or_default();
+    let names: Vec<&str> = names.collect();
+    let hint = did_you_mean(name, names.iter().copied());
     Error::new(
         ErrorKind::ComponentNotFound,
         format!("deployment {} has no component {name:?}{hint}", held.name),

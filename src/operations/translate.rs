@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Operations;
-use crate::artifacts::{Artifacts, ComponentName, DeploymentName, Planned};
+use crate::artifacts::{Artifacts, ComponentName, DeploymentName};
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::template::raw::{Positions, RawTemplate};
@@ -62,7 +62,7 @@ pub struct Validated {
 #[derive(Clone, Debug)]
 pub struct Translated {
     /// The objects, in the order of applying.
-    pub artifacts: Artifacts<Planned>,
+    pub artifacts: Artifacts,
     /// Each of them as YAML text, in the same order.
     pub manifests: Vec<String>,
     /// All of them as one YAML text.
@@ -103,7 +103,7 @@ pub(super) fn prepare(
 pub(super) fn render(
     prepared: &Prepared,
     controllers: BTreeSet<ComponentName>,
-) -> Result<(Artifacts<Planned>, Options, Vec<Diagnostic>)> {
+) -> Result<(Artifacts, Options, Vec<Diagnostic>)> {
     let options = Options { deployment: prepared.name.clone(), controllers };
     let mut translation = translate::translate(&prepared.template, &options);
     prepared.positions.locate(&mut translation.diagnostics);

@@ -6,7 +6,7 @@ use crate::artifacts::{Artifact, Artifacts};
 ///
 /// Every text that YAML 1.1 or 1.2 could take for something else is quoted, so `kubectl apply -f -` sees the
 /// values of the template.
-pub fn manifest_yaml<S>(artifacts: &Artifacts<S>) -> String {
+pub fn manifest_yaml(artifacts: &Artifacts) -> String {
     let documents: Vec<String> = artifacts.objects().iter().map(document).collect();
     documents.join("---\n")
 }

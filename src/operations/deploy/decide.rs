@@ -8,7 +8,7 @@ use super::super::revision::{self, Revision};
 use super::super::translate::{self, Prepared};
 use super::super::{Operations, Target};
 use super::{DeployChoices, PrunePolicy};
-use crate::artifacts::{Artifacts, ComponentName, Kind, Planned, field_manager, scale_manager};
+use crate::artifacts::{Artifacts, ComponentName, Kind, field_manager, scale_manager};
 use crate::cluster::{self, Head, HeadRef, Held, MemberState, Phase, Recorded, RecordedComponent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::status::DeploymentState;
@@ -20,7 +20,7 @@ const MAX_INVENTORY: usize = 512;
 /// Everything decided about one Deploy before its first write.
 pub(super) struct Decided {
     pub(super) prepared: Prepared,
-    pub(super) artifacts: Artifacts<Planned>,
+    pub(super) artifacts: Artifacts,
     pub(super) options: crate::translate::Options,
     pub(super) held: Option<Held>,
     pub(super) number: u32,

@@ -29,7 +29,7 @@ fn controllers(names: &[&str]) -> BTreeSet<ComponentName> {
     names.iter().map(|name| ComponentName::new(*name).expect("a name")).collect()
 }
 
-fn render(text: &str, controlled: &[&str]) -> Artifacts<Planned> {
+fn render(text: &str, controlled: &[&str]) -> Artifacts {
     let deployment = DeploymentName::new("shop").expect("a name");
     let options = Options { controllers: controllers(controlled), ..Options::new(deployment) };
     translate(&template(text), &options).artifacts.expect("objects")
@@ -40,7 +40,7 @@ fn owners(artifact: &Artifact) -> Vec<String> {
 }
 
 /// A deployment whose revision 1 was applied whole, as the records and the cluster have it.
-fn deployed(artifacts: &Artifacts<Planned>) -> (Head, Vec<Seen>) {
+fn deployed(artifacts: &Artifacts) -> (Head, Vec<Seen>) {
     let mut head = Head::new("Shop".to_owned());
     let mut seen = Vec::new();
     for artifact in artifacts.objects() {
@@ -76,13 +76,7 @@ fn deployed(artifacts: &Artifacts<Planned>) -> (Head, Vec<Seen>) {
 }
 
 /// Plans from one rendering to another, revision 2 to come.
-fn plan_between(
-    before: &Artifacts<Planned>,
-    after: &Artifacts<Planned>,
-    text: &str,
-    head: &Head,
-    seen: &[Seen],
-) -> Plan {
+fn plan_between(before: &Artifacts, after: &Artifacts, text: &str, head: &Head, seen: &[Seen]) -> Plan {
     plan(&Inputs {
         head: Some(head),
         before: before.objects(),

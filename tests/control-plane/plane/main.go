@@ -122,6 +122,7 @@ func (plane *Plane) start(nodes int, stop <-chan struct{}) (*Ready, error) {
 	if err := plane.run("kube-controller-manager", "kube-scheduler", "kwok"); err != nil {
 		return nil, err
 	}
+	go api.reap()
 	if err := api.populate(nodes); err != nil {
 		return nil, err
 	}

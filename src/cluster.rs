@@ -26,7 +26,7 @@ use crate::artifacts::{Kind, Namespace};
 use crate::error::{Error, ErrorKind, Result};
 
 pub use apply::{Guard, Written, owned_fields};
-pub use delete::{Deletion, Propagation};
+pub use delete::Deletion;
 pub use gone::Going;
 pub use head::{
     Adopted, Head, HeadRef, Held, Member, MemberState, Operation, OperationKind, Phase, Recorded,

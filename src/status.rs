@@ -37,6 +37,11 @@ impl DeploymentState {
         DeploymentState::Deleting,
     ];
 
+    /// Whether every component is as many as asked for, zero included.
+    pub fn is_ready(self) -> bool {
+        matches!(self, DeploymentState::Active | DeploymentState::Stopped)
+    }
+
     /// The state as records spell it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -157,7 +162,7 @@ pub struct Status {
 impl Status {
     /// Whether waiting for READY is over.
     pub fn is_ready(&self) -> bool {
-        matches!(self.state, DeploymentState::Active | DeploymentState::Stopped)
+        self.state.is_ready()
     }
 }
 

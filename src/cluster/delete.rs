@@ -19,19 +19,8 @@ pub enum Deletion {
 
 /// What becomes of an object's dependents; always named, since the API's default for a
 /// ReplicationController leaves its pods running.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Propagation {
-    /// Dependents go first.
-    Foreground,
-    /// Dependents go after.
-    Background,
-}
-
-impl Propagation {
-    /// The policy for a kind.
-    pub fn of(kind: Kind) -> Self {
-        if kind.is_controller() { Propagation::Foreground } else { Propagation::Background }
-    }
+fn propagation(kind: Kind) -> PropagationPolicy {
+    if kind.is_controller() { PropagationPolicy::Foreground } else { PropagationPolicy::Background }
 }
 
 impl Cluster {
@@ -46,10 +35,7 @@ impl Cluster {
         let api = self.api(namespace, reference.kind);
         let name = reference.name.as_str();
         let parameters = DeleteParams {
-            propagation_policy: Some(match Propagation::of(reference.kind) {
-                Propagation::Foreground => PropagationPolicy::Foreground,
-                Propagation::Background => PropagationPolicy::Background,
-            }),
+            propagation_policy: Some(propagation(reference.kind)),
             preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
             grace_period_seconds: grace_seconds,
             ..DeleteParams::default()

@@ -57,6 +57,11 @@ pub struct Held {
 }
 
 impl Held {
+    /// Whether it is being torn down, or its record already goes.
+    pub fn is_deleting(&self) -> bool {
+        self.terminating || self.head.phase == Phase::Deleting
+    }
+
     /// The token that callers compare: changes with every operation, never with a renewed lease.
     pub fn etag(&self) -> String {
         let identity: String = self.uid.chars().take(8).collect();

@@ -134,8 +134,9 @@ impl Operations {
         if let Some(held) = decided.held.as_ref().filter(|_| decided.is_unchanged()) {
             let held = self.forget_gone(held, &decided.plan).await?;
             // Not seen ready yet, or pods of an earlier revision: whoever was to see to that may have died.
-            let settled = [DeploymentState::Active, DeploymentState::Stopped].map(DeploymentState::as_str);
-            if !decided.plan.outdated.is_empty() || !settled.contains(&held.head.recorded.state.as_str()) {
+            if !decided.plan.outdated.is_empty()
+                || !DeploymentState::from_record(&held.head.recorded.state).is_ready()
+            {
                 self.follow(target, &view::moment(&held));
             }
             return Ok(answer(&held, changes, diagnostics, Outcome::Unchanged));

@@ -88,8 +88,7 @@ impl Operations {
             return Ok(Next::Follow);
         }
         self.record(held, state).await?;
-        let settled = matches!(state, DeploymentState::Active | DeploymentState::Stopped);
-        Ok(if settled { Next::Done } else { Next::Follow })
+        Ok(if state.is_ready() { Next::Done } else { Next::Follow })
     }
 
     /// Writes a state that was seen into the head, unless it says so already.
@@ -104,8 +103,7 @@ impl Operations {
                 // Controllers that are ready have taken over what they were handed.
                 head.inventory.iter_mut().for_each(|member| member.adopts = None);
             }
-            let settled = matches!(state, DeploymentState::Active | DeploymentState::Stopped);
-            if head.phase == Phase::Progressing && settled {
+            if head.phase == Phase::Progressing && state.is_ready() {
                 head.phase = Phase::Idle;
             }
         });

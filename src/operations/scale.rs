@@ -84,7 +84,7 @@ impl Operations {
         let mut held = self.must_read(target).await?;
         lock::check_etag(Some(&held), &call.etag)?;
         lock::gate(&held)?;
-        if held.terminating || held.head.phase == Phase::Deleting {
+        if held.is_deleting() {
             return Err(lock::being_deleted(&held));
         }
         if held.head.operation.is_some() && !call.validate_only {
@@ -181,8 +181,7 @@ impl Operations {
                     held = self.must_read(target).await?;
                     // A head that another operation holds is that operation's alone to write.
                     lock::gate(&held)?;
-                    if held.terminating || held.head.phase == Phase::Deleting || held.head.operation.is_some()
-                    {
+                    if held.is_deleting() || held.head.operation.is_some() {
                         return Err(lock::being_changed(&held));
                     }
                 }

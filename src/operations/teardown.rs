@@ -74,7 +74,7 @@ impl Operations {
         };
         lock::check_readable(&held)?;
         lock::check_etag(Some(&held), &call.etag)?;
-        let joins = held.terminating || held.head.phase == Phase::Deleting;
+        let joins = held.is_deleting();
         if !joins {
             lock::gate(&held)?;
         }
@@ -168,7 +168,7 @@ impl Operations {
     /// Finishes a teardown that died half-way.
     pub(super) async fn finish_teardown(&self, target: &Target, held: Held, deadline: Instant) -> Result<()> {
         let lock = self.mark(target, &held).await?;
-        let work = self.remove_everything(target, lock, None);
+        let work = self.remove_asked(target, lock, None, None);
         match tokio::time::timeout_at(deadline, work).await {
             Ok(Ok(left)) if left.is_empty() => Ok(()),
             Ok(Err(error)) => Err(error),
@@ -189,10 +189,6 @@ impl Operations {
     }
 
     /// Deletes all members, waits until they are gone, then deletes the head; returns what is still there.
-    async fn remove_everything(&self, target: &Target, lock: Lock, grace: Option<u32>) -> Result<Vec<Going>> {
-        self.remove_asked(target, lock, grace, None).await
-    }
-
     async fn remove_asked(
         &self,
         target: &Target,

@@ -49,7 +49,7 @@ pub(super) fn expected(held: &Held) -> Expected {
             .iter()
             .map(|one| expected_component(one, &head.inventory))
             .collect(),
-        deleting: held.terminating || head.phase == Phase::Deleting,
+        deleting: held.is_deleting(),
         applying: head.operation.is_some(),
         incomplete: head.phase == Phase::Incomplete,
     }

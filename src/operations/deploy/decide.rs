@@ -12,9 +12,9 @@ use crate::artifacts::{Artifacts, ComponentName, Kind, field_manager, scale_mana
 use crate::cluster::{self, Head, HeadRef, Held, MemberState, Phase, Recorded, RecordedComponent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::status::DeploymentState;
+use crate::translate::MAX_OBJECTS;
 
-/// The most objects of one deployment, and with the leftovers of an earlier revision.
-const MAX_OBJECTS: usize = 256;
+/// The most objects of one deployment with the leftovers of an earlier revision; translating bounds the rest.
 const MAX_INVENTORY: usize = 512;
 
 /// Everything decided about one Deploy before its first write.
@@ -96,9 +96,6 @@ impl Operations {
         let head = held.as_ref().map(|held| &held.head);
         let controllers = head.map(controllers).unwrap_or_default();
         let (artifacts, options, mut diagnostics) = translate::render(&prepared, controllers.clone())?;
-        if artifacts.objects().len() > MAX_OBJECTS {
-            return Err(too_many(artifacts.objects().len()));
-        }
         let current = head.and_then(|head| head.current.as_ref());
         let previous = self.read_revision(target, current).await?;
         let before = previous.map(|previous| previous.rendered_with(controllers)).unwrap_or_default();

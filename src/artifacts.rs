@@ -4,17 +4,23 @@ mod change;
 mod names;
 mod observed;
 mod ownership;
+mod size;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use change::{Action, Change, FieldChange};
-pub use names::{ComponentName, DeploymentName, NameError, Namespace, ObjectName};
+pub use names::{
+    AnnotationKey, ComponentName, DeploymentName, ForeignName, LabelKey, LabelValue, NameError, Namespace,
+    ObjectName,
+};
 pub use observed::Observed;
 pub use ownership::{
     ANNOTATION_ALIAS, ANNOTATION_IMAGE, LABEL_COMPONENT, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_NAME,
-    LABEL_PHASE, LABEL_RECORD, LABEL_REVISION, MANAGED_BY, field_manager, scale_manager, selector_of,
+    LABEL_PHASE, LABEL_RECORD, LABEL_REVISION, MANAGED_BY, field_manager, is_reserved_annotation,
+    is_reserved_label, scale_manager, selector_of,
 };
+pub use size::StorageSize;
 
 /// The kinds of member objects; closed, and in the order of applying (deleting is its reverse).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

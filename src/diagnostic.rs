@@ -26,6 +26,8 @@ pub struct Diagnostic {
     pub field: String,
     /// Where in the text, when the template came as text.
     pub position: Option<Position>,
+    /// Whether the caller wants warnings to refuse, so that this one is an error.
+    pub strict: bool,
 }
 
 /// A place in a template's text.
@@ -40,7 +42,7 @@ pub struct Position {
 impl Diagnostic {
     /// Makes a diagnostic that has no place in a text.
     pub fn new(code: Code, field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), field: field.into(), position: None }
+        Self { code, message: message.into(), field: field.into(), position: None, strict: false }
     }
 
     /// Adds the place in the text.
@@ -50,9 +52,12 @@ impl Diagnostic {
         self
     }
 
-    /// The severity of its code.
+    /// The severity of its code; under STRICT a warning is an error.
     pub fn severity(&self) -> Severity {
-        self.code.severity()
+        match self.code.severity() {
+            Severity::Warning if self.strict => Severity::Error,
+            severity => severity,
+        }
     }
 
     /// Whether it refuses the template.

@@ -219,7 +219,7 @@ impl TemplateService for TemplateApi {
         let span = span("ValidateTemplate", &message.namespace, &message.name);
         let call = decode::validate(message, self.operations.settings());
         let call = call.map_err(|error| errors::logged(&error, &span))?;
-        let validated = Operations::validate_template(&call.source, call.overrides.as_ref(), call.name);
+        let validated = Operations::validate_template(&call);
         Ok(Response::new(encode::validate_response(&validated)))
     }
 
@@ -229,11 +229,10 @@ impl TemplateService for TemplateApi {
     ) -> Result<Response<proto::TranslateTemplateResponse>, Status> {
         let message = request.into_inner();
         let span = span("TranslateTemplate", &message.namespace, &message.name);
-        let translated = decode::translate(message, self.operations.settings()).and_then(|(call, format)| {
-            let translated =
-                Operations::translate_template(&call.source, call.overrides.as_ref(), call.name)?;
-            encode::translate_response(&call.namespace, translated, format)
-        });
+        let translated =
+            decode::translate(message, self.operations.settings()).and_then(|(namespace, call, format)| {
+                encode::translate_response(&namespace, Operations::translate_template(&call)?, format)
+            });
         translated.map(Response::new).map_err(|error| errors::logged(&error, &span))
     }
 }

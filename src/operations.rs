@@ -31,7 +31,7 @@ pub use deploy::{DeployCall, DeployChoices, Deployed, Outcome, PrunePolicy};
 pub use observe::{ListCall, Listed, Until, WatchEnd, WatchUpdate};
 pub use scale::{ScaleCall, Scaled};
 pub use teardown::{Blocked, TeardownCall, TornDown};
-pub use translate::{Source, Translated, Validated};
+pub use translate::{Source, TemplateCall, Translated, Validated};
 pub use view::DeploymentView;
 
 /// Namespaces that are never written to, whoever asks.

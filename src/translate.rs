@@ -8,6 +8,7 @@ mod manifest;
 pub mod naming;
 mod paths;
 mod ports;
+mod rules;
 mod service;
 mod size;
 mod workload;
@@ -23,6 +24,9 @@ use crate::template::{Image, Template, shown};
 pub use manifest::{document as object_yaml, manifest_yaml};
 pub use naming::component_name;
 pub use paths::template_path;
+pub use rules::{
+    Exposure, HostPorts, LinkEnvironment, Profile, Rules, SecretHandling, VolumeMapping, Workload,
+};
 pub use size::{MAX_OBJECT as MAX_OBJECT_BYTES, MAX_TOTAL as MAX_OBJECTS_BYTES};
 
 /// The most objects one template may become.
@@ -36,12 +40,20 @@ pub struct Options {
     /// Components that already run as ReplicationControllers and stay so, whatever their count.
     #[serde(default)]
     pub controllers: BTreeSet<ComponentName>,
+    /// What becomes of the template's parts.
+    #[serde(default)]
+    pub rules: Rules,
 }
 
 impl Options {
-    /// The usual choices for a deployment of this name.
+    /// Profile CLASSIC for a deployment of this name.
     pub fn new(deployment: DeploymentName) -> Self {
-        Self { deployment, controllers: BTreeSet::new() }
+        Self::with(deployment, Rules::default())
+    }
+
+    /// These rules for a deployment of this name.
+    pub fn with(deployment: DeploymentName, rules: Rules) -> Self {
+        Self { deployment, controllers: BTreeSet::new(), rules }
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Why a text is not the name it was meant to be; says the rule, not the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NameError(&'static str);
+pub struct NameError(pub(super) &'static str);
 
 impl fmt::Display for NameError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,9 +26,37 @@ fn is_label(text: &str, limit: usize) -> bool {
         && bytes.iter().all(|byte| alphanumeric(byte) || *byte == b'-')
 }
 
+/// Labels in a row with dots between them (RFC 1123).
+fn is_subdomain(text: &str, limit: usize) -> bool {
+    text.len() <= limit && text.split('.').all(|part| is_label(part, 63))
+}
+
+/// Letters, digits, `-`, `_` and `.`, a letter or digit at both ends: what labels are made of.
+fn is_label_text(text: &str, limit: usize) -> bool {
+    let bytes = text.as_bytes();
+    bytes.len() <= limit
+        && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+        && bytes.last().is_some_and(u8::is_ascii_alphanumeric)
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+/// The key of a label or annotation: a name of 63 characters, behind a domain and a slash if need be.
+fn is_key(text: &str, limit: usize) -> bool {
+    text.len() <= limit
+        && match text.split_once('/') {
+            Some((domain, name)) => is_subdomain(domain, 253) && is_label_text(name, 63),
+            None => is_label_text(text, 63),
+        }
+}
+
+/// A label's value, which may be empty.
+fn is_label_value(text: &str, limit: usize) -> bool {
+    text.is_empty() || is_label_text(text, limit)
+}
+
 /// Writes a name type: a text that its rule let through.
 macro_rules! name {
-    ($(#[$doc:meta])+ $type:ident, $limit:literal, $rule:literal) => {
+    ($(#[$doc:meta])+ $type:ident, $keeps:ident, $limit:literal, $rule:literal) => {
         $(#[$doc])+
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -41,7 +69,7 @@ macro_rules! name {
             /// Takes a text that keeps the rule; never changes it.
             pub fn new(text: impl Into<String>) -> Result<Self, NameError> {
                 let text = text.into();
-                if is_label(&text, Self::LIMIT) { Ok(Self(text)) } else { Err(NameError($rule)) }
+                if $keeps(&text, Self::LIMIT) { Ok(Self(text)) } else { Err(NameError($rule)) }
             }
 
             /// The name as text.
@@ -80,7 +108,7 @@ name! {
     /// assert!(Namespace::new("default").is_ok());
     /// assert!(Namespace::new("../kube-system").is_err());
     /// ```
-    Namespace, 63, "must be a DNS label: at most 63 lower-case letters, digits and dashes, a letter or digit at both ends"
+    Namespace, is_label, 63, "must be a DNS label: at most 63 lower-case letters, digits and dashes, a letter or digit at both ends"
 }
 name! {
     /// The name of a deployment: a DNS label, short enough for the records' names.
@@ -90,7 +118,7 @@ name! {
     /// assert!(DeploymentName::new("wordpress-with-mysql").is_ok());
     /// assert!(DeploymentName::new("Wordpress").is_err());
     /// ```
-    DeploymentName, 63, "must be a DNS label: at most 63 lower-case letters, digits and dashes, a letter or digit at both ends"
+    DeploymentName, is_label, 63, "must be a DNS label: at most 63 lower-case letters, digits and dashes, a letter or digit at both ends"
 }
 name! {
     /// The name of a component: an image's name after sanitising.
@@ -100,7 +128,7 @@ name! {
     /// assert!(ComponentName::new("db-1").is_ok());
     /// assert!(ComponentName::new("DB_1").is_err());
     /// ```
-    ComponentName, 63, "must be at most 63 lower-case letters, digits and dashes, a letter or digit at both ends"
+    ComponentName, is_label, 63, "must be at most 63 lower-case letters, digits and dashes, a letter or digit at both ends"
 }
 name! {
     /// The name of an object; safe in a URL, which kube does not see to.
@@ -110,5 +138,45 @@ name! {
     /// assert!(ObjectName::new("wp-replication-controller").is_ok());
     /// assert!(ObjectName::new("a/b").is_err());
     /// ```
-    ObjectName, 253, "must be at most 253 lower-case letters, digits and dashes, a letter or digit at both ends"
+    ObjectName, is_label, 253, "must be at most 253 lower-case letters, digits and dashes, a letter or digit at both ends"
+}
+name! {
+    /// The name of an object that is not ours: a Secret of the namespace, a storage class. A DNS subdomain.
+    ///
+    /// ```
+    /// use panamax_kubernetes_adapter::artifacts::ForeignName;
+    /// assert!(ForeignName::new("registry.example.key").is_ok());
+    /// assert!(ForeignName::new("../key").is_err());
+    /// ```
+    ForeignName, is_subdomain, 253, "must be a DNS subdomain: lower-case letters, digits, dashes and dots, a letter or digit at both ends of each part"
+}
+name! {
+    /// The key of a label, as `team` or `example.com/team`.
+    ///
+    /// ```
+    /// use panamax_kubernetes_adapter::artifacts::LabelKey;
+    /// assert!(LabelKey::new("example.com/team").is_ok());
+    /// assert!(LabelKey::new("/team").is_err());
+    /// ```
+    LabelKey, is_key, 317, "must be a qualified name: at most 63 letters, digits, `-`, `_` and `.`, if need be behind a DNS subdomain and a slash"
+}
+name! {
+    /// The value of a label; may be empty.
+    ///
+    /// ```
+    /// use panamax_kubernetes_adapter::artifacts::LabelValue;
+    /// assert!(LabelValue::new("").is_ok());
+    /// assert!(LabelValue::new("two words").is_err());
+    /// ```
+    LabelValue, is_label_value, 63, "must be at most 63 letters, digits, `-`, `_` and `.`, a letter or digit at both ends, or empty"
+}
+name! {
+    /// The key of an annotation; the rule is that of labels.
+    ///
+    /// ```
+    /// use panamax_kubernetes_adapter::artifacts::AnnotationKey;
+    /// assert!(AnnotationKey::new("example.com/owner").is_ok());
+    /// assert!(AnnotationKey::new("two words").is_err());
+    /// ```
+    AnnotationKey, is_key, 317, "must be a qualified name: at most 63 letters, digits, `-`, `_` and `.`, if need be behind a DNS subdomain and a slash"
 }

@@ -1,6 +1,6 @@
 //! The marks that tie an object to its deployment: labels, annotations and field managers.
 
-use super::DeploymentName;
+use super::{AnnotationKey, DeploymentName, LabelKey};
 
 /// The label the seed's page selects pods by: the component's name.
 pub const LABEL_NAME: &str = "name";
@@ -36,4 +36,25 @@ pub fn scale_manager(deployment: &DeploymentName) -> String {
 /// Selects every object of a deployment, its records included.
 pub fn selector_of(deployment: &DeploymentName) -> String {
     format!("{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_INSTANCE}={deployment}")
+}
+
+/// The domain of the labels and annotations that are this adapter's alone.
+const DOMAIN: &str = "panamax.io";
+
+/// Whether a label of this key is set by this adapter or by the cluster's own controllers.
+pub fn is_reserved_label(key: &LabelKey) -> bool {
+    let own = [LABEL_NAME, LABEL_COMPONENT, LABEL_INSTANCE, LABEL_MANAGED_BY, "pod-template-hash"];
+    own.contains(&key.as_str()) || domain(key.as_str()) == DOMAIN
+}
+
+/// Whether an annotation of this key is set by this adapter, or could take away what confines a pod.
+pub fn is_reserved_annotation(key: &AnnotationKey) -> bool {
+    let domain = domain(key.as_str());
+    // AppArmor and seccomp of a container, while they were annotations; and what CRI-O lets pods ask for.
+    let confinement = domain.contains(".security.") && domain.ends_with("kubernetes.io");
+    domain == DOMAIN || confinement || key.as_str().starts_with("io.kubernetes.cri-o.")
+}
+
+fn domain(key: &str) -> &str {
+    key.split_once('/').map_or("", |(domain, _)| domain)
 }

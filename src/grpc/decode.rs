@@ -14,7 +14,9 @@ use super::options;
 use super::{DEFAULT_DEADLINE, MAX_DEADLINE};
 use crate::artifacts::{DeploymentName, NameError, Namespace};
 use crate::error::{Error, Fault, Result};
-use crate::operations::{DeployCall, DeployChoices, ScaleCall, Settings, Source, Target, TeardownCall};
+use crate::operations::{
+    DeployCall, DeployChoices, ScaleCall, Settings, Source, Target, TeardownCall, TemplateCall,
+};
 use crate::proto;
 
 pub(super) use reads::{MAX_PAGE_SIZE, PAGE_SIZE, WatchCall, get, list, watch};
@@ -194,9 +196,13 @@ pub(super) fn deploy(
     let call = || {
         Some(DeployCall {
             namespace: namespace?,
-            name,
-            source: source?,
-            overrides,
+            template: TemplateCall {
+                source: source?,
+                overrides,
+                name,
+                rules: options.rules,
+                strict: options.strict,
+            },
             choices: DeployChoices {
                 create_namespace: options.create_namespace,
                 prune: options.prune,

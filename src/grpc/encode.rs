@@ -95,7 +95,7 @@ pub(super) fn watch_response(update: WatchUpdate) -> proto::WatchDeploymentRespo
 
 pub(super) fn validate_response(validated: &Validated) -> proto::ValidateTemplateResponse {
     proto::ValidateTemplateResponse {
-        valid: validated.template.is_some(),
+        valid: validated.valid,
         diagnostics: validated.diagnostics.iter().map(diagnostic).collect(),
         template: validated.template.as_ref().map(template),
     }

@@ -1,14 +1,30 @@
 //! Wire to domain: the options of a Deploy; what a later version brings is refused by name.
 
+use std::collections::BTreeMap;
+
 use super::decode::{Faults, enumeration};
+use crate::artifacts::{
+    AnnotationKey, ForeignName, LabelKey, LabelValue, NameError, StorageSize, is_reserved_annotation,
+    is_reserved_label,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::operations::PrunePolicy;
 use crate::proto;
+use crate::translate::{
+    Exposure, HostPorts, LinkEnvironment, Profile, Rules, SecretHandling, VolumeMapping, Workload,
+};
+
+/// The most bytes of all annotations of an object, keys included (Kubernetes).
+const MAX_ANNOTATIONS: usize = 256 * 1024;
+/// The most labels, annotations and pull secrets, each.
+const MAX_ENTRIES: usize = 64;
 
 /// The options that this version knows.
 pub(super) struct Options {
     pub(super) create_namespace: bool,
     pub(super) prune: PrunePolicy,
+    pub(super) rules: Rules,
+    pub(super) strict: bool,
 }
 
 /// The answer to a field that the contract names and a later version brings.
@@ -26,6 +42,7 @@ pub(super) fn defaults() -> proto::DeployOptions {
         volumes: proto::VolumeMapping::Omit.into(),
         secrets: proto::SecretHandling::Plain.into(),
         exposure: proto::Exposure::ClusterIp.into(),
+        volume_size: StorageSize::default().to_string(),
         prune: proto::PrunePolicy::DeleteRemoved.into(),
         conflicts: proto::ConflictPolicy::Fail.into(),
         replicas_policy: proto::ReplicasPolicy::Auto.into(),
@@ -44,12 +61,15 @@ pub(super) fn deploy(options: Option<&proto::DeployOptions>, faults: &mut Faults
         return Err(not_implemented(&missing.join(", ")));
     }
     let prune: proto::PrunePolicy = enumeration(options.prune, "options.prune", faults);
+    let strictness: proto::Strictness = enumeration(options.strictness, "options.strictness", faults);
     Ok(Options {
         create_namespace: options.create_namespace,
         prune: match prune {
             proto::PrunePolicy::Unspecified | proto::PrunePolicy::DeleteRemoved => PrunePolicy::DeleteRemoved,
             proto::PrunePolicy::Keep => PrunePolicy::Keep,
         },
+        rules: rules(options, faults),
+        strict: strictness == proto::Strictness::Strict,
     })
 }
 
@@ -61,7 +81,6 @@ fn missing(options: &proto::DeployOptions, faults: &mut Faults) -> Vec<String> {
             missing.push(format!("options.{name}"));
         }
     };
-    // Each knob's built value is what profile CLASSIC means by UNSPECIFIED.
     macro_rules! only {
         ($field:ident, $type:ident, $built:ident) => {
             let value: proto::$type =
@@ -69,21 +88,162 @@ fn missing(options: &proto::DeployOptions, faults: &mut Faults) -> Vec<String> {
             knob(stringify!($field), matches!(value, proto::$type::Unspecified | proto::$type::$built));
         };
     }
-    only!(profile, Profile, Classic);
-    only!(workload, WorkloadKind, PodOrReplicationController);
-    only!(host_ports, HostPorts, Keep);
-    only!(link_environment, LinkEnvironment, Kubelet);
-    only!(volumes, VolumeMapping, Omit);
-    only!(secrets, SecretHandling, Plain);
-    only!(exposure, Exposure, ClusterIp);
     only!(conflicts, ConflictPolicy, Fail);
     only!(replicas_policy, ReplicasPolicy, Auto);
     only!(on_failure, FailurePolicy, Keep);
-    only!(strictness, Strictness, Lenient);
-    knob("volume_size", options.volume_size.is_empty());
-    knob("storage_class", options.storage_class.is_empty());
-    knob("image_pull_secrets", options.image_pull_secrets.is_empty());
-    knob("labels", options.labels.is_empty());
-    knob("annotations", options.annotations.is_empty());
     missing
+}
+
+/// The profile with every knob that is turned; a mix that cannot work names both its fields.
+fn rules(options: &proto::DeployOptions, faults: &mut Faults) -> Rules {
+    let profile = match enumeration(options.profile, "options.profile", faults) {
+        proto::Profile::Unspecified | proto::Profile::Classic => Profile::Classic,
+        proto::Profile::Modern => Profile::Modern,
+    };
+    let mut rules = Rules::of(profile);
+    match enumeration(options.workload, "options.workload", faults) {
+        proto::WorkloadKind::Unspecified => {}
+        proto::WorkloadKind::PodOrReplicationController => {
+            rules.workload = Workload::PodOrReplicationController;
+        }
+        proto::WorkloadKind::Deployment => rules.workload = Workload::Deployment,
+    }
+    match enumeration(options.host_ports, "options.host_ports", faults) {
+        proto::HostPorts::Unspecified => {}
+        proto::HostPorts::Keep => rules.host_ports = HostPorts::Keep,
+        proto::HostPorts::Drop => rules.host_ports = HostPorts::Drop,
+    }
+    match enumeration(options.link_environment, "options.link_environment", faults) {
+        proto::LinkEnvironment::Unspecified => {}
+        proto::LinkEnvironment::Kubelet => rules.link_environment = LinkEnvironment::Kubelet,
+        proto::LinkEnvironment::Declared => rules.link_environment = LinkEnvironment::Declared,
+    }
+    match enumeration(options.volumes, "options.volumes", faults) {
+        proto::VolumeMapping::Unspecified => {}
+        proto::VolumeMapping::Omit => rules.volumes = VolumeMapping::Omit,
+        proto::VolumeMapping::EmptyDir => rules.volumes = VolumeMapping::EmptyDir,
+        proto::VolumeMapping::HostPath => rules.volumes = VolumeMapping::HostPath,
+        proto::VolumeMapping::PersistentVolumeClaim => rules.volumes = VolumeMapping::PersistentVolumeClaim,
+    }
+    match enumeration(options.secrets, "options.secrets", faults) {
+        proto::SecretHandling::Unspecified => {}
+        proto::SecretHandling::Plain => rules.secrets = SecretHandling::Plain,
+        proto::SecretHandling::Secret => rules.secrets = SecretHandling::Secret,
+    }
+    match enumeration(options.exposure, "options.exposure", faults) {
+        proto::Exposure::Unspecified => {}
+        proto::Exposure::ClusterIp => rules.exposure = Exposure::ClusterIp,
+        proto::Exposure::NodePort => rules.exposure = Exposure::NodePort,
+        proto::Exposure::LoadBalancer => rules.exposure = Exposure::LoadBalancer,
+    }
+    claims(options, &mut rules, faults);
+    rules.image_pull_secrets = pull_secrets(&options.image_pull_secrets, faults);
+    rules.labels = labels(&options.labels, faults);
+    rules.annotations = annotations(&options.annotations, faults);
+    rules
+}
+
+/// Size and class of volume claims, which only bear on claims.
+fn claims(options: &proto::DeployOptions, rules: &mut Rules, faults: &mut Faults) {
+    let claims = rules.volumes == VolumeMapping::PersistentVolumeClaim;
+    for (name, text) in [("volume_size", &options.volume_size), ("storage_class", &options.storage_class)] {
+        if !text.is_empty() && !claims {
+            let problem = "bears on volume claims only, and options.volumes makes none: set it to \
+                           VOLUME_MAPPING_PERSISTENT_VOLUME_CLAIM, or leave this out";
+            faults.add(format!("options.{name}"), problem);
+            faults.add("options.volumes", format!("makes no volume claims, and options.{name} is set"));
+        }
+    }
+    if !options.volume_size.is_empty() {
+        let size = faults.take("options.volume_size", StorageSize::new(&options.volume_size));
+        rules.volume_size = size.unwrap_or_default();
+    }
+    if !options.storage_class.is_empty() {
+        rules.storage_class = faults.take("options.storage_class", ForeignName::new(&options.storage_class));
+    }
+}
+
+fn pull_secrets(names: &[String], faults: &mut Faults) -> Vec<ForeignName> {
+    at_most(names.len(), "options.image_pull_secrets", faults);
+    let mut secrets: Vec<ForeignName> = Vec::new();
+    for (index, name) in names.iter().enumerate().take(MAX_ENTRIES) {
+        let field = format!("options.image_pull_secrets[{index}]");
+        let Some(name) = faults.take(&field, ForeignName::new(name)) else { continue };
+        if secrets.contains(&name) {
+            faults.add(field, "stands there twice");
+        } else {
+            secrets.push(name);
+        }
+    }
+    secrets
+}
+
+fn labels(
+    labels: &std::collections::HashMap<String, String>,
+    faults: &mut Faults,
+) -> BTreeMap<LabelKey, LabelValue> {
+    at_most(labels.len(), "options.labels", faults);
+    // Sorted, so that the same request always gives the same faults.
+    let sorted: BTreeMap<&String, &String> = labels.iter().collect();
+    let mut known = BTreeMap::new();
+    for (key, value) in sorted.into_iter().take(MAX_ENTRIES) {
+        let field = entry("labels", key);
+        let value = faults.take(&field, LabelValue::new(value));
+        if let Some(key) = key_of(&field, LabelKey::new(key), is_reserved_label, faults) {
+            known.extend(value.map(|value| (key, value)));
+        }
+    }
+    known
+}
+
+fn annotations(
+    annotations: &std::collections::HashMap<String, String>,
+    faults: &mut Faults,
+) -> BTreeMap<AnnotationKey, String> {
+    at_most(annotations.len(), "options.annotations", faults);
+    let bytes: usize = annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if bytes > MAX_ANNOTATIONS {
+        faults.add("options.annotations", format!("must have at most {MAX_ANNOTATIONS} bytes together"));
+    }
+    let sorted: BTreeMap<&String, &String> = annotations.iter().collect();
+    let mut known = BTreeMap::new();
+    for (key, value) in sorted.into_iter().take(MAX_ENTRIES) {
+        let field = entry("annotations", key);
+        if value.contains('\0') {
+            faults.add(&field, "must not hold a NUL character");
+        }
+        if let Some(key) = key_of(&field, AnnotationKey::new(key), is_reserved_annotation, faults) {
+            known.insert(key, value.clone());
+        }
+    }
+    known
+}
+
+/// The key, unless it is none or reserved.
+fn key_of<K>(
+    field: &str,
+    key: std::result::Result<K, NameError>,
+    is_reserved: impl Fn(&K) -> bool,
+    faults: &mut Faults,
+) -> Option<K> {
+    let key = faults.take(field, key)?;
+    if is_reserved(&key) {
+        faults.add(
+            field,
+            "is reserved: the adapter or the cluster sets it, or it would loosen a pod's confinement",
+        );
+        return None;
+    }
+    Some(key)
+}
+
+/// The path of a map's entry, its key fit to be shown.
+fn entry(map: &str, key: &str) -> String {
+    format!("options.{map}[{}]", crate::template::shown(key))
+}
+
+fn at_most(count: usize, field: &str, faults: &mut Faults) {
+    if count > MAX_ENTRIES {
+        faults.add(field, format!("must have at most {MAX_ENTRIES} entries"));
+    }
 }

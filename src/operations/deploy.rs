@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use tokio::time::Instant;
 use tracing::info;
 
-use super::translate::{Prepared, Source, combine};
+use super::translate::{Prepared, TemplateCall, combine};
 use super::view::{self, DeploymentView, Moment};
 use super::{Operations, Target, blame, effective};
-use crate::artifacts::{Change, DeploymentName, Namespace};
+use crate::artifacts::{Change, Namespace};
 use crate::cluster::{self, Held};
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
@@ -37,12 +37,8 @@ pub enum PrunePolicy {
 pub struct DeployCall {
     /// The namespace.
     pub namespace: Namespace,
-    /// The name; `None`: made from the template's name.
-    pub name: Option<DeploymentName>,
-    /// The template.
-    pub source: Source,
-    /// What is merged into it.
-    pub overrides: Option<crate::template::raw::RawTemplate>,
+    /// The template, and how it is translated.
+    pub template: TemplateCall,
     /// How it is deployed.
     pub choices: DeployChoices,
     /// Wait until every component is ready, at most until then.
@@ -99,7 +95,7 @@ impl Operations {
     pub async fn deploy(&self, call: DeployCall) -> Result<Deployed> {
         // 1. The template: every fault at once, before the cluster is asked anything.
         Self::check_namespace(&call.namespace)?;
-        let prepared = super::translate::prepare(&call.source, call.overrides.as_ref(), call.name.clone())?;
+        let prepared = super::translate::prepare(&call.template)?;
         super::translate::render(&prepared, BTreeSet::new())?;
         let target = Target { namespace: call.namespace.clone(), name: prepared.name.clone() };
         let (choices, wait) = (call.choices, call.wait_ready);
@@ -183,7 +179,7 @@ impl Operations {
             self.finish_teardown(target, held, deadline).await?;
             return Err(view::not_found(target));
         };
-        let prepared = Prepared::stored(revision.template, target.name.clone());
+        let prepared = Prepared::stored(revision.template, &revision.options);
         let choices = DeployChoices {
             create_namespace: false,
             // What the dead operation meant to delete is marked so in the inventory.

@@ -244,7 +244,7 @@ impl Operations {
         let now = controllers(&held.head);
         let then: BTreeSet<ComponentName> = now.iter().chain(convert.keys()).cloned().collect();
         let before = revision.rendered_with(now);
-        let prepared = Prepared::stored(revision.template.clone(), target.name.clone());
+        let prepared = Prepared::stored(revision.template.clone(), &revision.options);
         let (after, ..) = super::translate::render(&prepared, then)?;
         let (own, scale) = (field_manager(&target.name), scale_manager(&target.name));
         let plan = plan::plan(&Inputs {

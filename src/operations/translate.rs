@@ -8,7 +8,7 @@ use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::template::raw::{Positions, RawTemplate};
 use crate::template::{Template, validate};
-use crate::translate::{self, Options};
+use crate::translate::{self, Options, Rules};
 
 /// A template as it came.
 #[derive(Clone)]
@@ -29,6 +29,21 @@ impl std::fmt::Debug for Source {
     }
 }
 
+/// A template, and how it is to be translated.
+#[derive(Clone, Debug)]
+pub struct TemplateCall {
+    /// The template.
+    pub source: Source,
+    /// What is merged into it.
+    pub overrides: Option<RawTemplate>,
+    /// The deployment's name; `None`: made from the template's name.
+    pub name: Option<DeploymentName>,
+    /// What becomes of its parts.
+    pub rules: Rules,
+    /// Whether warnings refuse it.
+    pub strict: bool,
+}
+
 /// A template that can be translated.
 #[derive(Debug)]
 pub struct Prepared {
@@ -40,18 +55,31 @@ pub struct Prepared {
     pub(super) diagnostics: Vec<Diagnostic>,
     /// Where its text has what.
     pub(super) positions: Positions,
+    /// What becomes of its parts.
+    pub(super) rules: Rules,
+    /// Whether warnings refuse it.
+    strict: bool,
 }
 
 impl Prepared {
     /// A template that was stored: nothing is left to be said about it.
-    pub(super) fn stored(template: Template, name: DeploymentName) -> Self {
-        Self { template, name, diagnostics: Vec::new(), positions: Positions::default() }
+    pub(super) fn stored(template: Template, options: &Options) -> Self {
+        Self {
+            template,
+            name: options.deployment.clone(),
+            diagnostics: Vec::new(),
+            positions: Positions::default(),
+            rules: options.rules.clone(),
+            strict: false,
+        }
     }
 }
 
 /// The answer to ValidateTemplate.
 #[derive(Clone, Debug)]
 pub struct Validated {
+    /// Whether it can be deployed: nothing found refuses it.
+    pub valid: bool,
     /// The template as it was understood, if it was.
     pub template: Option<Template>,
     /// Everything that was found.
@@ -72,44 +100,53 @@ pub struct Translated {
 }
 
 /// Reads, merges and validates; no template when an error refuses it.
-fn read(source: &Source, overriding: Option<&RawTemplate>) -> (validate::Validated, Positions) {
+fn read(call: &TemplateCall) -> (validate::Validated, Positions) {
     let limits = validate::Limits::default();
-    match source {
-        Source::Text(text) => validate::from_text(text, overriding.cloned(), &limits),
+    let overriding = call.overrides.clone();
+    let (mut validated, positions) = match &call.source {
+        Source::Text(text) => validate::from_text(text, overriding, &limits),
         Source::Structured(template) => {
-            let validated = validate::from_raw(template.clone(), overriding.cloned(), &limits);
-            (validated, Positions::default())
+            (validate::from_raw(template.clone(), overriding, &limits), Positions::default())
         }
+    };
+    judge(&mut validated.diagnostics, call.strict);
+    (validated, positions)
+}
+
+/// Makes errors of warnings where the caller wants it so.
+fn judge(diagnostics: &mut [Diagnostic], strict: bool) {
+    for diagnostic in diagnostics {
+        diagnostic.strict = strict;
     }
 }
 
 /// Reads a template and settles the deployment's name; every fault at once.
-pub(super) fn prepare(
-    source: &Source,
-    overriding: Option<&RawTemplate>,
-    name: Option<DeploymentName>,
-) -> Result<Prepared> {
-    let (validated, positions) = read(source, overriding);
+pub(super) fn prepare(call: &TemplateCall) -> Result<Prepared> {
+    let (validated, positions) = read(call);
     let diagnostics = validated.diagnostics;
     let template = validated.template.ok_or_else(|| invalid(&diagnostics))?;
-    let name = name.or_else(|| translate::slug(&template.name)).ok_or_else(|| {
+    let name = call.name.clone().or_else(|| translate::slug(&template.name)).ok_or_else(|| {
         let text = "is required: the template's name gives none (letters, digits and dashes are needed)";
         Error::fields(vec![Fault::field("name", text)])
     })?;
-    Ok(Prepared { template, name, diagnostics, positions })
+    Ok(Prepared { template, name, diagnostics, positions, rules: call.rules.clone(), strict: call.strict })
 }
 
 /// Translates; components in `controllers` stay controllers whatever their count.
+///
+/// Fails with TEMPLATE_INVALID, and all that was found since the template was read, when anything refuses it.
 pub(super) fn render(
     prepared: &Prepared,
     controllers: BTreeSet<ComponentName>,
 ) -> Result<(Artifacts, Options, Vec<Diagnostic>)> {
-    let options = Options { deployment: prepared.name.clone(), controllers };
+    let options = Options { controllers, ..Options::with(prepared.name.clone(), prepared.rules.clone()) };
     let mut translation = translate::translate(&prepared.template, &options);
     prepared.positions.locate(&mut translation.diagnostics);
+    judge(&mut translation.diagnostics, prepared.strict);
+    let refused = prepared.diagnostics.iter().chain(&translation.diagnostics).any(Diagnostic::is_error);
     match translation.artifacts {
-        Some(artifacts) => Ok((artifacts, options, translation.diagnostics)),
-        None => Err(invalid(&combine(&prepared.diagnostics, &translation.diagnostics))),
+        Some(artifacts) if !refused => Ok((artifacts, options, translation.diagnostics)),
+        _ => Err(invalid(&combine(&prepared.diagnostics, &translation.diagnostics))),
     }
 }
 
@@ -147,31 +184,29 @@ fn invalid(diagnostics: &[Diagnostic]) -> Error {
 
 impl Operations {
     /// Says everything there is to say about a template; a bad one is no failure.
-    pub fn validate_template(
-        source: &Source,
-        overriding: Option<&RawTemplate>,
-        name: Option<DeploymentName>,
-    ) -> Validated {
-        let (validate::Validated { template, mut diagnostics }, positions) = read(source, overriding);
-        let named = template.as_ref().and_then(|template| name.or_else(|| translate::slug(&template.name)));
+    pub fn validate_template(call: &TemplateCall) -> Validated {
+        let (validate::Validated { template, mut diagnostics }, positions) = read(call);
         // A template without a usable name is translated under a placeholder: its own faults are what is asked.
-        let named = named.or_else(|| DeploymentName::new("template").ok());
-        let (Some(read), Some(name)) = (&template, named) else { return Validated { template, diagnostics } };
-        let translation =
-            translate::translate(read, &Options { deployment: name, controllers: BTreeSet::new() });
-        diagnostics.extend(translation.diagnostics);
-        positions.locate(&mut diagnostics);
-        let refused = diagnostics.iter().any(Diagnostic::is_error);
-        Validated { template: template.filter(|_| !refused), diagnostics }
+        let named = template.as_ref().and_then(|template| {
+            let name = call.name.clone().or_else(|| translate::slug(&template.name));
+            name.or_else(|| DeploymentName::new("template").ok())
+        });
+        if let (Some(template), Some(name)) = (&template, named) {
+            let options = Options::with(name, call.rules.clone());
+            let mut translation = translate::translate(template, &options);
+            positions.locate(&mut translation.diagnostics);
+            judge(&mut translation.diagnostics, call.strict);
+            diagnostics.append(&mut translation.diagnostics);
+        }
+        let valid = !diagnostics.iter().any(Diagnostic::is_error);
+        // The contract: errors first, else in the order of the template.
+        diagnostics.sort_by_key(|found| !found.is_error());
+        Validated { valid, template, diagnostics }
     }
 
     /// Translates a template into manifests.
-    pub fn translate_template(
-        source: &Source,
-        overriding: Option<&RawTemplate>,
-        name: Option<DeploymentName>,
-    ) -> Result<Translated> {
-        let prepared = prepare(source, overriding, name)?;
+    pub fn translate_template(call: &TemplateCall) -> Result<Translated> {
+        let prepared = prepare(call)?;
         let (artifacts, _, diagnostics) = render(&prepared, BTreeSet::new())?;
         let manifest_yaml = translate::manifest_yaml(&artifacts);
         let manifests = artifacts.objects().iter().map(translate::object_yaml).collect();

@@ -3,18 +3,18 @@
 use super::super::decode_template as template;
 use super::super::options;
 use super::{Faults, enumeration, namespace, no_source, optional_name};
-use crate::artifacts::{DeploymentName, Namespace};
+use crate::artifacts::Namespace;
 use crate::error::Result;
-use crate::operations::{Settings, Source};
+use crate::operations::{Settings, Source, TemplateCall};
 use crate::proto;
-use crate::template::raw::RawTemplate;
 
-/// A request of TemplateService, decoded.
-pub(in super::super) struct TemplateCall {
-    pub(in super::super) namespace: Namespace,
-    pub(in super::super) name: Option<DeploymentName>,
-    pub(in super::super) source: Source,
-    pub(in super::super) overrides: Option<RawTemplate>,
+/// What the two requests have in common.
+struct Common<'r> {
+    namespace: &'r str,
+    name: &'r str,
+    source: Option<Source>,
+    overrides: Option<proto::Template>,
+    options: Option<&'r proto::DeployOptions>,
 }
 
 pub(in super::super) fn validate(
@@ -22,46 +22,57 @@ pub(in super::super) fn validate(
     settings: &Settings,
 ) -> Result<TemplateCall> {
     use proto::validate_template_request::TemplateSource;
-    let mut faults = Faults::default();
-    let source = match request.template_source {
-        Some(TemplateSource::TemplateYaml(text)) => Some(Source::Text(text)),
-        Some(TemplateSource::Template(message)) => Some(Source::Structured(template::raw(message))),
-        None => no_source(&mut faults),
+    let source = request.template_source.map(|source| match source {
+        TemplateSource::TemplateYaml(text) => Source::Text(text),
+        TemplateSource::Template(message) => Source::Structured(template::raw(message)),
+    });
+    let common = Common {
+        namespace: &request.namespace,
+        name: &request.name,
+        source,
+        overrides: request.r#override,
+        options: request.options.as_ref(),
     };
-    options::deploy(request.options.as_ref(), &mut faults)?;
-    let overrides = request.r#override.map(template::raw);
-    template_call(&request.namespace, &request.name, source, overrides, settings, faults)
+    template_call(common, settings, Faults::default()).map(|(_, call)| call)
 }
 
 pub(in super::super) fn translate(
     request: proto::TranslateTemplateRequest,
     settings: &Settings,
-) -> Result<(TemplateCall, proto::ManifestFormat)> {
+) -> Result<(Namespace, TemplateCall, proto::ManifestFormat)> {
     use proto::translate_template_request::TemplateSource;
     let mut faults = Faults::default();
-    let source = match request.template_source {
-        Some(TemplateSource::TemplateYaml(text)) => Some(Source::Text(text)),
-        Some(TemplateSource::Template(message)) => Some(Source::Structured(template::raw(message))),
-        None => no_source(&mut faults),
-    };
-    options::deploy(request.options.as_ref(), &mut faults)?;
+    let source = request.template_source.map(|source| match source {
+        TemplateSource::TemplateYaml(text) => Source::Text(text),
+        TemplateSource::Template(message) => Source::Structured(template::raw(message)),
+    });
     let format = enumeration(request.format, "format", &mut faults);
-    let overrides = request.r#override.map(template::raw);
-    let call = template_call(&request.namespace, &request.name, source, overrides, settings, faults)?;
-    Ok((call, format))
+    let common = Common {
+        namespace: &request.namespace,
+        name: &request.name,
+        source,
+        overrides: request.r#override,
+        options: request.options.as_ref(),
+    };
+    let (namespace, call) = template_call(common, settings, faults)?;
+    Ok((namespace, call, format))
 }
 
 fn template_call(
-    namespace_text: &str,
-    name: &str,
-    source: Option<Source>,
-    overrides: Option<RawTemplate>,
+    common: Common<'_>,
     settings: &Settings,
     mut faults: Faults,
-) -> Result<TemplateCall> {
-    let namespace = namespace(namespace_text, settings, &mut faults);
-    let name = optional_name(name, &mut faults);
-    let call = || Some(TemplateCall { namespace: namespace?, name, source: source?, overrides });
+) -> Result<(Namespace, TemplateCall)> {
+    let source = common.source.or_else(|| no_source(&mut faults));
+    let options = options::deploy(common.options, &mut faults)?;
+    let namespace = namespace(common.namespace, settings, &mut faults);
+    let name = optional_name(common.name, &mut faults);
+    let overrides = common.overrides.map(template::raw);
+    let call = || {
+        let call =
+            TemplateCall { source: source?, overrides, name, rules: options.rules, strict: options.strict };
+        Some((namespace?, call))
+    };
     let call = call();
     faults.finish(call)
 }

@@ -34,9 +34,11 @@ mod http;
 mod kinds;
 mod ownership;
 mod removal;
+mod rollout;
 mod selection;
 mod store;
 mod validate;
+mod volumes;
 mod watch;
 mod writes;
 

@@ -2,8 +2,10 @@
 use super::Shared;
 use super::kinds::Kind;
 use super::removal::{collect_garbage, controller_of, delete};
+use super::rollout;
 use super::store::{Key, Store, is_terminating};
-use super::validate::carries;
+use super::validate::{carries, selector};
+use super::volumes;
 use super::writes::{self, Call, now};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -17,7 +19,8 @@ const POD_DELAY: Duration = Duration::from_millis(50);
 /// How many pods one controller makes before others have their turn.
 const BURST: usize = 100;
 
-type Pods = Vec<(Key, Arc<Value>)>;
+/// Objects as they stood when they were looked at.
+pub type Objects = Vec<(Key, Arc<Value>)>;
 
 /// Follows every change until the sandbox ends.
 pub async fn run(shared: Arc<Shared>) {
@@ -31,6 +34,8 @@ pub async fn run(shared: Arc<Shared>) {
             let store = &mut shared.store();
             collect_garbage(store);
             replicate(store);
+            rollout::roll(store);
+            volumes::bind(store);
             live(store, &mut waiting);
         }
         let next = waiting.values().min().copied();
@@ -42,15 +47,22 @@ pub async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// One step of every ReplicationController.
-fn replicate(store: &mut Store) {
-    let mut owned: HashMap<String, Pods> = HashMap::new();
-    for (key, pod) in store.all(Kind::Pod).into_iter().filter(|(_, pod)| !is_terminating(pod)) {
-        let owner = controller_of(&pod).and_then(|owner| owner["uid"].as_str()).unwrap_or_default();
-        owned.entry(owner.to_owned()).or_default().push((key, pod));
+/// Objects of a kind that stay, by the uid of their controller; empty for those that have none.
+pub fn by_controller(store: &Store, kind: Kind) -> HashMap<String, Objects> {
+    let mut owned: HashMap<String, Objects> = HashMap::new();
+    for (key, object) in store.all(kind).into_iter().filter(|(_, object)| !is_terminating(object)) {
+        let owner = controller_of(&object).and_then(|owner| owner["uid"].as_str()).unwrap_or_default();
+        owned.entry(owner.to_owned()).or_default().push((key, object));
     }
+    owned
+}
+
+/// One step of everything that keeps a number of pods.
+fn replicate(store: &mut Store) {
+    let mut owned = by_controller(store, Kind::Pod);
     let mut free = owned.remove("").unwrap_or_default();
-    for (key, controller) in store.all(Kind::ReplicationController) {
+    let controllers = [Kind::ReplicationController, Kind::ReplicaSet].map(|kind| store.all(kind));
+    for (key, controller) in controllers.into_iter().flatten() {
         let uid = controller["metadata"]["uid"].as_str().unwrap_or_default();
         let mut pods = owned.remove(uid).unwrap_or_default();
         if !is_terminating(&controller) {
@@ -75,9 +87,9 @@ fn replicate(store: &mut Store) {
 }
 
 /// Takes in the pods that nobody controls and that carry the labels.
-fn adopt(store: &mut Store, key: &Key, controller: &Value, free: &mut Pods, pods: &mut Pods) {
+fn adopt(store: &mut Store, key: &Key, controller: &Value, free: &mut Objects, pods: &mut Objects) {
     let fits = |(pod_key, pod): &mut (Key, Arc<Value>)| {
-        pod_key.namespace == key.namespace && carries(pod, &controller["spec"]["selector"])
+        pod_key.namespace == key.namespace && carries(pod, selector(key.kind, controller))
     };
     for (key, pod) in free.extract_if(.., fits) {
         let mut pod = (*pod).clone();
@@ -88,7 +100,7 @@ fn adopt(store: &mut Store, key: &Key, controller: &Value, free: &mut Pods, pods
 }
 
 /// Makes the pods that are missing and deletes those that are too many.
-fn scale(store: &mut Store, key: &Key, controller: &Value, pods: &mut Pods) {
+fn scale(store: &mut Store, key: &Key, controller: &Value, pods: &mut Objects) {
     let wanted = usize::try_from(controller["spec"]["replicas"].as_u64().unwrap_or(1)).unwrap_or(usize::MAX);
     let template = &controller["spec"]["template"];
     for _ in pods.len()..wanted.min(pods.len() + BURST) {
@@ -110,9 +122,10 @@ fn scale(store: &mut Store, key: &Key, controller: &Value, pods: &mut Pods) {
     }
 }
 
-fn reference(owner: &Value) -> Value {
+/// How a dependent names its controller.
+pub fn reference(owner: &Value) -> Value {
     json!({
-        "apiVersion": "v1", "kind": "ReplicationController", "name": owner["metadata"]["name"],
+        "apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": owner["metadata"]["name"],
         "uid": owner["metadata"]["uid"], "controller": true, "blockOwnerDeletion": true,
     })
 }
@@ -128,6 +141,18 @@ fn live(store: &mut Store, waiting: &mut HashMap<String, Instant>) {
     for (key, pod) in store.all(Kind::Pod) {
         let terminating = is_terminating(&pod);
         if !terminating && images(&pod["status"]["containerStatuses"]) == images(&pod["spec"]["containers"]) {
+            continue;
+        }
+        if let Some(claim) = volumes::awaited(store, &key, &pod) {
+            if pod["status"]["conditions"].is_null() {
+                let mut pod = (*pod).clone();
+                let why = format!("persistentvolumeclaim \"{claim}\" is not there to be mounted");
+                pod["status"]["conditions"] = json!([{
+                    "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": why,
+                    "lastTransitionTime": now(),
+                }]);
+                store.put(&key, pod);
+            }
             continue;
         }
         let uid = format!("{}{terminating}", pod["metadata"]["uid"]);

@@ -2,8 +2,11 @@
 //!
 //! Objects were read through their types before they come here, so every field has its right shape.
 use super::kinds::Kind;
+use super::removal::hold;
 use super::store::Store;
+use super::volumes::{CLASS, PROTECTION};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// Defaults of the schema; whoever creates an object owns these too.
 pub fn fill(kind: Kind, object: &mut Value) {
@@ -18,15 +21,34 @@ pub fn fill(kind: Kind, object: &mut Value) {
                 let target = port["port"].clone();
                 default(port, "targetPort", target);
             }
+            if object["spec"]["type"] != "ClusterIP" {
+                default(&mut object["spec"], "externalTrafficPolicy", json!("Cluster"));
+            }
+            if object["spec"]["type"] == "LoadBalancer" {
+                default(&mut object["spec"], "allocateLoadBalancerNodePorts", json!(true));
+            }
         }
         Kind::ReplicationController => {
             let labels = object["spec"]["template"]["metadata"]["labels"].clone();
             default(&mut object["spec"], "selector", labels.clone());
             default(&mut object["metadata"], "labels", labels);
-            items(object, "/spec/template/spec/containers").for_each(container);
         }
-        Kind::Pod => items(object, "/spec/containers").for_each(container),
-        Kind::ConfigMap | Kind::Secret => {}
+        Kind::Deployment => {
+            let strategy = &mut object["spec"]["strategy"];
+            default(strategy, "type", json!("RollingUpdate"));
+            if strategy["type"] == "RollingUpdate" {
+                ["maxSurge", "maxUnavailable"]
+                    .into_iter()
+                    .for_each(|name| default(&mut strategy["rollingUpdate"], name, json!("25%")));
+            }
+        }
+        _ => {}
+    }
+    if let Some(pod) = object.pointer_mut(if kind.has_template() { "/spec/template/spec" } else { "/spec" }) {
+        items(pod, "/containers").for_each(container);
+        let nowhere =
+            items(pod, "/volumes").filter(|volume| volume.as_object().is_some_and(|it| it.len() < 2));
+        nowhere.for_each(|volume| volume["emptyDir"] = json!({}));
     }
 }
 
@@ -43,8 +65,45 @@ pub fn allocate(kind: Kind, old: Option<&Value>, object: &mut Value, store: &mut
         default(&mut object["spec"], "clusterIPs", json!([address]));
         default(&mut object["spec"], "ipFamilies", json!(["IPv4"]));
         default(&mut object["spec"], "ipFamilyPolicy", json!("SingleStack"));
+        expose(old, object, store);
+    }
+    if kind == Kind::PersistentVolumeClaim && old.is_none() {
+        default(&mut object["spec"], "storageClassName", json!(CLASS));
+        hold(object, PROTECTION, true);
     }
     set(object, "status", old.map_or_else(|| first_status(kind), |old| old["status"].clone()));
+}
+
+/// Gives a Service its node ports, or takes away what it had while it was reached from outside.
+fn expose(old: Option<&Value>, service: &mut Value, store: &Store) {
+    let ports = |service: &Value| service["spec"]["ports"].as_array().cloned().unwrap_or_default();
+    let type_of = |service: &Value| service["spec"]["type"].clone();
+    let kept = old.filter(|old| type_of(old) != "ClusterIP").map(ports).unwrap_or_default();
+    if type_of(service) != "LoadBalancer" {
+        set(&mut service["spec"], "allocateLoadBalancerNodePorts", Value::Null);
+    }
+    if type_of(service) == "ClusterIP" {
+        set(&mut service["spec"], "externalTrafficPolicy", Value::Null);
+        // A number that it never had is left for validation to refuse.
+        items(service, "/spec/ports")
+            .filter(|_| !kept.is_empty())
+            .for_each(|port| set(port, "nodePort", Value::Null));
+        return;
+    }
+    let given = |port: &Value| port["nodePort"].as_u64();
+    let everybody = store.list(Kind::Service, "").flat_map(|(_, other)| ports(other));
+    let used: BTreeSet<u64> = everybody.chain(ports(service)).filter_map(|port| given(&port)).collect();
+    let mut free = (30_000..=32_767).filter(|number| !used.contains(number));
+    let mut numbered: Vec<Value> = ports(service).into_iter().filter(|port| given(port).is_some()).collect();
+    for port in items(service, "/spec/ports").filter(|port| port["nodePort"].is_null()) {
+        // The name finds a port again; in a new Service two protocols of one number share it.
+        let named = kept.iter().find(|one| one["name"] == port["name"]).and_then(given);
+        let named = named.filter(|number| numbered.iter().all(|one| given(one) != Some(*number)));
+        let same =
+            numbered.iter().find(|one| one["port"] == port["port"]).and_then(given).filter(|_| old.is_none());
+        set(port, "nodePort", json!(named.or(same).or_else(|| free.next())));
+        numbered.push(port.clone());
+    }
 }
 
 /// Sets a field; null takes it away.
@@ -79,6 +138,7 @@ fn schema(kind: Kind) -> Value {
     let mut pod = json!({
         "restartPolicy": "Always", "dnsPolicy": "ClusterFirst", "schedulerName": "default-scheduler",
         "terminationGracePeriodSeconds": 30, "securityContext": {},
+        "volumes": [{ "hostPath": { "type": "" } }],
         "containers": [{
             "resources": {}, "ports": [{ "protocol": "TCP" }],
             "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
@@ -91,7 +151,13 @@ fn schema(kind: Kind) -> Value {
             "type": "ClusterIP", "sessionAffinity": "None", "internalTrafficPolicy": "Cluster",
             "ports": [{ "protocol": "TCP" }],
         } }),
-        Kind::ReplicationController => json!({ "spec": { "replicas": 1, "template": { "spec": pod } } }),
+        Kind::PersistentVolumeClaim => json!({ "spec": { "volumeMode": "Filesystem" } }),
+        Kind::ReplicationController | Kind::ReplicaSet => {
+            json!({ "spec": { "replicas": 1, "template": { "spec": pod } } })
+        }
+        Kind::Deployment => json!({ "spec": {
+            "replicas": 1, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600, "template": { "spec": pod },
+        } }),
         Kind::Pod => {
             pod["enableServiceLinks"] = json!(true);
             json!({ "spec": pod })
@@ -104,7 +170,9 @@ fn first_status(kind: Kind) -> Value {
         Kind::ConfigMap | Kind::Secret => Value::Null,
         Kind::Namespace => json!({ "phase": "Active" }),
         Kind::Service => json!({ "loadBalancer": {} }),
-        Kind::ReplicationController => json!({ "replicas": 0 }),
+        Kind::PersistentVolumeClaim => json!({ "phase": "Pending" }),
+        Kind::ReplicationController | Kind::ReplicaSet => json!({ "replicas": 0 }),
+        Kind::Deployment => json!({}),
         Kind::Pod => json!({ "phase": "Pending", "qosClass": "BestEffort" }),
     }
 }

@@ -44,10 +44,13 @@ impl Failure {
         Self::about(409, "Conflict", key.kind, &key.name, &format!("cannot be changed: {why}"))
     }
 
+    pub fn forbidden(key: &Key, why: &str) -> Self {
+        Self::about(403, "Forbidden", key.kind, &key.name, &format!("is forbidden: {why}"))
+    }
+
     pub fn namespace_terminating(key: &Key) -> Self {
         let why = format!("namespace {} is being terminated", key.namespace);
-        let failure = Self::about(403, "Forbidden", key.kind, &key.name, &format!("is forbidden: {why}"));
-        failure.because(&[("NamespaceTerminating", "metadata.namespace".to_owned(), why)])
+        Self::forbidden(key, &why).because(&[("NamespaceTerminating", "metadata.namespace".to_owned(), why)])
     }
 
     /// Fields that other managers own; causes are `FieldManagerConflict`s.

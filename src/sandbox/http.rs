@@ -71,7 +71,11 @@ fn text<'a>(parts: &'a Parts, name: &header::HeaderName) -> &'a str {
 
 /// The object that a path names; without a name it is the collection.
 fn route(path: &str) -> Option<Key> {
-    let segments: Vec<&str> = path.strip_prefix("/api/v1/")?.split('/').collect();
+    let (version, path) = match path.strip_prefix("/api/v1/") {
+        Some(path) => ("v1", path),
+        None => ("apps/v1", path.strip_prefix("/apis/apps/v1/")?),
+    };
+    let segments: Vec<&str> = path.split('/').collect();
     let (namespace, plural, name) = match *segments {
         [plural] => ("", plural, ""),
         ["namespaces", name] => ("", "namespaces", name),
@@ -79,7 +83,7 @@ fn route(path: &str) -> Option<Key> {
         ["namespaces", namespace, plural, name] => (namespace, plural, name),
         _ => return None,
     };
-    let kind = Kind::of_plural(plural)?;
+    let kind = Kind::of_plural(version, plural)?;
     (kind != Kind::Namespace || namespace.is_empty()).then(|| Key::new(kind, namespace, name))
 }
 
@@ -147,7 +151,7 @@ fn list(store: &Store, key: &Key, query: &Parameters, selection: &Selection, acc
     let items: Vec<Value> = page.into_iter().map(|(_, object)| item(object)).collect();
     let (kind, version) = match partial {
         true => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1"),
-        false => (format!("{}List", key.kind.name()), "v1"),
+        false => (format!("{}List", key.kind.name()), key.kind.version()),
     };
     Ok(show(200, &json!({ "kind": kind, "apiVersion": version, "metadata": metadata, "items": items })))
 }

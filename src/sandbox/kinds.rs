@@ -1,46 +1,37 @@
 //! Lists the kinds that the sandbox serves.
-use k8s_openapi::{Resource, api::core::v1 as core};
+use k8s_openapi::Resource;
+use k8s_openapi::api::{apps::v1 as apps, core::v1 as core};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-/// A kind of object; all are of the core group, version v1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    Namespace,
-    ConfigMap,
-    Secret,
-    Service,
-    ReplicationController,
-    Pod,
+/// What a kind's type tells: its name, its plural, its API version and how it is read.
+type Facts = (&'static str, &'static str, &'static str, fn(&Value) -> serde_json::Result<Value>);
+
+macro_rules! kinds {
+    ($($kind:ident: $group:ident),+) => {
+        /// A kind of object.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Kind { $($kind),+ }
+
+        impl Kind {
+            const ALL: &[Self] = &[$(Self::$kind),+];
+
+            fn facts(self) -> Facts {
+                match self { $(Self::$kind => facts::<$group::$kind>()),+ }
+            }
+        }
+    };
 }
 
-/// What a kind's type tells: its name, its plural and how it is read.
-type Facts = (&'static str, &'static str, fn(&Value) -> serde_json::Result<Value>);
+kinds! {
+    Namespace: core, ConfigMap: core, Secret: core, PersistentVolumeClaim: core, Service: core,
+    ReplicationController: core, Deployment: apps, ReplicaSet: apps, Pod: core
+}
 
 impl Kind {
-    const ALL: [Self; 6] = [
-        Self::Namespace,
-        Self::ConfigMap,
-        Self::Secret,
-        Self::Service,
-        Self::ReplicationController,
-        Self::Pod,
-    ];
-
-    fn facts(self) -> Facts {
-        match self {
-            Self::Namespace => facts::<core::Namespace>(),
-            Self::ConfigMap => facts::<core::ConfigMap>(),
-            Self::Secret => facts::<core::Secret>(),
-            Self::Service => facts::<core::Service>(),
-            Self::ReplicationController => facts::<core::ReplicationController>(),
-            Self::Pod => facts::<core::Pod>(),
-        }
-    }
-
-    /// The kind behind a plural, if the sandbox serves it.
-    pub fn of_plural(plural: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.plural() == plural)
+    /// The kind behind a plural of an API version, if the sandbox serves it.
+    pub fn of_plural(version: &str, plural: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.plural() == plural && kind.version() == version)
     }
 
     pub fn name(self) -> &'static str {
@@ -51,21 +42,32 @@ impl Kind {
         self.facts().1
     }
 
+    /// The `apiVersion` of its objects.
+    pub fn version(self) -> &'static str {
+        self.facts().2
+    }
+
+    /// Whether it keeps pods of a template.
+    pub fn has_template(self) -> bool {
+        matches!(self, Self::ReplicationController | Self::Deployment | Self::ReplicaSet)
+    }
+
     /// Whether `metadata.generation` counts changes of `spec`.
     pub fn has_generation(self) -> bool {
-        matches!(self, Self::ReplicationController | Self::Pod)
+        self.has_template() || self == Self::Pod
     }
 
     /// Reads an object through its type: wrong types are refused, unknown fields and nulls fall away.
     pub fn read(self, value: &Value) -> Result<Value, String> {
-        let mut object = self.facts().2(value).map_err(|error| error.to_string())?;
+        let mut object = self.facts().3(value).map_err(|error| error.to_string())?;
         drop_empty(&mut object);
         Ok(object)
     }
 }
 
 fn facts<T: Resource + Serialize + DeserializeOwned>() -> Facts {
-    (T::KIND, T::URL_PATH_SEGMENT, |value| serde_json::to_value(serde_json::from_value::<T>(value.clone())?))
+    let read = |value: &Value| serde_json::to_value(serde_json::from_value::<T>(value.clone())?);
+    (T::KIND, T::URL_PATH_SEGMENT, T::API_VERSION, read)
 }
 
 /// Drops what the real server's types leave out when it is empty: lists, and maps from text to text.

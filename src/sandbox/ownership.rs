@@ -49,7 +49,8 @@ fn entry(call: &Call, operation: &str, fields: Fields, last: Option<Entry>) -> E
         return last;
     }
     let entry = json!({
-        "manager": call.manager, "operation": operation, "apiVersion": "v1", "time": now(), "fieldsType": "FieldsV1",
+        "manager": call.manager, "operation": operation, "apiVersion": call.key.kind.version(),
+        "time": now(), "fieldsType": "FieldsV1",
     });
     (entry, fields)
 }

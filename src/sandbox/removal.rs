@@ -25,10 +25,8 @@ pub fn delete(store: &mut Store, key: &Key, options: &Value, dry_run: bool) -> R
         return Err(Failure::conflict(key, "its content is being removed already"));
     }
     let mut object = (*found).clone();
-    match options["propagationPolicy"].as_str() {
-        Some("Foreground") => hold(&mut object, true),
-        Some(_) => hold(&mut object, false),
-        None => {}
+    if let Some(policy) = options["propagationPolicy"].as_str() {
+        hold(&mut object, FOREGROUND, policy == "Foreground");
     }
     let grace = grace(key.kind, &object, options);
     let metadata = &mut object["metadata"];
@@ -75,14 +73,16 @@ pub fn collect_garbage(store: &mut Store) {
     for (key, object) in &all {
         let orphaned =
             owners(object).next().is_some() && owners(object).all(|owner| !present.contains(uid(owner)));
-        let doomed = orphaned
-            || leaving.contains(key.namespace.as_str())
-            || owners(object).any(|owner| foreground.contains(uid(owner)));
+        let first = owners(object).any(|owner| foreground.contains(uid(owner)));
+        let is_owner = owned.contains(uid(&object["metadata"]));
+        let doomed = orphaned || leaving.contains(key.namespace.as_str()) || first;
         if doomed && !is_terminating(object) {
-            drop(delete(store, key, &json!({ "propagationPolicy": "Background" }), false));
-        } else if is_held(object) && !owned.contains(uid(&object["metadata"])) {
+            // What goes before its owner lets its own dependents go first too.
+            let policy = if first && is_owner { "Foreground" } else { "Background" };
+            drop(delete(store, key, &json!({ "propagationPolicy": policy }), false));
+        } else if is_held(object) && !is_owner {
             let mut object = (**object).clone();
-            hold(&mut object, false);
+            hold(&mut object, FOREGROUND, false);
             store.put(key, object);
         } else if key.kind == Kind::Namespace
             && is_terminating(object)
@@ -114,10 +114,11 @@ fn is_held(object: &Value) -> bool {
     is_terminating(object) && finalizers.is_some_and(|list| list.iter().any(|one| one == FOREGROUND))
 }
 
-fn hold(object: &mut Value, foreground: bool) {
+/// Puts a finalizer on an object, or takes it off.
+pub fn hold(object: &mut Value, finalizer: &str, held: bool) {
     let mut list = object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
-    list.retain(|one| one != FOREGROUND);
-    list.extend(foreground.then(|| json!(FOREGROUND)));
+    list.retain(|one| one != finalizer);
+    list.extend(held.then(|| json!(finalizer)));
     set(&mut object["metadata"], "finalizers", if list.is_empty() { Value::Null } else { json!(list) });
 }
 

@@ -5,7 +5,7 @@ use super::fields;
 use super::kinds::Kind;
 use super::ownership;
 use super::store::{Key, Store, is_terminating};
-use super::validate::{self, is_missing};
+use super::validate::{self, is_missing, size};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -95,7 +95,7 @@ fn blank() -> Value {
 fn whole(key: &Key, body: &Value) -> Result<Value, Failure> {
     check_identity(key, body)?;
     let mut body = body.clone();
-    for (name, value) in [("apiVersion", "v1"), ("kind", key.kind.name())] {
+    for (name, value) in [("apiVersion", key.kind.version()), ("kind", key.kind.name())] {
         if body[name].is_null() {
             body[name] = json!(value);
         }
@@ -175,15 +175,20 @@ fn commit(store: &mut Store, call: &Call, old: Option<&Value>, mut object: Value
     if !key.namespace.is_empty() {
         metadata["namespace"] = json!(key.namespace);
     }
-    if let (Some(generation), Some(old)) = (servers["generation"].as_i64(), old)
-        && old["spec"] != object["spec"]
-    {
+    let differs = |old: &Value| {
+        let note = |object: &Value| object["metadata"]["annotations"].clone();
+        old["spec"] != object["spec"] || key.kind == Kind::Deployment && note(old) != note(&object)
+    };
+    if let (Some(generation), true) = (servers["generation"].as_i64(), old.is_some_and(differs)) {
         object["metadata"]["generation"] = json!(generation + 1);
     }
     defaults::allocate(key.kind, old, &mut object, store);
     let faults = validate::faults(key.kind, old, &object);
     if !faults.is_empty() {
         return Err(Failure::invalid(key, &faults));
+    }
+    if key.kind == Kind::PersistentVolumeClaim && old.is_some_and(|old| size(&object) > size(old)) {
+        return Err(Failure::forbidden(key, "the storageclass that provisions the pvc must support resize"));
     }
     let unchanged = old.is_some_and(|old| *old == object);
     Ok(if call.dry_run || unchanged { Arc::new(object) } else { store.put(key, object) })

@@ -1,11 +1,14 @@
 //! Plays one script of HTTP exchanges against the sandbox and a real API server and compares the answers.
+mod claims;
 mod controllers;
+mod deployments;
 mod end;
 mod guards;
 mod lists;
 mod ownership;
 mod pods;
 mod records;
+mod rollouts;
 mod services;
 
 use super::life::start;
@@ -82,8 +85,15 @@ async fn play(client: kube::Client) -> Vec<(String, Value)> {
     ownership::replicas(&mut session).await;
     ownership::items(&mut session).await;
     services::services(&mut session).await;
+    services::exposed(&mut session).await;
     pods::pods(&mut session).await;
     controllers::controllers(&mut session).await;
+    deployments::deployments(&mut session).await;
+    deployments::templates(&mut session).await;
+    rollouts::rollouts(&mut session).await;
+    rollouts::ends(&mut session).await;
+    claims::claims(&mut session).await;
+    claims::mounts(&mut session).await;
     records::records(&mut session).await;
     lists::lists(&mut session).await;
     lists::watches(&mut session).await;
@@ -112,7 +122,11 @@ impl Session {
         let fill = |text: &str| text.replace("{ns}", &self.namespace);
         let path = match path.strip_prefix("/") {
             Some(_) => fill(path),
-            None => format!("/api/v1/namespaces/{}/{}", self.namespace, fill(path)),
+            None => {
+                let is_apps = path.starts_with("deployments") || path.starts_with("replicasets");
+                let version = if is_apps { "apis/apps" } else { "api" };
+                format!("/{version}/v1/namespaces/{}/{}", self.namespace, fill(path))
+            }
         };
         let body = if body.is_null() { Vec::new() } else { fill(&body.to_string()).into_bytes() };
         let request = Request::builder()
@@ -218,6 +232,15 @@ fn object(object: &Value, namespace: &str) -> Value {
         if let Some(time) = metadata.get_mut("deletionTimestamp") {
             *time = json!("some time");
         }
+        // Notes that controllers keep for themselves.
+        if let Some(notes) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            let is_note =
+                |name: &str| ["deployment.", "pv.", "volume."].iter().any(|own| name.starts_with(own));
+            notes.retain(|name, _| !is_note(name));
+            if notes.is_empty() {
+                metadata.remove("annotations");
+            }
+        }
         for owner in metadata.get_mut("ownerReferences").and_then(Value::as_array_mut).into_iter().flatten() {
             owner["uid"] = json!("some uid");
         }
@@ -254,6 +277,15 @@ fn object(object: &Value, namespace: &str) -> Value {
             *address = json!("some address");
         }
     }
+    if let Some(volume) = spec.get_mut("volumeName") {
+        *volume = json!("some volume");
+    }
+    for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+        // A dry run of the real server gives numbers just above its range.
+        if port["nodePort"].as_i64().is_some_and(|number| (30_000..=32_800).contains(&number)) {
+            port["nodePort"] = json!("some port");
+        }
+    }
     if spec.remove("finalizers").is_some() {
         map.remove("spec");
     }
@@ -266,7 +298,10 @@ fn config_map(name: &str, data: Value) -> Value {
 
 fn with(mut object: Value, pointer: &str, value: Value) -> Value {
     let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
-    object.pointer_mut(parent).expect("a parent")[name] = value;
+    match object.pointer_mut(parent).expect("a parent") {
+        Value::Array(items) => items[name.parse::<usize>().expect("a number")] = value,
+        parent => parent[name] = value,
+    }
     object
 }
 

@@ -27,6 +27,28 @@ pub async fn records(on: &mut Session) {
         with(with(secret.clone(), "/metadata/name", json!("bad")), "/data/a", json!("*")),
     )
     .await;
+    let member = |data: Value| json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "web-environment" }, "type": "Opaque", "data": data });
+    let values = json!({ "PASSWORD": "czNjcmV0", "EMPTY": "" });
+    let made = on.apply("member", OURS, with(member(values), "/metadata/resourceVersion", json!("1"))).await;
+    on.note("its data", json!([made["data"], made["type"]]));
+    on.apply("changed", OURS, member(json!({ "PASSWORD": "YQ==" }))).await;
+    for (label, body) in [
+        ("not base64", member(json!({ "A": "*" }))),
+        ("not text", member(json!({ "A": 1 }))),
+        ("key", member(json!({ "a b": "YQ==" }))),
+        ("dots", member(json!({ "..": "YQ==" }))),
+        ("long key", member(json!({ "a".repeat(254): "YQ==" }))),
+        ("type", with(member(json!({})), "/type", json!("other"))),
+        ("unknown", with(member(json!({})), "/nope", json!(1))),
+        // A mebibyte and what lies just above.
+        ("full", member(json!({ "A": format!("{}YQ==", "AAAA".repeat(349_525)) }))),
+        ("too full", member(json!({ "A": "AAAA".repeat(349_526) }))),
+    ] {
+        on.apply(label, DRY, body).await;
+    }
+    let long = config_map("long", json!({ "a": "x".repeat((1 << 20) + 1) }));
+    on.call("too long", "POST", "configmaps?dryRun=All", long).await;
+    on.delete("member goes", "secrets/web-environment", "Background", &made["metadata"]["uid"]).await;
     let mut head = head;
     head["data"]["head.json"] = json!("{ \"generation\": 2 }");
     let put = on.call("head written", "PUT", "configmaps/head?fieldManager=panamax:shop", head.clone()).await;

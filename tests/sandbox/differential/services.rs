@@ -64,3 +64,60 @@ pub async fn services(on: &mut Session) {
     on.call("put back", "PUT", "services/posted?fieldManager=person", posted).await;
     on.delete("delete", "services/posted", "Background", &Value::Null).await;
 }
+
+/// Services that are reached from outside.
+pub async fn exposed(on: &mut Session) {
+    let port = |number: i64| json!({ "port": number, "name": format!("tcp-{number}") });
+    let open = |kind: &str, ports: Value| {
+        service("open", json!({ "selector": { "name": "web" }, "type": kind, "ports": ports }))
+    };
+    let numbers = |service: &Value| {
+        let ports = service["spec"]["ports"].as_array().into_iter().flatten();
+        ports.map(|port| (port["port"].to_string(), port["nodePort"].clone())).collect::<Vec<_>>()
+    };
+    let made = on.apply("node ports", OURS, open("NodePort", json!([port(80), port(81)]))).await;
+    let first = numbers(&made);
+    let differ = first.len() == 2 && first[0].1 != first[1].1;
+    on.note("two numbers, nothing to balance", json!([differ, made["status"]]));
+    for (label, ports) in [
+        ("again", json!([port(80), port(81)])),
+        ("one more", json!([port(80), port(82), port(81)])),
+        ("one fewer", json!([port(81), port(80)])),
+        ("other target", json!([{ "port": 80, "name": "tcp-80", "targetPort": 8080 }, port(81)])),
+        ("other number, same name", json!([{ "port": 90, "name": "tcp-80" }, port(81)])),
+        ("back", json!([port(80), port(81)])),
+    ] {
+        let now = numbers(&on.apply(label, OURS, open("NodePort", ports)).await);
+        let kept = first.iter().map(|(number, outside)| now.contains(&(number.clone(), outside.clone())));
+        on.note("kept", json!(kept.collect::<Vec<_>>()));
+    }
+    let balanced = on.apply("balancer", OURS, open("LoadBalancer", json!([port(80), port(81)]))).await;
+    on.note("kept", json!([numbers(&balanced) == first, balanced["status"]]));
+    on.apply("inside", OURS, open("ClusterIP", json!([port(80), port(81)]))).await;
+    on.apply("balancer", OURS, open("LoadBalancer", json!([port(80)]))).await;
+    let plain = service("open", json!({ "selector": { "name": "web" }, "ports": [port(80)] }));
+    on.apply("no type", OURS, plain).await;
+    let both = json!([{ "port": 53, "name": "tcp" }, { "port": 53, "protocol": "UDP", "name": "udp" }]);
+    for (label, name) in [("two protocols, later", "open"), ("two protocols, at once", "both")] {
+        let body = with(open("NodePort", both.clone()), "/metadata/name", json!(name));
+        let both = numbers(&on.apply(label, OURS, body).await);
+        on.note("one number", json!(both.len() == 2 && both[0].1 == both[1].1));
+    }
+    on.apply(
+        "to headless",
+        OURS,
+        with(open("ClusterIP", json!([port(80)])), "/spec/clusterIP", json!("None")),
+    )
+    .await;
+    for (label, body) in [
+        ("headless and open", with(open("NodePort", json!([port(80)])), "/spec/clusterIP", json!("None"))),
+        ("of no type", open("Other", json!([port(80)]))),
+        ("without ports", open("NodePort", json!([]))),
+        ("a number of one's own", open("NodePort", json!([{ "port": 80, "nodePort": 30_999 }]))),
+        ("a number inside", open("ClusterIP", json!([{ "port": 80, "nodePort": 30_999 }]))),
+        ("dry", open("LoadBalancer", json!([port(80)]))),
+    ] {
+        on.apply(label, DRY, with(body, "/metadata/name", json!("bad"))).await;
+    }
+    on.delete("delete", "services/open", "Background", &Value::Null).await;
+}

@@ -51,6 +51,7 @@ mod cluster {
 /// From outside the process: the binary, the examples, and what the documents say.
 mod edge {
     mod agent;
+    mod diagnostics;
     mod readme;
 }
 

@@ -52,6 +52,7 @@ mod cluster {
 mod edge {
     mod agent;
     mod diagnostics;
+    mod options;
     mod readme;
 }
 

@@ -77,7 +77,6 @@ pub async fn deployments(on: &mut Session) {
         ("recreate after rolling", recreate.clone()),
         ("rolling after recreate", rolling.clone()),
         ("default again", Value::Null),
-        ("of no kind", json!({ "type": "Other" })),
         (
             "without a way",
             json!({ "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 0, "maxUnavailable": 0 } }),

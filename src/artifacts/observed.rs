@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, ReplicationController, Service};
 
 /// What the cluster showed of one deployment at one moment.
@@ -11,6 +12,8 @@ pub struct Observed {
     pub pods: Vec<Arc<Pod>>,
     /// Its ReplicationControllers.
     pub controllers: Vec<Arc<ReplicationController>>,
+    /// Its apps Deployments.
+    pub deployments: Vec<Arc<Deployment>>,
     /// Its Services.
     pub services: Vec<Arc<Service>>,
 }

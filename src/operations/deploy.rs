@@ -147,7 +147,7 @@ impl Operations {
         let report = lock.during(self.apply_all(target, &decided.plan, &held, &revision, packed)).await?;
         // Objects that were there before, with their record lost, are not this Deploy's to take back.
         if first && !report.failures.is_empty() && !report.adopted {
-            return Err(self.take_back(target, &decided.prepared.template, lock, report.failures).await);
+            return Err(self.take_back(target, &decided.prepared.template, lock, report).await);
         }
         // 6. The lock ends before any waiting. 7. Then what the template no longer has goes.
         let held = self.finish(target, lock, &decided, revision, &report).await?;

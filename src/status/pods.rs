@@ -124,10 +124,23 @@ fn pod_cause(pod: &Pod, status: &KubernetesPodStatus) -> Option<Cause> {
             if state != "False" || reason != Some("Unschedulable") {
                 return None;
             }
-            (Reason::Unschedulable, "no node takes its pod now")
+            if waits_for_a_claim(pod) {
+                (Reason::VolumePending, "its pod waits for a volume claim that is not bound")
+            } else {
+                (Reason::Unschedulable, "no node takes its pod now")
+            }
         }
     };
     Some(Cause { reason, message: message.to_owned() })
+}
+
+/// Whether the scheduler names a volume claim as what the pod waits for; it says so in its text alone.
+fn waits_for_a_claim(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let scheduled = conditions.iter().find(|condition| condition.type_ == "PodScheduled");
+    let text = scheduled.and_then(|condition| condition.message.as_deref()).unwrap_or_default();
+    let text = text.to_ascii_lowercase();
+    ["persistentvolumeclaim", "persistent volumes to bind"].iter().any(|words| text.contains(words))
 }
 
 fn exit_code(container: &ContainerStatus) -> Option<i32> {

@@ -4,6 +4,7 @@ use std::any::TypeId;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, ReplicationController, Service};
 use kube::ResourceExt;
 use kube::runtime::watcher;
@@ -19,19 +20,26 @@ use crate::error::Error;
 pub(super) enum WatchedKind {
     Pod,
     Controller,
+    Deployment,
     Service,
     Head,
 }
 
 /// Every watched kind; a snapshot is whole when each has been listed.
-const ALL: [WatchedKind; 4] =
-    [WatchedKind::Pod, WatchedKind::Controller, WatchedKind::Service, WatchedKind::Head];
+const ALL: [WatchedKind; 5] = [
+    WatchedKind::Pod,
+    WatchedKind::Controller,
+    WatchedKind::Deployment,
+    WatchedKind::Service,
+    WatchedKind::Head,
+];
 
 /// One watched object.
 #[derive(Clone, Debug)]
 pub(super) enum Object {
     Pod(Arc<Pod>),
     Controller(Arc<ReplicationController>),
+    Deployment(Arc<Deployment>),
     Service(Arc<Service>),
     Head(Arc<ConfigMap>),
 }
@@ -59,6 +67,8 @@ pub(super) fn kind_of<K: 'static>() -> WatchedKind {
         WatchedKind::Pod
     } else if id == TypeId::of::<ReplicationController>() {
         WatchedKind::Controller
+    } else if id == TypeId::of::<Deployment>() {
+        WatchedKind::Deployment
     } else if id == TypeId::of::<Service>() {
         WatchedKind::Service
     } else {
@@ -124,6 +134,12 @@ impl Object {
                     }
                 }
                 Object::Controller(controller)
+            }
+            Object::Deployment(mut deployment) => {
+                if let Some(spec) = Arc::make_mut(&mut deployment).spec.as_mut() {
+                    spec.template.spec = None;
+                }
+                Object::Deployment(deployment)
             }
             other @ (Object::Service(_) | Object::Head(_)) => other,
         }
@@ -192,6 +208,7 @@ impl Store {
             match object {
                 Object::Pod(pod) => snapshot.observed.pods.push(Arc::clone(pod)),
                 Object::Controller(controller) => snapshot.observed.controllers.push(Arc::clone(controller)),
+                Object::Deployment(deployment) => snapshot.observed.deployments.push(Arc::clone(deployment)),
                 Object::Service(service) => snapshot.observed.services.push(Arc::clone(service)),
                 Object::Head(config_map) => match head::parse(config_map) {
                     Some(Ok(held)) => snapshot.head = Some(held),

@@ -9,8 +9,10 @@ pub mod naming;
 mod paths;
 mod ports;
 mod rules;
+mod secrets;
 mod service;
 mod size;
+mod volumes;
 mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{Artifact, Artifacts, ComponentName, DeploymentName, Kind, ObjectName, ObjectRef};
 use crate::diagnostic::{Code, Diagnostic, Findings};
-use crate::template::{Image, Template, shown};
+use crate::template::{Image, Template};
+use workload::Parts;
 
 pub use manifest::{document as object_yaml, manifest_yaml};
 pub use naming::component_name;
@@ -79,10 +82,8 @@ pub struct Component {
     pub count: u32,
 }
 
-/// Translates a template as the seed's page does, to the Kubernetes API of today.
-///
-/// A Pod for a component that runs once, else a ReplicationController; a Service for each alias and for
-/// each replicated component with ports.
+/// Translates a template as its rules say: as the seed's page does, to the Kubernetes API of today, unless they
+/// say otherwise.
 pub fn translate(template: &Template, options: &Options) -> Translation {
     let mut findings = Findings::default();
     let objects = objects(template, options, &mut findings);
@@ -142,9 +143,38 @@ struct Context<'t> {
 }
 
 impl Context<'_> {
-    /// Whether the image of that index runs under a controller.
-    fn is_controlled(&self, index: usize) -> bool {
-        count(&self.template.images[index]) != 1 || self.options.controllers.contains(&self.names[index])
+    fn rules(&self) -> &Rules {
+        &self.options.rules
+    }
+
+    /// The kind of object that runs the image of that index.
+    fn kind_of(&self, index: usize) -> Kind {
+        let controlled = || {
+            count(&self.template.images[index]) != 1 || self.options.controllers.contains(&self.names[index])
+        };
+        match self.rules().workload {
+            Workload::Deployment => Kind::Deployment,
+            Workload::PodOrReplicationController if controlled() => Kind::ReplicationController,
+            Workload::PodOrReplicationController => Kind::Pod,
+        }
+    }
+
+    /// Whether containers take the host ports of the template on their nodes.
+    fn keeps_host_ports(&self) -> bool {
+        self.rules().host_ports == HostPorts::Keep
+    }
+
+    /// Whether the image is to be reached from outside the cluster: it publishes a port, as Docker would.
+    fn is_exposed(&self, image: &Image) -> bool {
+        self.rules().exposure != Exposure::ClusterIp && !image.ports.is_empty()
+    }
+
+    /// Whether the image has a Service called after itself, if it has ports.
+    ///
+    /// What a controller runs needs one for all its pods, and a port that no node offers needs one at all.
+    fn has_own_service(&self, index: usize) -> bool {
+        let offers = !self.keeps_host_ports() || self.is_exposed(&self.template.images[index]);
+        offers || self.kind_of(index).is_controller()
     }
 }
 
@@ -154,31 +184,26 @@ fn objects(template: &Template, options: &Options, findings: &mut Findings) -> O
     let ports = ports::of_images(&context);
     let links = links::resolve(&context, findings);
     let services = service::plan(&context, &ports, &links, findings);
+    let secrets = secrets::of_images(&context, findings);
+    let volumes = volumes::of_images(&context, findings);
+    let linked = environment::Linked { links: &links, ports: &ports, secrets: &secrets };
     let mut objects: Vec<Artifact> = services.iter().map(|service| service.artifact(&context)).collect();
-    for (index, image) in template.images.iter().enumerate() {
-        left_out(image, index, findings);
-        let link_variables = environment::of_links(&context, index, &links, &services, findings)?;
-        objects.extend(workload::artifact(&context, index, link_variables, findings));
+    for (index, mounts) in volumes.iter().enumerate() {
+        let link_variables = environment::of_links(&context, index, &linked, findings)?;
+        let own = environment::own(&context, index, &secrets[index]);
+        let environment = own.chain(link_variables).collect();
+        objects.extend(secrets::artifact(&context, index, &secrets[index]));
+        objects.extend(volumes::claims(&context, index, mounts));
+        objects.extend(workload::artifact(&context, index, Parts { environment, mounts }, findings));
     }
     workload::tell_host_ports(&context, findings);
+    workload::tell_baseline(&context, &volumes, findings);
     if objects.len() > MAX_OBJECTS {
         let message = format!("the template becomes {} objects; {MAX_OBJECTS} are allowed", objects.len());
         findings.report(Code::TooManyObjects, "images", message);
     }
     size::check(&objects, findings);
     Some(objects)
-}
-
-/// Tells what of an image no object carries.
-fn left_out(image: &Image, index: usize, findings: &mut Findings) {
-    for volume in &image.volumes {
-        let message = format!("the volume is left out of `{}`", shown(image.name.as_str()));
-        findings.report(Code::VolumeOmitted, volume.field.clone(), message);
-    }
-    for from in &image.volumes_from {
-        let message = format!("images[{index}] gets no volumes of other images");
-        findings.report(Code::VolumeOmitted, from.field.clone(), message);
-    }
 }
 
 #[cfg(test)]

@@ -152,6 +152,18 @@ catalogue! {
     /// The container port or the host port has a partner already, so the pod goes without this host port.
     HostPortDropped = "HOST_PORT_DROPPED", Warning,
         "give each container port one host port";
+    /// No node takes the host port; the component's Service offers it instead.
+    HostPortMoved = "HOST_PORT_MOVED", Info,
+        "set options.host_ports to HOST_PORTS_KEEP to take the port of a node";
+    /// An exposed port is offered by no Service, since no link leads to the image; its pod still listens.
+    ExposeUnused = "EXPOSE_UNUSED", Info,
+        "link to the image, or list the port under `ports`";
+    /// A port that the image only exposes is reached from outside the cluster, because its Service serves both.
+    ExposedOutside = "EXPOSED_OUTSIDE", Warning,
+        "give the link an alias that is not the image's own name";
+    /// Ports were to be reached from outside the cluster, and no image publishes one.
+    ExposureUnused = "EXPOSURE_UNUSED", Warning,
+        "list the port under `ports`, or leave options.exposure out";
     /// An image links to itself; the link was left out.
     LinkSelf = "LINK_SELF", Warning,
         "remove the link";
@@ -185,6 +197,9 @@ catalogue! {
     /// A required variable has no value.
     VariableRequired = "ENV_REQUIRED_EMPTY", Warning,
         "set the value in the template or the override";
+    /// The name of the variable looks secret; its value is kept in the component's Secret.
+    SecretLifted = "SECRET_LIFTED", Info,
+        "set options.secrets to SECRET_HANDLING_PLAIN to keep it in the pod's definition";
     /// A value is neither true nor false.
     NotABoolean = "NOT_A_BOOLEAN", Error,
         "write true or false";
@@ -208,7 +223,34 @@ catalogue! {
         "mount each path once";
     /// Volumes are not translated; what the container writes there is lost with the pod.
     VolumeOmitted = "VOLUME_OMITTED", Warning,
-        "keep data outside the pod";
+        "set options.volumes to say what volumes become";
+    /// The volume is a directory that lives as long as its pod; what the host's path holds is not in it.
+    VolumeEphemeral = "VOLUME_EPHEMERAL", Info,
+        "set options.volumes to VOLUME_MAPPING_PERSISTENT_VOLUME_CLAIM to keep what is written";
+    /// The volume is kept by a claim of its own; what the host's path holds is not in it.
+    VolumeClaimed = "VOLUME_CLAIMED", Info,
+        "copy the data into the claim once";
+    /// The volume would mount a system path of the node or over one of the container; it was left out.
+    VolumeForbidden = "VOLUME_FORBIDDEN", Warning,
+        "mount a directory of the application's own";
+    /// Paths of the host were to be mounted, and the volume names none; it lives as long as its pod.
+    VolumeHostPathMissing = "VOLUME_HOST_PATH_MISSING", Warning,
+        "add host_path";
+    /// Components that shared a directory have one each.
+    VolumeNotShared = "VOLUME_NOT_SHARED", Warning,
+        "share it with `volumes_from` and volume claims";
+    /// Several pods mount the same volume, which needs one node for all, or storage that many nodes can mount.
+    VolumesShared = "VOLUMES_SHARED", Warning,
+        "choose a storage class that several nodes can mount, or run one replica";
+    /// The image to take volumes from mounts none; what its container image declares is not known.
+    VolumesFromNothing = "VOLUMES_FROM_NOTHING", Warning,
+        "list the paths under `volumes` of that image";
+    /// Two volumes want one path of the container; the image's own, or the first, got it.
+    VolumeShadowed = "VOLUME_SHADOWED", Info,
+        "mount one of the two elsewhere";
+    /// What the options keep is refused by Pod Security level baseline, which profile MODERN passes otherwise.
+    PodSecurityBaseline = "POD_SECURITY_BASELINE", Warning,
+        "leave the option out, or deploy where the level is privileged";
     /// volumes_from names an image that the template does not have, or leads back to itself.
     VolumesFromTarget = "VOLUMES_FROM_TARGET", Error,
         "name another image of the template";

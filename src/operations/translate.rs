@@ -199,8 +199,8 @@ impl Operations {
             diagnostics.append(&mut translation.diagnostics);
         }
         let valid = !diagnostics.iter().any(Diagnostic::is_error);
-        // The contract: errors first, else in the order of the template.
-        diagnostics.sort_by_key(|found| !found.is_error());
+        // The contract: errors first, else in the order of the template. What has no place in a text comes last.
+        diagnostics.sort_by_key(|found| (!found.is_error(), found.position.is_none(), found.position));
         Validated { valid, template, diagnostics }
     }
 

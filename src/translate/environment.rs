@@ -1,14 +1,17 @@
 //! The environment of a container: the template's variables unharmed, then the variables of its links.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::Context;
 use super::links::ResolvedLink;
-use super::service::PlannedService;
+use super::naming::LIMIT;
+use super::ports::ImagePorts;
+use super::secrets::{self, SecretVariables};
+use super::{Context, LinkEnvironment};
 use crate::diagnostic::{Code, Findings};
-use crate::template::{Image, shown};
+use crate::template::{self, shown};
 
 /// The most bytes of link variables that are made for one container; an object above 900 KiB is refused anyway.
 const MAX_DECLARED: usize = 900 * 1024;
@@ -34,13 +37,61 @@ pub(super) fn literal(text: &str) -> String {
     literal
 }
 
-/// The template's own variables of an image.
-pub(super) fn own(image: &Image) -> impl Iterator<Item = Value> {
-    image.environment.iter().map(|variable| entry(variable.name.as_str(), &variable.value))
+/// A variable of a container: its name, and its value or where that is kept.
+fn entry(name: &str, value: &Variable<'_>) -> Value {
+    match value {
+        Variable::Plain(value) => json!({ "name": name, "value": literal(value) }),
+        Variable::Kept(reference) => json!({ "name": name, "valueFrom": reference }),
+    }
 }
 
-fn entry(name: &str, value: &str) -> Value {
-    json!({ "name": name, "value": literal(value) })
+/// What a variable says.
+enum Variable<'v> {
+    /// The value itself.
+    Plain(Cow<'v, str>),
+    /// Where the value is kept.
+    Kept(Value),
+}
+
+impl Variable<'_> {
+    /// About how many bytes it takes in an object.
+    fn len(&self) -> usize {
+        match self {
+            Variable::Plain(value) => value.len(),
+            Variable::Kept(_) => 2 * LIMIT,
+        }
+    }
+}
+
+/// The template's own variables of an image; what is secret is referred to.
+pub(super) fn own(
+    context: &Context<'_>,
+    index: usize,
+    secrets: &SecretVariables,
+) -> impl Iterator<Item = Value> {
+    context.template.images[index]
+        .environment
+        .iter()
+        .map(move |variable| entry(variable.name.as_str(), &value_of(context, index, variable, secrets)))
+}
+
+fn value_of<'v>(
+    context: &Context<'_>,
+    index: usize,
+    variable: &'v template::Variable,
+    secrets: &SecretVariables,
+) -> Variable<'v> {
+    match secrets.key(variable.name.as_str()) {
+        Some(key) => Variable::Kept(secrets::reference(context, index, key)),
+        None => Variable::Plain(Cow::Borrowed(&variable.value)),
+    }
+}
+
+/// What link variables are made of.
+pub(super) struct Linked<'a, 't> {
+    pub(super) links: &'a [ResolvedLink<'t>],
+    pub(super) ports: &'a [ImagePorts],
+    pub(super) secrets: &'a [SecretVariables],
 }
 
 /// The variables of an image's declared links, exactly Docker's set, in a fixed order.
@@ -49,21 +100,20 @@ fn entry(name: &str, value: &str) -> Value {
 pub(super) fn of_links(
     context: &Context<'_>,
     linker: usize,
-    links: &[ResolvedLink<'_>],
-    services: &[PlannedService<'_>],
+    linked: &Linked<'_, '_>,
     findings: &mut Findings,
 ) -> Option<Vec<Value>> {
     let image = &context.template.images[linker];
-    let mut taken: BTreeSet<String> =
-        image.environment.iter().map(|variable| variable.name.as_str().to_owned()).collect();
-    let own: BTreeSet<String> = taken.clone();
+    let own: BTreeSet<&str> = image.environment.iter().map(|variable| variable.name.as_str()).collect();
+    let mut taken: BTreeSet<String> = BTreeSet::new();
     let mut declared = Vec::new();
     let mut bytes = 0;
-    let first = links.partition_point(|link| link.linker < linker);
-    let links = links[first..].iter().take_while(|link| link.linker == linker);
-    for link in links.filter(|link| link.declared) {
-        for (name, value) in docker_variables(context, link, services) {
-            if own.contains(&name) {
+    let all = context.rules().link_environment == LinkEnvironment::Declared;
+    let first = linked.links.partition_point(|link| link.linker < linker);
+    let links = linked.links[first..].iter().take_while(|link| link.linker == linker);
+    for link in links.filter(|link| all || link.separate) {
+        for (name, value) in docker_variables(context, link, linked) {
+            if own.contains(name.as_str()) {
                 let message = format!("`{}` keeps the template's value", shown(&name));
                 findings.report(Code::VariableKept, link.field, message);
             } else if !taken.contains(&name) {
@@ -81,34 +131,40 @@ pub(super) fn of_links(
     Some(declared)
 }
 
-/// What Docker set for one link: name, address and ports of the target, then the target's own variables.
+/// Variables of the target that Docker did not hand on: they belong to the target's own file system.
+const NOT_INHERITED: [&str; 2] = ["HOME", "PATH"];
+
+/// What Docker set for one link: name, address and container ports of the target, then its own variables.
 fn docker_variables<'a>(
     context: &'a Context<'_>,
     link: &ResolvedLink<'_>,
-    services: &[PlannedService<'_>],
-) -> impl Iterator<Item = (String, String)> + use<'a> {
+    linked: &'a Linked<'_, '_>,
+) -> impl Iterator<Item = (String, Variable<'a>)> + use<'a> {
     let prefix = prefix(link.alias);
-    let mut variables =
-        vec![(format!("{prefix}_NAME"), format!("/{}/{}", context.names[link.linker], link.alias))];
-    let service = services.binary_search_by(|service| service.name().cmp(&link.service));
-    let ports = service.map(|index| services[index].ports.as_slice()).unwrap_or_default();
+    let plain = |name: String, value: String| (name, Variable::Plain(Cow::Owned(value)));
+    let own_name = format!("/{}/{}", context.names[link.linker], link.alias);
+    let mut variables = vec![plain(format!("{prefix}_NAME"), own_name)];
+    // A Docker link knows nothing of host ports.
+    let ports = linked.ports[link.target].linked.iter().filter(|port| port.number == port.target);
     let url = |protocol: &str, port: u16| format!("{protocol}://{}:{port}", link.service);
-    if let Some(first) = ports.first() {
-        variables.push((format!("{prefix}_PORT"), url(first.protocol.lower(), first.number)));
-    }
-    for port in ports {
-        let name = format!("{prefix}_PORT_{}_{}", port.number, port.protocol.as_str());
+    for (position, port) in ports.enumerate() {
         let protocol = port.protocol.lower();
-        variables.push((name.clone(), url(protocol, port.number)));
-        variables.push((format!("{name}_ADDR"), link.service.clone()));
-        variables.push((format!("{name}_PORT"), port.number.to_string()));
-        variables.push((format!("{name}_PROTO"), protocol.to_owned()));
+        if position == 0 {
+            variables.push(plain(format!("{prefix}_PORT"), url(protocol, port.number)));
+        }
+        let name = format!("{prefix}_PORT_{}_{}", port.number, port.protocol.as_str());
+        variables.push(plain(name.clone(), url(protocol, port.number)));
+        variables.push(plain(format!("{name}_ADDR"), link.service.clone()));
+        variables.push(plain(format!("{name}_PORT"), port.number.to_string()));
+        variables.push(plain(format!("{name}_PROTO"), protocol.to_owned()));
     }
-    let target = &context.template.images[link.target];
-    let inherited = target
-        .environment
-        .iter()
-        .map(move |variable| (format!("{prefix}_ENV_{}", variable.name.as_str()), variable.value.clone()));
+    let target = link.target;
+    let inherited = context.template.images[target].environment.iter();
+    let inherited = inherited.filter(|variable| !NOT_INHERITED.contains(&variable.name.as_str()));
+    let inherited = inherited.map(move |variable| {
+        let value = value_of(context, target, variable, &linked.secrets[target]);
+        (format!("{prefix}_ENV_{}", variable.name.as_str()), value)
+    });
     variables.into_iter().chain(inherited)
 }
 

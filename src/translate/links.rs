@@ -20,8 +20,8 @@ pub(super) struct ResolvedLink<'t> {
     pub(super) field: &'t str,
     /// The name of its Service.
     pub(super) service: String,
-    /// Whether its variables have to be declared, because the Service is not named after the alias.
-    pub(super) declared: bool,
+    /// Whether the Service is this link's alone, because the alias means another thing elsewhere.
+    pub(super) separate: bool,
 }
 
 /// Resolves every link of the template, in the order of the images.
@@ -39,12 +39,12 @@ pub(super) fn resolve<'t>(context: &Context<'t>, findings: &mut Findings) -> Vec
                 alias,
                 field: &link.field,
                 service: fitted.text,
-                declared: false,
+                separate: false,
             });
         }
     }
     separate(context, &mut links, findings);
-    for link in links.iter().filter(|link| !link.declared) {
+    for link in links.iter().filter(|link| !link.separate) {
         tell_change(link.alias, &link.service, &format!("{}.alias", link.field), findings);
     }
     links
@@ -64,18 +64,18 @@ fn separate(context: &Context<'_>, links: &mut [ResolvedLink<'_>], findings: &mu
     };
     let mut wanted: BTreeMap<String, usize> = BTreeMap::new();
     for link in links.iter_mut().filter(|link| ambiguous(&link.service, link.target)) {
-        link.declared = true;
+        link.separate = true;
         *wanted.entry(own_name(context, link)).or_default() += 1;
     }
     let taken = |name: &str| images.contains_key(name) || targets.contains_key(name);
-    for link in links.iter_mut().filter(|link| link.declared) {
+    for link in links.iter_mut().filter(|link| link.separate) {
         let mut name = own_name(context, link);
         if taken(&name) || wanted.get(&name).is_some_and(|wanted| *wanted > 1) {
             let pair = format!("{}\n{}", context.names[link.linker], sanitise(link.alias));
             name = with_hash(&name, &pair, LIMIT);
         }
         let message = format!(
-            "the alias `{}` means another thing elsewhere; this link has Service `{name}` and its own variables",
+            "the alias `{}` means another thing elsewhere; this link has Service `{name}` and declared variables",
             shown(link.alias)
         );
         findings.report(Code::AliasAmbiguous, format!("{}.alias", link.field), message);

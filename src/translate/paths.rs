@@ -15,7 +15,8 @@ pub fn template_path(template: &Template, artifact: &Artifact, api_field: &str) 
         Kind::Pod | Kind::ReplicationController | Kind::Deployment => {
             workload_path(template, artifact, api_field)
         }
-        Kind::Secret | Kind::PersistentVolumeClaim => None,
+        Kind::Secret => secret_path(template, artifact, api_field),
+        Kind::PersistentVolumeClaim => claim_path(artifact, api_field),
     };
     place.unwrap_or_else(|| artifact.origin.clone())
 }
@@ -36,6 +37,13 @@ fn workload_path(template: &Template, artifact: &Artifact, api_field: &str) -> O
     if is_name(pod) {
         return Some(format!("{origin}.name"));
     }
+    if let Some((index, _)) = split_index(pod, "spec.imagePullSecrets") {
+        return Some(format!("options.image_pull_secrets[{index}]"));
+    }
+    if let Some((index, rest)) = split_index(pod, "spec.volumes") {
+        let key = if rest.starts_with(".hostPath") { "host_path" } else { "container_path" };
+        return volume_path(image, spec, &spec["volumes"][index]["name"], key);
+    }
     let container = pod.strip_prefix("spec.containers[0]")?;
     let manifest = &spec["containers"][0];
     let field = container.strip_prefix('.')?;
@@ -48,7 +56,39 @@ fn workload_path(template: &Template, artifact: &Artifact, api_field: &str) -> O
     if field == "name" {
         return Some(format!("{origin}.name"));
     }
+    if let Some((index, _)) = split_index(field, "volumeMounts") {
+        return volume_path(image, spec, &manifest["volumeMounts"][index]["name"], "container_path");
+    }
     env_path(image, manifest, field).or_else(|| container_port_path(image, manifest, field))
+}
+
+/// The entry of `volumes` that became the volume of that name; none for a volume that another image lends.
+fn volume_path(image: &Image, spec: &Value, name: &Value, key: &str) -> Option<String> {
+    let mounts = spec["containers"][0]["volumeMounts"].as_array()?;
+    let mounted = mounts.iter().find(|mount| mount["name"] == *name)?["mountPath"].as_str()?;
+    let same =
+        |volume: &&crate::template::Volume| super::volumes::normalised(&volume.container_path) == mounted;
+    let volume = image.volumes.iter().find(same)?;
+    Some(format!("{}.{key}", volume.field))
+}
+
+/// `data[DB_PASSWORD]` to `images[0].environment[1].value`.
+fn secret_path(template: &Template, artifact: &Artifact, api_field: &str) -> Option<String> {
+    let key = api_field.strip_prefix("data")?.trim_matches(['[', ']', '.']);
+    let image = template.images.get(index_of(&artifact.origin)?)?;
+    let variable = image.environment.iter().find(|variable| variable.name.as_str() == key)?;
+    Some(format!("{}.value", variable.field))
+}
+
+/// What of a claim the options say, and what the volume.
+fn claim_path(artifact: &Artifact, api_field: &str) -> Option<String> {
+    if api_field.starts_with("spec.resources") {
+        return Some("options.volume_size".to_owned());
+    }
+    if api_field.starts_with("spec.storageClassName") {
+        return Some("options.storage_class".to_owned());
+    }
+    is_name(api_field).then(|| format!("{}.container_path", artifact.origin))
 }
 
 fn is_name(field: &str) -> bool {
@@ -91,6 +131,9 @@ fn container_port_path(image: &Image, container: &Value, field: &str) -> Option<
 
 fn service_path(template: &Template, artifact: &Artifact, api_field: &str) -> Option<String> {
     let link = artifact.origin.contains(".links[");
+    if api_field == "spec.type" {
+        return Some("options.exposure".to_owned());
+    }
     if is_name(api_field) || api_field.starts_with("spec.selector") {
         let key = if link { "alias" } else { "name" };
         return Some(format!("{}.{key}", artifact.origin));
@@ -143,7 +186,7 @@ mod tests {
     use crate::artifacts::{DeploymentName, ObjectName, ObjectRef};
     use crate::template::raw;
     use crate::template::validate::{Limits, from_text};
-    use crate::translate::{Options, translate};
+    use crate::translate::{Options, Profile, Rules, translate};
 
     const TEMPLATE: &str = "images:
 - name: web
@@ -201,6 +244,30 @@ mod tests {
         assert_eq!(db("ports[1].protocol"), "images[1].ports[2].proto");
         assert_eq!(db("ports[7].protocol"), "images[1]");
         assert_eq!(db("env[9].name"), "images[1]");
+    }
+
+    #[test]
+    fn what_options_and_volumes_became_leads_back_to_them() {
+        let text = "images:\n- name: db\n  source: mysql:5.5\n  environment:\n  - {variable: PASSWORD, value: x}\n  \
+            volumes:\n  - {container_path: /etc}\n  - {container_path: //data/}\n";
+        let template = from_text(text, None, &Limits::default()).0.template.unwrap();
+        let options = Options::with(DeploymentName::new("one").unwrap(), Rules::of(Profile::Modern));
+        let artifacts = translate(&template, &options).artifacts.unwrap();
+        let path = |kind: Kind, field: &str| {
+            let artifact = artifacts.objects().iter().find(|one| one.reference.kind == kind).unwrap();
+            template_path(&template, artifact, field)
+        };
+        let pod = |field: &str| path(Kind::Deployment, &format!("spec.template.spec.{field}"));
+        assert_eq!(pod("volumes[0].persistentVolumeClaim"), "images[0].volumes[1].container_path");
+        assert_eq!(pod("volumes[0].hostPath.path"), "images[0].volumes[1].host_path");
+        assert_eq!(pod("containers[0].volumeMounts[0].mountPath"), "images[0].volumes[1].container_path");
+        assert_eq!(pod("imagePullSecrets[2].name"), "options.image_pull_secrets[2]");
+        assert_eq!(path(Kind::Secret, "data[PASSWORD]"), "images[0].environment[0].value");
+        assert_eq!(path(Kind::Secret, "type"), "images[0].environment");
+        let claim = |field: &str| path(Kind::PersistentVolumeClaim, field);
+        assert_eq!(claim("spec.resources.requests[storage]"), "options.volume_size");
+        assert_eq!(claim("spec.storageClassName"), "options.storage_class");
+        assert_eq!(claim("metadata.name"), "images[0].volumes[1].container_path");
     }
 
     #[test]

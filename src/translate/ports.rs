@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, known_ports};
+use super::{Context, HostPorts, known_ports};
 use crate::template::{Image, Protocol};
 
 /// One port of a Service.
@@ -21,8 +21,9 @@ pub(super) struct ServicePort {
 pub(super) struct ImagePorts {
     /// For an alias: the container's ports first, as a Docker link promises them, then host ports that differ.
     pub(super) linked: Vec<ServicePort>,
-    /// For the replicated component itself: the published ports, else the container's.
-    pub(super) published: Vec<ServicePort>,
+    /// For the component itself: the published ports, else the container's; where no node's port is taken,
+    /// the container's too.
+    pub(super) own: Vec<ServicePort>,
     /// Fields of entries that found their port of the Service taken.
     pub(super) shadowed: Vec<String>,
     /// Whether the template lists no port, so that `linked` was assumed.
@@ -31,7 +32,8 @@ pub(super) struct ImagePorts {
 
 /// The ports of every image, in the order of the images.
 pub(super) fn of_images(context: &Context<'_>) -> Vec<ImagePorts> {
-    context.template.images.iter().map(of_image).collect()
+    let drops = context.rules().host_ports == HostPorts::Drop;
+    context.template.images.iter().map(|image| of_image(image, drops, context.is_exposed(image))).collect()
 }
 
 /// Entries of `ports` and `expose` by container port and protocol, with the host ports they publish.
@@ -51,23 +53,28 @@ fn union(image: &Image) -> Union<'_> {
     union
 }
 
-fn of_image(image: &Image) -> ImagePorts {
+fn of_image(image: &Image, drops_host_ports: bool, is_exposed: bool) -> ImagePorts {
     let union = union(image);
     let mut shadowed = Vec::new();
     let mut linked = Vec::with_capacity(union.len());
-    let mut published = Vec::with_capacity(union.len());
+    let mut own = Vec::with_capacity(union.len());
     for ((target, protocol), (field, hosts)) in &union {
         add(&mut linked, (*target, *target, *protocol, field), &mut shadowed);
-        if hosts.is_empty() {
-            add(&mut published, (*target, *target, *protocol, field), &mut shadowed);
+        // What is only meant for links is not shown to the world.
+        let published = !is_exposed || is_published(image, *target, *protocol);
+        if hosts.is_empty() && published {
+            add(&mut own, (*target, *target, *protocol, field), &mut shadowed);
         }
         for (host, field) in hosts {
-            add(&mut published, (*host, *target, *protocol, field), &mut shadowed);
+            add(&mut own, (*host, *target, *protocol, field), &mut shadowed);
         }
     }
-    for ((target, protocol), (_, hosts)) in &union {
+    for ((target, protocol), (field, hosts)) in &union {
         for (host, field) in hosts {
             add(&mut linked, (*host, *target, *protocol, field), &mut shadowed);
+        }
+        if drops_host_ports && !hosts.is_empty() {
+            add(&mut own, (*target, *target, *protocol, field), &mut shadowed);
         }
     }
     let assumed = linked.is_empty();
@@ -78,7 +85,12 @@ fn of_image(image: &Image) -> ImagePorts {
     }
     shadowed.sort();
     shadowed.dedup();
-    ImagePorts { linked, published, shadowed, assumed }
+    ImagePorts { linked, own, shadowed, assumed }
+}
+
+/// Whether `ports` lists the container's port; `expose` alone does not publish it.
+pub(super) fn is_published(image: &Image, container: u16, protocol: Protocol) -> bool {
+    image.ports.iter().any(|port| port.container.get() == container && port.protocol == protocol)
 }
 
 /// Adds a port unless its number is there; a taken number that leads elsewhere is noted.

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::links::ResolvedLink;
-use super::ports::{ImagePorts, ServicePort};
-use super::{Context, labels, naming};
-use crate::artifacts::{ANNOTATION_ALIAS, ANNOTATION_IMAGE, Artifact, Kind, ObjectName, ObjectRef};
+use super::ports::{ImagePorts, ServicePort, is_published};
+use super::{Context, Exposure, labels, naming};
+use crate::artifacts::{ANNOTATION_ALIAS, Artifact, Kind, ObjectName, ObjectRef};
 use crate::diagnostic::{Code, Findings};
-use crate::template::shown;
+use crate::template::{Exposed, shown};
 
 /// One Service to be.
 pub(super) struct PlannedService<'t> {
@@ -17,7 +17,9 @@ pub(super) struct PlannedService<'t> {
     target: usize,
     /// The aliases it serves, as written.
     aliases: BTreeSet<&'t str>,
-    pub(super) ports: Vec<ServicePort>,
+    ports: Vec<ServicePort>,
+    /// Whether it is reached from outside the cluster.
+    exposed: bool,
     origin: String,
 }
 
@@ -37,22 +39,59 @@ pub(super) fn plan<'t>(
         }
         plans.add_linked(link, &image.linked);
     }
-    for index in (0..context.names.len()).filter(|index| context.is_controlled(*index)) {
-        if !ports[index].published.is_empty() {
+    for (index, image) in context.template.images.iter().enumerate() {
+        if context.has_own_service(index) && !ports[index].own.is_empty() {
             let name = context.names[index].as_str();
-            plans.add(name, index, &ports[index].published, &format!("images[{index}]"));
+            plans.add(name, index, &ports[index].own, &format!("images[{index}]"));
+            if let Some(service) = plans.services.get_mut(name).filter(|service| service.target == index) {
+                service.exposed = context.is_exposed(image);
+            }
         }
     }
     let services: Vec<_> = plans.services.into_values().collect();
     let used: BTreeSet<usize> = services.iter().map(|service| service.target).collect();
-    for field in used.into_iter().flat_map(|image| &ports[image].shadowed) {
+    for field in used.iter().flat_map(|image| &ports[*image].shadowed) {
         findings.report(
             Code::PortShadowed,
             field.clone(),
             "another entry has this port of the Service already",
         );
     }
+    tell_expose(context, &services, &used, findings);
     services
+}
+
+/// Tells of exposed ports that nothing offers, and of those that more than the links will reach.
+fn tell_expose(
+    context: &Context<'_>,
+    services: &[PlannedService<'_>],
+    used: &BTreeSet<usize>,
+    findings: &mut Findings,
+) {
+    let images = &context.template.images;
+    for (index, image) in images.iter().enumerate().filter(|(index, _)| !used.contains(index)) {
+        let only = |port: &&Exposed| !is_published(image, port.container.get(), port.protocol);
+        for port in image.expose.iter().filter(only) {
+            let message =
+                format!("no link leads to `{}`, so no Service offers the port", context.names[index]);
+            findings.report(Code::ExposeUnused, port.field.clone(), message);
+        }
+    }
+    for service in services.iter().filter(|service| service.exposed) {
+        let image = &images[service.target];
+        let only = |port: &&ServicePort| !is_published(image, port.target, port.protocol);
+        for port in service.ports.iter().filter(only) {
+            let message = format!("Service `{}` shows the port outside the cluster too", service.name);
+            findings.report(Code::ExposedOutside, port.field.clone(), message);
+        }
+    }
+    if context.rules().exposure != Exposure::ClusterIp && !services.iter().any(|service| service.exposed) {
+        findings.report(
+            Code::ExposureUnused,
+            "options.exposure",
+            "no image of the template publishes a port",
+        );
+    }
 }
 
 fn tell_assumed(context: &Context<'_>, link: &ResolvedLink<'_>, ports: &ImagePorts, findings: &mut Findings) {
@@ -114,6 +153,7 @@ impl<'t> Plans<'t, '_> {
             target,
             aliases: BTreeSet::new(),
             ports: ports.to_vec(),
+            exposed: false,
             origin: origin.to_owned(),
         };
         self.services.insert(name.to_owned(), service);
@@ -127,27 +167,25 @@ fn name_field(origin: &str) -> String {
 }
 
 impl PlannedService<'_> {
-    /// Its name as text.
-    pub(super) fn name(&self) -> &str {
-        self.name.as_str()
-    }
-
     /// Builds the object.
     pub(super) fn artifact(&self, context: &Context<'_>) -> Artifact {
-        let image = context.template.images[self.target].name.as_str();
-        let mut annotations = vec![(ANNOTATION_IMAGE, image)];
-        annotations.extend(self.aliases.first().map(|alias| (ANNOTATION_ALIAS, *alias)));
+        let alias = self.aliases.first().map(|alias| (ANNOTATION_ALIAS, *alias));
         let mut spec = json!({ "selector": labels::selector(context, self.target) });
         if self.ports.is_empty() {
             spec["clusterIP"] = json!("None");
         } else {
             spec["ports"] = self.port_list();
         }
+        match context.rules().exposure {
+            Exposure::NodePort if self.exposed => spec["type"] = json!("NodePort"),
+            Exposure::LoadBalancer if self.exposed => spec["type"] = json!("LoadBalancer"),
+            Exposure::ClusterIp | Exposure::NodePort | Exposure::LoadBalancer => {}
+        }
         let manifest = json!({
             "apiVersion": Kind::Service.api_version(),
             "kind": Kind::Service.as_str(),
             "metadata": {
-                "annotations": labels::annotations(&annotations),
+                "annotations": labels::annotations(context, self.target, alias),
                 "labels": labels::of(context, self.target),
                 "name": self.name.as_str(),
             },

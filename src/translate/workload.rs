@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{Context, count, environment, labels, naming};
-use crate::artifacts::{ANNOTATION_IMAGE, Artifact, Kind, ObjectRef};
+use super::volumes::Mounts;
+use super::{Context, LinkEnvironment, Profile, count, environment, labels, naming};
+use crate::artifacts::{Artifact, Kind, ObjectRef};
 use crate::diagnostic::{Code, Findings};
 use crate::template::{Image, PortNumber, Protocol, shown};
 
@@ -35,38 +36,65 @@ const DOCKER_FLAGS: &[&str] = &[
     "-v",
 ];
 
+/// What the other parts of the translation found for one image.
+pub(super) struct Parts<'p> {
+    /// Its variables, those of links included.
+    pub(super) environment: Vec<Value>,
+    /// What it mounts.
+    pub(super) mounts: &'p Mounts,
+}
+
 /// Builds the workload of the image of that index.
 pub(super) fn artifact(
     context: &Context<'_>,
     index: usize,
-    link_variables: Vec<Value>,
+    parts: Parts<'_>,
     findings: &mut Findings,
 ) -> Option<Artifact> {
     let image = &context.template.images[index];
     let component = &context.names[index];
     tell_docker_flags(image, index, findings);
-    let pod_spec = pod_spec(context, index, link_variables);
-    let annotations = labels::annotations(&[(ANNOTATION_IMAGE, image.name.as_str())]);
-    let labels = labels::of(context, index);
-    let (kind, name, spec) = if context.is_controlled(index) {
-        if count(image) == 1 {
-            let message = format!("`{component}` runs as a ReplicationController and stays one");
-            findings.report(Code::ControllerKept, format!("images[{index}].deployment.count"), message);
+    let has_claim = parts.mounts.has_claim();
+    let pod_spec = pod_spec(context, index, parts);
+    let kind = context.kind_of(index);
+    let pod_metadata = json!({ "annotations": labels::annotations(context, index, None), "labels": labels::of(context, index) });
+    let (name, spec) = match kind {
+        Kind::Deployment => {
+            let mut spec = json!({
+                "replicas": count(image),
+                "selector": { "matchLabels": labels::selector(context, index) },
+                "template": { "metadata": pod_metadata, "spec": pod_spec },
+            });
+            if has_claim {
+                spec["strategy"] = json!({ "type": "Recreate" });
+            } else if context.keeps_host_ports() && image.ports.iter().any(|port| port.host.is_some()) {
+                // A new pod could not have the node's port before the old one is gone.
+                let rolling = json!({ "maxSurge": 0, "maxUnavailable": 1 });
+                spec["strategy"] = json!({ "rollingUpdate": rolling, "type": "RollingUpdate" });
+            }
+            (component.to_string(), spec)
         }
-        let spec = json!({
-            "replicas": count(image),
-            "selector": labels::selector(context, index),
-            "template": { "metadata": { "annotations": annotations, "labels": labels }, "spec": pod_spec },
-        });
-        (Kind::ReplicationController, format!("{component}-replication-controller"), spec)
-    } else {
-        (Kind::Pod, format!("{component}-pod"), pod_spec)
+        Kind::ReplicationController => {
+            if count(image) == 1 {
+                let message = format!("`{component}` runs as a ReplicationController and stays one");
+                findings.report(Code::ControllerKept, format!("images[{index}].deployment.count"), message);
+            }
+            let spec = json!({
+                "replicas": count(image),
+                "selector": labels::selector(context, index),
+                "template": { "metadata": pod_metadata, "spec": pod_spec },
+            });
+            (format!("{component}-replication-controller"), spec)
+        }
+        Kind::Pod | Kind::Secret | Kind::PersistentVolumeClaim | Kind::Service => {
+            (format!("{component}-pod"), pod_spec)
+        }
     };
     let name = naming::object_name(name)?;
     let manifest = json!({
         "apiVersion": kind.api_version(),
         "kind": kind.as_str(),
-        "metadata": { "annotations": annotations, "labels": labels, "name": name.as_str() },
+        "metadata": labels::metadata(context, index, name.as_str()),
         "spec": spec,
     });
     let origin = format!("images[{index}]");
@@ -74,21 +102,36 @@ pub(super) fn artifact(
 }
 
 /// The pod of an image; it can express no privilege and gets no token of the API server.
-fn pod_spec(context: &Context<'_>, index: usize, link_variables: Vec<Value>) -> Value {
+fn pod_spec(context: &Context<'_>, index: usize, parts: Parts<'_>) -> Value {
     let image = &context.template.images[index];
+    let rules = context.rules();
     let mut container = json!({ "image": image.source.as_str(), "name": context.names[index].as_str() });
     if !image.command.words().is_empty() {
         container["args"] = image.command.words().iter().map(|word| environment::literal(word)).collect();
     }
-    let variables: Vec<Value> = environment::own(image).chain(link_variables).collect();
-    if !variables.is_empty() {
-        container["env"] = variables.into();
+    if !parts.environment.is_empty() {
+        container["env"] = parts.environment.into();
     }
-    let ports = container_ports(image);
+    let ports = container_ports(image, context.keeps_host_ports());
     if !ports.is_empty() {
         container["ports"] = ports.iter().map(ContainerPort::manifest).collect();
     }
-    json!({ "automountServiceAccountToken": false, "containers": [container] })
+    let mut pod = json!({ "automountServiceAccountToken": false });
+    parts.mounts.write(&mut pod, &mut container);
+    if rules.link_environment == LinkEnvironment::Declared {
+        // Declared links are all there is; the kubelet would add every Service of the namespace.
+        pod["enableServiceLinks"] = json!(false);
+    }
+    if !rules.image_pull_secrets.is_empty() {
+        let secrets = rules.image_pull_secrets.iter().map(|name| json!({ "name": name.as_str() }));
+        pod["imagePullSecrets"] = secrets.collect();
+    }
+    if rules.profile == Profile::Modern {
+        container["securityContext"] = json!({ "allowPrivilegeEscalation": false });
+        pod["securityContext"] = json!({ "seccompProfile": { "type": "RuntimeDefault" } });
+    }
+    pod["containers"] = json!([container]);
+    pod
 }
 
 /// One port of a container; no two have number and protocol in common.
@@ -110,8 +153,8 @@ impl ContainerPort<'_> {
     }
 }
 
-/// The entries of `ports` by container port, in their order; a host port is given away once.
-fn container_ports(image: &Image) -> Vec<ContainerPort<'_>> {
+/// The entries of `ports` by container port, in their order; a host port is given away once, or never.
+fn container_ports(image: &Image, keeps_host_ports: bool) -> Vec<ContainerPort<'_>> {
     let mut ports: Vec<ContainerPort<'_>> = Vec::with_capacity(image.ports.len());
     let mut given = BTreeSet::new();
     for entry in &image.ports {
@@ -124,7 +167,7 @@ fn container_ports(image: &Image) -> Vec<ContainerPort<'_>> {
                 ports.push(ContainerPort { number, protocol, host: None, dropped: Vec::new() });
                 ports.len() - 1
             });
-        match entry.host {
+        match entry.host.filter(|_| keeps_host_ports) {
             Some(host) if ports[place].host.is_none() && free(&host) => {
                 ports[place].host = Some(host);
                 given.insert((host, entry.protocol));
@@ -138,9 +181,12 @@ fn container_ports(image: &Image) -> Vec<ContainerPort<'_>> {
 
 /// Tells what the host ports of a template cost: nodes, or that they cannot be had at all.
 pub(super) fn tell_host_ports(context: &Context<'_>, findings: &mut Findings) {
+    if !context.keeps_host_ports() {
+        return tell_moved(context, findings);
+    }
     let mut owners: BTreeMap<(PortNumber, Protocol), usize> = BTreeMap::new();
     for (index, image) in context.template.images.iter().enumerate() {
-        let ports = container_ports(image);
+        let ports = container_ports(image, true);
         for field in ports.iter().flat_map(|port| &port.dropped) {
             let message = "the host port was left out of the pod";
             findings.report(Code::HostPortDropped, format!("{field}.host_port"), message);
@@ -162,6 +208,32 @@ pub(super) fn tell_host_ports(context: &Context<'_>, findings: &mut Findings) {
                 }
             }
         }
+    }
+}
+
+/// Tells where each host port is found now.
+fn tell_moved(context: &Context<'_>, findings: &mut Findings) {
+    for (index, image) in context.template.images.iter().enumerate() {
+        for (port, host) in image.ports.iter().filter_map(|port| port.host.map(|host| (port, host))) {
+            let message = format!("host port {host} is port {host} of Service `{}`", context.names[index]);
+            findings.report(Code::HostPortMoved, format!("{}.host_port", port.field), message);
+        }
+    }
+}
+
+/// Tells what of a template the Pod Security level `baseline` refuses, where the profile promises to pass it.
+pub(super) fn tell_baseline(context: &Context<'_>, mounts: &[Mounts], findings: &mut Findings) {
+    if context.rules().profile != Profile::Modern {
+        return;
+    }
+    let has_host_port = |image: &Image| image.ports.iter().any(|port| port.host.is_some());
+    if context.keeps_host_ports() && context.template.images.iter().any(has_host_port) {
+        let message = "pods with host ports do not pass Pod Security level baseline";
+        findings.report(Code::PodSecurityBaseline, "options.host_ports", message);
+    }
+    if mounts.iter().any(Mounts::has_host_path) {
+        let message = "pods with paths of the node do not pass Pod Security level baseline";
+        findings.report(Code::PodSecurityBaseline, "options.volumes", message);
     }
 }
 

@@ -1,7 +1,8 @@
 //! One pair of files per case in `tests/translate/cases`: `<case>.pmx` in, `<case>.yaml` out.
 //!
-//! An override lies beside it as `<case>.override.pmx`. A comment `# controllers: a b` in the template names
-//! components that run as controllers already. The output begins with the findings as comments.
+//! An override lies beside it as `<case>.override.pmx`. Comments in the template say how it is translated:
+//! `# controllers: a b` names components that run as controllers already, `# profile: MODERN` the profile, and
+//! `# rules: {"volumes": "EmptyDir"}` turns knobs. The output begins with the findings as comments.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -12,7 +13,7 @@ use panamax_kubernetes_adapter::artifacts::{ComponentName, DeploymentName};
 use panamax_kubernetes_adapter::diagnostic::Diagnostic;
 use panamax_kubernetes_adapter::template::raw;
 use panamax_kubernetes_adapter::template::validate::{Limits, from_text};
-use panamax_kubernetes_adapter::translate::{Options, manifest_yaml, slug, translate};
+use panamax_kubernetes_adapter::translate::{Options, Profile, Rules, manifest_yaml, slug, translate};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/translate/cases")
@@ -60,8 +61,9 @@ fn run(case: &str) -> String {
         return out;
     };
     let name = slug(&template.name).unwrap_or_else(|| DeploymentName::new("deployment").unwrap());
-    let mut options = Options::new(name);
-    let controllers = text.lines().find_map(|line| line.strip_prefix("# controllers: "));
+    let comment = |key: &str| text.lines().find_map(|line| line.strip_prefix(&format!("# {key}: ")));
+    let mut options = Options::with(name, rules(comment("profile"), comment("rules")));
+    let controllers = comment("controllers");
     options.controllers = controllers
         .into_iter()
         .flat_map(str::split_whitespace)
@@ -74,6 +76,22 @@ fn run(case: &str) -> String {
         out.push_str(&manifest_yaml(&artifacts));
     }
     out
+}
+
+/// The rules of a profile with some of them set otherwise.
+fn rules(profile: Option<&str>, knobs: Option<&str>) -> Rules {
+    let rules = match profile {
+        Some("MODERN") => Rules::of(Profile::Modern),
+        None => Rules::default(),
+        Some(other) => panic!("no profile {other}"),
+    };
+    let mut all = serde_json::to_value(rules).unwrap();
+    let knobs: serde_json::Map<_, _> = serde_json::from_str(knobs.unwrap_or("{}")).unwrap();
+    for (key, value) in knobs {
+        assert!(all.get(&key).is_some(), "no rule {key}");
+        all[key] = value;
+    }
+    serde_json::from_value(all).unwrap()
 }
 
 fn findings(diagnostics: &[Diagnostic]) -> String {

@@ -1,0 +1,180 @@
+//! Variables whose names look secret: which they are, and the Secret of a component that holds them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use super::naming::{object_name, with_hash};
+use super::{Context, SecretHandling, labels};
+use crate::artifacts::{Artifact, Kind, ObjectRef};
+use crate::diagnostic::{Code, Findings};
+use crate::template::{Image, shown};
+
+/// The longest key of a Secret (Kubernetes).
+const MAX_KEY: usize = 253;
+
+/// The secret variables of one image: each one's name and its key in the Secret.
+#[derive(Default)]
+pub(super) struct SecretVariables(BTreeMap<String, String>);
+
+impl SecretVariables {
+    /// The key of a variable; `None` if the variable is not secret.
+    pub(super) fn key(&self, variable: &str) -> Option<&str> {
+        self.0.get(variable).map(String::as_str)
+    }
+}
+
+/// Finds the secret variables of every image, in the order of the images; none where they stay plain.
+pub(super) fn of_images(context: &Context<'_>, findings: &mut Findings) -> Vec<SecretVariables> {
+    let lifts = context.rules().secrets == SecretHandling::Secret;
+    let images = context.template.images.iter().enumerate();
+    images
+        .map(|(index, image)| {
+            let secrets = if lifts { of_image(image) } else { SecretVariables::default() };
+            for variable in &image.environment {
+                if secrets.key(variable.name.as_str()).is_some() {
+                    let message = format!(
+                        "`{}` is kept in Secret `{}`",
+                        shown(variable.name.as_str()),
+                        secret_name(context, index)
+                    );
+                    findings.report(Code::SecretLifted, variable.field.clone(), message);
+                }
+            }
+            secrets
+        })
+        .collect()
+}
+
+fn of_image(image: &Image) -> SecretVariables {
+    let mut taken = BTreeSet::new();
+    let names = image.environment.iter().map(|variable| variable.name.as_str());
+    let pairs = names.filter(|name| looks_secret(name)).map(|name| {
+        let mut key = key_of(name);
+        if !taken.insert(key.clone()) {
+            key = with_hash(&key, name, MAX_KEY);
+            taken.insert(key.clone());
+        }
+        (name.to_owned(), key)
+    });
+    SecretVariables(pairs.collect())
+}
+
+/// A variable's name as the key of a Secret, which may hold letters, digits, `-`, `_` and `.` only.
+fn key_of(name: &str) -> String {
+    let plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
+    let key: String = name.chars().map(|character| if plain(character) { character } else { '_' }).collect();
+    // `.` and `..` would be no file names.
+    if key == name && !matches!(key.as_str(), "." | "..") { key } else { with_hash(&key, name, MAX_KEY) }
+}
+
+/// Parts of names that say secret wherever they stand.
+const ANYWHERE: &[&str] =
+    &["PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "CREDENTIAL", "APIKEY", "PRIVATEKEY"];
+/// Words that say secret when a word of the name ends with them.
+const WORD_ENDS: &[&str] = &["PASS", "KEY", "KEYS"];
+/// Words with such an end that have nothing secret.
+const HARMLESS: &[&str] = &["BYPASS", "COMPASS", "HOTKEY", "MONKEY", "TURKEY"];
+/// Words that say secret beside another; alone they are a directory, or an answer to yes or no.
+const BESIDE_OTHERS: &[&str] = &["PWD", "AUTH", "PW"];
+
+/// Whether a variable's name says that its value is secret.
+///
+/// A rule of thumb with a bias: what is lifted without need costs nothing.
+fn looks_secret(name: &str) -> bool {
+    let upper = name.to_ascii_uppercase();
+    if ANYWHERE.iter().any(|part| upper.contains(part)) {
+        return true;
+    }
+    let words = || upper.split(|character: char| !character.is_ascii_alphanumeric());
+    let several = words().nth(1).is_some();
+    words().any(|word| {
+        let ends = WORD_ENDS.iter().any(|end| word.ends_with(end)) && !HARMLESS.contains(&word);
+        ends || (several && BESIDE_OTHERS.contains(&word))
+    })
+}
+
+/// The name of a component's Secret.
+pub(super) fn secret_name(context: &Context<'_>, index: usize) -> String {
+    format!("{}-environment", context.names[index])
+}
+
+/// The reference to a secret variable of an image, as the value of a variable.
+pub(super) fn reference(context: &Context<'_>, index: usize, key: &str) -> Value {
+    json!({ "secretKeyRef": { "key": key, "name": secret_name(context, index) } })
+}
+
+/// Builds the Secret of an image; `None` if it has no secret variable.
+pub(super) fn artifact(context: &Context<'_>, index: usize, secrets: &SecretVariables) -> Option<Artifact> {
+    let image = &context.template.images[index];
+    let data: Map<String, Value> = image
+        .environment
+        .iter()
+        .filter_map(|variable| {
+            let key = secrets.key(variable.name.as_str())?;
+            Some((key.to_owned(), json!(STANDARD.encode(&variable.value))))
+        })
+        .collect();
+    if data.is_empty() {
+        return None;
+    }
+    let name = object_name(secret_name(context, index))?;
+    let manifest = json!({
+        "apiVersion": Kind::Secret.api_version(),
+        "data": data,
+        "kind": Kind::Secret.as_str(),
+        "metadata": labels::metadata(context, index, name.as_str()),
+        "type": "Opaque",
+    });
+    Some(Artifact {
+        reference: ObjectRef::new(Kind::Secret, name),
+        component: context.names[index].clone(),
+        origin: format!("images[{index}].environment"),
+        manifest,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_look_secret() {
+        for name in [
+            "MYSQL_ROOT_PASSWORD",
+            "PGPASSWORD",
+            "adminPassword",
+            "DB_PASS",
+            "ROOTPASS",
+            "db.passwd",
+            "AWS_ACCESS_KEY_ID",
+            "APIKEY",
+            "SSH_KEYS",
+            "GITHUB_TOKEN",
+            "SESSION_SECRET",
+            "credentials",
+            "DB_PWD",
+            "REDIS_AUTH",
+        ] {
+            assert!(looks_secret(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_do_not() {
+        for name in
+            ["DB_NAME", "PWD", "AUTH", "PATH", "KEYBOARD", "BYPASS_CACHE", "MONKEY", "PASSENGER_ENV", "USER"]
+        {
+            assert!(!looks_secret(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn keys_are_what_a_secret_takes_and_stay_apart() {
+        assert_eq!(key_of("DB_PASSWORD"), "DB_PASSWORD");
+        let (one, two) = (key_of("a:TOKEN"), key_of("a/TOKEN"));
+        assert!(one != two && one.starts_with("a_TOKEN-") && two.starts_with("a_TOKEN-"), "{one} {two}");
+    }
+}

@@ -1,0 +1,353 @@
+//! Volumes of a pod: what is mounted where, and the claims that keep it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::naming::object_name;
+use super::{Context, VolumeMapping, count, labels};
+use crate::artifacts::{Artifact, Kind, ObjectRef};
+use crate::diagnostic::{Code, Findings};
+use crate::template::{Image, Volume, shown};
+
+/// Paths of a node that are never mounted, whatever a volume becomes: an empty directory is no such thing.
+const NODE_EXACT: &[&str] = &["/", "/etc", "/run", "/var", "/var/run"];
+/// Paths of a node that are never mounted, with all that lies in them.
+const NODE_WITHIN: &[&str] = &["/dev", "/proc", "/sys"];
+/// Further paths that a pod could take its node over by, if it saw the node's own.
+const HOST_WITHIN: &[&str] = &[
+    "/bin",
+    "/boot",
+    "/etc",
+    "/lib",
+    "/lib64",
+    "/root",
+    "/run",
+    "/sbin",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/sbin",
+    "/var/lib/containerd",
+    "/var/lib/docker",
+    "/var/lib/etcd",
+    "/var/lib/kubelet",
+    "/var/run",
+];
+/// Paths that would be such a place from above.
+const HOST_EXACT: &[&str] = &["/usr", "/var/lib"];
+/// Where in a container nothing of a template is mounted.
+const CONTAINER_EXACT: &[&str] = &["/", "/etc"];
+
+/// What stands behind a mounted path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    EmptyDir,
+    HostPath(String),
+    Claim(String),
+}
+
+/// One path of a container and what stands behind it.
+#[derive(Clone, Debug)]
+struct Mount {
+    path: String,
+    source: Source,
+}
+
+/// What the container of one image mounts, in the order of the template.
+#[derive(Default)]
+pub(super) struct Mounts(Vec<Mount>);
+
+impl Mounts {
+    /// Whether a claim is among them, which only one generation of pods should have at a time.
+    pub(super) fn has_claim(&self) -> bool {
+        self.0.iter().any(|mount| matches!(mount.source, Source::Claim(_)))
+    }
+
+    /// Whether a path of the node is among them.
+    pub(super) fn has_host_path(&self) -> bool {
+        self.0.iter().any(|mount| matches!(mount.source, Source::HostPath(_)))
+    }
+
+    /// Writes them into a pod's specification.
+    pub(super) fn write(&self, pod: &mut Value, container: &mut Value) {
+        if self.0.is_empty() {
+            return;
+        }
+        let name = |mount: &Mount| format!("volume-{}", hash(&mount.path));
+        let mounts = self.0.iter().map(|mount| json!({ "mountPath": mount.path, "name": name(mount) }));
+        container["volumeMounts"] = mounts.collect();
+        let volumes = self.0.iter().map(|mount| {
+            let name = name(mount);
+            match &mount.source {
+                Source::EmptyDir => json!({ "emptyDir": {}, "name": name }),
+                Source::HostPath(path) => json!({ "hostPath": { "path": path }, "name": name }),
+                Source::Claim(claim) => {
+                    json!({ "name": name, "persistentVolumeClaim": { "claimName": claim } })
+                }
+            }
+        });
+        pod["volumes"] = volumes.collect();
+    }
+}
+
+/// Decides what every image mounts, lent volumes included; what is left out or changed is told.
+pub(super) fn of_images(context: &Context<'_>, findings: &mut Findings) -> Vec<Mounts> {
+    let images = &context.template.images;
+    if context.rules().volumes == VolumeMapping::Omit {
+        tell_omitted(images, findings);
+        return images.iter().map(|_| Mounts::default()).collect();
+    }
+    tell_apart(context, findings);
+    let own: Vec<Vec<Mount>> = (0..images.len()).map(|index| own_mounts(context, index, findings)).collect();
+    let all: Vec<Mounts> =
+        (0..images.len()).map(|index| Mounts(with_lent(context, index, &own, findings))).collect();
+    for (index, mounts) in all.iter().enumerate().filter(|(index, _)| count(&images[*index]) > 1) {
+        if mounts.has_claim() {
+            let message = "all replicas mount the same claims";
+            findings.report(Code::VolumesShared, format!("images[{index}].deployment.count"), message);
+        }
+    }
+    all
+}
+
+fn tell_omitted(images: &[Image], findings: &mut Findings) {
+    for (index, image) in images.iter().enumerate() {
+        for volume in &image.volumes {
+            let message = format!("the volume is left out of `{}`", shown(image.name.as_str()));
+            findings.report(Code::VolumeOmitted, volume.field.clone(), message);
+        }
+        for from in &image.volumes_from {
+            let message = format!("images[{index}] gets no volumes of other images");
+            findings.report(Code::VolumeOmitted, from.field.clone(), message);
+        }
+    }
+}
+
+/// Tells of a path of the host that several images mount: what becomes of it is not one thing any more.
+fn tell_apart(context: &Context<'_>, findings: &mut Findings) {
+    if context.rules().volumes == VolumeMapping::HostPath {
+        return;
+    }
+    let mut owners: BTreeMap<String, usize> = BTreeMap::new();
+    for (index, image) in context.template.images.iter().enumerate() {
+        for volume in image.volumes.iter().filter(|volume| refusal(context, volume).is_none()) {
+            let Some(path) = absolute(&volume.host_path) else { continue };
+            let first = *owners.entry(path).or_insert(index);
+            if first != index {
+                let name = shown(context.template.images[first].name.as_str());
+                let message = format!("`{name}` mounts the same path of the host, and no longer shares it");
+                findings.report(Code::VolumeNotShared, volume.field.clone(), message);
+            }
+        }
+    }
+}
+
+/// What an image's own `volumes` become.
+fn own_mounts(context: &Context<'_>, index: usize, findings: &mut Findings) -> Vec<Mount> {
+    let image = &context.template.images[index];
+    let mut mounts = Vec::with_capacity(image.volumes.len());
+    for volume in &image.volumes {
+        if let Some((key, message)) = refusal(context, volume) {
+            findings.report(Code::VolumeForbidden, format!("{}.{key}", volume.field), message);
+            continue;
+        }
+        let path = normalised(&volume.container_path);
+        let source = match context.rules().volumes {
+            VolumeMapping::HostPath => match absolute(&volume.host_path) {
+                Some(host) => Source::HostPath(host),
+                None => {
+                    let message =
+                        "the template names no path of the host; the directory lives as long as the pod";
+                    findings.report(Code::VolumeHostPathMissing, volume.field.clone(), message);
+                    Source::EmptyDir
+                }
+            },
+            VolumeMapping::PersistentVolumeClaim => {
+                let claim = claim_name(context, index, &path);
+                let message = format!("the path is kept by claim `{claim}`");
+                findings.report(Code::VolumeClaimed, volume.field.clone(), message);
+                Source::Claim(claim)
+            }
+            VolumeMapping::EmptyDir | VolumeMapping::Omit => {
+                let message = "the directory lives as long as the pod";
+                findings.report(Code::VolumeEphemeral, volume.field.clone(), message);
+                Source::EmptyDir
+            }
+        };
+        mounts.push(Mount { path, source });
+    }
+    mounts
+}
+
+/// Adds what `volumes_from` lends, that of lenders' lenders included; the image's own paths come first.
+fn with_lent(context: &Context<'_>, index: usize, own: &[Vec<Mount>], findings: &mut Findings) -> Vec<Mount> {
+    let images = &context.template.images;
+    let mut mounts = own[index].clone();
+    for from in &images[index].volumes_from {
+        let lender = shown(images[from.target].name.as_str());
+        let lent = lent_by(context, from.target, own);
+        if lent.is_empty() {
+            let message = format!("`{lender}` mounts no volume that could be shared");
+            findings.report(Code::VolumesFromNothing, from.field.clone(), message);
+        }
+        let (mut shared, mut apart) = (false, false);
+        for mount in lent {
+            if mounts.iter().any(|known| known.path == mount.path && known.source != mount.source) {
+                let message = format!("the image mounts another volume where `{lender}` has its own");
+                findings.report(Code::VolumeShadowed, from.field.clone(), message);
+            } else if !mounts.iter().any(|known| known.path == mount.path) {
+                match mount.source {
+                    Source::EmptyDir => apart = true,
+                    Source::HostPath(_) | Source::Claim(_) => shared = true,
+                }
+                mounts.push(mount.clone());
+            }
+        }
+        if shared {
+            let message = format!("its pods mount the volumes of `{lender}`");
+            findings.report(Code::VolumesShared, from.field.clone(), message);
+        }
+        if apart {
+            let message =
+                format!("a directory that lives as long as its pod cannot be shared with `{lender}`");
+            findings.report(Code::VolumeNotShared, from.field.clone(), message);
+        }
+    }
+    mounts
+}
+
+/// All that an image can lend: its own volumes, then those it borrows. Reading refused circles.
+fn lent_by<'m>(context: &Context<'_>, lender: usize, own: &'m [Vec<Mount>]) -> Vec<&'m Mount> {
+    let mut lent: Vec<&Mount> = Vec::new();
+    let mut waiting = vec![lender];
+    let mut seen = vec![false; own.len()];
+    while let Some(next) = waiting.pop() {
+        if std::mem::replace(&mut seen[next], true) {
+            continue;
+        }
+        for mount in &own[next] {
+            if !lent.iter().any(|known| known.path == mount.path) {
+                lent.push(mount);
+            }
+        }
+        waiting.extend(context.template.images[next].volumes_from.iter().rev().map(|from| from.target));
+    }
+    lent
+}
+
+/// Why a volume is never mounted: the key that is to blame, and a sentence.
+fn refusal(context: &Context<'_>, volume: &Volume) -> Option<(&'static str, &'static str)> {
+    let container = normalised(&volume.container_path);
+    if within(&container, NODE_WITHIN) || CONTAINER_EXACT.contains(&container.as_str()) {
+        return Some((
+            "container_path",
+            "nothing is mounted over a system directory; the volume was left out",
+        ));
+    }
+    if volume.host_path.is_empty() {
+        return None;
+    }
+    let wants_host = context.rules().volumes == VolumeMapping::HostPath;
+    let system = "a system path of the node is never mounted; the volume was left out";
+    let Some(host) = absolute(&volume.host_path) else {
+        let message = "the path of the host is not absolute; the volume was left out";
+        return wants_host.then_some(("host_path", message));
+    };
+    let of_node = NODE_EXACT.contains(&host.as_str()) || within(&host, NODE_WITHIN) || is_socket(&host);
+    let of_host = HOST_EXACT.contains(&host.as_str()) || within(&host, HOST_WITHIN);
+    (of_node || (wants_host && of_host)).then_some(("host_path", system))
+}
+
+/// Whether the path is a socket by its name, as that of Docker is: no directory can stand for one.
+fn is_socket(path: &str) -> bool {
+    std::path::Path::new(path).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("sock"))
+}
+
+/// Whether a path is one of these or lies in one.
+fn within(path: &str, parents: &[&str]) -> bool {
+    parents
+        .iter()
+        .any(|parent| path.strip_prefix(parent).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+}
+
+/// The normal form of an absolute path that stays where it says; `None` for any other.
+fn absolute(path: &str) -> Option<String> {
+    let plain = path.starts_with('/') && path.split('/').all(|part| part != "..");
+    plain.then(|| normalised(path))
+}
+
+/// The path without empty parts and without `.`: two spellings of one place become one.
+pub(super) fn normalised(path: &str) -> String {
+    let parts = path.split('/').filter(|part| !part.is_empty() && *part != ".");
+    let path: String = parts.flat_map(|part| ["/", part]).collect();
+    if path.is_empty() { "/".to_owned() } else { path }
+}
+
+/// Eight digits that stand for a path in names.
+fn hash(path: &str) -> String {
+    Sha256::digest(path.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn claim_name(context: &Context<'_>, index: usize, path: &str) -> String {
+    format!("{}-{}", context.names[index], hash(path))
+}
+
+/// Builds the claims of an image's own volumes.
+pub(super) fn claims<'c>(
+    context: &'c Context<'_>,
+    index: usize,
+    mounts: &'c Mounts,
+) -> impl Iterator<Item = Artifact> + 'c {
+    mounts.0.iter().filter_map(move |mount| {
+        let own = claim_name(context, index, &mount.path);
+        matches!(&mount.source, Source::Claim(claim) if *claim == own).then_some(())?;
+        let volumes = &context.template.images[index].volumes;
+        let volume = volumes.iter().find(|volume| normalised(&volume.container_path) == mount.path)?;
+        claim(context, index, own, volume)
+    })
+}
+
+fn claim(context: &Context<'_>, index: usize, name: String, volume: &Volume) -> Option<Artifact> {
+    let rules = context.rules();
+    let name = object_name(name)?;
+    let mut spec = json!({
+        "accessModes": ["ReadWriteOnce"],
+        "resources": { "requests": { "storage": rules.volume_size.as_str() } },
+    });
+    if let Some(class) = &rules.storage_class {
+        spec["storageClassName"] = json!(class.as_str());
+    }
+    let manifest = json!({
+        "apiVersion": Kind::PersistentVolumeClaim.api_version(),
+        "kind": Kind::PersistentVolumeClaim.as_str(),
+        "metadata": labels::metadata(context, index, name.as_str()),
+        "spec": spec,
+    });
+    Some(Artifact {
+        reference: ObjectRef::new(Kind::PersistentVolumeClaim, name),
+        component: context.names[index].clone(),
+        origin: volume.field.clone(),
+        manifest,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_have_one_form() {
+        for (path, normal) in [("/data//x/.", "/data/x"), ("/", "/"), ("//", "/"), ("/a/", "/a")] {
+            assert_eq!(normalised(path), normal);
+        }
+        assert_eq!(absolute("/a/../etc"), None);
+        assert_eq!(absolute("~/x"), None);
+    }
+
+    #[test]
+    fn a_path_lies_in_a_parent_by_whole_parts() {
+        assert!(within("/dev", NODE_WITHIN) && within("/dev/mem", NODE_WITHIN));
+        assert!(!within("/developers", NODE_WITHIN));
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, ReplicationController, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ReplicationController, Service};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use serde::de::DeserializeOwned;
@@ -41,6 +41,9 @@ impl Cluster {
         for one in all.deployments {
             deployments.entry(instance(one.as_ref())).or_default().deployments.push(one);
         }
+        for claim in all.claims {
+            deployments.entry(instance(claim.as_ref())).or_default().claims.push(claim);
+        }
         for service in all.services {
             deployments.entry(instance(service.as_ref())).or_default().services.push(service);
         }
@@ -53,13 +56,14 @@ impl Cluster {
         selector: &str,
         kinds: &[Kind],
     ) -> Result<Observed> {
-        let (pods, controllers, deployments, services) = tokio::try_join!(
+        let (pods, controllers, deployments, claims, services) = tokio::try_join!(
             self.list_whole::<Pod>(namespace, selector),
             self.list_if::<ReplicationController>(namespace, selector, Kind::ReplicationController, kinds),
             self.list_if::<Deployment>(namespace, selector, Kind::Deployment, kinds),
+            self.list_if::<PersistentVolumeClaim>(namespace, selector, Kind::PersistentVolumeClaim, kinds),
             self.list_if::<Service>(namespace, selector, Kind::Service, kinds),
         )?;
-        Ok(Observed { pods, controllers, deployments, services })
+        Ok(Observed { pods, controllers, deployments, claims, services })
     }
 
     /// Lists a kind if it is among those asked for.

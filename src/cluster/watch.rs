@@ -10,7 +10,7 @@ use futures::StreamExt;
 use futures::stream::{BoxStream, select_all};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, ReplicationController, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, ReplicationController, Service};
 use kube::api::Api;
 use kube::runtime::{WatchStreamExt, watcher};
 use serde::de::DeserializeOwned;
@@ -126,6 +126,7 @@ impl Cluster {
             self.events(namespace, "", |pod: Pod| Object::Pod(Arc::new(pod))),
             self.events(namespace, "", |rc: ReplicationController| Object::Controller(Arc::new(rc))),
             self.events(namespace, "", |one: Deployment| Object::Deployment(Arc::new(one))),
+            self.events(namespace, "", |claim: PersistentVolumeClaim| Object::Claim(Arc::new(claim))),
             self.events(namespace, "", |service: Service| Object::Service(Arc::new(service))),
             self.events(namespace, ",panamax.io/record=head", |head: ConfigMap| Object::Head(Arc::new(head))),
         ]);

@@ -53,7 +53,7 @@ pub(super) fn conclude(
         state: conclusion.state,
         reason: conclusion.reason,
         message: conclusion.message,
-        pods: component_pods.iter().map(|pod| pods::describe(pod)).collect(),
+        pods: component_pods.iter().map(|pod| pods::describe(pod, &observed.claims)).collect(),
     }
 }
 
@@ -67,16 +67,16 @@ fn by_kind(component: &ExpectedComponent, observed: &Observed, component_pods: &
             .controllers
             .iter()
             .find(|controller| is_it(&controller.metadata))
-            .map(|controller| replication_controller(component, controller, component_pods)),
+            .map(|controller| replication_controller(component, controller, component_pods, observed)),
         Kind::Deployment => observed
             .deployments
             .iter()
             .find(|deployment| is_it(&deployment.metadata))
-            .map(|deployment| apps_deployment::conclude(component, deployment, component_pods)),
+            .map(|deployment| apps_deployment::conclude(component, deployment, component_pods, observed)),
         Kind::Pod | Kind::Secret | Kind::PersistentVolumeClaim | Kind::Service => {
             let pod = component_pods.iter().find(|pod| is_it(&pod.metadata));
             let absent = || Conclusion { desired: 1, ..missing("its pod is not there") };
-            return pod.map_or_else(absent, |pod| bare_pod(component, pod));
+            return pod.map_or_else(absent, |pod| bare_pod(component, pod, observed));
         }
     }
     .unwrap_or_else(|| missing("its workload is not there"))
@@ -87,11 +87,11 @@ fn label<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
 }
 
 /// A bare Pod is ready when it is Ready and of the current revision.
-fn bare_pod(component: &ExpectedComponent, pod: &Pod) -> Conclusion {
+fn bare_pod(component: &ExpectedComponent, pod: &Pod, observed: &Observed) -> Conclusion {
     let updated = i32::from(is_current(component, pod));
     let ready = i32::from(pods::is_ready(pod));
     // What an earlier form of it failed at is over.
-    let cause = pods::cause(pod).filter(|_| updated == 1);
+    let cause = pods::cause(pod, &observed.claims).filter(|_| updated == 1);
     let (state, reason, message) = if pod.metadata.deletion_timestamp.is_some() {
         (ComponentState::Progressing, Some(Reason::Terminating), "its pod is being replaced".to_owned())
     } else if let Some(cause) = cause {
@@ -110,6 +110,7 @@ fn replication_controller(
     component: &ExpectedComponent,
     controller: &ReplicationController,
     component_pods: &[&Arc<Pod>],
+    observed: &Observed,
 ) -> Conclusion {
     let desired = controller.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let status = controller.status.clone().unwrap_or_default();
@@ -134,7 +135,7 @@ fn replication_controller(
         .map(|one| replica_failure(one.message.as_deref().unwrap_or_default()));
     let (state, reason, message) = if controller.metadata.deletion_timestamp.is_some() {
         (ComponentState::Deleting, Some(Reason::Terminating), "its controller is being deleted".to_owned())
-    } else if let Some(cause) = failure.or_else(|| unready_cause(component, alive)) {
+    } else if let Some(cause) = failure.or_else(|| unready_cause(component, alive, observed)) {
         of_cause(cause)
     } else {
         outcome(settled, desired, ready)
@@ -199,8 +200,9 @@ fn outcome(settled: bool, desired: i32, ready: i32) -> (ComponentState, Option<R
 fn unready_cause<'a>(
     component: &'a ExpectedComponent,
     pods: impl Iterator<Item = &'a &'a Arc<Pod>>,
+    observed: &Observed,
 ) -> Option<Cause> {
-    current(component, pods).find_map(|pod| pods::cause(pod))
+    current(component, pods).find_map(|pod| pods::cause(pod, &observed.claims))
 }
 
 /// The revision of the pods that the controller makes.

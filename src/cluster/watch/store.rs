@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, ReplicationController, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, ReplicationController, Service};
 use kube::ResourceExt;
 use kube::runtime::watcher;
 
@@ -21,15 +21,17 @@ pub(super) enum WatchedKind {
     Pod,
     Controller,
     Deployment,
+    Claim,
     Service,
     Head,
 }
 
 /// Every watched kind; a snapshot is whole when each has been listed.
-const ALL: [WatchedKind; 5] = [
+const ALL: [WatchedKind; 6] = [
     WatchedKind::Pod,
     WatchedKind::Controller,
     WatchedKind::Deployment,
+    WatchedKind::Claim,
     WatchedKind::Service,
     WatchedKind::Head,
 ];
@@ -40,6 +42,7 @@ pub(super) enum Object {
     Pod(Arc<Pod>),
     Controller(Arc<ReplicationController>),
     Deployment(Arc<Deployment>),
+    Claim(Arc<PersistentVolumeClaim>),
     Service(Arc<Service>),
     Head(Arc<ConfigMap>),
 }
@@ -69,6 +72,8 @@ pub(super) fn kind_of<K: 'static>() -> WatchedKind {
         WatchedKind::Controller
     } else if id == TypeId::of::<Deployment>() {
         WatchedKind::Deployment
+    } else if id == TypeId::of::<PersistentVolumeClaim>() {
+        WatchedKind::Claim
     } else if id == TypeId::of::<Service>() {
         WatchedKind::Service
     } else {
@@ -141,7 +146,7 @@ impl Object {
                 }
                 Object::Deployment(deployment)
             }
-            other @ (Object::Service(_) | Object::Head(_)) => other,
+            other @ (Object::Claim(_) | Object::Service(_) | Object::Head(_)) => other,
         }
     }
 }
@@ -209,6 +214,7 @@ impl Store {
                 Object::Pod(pod) => snapshot.observed.pods.push(Arc::clone(pod)),
                 Object::Controller(controller) => snapshot.observed.controllers.push(Arc::clone(controller)),
                 Object::Deployment(deployment) => snapshot.observed.deployments.push(Arc::clone(deployment)),
+                Object::Claim(claim) => snapshot.observed.claims.push(Arc::clone(claim)),
                 Object::Service(service) => snapshot.observed.services.push(Arc::clone(service)),
                 Object::Head(config_map) => match head::parse(config_map) {
                     Some(Ok(held)) => snapshot.head = Some(held),

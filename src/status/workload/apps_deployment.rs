@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use super::{
     Conclusion, count, current, has_seen_its_newest_form, of_cause, outcome, replica_failure, unready_cause,
 };
+use crate::artifacts::Observed;
 use crate::status::pods::{self, Cause};
 use crate::status::{ComponentState, ExpectedComponent, Reason};
 
@@ -17,6 +18,7 @@ pub(super) fn conclude(
     component: &ExpectedComponent,
     deployment: &Deployment,
     component_pods: &[&Arc<Pod>],
+    observed: &Observed,
 ) -> Conclusion {
     let desired = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let status = deployment.status.clone().unwrap_or_default();
@@ -41,7 +43,7 @@ pub(super) fn conclude(
         .iter()
         .find(|one| seen && one.type_ == "ReplicaFailure" && one.status == "True")
         .map(|one| replica_failure(one.message.as_deref().unwrap_or_default()));
-    let cause = || failure.clone().or_else(|| unready_cause(component, alive.iter()));
+    let cause = || failure.clone().or_else(|| unready_cause(component, alive.iter(), observed));
     let late = conditions.iter().any(|one| {
         seen && one.type_ == "Progressing" && one.reason.as_deref() == Some("ProgressDeadlineExceeded")
     });

@@ -34,6 +34,7 @@ mod cluster {
     mod crashes;
     mod lifecycle;
     mod main_job;
+    mod modern;
     mod ownership;
     mod plane;
     mod portable;

@@ -1,0 +1,179 @@
+//! Profile MODERN on the real control plane: apps Deployments and Secrets, from the first Deploy to the last trace.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Namespace as CoreNamespace, Pod, Secret};
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use panamax_kubernetes_adapter::proto;
+use serde_json::json;
+use tonic::Code;
+
+use crate::support::adapter::{Adapter, deploy, modern, scale, teardown};
+use crate::support::control_plane::{User, control_plane};
+use crate::support::looking::{action, everything, members, recorded, refused};
+use crate::support::namespace::{Namespace, namespace};
+use crate::support::survey::Survey;
+use crate::support::templates::{WORDPRESS, wordpress_at};
+
+/// A password that must never be seen outside its Secret.
+const CANARY: &str = "canary-in-a-secret";
+
+/// Lets the namespace refuse what Pod Security's level `baseline` refuses.
+async fn enforce_baseline(namespace: &Namespace) {
+    let namespaces: Api<CoreNamespace> = Api::all(namespace.client.clone());
+    let label = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "baseline"}}});
+    let patched = namespaces.patch(namespace, &PatchParams::default(), &Patch::Merge(label)).await;
+    patched.expect("a namespace can be labelled");
+}
+
+/// The uids of the pods of a component.
+async fn pods(namespace: &Namespace, component: &str) -> Vec<String> {
+    let of_component = ListParams::default().labels(&format!("name={component}"));
+    let pods = namespace.api::<Pod>().list(&of_component).await.expect("a list").items;
+    let mut uids: Vec<String> = pods
+        .iter()
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+        .filter_map(ResourceExt::uid)
+        .collect();
+    uids.sort();
+    uids
+}
+
+/// Waits until a component has exactly so many pods that stay.
+async fn until_pods(namespace: &Namespace, component: &str, count: usize) {
+    use futures::StreamExt;
+    use kube::runtime::{WatchStreamExt, reflector, watcher};
+    let (store, writer) = reflector::store();
+    let config = watcher::Config::default().labels(&format!("name={component}"));
+    let events = watcher(namespace.api::<Pod>(), config).default_backoff().reflect(writer);
+    let mut events = std::pin::pin!(events);
+    let met = async {
+        while events.next().await.is_some() {
+            if store.state().len() == count {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), met).await.expect("the other pods go in time");
+}
+
+#[tokio::test]
+async fn the_seeds_sample_lives_under_pod_security() {
+    let namespace = namespace("modern-life").await;
+    enforce_baseline(&namespace).await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    let before = everything(&namespace).await;
+    // The seed's own form takes ports of nodes.
+    let classic = client.deploy(deploy(&namespace, "wp", WORDPRESS)).await;
+    refused(classic, Code::FailedPrecondition, "ADMISSION_DENIED");
+    assert_eq!(everything(&namespace).await, before);
+
+    let template = WORDPRESS.replace("pass@word01", CANARY);
+    let answer = client.deploy(modern(deploy(&namespace, "wp", &template))).await.expect("deployed");
+    let answer = answer.into_inner();
+    assert_eq!(answer.warnings, [""; 0]);
+    assert!(!format!("{answer:?}").contains(CANARY), "{answer:?}");
+    let deployment = answer.deployment.expect("a deployment");
+    assert_eq!(deployment.state(), proto::DeploymentState::Active);
+    for component in &deployment.components {
+        let workload = component.workload.as_ref().expect("a workload");
+        assert_eq!((workload.group.as_str(), workload.kind.as_str()), ("apps", "Deployment"));
+        let counts = [component.desired_replicas(), component.ready_replicas(), component.updated_replicas()];
+        assert_eq!(counts, [1, 1, 1], "{component:?}");
+    }
+    let secret = namespace.api::<Secret>().get("db-environment").await.expect("a Secret");
+    assert_eq!(secret.data.expect("data")["MYSQL_ROOT_PASSWORD"].0, CANARY.as_bytes());
+    assert_eq!(Survey::of(&namespace.client, &namespace).await.faults("wp"), [""; 0]);
+
+    let scaled = client.scale(scale(&namespace, "wp", "WP", 3)).await.expect("scaled").into_inner();
+    assert_eq!(scaled.deployment.expect("a deployment").components[0].ready_replicas(), 3);
+    recorded(&namespace, "wp", "ACTIVE").await;
+    let members_then = members(&namespace).await;
+    let again = client.deploy(modern(deploy(&namespace, "wp", &template))).await.expect("deployed again");
+    let again = again.into_inner();
+    assert_eq!(again.outcome(), proto::DeployOutcome::Unchanged, "{:#?}", again.changes);
+    assert!(again.diagnostics.iter().any(|one| one.code == "REPLICAS_KEPT"), "{:?}", again.diagnostics);
+    assert_eq!(members(&namespace).await, members_then);
+
+    a_secret_value_renews_the_pods(&namespace, &adapter, &template).await;
+
+    client.teardown(teardown(&namespace, "wp")).await.expect("torn down");
+    assert_eq!(Survey::of(&namespace.client, &namespace).await.names(), [""; 0]);
+    assert_eq!(everything(&namespace).await, before);
+}
+
+/// Changes the value that both components read, and looks at what became of the pods.
+async fn a_secret_value_renews_the_pods(namespace: &Namespace, adapter: &Adapter, template: &str) {
+    let mut client = adapter.deployments();
+    let old = [pods(namespace, "wp").await, pods(namespace, "db").await];
+    let newer = template.replace(CANARY, "another-canary");
+    let answer = client.deploy(modern(deploy(namespace, "wp", &newer))).await.expect("deployed").into_inner();
+    assert_eq!(action(&answer.changes, "Secret/db-environment"), proto::ObjectAction::Update);
+    assert!(!format!("{answer:?}").contains("canary"), "{answer:?}");
+    let deployment = answer.deployment.expect("a deployment");
+    assert_eq!(deployment.state(), proto::DeploymentState::Active);
+    let updated = deployment.components.iter().map(|one| one.updated_replicas());
+    assert_eq!(updated.collect::<Vec<_>>(), [3, 1]);
+    let new = [pods(namespace, "wp").await, pods(namespace, "db").await];
+    for (old, new) in old.iter().zip(&new) {
+        assert_eq!(old.len(), new.len());
+        assert!(new.iter().all(|uid| !old.contains(uid)), "every pod is another: {old:?}, {new:?}");
+    }
+    let request = proto::GetDeploymentRequest {
+        namespace: namespace.to_string(),
+        name: "wp".to_owned(),
+        view: proto::DeploymentView::Full.into(),
+    };
+    let full = client.get_deployment(request).await.expect("a deployment").into_inner();
+    let deployment = full.deployment.expect("a deployment");
+    assert_eq!(deployment.components.iter().map(|one| one.pods.len()).collect::<Vec<_>>(), [3, 1]);
+    assert!(!format!("{deployment:?}").contains("canary"), "{deployment:?}");
+}
+
+#[tokio::test]
+async fn workloads_change_their_kind_and_back() {
+    let namespace = namespace("modern-switch").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    // WP runs as a ReplicationController and DB as a Pod, then both as apps Deployments.
+    let template = wordpress_at(2);
+    let mut services = Vec::new();
+    for round in 0..4 {
+        let classic = deploy(&namespace, "wp", &template);
+        let request = if round % 2 == 0 { classic } else { modern(classic) };
+        let keep = proto::DeployOptions {
+            prune: proto::PrunePolicy::Keep.into(),
+            ..request.options.clone().unwrap_or_default()
+        };
+        // What would run a component twice goes even where removed objects are kept.
+        let request =
+            if round == 2 { proto::DeployRequest { options: Some(keep), ..request } } else { request };
+        let answer = client.deploy(request).await.expect("deployed").into_inner();
+        let deployment = answer.deployment.expect("a deployment");
+        assert_eq!(deployment.state(), proto::DeploymentState::Active);
+        let counts = deployment.components.iter().map(|one| (one.ready_replicas(), one.updated_replicas()));
+        assert_eq!(counts.collect::<Vec<_>>(), [(2, 2), (1, 1)], "round {round}");
+        tokio::join!(until_pods(&namespace, "wp", 2), until_pods(&namespace, "db", 1));
+        let survey = Survey::of(&namespace.client, &namespace).await;
+        let kinds: Vec<usize> =
+            ["Deployment", "ReplicationController"].map(|kind| survey.of_kind(kind).count()).to_vec();
+        assert_eq!(
+            kinds,
+            if round % 2 == 0 { [0, 1] } else { [2, 0] },
+            "round {round}: {:?}",
+            survey.names()
+        );
+        if round != 2 {
+            assert_eq!(survey.faults("wp"), [""; 0], "round {round}");
+        }
+        services.push(["wp", "db-1"].map(|name| survey.uid(&format!("Service {name}"))));
+        // Whatever the kind, the count is Scale's to set.
+        let scaled = client.scale(scale(&namespace, "wp", "WP", 3)).await.expect("scaled").into_inner();
+        assert_eq!(scaled.deployment.expect("a deployment").components[0].ready_replicas(), 3);
+    }
+    assert!(services.iter().all(|uids| *uids == services[0]), "the Services stay: {services:?}");
+    client.teardown(teardown(&namespace, "wp")).await.expect("torn down");
+    assert_eq!(Survey::of(&namespace.client, &namespace).await.names(), [""; 0]);
+}

@@ -31,6 +31,7 @@ mod translate;
 
 /// On the real control plane, a namespace per test.
 mod cluster {
+    mod claims;
     mod crashes;
     mod lifecycle;
     mod main_job;

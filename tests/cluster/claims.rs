@@ -87,12 +87,9 @@ async fn claims_grow_and_never_become_another() {
         assert_eq!(action(&answer.changes, &object), proto::ObjectAction::Update);
     }
     let mut calls = Recorder::start(plane).namespace(&namespace).user(User::Adapter);
-    let mut other_mode = sized(&namespace, "2Gi", "");
-    for request in [sized(&namespace, "1Gi", &class), sized(&namespace, "2Gi", "standard"), {
-        other_mode.options.get_or_insert_default().storage_class.clear();
-        other_mode
-    }] {
-        let refusal = refused(client.deploy(request).await, Code::FailedPrecondition, "VOLUME_IMMUTABLE");
+    for (size, class) in [("1Gi", class.as_str()), ("2Gi", "standard"), ("2Gi", "")] {
+        let answer = client.deploy(sized(&namespace, size, class)).await;
+        let refusal = refused(answer, Code::FailedPrecondition, "VOLUME_IMMUTABLE");
         assert!(refusal.message.contains(&grown[0].0) && refusal.message.contains("options."), "{refusal:?}");
     }
     let mut written = calls.requests();

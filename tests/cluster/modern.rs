@@ -9,7 +9,8 @@ use panamax_kubernetes_adapter::proto;
 use serde_json::json;
 use tonic::Code;
 
-use crate::support::adapter::{Adapter, deploy, modern, scale, teardown};
+use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, scale, teardown};
+use crate::support::calls::{Recorder, counted};
 use crate::support::control_plane::{User, control_plane};
 use crate::support::looking::{action, everything, members, recorded, refused};
 use crate::support::namespace::{Namespace, namespace};
@@ -175,5 +176,78 @@ async fn workloads_change_their_kind_and_back() {
     }
     assert!(services.iter().all(|uids| *uids == services[0]), "the Services stay: {services:?}");
     client.teardown(teardown(&namespace, "wp")).await.expect("torn down");
+    assert_eq!(Survey::of(&namespace.client, &namespace).await.names(), [""; 0]);
+}
+
+/// Components in a row, each with a secret, a volume and a link to the one before it.
+fn rich_chain(components: usize) -> String {
+    let mut text = "name: Rich\nimages:\n".to_owned();
+    for index in 0..components {
+        let (port, path) = (7000 + index, format!("/data{index}"));
+        text.push_str(&format!(
+            "- name: C{index}\n  source: example/component:{index}\n  expose: [{port}]\n  volumes: [{{container_path: {path}}}]\n  environment: [{{variable: A_PASSWORD, value: s{index}}}]\n"
+        ));
+        if let Some(before) = index.checked_sub(1) {
+            text.push_str(&format!("  links: [{{service: C{before}, alias: C{before}}}]\n"));
+        }
+    }
+    text
+}
+
+#[tokio::test]
+async fn calls_stay_within_their_budgets() {
+    let namespace = namespace("modern-budgets").await;
+    let plane = control_plane();
+    // On a busy machine a short lease is renewed within the operation, which is not what is counted here.
+    let adapter = Adapter::at(&plane.kubeconfig(User::Adapter), Duration::from_secs(30)).await;
+    let mut client = adapter.deployments();
+    let mut calls = Recorder::start(plane).namespace(&namespace).user(User::Adapter);
+    // A Secret, a claim, a Service and an apps Deployment for each component: three kinds beside the Secrets.
+    let (components, kinds) = (8, 3);
+    let objects = 4 * components;
+    let template = rich_chain(components);
+    let request = |template: &str| modern(deploy_at_once(&namespace, "rich", template));
+    let answer = client.deploy(request(&template)).await.expect("deployed").into_inner();
+    assert_eq!(answer.changes.len(), objects);
+    let first = counted(&mut calls);
+    assert!(first.len() <= objects + 4, "{} calls for {objects} objects:\n{first:#?}", first.len());
+    println!("first Deploy of {objects} objects: {} calls", first.len());
+    recorded(&namespace, "rich", "ACTIVE").await;
+    calls.restart();
+    let answer = client.deploy(request(&template)).await.expect("unchanged").into_inner();
+    assert_eq!(answer.outcome(), proto::DeployOutcome::Unchanged);
+    assert_eq!(counted(&mut calls).len(), 2 + kinds + components);
+    calls.restart();
+    let name = || "rich".to_owned();
+    let get = proto::GetDeploymentRequest { namespace: namespace.to_string(), name: name(), view: 0 };
+    client.get_deployment(get).await.expect("a deployment");
+    assert_eq!(counted(&mut calls).len(), 1 + kinds + 1);
+    calls.restart();
+    let scaled = proto::ScaleRequest {
+        replicas: [("C1".to_owned(), 2), ("C2".to_owned(), 2)].into(),
+        wait: 0,
+        ..scale(&namespace, "rich", "C1", 2)
+    };
+    client.scale(scaled).await.expect("scaled");
+    assert_eq!(counted(&mut calls).len(), 2 + 2);
+    recorded(&namespace, "rich", "ACTIVE").await;
+    calls.restart();
+    // A value that two components read: a Secret and two apps Deployments change.
+    let newer = template.replace("value: s3", "value: another");
+    let answer = client.deploy(request(&newer)).await.expect("deployed").into_inner();
+    let changed =
+        answer.changes.iter().filter(|change| change.action() == proto::ObjectAction::Update).count();
+    assert_eq!(changed, 3, "{:#?}", answer.changes);
+    let updated = counted(&mut calls);
+    assert!(updated.len() <= 2 + kinds + components + 3 + changed, "{updated:#?}");
+    recorded(&namespace, "rich", "ACTIVE").await;
+    calls.restart();
+    let all = proto::VolumePolicy::Delete.into();
+    client
+        .teardown(proto::TeardownRequest { volumes: all, ..teardown(&namespace, "rich") })
+        .await
+        .expect("torn down");
+    let torn_down = counted(&mut calls);
+    assert!(torn_down.len() <= objects + 3, "{} calls:\n{torn_down:#?}", torn_down.len());
     assert_eq!(Survey::of(&namespace.client, &namespace).await.names(), [""; 0]);
 }

@@ -33,6 +33,7 @@ mod translate;
 mod cluster {
     mod claims;
     mod crashes;
+    mod knobs;
     mod lifecycle;
     mod main_job;
     mod modern;

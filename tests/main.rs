@@ -54,6 +54,8 @@ mod cluster {
 /// From outside the process: the binary, the examples, and what the documents say.
 mod edge {
     mod agent;
+    mod diagnostics;
+    mod options;
     mod readme;
 }
 

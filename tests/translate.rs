@@ -1,6 +1,8 @@
 //! Reading and translating: golden pairs, the seed's own objects, properties, and a collection if there is one.
 
+mod accounting;
 mod collection;
+mod generators;
 mod goldens;
 mod properties;
 mod seed;

@@ -2,12 +2,12 @@
 
 use super::Severity;
 
-/// Writes the catalogue once: variant, wire name, severity, hint.
+/// Writes the catalogue once: meaning, variant, wire name, severity, hint.
 macro_rules! catalogue {
-    ($($(#[$meaning:meta])+ $variant:ident = $name:literal, $severity:ident, $hint:literal;)+) => {
+    ($($(#[doc = $meaning:literal])+ $variant:ident = $name:literal, $severity:ident, $hint:literal;)+) => {
         /// Every diagnostic code, with its severity and what the reader can do about it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Code { $($(#[$meaning])+ $variant,)+ }
+        pub enum Code { $($(#[doc = $meaning])+ $variant,)+ }
 
         impl Code {
             /// Every code, in the catalogue's order.
@@ -21,6 +21,11 @@ macro_rules! catalogue {
             /// How much it weighs.
             pub fn severity(self) -> Severity {
                 match self { $(Code::$variant => Severity::$severity,)+ }
+            }
+
+            /// What was found.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Code::$variant => concat!($($meaning,)+).trim_ascii(),)+ }
             }
 
             /// What the reader can do about it.

@@ -42,7 +42,6 @@ pub(super) fn defaults() -> proto::DeployOptions {
         volumes: proto::VolumeMapping::Omit.into(),
         secrets: proto::SecretHandling::Plain.into(),
         exposure: proto::Exposure::ClusterIp.into(),
-        volume_size: StorageSize::default().to_string(),
         prune: proto::PrunePolicy::DeleteRemoved.into(),
         conflicts: proto::ConflictPolicy::Fail.into(),
         replicas_policy: proto::ReplicasPolicy::Auto.into(),
@@ -245,5 +244,136 @@ fn entry(map: &str, key: &str) -> String {
 fn at_most(count: usize, field: &str, faults: &mut Faults) {
     if count > MAX_ENTRIES {
         faults.add(field, format!("must have at most {MAX_ENTRIES} entries"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rules of some options, or the fields that are wrong with them.
+    fn decode(options: &proto::DeployOptions) -> std::result::Result<Options, Vec<String>> {
+        let mut faults = Faults::default();
+        let decoded = deploy(Some(options), &mut faults).unwrap();
+        let fields = |error: Error| error.faults().iter().map(|fault| fault.field.clone()).collect();
+        faults.finish(Some(decoded)).map_err(fields)
+    }
+
+    fn wrong(options: &proto::DeployOptions) -> Vec<String> {
+        decode(options).err().unwrap_or_default()
+    }
+
+    fn modern() -> proto::DeployOptions {
+        proto::DeployOptions { profile: proto::Profile::Modern.into(), ..Default::default() }
+    }
+
+    #[test]
+    fn a_profile_is_the_start_and_each_knob_turns_one_thing() {
+        assert_eq!(decode(&proto::DeployOptions::default()).unwrap().rules, Rules::default());
+        assert_eq!(decode(&defaults()).unwrap().rules, Rules::default());
+        assert_eq!(decode(&modern()).unwrap().rules, Rules::of(Profile::Modern));
+        let classic_knobs = proto::DeployOptions { profile: proto::Profile::Modern.into(), ..defaults() };
+        let rules = Rules { profile: Profile::Modern, ..Rules::default() };
+        assert_eq!(decode(&classic_knobs).unwrap().rules, rules);
+        let kept = proto::DeployOptions { host_ports: proto::HostPorts::Keep.into(), ..modern() };
+        let rules = Rules { host_ports: HostPorts::Keep, ..Rules::of(Profile::Modern) };
+        assert_eq!(decode(&kept).unwrap().rules, rules);
+        let exposed =
+            proto::DeployOptions { exposure: proto::Exposure::NodePort.into(), ..Default::default() };
+        let rules = Rules { exposure: Exposure::NodePort, ..Rules::default() };
+        assert_eq!(decode(&exposed).unwrap().rules, rules);
+    }
+
+    #[test]
+    fn an_impossible_mix_names_both_fields() {
+        let size = proto::DeployOptions { volume_size: "5Gi".into(), ..Default::default() };
+        assert_eq!(wrong(&size), ["options.volume_size", "options.volumes"]);
+        let class = proto::DeployOptions {
+            storage_class: "fast".into(),
+            volumes: proto::VolumeMapping::EmptyDir.into(),
+            ..modern()
+        };
+        assert_eq!(wrong(&class), ["options.storage_class", "options.volumes"]);
+        let claims =
+            proto::DeployOptions { volume_size: "5Gi".into(), storage_class: "fast".into(), ..modern() };
+        let rules = decode(&claims).unwrap().rules;
+        assert_eq!((rules.volume_size.as_str(), rules.storage_class.unwrap().as_str()), ("5Gi", "fast"));
+    }
+
+    #[test]
+    fn names_sizes_and_enums_are_checked() {
+        let mut options = modern();
+        options.volume_size = "much".into();
+        options.storage_class = "../x".into();
+        options.image_pull_secrets = vec!["a.key".into(), "A".into(), "a.key".into()];
+        options.exposure = 99;
+        assert_eq!(
+            wrong(&options),
+            [
+                "options.exposure",
+                "options.volume_size",
+                "options.storage_class",
+                "options.image_pull_secrets[1]",
+                "options.image_pull_secrets[2]"
+            ]
+        );
+    }
+
+    #[test]
+    fn labels_and_annotations_keep_to_the_users_own() {
+        let map = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let long = "x".repeat(64);
+        let labels = [
+            ("app.kubernetes.io/managed-by", "me"),
+            ("app.kubernetes.io/part-of", "shop"),
+            ("name", "x"),
+            ("panamax.io/anything", "x"),
+            ("pod-template-hash", "x"),
+            ("team", "two words"),
+            ("tier", long.as_str()),
+            ("two words", "x"),
+        ];
+        let options = proto::DeployOptions { labels: map(&labels), ..Default::default() };
+        assert_eq!(
+            wrong(&options),
+            [
+                "options.labels[app.kubernetes.io/managed-by]",
+                "options.labels[name]",
+                "options.labels[panamax.io/anything]",
+                "options.labels[pod-template-hash]",
+                "options.labels[team]",
+                "options.labels[tier]",
+                "options.labels[two words]"
+            ]
+        );
+        let annotations = [
+            ("container.apparmor.security.beta.kubernetes.io/web", "unconfined"),
+            ("example.com/owner", "the shop, all of it"),
+            ("panamax.io/image", "x"),
+            ("seccomp.security.alpha.kubernetes.io/pod", "unconfined"),
+            ("service.beta.kubernetes.io/aws-load-balancer-type", "nlb"),
+        ];
+        let options = proto::DeployOptions { annotations: map(&annotations), ..Default::default() };
+        assert_eq!(
+            wrong(&options),
+            [
+                "options.annotations[container.apparmor.security.beta.kubernetes.io/web]",
+                "options.annotations[panamax.io/image]",
+                "options.annotations[seccomp.security.alpha.kubernetes.io/pod]"
+            ]
+        );
+        let large = map(&[("a", "x".repeat(MAX_ANNOTATIONS).as_str())]);
+        let options = proto::DeployOptions { annotations: large, ..Default::default() };
+        assert_eq!(wrong(&options), ["options.annotations"]);
+    }
+
+    #[test]
+    fn what_a_later_version_brings_is_named() {
+        let options = proto::DeployOptions { conflicts: proto::ConflictPolicy::Force.into(), ..modern() };
+        let error = deploy(Some(&options), &mut Faults::default()).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::NotImplemented);
+        assert!(error.message().contains("options.conflicts"));
     }
 }

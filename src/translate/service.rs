@@ -9,7 +9,7 @@ use super::ports::{ImagePorts, ServicePort, is_published};
 use super::{Context, Exposure, labels, naming};
 use crate::artifacts::{ANNOTATION_ALIAS, Artifact, Kind, ObjectName, ObjectRef};
 use crate::diagnostic::{Code, Findings};
-use crate::template::{Exposed, shown};
+use crate::template::{Exposed, Protocol, shown};
 
 /// One Service to be.
 pub(super) struct PlannedService<'t> {
@@ -50,28 +50,31 @@ pub(super) fn plan<'t>(
     }
     let services: Vec<_> = plans.services.into_values().collect();
     let used: BTreeSet<usize> = services.iter().map(|service| service.target).collect();
-    for field in used.iter().flat_map(|image| &ports[*image].shadowed) {
+    for field in used.into_iter().flat_map(|image| &ports[image].shadowed) {
         findings.report(
             Code::PortShadowed,
             field.clone(),
             "another entry has this port of the Service already",
         );
     }
-    tell_expose(context, &services, &used, findings);
+    tell_expose(context, &services, findings);
     services
 }
 
 /// Tells of exposed ports that nothing offers, and of those that more than the links will reach.
-fn tell_expose(
-    context: &Context<'_>,
-    services: &[PlannedService<'_>],
-    used: &BTreeSet<usize>,
-    findings: &mut Findings,
-) {
+fn tell_expose(context: &Context<'_>, services: &[PlannedService<'_>], findings: &mut Findings) {
     let images = &context.template.images;
-    for (index, image) in images.iter().enumerate().filter(|(index, _)| !used.contains(index)) {
-        let only = |port: &&Exposed| !is_published(image, port.container.get(), port.protocol);
-        for port in image.expose.iter().filter(only) {
+    let offers = |service: &PlannedService<'_>| {
+        let target = service.target;
+        service.ports.iter().map(move |port| (target, port.target, port.protocol)).collect::<Vec<_>>()
+    };
+    let offered: BTreeSet<(usize, u16, Protocol)> = services.iter().flat_map(offers).collect();
+    for (index, image) in images.iter().enumerate() {
+        let unused = |port: &&Exposed| {
+            let (number, protocol) = (port.container.get(), port.protocol);
+            !is_published(image, number, protocol) && !offered.contains(&(index, number, protocol))
+        };
+        for port in image.expose.iter().filter(unused) {
             let message =
                 format!("no link leads to `{}`, so no Service offers the port", context.names[index]);
             findings.report(Code::ExposeUnused, port.field.clone(), message);

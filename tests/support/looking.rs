@@ -145,6 +145,11 @@ impl Refusal {
         }
     }
 
+    /// The fields that are wrong, in the order of the answer.
+    pub fn fields(&self) -> Vec<&str> {
+        self.violations.iter().map(|(field, _)| field.as_str()).collect()
+    }
+
     /// A fact of its metadata; empty if it has none of that name.
     pub fn fact(&self, key: &str) -> &str {
         self.metadata.get(key).map(String::as_str).unwrap_or_default()

@@ -2,129 +2,24 @@
 
 use std::collections::BTreeSet;
 
-use panamax_kubernetes_adapter::artifacts::{DeploymentName, Kind};
-use panamax_kubernetes_adapter::template::raw::{
-    RawImage, RawLink, RawPort, RawTemplate, RawVariable, RawVolume, read,
-};
+use super::generators::{any_rules, any_template, good_template};
+use panamax_kubernetes_adapter::artifacts::{DeploymentName, Kind, Stage};
+use panamax_kubernetes_adapter::template::raw::{RawImage, RawTemplate, RawVariable, read};
 use panamax_kubernetes_adapter::template::validate::{Limits, from_raw, from_text, validate};
 use panamax_kubernetes_adapter::template::{Template, overrides};
-use panamax_kubernetes_adapter::translate::{Options, Translation, manifest_yaml, template_path, translate};
-use proptest::collection::vec;
+use panamax_kubernetes_adapter::translate::{
+    LinkEnvironment, Options, Rules, Translation, VolumeMapping, manifest_yaml, template_path, translate,
+};
 use proptest::prelude::*;
 use serde_json::Value;
 
-fn options(deployment: &str) -> Options {
-    Options::new(DeploymentName::new(deployment).unwrap())
+fn options(deployment: &str, rules: &Rules) -> Options {
+    Options::with(DeploymentName::new(deployment).unwrap(), rules.clone())
 }
 
-/// Any scalar that people or enemies may write.
-fn scalar() -> impl Strategy<Value = String> {
-    prop_oneof![
-        3 => "[a-zA-Z0-9_.-]{0,12}",
-        1 => any::<u16>().prop_map(|number| number.to_string()),
-        1 => "\\PC{0,12}",
-        1 => any::<String>(),
-        1 => Just(String::new()),
-    ]
-}
-
-prop_compose! {
-    fn any_image()(
-        (name, source, command, count) in (scalar(), scalar(), scalar(), scalar()),
-        ports in vec((scalar(), scalar(), scalar()), 0..4),
-        expose in vec(scalar(), 0..3),
-        links in vec((scalar(), scalar()), 0..4),
-        environment in vec((scalar(), scalar(), scalar()), 0..4),
-        volumes in vec((scalar(), scalar()), 0..3),
-        volumes_from in vec(scalar(), 0..3),
-    ) -> RawImage {
-        RawImage {
-            name,
-            source,
-            command: command.into(),
-            count: count.into(),
-            ports: ports
-                .into_iter()
-                .map(|(host_port, container_port, proto)| RawPort { host_port, container_port, proto, field: None })
-                .collect(),
-            expose: expose.into_iter().map(Into::into).collect(),
-            links: links.into_iter().map(|(service, alias)| RawLink { service, alias, field: None }).collect(),
-            environment: environment
-                .into_iter()
-                .map(|(variable, value, required)| RawVariable { variable, value, required, field: None })
-                .collect(),
-            volumes: volumes
-                .into_iter()
-                .map(|(host_path, container_path)| RawVolume { host_path, container_path, field: None })
-                .collect(),
-            volumes_from: volumes_from.into_iter().map(Into::into).collect(),
-            ..RawImage::default()
-        }
-    }
-}
-
-fn any_template() -> impl Strategy<Value = RawTemplate> {
-    (scalar(), vec(any_image(), 0..5)).prop_map(|(name, images)| RawTemplate {
-        name,
-        images,
-        ..Default::default()
-    })
-}
-
-const NAMES: &[&str] = &["WP", "DB", "db_1", "wp-db", "Cache", "mail", "3rd", "wp.db.1"];
-const ALIASES: &[&str] = &["", "DB_1", "db", "wp", "mail", "wp-db", "cache", "DB-1", "x"];
-const SOURCES: &[&str] = &["mysql:5.5", "redis:2", "shop/app:1", "wordpress:4"];
-
-/// A template whose only possible faults are alias clashes; small pools make clashes likely.
-fn good_template() -> impl Strategy<Value = RawTemplate> {
-    let port = (prop::option::of(8000_u16..8004), 80_u16..84, prop::bool::ANY);
-    let image = (
-        prop::sample::select(SOURCES),
-        vec(port, 0..4),
-        vec(80_u16..86, 0..3),
-        vec((0_usize..8, prop::sample::select(ALIASES)), 0..5),
-        vec(("[A-Z]{1,3}", "[a-z$()]{0,6}"), 0..4),
-        prop::sample::select(&["", "0", "1", "2"][..]),
-    );
-    vec(image, 1..7).prop_map(|images| {
-        let count = images.len();
-        let images = images.into_iter().enumerate().map(
-            |(index, (source, ports, expose, links, environment, count_text))| RawImage {
-                name: NAMES[index].into(),
-                source: source.into(),
-                count: count_text.into(),
-                ports: ports
-                    .into_iter()
-                    .map(|(host, container, udp)| RawPort {
-                        host_port: host.map(|host| host.to_string()).unwrap_or_default(),
-                        container_port: container.to_string(),
-                        proto: if udp { "udp".into() } else { String::new() },
-                        field: None,
-                    })
-                    .collect(),
-                expose: expose.into_iter().map(|port| port.to_string().into()).collect(),
-                links: links
-                    .into_iter()
-                    .map(|(target, alias)| RawLink {
-                        service: NAMES[target % count].into(),
-                        alias: alias.into(),
-                        field: None,
-                    })
-                    .collect(),
-                environment: environment
-                    .into_iter()
-                    .map(|(variable, value)| RawVariable { variable, value, ..Default::default() })
-                    .collect(),
-                ..RawImage::default()
-            },
-        );
-        RawTemplate { name: "T".into(), images: images.collect(), ..Default::default() }
-    })
-}
-
-fn translated(raw: RawTemplate) -> Option<(Template, Translation)> {
+fn translated(raw: RawTemplate, rules: &Rules) -> Option<(Template, Translation)> {
     let template = validate(raw).template?;
-    let translation = translate(&template, &options("one"));
+    let translation = translate(&template, &options("one", rules));
     Some((template, translation))
 }
 
@@ -132,6 +27,7 @@ fn translated(raw: RawTemplate) -> Option<(Template, Translation)> {
 fn pods(translation: &Translation) -> Vec<(String, Value)> {
     let objects = translation.artifacts.iter().flat_map(|artifacts| artifacts.objects());
     objects
+        .filter(|object| object.reference.kind.stage() == Stage::Workload)
         .filter_map(|object| {
             let spec = &object.manifest["spec"];
             let metadata = if object.reference.kind == Kind::Pod {
@@ -149,8 +45,14 @@ fn pods(translation: &Translation) -> Vec<(String, Value)> {
 fn selectors(translation: &Translation) -> Vec<(String, Value)> {
     let objects = translation.artifacts.iter().flat_map(|artifacts| artifacts.objects());
     objects
-        .filter(|object| object.reference.kind != Kind::Pod)
-        .map(|object| (object.component.to_string(), object.manifest["spec"]["selector"].clone()))
+        .filter_map(|object| {
+            let selector = match object.reference.kind {
+                Kind::Service | Kind::ReplicationController => &object.manifest["spec"]["selector"],
+                Kind::Deployment => &object.manifest["spec"]["selector"]["matchLabels"],
+                Kind::Pod | Kind::Secret | Kind::PersistentVolumeClaim => return None,
+            };
+            Some((object.component.to_string(), selector.clone()))
+        })
         .collect()
 }
 
@@ -173,13 +75,15 @@ proptest! {
     }
 
     #[test]
-    fn any_template_is_translated_or_refused_with_a_reason(raw in any_template(), changes in any_template()) {
+    fn any_template_is_translated_or_refused_with_a_reason(
+        raw in any_template(), changes in any_template(), rules in any_rules(),
+    ) {
         let _ = overrides::merge(raw.clone(), changes.clone());
         let validated = from_raw(raw, Some(changes), &Limits::default());
         let refused = validated.diagnostics.iter().any(|found| found.is_error());
         prop_assert_eq!(refused, validated.template.is_none());
         if let Some(template) = validated.template {
-            let translation = translate(&template, &options("one"));
+            let translation = translate(&template, &options("one", &rules));
             let refused = translation.diagnostics.iter().any(|found| found.is_error());
             prop_assert_eq!(refused, translation.artifacts.is_none());
         }
@@ -194,17 +98,17 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_images_counts_for_nothing(raw in good_template(), turn in 0_usize..7) {
+    fn the_order_of_images_counts_for_nothing(raw in good_template(), turn in 0_usize..7, rules in any_rules()) {
         let mut turned = raw.clone();
         let by = turn % turned.images.len();
         turned.images.rotate_left(by);
-        let manifests = |raw| translated(raw).map(|(_, translation)| translation.artifacts.map(|all| manifest_yaml(&all)));
+        let manifests = |raw| translated(raw, &rules).map(|(_, translation)| translation.artifacts.map(|all| manifest_yaml(&all)));
         prop_assert_eq!(manifests(raw), manifests(turned));
     }
 
     #[test]
-    fn names_of_objects_are_unique_and_no_port_stands_twice(raw in good_template()) {
-        let Some((_, translation)) = translated(raw) else { return Ok(()) };
+    fn names_of_objects_are_unique_and_no_port_stands_twice(raw in good_template(), rules in any_rules()) {
+        let Some((_, translation)) = translated(raw, &rules) else { return Ok(()) };
         let Some(artifacts) = translation.artifacts else { return Ok(()) };
         let mut seen = BTreeSet::new();
         for object in artifacts.objects() {
@@ -215,6 +119,9 @@ proptest! {
                 (&object.manifest["spec"]["containers"][0]["ports"], ["containerPort", "protocol"]),
                 (&object.manifest["spec"]["template"]["spec"]["containers"][0]["ports"], ["containerPort", "protocol"]),
                 (&object.manifest["spec"]["containers"][0]["env"], ["name", "name"]),
+                (&object.manifest["spec"]["template"]["spec"]["containers"][0]["env"], ["name", "name"]),
+                (&object.manifest["spec"]["template"]["spec"]["containers"][0]["volumeMounts"], ["mountPath", "mountPath"]),
+                (&object.manifest["spec"]["template"]["spec"]["volumes"], ["name", "name"]),
             ] {
                 let mut known = BTreeSet::new();
                 for entry in list.as_array().into_iter().flatten() {
@@ -225,9 +132,9 @@ proptest! {
     }
 
     #[test]
-    fn a_selector_finds_its_own_pods_and_no_others(raw in good_template()) {
-        let Some((template, translation)) = translated(raw) else { return Ok(()) };
-        let foreign = translate(&template, &options("two"));
+    fn a_selector_finds_its_own_pods_and_no_others(raw in good_template(), rules in any_rules()) {
+        let Some((template, translation)) = translated(raw, &rules) else { return Ok(()) };
+        let foreign = translate(&template, &options("two", &rules));
         for (component, selector) in selectors(&translation) {
             for (pod, labels) in pods(&translation) {
                 prop_assert_eq!(selects(&selector, &labels), pod == component);
@@ -239,8 +146,8 @@ proptest! {
     }
 
     #[test]
-    fn every_link_leads_to_its_targets_lowest_port(raw in good_template()) {
-        let Some((template, translation)) = translated(raw) else { return Ok(()) };
+    fn every_link_leads_to_its_targets_lowest_port(raw in good_template(), rules in any_rules()) {
+        let Some((template, translation)) = translated(raw, &rules) else { return Ok(()) };
         let Some(artifacts) = &translation.artifacts else { return Ok(()) };
         let plain = panamax_kubernetes_adapter::template::sanitise;
         let services: Vec<_> =
@@ -252,9 +159,10 @@ proptest! {
                 let own = services.iter().find(|object| object.origin == link.field);
                 let service = own.or_else(|| named(&plain(link.alias.as_str())));
                 let service = service.expect("every link has a Service");
-                if service.reference.name.as_str() != plain(link.alias.as_str()) {
+                let declared = rules.link_environment == LinkEnvironment::Declared;
+                if declared || service.reference.name.as_str() != plain(link.alias.as_str()) {
                     let workload = artifacts.objects().iter().find(|object| {
-                        object.reference.kind != Kind::Service
+                        object.reference.kind.stage() == Stage::Workload
                             && object.component.as_str() == plain(image.name.as_str())
                     });
                     let prefix = link.alias.as_str().to_uppercase().replace(['-', '.'], "_");
@@ -278,15 +186,39 @@ proptest! {
     }
 
     #[test]
-    fn what_the_api_server_names_is_found_in_the_template(raw in good_template(), field in "[a-z.\\[\\]0-9]{0,30}") {
-        let Some((template, translation)) = translated(raw) else { return Ok(()) };
+    fn what_the_api_server_names_is_found_in_the_template(
+        raw in good_template(), rules in any_rules(), field in "[a-zA-Z.\\[\\]0-9]{0,30}",
+    ) {
+        let Some((template, translation)) = translated(raw, &rules) else { return Ok(()) };
         for object in translation.artifacts.iter().flat_map(|artifacts| artifacts.objects()) {
             let _ = template_path(&template, object, &field);
             for index in 0..4 {
                 for leaf in ["port", "targetPort", "nodePort"] {
                     let path = template_path(&template, object, &format!("spec.ports[{index}].{leaf}"));
-                    prop_assert!(path.starts_with("images["));
+                    prop_assert!(path.starts_with("images[") || path.starts_with("options."));
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_expresses_privilege(raw in good_template(), rules in any_rules()) {
+        let Some((_, translation)) = translated(raw, &rules) else { return Ok(()) };
+        for object in translation.artifacts.iter().flat_map(|artifacts| artifacts.objects()) {
+            let text = object.manifest.to_string();
+            for word in ["\"privileged\"", "hostNetwork", "hostPID", "hostIPC", "capabilities", "serviceAccountName",
+                "runAsUser", "procMount", "\"allowPrivilegeEscalation\":true", "nodeName", "Unconfined"] {
+                prop_assert!(!text.contains(word), "{word} in {text}");
+            }
+            if object.reference.kind.stage() == Stage::Workload {
+                prop_assert!(text.contains("\"automountServiceAccountToken\":false"));
+            }
+            if rules.volumes != VolumeMapping::HostPath {
+                prop_assert!(!text.contains("hostPath"));
+            }
+            for path in ["/\"", "/etc", "/proc", "/sys", "/dev", "/var/run", "files", "~"] {
+                let mounted = format!("\"hostPath\":{{\"path\":\"{path}");
+                prop_assert!(!text.contains(&mounted), "{text}");
             }
         }
     }
@@ -296,7 +228,7 @@ proptest! {
         let name = value.replace(|character: char| character.is_control() && !matches!(character, '\n' | '\t'), "");
         let environment = vec![RawVariable { variable: "A".into(), value: name, ..Default::default() }];
         let image = RawImage { name: "a".into(), source: "a:1".into(), environment, ..Default::default() };
-        let Some((_, translation)) = translated(RawTemplate { images: vec![image], ..Default::default() }) else {
+        let Some((_, translation)) = translated(RawTemplate { images: vec![image], ..Default::default() }, &Rules::default()) else {
             return Ok(());
         };
         let artifacts = translation.artifacts.unwrap();

@@ -94,7 +94,8 @@ async fn ways_in_from_outside_are_shown() {
     let template = SHOP.replace("ports: [{container_port: 5432}]", "expose: [5432]");
     for exposure in [Exposure::NodePort, Exposure::LoadBalancer] {
         let options = knobs(Profile::Modern, |one| one.set_exposure(exposure));
-        let request = proto::DeployRequest { options: Some(options), ..deploy(&namespace, "shop", &template) };
+        let request =
+            proto::DeployRequest { options: Some(options), ..deploy(&namespace, "shop", &template) };
         // Nobody provides load balancers here, and nobody waits for one.
         client.deploy(request).await.expect("deployed");
     }

@@ -15,7 +15,7 @@ use crate::support::control_plane::{User, control_plane};
 use crate::support::looking::{action, everything, members, recorded, refused};
 use crate::support::namespace::{Namespace, namespace};
 use crate::support::survey::Survey;
-use crate::support::templates::{WORDPRESS, wordpress_at};
+use crate::support::templates::{WORDPRESS, rich_chain, wordpress_at};
 
 /// A password that must never be seen outside its Secret.
 const CANARY: &str = "canary-in-a-secret";
@@ -177,21 +177,6 @@ async fn workloads_change_their_kind_and_back() {
     assert!(services.iter().all(|uids| *uids == services[0]), "the Services stay: {services:?}");
     client.teardown(teardown(&namespace, "wp")).await.expect("torn down");
     assert_eq!(Survey::of(&namespace.client, &namespace).await.names(), [""; 0]);
-}
-
-/// Components in a row, each with a secret, a volume and a link to the one before it.
-fn rich_chain(components: usize) -> String {
-    let mut text = "name: Rich\nimages:\n".to_owned();
-    for index in 0..components {
-        let (port, path) = (7000 + index, format!("/data{index}"));
-        text.push_str(&format!(
-            "- name: C{index}\n  source: example/component:{index}\n  expose: [{port}]\n  volumes: [{{container_path: {path}}}]\n  environment: [{{variable: A_PASSWORD, value: s{index}}}]\n"
-        ));
-        if let Some(before) = index.checked_sub(1) {
-            text.push_str(&format!("  links: [{{service: C{before}, alias: C{before}}}]\n"));
-        }
-    }
-    text
 }
 
 #[tokio::test]

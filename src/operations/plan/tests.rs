@@ -315,3 +315,5 @@ fn pods_of_earlier_revisions_go_with_a_changed_controller() {
     assert_eq!(plan.outdated, [(pod, "uid-of-x".to_owned())]);
     assert_eq!(codes(&plan), [Code::PodsReplaced]);
 }
+
+mod modern;

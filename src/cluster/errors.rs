@@ -215,6 +215,11 @@ impl Failure {
                     "{failed}: its storage class does not let it grow; set options.volume_size as it was"
                 ),
             )
+        } else if text.contains(" usage per ") {
+            Error::new(
+                ErrorKind::QuotaExceeded,
+                format!("{failed}: a LimitRange of the namespace does not allow an object of that size"),
+            )
         } else if text.contains("violates PodSecurity") || text.contains("admission webhook") {
             Error::new(
                 ErrorKind::AdmissionDenied,

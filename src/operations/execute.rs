@@ -41,6 +41,17 @@ impl Report {
         changed.any(|step| step.action == Action::Replace || is_applied(step))
     }
 
+    /// The claims that were to be made and were there already, with what lies on them.
+    pub(super) fn met_claims<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = &'a ObjectRef> {
+        let to_be_made = plan.steps.iter().filter(|step| step.action == Action::Create);
+        let to_be_made = to_be_made.map(|step| &step.artifact.reference);
+        to_be_made.filter(|reference| {
+            reference.kind == Kind::PersistentVolumeClaim
+                && !self.made_claims.contains(reference)
+                && self.applied.iter().any(|member| member.reference == **reference)
+        })
+    }
+
     fn take(&mut self, step: &Step, result: Result<Written>) {
         match result {
             Ok(written) => {

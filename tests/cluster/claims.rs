@@ -1,6 +1,6 @@
 //! Volume claims: they grow, stay, are met again, and go only when a Teardown says so.
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service};
+use k8s_openapi::api::core::v1::{LimitRange, PersistentVolumeClaim, Service};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt};
@@ -155,6 +155,10 @@ async fn claims_outlive_their_component_and_their_deployment() {
     let answer = client.deploy(modern(deploy(&namespace, "shop", SHOP))).await.expect("deployed again");
     let answer = answer.into_inner();
     assert_eq!(answer.outcome(), proto::DeployOutcome::Created);
+    for (name, ..) in &all {
+        let object = format!("PersistentVolumeClaim/{name}");
+        assert_eq!(action(&answer.changes, &object), proto::ObjectAction::Update, "it was there");
+    }
     assert_eq!(answer.deployment.expect("a deployment").state(), proto::DeploymentState::Active);
     assert_eq!(claims(&namespace).await, all);
     assert_eq!(Survey::of(&namespace.client, &namespace).await.faults("shop"), [""; 0]);
@@ -188,6 +192,20 @@ async fn a_first_deploy_takes_back_only_the_claims_it_made() {
     assert!(refusal.message.contains("options.volume_size"), "{refusal:?}");
     assert_eq!(claims(&namespace).await, data);
     assert_eq!(names(&everything(&namespace).await).len(), 1);
+}
+
+#[tokio::test]
+async fn a_size_that_the_namespace_does_not_allow_is_told() {
+    let namespace = namespace("claims-limit").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let limit = json!({"metadata": {"name": "small"}, "spec": {"limits": [{"type": "PersistentVolumeClaim", "max": {"storage": "1Gi"}}]}});
+    let limit: LimitRange = serde_json::from_value(limit).expect("a limit");
+    namespace.api::<LimitRange>().create(&PostParams::default(), &limit).await.expect("it is made");
+    let before = everything(&namespace).await;
+    let answer = adapter.deployments().deploy(sized(&namespace, "2Gi", "")).await;
+    let refusal = refused(answer, Code::ResourceExhausted, "QUOTA_EXCEEDED");
+    assert!(refusal.message.contains("LimitRange"), "{refusal:?}");
+    assert_eq!(everything(&namespace).await, before);
 }
 
 #[tokio::test]

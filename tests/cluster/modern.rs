@@ -50,8 +50,10 @@ async fn until_pods(namespace: &Namespace, component: &str, count: usize) {
     let events = watcher(namespace.api::<Pod>(), config).default_backoff().reflect(writer);
     let mut events = std::pin::pin!(events);
     let met = async {
-        while events.next().await.is_some() {
-            if store.state().len() == count {
+        while let Some(event) = events.next().await {
+            // While the first list comes in, the store knows nothing yet.
+            let is_known = !matches!(event, Err(_) | Ok(watcher::Event::Init | watcher::Event::InitApply(_)));
+            if is_known && store.state().len() == count {
                 return;
             }
         }
@@ -235,4 +237,64 @@ async fn calls_stay_within_their_budgets() {
     let torn_down = counted(&mut calls);
     assert!(torn_down.len() <= objects + 3, "{} calls:\n{torn_down:#?}", torn_down.len());
     assert_eq!(Survey::of(&namespace.client, &namespace).await.names(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_rollout_that_fails_leaves_the_old_pods_at_work() {
+    let namespace = namespace("modern-fails").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(modern(deploy(&namespace, "wp", WORDPRESS))).await.expect("deployed");
+    let serving = pods(&namespace, "wp").await;
+    let missing = WORDPRESS.replace("centurylink/wordpress:3.9.1", "centurylink/missing:1");
+    client.deploy(modern(deploy_at_once(&namespace, "wp", &missing))).await.expect("written");
+    recorded(&namespace, "wp", "DEGRADED").await;
+    let request = proto::GetDeploymentRequest {
+        namespace: namespace.to_string(),
+        name: "wp".to_owned(),
+        ..Default::default()
+    };
+    let deployment = client.get_deployment(request).await.expect("a deployment").into_inner();
+    let deployment = deployment.deployment.expect("a deployment");
+    let component = &deployment.components[0];
+    assert_eq!(component.reason(), proto::ComponentReason::ImagePullFailed, "{component:?}");
+    assert_eq!((component.ready_replicas(), component.updated_replicas()), (1, 1));
+    assert!(pods(&namespace, "wp").await.contains(&serving[0]), "the old pod serves on");
+    let back =
+        client.deploy(modern(deploy(&namespace, "wp", WORDPRESS))).await.expect("deployed").into_inner();
+    assert_eq!(back.deployment.expect("a deployment").state(), proto::DeploymentState::Active);
+}
+
+#[tokio::test]
+async fn a_secret_that_somebody_holds_back_is_named_and_looked_at_by_name() {
+    let namespace = namespace("modern-held").await;
+    let plane = control_plane();
+    let adapter = Adapter::real(plane, User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(modern(deploy(&namespace, "wp", WORDPRESS))).await.expect("deployed");
+    let secrets = namespace.api::<Secret>();
+    let held = json!({"metadata": {"finalizers": ["example.com/held"]}});
+    secrets.patch("db-environment", &PatchParams::default(), &Patch::Merge(held)).await.expect("held");
+    let mut calls = Recorder::start(plane).namespace(&namespace).user(User::Adapter);
+    let at_once = proto::TeardownRequest { wait: 0, ..teardown(&namespace, "wp") };
+    let answer = client.teardown(at_once).await.expect("marked").into_inner();
+    let blocked = answer.blocked.iter().find(|one| one.finalizers == ["example.com/held"]);
+    assert_eq!(blocked.and_then(|one| Some(one.object.as_ref()?.name.as_str())), Some("db-environment"));
+    let released = async {
+        // Everything else is gone by then: the Secret alone is waited for.
+        until_pods(&namespace, "wp", 0).await;
+        let free = json!({"metadata": {"finalizers": null}});
+        secrets
+            .patch("db-environment", &PatchParams::default(), &Patch::Merge(free))
+            .await
+            .expect("released");
+    };
+    let (torn_down, ()) = tokio::join!(client.teardown(teardown(&namespace, "wp")), released);
+    assert!(torn_down.expect("torn down").into_inner().complete);
+    assert_eq!(Survey::of(&namespace.client, &namespace).await.names(), [""; 0]);
+    let listed = calls
+        .calls()
+        .iter()
+        .filter(|call| call.resource == "secrets" && matches!(call.verb.as_str(), "list" | "watch"));
+    assert_eq!(listed.count(), 0);
 }

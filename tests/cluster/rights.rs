@@ -101,12 +101,13 @@ async fn the_manifest_gives_exactly_the_rights_that_are_used() {
         ("ReplicationController", "wp-replication-controller"),
         ("Deployment", "wp"),
         ("PersistentVolumeClaim", CLAIM),
+        ("Secret", "db-environment"),
     ] {
         foreign(&namespace, kind, name).await;
         let count = if kind == "ReplicationController" { 2 } else { 1 };
         let request = deploy(&namespace, "wp", &with_volume(&crate::support::templates::wordpress_at(count)));
-        let request =
-            if matches!(kind, "Deployment" | "PersistentVolumeClaim") { modern(request) } else { request };
+        let is_modern = matches!(kind, "Deployment" | "PersistentVolumeClaim" | "Secret");
+        let request = if is_modern { modern(request) } else { request };
         let refused = client.deploy(request).await.expect_err("a foreign object");
         assert_eq!(reason(&refused), "OBJECT_NOT_OWNED", "{}", refused.message());
         remove(&namespace, kind, name);
@@ -151,6 +152,7 @@ async fn foreign(namespace: &Namespace, kind: &str, name: &str) {
     let spec = match kind {
         "Service" => json!({"ports": [{"port": 1}]}),
         "Pod" => container,
+        "Secret" => json!(null),
         "PersistentVolumeClaim" => {
             json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}})
         }
@@ -164,8 +166,10 @@ async fn foreign(namespace: &Namespace, kind: &str, name: &str) {
     let group = if kind == "Deployment" { "apps" } else { "" };
     let gvk = kube::core::GroupVersionKind::gvk(group, "v1", kind);
     let resource = kube::api::ApiResource::from_gvk(&gvk);
-    let object =
-        json!({"apiVersion": resource.api_version, "kind": kind, "metadata": {"name": name}, "spec": spec});
+    let mut object = json!({"apiVersion": resource.api_version, "kind": kind, "metadata": {"name": name}});
+    if !spec.is_null() {
+        object["spec"] = spec;
+    }
     let api: kube::Api<kube::api::DynamicObject> =
         kube::Api::namespaced_with(namespace.client.clone(), namespace, &resource);
     let object = serde_json::from_value(object).expect("an object");

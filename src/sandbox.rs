@@ -5,22 +5,32 @@
 //! controllers that make, adopt and ready pods. It is never the proof that something works on a cluster.
 //!
 //! Known differences from a real API server:
-//! - It serves Namespaces, ConfigMaps, Secrets, Services, ReplicationControllers and Pods: get, list, watch, create,
-//!   replace, apply, delete. No other patches, subresources, collection deletes, discovery or OpenAPI, so that `curl`
-//!   and this project can use it and most of `kubectl` cannot. It speaks JSON only; paths are not percent-decoded.
+//! - It serves Namespaces, ConfigMaps, Secrets, PersistentVolumeClaims, Services, ReplicationControllers, Pods, apps
+//!   Deployments and ReplicaSets: get, list, watch, create, replace, apply, delete. No other patches, subresources,
+//!   collection deletes, discovery or OpenAPI, so that `curl` and this project can use it and most of `kubectl`
+//!   cannot. It speaks JSON only; paths are not percent-decoded.
 //! - No authentication, RBAC, quota, Pod Security, webhooks or reviews; no service accounts, no token volumes, no
 //!   `kube-root-ca.crt`, no Endpoints, no Events, no nodes; every pod runs on one node, whatever its host ports and
 //!   resources. Every namespace stays as it was made: it has no finalizers of its own.
-//! - Fields are those of the oldest schema this project supports; quantities must be text; `stringData` is stored as
-//!   it is; init containers, probes and volumes get no defaults, node ports and load balancers no numbers, pods no
-//!   tolerations, priority or service account.
-//! - Validation covers names, labels, ports, counts, images and selectors, and what may not change; its messages are
-//!   shorter. Unknown fields are refused in applies and dropped elsewhere, whatever `fieldValidation` says.
+//! - Fields are those of the oldest schema this project supports; quantities must be text and stay as they were
+//!   written; `stringData` is stored as it is; init containers, probes and volumes other than host paths get no
+//!   defaults, pods no tolerations, priority or service account.
+//! - Validation covers names, labels, ports, counts, images, variables, volumes, mounts, sizes, strategies and
+//!   selectors, and what may not change; its messages name the kind of a fault alone. Unknown fields are refused in
+//!   applies and dropped elsewhere, whatever `fieldValidation` says. Services are no ExternalNames, a node port that
+//!   is asked for by number is not checked, and one number under two protocols gets two of them.
+//! - Selectors of Deployments and ReplicaSets are their `matchLabels`. A rollout is never late, `minReadySeconds` and
+//!   `revisionHistoryLimit` are not heeded, ReplicaSets without an owner are not adopted, and the controllers' own
+//!   annotations and `terminatingReplicas` are missing.
+//! - There is one storage class, `standard`, whose volumes cannot grow; claims of another stay pending. There are no
+//!   PersistentVolumes: a claim is bound to a name, nothing checks who mounts it where, and a pod that waits for its
+//!   claims does not say so.
 //! - Lists of maps that no translation writes are one value to server-side apply; `managedFields` of a body are
 //!   ignored, and controllers and kubelets write under the name `sandbox` or leave no entry.
 //! - Selectors know `=`, `==` and `in` for labels, and `metadata.name` for fields.
 //! - Controllers and kubelets do everything at once: a pod runs 50 ms after its creation and ends 50 ms after its
-//!   deletion, whatever its grace period; a pod that loses its labels keeps its controller.
+//!   deletion, whatever its grace period, and whether or not its Secrets are there; a pod that loses its labels keeps
+//!   its controller.
 //! - Addresses are given out in order; one that is asked for by name is not checked against others.
 //! - Pages of a list show the present, not the moment of the first page, and do not say how much is left; a list
 //!   never waits for a revision; a watch sends no bookmarks and reaches back 10,000 changes.

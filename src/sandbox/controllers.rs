@@ -140,19 +140,8 @@ fn live(store: &mut Store, waiting: &mut HashMap<String, Instant>) {
     let mut still = HashMap::new();
     for (key, pod) in store.all(Kind::Pod) {
         let terminating = is_terminating(&pod);
-        if !terminating && images(&pod["status"]["containerStatuses"]) == images(&pod["spec"]["containers"]) {
-            continue;
-        }
-        if let Some(claim) = volumes::awaited(store, &key, &pod) {
-            if pod["status"]["conditions"].is_null() {
-                let mut pod = (*pod).clone();
-                let why = format!("persistentvolumeclaim \"{claim}\" is not there to be mounted");
-                pod["status"]["conditions"] = json!([{
-                    "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": why,
-                    "lastTransitionTime": now(),
-                }]);
-                store.put(&key, pod);
-            }
+        let runs = images(&pod["status"]["containerStatuses"]) == images(&pod["spec"]["containers"]);
+        if !terminating && (runs || volumes::are_awaited(store, &key, &pod)) {
             continue;
         }
         let uid = format!("{}{terminating}", pod["metadata"]["uid"]);

@@ -21,12 +21,6 @@ pub fn fill(kind: Kind, object: &mut Value) {
                 let target = port["port"].clone();
                 default(port, "targetPort", target);
             }
-            if object["spec"]["type"] != "ClusterIP" {
-                default(&mut object["spec"], "externalTrafficPolicy", json!("Cluster"));
-            }
-            if object["spec"]["type"] == "LoadBalancer" {
-                default(&mut object["spec"], "allocateLoadBalancerNodePorts", json!(true));
-            }
         }
         Kind::ReplicationController => {
             let labels = object["spec"]["template"]["metadata"]["labels"].clone();
@@ -36,19 +30,20 @@ pub fn fill(kind: Kind, object: &mut Value) {
         Kind::Deployment => {
             let strategy = &mut object["spec"]["strategy"];
             default(strategy, "type", json!("RollingUpdate"));
-            if strategy["type"] == "RollingUpdate" {
-                ["maxSurge", "maxUnavailable"]
-                    .into_iter()
-                    .for_each(|name| default(&mut strategy["rollingUpdate"], name, json!("25%")));
+            let rolls = strategy["type"] == "RollingUpdate";
+            for name in ["maxSurge", "maxUnavailable"].into_iter().filter(|_| rolls) {
+                default(&mut strategy["rollingUpdate"], name, json!("25%"));
             }
         }
         _ => {}
     }
     if let Some(pod) = object.pointer_mut(if kind.has_template() { "/spec/template/spec" } else { "/spec" }) {
         items(pod, "/containers").for_each(container);
-        let nowhere =
-            items(pod, "/volumes").filter(|volume| volume.as_object().is_some_and(|it| it.len() < 2));
-        nowhere.for_each(|volume| volume["emptyDir"] = json!({}));
+        for volume in
+            items(pod, "/volumes").filter(|volume| volume.as_object().is_some_and(|it| it.len() < 2))
+        {
+            volume["emptyDir"] = json!({});
+        }
     }
 }
 
@@ -77,32 +72,31 @@ pub fn allocate(kind: Kind, old: Option<&Value>, object: &mut Value, store: &mut
 /// Gives a Service its node ports, or takes away what it had while it was reached from outside.
 fn expose(old: Option<&Value>, service: &mut Value, store: &Store) {
     let ports = |service: &Value| service["spec"]["ports"].as_array().cloned().unwrap_or_default();
-    let type_of = |service: &Value| service["spec"]["type"].clone();
-    let kept = old.filter(|old| type_of(old) != "ClusterIP").map(ports).unwrap_or_default();
-    if type_of(service) != "LoadBalancer" {
-        set(&mut service["spec"], "allocateLoadBalancerNodePorts", Value::Null);
+    let is_open = |service: &Value| service["spec"]["type"] != "ClusterIP";
+    let kept = old.filter(|old| is_open(old)).map(ports).unwrap_or_default();
+    let (open, balanced) = (is_open(service), service["spec"]["type"] == "LoadBalancer");
+    let spec = &mut service["spec"];
+    for (holds, name, value) in [
+        (open, "externalTrafficPolicy", json!("Cluster")),
+        (balanced, "allocateLoadBalancerNodePorts", json!(true)),
+    ] {
+        if holds { default(spec, name, value) } else { set(spec, name, Value::Null) }
     }
-    if type_of(service) == "ClusterIP" {
-        set(&mut service["spec"], "externalTrafficPolicy", Value::Null);
-        // A number that it never had is left for validation to refuse.
-        items(service, "/spec/ports")
-            .filter(|_| !kept.is_empty())
-            .for_each(|port| set(port, "nodePort", Value::Null));
-        return;
-    }
-    let given = |port: &Value| port["nodePort"].as_u64();
+    let number = |port: &Value| port["nodePort"].as_u64();
+    let own: Vec<u64> = ports(service).iter().filter_map(number).collect();
     let everybody = store.list(Kind::Service, "").flat_map(|(_, other)| ports(other));
-    let used: BTreeSet<u64> = everybody.chain(ports(service)).filter_map(|port| given(&port)).collect();
-    let mut free = (30_000..=32_767).filter(|number| !used.contains(number));
-    let mut numbered: Vec<Value> = ports(service).into_iter().filter(|port| given(port).is_some()).collect();
-    for port in items(service, "/spec/ports").filter(|port| port["nodePort"].is_null()) {
-        // The name finds a port again; in a new Service two protocols of one number share it.
-        let named = kept.iter().find(|one| one["name"] == port["name"]).and_then(given);
-        let named = named.filter(|number| numbered.iter().all(|one| given(one) != Some(*number)));
-        let same =
-            numbered.iter().find(|one| one["port"] == port["port"]).and_then(given).filter(|_| old.is_none());
-        set(port, "nodePort", json!(named.or(same).or_else(|| free.next())));
-        numbered.push(port.clone());
+    let mut used: BTreeSet<u64> = everybody.filter_map(|port| number(&port)).chain(own.clone()).collect();
+    for port in items(service, "/spec/ports") {
+        // What a Service inside never had is left for validation to refuse.
+        if !open && !kept.is_empty() {
+            set(port, "nodePort", Value::Null);
+        } else if open && number(port).is_none() {
+            let named = kept.iter().find(|one| one["name"] == port["name"]).and_then(number);
+            let named = named.filter(|number| !own.contains(number));
+            let given = named.or_else(|| (30_000..=32_767).find(|number| !used.contains(number)));
+            used.extend(given);
+            set(port, "nodePort", json!(given));
+        }
     }
 }
 

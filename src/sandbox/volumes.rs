@@ -32,13 +32,13 @@ pub fn bind(store: &mut Store) {
     }
 }
 
-/// The claim that a new pod still waits for.
-pub fn awaited<'a>(store: &Store, key: &Key, pod: &'a Value) -> Option<&'a str> {
+/// Whether a pod has no node yet because its claims are not there to be mounted.
+pub fn are_awaited(store: &Store, key: &Key, pod: &Value) -> bool {
     let usable = |name: &str| {
         let claim = store.get(&Key::new(Kind::PersistentVolumeClaim, &key.namespace, name));
         claim.is_some_and(|claim| claim["status"]["phase"] == "Bound" && !is_terminating(claim))
     };
-    claims(pod).find(|name| pod["spec"]["nodeName"].is_null() && !usable(name))
+    pod["spec"]["nodeName"].is_null() && !claims(pod).all(usable)
 }
 
 /// The names of the claims that a pod mounts.

@@ -8,11 +8,11 @@ use panamax_kubernetes_adapter::proto;
 use panamax_kubernetes_adapter::proto::watch_deployment_response::Event;
 use tonic::Code;
 
-use crate::support::adapter::{Adapter, deploy, reason, scale, teardown};
+use crate::support::adapter::{Adapter, deploy, modern, reason, scale, teardown};
 use crate::support::control_plane::{User, control_plane};
 use crate::support::namespace::{Namespace, namespace};
 use crate::support::survey::{Survey, translated};
-use crate::support::templates::{WORDPRESS, chain, wordpress_at};
+use crate::support::templates::{WORDPRESS, chain, rich_chain, wordpress_at};
 
 /// An adapter, a namespace of its own, and a client to look at it.
 struct Place {
@@ -52,7 +52,15 @@ impl Place {
     }
 
     async fn deploy(&self, name: &str, template: &str) -> proto::DeployResponse {
-        let request = deploy(&self.namespace, name, template);
+        self.send(deploy(&self.namespace, name, template)).await
+    }
+
+    /// Deploys with profile MODERN.
+    async fn deploy_modern(&self, name: &str, template: &str) -> proto::DeployResponse {
+        self.send(modern(deploy(&self.namespace, name, template))).await
+    }
+
+    async fn send(&self, request: proto::DeployRequest) -> proto::DeployResponse {
         self.adapter.deployments().deploy(request).await.expect("deployed").into_inner()
     }
 
@@ -130,7 +138,17 @@ async fn a_list_shows_all_deployments_page_by_page(place: Place) {
 }
 
 async fn a_watch_shows_every_step_until_ready_and_until_gone(place: Place) {
-    let request = proto::DeployRequest { wait: 0, ..deploy(&place.namespace, "wp", WORDPRESS) };
+    let request = deploy(&place.namespace, "wp", WORDPRESS);
+    is_watched(place, request).await;
+}
+
+async fn a_watch_shows_every_step_of_modern_too(place: Place) {
+    let request = modern(deploy(&place.namespace, "wp", WORDPRESS));
+    is_watched(place, request).await;
+}
+
+async fn is_watched(place: Place, request: proto::DeployRequest) {
+    let request = proto::DeployRequest { wait: 0, ..request };
     place.adapter.deployments().deploy(request).await.expect("deployed");
     let watch = |until: proto::WatchUntil| proto::WatchDeploymentRequest {
         namespace: place.namespace.clone(),
@@ -259,6 +277,71 @@ async fn a_teardown_without_grace_or_twice_sees_every_object_go(place: Place) {
     assert_eq!(place.survey().await.names(), Vec::<&str>::new());
 }
 
+async fn modern_runs_is_told_about_and_goes(place: Place) {
+    let template = rich_chain(2);
+    let answer = place.deploy_modern("rich", &template).await;
+    assert_eq!(answer.outcome(), proto::DeployOutcome::Created);
+    let first = place.survey().await;
+    assert_eq!(first.faults("rich"), Vec::<String>::new(), "{:#?}", first.names());
+    for kind in ["Deployment", "PersistentVolumeClaim", "ReplicaSet", "Pod", "Service"] {
+        assert_eq!(first.of_kind(kind).count(), 2, "{kind} among {:#?}", first.names());
+    }
+    for name in ["Deployment c0", "Deployment c1", "Secret c0-environment", "Secret c1-environment"] {
+        assert!(first.objects.contains_key(name), "{name} among {:#?}", first.names());
+    }
+    let deployment = place.get("rich").await;
+    assert_eq!(deployment.state(), proto::DeploymentState::Active);
+    for component in &deployment.components {
+        assert_eq!((component.ready_replicas(), component.updated_replicas()), (1, 1), "{component:?}");
+    }
+    let again = place.deploy_modern("rich", &template).await;
+    assert_eq!(again.outcome(), proto::DeployOutcome::Unchanged, "{:#?}", again.changes);
+    let request = proto::TeardownRequest {
+        volumes: proto::VolumePolicy::Delete.into(),
+        ..teardown(&place.namespace, "rich")
+    };
+    let torn_down = place.adapter.deployments().teardown(request).await.expect("torn down").into_inner();
+    assert!(torn_down.complete);
+    assert_eq!(place.survey().await.names(), Vec::<&str>::new());
+}
+
+async fn modern_scales_up_down_to_nothing_and_back(place: Place) {
+    place.deploy_modern("wp", WORDPRESS).await;
+    for count in [3, 0, 1] {
+        assert_eq!(place.scale(count).await, (count, count));
+    }
+    assert_eq!(place.survey().await.faults("wp"), Vec::<String>::new());
+    place.teardown("wp").await;
+    assert_eq!(place.survey().await.names(), Vec::<&str>::new());
+}
+
+async fn modern_rolls_and_keeps_its_volumes(place: Place) {
+    let claims = |survey: &Survey| -> Vec<_> {
+        survey.of_kind("PersistentVolumeClaim").map(|(name, claim)| (name.to_owned(), claim.uid())).collect()
+    };
+    place.deploy_modern("rich", &rich_chain(2)).await;
+    let before = place.survey().await;
+    // One component mounts a claim and is made anew; a Secret alone renews the pods as well.
+    let newer = rich_chain(2).replace("example/component", "example/other");
+    for newer in [newer.clone(), newer.replace("value: s0", "value: changed")] {
+        let answer = place.deploy_modern("rich", &newer).await;
+        assert_eq!(answer.outcome(), proto::DeployOutcome::Updated);
+    }
+    let after = place.survey().await;
+    assert_eq!(after.faults("rich"), Vec::<String>::new(), "{:#?}", after.names());
+    assert_eq!(claims(&after), claims(&before));
+    let mut staying: Vec<_> = after.of_kind("Pod").map(|(_, pod)| pod).collect();
+    staying.retain(|pod| pod.metadata.deletion_timestamp.is_none());
+    assert_eq!(staying.len(), 2);
+    for pod in staying {
+        let image = pod.data.pointer("/spec/containers/0/image").and_then(|image| image.as_str());
+        assert!(image.is_some_and(|image| image.starts_with("example/other")), "{image:?}");
+    }
+    place.teardown("rich").await;
+    let left = place.survey().await;
+    assert_eq!((claims(&left), left.names().len()), (claims(&before), 2), "{:?}", left.names());
+}
+
 async fn the_server_tells_about_itself_until_it_shuts_down(mut place: Place) {
     let request = proto::GetServerInfoRequest {};
     let info = place.adapter.server().get_server_info(request).await.expect("an answer").into_inner();
@@ -300,5 +383,9 @@ on_both! {
     an_update_changes_makes_and_removes,
     a_teardown_without_grace_or_twice_sees_every_object_go,
     what_belongs_to_others_is_refused_and_untouched,
+    modern_runs_is_told_about_and_goes,
+    modern_scales_up_down_to_nothing_and_back,
+    modern_rolls_and_keeps_its_volumes,
+    a_watch_shows_every_step_of_modern_too,
     the_server_tells_about_itself_until_it_shuts_down,
 }

@@ -1,6 +1,6 @@
 //! Runs the sandbox as its callers do: many objects, watches that stay open, an end.
-use crate::support::adapter::{Adapter, deploy, scale, teardown};
-use crate::support::templates::WORDPRESS;
+use crate::support::adapter::{Adapter, deploy, modern, scale, teardown};
+use crate::support::templates::{WORDPRESS, rich_chain};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, ReplicationController};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
@@ -83,6 +83,22 @@ async fn the_engine_deploys_scales_and_tears_down() {
     }
     let torn_down = client.teardown(teardown("default", "wp")).await.expect("torn down");
     assert!(torn_down.into_inner().complete);
+}
+
+#[tokio::test]
+async fn fifty_components_of_modern_are_ready_within_seconds() {
+    let adapter = Adapter::sandbox().await;
+    let mut client = adapter.deployments();
+    let begin = Instant::now();
+    for (template, outcome) in [
+        (rich_chain(50), DeployOutcome::Created),
+        (rich_chain(50).replace("component", "other"), DeployOutcome::Updated),
+    ] {
+        let answer = client.deploy(modern(deploy("default", "rich", &template))).await.expect("deployed");
+        assert_eq!(answer.into_inner().outcome(), outcome);
+        println!("50 components of MODERN ready after {:?}", begin.elapsed());
+    }
+    assert!(begin.elapsed() < Duration::from_secs(20));
 }
 
 #[tokio::test]

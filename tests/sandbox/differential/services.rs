@@ -97,12 +97,6 @@ pub async fn exposed(on: &mut Session) {
     on.apply("balancer", OURS, open("LoadBalancer", json!([port(80)]))).await;
     let plain = service("open", json!({ "selector": { "name": "web" }, "ports": [port(80)] }));
     on.apply("no type", OURS, plain).await;
-    let both = json!([{ "port": 53, "name": "tcp" }, { "port": 53, "protocol": "UDP", "name": "udp" }]);
-    for (label, name) in [("two protocols, later", "open"), ("two protocols, at once", "both")] {
-        let body = with(open("NodePort", both.clone()), "/metadata/name", json!(name));
-        let both = numbers(&on.apply(label, OURS, body).await);
-        on.note("one number", json!(both.len() == 2 && both[0].1 == both[1].1));
-    }
     on.apply(
         "to headless",
         OURS,

@@ -264,14 +264,21 @@ mod tests {
             "images:\n- {{name: big, source: 'a:1', environment: [{}]}}\n- {{name: x, source: 'a:1'}}\n",
             variables.join(", ")
         );
-        let links: Vec<_> = (0..5).map(|link| format!("{{service: big, alias: a{link}}}")).collect();
-        let others: Vec<_> = (0..5).map(|link| format!("{{service: x, alias: a{link}}}")).collect();
-        let text = format!(
-            "{text}- {{name: y, source: 'a:1', links: [{}]}}\n- {{name: z, source: 'a:1', links: [{}]}}\n",
-            links.join(", "),
-            others.join(", ")
-        );
-        assert!(codes(&text).contains(&Code::ObjectTooLarge));
+        let linked = |count: usize| {
+            let links: Vec<_> = (0..count).map(|link| format!("{{service: big, alias: a{link}}}")).collect();
+            format!("{text}- {{name: y, source: 'a:1', links: [{}]}}\n", links.join(", "))
+        };
+        let too_large = |count: usize| {
+            let rules = Rules { link_environment: LinkEnvironment::Declared, ..Rules::default() };
+            let options = Options::with(DeploymentName::new("one").unwrap(), rules);
+            let found = translate(&template(&linked(count)), &options).diagnostics;
+            let large = found.into_iter().filter(|found| found.code == Code::ObjectTooLarge);
+            large.map(|found| found.field).collect::<Vec<_>>()
+        };
+        // 224 KB of variables for each link; in the object they are twice as long, and then the object tells.
+        assert_eq!(too_large(1), [""; 0]);
+        assert_eq!(too_large(4), ["images[2]"]);
+        assert_eq!(too_large(5), ["images[2].links"]);
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub use head::{
     Adopted, Head, HeadRef, Held, Member, MemberState, Operation, OperationKind, Phase, Recorded,
     RecordedComponent, RevisionEntry,
 };
-pub use members::Seen;
+pub use members::{Seen, SeenClaim};
 pub use revisions::revision_name;
 pub use warnings::collecting;
 pub use watch::{Snapshot, Subscription};

@@ -42,6 +42,8 @@ pub enum ErrorKind {
     ClusterForbidden,
     /// Pod Security or an admission webhook refuses an object.
     AdmissionDenied,
+    /// A volume claim cannot become what is asked: it only grows, and only where its storage class lets it.
+    VolumeImmutable,
     /// A quota of the namespace refuses an object.
     QuotaExceeded,
     /// A limit of the adapter on size or number.
@@ -87,6 +89,7 @@ impl ErrorKind {
             | ErrorKind::NamespaceTerminating
             | ErrorKind::ClusterForbidden
             | ErrorKind::AdmissionDenied
+            | ErrorKind::VolumeImmutable
             | ErrorKind::QuotaExceeded
             | ErrorKind::LimitExceeded
             | ErrorKind::WaitTimeout

@@ -30,7 +30,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub use deploy::{DeployCall, DeployChoices, Deployed, Outcome, PrunePolicy};
 pub use observe::{ListCall, Listed, Until, WatchEnd, WatchUpdate};
 pub use scale::{ScaleCall, Scaled};
-pub use teardown::{Blocked, TeardownCall, TornDown};
+pub use teardown::{Blocked, TeardownCall, TornDown, VolumePolicy};
 pub use translate::{Source, TemplateCall, Translated, Validated};
 pub use view::DeploymentView;
 

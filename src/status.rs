@@ -90,12 +90,16 @@ pub enum Reason {
     QuotaExceeded,
     /// The container cannot be made as it is configured.
     ConfigError,
+    /// A volume claim is not bound yet.
+    VolumePending,
     /// The pod has failed.
     PodFailed,
     /// The pod has run to its end.
     PodSucceeded,
     /// The controller cannot make pods.
     ReplicaFailure,
+    /// A rollout has made no progress within its time.
+    ProgressDeadlineExceeded,
     /// The cluster's admission rules refuse the pods.
     AdmissionDenied,
     /// Pods are starting or stopping.

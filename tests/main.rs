@@ -31,9 +31,12 @@ mod translate;
 
 /// On the real control plane, a namespace per test.
 mod cluster {
+    mod claims;
     mod crashes;
+    mod knobs;
     mod lifecycle;
     mod main_job;
+    mod modern;
     mod ownership;
     mod plane;
     mod portable;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, ReplicationController, Service};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ReplicationController, Service};
 
 /// What the cluster showed of one deployment at one moment.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +12,10 @@ pub struct Observed {
     pub pods: Vec<Arc<Pod>>,
     /// Its ReplicationControllers.
     pub controllers: Vec<Arc<ReplicationController>>,
+    /// Its apps Deployments.
+    pub deployments: Vec<Arc<Deployment>>,
+    /// Its volume claims.
+    pub claims: Vec<Arc<PersistentVolumeClaim>>,
     /// Its Services.
     pub services: Vec<Arc<Service>>,
 }

@@ -178,6 +178,13 @@ impl Failure {
                 Error::new(ErrorKind::ClusterThrottled, format!("{failed}: the cluster asks to slow down"))
                     .retry_after(self.retry_after().unwrap_or(Duration::from_secs(1)))
             }
+            422 if self.is_immutable_claim(object) => Error::new(
+                ErrorKind::VolumeImmutable,
+                format!(
+                    "{object} cannot become what is asked: a claim only grows, and keeps its storage class and \
+                     access modes; set options.volume_size and options.storage_class as they were"
+                ),
+            ),
             422 => self.invalid(&failed),
             500 | 502 | 503 | 504 if self.is_transient() => {
                 Error::new(ErrorKind::ClusterUnreachable, format!("{failed}: the cluster cannot answer now"))
@@ -201,6 +208,18 @@ impl Failure {
                 ErrorKind::QuotaExceeded,
                 format!("{failed}: a ResourceQuota of the namespace is used up"),
             )
+        } else if text.contains("dynamically provisioned pvc can be resized") {
+            Error::new(
+                ErrorKind::VolumeImmutable,
+                format!(
+                    "{failed}: its storage class does not let it grow; set options.volume_size as it was"
+                ),
+            )
+        } else if text.contains(" usage per ") {
+            Error::new(
+                ErrorKind::QuotaExceeded,
+                format!("{failed}: a LimitRange of the namespace does not allow an object of that size"),
+            )
         } else if text.contains("violates PodSecurity") || text.contains("admission webhook") {
             Error::new(
                 ErrorKind::AdmissionDenied,
@@ -215,6 +234,12 @@ impl Failure {
                 ),
             )
         }
+    }
+
+    /// Whether a volume claim that is there was to become something it cannot.
+    fn is_immutable_claim(&self, object: &str) -> bool {
+        object.starts_with("PersistentVolumeClaim ")
+            && self.causes().iter().any(|cause| cause.reason == "FieldValueForbidden")
     }
 
     /// Keeps the causes' fields and reasons; `operations` maps the fields back to the template.

@@ -1,8 +1,11 @@
-//! What is on the cluster of one deployment: metadata alone, one LIST per kind.
+//! What is on the cluster of one deployment: metadata alone, one LIST per kind, Secrets by name.
+
+use std::collections::BTreeSet;
 
 use futures::future::try_join_all;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
-use kube::api::{ListParams, ObjectMeta};
+use kube::api::{Api, ListParams, ObjectMeta};
 
 use super::Cluster;
 use super::apply::{owned_fields, replicas_owners};
@@ -31,6 +34,39 @@ pub struct Seen {
     pub component: String,
     /// Of a pod: the revision it is of.
     pub revision: Option<u32>,
+    /// Of a volume claim: what it asks for.
+    pub claim: Option<SeenClaim>,
+}
+
+/// What a volume claim on the cluster asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeenClaim {
+    /// Its size, as the cluster spells it.
+    pub size: String,
+    /// Its storage class; `None`: it has none.
+    pub class: Option<String>,
+    /// Whether this deployment chose the class, and not the cluster.
+    pub class_is_ours: bool,
+    /// Its access modes.
+    pub modes: Vec<String>,
+}
+
+impl SeenClaim {
+    fn of(claim: &PersistentVolumeClaim, manager: &str) -> Option<Self> {
+        let spec = claim.spec.as_ref()?;
+        let requests = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+        let mut entries = claim.metadata.managed_fields.iter().flatten();
+        Some(Self {
+            size: requests.and_then(|requests| requests.get("storage")).map(|size| size.0.clone())?,
+            class: spec.storage_class_name.clone().filter(|class| !class.is_empty()),
+            class_is_ours: entries.any(|entry| {
+                let fields = entry.fields_v1.as_ref();
+                entry.manager.as_deref() == Some(manager)
+                    && fields.is_some_and(|fields| fields.0.pointer("/f:spec/f:storageClassName").is_some())
+            }),
+            modes: spec.access_modes.clone().unwrap_or_default(),
+        })
+    }
 }
 
 impl Seen {
@@ -54,20 +90,29 @@ impl Seen {
             replicas_owners: replicas_owners(entries),
             component: labels.get(LABEL_NAME).cloned().unwrap_or_default(),
             revision: labels.get(LABEL_REVISION).and_then(|text| text.parse().ok()),
+            claim: None,
         })
     }
 }
 
 impl Cluster {
-    /// Lists the deployment's objects of these kinds, pods of its controllers included.
+    /// Looks at the deployment's objects of the kinds of these, pods of its controllers included.
+    ///
+    /// Of Secrets at these alone, by name: a right to list them would show all of the namespace's.
     pub async fn list_members(
         &self,
         namespace: &Namespace,
         deployment: &DeploymentName,
-        kinds: &[Kind],
+        members: &BTreeSet<ObjectRef>,
     ) -> Result<Vec<Seen>> {
-        let lists = kinds.iter().map(|kind| self.list_kind(namespace, deployment, *kind));
-        Ok(try_join_all(lists).await?.into_iter().flatten().collect())
+        let kinds: BTreeSet<Kind> = members.iter().map(|member| member.kind).collect();
+        let lists = kinds.into_iter().filter(|kind| *kind != Kind::Secret);
+        let lists = try_join_all(lists.map(|kind| self.list_kind(namespace, deployment, kind)));
+        let secrets = members.iter().filter(|member| member.kind == Kind::Secret);
+        let secrets = try_join_all(secrets.map(|secret| self.see(namespace, deployment, secret)));
+        let (lists, secrets) = tokio::try_join!(lists, secrets)?;
+        let secrets = secrets.into_iter().flatten().map(|(seen, _)| seen);
+        Ok(lists.into_iter().flatten().chain(secrets).collect())
     }
 
     async fn list_kind(
@@ -76,6 +121,9 @@ impl Cluster {
         deployment: &DeploymentName,
         kind: Kind,
     ) -> Result<Vec<Seen>> {
+        if kind == Kind::PersistentVolumeClaim {
+            return self.list_claims(namespace, deployment).await;
+        }
         let api = self.api(namespace, kind);
         let parameters = ListParams::default().labels(&selector_of(deployment));
         let list = self
@@ -86,6 +134,26 @@ impl Cluster {
             .items
             .iter()
             .filter_map(|item| Seen::from_metadata(kind, &item.metadata, deployment))
+            .collect())
+    }
+
+    /// Volume claims whole: what they ask for decides whether they can become what is asked now.
+    async fn list_claims(&self, namespace: &Namespace, deployment: &DeploymentName) -> Result<Vec<Seen>> {
+        let kind = Kind::PersistentVolumeClaim;
+        let api: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace.as_str());
+        let parameters = ListParams::default().labels(&selector_of(deployment));
+        let list = self
+            .call("list the deployment's objects", || api.list(&parameters))
+            .await
+            .map_err(|failure| failure.into_error(kind.as_str(), ""))?;
+        let manager = field_manager(deployment);
+        Ok(list
+            .items
+            .iter()
+            .filter_map(|item| {
+                let seen = Seen::from_metadata(kind, &item.metadata, deployment)?;
+                Some(Seen { claim: SeenClaim::of(item, &manager), ..seen })
+            })
             .collect())
     }
 

@@ -1,30 +1,36 @@
-//! Looks at a deployment once: its members, whole, one LIST per kind.
+//! Looks at a deployment once: its pods, its workloads and its Services, whole, one LIST per kind.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{Pod, ReplicationController, Service};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ReplicationController, Service};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use serde::de::DeserializeOwned;
 
 use super::Cluster;
 use crate::artifacts::{
-    DeploymentName, LABEL_INSTANCE, LABEL_MANAGED_BY, MANAGED_BY, Namespace, Observed, selector_of,
+    DeploymentName, Kind, LABEL_INSTANCE, LABEL_MANAGED_BY, MANAGED_BY, Namespace, Observed, selector_of,
 };
 use crate::error::Result;
 
 impl Cluster {
-    /// Lists the deployment's members, all kinds at once.
-    pub async fn observe(&self, namespace: &Namespace, deployment: &DeploymentName) -> Result<Observed> {
-        self.observe_selected(namespace, &selector_of(deployment)).await
+    /// Lists the deployment's pods and, of the kinds it has, what a status is concluded from; all at once.
+    pub async fn observe(
+        &self,
+        namespace: &Namespace,
+        deployment: &DeploymentName,
+        kinds: &[Kind],
+    ) -> Result<Observed> {
+        self.observe_selected(namespace, &selector_of(deployment), kinds).await
     }
 
     /// Lists the members of every deployment of a namespace, by deployment.
     pub async fn observe_namespace(&self, namespace: &Namespace) -> Result<HashMap<String, Observed>> {
         let selector = format!("{LABEL_MANAGED_BY}={MANAGED_BY}");
-        let all = self.observe_selected(namespace, &selector).await?;
+        let all = self.observe_selected(namespace, &selector, &Kind::ALL).await?;
         let mut deployments: HashMap<String, Observed> = HashMap::new();
         for pod in all.pods {
             deployments.entry(instance(pod.as_ref())).or_default().pods.push(pod);
@@ -32,19 +38,49 @@ impl Cluster {
         for controller in all.controllers {
             deployments.entry(instance(controller.as_ref())).or_default().controllers.push(controller);
         }
+        for one in all.deployments {
+            deployments.entry(instance(one.as_ref())).or_default().deployments.push(one);
+        }
+        for claim in all.claims {
+            deployments.entry(instance(claim.as_ref())).or_default().claims.push(claim);
+        }
         for service in all.services {
             deployments.entry(instance(service.as_ref())).or_default().services.push(service);
         }
         Ok(deployments)
     }
 
-    async fn observe_selected(&self, namespace: &Namespace, selector: &str) -> Result<Observed> {
-        let (pods, controllers, services) = tokio::try_join!(
+    async fn observe_selected(
+        &self,
+        namespace: &Namespace,
+        selector: &str,
+        kinds: &[Kind],
+    ) -> Result<Observed> {
+        let (pods, controllers, deployments, claims, services) = tokio::try_join!(
             self.list_whole::<Pod>(namespace, selector),
-            self.list_whole::<ReplicationController>(namespace, selector),
-            self.list_whole::<Service>(namespace, selector),
+            self.list_if::<ReplicationController>(namespace, selector, Kind::ReplicationController, kinds),
+            self.list_if::<Deployment>(namespace, selector, Kind::Deployment, kinds),
+            self.list_if::<PersistentVolumeClaim>(namespace, selector, Kind::PersistentVolumeClaim, kinds),
+            self.list_if::<Service>(namespace, selector, Kind::Service, kinds),
         )?;
-        Ok(Observed { pods, controllers, services })
+        Ok(Observed { pods, controllers, deployments, claims, services })
+    }
+
+    /// Lists a kind if it is among those asked for.
+    async fn list_if<K>(
+        &self,
+        namespace: &Namespace,
+        selector: &str,
+        kind: Kind,
+        kinds: &[Kind],
+    ) -> Result<Vec<Arc<K>>>
+    where
+        K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+    {
+        if kinds.contains(&kind) { self.list_whole::<K>(namespace, selector).await } else { Ok(Vec::new()) }
     }
 
     async fn list_whole<K>(&self, namespace: &Namespace, selector: &str) -> Result<Vec<Arc<K>>>

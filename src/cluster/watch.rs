@@ -9,7 +9,8 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::{BoxStream, select_all};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, ReplicationController, Service};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, ReplicationController, Service};
 use kube::api::Api;
 use kube::runtime::{WatchStreamExt, watcher};
 use serde::de::DeserializeOwned;
@@ -124,6 +125,8 @@ impl Cluster {
         let events = select_all([
             self.events(namespace, "", |pod: Pod| Object::Pod(Arc::new(pod))),
             self.events(namespace, "", |rc: ReplicationController| Object::Controller(Arc::new(rc))),
+            self.events(namespace, "", |one: Deployment| Object::Deployment(Arc::new(one))),
+            self.events(namespace, "", |claim: PersistentVolumeClaim| Object::Claim(Arc::new(claim))),
             self.events(namespace, "", |service: Service| Object::Service(Arc::new(service))),
             self.events(namespace, ",panamax.io/record=head", |head: ConfigMap| Object::Head(Arc::new(head))),
         ]);

@@ -15,7 +15,7 @@ use super::{DEFAULT_DEADLINE, MAX_DEADLINE};
 use crate::artifacts::{DeploymentName, NameError, Namespace};
 use crate::error::{Error, Fault, Result};
 use crate::operations::{
-    DeployCall, DeployChoices, ScaleCall, Settings, Source, Target, TeardownCall, TemplateCall,
+    DeployCall, DeployChoices, ScaleCall, Settings, Source, Target, TeardownCall, TemplateCall, VolumePolicy,
 };
 use crate::proto;
 
@@ -268,9 +268,6 @@ pub(super) fn teardown(
     no_request_id(&request.request_id)?;
     let target = target(&request.namespace, &request.name, settings, &mut faults);
     let volumes: proto::VolumePolicy = enumeration(request.volumes, "volumes", &mut faults);
-    if volumes == proto::VolumePolicy::Delete {
-        return Err(options::not_implemented("volumes: DELETE (no volume claim is made yet)"));
-    }
     let grace = duration(request.grace_period.as_ref(), "grace_period", &mut faults);
     let mode: proto::TeardownWait = enumeration(request.wait, "wait", &mut faults);
     let gone = mode == proto::TeardownWait::Gone;
@@ -280,6 +277,10 @@ pub(super) fn teardown(
     let call = target.map(|target| TeardownCall {
         namespace: target.namespace,
         name: target.name,
+        volumes: match volumes {
+            proto::VolumePolicy::Unspecified | proto::VolumePolicy::Retain => VolumePolicy::Retain,
+            proto::VolumePolicy::Delete => VolumePolicy::Delete,
+        },
         allow_missing: request.allow_missing,
         grace_seconds: grace.map(|grace| whole_seconds(grace).unwrap_or(u32::MAX)),
         wait_gone,

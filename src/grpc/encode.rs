@@ -45,7 +45,11 @@ pub(super) fn scale_response(scaled: &Scaled) -> proto::ScaleResponse {
 pub(super) fn teardown_response(namespace: &Namespace, torn_down: &TornDown) -> proto::TeardownResponse {
     proto::TeardownResponse {
         changes: torn_down.changes.iter().map(|one| change(namespace, one)).collect(),
-        retained: Vec::new(),
+        retained: torn_down
+            .retained
+            .iter()
+            .map(|(reference, uid)| object_ref(namespace, reference, uid.as_deref()))
+            .collect(),
         complete: torn_down.complete,
         blocked: torn_down
             .blocked
@@ -214,9 +218,9 @@ fn endpoint(endpoint: &Endpoint) -> proto::Endpoint {
         container_port: endpoint.container_port,
         alias: endpoint.alias.clone(),
         cluster_ip: endpoint.cluster_ip.clone(),
-        node_port: None,
+        node_port: endpoint.node_port,
         host_port: None,
-        load_balancer: None,
+        load_balancer: endpoint.load_balancer.clone(),
     }
 }
 
@@ -313,9 +317,11 @@ fn component_reason(reason: Reason) -> proto::ComponentReason {
         Reason::Unschedulable => proto::ComponentReason::Unschedulable,
         Reason::QuotaExceeded => proto::ComponentReason::QuotaExceeded,
         Reason::ConfigError => proto::ComponentReason::ConfigError,
+        Reason::VolumePending => proto::ComponentReason::VolumePending,
         Reason::PodFailed => proto::ComponentReason::PodFailed,
         Reason::PodSucceeded => proto::ComponentReason::PodSucceeded,
         Reason::ReplicaFailure => proto::ComponentReason::ReplicaFailure,
+        Reason::ProgressDeadlineExceeded => proto::ComponentReason::ProgressDeadlineExceeded,
         Reason::AdmissionDenied => proto::ComponentReason::AdmissionDenied,
         Reason::Progressing => proto::ComponentReason::Progressing,
         Reason::WorkloadMissing => proto::ComponentReason::WorkloadMissing,

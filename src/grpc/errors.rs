@@ -36,6 +36,7 @@ fn code_and_reason(kind: ErrorKind) -> (Code, ErrorReason) {
         ErrorKind::NamespaceTerminating => (Code::FailedPrecondition, ErrorReason::NamespaceTerminating),
         ErrorKind::ClusterForbidden => (Code::PermissionDenied, ErrorReason::ClusterForbidden),
         ErrorKind::AdmissionDenied => (Code::FailedPrecondition, ErrorReason::AdmissionDenied),
+        ErrorKind::VolumeImmutable => (Code::FailedPrecondition, ErrorReason::VolumeImmutable),
         ErrorKind::QuotaExceeded => (Code::ResourceExhausted, ErrorReason::QuotaExceeded),
         ErrorKind::LimitExceeded => (Code::ResourceExhausted, ErrorReason::LimitExceeded),
         ErrorKind::ClusterUnreachable => (Code::Unavailable, ErrorReason::ClusterUnreachable),

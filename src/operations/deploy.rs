@@ -11,7 +11,7 @@ use tracing::info;
 use super::translate::{Prepared, TemplateCall, combine};
 use super::view::{self, DeploymentView, Moment};
 use super::{Operations, Target, blame, effective};
-use crate::artifacts::{Change, Namespace};
+use crate::artifacts::{Action, Change, Namespace};
 use crate::cluster::{self, Held};
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
@@ -147,17 +147,23 @@ impl Operations {
         let report = lock.during(self.apply_all(target, &decided.plan, &held, &revision, packed)).await?;
         // Objects that were there before, with their record lost, are not this Deploy's to take back.
         if first && !report.failures.is_empty() && !report.adopted {
-            return Err(self.take_back(target, &decided.prepared.template, lock, report.failures).await);
+            return Err(self.take_back(target, &decided.prepared.template, lock, report).await);
         }
         // 6. The lock ends before any waiting. 7. Then what the template no longer has goes.
         let held = self.finish(target, lock, &decided, revision, &report).await?;
         let touched = report.touched(&decided.plan);
+        let mut changes = with_uids(changes, &held);
+        for met in report.met_claims(&decided.plan) {
+            changes.iter_mut().filter(|change| change.reference == *met).for_each(|change| {
+                change.action = Action::Update;
+            });
+        }
         if let Some(error) = incomplete(&decided.prepared.template, report.failures, touched) {
             return Err(error);
         }
         let outcome = if first { Outcome::Created } else { Outcome::Updated };
         info!(?outcome, changes = effective(&changes), "deployed");
-        Ok(answer(&held, with_uids(changes, &held), diagnostics, outcome))
+        Ok(answer(&held, changes, diagnostics, outcome))
     }
 
     /// Finishes a Deploy or Scale that died: forward to the revision it stored, or back to the one before.

@@ -1,11 +1,13 @@
 //! Carries out a plan: stage by stage, all of a stage at once, and keeps count of what was written.
 
+use std::collections::BTreeSet;
+
 use futures::future::join_all;
 use tracing::{Instrument, info, info_span, warn};
 
 use super::plan::{Doomed, Plan, Step};
 use super::{Operations, Target};
-use crate::artifacts::{Action, Artifact, ObjectRef, Stage, scale_manager};
+use crate::artifacts::{Action, Artifact, Kind, ObjectRef, Stage, scale_manager};
 use crate::cluster::{Deletion, Guard, Member, MemberState, Written};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -19,8 +21,10 @@ pub(super) struct Report {
     pub(super) applied: Vec<Member>,
     /// The entries of objects that are not, or nobody knows.
     pub(super) open: Vec<Member>,
-    /// Whether an object was ours already although no record had it.
+    /// Whether an object was ours already although no record had it; claims apart, which outlive deployments.
     pub(super) adopted: bool,
+    /// The volume claims that were made, and not there before.
+    pub(super) made_claims: BTreeSet<ObjectRef>,
     /// Whether the revision is stored.
     pub(super) stored: bool,
     /// What failed, in the order of applying.
@@ -37,10 +41,25 @@ impl Report {
         changed.any(|step| step.action == Action::Replace || is_applied(step))
     }
 
+    /// The claims that were to be made and were there already, with what lies on them.
+    pub(super) fn met_claims<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = &'a ObjectRef> {
+        let to_be_made = plan.steps.iter().filter(|step| step.action == Action::Create);
+        let to_be_made = to_be_made.map(|step| &step.artifact.reference);
+        to_be_made.filter(|reference| {
+            reference.kind == Kind::PersistentVolumeClaim
+                && !self.made_claims.contains(reference)
+                && self.applied.iter().any(|member| member.reference == **reference)
+        })
+    }
+
     fn take(&mut self, step: &Step, result: Result<Written>) {
         match result {
             Ok(written) => {
-                self.adopted |= written.adopted;
+                if step.artifact.reference.kind != Kind::PersistentVolumeClaim {
+                    self.adopted |= written.adopted;
+                } else if step.action == Action::Create && !written.adopted {
+                    self.made_claims.insert(step.artifact.reference.clone());
+                }
                 self.applied.push(Member {
                     state: MemberState::Applied,
                     replace: false,

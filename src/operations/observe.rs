@@ -49,7 +49,8 @@ impl Operations {
     pub async fn get(&self, target: &Target, full: bool) -> Result<DeploymentView> {
         let held = self.must_read(target).await?;
         lock::check_readable(&held)?;
-        let observed = self.cluster.observe(&target.namespace, &target.name).await?;
+        let kinds: Vec<_> = held.head.inventory.iter().map(|member| member.reference.kind).collect();
+        let observed = self.cluster.observe(&target.namespace, &target.name, &kinds).await?;
         let mut view = view::observed(&held, &observed, full);
         if full {
             let revision = self.read_revision(target, held.head.current.as_ref()).await?;

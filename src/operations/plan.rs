@@ -1,5 +1,7 @@
 //! The plan: what happens to every object, decided before anything is touched.
 
+mod claims;
+mod removals;
 mod replicas;
 mod stamp;
 
@@ -8,9 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::diff;
-use crate::artifacts::{Action, Artifact, Artifacts, Change, ComponentName, Kind, ObjectRef};
-use crate::cluster::{Adopted, Head, Member, MemberState, Seen};
+use crate::artifacts::{Action, Artifact, Artifacts, Change, ComponentName, Kind, ObjectRef, Stage};
+use crate::cluster::{Head, Member, MemberState, Seen};
 use crate::diagnostic::{Code, Diagnostic};
+
+pub(super) use claims::check as check_claims;
 
 use replicas::Replicas;
 
@@ -150,7 +154,7 @@ pub(super) fn plan(inputs: &Inputs<'_>) -> Plan {
         });
         plan.steps.push(step);
     }
-    removals(inputs, &mut plan);
+    removals::decide(inputs, &mut plan);
     outdated(inputs, &mut plan);
     plan
 }
@@ -200,7 +204,7 @@ fn step(
     let existing = existing(inputs, &artifact.reference);
     let before = find(inputs.before, &artifact.reference);
     let mut stamped = artifact.clone();
-    let is_workload = artifact.reference.kind.stage() == crate::artifacts::Stage::Workload;
+    let is_workload = artifact.reference.kind.stage() == Stage::Workload;
     let pod_revision = pod_revision.filter(|_| is_workload);
     if let Some(revision) = pod_revision {
         stamp::stamp(&mut stamped, revision);
@@ -276,17 +280,27 @@ fn planned_member(
 
 /// Whether Kubernetes cannot change the object in place.
 ///
-/// Of a bare Pod only the image and the metadata can change, and it learns of changed links only when it
-/// starts; a Service cannot change between headless and not.
+/// Of a bare Pod only the image and the metadata can change, and it learns of changed links and Secrets only when
+/// it starts; a Service cannot change between headless and not.
 fn must_replace(inputs: &Inputs<'_>, before: &Artifact, after: &Artifact) -> bool {
     match after.reference.kind {
         Kind::Pod => {
             without_images(&before.manifest) != without_images(&after.manifest)
-                || stamp::links_changed(inputs, &after.component)
+                || stamp::environment_changed(inputs, after)
         }
         Kind::Service => is_headless(&before.manifest) != is_headless(&after.manifest),
-        Kind::Secret | Kind::PersistentVolumeClaim | Kind::ReplicationController | Kind::Deployment => false,
+        Kind::Deployment => must_shed_its_strategy(&before.manifest, &after.manifest),
+        Kind::Secret | Kind::PersistentVolumeClaim | Kind::ReplicationController => false,
     }
+}
+
+/// Whether an apps Deployment ends to roll while it has the cluster's own settings for that: they are in the way of
+/// the new strategy, and an apply takes away only what an apply has set.
+fn must_shed_its_strategy(before: &Value, after: &Value) -> bool {
+    let recreates = |manifest: &Value| {
+        manifest.pointer("/spec/strategy/type").and_then(Value::as_str) == Some("Recreate")
+    };
+    !recreates(before) && recreates(after) && before.pointer("/spec/strategy/rollingUpdate").is_none()
 }
 
 fn without_images(manifest: &Value) -> Value {
@@ -301,70 +315,6 @@ fn without_images(manifest: &Value) -> Value {
 
 fn is_headless(manifest: &Value) -> bool {
     manifest.pointer("/spec/clusterIP").and_then(Value::as_str) == Some("None")
-}
-
-/// Decides about everything the template no longer has.
-fn removals(inputs: &Inputs<'_>, plan: &mut Plan) {
-    let Some(head) = inputs.head else { return };
-    let controlled: BTreeSet<&ComponentName> = inputs
-        .after
-        .objects()
-        .iter()
-        .filter(|artifact| artifact.reference.kind.is_controller())
-        .map(|artifact| &artifact.component)
-        .collect();
-    for member in &head.inventory {
-        if inputs.after.get(&member.reference).is_some() {
-            continue;
-        }
-        let seen = inputs.seen.map(|seen| {
-            seen.iter()
-                .find(|seen| seen.reference == member.reference && seen.ours)
-                .map(|seen| seen.uid.clone())
-        });
-        let uid = match seen {
-            Some(seen) => seen,
-            None => member.uid.clone(),
-        };
-        let adopted = member.reference.kind == Kind::Pod && controlled.contains(&member.component);
-        let action = match uid {
-            // Gone already: the entry leaves with the next write of the head.
-            None => {
-                plan.gone.push(member.reference.clone());
-                continue;
-            }
-            Some(uid) if adopted => {
-                hand_over(&mut plan.steps, member, uid);
-                plan.handed_over.push(member.clone());
-                Action::Keep
-            }
-            Some(uid) if inputs.prune || member.state == MemberState::Deleting => {
-                plan.doomed.push(Doomed { member: member.clone(), uid });
-                Action::Delete
-            }
-            Some(_) => {
-                plan.kept.push(member.clone());
-                Action::Keep
-            }
-        };
-        plan.changes.push(Change {
-            reference: member.reference.clone(),
-            uid: member.uid.clone(),
-            action,
-            component: Some(member.component.clone()),
-            fields: Vec::new(),
-        });
-    }
-}
-
-/// Notes with the controller that it takes this Pod over.
-fn hand_over(steps: &mut [Step], pod: &Member, uid: String) {
-    let controller = steps.iter_mut().find(|step| {
-        step.artifact.reference.kind.is_controller() && step.artifact.component == pod.component
-    });
-    if let Some(step) = controller {
-        step.member.adopts = Some(Adopted { reference: pod.reference.clone(), uid });
-    }
 }
 
 /// Finds the pods that a ReplicationController would leave running although its template changed.

@@ -300,7 +300,9 @@ fn wanted(held: &Held, counts: BTreeMap<ComponentName, i32>) -> Result<Wanted> {
             .inventory
             .iter()
             .filter(|member| member.component == component && member.stage() == Stage::Workload);
-        let workload = workloads.max_by_key(|member| member.reference.kind.is_controller());
+        let workload = workloads.max_by_key(|member| {
+            (member.state != MemberState::Deleting, member.reference.kind.is_controller())
+        });
         match workload {
             Some(member) if member.reference.kind.is_controller() && member.state == MemberState::Applied => {
                 wanted.set.push((member.clone(), count));

@@ -1,5 +1,7 @@
 //! Teardown: everything a deployment owns goes, in reverse order, its record last.
 
+mod volumes;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -13,6 +15,9 @@ use crate::artifacts::{Action, Change, DeploymentName, Kind, Namespace, ObjectRe
 use crate::cluster::{Going, Held, Member, MemberState, OperationKind, Phase, Seen};
 use crate::error::{Error, ErrorKind, Result};
 
+pub use volumes::VolumePolicy;
+pub(super) use volumes::set_aside;
+
 /// How long a teardown keeps watching objects go before it leaves them to the next call.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -23,6 +28,8 @@ pub struct TeardownCall {
     pub namespace: Namespace,
     /// The deployment.
     pub name: DeploymentName,
+    /// What becomes of its volume claims.
+    pub volumes: VolumePolicy,
     /// Whether a deployment that is not there is fine.
     pub allow_missing: bool,
     /// The pods' grace period; `None`: each pod's own.
@@ -42,6 +49,8 @@ pub struct TeardownCall {
 pub struct TornDown {
     /// What was deleted.
     pub changes: Vec<Change>,
+    /// The volume claims that stay, with their uids.
+    pub retained: Vec<(ObjectRef, Option<String>)>,
     /// Whether everything is gone, the record included.
     pub complete: bool,
     /// What is still there.
@@ -67,7 +76,7 @@ impl Operations {
         Self::check_namespace(&call.namespace)?;
         let target = Target { namespace: call.namespace.clone(), name: call.name.clone() };
         // 1. What is there.
-        let held = match self.cluster.read_head(&target.namespace, &target.name).await? {
+        let mut held = match self.cluster.read_head(&target.namespace, &target.name).await? {
             Some(held) => held,
             None if call.allow_missing => return Ok(TornDown { complete: true, ..TornDown::default() }),
             None => return Err(view::not_found(&target)),
@@ -78,9 +87,10 @@ impl Operations {
         if !joins {
             lock::gate(&held)?;
         }
-        let changes = changes(&held);
+        set_aside(&mut held.head, |_| call.volumes == VolumePolicy::Retain);
+        let planned = planned(&held);
         if call.validate_only {
-            return Ok(TornDown { changes, complete: false, blocked: Vec::new() });
+            return Ok(planned);
         }
         // 2. The mark that ends every other operation; 3. the deletes, which nobody's leaving stops.
         let (asked, answer) = tokio::sync::oneshot::channel();
@@ -100,7 +110,7 @@ impl Operations {
             }
         };
         let wait = call.wait_gone.map(|until| until.min(call.deadline));
-        self.answer(work, answer, changes, wait, call.deadline).await
+        self.answer(work, answer, planned, wait, call.deadline).await
     }
 
     /// Answers when everything is marked, or, if the caller waits, when everything is gone.
@@ -108,14 +118,14 @@ impl Operations {
         &self,
         work: impl Future<Output = Result<Vec<Going>>> + Send + 'static,
         marked: tokio::sync::oneshot::Receiver<Vec<Going>>,
-        changes: Vec<Change>,
+        planned: TornDown,
         wait: Option<Instant>,
         deadline: Instant,
     ) -> Result<TornDown> {
         use tracing::Instrument;
         let mut task = self.tasks.spawn(work.in_current_span());
         let ended = |result: std::result::Result<Result<Vec<Going>>, tokio::task::JoinError>| match result {
-            Ok(Ok(left)) => Ok(torn_down(changes.clone(), left)),
+            Ok(Ok(left)) => Ok(planned.clone().ended(left)),
             Ok(Err(error)) => Err(error),
             Err(failure) => Err(Error::internal(format!("the teardown's task ended early: {failure}"))),
         };
@@ -134,7 +144,7 @@ impl Operations {
                     Err(_) => Err(timeout(&going, ErrorKind::ClusterTimeout)),
                 };
             }
-            return Ok(torn_down(changes, going).incomplete());
+            return Ok(planned.ended(going).incomplete());
         };
         match tokio::time::timeout_at(until, task).await {
             Ok(result) => {
@@ -166,7 +176,15 @@ impl Operations {
     }
 
     /// Finishes a teardown that died half-way.
-    pub(super) async fn finish_teardown(&self, target: &Target, held: Held, deadline: Instant) -> Result<()> {
+    ///
+    /// One that nobody asked for deletes no volume claim: whose they were before is not known.
+    pub(super) async fn finish_teardown(
+        &self,
+        target: &Target,
+        mut held: Held,
+        deadline: Instant,
+    ) -> Result<()> {
+        set_aside(&mut held.head, |_| true);
         let lock = self.mark(target, &held).await?;
         let work = self.remove_asked(target, lock, None, None);
         match tokio::time::timeout_at(deadline, work).await {
@@ -263,7 +281,9 @@ impl Operations {
         }
         if grace.is_some() && members.iter().any(|(reference, _)| reference.kind.is_controller()) {
             // The grace of a controller's deletion is not its pods': they would take their own.
-            let pods = self.list_while_deleting(target, held, &[Kind::Pod]).await?;
+            let controllers = members.iter().filter(|(reference, _)| reference.kind.is_controller());
+            let pods = controllers.map(|(reference, _)| ObjectRef { kind: Kind::Pod, ..reference.clone() });
+            let pods = self.list_while_deleting(target, held, &pods.collect()).await?;
             let pods = pods.into_iter().filter(|seen| !seen.ours).map(|seen| (seen.reference, seen.uid));
             going.extend(self.delete_all(target, pods.collect(), grace).await?);
         }
@@ -277,8 +297,13 @@ impl Operations {
     /// Lists objects of this deployment, and not of one that was made under its name after it.
     ///
     /// Two teardowns may go side by side; while the head that was marked still stands, nobody makes a new one.
-    async fn list_while_deleting(&self, target: &Target, held: &Held, kinds: &[Kind]) -> Result<Vec<Seen>> {
-        let seen = self.cluster.list_members(&target.namespace, &target.name, kinds).await?;
+    async fn list_while_deleting(
+        &self,
+        target: &Target,
+        held: &Held,
+        members: &BTreeSet<ObjectRef>,
+    ) -> Result<Vec<Seen>> {
+        let seen = self.cluster.list_members(&target.namespace, &target.name, members).await?;
         let now = self.cluster.read_head(&target.namespace, &target.name).await?;
         Ok(if now.is_some_and(|now| now.uid == held.uid) { seen } else { Vec::new() })
     }
@@ -294,11 +319,14 @@ impl Operations {
                 inventory.iter().filter_map(|member| Some((member.reference.clone(), member.uid.clone()?)));
             return Ok(known.chain(adopted).collect());
         }
-        let mut kinds: Vec<Kind> = inventory.iter().map(|member| member.reference.kind).collect();
-        kinds.sort_unstable();
-        kinds.dedup();
-        let seen = self.list_while_deleting(target, held, &kinds).await?;
-        let seen = seen.into_iter().filter(|seen| seen.ours).map(|seen| (seen.reference, seen.uid));
+        let members: BTreeSet<ObjectRef> = inventory.iter().map(|member| member.reference.clone()).collect();
+        let seen = self.list_while_deleting(target, held, &members).await?;
+        // Claims that stay are ours as well, and so are those of a revision before.
+        let goes = |seen: &Seen| {
+            seen.reference.kind != Kind::PersistentVolumeClaim || members.contains(&seen.reference)
+        };
+        let seen = seen.into_iter().filter(|seen| seen.ours && goes(seen));
+        let seen = seen.map(|seen| (seen.reference, seen.uid));
         let objects: BTreeSet<_> = seen.chain(adopted).collect();
         Ok(objects.into_iter().collect())
     }
@@ -309,13 +337,11 @@ impl TornDown {
         self.complete = false;
         self
     }
-}
 
-fn torn_down(changes: Vec<Change>, left: Vec<Going>) -> TornDown {
-    TornDown {
-        changes,
-        complete: left.is_empty(),
-        blocked: left
+    /// The answer once everything was asked to go and this is left.
+    fn ended(mut self, left: Vec<Going>) -> Self {
+        self.complete = left.is_empty();
+        self.blocked = left
             .into_iter()
             .map(|going| Blocked {
                 reference: going.reference,
@@ -323,11 +349,13 @@ fn torn_down(changes: Vec<Change>, left: Vec<Going>) -> TornDown {
                 finalizers: going.finalizers,
                 since: going.since,
             })
-            .collect(),
+            .collect();
+        self
     }
 }
 
-fn changes(held: &Held) -> Vec<Change> {
+/// What a teardown of this does, before anything is done.
+fn planned(held: &Held) -> TornDown {
     let mut members: Vec<&Member> = held.head.inventory.iter().collect();
     members.sort_by(|left, right| right.reference.cmp(&left.reference));
     let change = |member: &Member| Change {
@@ -337,7 +365,17 @@ fn changes(held: &Held) -> Vec<Change> {
         component: Some(member.component.clone()),
         fields: Vec::new(),
     };
-    members.into_iter().map(change).collect()
+    TornDown {
+        changes: members.into_iter().map(change).collect(),
+        retained: held
+            .head
+            .retained
+            .iter()
+            .map(|claim| (claim.reference.clone(), claim.uid.clone()))
+            .collect(),
+        complete: false,
+        blocked: Vec::new(),
+    }
 }
 
 fn timeout(going: &[Going], kind: ErrorKind) -> Error {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Operations, Target};
 use crate::artifacts::{DeploymentName, Kind, Namespace, ObjectRef, Observed, Stage};
-use crate::cluster::{Held, Member, Phase, Recorded, RecordedComponent};
+use crate::cluster::{Held, Member, MemberState, Phase, Recorded, RecordedComponent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::status::{self, DeploymentState, Expected, ExpectedComponent, Status};
 use crate::template::Template;
@@ -60,8 +60,11 @@ fn expected_component(component: &RecordedComponent, inventory: &[Member]) -> Ex
         .iter()
         .filter(|member| member.component == component.name && member.stage() == Stage::Workload)
         .collect();
-    // While a controller takes a pod over, both stand in the inventory: the controller counts.
-    workloads.sort_by_key(|member| !member.reference.kind.is_controller());
+    // While a controller takes a pod over, both stand in the inventory: the controller counts. What is to be
+    // deleted counts only when nothing has come in its place.
+    workloads.sort_by_key(|member| {
+        (member.state == MemberState::Deleting, !member.reference.kind.is_controller())
+    });
     let workload = workloads.first();
     ExpectedComponent {
         name: component.name.clone(),

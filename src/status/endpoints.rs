@@ -1,4 +1,4 @@
-//! Where the deployment's Services can be reached inside the cluster.
+//! Where the deployment's Services can be reached.
 
 use crate::artifacts::{ANNOTATION_ALIAS, LABEL_NAME, Namespace, Observed};
 
@@ -21,6 +21,10 @@ pub struct Endpoint {
     pub alias: Option<String>,
     /// The cluster IP; `None` for a headless Service.
     pub cluster_ip: Option<String>,
+    /// The port on every node that leads here.
+    pub node_port: Option<i32>,
+    /// The address or name of the load balancer, once the cluster has provided one.
+    pub load_balancer: Option<String>,
 }
 
 /// Lists the endpoints of all Services, by component, Service and port.
@@ -31,6 +35,11 @@ pub(super) fn conclude(namespace: &Namespace, observed: &Observed) -> Vec<Endpoi
         let annotations = service.metadata.annotations.clone().unwrap_or_default();
         let name = service.metadata.name.clone().unwrap_or_default();
         let Some(spec) = service.spec.as_ref() else { continue };
+        let ingress =
+            service.status.as_ref().and_then(|status| status.load_balancer.as_ref()?.ingress.as_ref());
+        let load_balancer = ingress.and_then(|ingress| {
+            ingress.iter().find_map(|one| one.ip.clone().or_else(|| one.hostname.clone()))
+        });
         for port in spec.ports.as_deref().unwrap_or_default() {
             use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
             let container_port = match &port.target_port {
@@ -46,6 +55,8 @@ pub(super) fn conclude(namespace: &Namespace, observed: &Observed) -> Vec<Endpoi
                 container_port,
                 alias: annotations.get(ANNOTATION_ALIAS).cloned(),
                 cluster_ip: spec.cluster_ip.clone().filter(|ip| ip != "None"),
+                node_port: port.node_port.filter(|port| *port != 0),
+                load_balancer: load_balancer.clone(),
             });
         }
     }

@@ -1,7 +1,11 @@
 //! What a single pod tells: whether it is ready, and if not, why.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus as KubernetesPodStatus};
+use k8s_openapi::api::core::v1::{
+    ContainerStatus, PersistentVolumeClaim, Pod, PodStatus as KubernetesPodStatus,
+};
 
 use super::Reason;
 use crate::artifacts::LABEL_REVISION;
@@ -45,10 +49,10 @@ pub struct PodStatus {
 }
 
 /// Describes one pod.
-pub(super) fn describe(pod: &Pod) -> PodStatus {
+pub(super) fn describe(pod: &Pod, claims: &[Arc<PersistentVolumeClaim>]) -> PodStatus {
     let status = pod.status.clone().unwrap_or_default();
     let container = status.container_statuses.as_ref().and_then(|statuses| statuses.first());
-    let cause = cause(pod);
+    let cause = cause(pod, claims);
     let labels = pod.metadata.labels.as_ref();
     PodStatus {
         name: pod.metadata.name.clone().unwrap_or_default(),
@@ -85,10 +89,10 @@ fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<(&'a str, Option<&'a str>)>
 }
 
 /// What stands in the pod's way; composed from reasons, names and exit codes only.
-pub(super) fn cause(pod: &Pod) -> Option<Cause> {
+pub(super) fn cause(pod: &Pod, claims: &[Arc<PersistentVolumeClaim>]) -> Option<Cause> {
     let status = pod.status.as_ref()?;
     let containers = status.container_statuses.as_deref().unwrap_or_default();
-    containers.iter().find_map(container_cause).or_else(|| pod_cause(pod, status))
+    containers.iter().find_map(container_cause).or_else(|| pod_cause(pod, status, claims))
 }
 
 fn container_cause(container: &ContainerStatus) -> Option<Cause> {
@@ -114,12 +118,20 @@ fn container_cause(container: &ContainerStatus) -> Option<Cause> {
     Some(Cause { reason, message })
 }
 
-fn pod_cause(pod: &Pod, status: &KubernetesPodStatus) -> Option<Cause> {
+fn pod_cause(
+    pod: &Pod,
+    status: &KubernetesPodStatus,
+    claims: &[Arc<PersistentVolumeClaim>],
+) -> Option<Cause> {
     let phase = status.phase.as_deref().unwrap_or_default();
     let (reason, message) = match phase {
         "Failed" => (Reason::PodFailed, "its pod has failed"),
         "Succeeded" => (Reason::PodSucceeded, "its pod has run to its end"),
         _ => {
+            if let Some(claim) = pending_claim(pod, claims) {
+                let message = format!("its pod waits for volume claim {claim}, which is not bound");
+                return Some(Cause { reason: Reason::VolumePending, message });
+            }
             let (state, reason) = condition(pod, "PodScheduled")?;
             if state != "False" || reason != Some("Unschedulable") {
                 return None;
@@ -128,6 +140,21 @@ fn pod_cause(pod: &Pod, status: &KubernetesPodStatus) -> Option<Cause> {
         }
     };
     Some(Cause { reason, message: message.to_owned() })
+}
+
+/// The first volume claim of a pod without a node that is not bound; a pod gets its node when its claims are.
+fn pending_claim<'a>(pod: &'a Pod, claims: &[Arc<PersistentVolumeClaim>]) -> Option<&'a str> {
+    let spec = pod.spec.as_ref().filter(|spec| spec.node_name.is_none())?;
+    let names = spec
+        .volumes
+        .iter()
+        .flatten()
+        .filter_map(|volume| Some(volume.persistent_volume_claim.as_ref()?.claim_name.as_str()));
+    let is_bound = |name: &str| {
+        let claim = claims.iter().find(|claim| claim.metadata.name.as_deref() == Some(name));
+        claim.and_then(|claim| claim.status.as_ref()?.phase.as_deref()) == Some("Bound")
+    };
+    names.into_iter().find(|name| !is_bound(name))
 }
 
 fn exit_code(container: &ContainerStatus) -> Option<i32> {

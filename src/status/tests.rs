@@ -1,5 +1,7 @@
 //! The fold, from objects as the cluster shows them: one test per state and per cause.
 
+mod apps_deployment;
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};

@@ -1,8 +1,11 @@
 //! The state of one component: its workload, its pods, its cause.
 
+mod apps_deployment;
+
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::pods::{self, Cause};
 use super::{ComponentState, ComponentStatus, ExpectedComponent, Reason};
@@ -33,39 +36,7 @@ pub(super) fn conclude(
     let mut component_pods: Vec<&Arc<Pod>> =
         observed.pods.iter().filter(|pod| label(pod, LABEL_NAME) == Some(component.name.as_str())).collect();
     component_pods.sort_by(|left, right| left.metadata.name.cmp(&right.metadata.name));
-    let mut conclusion = match &component.workload {
-        Some(workload) if workload.kind == Kind::ReplicationController => {
-            let controller = observed
-                .controllers
-                .iter()
-                .find(|controller| controller.metadata.name.as_deref() == Some(workload.name.as_str()));
-            match controller {
-                Some(controller) => replication_controller(component, controller, &component_pods),
-                None => Conclusion::new(
-                    ComponentState::Pending,
-                    Reason::WorkloadMissing,
-                    "its workload is not there",
-                ),
-            }
-        }
-        Some(workload) => {
-            let pod = component_pods
-                .iter()
-                .find(|pod| pod.metadata.name.as_deref() == Some(workload.name.as_str()));
-            match pod {
-                Some(pod) => bare_pod(component, pod),
-                None => Conclusion {
-                    desired: 1,
-                    ..Conclusion::new(
-                        ComponentState::Pending,
-                        Reason::WorkloadMissing,
-                        "its pod is not there",
-                    )
-                },
-            }
-        }
-        None => Conclusion::new(ComponentState::Pending, Reason::WorkloadMissing, "it has no workload"),
-    };
+    let mut conclusion = by_kind(component, observed, &component_pods);
     if deleting {
         conclusion.state = ComponentState::Deleting;
         conclusion.reason = Some(Reason::Terminating);
@@ -82,8 +53,33 @@ pub(super) fn conclude(
         state: conclusion.state,
         reason: conclusion.reason,
         message: conclusion.message,
-        pods: component_pods.iter().map(|pod| pods::describe(pod)).collect(),
+        pods: component_pods.iter().map(|pod| pods::describe(pod, &observed.claims)).collect(),
     }
+}
+
+/// Finds the component's workload and concludes by its kind's own rules.
+fn by_kind(component: &ExpectedComponent, observed: &Observed, component_pods: &[&Arc<Pod>]) -> Conclusion {
+    let missing = |message| Conclusion::new(ComponentState::Pending, Reason::WorkloadMissing, message);
+    let Some(workload) = &component.workload else { return missing("it has no workload") };
+    let is_it = |metadata: &ObjectMeta| metadata.name.as_deref() == Some(workload.name.as_str());
+    match workload.kind {
+        Kind::ReplicationController => observed
+            .controllers
+            .iter()
+            .find(|controller| is_it(&controller.metadata))
+            .map(|controller| replication_controller(component, controller, component_pods, observed)),
+        Kind::Deployment => observed
+            .deployments
+            .iter()
+            .find(|deployment| is_it(&deployment.metadata))
+            .map(|deployment| apps_deployment::conclude(component, deployment, component_pods, observed)),
+        Kind::Pod | Kind::Secret | Kind::PersistentVolumeClaim | Kind::Service => {
+            let pod = component_pods.iter().find(|pod| is_it(&pod.metadata));
+            let absent = || Conclusion { desired: 1, ..missing("its pod is not there") };
+            return pod.map_or_else(absent, |pod| bare_pod(component, pod, observed));
+        }
+    }
+    .unwrap_or_else(|| missing("its workload is not there"))
 }
 
 fn label<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
@@ -91,11 +87,11 @@ fn label<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
 }
 
 /// A bare Pod is ready when it is Ready and of the current revision.
-fn bare_pod(component: &ExpectedComponent, pod: &Pod) -> Conclusion {
+fn bare_pod(component: &ExpectedComponent, pod: &Pod, observed: &Observed) -> Conclusion {
     let updated = i32::from(is_current(component, pod));
     let ready = i32::from(pods::is_ready(pod));
     // What an earlier form of it failed at is over.
-    let cause = pods::cause(pod).filter(|_| updated == 1);
+    let cause = pods::cause(pod, &observed.claims).filter(|_| updated == 1);
     let (state, reason, message) = if pod.metadata.deletion_timestamp.is_some() {
         (ComponentState::Progressing, Some(Reason::Terminating), "its pod is being replaced".to_owned())
     } else if let Some(cause) = cause {
@@ -114,6 +110,7 @@ fn replication_controller(
     component: &ExpectedComponent,
     controller: &ReplicationController,
     component_pods: &[&Arc<Pod>],
+    observed: &Observed,
 ) -> Conclusion {
     let desired = controller.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let status = controller.status.clone().unwrap_or_default();
@@ -123,7 +120,7 @@ fn replication_controller(
     let outdated = alive.clone().any(|pod| !is_current(component, pod));
     // Its own count lags behind its pods: while they are replaced it still speaks of the old ones.
     let ready = count(alive.clone().filter(|pod| is_current(component, pod) && pods::is_ready(pod)));
-    let seen = has_seen_its_newest_form(component, controller);
+    let seen = has_seen_its_newest_form(component, &controller.metadata, status.observed_generation);
     let settled = seen
         && status.replicas == desired
         && ready >= desired
@@ -131,22 +128,17 @@ fn replication_controller(
         && status.available_replicas.unwrap_or(0) >= desired
         && updated >= desired
         && !outdated;
+    let conditions = status.conditions.as_deref().unwrap_or_default();
+    let failure = conditions
+        .iter()
+        .find(|one| one.type_ == "ReplicaFailure" && one.status == "True")
+        .map(|one| replica_failure(one.message.as_deref().unwrap_or_default()));
     let (state, reason, message) = if controller.metadata.deletion_timestamp.is_some() {
         (ComponentState::Deleting, Some(Reason::Terminating), "its controller is being deleted".to_owned())
-    } else if let Some(cause) = replica_failure(&status)
-        .or_else(|| current(component, alive.clone()).find_map(|pod| pods::cause(pod)))
-    {
+    } else if let Some(cause) = failure.or_else(|| unready_cause(component, alive, observed)) {
         of_cause(cause)
-    } else if settled && desired == 0 {
-        (ComponentState::Stopped, Some(Reason::ScaledToZero), "scaled to zero".to_owned())
-    } else if settled {
-        (ComponentState::Ready, None, String::new())
     } else {
-        (
-            ComponentState::Progressing,
-            Some(Reason::Progressing),
-            format!("{ready} of {desired} replicas are ready"),
-        )
+        outcome(settled, desired, ready)
     };
     Conclusion { desired, ready, updated, state, reason, message }
 }
@@ -164,7 +156,8 @@ pub(super) fn outdated(component: &ExpectedComponent, observed: &Observed) -> Ve
     };
     let Some(controller) = observed.controllers.iter().find(is_its) else { return Vec::new() };
     // One that makes pods of another revision would make them again for ever.
-    if !has_seen_its_newest_form(component, controller)
+    let observed_generation = controller.status.as_ref().and_then(|status| status.observed_generation);
+    if !has_seen_its_newest_form(component, &controller.metadata, observed_generation)
         || made_revision(controller).is_none_or(|made| Some(made) != component.pod_revision)
     {
         return Vec::new();
@@ -182,9 +175,34 @@ pub(super) fn outdated(component: &ExpectedComponent, observed: &Observed) -> Ve
 }
 
 /// The controller's status speaks of its newest form, and that is not older than our last write.
-fn has_seen_its_newest_form(component: &ExpectedComponent, controller: &ReplicationController) -> bool {
-    let observed = controller.status.as_ref().and_then(|status| status.observed_generation);
-    observed >= controller.metadata.generation && controller.metadata.generation >= component.generation
+fn has_seen_its_newest_form(
+    component: &ExpectedComponent,
+    metadata: &ObjectMeta,
+    observed_generation: Option<i64>,
+) -> bool {
+    observed_generation >= metadata.generation && metadata.generation >= component.generation
+}
+
+/// What a controller amounts to in whose way nothing stands.
+fn outcome(settled: bool, desired: i32, ready: i32) -> (ComponentState, Option<Reason>, String) {
+    match (settled, desired) {
+        (true, 0) => (ComponentState::Stopped, Some(Reason::ScaledToZero), "scaled to zero".to_owned()),
+        (true, _) => (ComponentState::Ready, None, String::new()),
+        (false, _) => (
+            ComponentState::Progressing,
+            Some(Reason::Progressing),
+            format!("{ready} of {desired} replicas are ready"),
+        ),
+    }
+}
+
+/// The first cause among the pods of the current revision.
+fn unready_cause<'a>(
+    component: &'a ExpectedComponent,
+    pods: impl Iterator<Item = &'a &'a Arc<Pod>>,
+    observed: &Observed,
+) -> Option<Cause> {
+    current(component, pods).find_map(|pod| pods::cause(pod, &observed.claims))
 }
 
 /// The revision of the pods that the controller makes.
@@ -224,20 +242,16 @@ fn count<'a>(pods: impl Iterator<Item = &'a &'a Arc<Pod>>) -> i32 {
 }
 
 fn of_cause(cause: Cause) -> (ComponentState, Option<Reason>, String) {
-    // A pod that no node takes now may be taken in a moment: a node may come.
-    let state = if cause.reason == Reason::Unschedulable {
-        ComponentState::Progressing
-    } else {
-        ComponentState::Failed
+    // A pod that no node takes now may be taken in a moment: a node may come, a claim may be bound.
+    let state = match cause.reason {
+        Reason::Unschedulable | Reason::VolumePending => ComponentState::Progressing,
+        _ => ComponentState::Failed,
     };
     (state, Some(cause.reason), cause.message)
 }
 
-/// Why the controller cannot make pods; its message names quota and limits, never values of the environment.
-fn replica_failure(status: &k8s_openapi::api::core::v1::ReplicationControllerStatus) -> Option<Cause> {
-    let conditions = status.conditions.as_deref().unwrap_or_default();
-    let failure = conditions.iter().find(|one| one.type_ == "ReplicaFailure" && one.status == "True")?;
-    let text = failure.message.as_deref().unwrap_or_default();
+/// Why a controller cannot make pods; the text names quota and limits, never values of the environment.
+fn replica_failure(text: &str) -> Cause {
     let (reason, message) = if text.contains("exceeded quota") {
         (Reason::QuotaExceeded, "a ResourceQuota of the namespace is used up")
     } else if text.contains("violates PodSecurity") {
@@ -245,5 +259,5 @@ fn replica_failure(status: &k8s_openapi::api::core::v1::ReplicationControllerSta
     } else {
         (Reason::ReplicaFailure, "its controller cannot make pods")
     };
-    Some(Cause { reason, message: message.to_owned() })
+    Cause { reason, message: message.to_owned() }
 }

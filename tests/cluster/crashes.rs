@@ -1,5 +1,7 @@
 //! The process dies at seeded moments; the next one finishes what it was told, and nothing is left over.
 
+mod modern;
+
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::pin;

@@ -7,8 +7,9 @@ use kube::api::ListParams;
 use panamax_kubernetes_adapter::proto;
 
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, scale, teardown};
-use crate::support::calls::Recorder;
+use crate::support::calls::{Recorder, counted};
 use crate::support::control_plane::{User, control_plane};
+use crate::support::looking::recorded;
 use crate::support::namespace::{Namespace, namespace};
 use crate::support::templates::{WORDPRESS, chain, wordpress_at};
 
@@ -147,20 +148,6 @@ async fn a_second_deploy_of_the_same_changes_nothing() {
     assert_eq!(recorded(&namespace, "wp", "ACTIVE").await, head);
 }
 
-/// Waits until the head records a state; returns its resourceVersion.
-async fn recorded(namespace: &Namespace, name: &str, state: &str) -> String {
-    use kube::runtime::wait::await_condition;
-    let wanted = format!("\"state\":\"{state}\"");
-    let has_state = move |head: Option<&ConfigMap>| {
-        head.and_then(|head| head.data.as_ref()?.get("head.json")).is_some_and(|text| text.contains(&wanted))
-    };
-    let object = format!("panamax-deployment-{name}");
-    let wait = await_condition(namespace.api::<ConfigMap>(), &object, has_state);
-    let head = tokio::time::timeout(std::time::Duration::from_secs(20), wait).await;
-    let head = head.expect("recorded in time").expect("a watch").expect("a head");
-    head.metadata.resource_version.expect("a version")
-}
-
 /// The resourceVersions of all members.
 async fn versions(namespace: &Namespace) -> Vec<(String, String)> {
     use kube::ResourceExt;
@@ -206,7 +193,8 @@ async fn calls_stay_within_their_budgets() {
         })
         .await
         .expect("a deployment");
-    assert_eq!(counted(&mut calls).len(), 1 + 3);
+    // Pods and Services: what it has no object of is not asked for.
+    assert_eq!(counted(&mut calls).len(), 1 + 2);
     calls.restart();
     client
         .scale(proto::ScaleRequest { wait: 0, ..scale(&namespace, "chain", "C5", 2) })
@@ -229,13 +217,4 @@ async fn calls_stay_within_their_budgets() {
     let torn_down = counted(&mut calls);
     // The ReplicationController of C5 stands in the place of its Pod, and has a Service more.
     assert!(torn_down.len() <= objects + 1 + 3, "{} calls:\n{torn_down:#?}", torn_down.len());
-}
-
-/// The calls of the operation itself: not the lists its watches begin with, nor what renews its lease or records
-/// its outcome.
-fn counted(calls: &mut Recorder) -> Vec<crate::support::calls::Call> {
-    let mut counted = calls.requests();
-    let beside = ["limit=500", "fieldManager=panamax-keeper", "fieldManager=panamax-lease"];
-    counted.retain(|call| !beside.iter().any(|mark| call.uri.contains(mark)));
-    counted
 }

@@ -6,9 +6,11 @@ use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::rbac::v1::Role;
 use kube::api::{ListParams, PostParams};
 use panamax_kubernetes_adapter::proto;
+use panamax_kubernetes_adapter::proto::deployment_service_client::DeploymentServiceClient;
 use serde_json::json;
+use tonic::transport::Channel;
 
-use crate::support::adapter::{Adapter, deploy, deploy_at_once, reason, scale, teardown};
+use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, reason, scale, teardown};
 use crate::support::calls::Recorder;
 use crate::support::control_plane::{User, control_plane};
 use crate::support::namespace::{Namespace, namespace};
@@ -90,14 +92,23 @@ async fn the_manifest_gives_exactly_the_rights_that_are_used() {
     let torn_down = client.teardown(teardown(&namespace, "wp")).await.expect("torn down").into_inner();
     assert!(torn_down.complete);
 
+    modern_life(&namespace, &mut client).await;
+
     // What stands in the way is looked at before it is named.
-    for (kind, name) in
-        [("Pod", "wp-pod"), ("Service", "db-1"), ("ReplicationController", "wp-replication-controller")]
-    {
+    for (kind, name) in [
+        ("Pod", "wp-pod"),
+        ("Service", "db-1"),
+        ("ReplicationController", "wp-replication-controller"),
+        ("Deployment", "wp"),
+        ("PersistentVolumeClaim", CLAIM),
+        ("Secret", "db-environment"),
+    ] {
         foreign(&namespace, kind, name).await;
         let count = if kind == "ReplicationController" { 2 } else { 1 };
-        let template = crate::support::templates::wordpress_at(count);
-        let refused = client.deploy(deploy(&namespace, "wp", &template)).await.expect_err("a foreign object");
+        let request = deploy(&namespace, "wp", &with_volume(&crate::support::templates::wordpress_at(count)));
+        let is_modern = matches!(kind, "Deployment" | "PersistentVolumeClaim" | "Secret");
+        let request = if is_modern { modern(request) } else { request };
+        let refused = client.deploy(request).await.expect_err("a foreign object");
         assert_eq!(reason(&refused), "OBJECT_NOT_OWNED", "{}", refused.message());
         remove(&namespace, kind, name);
     }
@@ -115,19 +126,50 @@ async fn the_manifest_gives_exactly_the_rights_that_are_used() {
     assert_eq!(used, given(&namespace).await);
 }
 
+/// The claim of the volume that [`with_volume`] gives WP.
+const CLAIM: &str = "wp-bd47413b";
+
+/// The template with a volume for WP.
+fn with_volume(template: &str) -> String {
+    template.replace("  links:\n", "  volumes:\n  - container_path: /data\n  links:\n")
+}
+
+/// The life of a deployment with profile MODERN: Secrets, claims and apps Deployments.
+async fn modern_life(namespace: &Namespace, client: &mut DeploymentServiceClient<Channel>) {
+    let template = with_volume(WORDPRESS);
+    client.deploy(modern(deploy(namespace, "wp", &template))).await.expect("deployed");
+    client.scale(scale(namespace, "wp", "DB", 2)).await.expect("scaled");
+    let newer = template.replace("pass@word01", "another");
+    client.deploy(modern(deploy(namespace, "wp", &newer))).await.expect("deployed again");
+    let mut torn_down = teardown(namespace, "wp");
+    torn_down.set_volumes(proto::VolumePolicy::Delete);
+    assert!(client.teardown(torn_down).await.expect("torn down").into_inner().complete);
+}
+
 /// Puts an object of somebody else's into the namespace.
 async fn foreign(namespace: &Namespace, kind: &str, name: &str) {
     let container = json!({"containers": [{"name": "x", "image": "example/x:1"}]});
     let spec = match kind {
         "Service" => json!({"ports": [{"port": 1}]}),
         "Pod" => container,
+        "Secret" => json!(null),
+        "PersistentVolumeClaim" => {
+            json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}})
+        }
+        "Deployment" => {
+            json!({"replicas": 0, "selector": {"matchLabels": {"x": "y"}}, "template": {"metadata": {"labels": {"x": "y"}}, "spec": container}})
+        }
         _ => {
             json!({"replicas": 0, "selector": {"x": "y"}, "template": {"metadata": {"labels": {"x": "y"}}, "spec": container}})
         }
     };
-    let object = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, "spec": spec});
-    let core = kube::core::GroupVersionKind::gvk("", "v1", kind);
-    let resource = kube::api::ApiResource::from_gvk(&core);
+    let group = if kind == "Deployment" { "apps" } else { "" };
+    let gvk = kube::core::GroupVersionKind::gvk(group, "v1", kind);
+    let resource = kube::api::ApiResource::from_gvk(&gvk);
+    let mut object = json!({"apiVersion": resource.api_version, "kind": kind, "metadata": {"name": name}});
+    if !spec.is_null() {
+        object["spec"] = spec;
+    }
     let api: kube::Api<kube::api::DynamicObject> =
         kube::Api::namespaced_with(namespace.client.clone(), namespace, &resource);
     let object = serde_json::from_value(object).expect("an object");

@@ -15,27 +15,11 @@ fn options() -> Vec<(proto::DeployOptions, &'static str)> {
     broken(
         &good,
         vec![
-            (|one| one.set_profile(proto::Profile::Modern), "options.profile"),
-            (|one| one.set_workload(proto::WorkloadKind::Deployment), "options.workload"),
-            (|one| one.set_host_ports(proto::HostPorts::Drop), "options.host_ports"),
-            (|one| one.set_link_environment(proto::LinkEnvironment::Declared), "options.link_environment"),
-            (|one| one.set_volumes(proto::VolumeMapping::EmptyDir), "options.volumes"),
-            (|one| one.set_volumes(proto::VolumeMapping::HostPath), "options.volumes"),
-            (|one| one.set_volumes(proto::VolumeMapping::PersistentVolumeClaim), "options.volumes"),
-            (|one| one.set_secrets(proto::SecretHandling::Secret), "options.secrets"),
-            (|one| one.set_exposure(proto::Exposure::NodePort), "options.exposure"),
-            (|one| one.set_exposure(proto::Exposure::LoadBalancer), "options.exposure"),
             (|one| one.set_conflicts(proto::ConflictPolicy::Yield), "options.conflicts"),
             (|one| one.set_conflicts(proto::ConflictPolicy::Force), "options.conflicts"),
             (|one| one.set_replicas_policy(proto::ReplicasPolicy::Preserve), "options.replicas_policy"),
             (|one| one.set_replicas_policy(proto::ReplicasPolicy::Template), "options.replicas_policy"),
             (|one| one.set_on_failure(proto::FailurePolicy::Rollback), "options.on_failure"),
-            (|one| one.set_strictness(proto::Strictness::Strict), "options.strictness"),
-            (|one| one.volume_size = "1Gi".to_owned(), "options.volume_size"),
-            (|one| one.storage_class = "fast".to_owned(), "options.storage_class"),
-            (|one| one.image_pull_secrets = vec!["pull".to_owned()], "options.image_pull_secrets"),
-            (|one| one.labels = [("team".to_owned(), "web".to_owned())].into(), "options.labels"),
-            (|one| one.annotations = [("team".to_owned(), "web".to_owned())].into(), "options.annotations"),
         ],
     )
 }
@@ -79,9 +63,6 @@ async fn what_is_not_built_yet_is_said_and_never_ignored() {
     tell(client.scale(request).await.expect_err("not built"), "request_id");
     let request = proto::TeardownRequest { request_id: id, ..teardown(&namespace, "web") };
     tell(client.teardown(request).await.expect_err("not built"), "request_id");
-    let request =
-        proto::TeardownRequest { volumes: proto::VolumePolicy::Delete.into(), ..teardown(&namespace, "web") };
-    tell(client.teardown(request).await.expect_err("not built"), "volumes");
     tell(client.plan_deploy(proto::PlanDeployRequest::default()).await.expect_err("not built"), "PlanDeploy");
     tell(
         client.list_revisions(proto::ListRevisionsRequest::default()).await.expect_err("not built"),
@@ -96,6 +77,6 @@ async fn what_is_not_built_yet_is_said_and_never_ignored() {
         );
         assert!(refusal.message.contains(word), "{word}: {refusal:#?}");
     }
-    assert_eq!(told.len(), 21 * 3 + 8);
+    assert_eq!(told.len(), 5 * 3 + 7);
     assert!(calls.calls().is_empty(), "{:#?}", calls.calls());
 }

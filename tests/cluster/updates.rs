@@ -12,17 +12,9 @@ use tonic::Code;
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, scale, teardown};
 use crate::support::calls::Recorder;
 use crate::support::control_plane::{User, control_plane};
-use crate::support::looking::{everything, members, names, recorded, refused, remove, until};
+use crate::support::looking::{action, everything, members, names, recorded, refused, remove, until};
 use crate::support::namespace::{Namespace, namespace};
 use crate::support::templates::{WORDPRESS, wordpress_at};
-
-/// What happened to an object, by `Kind/name`.
-fn action(changes: &[proto::ObjectChange], object: &str) -> proto::ObjectAction {
-    let is_meant = |change: &&proto::ObjectChange| {
-        change.r#ref.as_ref().is_some_and(|one| format!("{}/{}", one.kind, one.name) == object)
-    };
-    changes.iter().find(is_meant).unwrap_or_else(|| panic!("{object} among {changes:#?}")).action()
-}
 
 #[tokio::test]
 async fn a_bare_pod_changes_its_image_in_place_and_is_replaced_for_anything_else() {

@@ -141,6 +141,13 @@ pub fn deploy_at_once(namespace: &str, name: &str, template: &str) -> proto::Dep
     }
 }
 
+/// The same Deploy with profile MODERN.
+pub fn modern(request: proto::DeployRequest) -> proto::DeployRequest {
+    let mut options = request.options.clone().unwrap_or_default();
+    options.set_profile(proto::Profile::Modern);
+    proto::DeployRequest { options: Some(options), ..request }
+}
+
 /// A Scale that waits until everything is ready.
 pub fn scale(namespace: &str, name: &str, component: &str, replicas: i32) -> proto::ScaleRequest {
     proto::ScaleRequest {

@@ -122,6 +122,15 @@ impl Recorder {
     }
 }
 
+/// The calls of an operation itself: not the lists its watches begin with, nor what renews its lease or records
+/// its outcome.
+pub fn counted(calls: &mut Recorder) -> Vec<Call> {
+    let mut counted = calls.requests();
+    let beside = ["limit=500", "fieldManager=panamax-keeper", "fieldManager=panamax-lease"];
+    counted.retain(|call| !beside.iter().any(|mark| call.uri.contains(mark)));
+    counted
+}
+
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {} {}", self.user, self.verb, self.uri, self.code)

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, ReplicationController, Secret, Service};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, PersistentVolumeClaim, Pod, ReplicationController, Secret, Service,
+};
 use kube::ResourceExt;
 use kube::api::ListParams;
 use kube::runtime::wait::{Condition, await_condition};
+use panamax_kubernetes_adapter::proto;
 use tonic_types::StatusExt;
 
 use super::namespace::Namespace;
@@ -32,10 +36,12 @@ where
     list.items.into_iter().map(version).collect()
 }
 
-/// Every Service, controller and Pod of a namespace.
+/// Every Service, claim, controller and Pod of a namespace.
 pub async fn members(namespace: &Namespace) -> Versions {
     let mut all = versions_of::<Service>(namespace).await;
+    all.extend(versions_of::<PersistentVolumeClaim>(namespace).await);
     all.extend(versions_of::<ReplicationController>(namespace).await);
+    all.extend(versions_of::<Deployment>(namespace).await);
     all.extend(versions_of::<Pod>(namespace).await);
     all
 }
@@ -93,6 +99,14 @@ pub async fn recorded(namespace: &Namespace, name: &str, state: &str) -> String 
     };
     let head = until::<ConfigMap>(namespace, &format!("panamax-deployment-{name}"), has_state).await;
     head.expect("a head").resource_version().expect("a version")
+}
+
+/// What happened to an object, by `Kind/name`.
+pub fn action(changes: &[proto::ObjectChange], object: &str) -> proto::ObjectAction {
+    let is_meant = |change: &&proto::ObjectChange| {
+        change.r#ref.as_ref().is_some_and(|one| format!("{}/{}", one.kind, one.name) == object)
+    };
+    changes.iter().find(is_meant).unwrap_or_else(|| panic!("{object} among {changes:#?}")).action()
 }
 
 /// A refusal taken apart.

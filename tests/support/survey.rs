@@ -106,6 +106,14 @@ impl Survey {
             }
         }
         known.extend(head.revisions.iter().map(|entry| format!("Secret {}", entry.revision.secret)));
+        // An apps Deployment owns its pods through ReplicaSets.
+        let sets: Vec<_> = self.of_kind("ReplicaSet").collect();
+        for (name, set) in sets {
+            if set.owner_references().iter().any(|owner| uids.contains(&owner.uid)) {
+                known.insert(format!("ReplicaSet {name}"));
+                uids.extend(set.uid());
+            }
+        }
         for (reference, object) in &self.objects {
             let owned = object.owner_references().iter().any(|owner| uids.contains(&owner.uid));
             let pod = reference.starts_with("Pod ") && (owned || self.is_to_be_adopted(object, &uids));

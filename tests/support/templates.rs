@@ -23,3 +23,18 @@ pub fn chain(components: usize) -> String {
     }
     text
 }
+
+/// Components in a row, each with a secret, a volume and a link to the one before it.
+pub fn rich_chain(components: usize) -> String {
+    let mut text = "name: Rich\nimages:\n".to_owned();
+    for index in 0..components {
+        let (port, path) = (7000 + index, format!("/data{index}"));
+        text.push_str(&format!(
+            "- name: C{index}\n  source: example/component:{index}\n  expose: [{port}]\n  volumes: [{{container_path: {path}}}]\n  environment: [{{variable: A_PASSWORD, value: s{index}}}]\n"
+        ));
+        if let Some(before) = index.checked_sub(1) {
+            text.push_str(&format!("  links: [{{service: C{before}, alias: C{before}}}]\n"));
+        }
+    }
+    text
+}

@@ -33,6 +33,9 @@ pub struct Head {
     pub operation: Option<Operation>,
     /// Every object that is or may be on the cluster: written before the objects are.
     pub inventory: Vec<Member>,
+    /// Volume claims that stay when everything in the inventory goes; filled when it is marked for deletion.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retained: Vec<Member>,
     /// The state a BASIC list shows.
     pub recorded: Recorded,
     /// When the deployment was made.
@@ -55,6 +58,7 @@ impl Head {
             revisions: Vec::new(),
             operation: None,
             inventory: Vec::new(),
+            retained: Vec::new(),
             recorded: Recorded::default(),
             created: now,
             updated: now,

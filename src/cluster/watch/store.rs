@@ -4,7 +4,8 @@ use std::any::TypeId;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, ReplicationController, Service};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, ReplicationController, Service};
 use kube::ResourceExt;
 use kube::runtime::watcher;
 
@@ -19,19 +20,29 @@ use crate::error::Error;
 pub(super) enum WatchedKind {
     Pod,
     Controller,
+    Deployment,
+    Claim,
     Service,
     Head,
 }
 
 /// Every watched kind; a snapshot is whole when each has been listed.
-const ALL: [WatchedKind; 4] =
-    [WatchedKind::Pod, WatchedKind::Controller, WatchedKind::Service, WatchedKind::Head];
+const ALL: [WatchedKind; 6] = [
+    WatchedKind::Pod,
+    WatchedKind::Controller,
+    WatchedKind::Deployment,
+    WatchedKind::Claim,
+    WatchedKind::Service,
+    WatchedKind::Head,
+];
 
 /// One watched object.
 #[derive(Clone, Debug)]
 pub(super) enum Object {
     Pod(Arc<Pod>),
     Controller(Arc<ReplicationController>),
+    Deployment(Arc<Deployment>),
+    Claim(Arc<PersistentVolumeClaim>),
     Service(Arc<Service>),
     Head(Arc<ConfigMap>),
 }
@@ -59,6 +70,10 @@ pub(super) fn kind_of<K: 'static>() -> WatchedKind {
         WatchedKind::Pod
     } else if id == TypeId::of::<ReplicationController>() {
         WatchedKind::Controller
+    } else if id == TypeId::of::<Deployment>() {
+        WatchedKind::Deployment
+    } else if id == TypeId::of::<PersistentVolumeClaim>() {
+        WatchedKind::Claim
     } else if id == TypeId::of::<Service>() {
         WatchedKind::Service
     } else {
@@ -125,7 +140,13 @@ impl Object {
                 }
                 Object::Controller(controller)
             }
-            other @ (Object::Service(_) | Object::Head(_)) => other,
+            Object::Deployment(mut deployment) => {
+                if let Some(spec) = Arc::make_mut(&mut deployment).spec.as_mut() {
+                    spec.template.spec = None;
+                }
+                Object::Deployment(deployment)
+            }
+            other @ (Object::Claim(_) | Object::Service(_) | Object::Head(_)) => other,
         }
     }
 }
@@ -192,6 +213,8 @@ impl Store {
             match object {
                 Object::Pod(pod) => snapshot.observed.pods.push(Arc::clone(pod)),
                 Object::Controller(controller) => snapshot.observed.controllers.push(Arc::clone(controller)),
+                Object::Deployment(deployment) => snapshot.observed.deployments.push(Arc::clone(deployment)),
+                Object::Claim(claim) => snapshot.observed.claims.push(Arc::clone(claim)),
                 Object::Service(service) => snapshot.observed.services.push(Arc::clone(service)),
                 Object::Head(config_map) => match head::parse(config_map) {
                     Some(Ok(held)) => snapshot.head = Some(held),

@@ -8,7 +8,7 @@ use super::super::revision::{self, Revision};
 use super::super::translate::{self, Prepared};
 use super::super::{Operations, Target};
 use super::{DeployChoices, PrunePolicy};
-use crate::artifacts::{Artifacts, ComponentName, Kind, field_manager, scale_manager};
+use crate::artifacts::{Artifacts, ComponentName, Kind, ObjectRef, field_manager, scale_manager};
 use crate::cluster::{self, Head, HeadRef, Held, MemberState, Phase, Recorded, RecordedComponent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::status::DeploymentState;
@@ -101,22 +101,19 @@ impl Operations {
         let before = previous.map(|previous| previous.rendered_with(controllers)).unwrap_or_default();
         let seen = match head {
             Some(head) => {
-                let kinds: BTreeSet<Kind> = head
-                    .inventory
-                    .iter()
-                    .map(|member| member.reference.kind)
-                    .chain(artifacts.objects().iter().map(|artifact| artifact.reference.kind))
-                    .filter(|kind| *kind != Kind::Secret)
-                    .collect();
-                let kinds: Vec<Kind> = kinds.into_iter().collect();
-                self.cluster.list_members(&target.namespace, &target.name, &kinds).await?
+                // A Secret that is new to the deployment needs no look: it is made only where there is none.
+                let rendered = artifacts.objects().iter().map(|artifact| &artifact.reference);
+                let rendered = rendered.filter(|reference| reference.kind != Kind::Secret);
+                let members = head.inventory.iter().map(|member| &member.reference).chain(rendered);
+                let members: BTreeSet<ObjectRef> = members.cloned().collect();
+                self.cluster.list_members(&target.namespace, &target.name, &members).await?
             }
             None => Vec::new(),
         };
         let number = head.map_or(1, revision::next_number);
         let links = crate::translate::linked_services(&prepared.template);
         let (own, scale) = (field_manager(&target.name), scale_manager(&target.name));
-        let plan = plan::plan(&Inputs {
+        let inputs = Inputs {
             head,
             before: &before,
             after: &artifacts,
@@ -126,7 +123,9 @@ impl Operations {
             prune: choices.prune == PrunePolicy::DeleteRemoved,
             scale: &BTreeMap::new(),
             managers: (&own, &scale),
-        });
+        };
+        plan::check_claims(&inputs)?;
+        let plan = plan::plan(&inputs);
         if plan.union().len() > MAX_INVENTORY {
             return Err(too_many(plan.union().len()));
         }
@@ -136,11 +135,13 @@ impl Operations {
     }
 }
 
-/// The components that run as controllers, whatever the template's count says.
+/// The components that run as ReplicationControllers, whatever the template's count says.
 pub(in super::super) fn controllers(head: &Head) -> BTreeSet<ComponentName> {
     head.inventory
         .iter()
-        .filter(|member| member.reference.kind.is_controller() && member.state != MemberState::Deleting)
+        .filter(|member| {
+            member.reference.kind == Kind::ReplicationController && member.state != MemberState::Deleting
+        })
         .map(|member| member.component.clone())
         .collect()
 }

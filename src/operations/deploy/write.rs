@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::super::lock::Lock;
 use super::super::plan::{self, Plan};
-use super::super::{Operations, Target, blame, execute, view};
+use super::super::{Operations, Target, blame, execute, teardown, view};
 use super::decide::{Decided, operation_of};
 use crate::artifacts::{Artifact, Stage};
 use crate::cluster::{Going, Head, HeadRef, Held, MemberState, OperationKind, Phase, RevisionEntry};
@@ -94,12 +94,14 @@ impl Operations {
         target: &Target,
         template: &Template,
         mut lock: Lock,
-        failures: Vec<(Artifact, Error)>,
+        report: execute::Report,
     ) -> Error {
-        let error = blame::first(template, failures)
+        let error = blame::first(template, report.failures)
             .unwrap_or_else(|| Error::internal("a Deploy failed without a failure"));
         warn!(context = ?error.context(), "first Deploy failed, taking back what it made");
         let mut head = lock.held().head.clone();
+        // A claim that was there before, or of which nobody knows, holds what is not this Deploy's to delete.
+        teardown::set_aside(&mut head, |claim| !report.made_claims.contains(&claim.reference));
         head.phase = Phase::Deleting;
         if let Err(undo) = lock.write(head).await {
             warn!(context = ?undo.context(), "nothing was taken back");

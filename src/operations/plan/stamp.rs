@@ -1,6 +1,6 @@
 //! The stamp on pods: the revision in which a component's pods last changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -8,15 +8,21 @@ use super::Inputs;
 use crate::artifacts::{Artifact, ComponentName, Kind, LABEL_REVISION, Stage};
 use crate::cluster::MemberState;
 
-/// The metadata and spec that pods of a workload are made from.
-fn pod_template(artifact: &Artifact) -> (Option<&Value>, Option<&Value>) {
+/// What pods of a workload are made from: labels, spec, and, where they change the pods too, annotations.
+fn pod_template(artifact: &Artifact) -> [Option<&Value>; 3] {
     let base = match artifact.reference.kind {
         Kind::Pod => Some(&artifact.manifest),
         Kind::ReplicationController | Kind::Deployment => artifact.manifest.pointer("/spec/template"),
         Kind::Secret | Kind::PersistentVolumeClaim | Kind::Service => None,
     };
     let metadata = base.and_then(|base| base.get("metadata"));
-    (metadata.and_then(|metadata| metadata.get("labels")), base.and_then(|base| base.get("spec")))
+    // An apps Deployment renews its pods whatever changes in its template.
+    let annotations = metadata.filter(|_| artifact.reference.kind == Kind::Deployment);
+    [
+        metadata.and_then(|metadata| metadata.get("labels")),
+        base.and_then(|base| base.get("spec")),
+        annotations.and_then(|metadata| metadata.get("annotations")),
+    ]
 }
 
 fn workload<'a>(artifacts: &'a [Artifact], component: &ComponentName) -> Option<&'a Artifact> {
@@ -53,35 +59,56 @@ fn earlier(inputs: &Inputs<'_>, component: &ComponentName) -> Option<u32> {
     controller.unwrap_or(first).pod_revision
 }
 
-/// Whether the pods, the Secret beside them and the Services they are linked to stay as they are.
+/// Whether the pods, the Secrets they read and the Services they are linked to stay as they are.
 fn is_same(inputs: &Inputs<'_>, component: &ComponentName, after: &Artifact) -> bool {
     let Some(before) = workload(inputs.before, component) else { return false };
-    if pod_template(before) != pod_template(after) {
-        return false;
-    }
-    let secrets = |artifacts: &[Artifact]| -> Vec<Value> {
-        let of_component = artifacts.iter().filter(|one| one.component == *component);
-        of_component
-            .filter(|one| one.reference.kind == Kind::Secret)
-            .map(|one| one.manifest.clone())
-            .collect()
+    // Pods never move between an apps Deployment and another workload: they are made anew, whatever they are of.
+    let is_deployment = |artifact: &Artifact| artifact.reference.kind == Kind::Deployment;
+    is_deployment(before) == is_deployment(after)
+        && pod_template(before) == pod_template(after)
+        && !environment_changed(inputs, after)
+}
+
+/// Whether what a pod of this workload learns only when it starts has changed beside its template.
+pub(super) fn environment_changed(inputs: &Inputs<'_>, after: &Artifact) -> bool {
+    secrets_changed(inputs, after) || links_changed(inputs, after)
+}
+
+/// Whether a Secret changes that the pods read values from; it may be that of a component they are linked to.
+fn secrets_changed(inputs: &Inputs<'_>, after: &Artifact) -> bool {
+    let [_, spec, _] = pod_template(after);
+    let containers = spec.and_then(|spec| spec.get("containers")).and_then(Value::as_array);
+    let variables = containers.into_iter().flatten().filter_map(|container| container.get("env")?.as_array());
+    let names: BTreeSet<&str> = variables
+        .flatten()
+        .filter_map(|variable| variable.pointer("/valueFrom/secretKeyRef/name")?.as_str())
+        .collect();
+    let data = |artifacts: &[Artifact], name: &str| {
+        let found = artifacts.iter().find(|artifact| {
+            artifact.reference.kind == Kind::Secret && artifact.reference.name.as_str() == name
+        });
+        found.and_then(|secret| secret.manifest.get("data").cloned())
     };
-    if secrets(inputs.before) != secrets(inputs.after.objects()) {
-        return false;
-    }
-    !links_changed(inputs, component)
+    names.into_iter().any(|name| data(inputs.before, name) != data(inputs.after.objects(), name))
 }
 
 /// Whether a Service that the component is linked to changes: a pod learns its links' addresses when it starts,
-/// so it needs a new one.
-pub(super) fn links_changed(inputs: &Inputs<'_>, component: &ComponentName) -> bool {
-    let linked = inputs.links.get(component);
+/// so it needs a new one. Pods that get no variables of Services learn nothing from them.
+fn links_changed(inputs: &Inputs<'_>, after: &Artifact) -> bool {
+    let [_, spec, _] = pod_template(after);
+    if spec.and_then(|spec| spec.get("enableServiceLinks")) == Some(&Value::Bool(false)) {
+        return false;
+    }
+    let linked = inputs.links.get(&after.component);
     linked.into_iter().flatten().any(|service| {
         let before = inputs.before.iter().find(|artifact| artifact.reference == *service);
-        let spec = |artifact: Option<&Artifact>| {
-            artifact.and_then(|artifact| artifact.manifest.get("spec").cloned())
+        // How it is reached from outside is nothing that pods are told.
+        let address = |artifact: Option<&Artifact>| {
+            artifact.map(|artifact| {
+                ["/spec/ports", "/spec/clusterIP"].map(|path| artifact.manifest.pointer(path).cloned())
+            })
         };
-        spec(before) != spec(inputs.after.get(service))
+        address(before) != address(inputs.after.get(service))
     })
 }
 

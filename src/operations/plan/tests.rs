@@ -70,6 +70,7 @@ fn deployed(artifacts: &Artifacts) -> (Head, Vec<Seen>) {
             replicas_owners: owners(artifact),
             component: artifact.component.to_string(),
             revision: is_workload.then_some(1),
+            claim: None,
         });
     }
     (head, seen)
@@ -307,9 +308,12 @@ fn pods_of_earlier_revisions_go_with_a_changed_controller() {
         replicas_owners: Vec::new(),
         component: "web".to_owned(),
         revision: Some(1),
+        claim: None,
     });
     let text = TEMPLATE.replace("example/web:1", "example/web:2");
     let plan = plan_between(&before, &render(&text, &["web"]), &text, &head, &seen);
     assert_eq!(plan.outdated, [(pod, "uid-of-x".to_owned())]);
     assert_eq!(codes(&plan), [Code::PodsReplaced]);
 }
+
+mod modern;

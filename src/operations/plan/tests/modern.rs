@@ -1,0 +1,190 @@
+//! The plan of deployments with apps Deployments, Secrets and volume claims.
+
+use super::*;
+use crate::cluster::SeenClaim;
+use crate::error::ErrorKind;
+use crate::translate::{Profile, Rules};
+
+const SHOP: &str = "
+name: Shop
+images:
+- name: web
+  source: example/web:1
+  links: [{service: db, alias: DB}]
+  ports: [{container_port: 80}]
+- name: db
+  source: example/db:1
+  environment: [{variable: PASSWORD, value: first-secret}]
+  ports: [{container_port: 5432}]
+  volumes: [{container_path: /data}]
+";
+
+fn rendered(text: &str, rules: Rules) -> Artifacts {
+    let options = Options::with(DeploymentName::new("shop").expect("a name"), rules);
+    translate(&template(text), &options).artifacts.expect("objects")
+}
+
+fn modern(text: &str) -> Artifacts {
+    rendered(text, Rules::of(Profile::Modern))
+}
+
+/// A deployment of these objects, its claims with this size and class on the cluster.
+fn running(artifacts: &Artifacts, size: &str, class: Option<&str>, class_is_ours: bool) -> (Head, Vec<Seen>) {
+    let (head, mut seen) = deployed(artifacts);
+    for seen in seen.iter_mut().filter(|seen| seen.reference.kind == Kind::PersistentVolumeClaim) {
+        seen.claim = Some(SeenClaim {
+            size: size.to_owned(),
+            class: class.map(ToOwned::to_owned),
+            class_is_ours,
+            modes: vec!["ReadWriteOnce".to_owned()],
+        });
+    }
+    (head, seen)
+}
+
+/// What happens to an object, by kind and name.
+fn of(plan: &Plan, kind: Kind, name: &str) -> Option<Action> {
+    let mut changes = plan.changes.iter();
+    let change =
+        changes.find(|change| change.reference.kind == kind && change.reference.name.as_str() == name);
+    change.map(|change| change.action)
+}
+
+/// The revisions that the pods of the apps Deployments are of.
+fn pod_revisions(plan: &Plan) -> Vec<Option<u32>> {
+    let deployments = plan.steps.iter().filter(|step| step.artifact.reference.kind == Kind::Deployment);
+    deployments.map(|step| step.member.pod_revision).collect()
+}
+
+fn planned(before: &Artifacts, after: &Artifacts, text: &str) -> Plan {
+    let (head, seen) = running(before, "1Gi", Some("standard"), false);
+    plan_between(before, after, text, &head, &seen)
+}
+
+#[test]
+fn the_same_is_nothing_to_do() {
+    let shop = modern(SHOP);
+    assert!(planned(&shop, &shop, SHOP).is_noop());
+}
+
+#[test]
+fn a_secret_renews_the_pods_of_all_who_read_it_and_shows_no_value() {
+    let text = SHOP.replace("first-secret", "second-secret");
+    let plan = planned(&modern(SHOP), &modern(&text), &text);
+    assert_eq!(of(&plan, Kind::Secret, "db-environment"), Some(Action::Update));
+    for component in ["web", "db"] {
+        assert_eq!(of(&plan, Kind::Deployment, component), Some(Action::Update), "{component}");
+    }
+    assert_eq!(pod_revisions(&plan), [Some(2), Some(2)]);
+    let text = format!("{:?}", plan.changes);
+    // "first-secret" and "second-secret", as base64 would show them.
+    assert!(text.contains("***") && !text.contains("Zmlyc3Q") && !text.contains("c2Vjb25k"), "{text}");
+}
+
+#[test]
+fn what_services_look_like_from_outside_renews_no_pod() {
+    let exposed = rendered(
+        SHOP,
+        Rules { exposure: crate::translate::Exposure::NodePort, ..Rules::of(Profile::Modern) },
+    );
+    let plan = planned(&modern(SHOP), &exposed, SHOP);
+    assert_eq!(of(&plan, Kind::Service, "web"), Some(Action::Update));
+    assert_eq!(of(&plan, Kind::Deployment, "web"), Some(Action::Unchanged));
+}
+
+#[test]
+fn workloads_of_another_kind_are_made_and_the_old_ones_go() {
+    let classic = rendered(SHOP, Rules::default());
+    for prune in [true, false] {
+        let (head, seen) = deployed(&classic);
+        let after = modern(SHOP);
+        let plan = plan(&Inputs {
+            head: Some(&head),
+            before: classic.objects(),
+            after: &after,
+            links: &linked_services(&template(SHOP)),
+            seen: Some(&seen),
+            revision: 2,
+            prune,
+            scale: &BTreeMap::new(),
+            managers: (OWN, SCALE),
+        });
+        assert_eq!(of(&plan, Kind::Deployment, "web"), Some(Action::Create));
+        assert_eq!(of(&plan, Kind::Pod, "web-pod"), Some(Action::Delete), "with prune {prune}");
+        assert!(plan.handed_over.is_empty(), "an apps Deployment adopts no pod");
+    }
+    let back = planned(&modern(SHOP), &classic, SHOP);
+    assert_eq!(of(&back, Kind::Deployment, "web"), Some(Action::Delete));
+    assert_eq!(of(&back, Kind::Pod, "web-pod"), Some(Action::Create));
+}
+
+#[test]
+fn pods_are_of_a_new_revision_whenever_their_workload_changes_its_kind() {
+    let only = Rules { workload: crate::translate::Workload::Deployment, ..Rules::default() };
+    let classic = rendered(SHOP, Rules::default());
+    let plan = planned(&classic, &rendered(SHOP, only), SHOP);
+    // The template of the pods is the same.
+    assert_eq!(pod_revisions(&plan), [Some(2), Some(2)]);
+}
+
+#[test]
+fn a_claim_is_kept_when_its_path_is_gone() {
+    let text = SHOP.replace("  volumes: [{container_path: /data}]\n", "");
+    let plan = planned(&modern(SHOP), &modern(&text), &text);
+    let claims: Vec<_> = plan.kept.iter().map(|member| member.reference.kind).collect();
+    assert_eq!(claims, [Kind::PersistentVolumeClaim]);
+    assert!(plan.doomed.is_empty());
+}
+
+#[test]
+fn an_apps_deployment_that_no_longer_rolls_is_made_anew() {
+    let text = SHOP.replace("  volumes: [{container_path: /data}]\n", "");
+    let plan = planned(&modern(&text), &modern(SHOP), SHOP);
+    assert_eq!(of(&plan, Kind::Deployment, "db"), Some(Action::Replace));
+    let back = planned(&modern(SHOP), &modern(&text), &text);
+    assert_eq!(of(&back, Kind::Deployment, "db"), Some(Action::Update));
+}
+
+/// Whether a claim that is there can become one of this size and class, and if not, what is said.
+fn refusal(has: (&str, Option<&str>, bool), size: &str, class: Option<&str>) -> Option<String> {
+    let before = modern(SHOP);
+    let rules = Rules {
+        volume_size: crate::artifacts::StorageSize::new(size).expect("a size"),
+        storage_class: class.map(|class| crate::artifacts::ForeignName::new(class).expect("a name")),
+        ..Rules::of(Profile::Modern)
+    };
+    let after = rendered(SHOP, rules);
+    let (head, seen) = running(&before, has.0, has.1, has.2);
+    let refused = check_claims(&Inputs {
+        head: Some(&head),
+        before: before.objects(),
+        after: &after,
+        links: &BTreeMap::new(),
+        seen: Some(&seen),
+        revision: 2,
+        prune: true,
+        scale: &BTreeMap::new(),
+        managers: (OWN, SCALE),
+    });
+    refused.err().map(|error| {
+        assert_eq!(error.kind(), ErrorKind::VolumeImmutable);
+        error.message().to_owned()
+    })
+}
+
+#[test]
+fn claims_only_grow_and_keep_their_class() {
+    let standard = ("2Gi", Some("standard"), false);
+    assert_eq!(refusal(standard, "2Gi", None), None);
+    assert_eq!(refusal(standard, "2048Mi", Some("standard")), None);
+    assert_eq!(refusal(standard, "3Gi", None), None);
+    let smaller = refusal(standard, "1Gi", None).expect("a refusal");
+    assert!(smaller.contains("db-") && smaller.contains("options.volume_size to 2Gi"), "{smaller}");
+    let other = refusal(standard, "2Gi", Some("fast")).expect("a refusal");
+    assert!(other.contains("options.storage_class to standard"), "{other}");
+    assert!(
+        refusal(("2Gi", Some("fast"), true), "2Gi", None).is_some(),
+        "its class was chosen, and no longer is"
+    );
+    assert_eq!(refusal(("2Gi", None, false), "2Gi", Some("fast")), None, "the API server decides");
+}

@@ -1,0 +1,77 @@
+//! The state of a component that an apps Deployment runs: the rules of `kubectl rollout status`, and its pods.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+
+use super::{
+    Conclusion, count, current, has_seen_its_newest_form, of_cause, outcome, replica_failure, unready_cause,
+};
+use crate::artifacts::Observed;
+use crate::status::pods::{self, Cause};
+use crate::status::{ComponentState, ExpectedComponent, Reason};
+
+/// An apps Deployment is ready when it has seen its newest form, all of its replicas are of that form and
+/// available, and as many pods of the current revision as asked for are ready. It replaces its pods itself.
+pub(super) fn conclude(
+    component: &ExpectedComponent,
+    deployment: &Deployment,
+    component_pods: &[&Arc<Pod>],
+    observed: &Observed,
+) -> Conclusion {
+    let desired = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let status = deployment.status.clone().unwrap_or_default();
+    let alive: Vec<&Arc<Pod>> = component_pods
+        .iter()
+        .copied()
+        .filter(|pod| is_of_a_replica_set(pod) && pod.metadata.deletion_timestamp.is_none())
+        .collect();
+    let updated = count(current(component, alive.iter()));
+    // Pods of an earlier revision serve until those of the current one are ready.
+    let ready = count(alive.iter().filter(|pod| pods::is_ready(pod)));
+    let ready_now = count(current(component, alive.iter()).filter(|pod| pods::is_ready(pod)));
+    let seen = has_seen_its_newest_form(component, &deployment.metadata, status.observed_generation);
+    let settled = seen
+        && status.updated_replicas.unwrap_or(0) >= desired
+        && status.replicas.unwrap_or(0) == status.updated_replicas.unwrap_or(0)
+        && status.available_replicas.unwrap_or(0) >= desired
+        && status.replicas.unwrap_or(0) == desired
+        && ready_now >= desired;
+    let conditions = status.conditions.as_deref().unwrap_or_default();
+    let failure = conditions
+        .iter()
+        .find(|one| seen && one.type_ == "ReplicaFailure" && one.status == "True")
+        .map(|one| replica_failure(one.message.as_deref().unwrap_or_default()));
+    let cause = || failure.clone().or_else(|| unready_cause(component, alive.iter(), observed));
+    let late = conditions.iter().any(|one| {
+        seen && one.type_ == "Progressing" && one.reason.as_deref() == Some("ProgressDeadlineExceeded")
+    });
+    let (state, reason, message) = if deployment.metadata.deletion_timestamp.is_some() {
+        (
+            ComponentState::Deleting,
+            Some(Reason::Terminating),
+            "its apps Deployment is being deleted".to_owned(),
+        )
+    } else if settled {
+        outcome(true, desired, ready)
+    } else if let Some(cause) = cause() {
+        let (state, reason, message) = of_cause(cause);
+        // What time might have mended has had its time.
+        (if late { ComponentState::Failed } else { state }, reason, message)
+    } else if late {
+        of_cause(Cause {
+            reason: Reason::ProgressDeadlineExceeded,
+            message: format!("{ready_now} of {desired} replicas became ready within the time of a rollout"),
+        })
+    } else {
+        outcome(false, desired, ready_now)
+    };
+    Conclusion { desired, ready, updated, state, reason, message }
+}
+
+/// Whether a ReplicaSet made the pod: during a change of kinds, pods of the earlier workload stand beside.
+fn is_of_a_replica_set(pod: &Pod) -> bool {
+    let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
+    owners.iter().any(|owner| owner.controller == Some(true) && owner.kind == "ReplicaSet")
+}

@@ -1,5 +1,7 @@
 //! Teardown: everything a deployment owns goes, in reverse order, its record last.
 
+mod volumes;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -10,21 +12,14 @@ use tracing::info;
 use super::lock::{self, Lock};
 use super::{Operations, Target, view};
 use crate::artifacts::{Action, Change, DeploymentName, Kind, Namespace, ObjectRef, Stage};
-use crate::cluster::{Going, Head, Held, Member, MemberState, OperationKind, Phase, Seen};
+use crate::cluster::{Going, Held, Member, MemberState, OperationKind, Phase, Seen};
 use crate::error::{Error, ErrorKind, Result};
+
+pub use volumes::VolumePolicy;
+pub(super) use volumes::set_aside;
 
 /// How long a teardown keeps watching objects go before it leaves them to the next call.
 const PATIENCE: Duration = Duration::from_secs(600);
-
-/// What becomes of volume claims.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum VolumePolicy {
-    /// They stay, and the next Deploy of the same name meets them again.
-    #[default]
-    Retain,
-    /// They are deleted, and with them what lies on the volumes.
-    Delete,
-}
 
 /// A Teardown, decoded.
 #[derive(Clone, Debug)]
@@ -357,19 +352,6 @@ impl TornDown {
             .collect();
         self
     }
-}
-
-/// Takes volume claims that are to stay out of what is deleted, unless that was settled before.
-///
-/// From the mark on the inventory is what goes, whoever finishes it.
-pub(super) fn set_aside(head: &mut Head, stays: impl Fn(&Member) -> bool) {
-    if head.phase == Phase::Deleting {
-        return;
-    }
-    let claims = head
-        .inventory
-        .extract_if(.., |member| member.reference.kind == Kind::PersistentVolumeClaim && stays(member));
-    head.retained.extend(claims);
 }
 
 /// What a teardown of this does, before anything is done.

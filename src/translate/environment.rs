@@ -6,14 +6,14 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::links::ResolvedLink;
-use super::naming::LIMIT;
 use super::ports::ImagePorts;
 use super::secrets::{self, SecretVariables};
 use super::{Context, LinkEnvironment};
 use crate::diagnostic::{Code, Findings};
 use crate::template::{self, shown};
 
-/// The most bytes of link variables that are made for one container; an object above 900 KiB is refused anyway.
+/// The most bytes of link variables' values that are made for one container; an object above 900 KiB is refused
+/// anyway.
 const MAX_DECLARED: usize = 900 * 1024;
 
 /// Doubles dollar signs where the kubelet would take one away or put another variable's value in.
@@ -51,16 +51,6 @@ enum Variable<'v> {
     Plain(Cow<'v, str>),
     /// Where the value is kept.
     Kept(Value),
-}
-
-impl Variable<'_> {
-    /// About how many bytes it takes in an object.
-    fn len(&self) -> usize {
-        match self {
-            Variable::Plain(value) => value.len(),
-            Variable::Kept(_) => 2 * LIMIT,
-        }
-    }
 }
 
 /// The template's own variables of an image; what is secret is referred to.
@@ -117,7 +107,9 @@ pub(super) fn of_links(
                 let message = format!("`{}` keeps the template's value", shown(&name));
                 findings.report(Code::VariableKept, link.field, message);
             } else if !taken.contains(&name) {
-                bytes += name.len() + value.len();
+                if let Variable::Plain(value) = &value {
+                    bytes += value.len();
+                }
                 if bytes > MAX_DECLARED {
                     let message = "the variables of the image's links are larger than 900 KiB";
                     findings.report(Code::ObjectTooLarge, format!("images[{linker}].links"), message);

@@ -23,6 +23,16 @@ mod support {
     pub mod templates;
 }
 
+/// The conformance report: its walk and its judgement are the tests' own, too.
+#[allow(dead_code, reason = "the example prints what the tests only count")]
+#[path = "../examples/conformance"]
+mod conformance {
+    pub mod links;
+    pub mod looking;
+    pub mod report;
+    pub mod walk;
+}
+
 /// The rules of the house.
 mod tidy;
 
@@ -51,6 +61,7 @@ mod cluster {
 /// From outside the process: the binary, the examples, and what the documents say.
 mod edge {
     mod agent;
+    mod conformance;
     mod diagnostics;
     mod options;
     mod readme;

@@ -274,3 +274,118 @@ impl Link<'_> {
 fn host(place: &str) -> &str {
     place.split([':', '.']).next().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn image(name: &str, ports: &[i32]) -> proto::Image {
+        let source = format!("example/{name}");
+        proto::Image { name: name.to_owned(), source, expose: ports.to_vec(), ..proto::Image::default() }
+    }
+
+    /// `App` with a link to `DB_1` as `Data.Base`.
+    fn template(ports: &[i32]) -> proto::Template {
+        let link = proto::Link { service: "db-1".to_owned(), alias: "Data.Base".to_owned() };
+        let app = proto::Image { links: vec![link], ..image("App", &[]) };
+        proto::Template { images: vec![app, image("DB_1", ports)], ..proto::Template::default() }
+    }
+
+    fn pod(component: &str, image: &str, variables: &[(&str, &str)]) -> Value {
+        let variables: Vec<Value> =
+            variables.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+        json!({
+            "metadata": {"name": format!("{component}-pod"), "labels": {"name": component, "all": "one"}},
+            "spec": {"containers": [{"name": component, "image": image, "env": variables}]},
+        })
+    }
+
+    fn service(name: &str, selector: &Value, ports: &Value) -> Value {
+        json!({"metadata": {"name": name}, "spec": {"selector": selector, "ports": ports}})
+    }
+
+    /// The faults of that template with these objects beside the pods.
+    fn faults(ports: &[i32], variables: &[(&str, &str)], services: &[Value]) -> Vec<String> {
+        let mut objects = Objects::default();
+        objects.add("Pod", &pod("app", "example/App", variables));
+        objects.add("Deployment", &json!({"spec": {"template": pod("db-1", "example/DB_1", &[])}}));
+        for service in services {
+            objects.add("Service", service);
+        }
+        let components = [("App", "app"), ("DB_1", "db-1")];
+        let components = components.map(|(image, component)| (image.to_owned(), component.to_owned()));
+        let judged = judge(&template(ports), &components.into(), &objects);
+        assert_eq!((judged.links, judged.guessed), (1, usize::from(ports.is_empty())));
+        judged.faults
+    }
+
+    fn is_wrong(faults: &[String], with: &str) {
+        assert!(matches!(faults, [one] if one.contains(with)), "{faults:?}");
+    }
+
+    #[test]
+    fn an_alias_is_a_service_of_exactly_its_target_and_lowest_port() {
+        let (db, all) = (json!({"name": "db-1"}), json!({"all": "one"}));
+        let right = json!([{"port": 9}, {"port": 80, "targetPort": 80, "protocol": "TCP"}]);
+        let ports = [90, 80];
+        assert_eq!(faults(&ports, &[], &[service("data-base", &db, &right)]), [""; 0]);
+        is_wrong(&faults(&ports, &[], &[service("db", &db, &right)]), "no Service data-base");
+        is_wrong(&faults(&ports, &[], &[service("data-base", &all, &right)]), "selects");
+        is_wrong(&faults(&ports, &[], &[service("data-base", &json!({}), &right)]), "selects nothing");
+        is_wrong(&faults(&ports, &[], &[service("data-base", &json!({"name": "app"}), &right)]), "selects");
+        for wrong in [
+            json!([]),
+            json!([{"port": 90, "targetPort": 90}]),
+            json!([{"port": 80, "targetPort": 90}]),
+            json!([{"port": 8080, "targetPort": 80}]),
+            json!([{"port": 80, "protocol": "UDP"}]),
+        ] {
+            is_wrong(&faults(&ports, &[], &[service("data-base", &db, &wrong)]), "does not lead to port 80");
+        }
+    }
+
+    #[test]
+    fn declared_variables_are_believed_before_the_name() {
+        let (db, app) = (json!({"name": "db-1"}), json!({"name": "app"}));
+        let ports = json!([{"port": 8080, "targetPort": 80}]);
+        let services = [service("app-data-base", &db, &ports), service("data-base", &app, &ports)];
+        let address = ("DATA_BASE_PORT_80_TCP_ADDR", "app-data-base.space.svc");
+        let port = ("DATA_BASE_PORT_80_TCP_PORT", "8080");
+        let first = ("DATA_BASE_PORT", "tcp://app-data-base.space.svc:8080");
+        assert_eq!(faults(&[80], &[address, port, first], &services), [""; 0]);
+        is_wrong(
+            &faults(&[80], &[address, ("DATA_BASE_PORT_80_TCP_PORT", "80"), first], &services),
+            "port 80 ",
+        );
+        is_wrong(&faults(&[80], &[("DATA_BASE_PORT_80_TCP_ADDR", "data-base"), port], &services), "selects");
+        is_wrong(
+            &faults(&[80], &[address, port, ("DATA_BASE_PORT", "tcp://x:1")], &services),
+            "DATA_BASE_PORT is not its lowest port",
+        );
+    }
+
+    #[test]
+    fn a_target_without_a_port_needs_a_name_at_least() {
+        let db = json!({"name": "db-1"});
+        let mut headless = service("data-base", &db, &json!([]));
+        is_wrong(&faults(&[], &[], std::slice::from_ref(&headless)), "neither ports nor is it headless");
+        headless["spec"]["clusterIP"] = json!("None");
+        assert_eq!(faults(&[], &[], &[headless]), [""; 0]);
+        assert_eq!(faults(&[], &[], &[service("app-data-base", &db, &json!([{"port": 3306}]))]), [""; 0]);
+        is_wrong(&faults(&[], &[], &[]), "no Service data-base");
+    }
+
+    #[test]
+    fn links_that_lead_nowhere_are_found_in_every_form() {
+        let text = "images:\n- {name: A b, links: [{service: a-B}, {service: c}]}\n- {name: 5, links: [{name: 6}]}\n";
+        let found = missing(text).unwrap();
+        assert_eq!(
+            found,
+            ["images[0].links[1].service", "images[1].links[0].service"].map(str::to_owned).into()
+        );
+        let wire =
+            r#"[{"name": "A", "links": [{"service": "A", "alias": "b"}, {"service": "B"}]}, {"name": "C"}]"#;
+        assert_eq!(missing(wire).unwrap(), ["images[0].links[1].service".to_owned()].into());
+    }
+}

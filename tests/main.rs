@@ -44,6 +44,7 @@ mod cluster {
     mod crashes;
     mod lifecycle;
     mod main_job;
+    mod manifests;
     mod ownership;
     mod plane;
     mod portable;
@@ -65,6 +66,7 @@ mod edge {
     mod diagnostics;
     mod options;
     mod readme;
+    mod translating;
 }
 
 /// The sandbox: beside the real API server, and as its callers use it.

@@ -23,6 +23,16 @@ mod support {
     pub mod templates;
 }
 
+/// The conformance report: its walk and its judgement are the tests' own, too.
+#[allow(dead_code, reason = "the example prints what the tests only count")]
+#[path = "../examples/conformance"]
+mod conformance {
+    pub mod links;
+    pub mod looking;
+    pub mod report;
+    pub mod walk;
+}
+
 /// The rules of the house.
 mod tidy;
 
@@ -36,6 +46,7 @@ mod cluster {
     mod knobs;
     mod lifecycle;
     mod main_job;
+    mod manifests;
     mod modern;
     mod ownership;
     mod plane;
@@ -54,9 +65,11 @@ mod cluster {
 /// From outside the process: the binary, the examples, and what the documents say.
 mod edge {
     mod agent;
+    mod conformance;
     mod diagnostics;
     mod options;
     mod readme;
+    mod translating;
 }
 
 /// The sandbox: beside the real API server, and as its callers use it.

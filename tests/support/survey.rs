@@ -2,26 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kube::api::{Api, ApiResource, DynamicObject, ListParams};
-use kube::core::GroupVersionKind;
+use kube::api::DynamicObject;
 use kube::{Client, ResourceExt};
 use panamax_kubernetes_adapter::cluster::{Head, MemberState, Phase};
 use panamax_kubernetes_adapter::proto;
 use panamax_kubernetes_adapter::proto::translate_template_request::TemplateSource;
 
 use super::adapter::Adapter;
-
-/// Every kind that the adapter writes, or that a controller makes for it.
-const KINDS: [(&str, &str); 8] = [
-    ("", "ConfigMap"),
-    ("", "Secret"),
-    ("", "PersistentVolumeClaim"),
-    ("", "Service"),
-    ("", "ReplicationController"),
-    ("", "Pod"),
-    ("apps", "Deployment"),
-    ("apps", "ReplicaSet"),
-];
+use crate::conformance::looking;
 
 /// What stands in a namespace: one LIST of each kind, by `Kind name`.
 pub struct Survey {
@@ -32,20 +20,9 @@ pub struct Survey {
 impl Survey {
     /// Looks at everything.
     pub async fn of(client: &Client, namespace: &str) -> Self {
-        let lists = KINDS.into_iter().map(|(group, kind)| async move {
-            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
-            let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
-            let items = match api.list(&ListParams::default()).await {
-                Ok(list) => list.items,
-                // The sandbox does not serve every kind; of those it does not, nothing can be there.
-                Err(kube::Error::Api(status)) if status.is_not_found() => Vec::new(),
-                Err(error) => panic!("no list of {kind}: {error}"),
-            };
-            items.into_iter().map(move |object| (format!("{kind} {}", object.name_any()), object))
-        });
-        let mut objects: BTreeMap<_, _> =
-            futures::future::join_all(lists).await.into_iter().flatten().collect();
-        objects.remove("ConfigMap kube-root-ca.crt");
+        let objects = looking::objects(client, namespace).await.expect("lists of everything");
+        let named = |(kind, object): (&str, DynamicObject)| (format!("{kind} {}", object.name_any()), object);
+        let objects = objects.into_iter().map(named).collect();
         Self { objects }
     }
 

@@ -1,0 +1,205 @@
+//! TranslateTemplate and ValidateTemplate over the wire: order, bytes, override and options.
+
+use std::collections::BTreeMap;
+
+use panamax_kubernetes_adapter::proto;
+use panamax_kubernetes_adapter::proto::{translate_template_request, validate_template_request};
+use serde_json::Value;
+
+use crate::support::adapter::Adapter;
+
+/// Three images with everything that becomes an object.
+const SHOP: &str = "\
+name: Shop
+images:
+- name: web
+  source: shop/web:1
+  ports: [{host_port: 8080, container_port: 80}]
+  environment: [{variable: API_TOKEN, value: a1}, {variable: MODE, value: fast}]
+  links: [{service: db, alias: DB_1}, {service: cache}]
+- name: db
+  source: mysql:5
+  expose: [3306]
+  environment: [{variable: MYSQL_ROOT_PASSWORD, value: b2}]
+  volumes: [{host_path: /srv/db, container_path: /var/lib/mysql}]
+- name: cache
+  source: redis:2
+  expose: [6379]
+  volumes: [{host_path: '', container_path: /data}]
+";
+
+fn modern() -> proto::DeployOptions {
+    proto::DeployOptions { profile: proto::Profile::Modern.into(), ..proto::DeployOptions::default() }
+}
+
+/// The text with its images in another order.
+fn turned(text: &str) -> String {
+    let mut images: Vec<&str> = text.split("- name: ").collect();
+    images[1..].rotate_left(1);
+    images.join("- name: ")
+}
+
+fn of_text(text: &str, options: proto::DeployOptions) -> proto::TranslateTemplateRequest {
+    proto::TranslateTemplateRequest {
+        template_source: Some(translate_template_request::TemplateSource::TemplateYaml(text.to_owned())),
+        options: Some(options),
+        ..proto::TranslateTemplateRequest::default()
+    }
+}
+
+async fn translated(
+    adapter: &Adapter,
+    request: proto::TranslateTemplateRequest,
+) -> proto::TranslateTemplateResponse {
+    adapter.templates().translate_template(request).await.expect("translated").into_inner()
+}
+
+/// What is applied when: kinds in the order of the answer, a kind once.
+fn kinds(answer: &proto::TranslateTemplateResponse) -> Vec<&str> {
+    let mut kinds: Vec<&str> =
+        answer.objects.iter().filter_map(|object| Some(object.r#ref.as_ref()?.kind.as_str())).collect();
+    kinds.dedup();
+    kinds
+}
+
+#[tokio::test]
+async fn what_others_need_is_applied_before_them() {
+    let adapter = Adapter::sandbox().await;
+    let modern = translated(&adapter, of_text(SHOP, modern())).await;
+    assert_eq!(kinds(&modern), ["Secret", "PersistentVolumeClaim", "Service", "Deployment"]);
+    let scaled = SHOP.replace("shop/web:1\n", "shop/web:1\n  deployment: {count: 2}\n");
+    let classic = translated(&adapter, of_text(&scaled, proto::DeployOptions::default())).await;
+    assert_eq!(kinds(&classic), ["Service", "ReplicationController", "Pod"]);
+    for answer in [modern, classic] {
+        let each: Vec<&str> = answer.objects.iter().map(|object| object.manifest.as_str()).collect();
+        assert_eq!(answer.manifest_yaml, each.join("---\n"), "one text holds the same in the same order");
+    }
+}
+
+#[tokio::test]
+async fn the_same_request_gives_the_same_bytes_and_the_order_of_images_counts_for_nothing() {
+    let adapter = Adapter::sandbox().await;
+    for options in [proto::DeployOptions::default(), modern()] {
+        let first = translated(&adapter, of_text(SHOP, options.clone())).await;
+        let again = translated(&adapter, of_text(SHOP, options.clone())).await;
+        assert_eq!(first, again);
+        let turned = turned(SHOP);
+        assert!(turned.contains("images:\n- name: db") && turned.len() == SHOP.len());
+        let other = translated(&adapter, of_text(&turned, options)).await;
+        assert_eq!(by_name(&first), by_name(&other));
+    }
+}
+
+/// The manifests of an answer by what they are about.
+fn by_name(answer: &proto::TranslateTemplateResponse) -> BTreeMap<String, &str> {
+    let named = |object: &'_ proto::TranslatedObject| format!("{:?}", object.r#ref);
+    answer.objects.iter().map(|object| (named(object), object.manifest.as_str())).collect()
+}
+
+/// An override that changes a variable, adds one, and asks for three.
+fn more_of_web() -> proto::Template {
+    let variable = |name: &str, value: &str| proto::Environment {
+        variable: name.to_owned(),
+        value: Some(value.to_owned()),
+        ..proto::Environment::default()
+    };
+    let web = proto::Image {
+        name: "web".to_owned(),
+        environment: vec![variable("MODE", "slow"), variable("EXTRA", "1")],
+        deployment: Some(proto::DeploymentSettings { count: Some(3) }),
+        ..proto::Image::default()
+    };
+    proto::Template { images: vec![web], ..proto::Template::default() }
+}
+
+#[tokio::test]
+async fn override_and_options_bear_on_what_is_translated() {
+    let adapter = Adapter::sandbox().await;
+    let options = proto::DeployOptions {
+        secrets: proto::SecretHandling::Plain.into(),
+        volumes: proto::VolumeMapping::EmptyDir.into(),
+        exposure: proto::Exposure::NodePort.into(),
+        labels: [("team".to_owned(), "shop".to_owned())].into(),
+        ..modern()
+    };
+    let request = proto::TranslateTemplateRequest {
+        name: "mine".to_owned(),
+        r#override: Some(more_of_web()),
+        format: proto::ManifestFormat::Json.into(),
+        ..of_text(SHOP, options)
+    };
+    let answer = translated(&adapter, request).await;
+    assert_eq!(kinds(&answer), ["Service", "Deployment"], "no Secret, no claim");
+    let objects: Vec<Value> =
+        answer.objects.iter().map(|object| serde_json::from_str(&object.manifest).expect("JSON")).collect();
+    for object in &objects {
+        let labels = &object["metadata"]["labels"];
+        assert_eq!(
+            (&labels["team"], &labels["app.kubernetes.io/instance"]),
+            (&"shop".into(), &"mine".into())
+        );
+    }
+    let find = |kind: &str| {
+        let is_it = |object: &&Value| object["kind"] == kind && object["metadata"]["name"] == "web";
+        objects.iter().find(is_it).expect("an object for web")
+    };
+    let web = &find("Deployment")["spec"];
+    assert_eq!(web["replicas"], 3);
+    let environment = web["template"]["spec"]["containers"][0]["env"].as_array().expect("variables");
+    let own: Vec<(&str, &str)> = environment
+        .iter()
+        .filter_map(|one| Some((one["name"].as_str()?, one["value"].as_str()?)))
+        .take(3)
+        .collect();
+    assert_eq!(own, [("API_TOKEN", "a1"), ("MODE", "slow"), ("EXTRA", "1")]);
+    assert_eq!(find("Service")["spec"]["type"], "NodePort");
+}
+
+#[tokio::test]
+async fn override_and_options_bear_on_what_is_validated() {
+    let adapter = Adapter::sandbox().await;
+    let validate = async |changes: proto::Template, options: proto::DeployOptions| {
+        let source = validate_template_request::TemplateSource::TemplateYaml(SHOP.to_owned());
+        let request = proto::ValidateTemplateRequest {
+            template_source: Some(source),
+            r#override: Some(changes),
+            options: Some(options),
+            ..proto::ValidateTemplateRequest::default()
+        };
+        adapter.templates().validate_template(request).await.expect("validated").into_inner()
+    };
+    let codes = |answer: &proto::ValidateTemplateResponse| -> Vec<String> {
+        answer.diagnostics.iter().map(|one| one.code.clone()).collect()
+    };
+    let good = validate(more_of_web(), modern()).await;
+    assert!(good.valid, "{:?}", good.diagnostics);
+    let template = good.template.as_ref().expect("the template as it was understood");
+    assert_eq!(template.images[0].deployment.and_then(|deployment| deployment.count), Some(3));
+    let variables = |image: &proto::Image| -> Vec<(String, String)> {
+        image.environment.iter().map(|one| (one.variable.clone(), one.value().to_owned())).collect()
+    };
+    let masked = ["API_TOKEN", "MODE", "EXTRA"].map(|name| (name.to_owned(), "***".to_owned()));
+    assert_eq!(variables(&template.images[0]), masked);
+    // The same findings as translating has, which tells them as it comes upon them.
+    let request =
+        proto::TranslateTemplateRequest { r#override: Some(more_of_web()), ..of_text(SHOP, modern()) };
+    let mut told = translated(&adapter, request).await.diagnostics;
+    let place = |found: &proto::Diagnostic| (found.field.clone(), found.code.clone());
+    told.sort_by_key(place);
+    let mut found = good.diagnostics.clone();
+    found.sort_by_key(place);
+    assert_eq!(found, told);
+    // CLASSIC leaves volumes out, which MODERN does not; under STRICT that refuses.
+    let classic = validate(proto::Template::default(), proto::DeployOptions::default()).await;
+    assert!(classic.valid && codes(&classic).contains(&"VOLUME_OMITTED".to_owned()));
+    assert!(!codes(&good).contains(&"VOLUME_OMITTED".to_owned()));
+    let strict = proto::DeployOptions {
+        strictness: proto::Strictness::Strict.into(),
+        ..proto::DeployOptions::default()
+    };
+    assert!(!validate(proto::Template::default(), strict).await.valid);
+    let mut unknown = more_of_web();
+    unknown.images[0].name = "wbe".to_owned();
+    let refused = validate(unknown, modern()).await;
+    assert!(!refused.valid && refused.diagnostics[0].field == "override.images[0].name", "{refused:?}");
+}

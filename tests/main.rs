@@ -15,6 +15,7 @@ mod support {
     pub mod control_plane;
     pub mod looking;
     pub mod namespace;
+    pub mod node;
     pub mod patience;
     pub mod programs;
     pub mod proxy;
@@ -76,4 +77,12 @@ mod edge {
 mod sandbox {
     mod differential;
     mod life;
+}
+
+/// In real containers, on a node of its own.
+mod node {
+    mod links;
+    mod place;
+    mod values;
+    mod volumes;
 }

@@ -1,10 +1,11 @@
 //! One real Kubernetes control plane for the whole test run, started when the first test asks for it.
 
-use super::programs;
+use super::programs::{self, CONTROL_PLANE, NODE};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
@@ -16,6 +17,8 @@ pub struct ControlPlane {
     pub server: String,
     /// The API server's log of calls; read it with [`super::calls::Recorder`].
     pub audit: PathBuf,
+    /// Where a real node's network is entered; simulated nodes have none.
+    pub(super) door: Option<SocketAddr>,
     state: PathBuf,
     tokens: BTreeMap<String, String>,
     programs: BTreeMap<&'static str, PathBuf>,
@@ -56,7 +59,7 @@ impl User {
 /// Panics with one sentence that says what to install when it can neither be found nor built.
 pub fn control_plane() -> &'static ControlPlane {
     static PLANE: OnceLock<Result<ControlPlane, String>> = OnceLock::new();
-    match PLANE.get_or_init(start) {
+    match PLANE.get_or_init(|| start(Nodes::Simulated)) {
         Ok(plane) => plane,
         Err(sentence) => panic!("{sentence}"),
     }
@@ -96,20 +99,37 @@ impl ControlPlane {
     }
 }
 
+/// What runs the pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Nodes {
+    /// Many that only say so.
+    Simulated,
+    /// A single one that does.
+    Real,
+}
+
 /// What the plane says when it is ready.
 #[derive(Deserialize)]
 struct Ready {
     server: String,
     state: PathBuf,
     audit: PathBuf,
+    door: Option<SocketAddr>,
     tokens: BTreeMap<String, String>,
 }
 
-fn start() -> Result<ControlPlane, String> {
-    let programs = programs::find()?;
-    let folder = programs["etcd"].parent().expect("a program lies in a folder");
+/// Starts one; the error is a sentence for whoever runs the tests.
+pub(super) fn start(nodes: Nodes) -> Result<ControlPlane, String> {
+    let more: &[_] = if nodes == Nodes::Real { &NODE } else { &[] };
+    let programs = programs::find(CONTROL_PLANE.iter().chain(more))?;
+    let folders: BTreeSet<_> = programs.values().filter_map(|path| path.parent()).collect();
+    let folders = std::env::join_paths(folders).map_err(|error| format!("the programs' folders: {error}"))?;
     let mut command = Command::new(&programs["plane"]);
-    command.arg("--programs").arg(folder).arg("--stages").arg(programs::recipe().join("stages.yaml"));
+    command.arg("--programs").arg(folders);
+    command.arg("--stages").arg(programs::recipe().join("stages.yaml"));
+    if nodes == Nodes::Real {
+        command.arg("--node");
+    }
     if let Some(nodes) = std::env::var_os("CONTROL_PLANE_NODES") {
         command.arg("--nodes").arg(nodes);
     }
@@ -129,6 +149,7 @@ fn start() -> Result<ControlPlane, String> {
     Ok(ControlPlane {
         server: ready.server,
         audit: ready.audit,
+        door: ready.door,
         state: ready.state,
         tokens: ready.tokens,
         programs,

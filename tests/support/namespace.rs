@@ -17,10 +17,14 @@ pub struct Namespace {
     name: String,
 }
 
-/// Creates a namespace and waits until it holds what the controllers put into each.
+/// Creates a namespace of the control plane, and waits until it holds what the controllers put into each.
 pub async fn namespace(prefix: &str) -> Namespace {
+    namespace_of(control_plane(), prefix).await
+}
+
+/// Creates a namespace of any control plane.
+pub async fn namespace_of(plane: &'static ControlPlane, prefix: &str) -> Namespace {
     static COUNT: AtomicUsize = AtomicUsize::new(1);
-    let plane = control_plane();
     let client = plane.client(User::Harness).await;
     let name = format!("{prefix}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
     let object = CoreNamespace {

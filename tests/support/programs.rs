@@ -10,21 +10,26 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// Programs that are built from one Go module and found or missing together.
-struct Set {
+pub struct Set {
     name: &'static str,
     /// The module, below `tests/control-plane`.
     module: &'static str,
     /// The files and folders that decide about the programs' content: when one changes they are built anew.
     sources: &'static [&'static str],
+    /// Whether C may be compiled too; without it a program needs nothing beside it.
+    cgo: bool,
+    tags: &'static str,
     /// Each program's name and Go package.
     programs: &'static [(&'static str, &'static str)],
 }
 
-const SETS: [Set; 3] = [
+const COMMON: Set =
+    Set { name: "", module: ".", sources: &["go.mod", "go.sum"], cgo: true, tags: "", programs: &[] };
+
+/// What every control plane needs.
+pub const CONTROL_PLANE: [Set; 3] = [
     Set {
         name: "kubernetes",
-        module: ".",
-        sources: &["go.mod", "go.sum"],
         programs: &[
             ("etcd", "go.etcd.io/etcd/server/v3"),
             ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
@@ -33,6 +38,7 @@ const SETS: [Set; 3] = [
             ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
             ("kwok", "sigs.k8s.io/kwok/cmd/kwok"),
         ],
+        ..COMMON
     },
     // A module of its own: it wants other versions of the libraries that Kubernetes is pinned to.
     Set {
@@ -40,24 +46,83 @@ const SETS: [Set; 3] = [
         module: "grpcurl",
         sources: &["grpcurl/go.mod", "grpcurl/go.sum"],
         programs: &[("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl")],
+        ..COMMON
     },
-    Set { name: "plane", module: ".", sources: &["plane"], programs: &[("plane", "./plane")] },
+    Set { name: "plane", sources: &["plane"], programs: &[("plane", "./plane")], ..COMMON },
 ];
+
+/// What a real node needs beside its control plane.
+pub const NODE: [Set; 4] = [
+    Set {
+        name: "kubelet",
+        programs: &[
+            ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
+            ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
+        ],
+        ..COMMON
+    },
+    Set {
+        name: "containerd",
+        module: "node",
+        sources: &["node/go.mod", "node/go.sum", "node/probe"],
+        cgo: false,
+        programs: &[
+            ("containerd", "github.com/containerd/containerd/v2/cmd/containerd"),
+            ("containerd-shim-runc-v2", "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2"),
+            ("ptp", "github.com/containernetworking/plugins/plugins/main/ptp"),
+            ("portmap", "github.com/containernetworking/plugins/plugins/meta/portmap"),
+            ("host-local", "github.com/containernetworking/plugins/plugins/ipam/host-local"),
+            ("probe", "./probe"),
+        ],
+        ..COMMON
+    },
+    RUNC,
+    Set {
+        name: "coredns",
+        module: "dns",
+        sources: &["dns"],
+        cgo: false,
+        programs: &[("coredns", ".")],
+        ..COMMON
+    },
+];
+
+/// Without libseccomp it refuses every pod that asks for the runtime's own profile.
+pub const RUNC: Set = Set {
+    name: "runc",
+    module: "node",
+    sources: &["node/go.mod", "node/go.sum"],
+    tags: "seccomp",
+    programs: &[("runc", "github.com/opencontainers/runc")],
+    ..COMMON
+};
 
 const NO_GO: &str = "the cluster tests need a control plane, and to build it Go 1.26 or newer: install it \
                      from https://go.dev/dl, or name a folder with the built programs in KUBEBUILDER_ASSETS";
 
-/// Returns every program's path, after building those that are neither in the folder that `KUBEBUILDER_ASSETS`
-/// names nor in the cache.
+/// Returns the path of every program of some sets, after building those that are neither in the folder that
+/// `KUBEBUILDER_ASSETS` names nor in the cache.
 ///
 /// The error is one sentence for whoever runs the tests.
-pub fn find() -> Result<BTreeMap<&'static str, PathBuf>, String> {
+pub fn find<'s>(sets: impl IntoIterator<Item = &'s Set>) -> Result<BTreeMap<&'static str, PathBuf>, String> {
     let mut paths = BTreeMap::new();
-    for set in &SETS {
+    for set in sets {
         let folder = find_set(set)?;
         paths.extend(set.programs.iter().map(|(name, _)| (*name, folder.join(name))));
     }
     Ok(paths)
+}
+
+/// Whether [`find`] would build nothing of a set.
+pub fn is_built(set: &Set) -> bool {
+    let cached = || Ok::<_, String>(cache()?.join(folder_name(set)?));
+    assets().is_some_and(|assets| set.is_in(&assets)) || cached().is_ok_and(|folder| set.is_in(&folder))
+}
+
+impl Set {
+    fn is_in(&self, folder: &Path) -> bool {
+        self.programs.iter().all(|(name, _)| folder.join(name).is_file())
+    }
 }
 
 /// The folder with the control plane's recipe.
@@ -70,19 +135,21 @@ pub fn tell(line: &str) {
     let _ = writeln!(std::io::stderr(), "control plane: {line}");
 }
 
+fn assets() -> Option<PathBuf> {
+    std::env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
 fn find_set(set: &Set) -> Result<PathBuf, String> {
-    let complete = |folder: &Path| set.programs.iter().all(|(name, _)| folder.join(name).is_file());
-    if let Some(assets) = std::env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty()) {
-        let assets = PathBuf::from(assets);
-        if complete(&assets) {
+    if let Some(assets) = assets() {
+        if set.is_in(&assets) {
             return Ok(assets);
         }
         let names: Vec<_> = set.programs.iter().map(|(name, _)| *name).collect();
         tell(&format!("{} does not hold all of {}; using our own", assets.display(), names.join(", ")));
     }
     let cache = cache()?;
-    let folder = cache.join(format!("{}-{}", set.name, fingerprint(set)?));
-    if !complete(&folder) {
+    let folder = cache.join(folder_name(set)?);
+    if !set.is_in(&folder) {
         fs::create_dir_all(&folder)
             .map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
         let _lock = lock(&cache)?;
@@ -98,6 +165,10 @@ fn find_set(set: &Set) -> Result<PathBuf, String> {
         }
     }
     Ok(folder)
+}
+
+fn folder_name(set: &Set) -> Result<String, String> {
+    Ok(format!("{}-{}", set.name, fingerprint(set)?))
 }
 
 /// Outside `target/`, so that `cargo clean` does not cost a long build.
@@ -141,8 +212,13 @@ fn lock(cache: &Path) -> Result<File, String> {
 /// Builds one program; it appears under its name only when it is complete.
 fn build(set: &Set, package: &str, target: &Path, step: &str) -> Result<(), String> {
     let partial = target.with_extension("partial");
-    let child = Command::new("go")
-        .args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", &stamp()?, "-o"])
+    let mut command = Command::new("go");
+    if !set.cgo {
+        command.env("CGO_ENABLED", "0");
+    }
+    let child = command
+        .args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-tags", set.tags])
+        .args(["-ldflags", &stamp()?, "-o"])
         .arg(&partial)
         .arg(package)
         .current_dir(recipe().join(set.module))

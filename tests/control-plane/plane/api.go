@@ -30,8 +30,10 @@ func newAPI(server, authority, token string) (*API, error) {
 	return &API{http.Client{Transport: transport, Timeout: 10 * time.Second}, server, token}, nil
 }
 
-func (api *API) ready() bool {
-	_, err := api.call(http.MethodGet, "/readyz", nil)
+func (api *API) ready() bool { return api.exists("/readyz") }
+
+func (api *API) exists(path string) bool {
+	_, err := api.call(http.MethodGet, path, nil)
 	return err == nil
 }
 
@@ -66,7 +68,7 @@ func (api *API) populate(nodes int) error {
 
 // settled says whether all nodes are ready and service accounts are being made.
 func (api *API) settled(nodes int) bool {
-	if _, err := api.call(http.MethodGet, "/api/v1/namespaces/default/serviceaccounts/default", nil); err != nil {
+	if !api.exists("/api/v1/namespaces/default/serviceaccounts/default") {
 		return false
 	}
 	answer, err := api.call(http.MethodGet, "/api/v1/nodes", nil)

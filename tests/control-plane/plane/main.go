@@ -2,7 +2,8 @@
 //
 // It starts etcd, the API server, the controller manager, the scheduler and kwok, prints one line of JSON on
 // standard output when pods can run, and ends all of them with SIGKILL when standard input closes: whoever
-// started it can die in any way, the pipe closes, and nothing stays behind.
+// started it can die in any way, the pipe closes, and nothing stays behind. With --node it brings, instead of
+// kwok's simulated nodes, one real node, in namespaces of its own.
 package main
 
 import (
@@ -30,24 +31,50 @@ type Ready struct {
 	Server string            `json:"server"`
 	State  string            `json:"state"`
 	Audit  string            `json:"audit"`
+	Door   string            `json:"door,omitempty"`
 	Tokens map[string]string `json:"tokens"`
 }
 
 func main() {
 	// Linux ends a child when the *thread* that started it ends; the main thread lives as long as the process.
 	runtime.LockOSThread()
-	programs := flag.String("programs", "", "folder of the control plane's programs")
-	stages := flag.String("stages", "", "kwok's stages")
-	nodes := flag.Int("nodes", 100, "number of simulated nodes")
-	keep := flag.Bool("keep", false, "leave the state and the logs behind")
+	var settings Settings
+	programs := flag.String("programs", "", "folders of the programs, separated as in PATH")
+	flag.StringVar(&settings.stages, "stages", "", "kwok's stages")
+	flag.IntVar(&settings.nodes, "nodes", 100, "number of simulated nodes")
+	flag.BoolVar(&settings.keep, "keep", false, "leave the state and the logs behind")
+	node := flag.Bool("node", false, "one real node instead of simulated ones")
+	// What this program tells itself.
+	flag.StringVar(&settings.machine, "machine", "", "")
+	isFirst := flag.Bool("first", false, "")
 	flag.Parse()
-	if err := run(*programs, *stages, *nodes, *keep); err != nil {
+	settings.programs = filepath.SplitList(*programs)
+	var err error
+	switch {
+	case *node && settings.machine == "":
+		err = enclose(settings.keep)
+	case *isFirst:
+		err = first(settings.machine)
+	default:
+		err = run(settings)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "control plane:", err)
 		os.Exit(1)
 	}
 }
 
-func run(programs, stages string, nodes int, keep bool) error {
+// Settings is what a control plane is made of.
+type Settings struct {
+	programs []string
+	stages   string
+	nodes    int
+	keep     bool
+	// The folder of the machine that this runs in, for a real node; else empty.
+	machine string
+}
+
+func run(settings Settings) error {
 	stop := stopped()
 	began := time.Now()
 	var failure error
@@ -56,17 +83,17 @@ func run(programs, stages string, nodes int, keep bool) error {
 		if err != nil {
 			return err
 		}
-		plane := &Plane{programs: programs, state: state, stages: stages, exits: make(chan Exit, 16)}
-		ready, err := plane.start(nodes, stop)
+		plane := &Plane{Settings: settings, state: state, exits: make(chan Exit, 16)}
+		ready, err := plane.start(stop)
 		if err == nil {
-			fmt.Fprintf(os.Stderr, "control plane: ready in %.1f s\n", time.Since(began).Seconds())
+			fmt.Fprintf(os.Stderr, "%s: ready in %.1f s\n", plane.kind(), time.Since(began).Seconds())
 			if err := json.NewEncoder(os.Stdout).Encode(ready); err != nil {
-				plane.end(keep)
+				plane.end()
 				return err
 			}
 			plane.watch(stop)
 		}
-		plane.end(keep)
+		plane.end()
 		if err == nil || errors.Is(err, errStopped) {
 			return nil
 		}
@@ -99,12 +126,11 @@ func stopped() <-chan struct{} {
 }
 
 // start brings everything up, in the order in which the programs need each other.
-func (plane *Plane) start(nodes int, stop <-chan struct{}) (*Ready, error) {
-	ports, err := freePorts(3)
+func (plane *Plane) start(stop <-chan struct{}) (*Ready, error) {
+	relayed, err := plane.choosePorts()
 	if err != nil {
 		return nil, err
 	}
-	plane.etcd, plane.peer, plane.secure = ports[0], ports[1], ports[2]
 	tokens, err := plane.writeFiles()
 	if err != nil {
 		return nil, err
@@ -116,20 +142,59 @@ func (plane *Plane) start(nodes int, stop <-chan struct{}) (*Ready, error) {
 	if err := plane.run("etcd", "kube-apiserver"); err != nil {
 		return nil, err
 	}
+	if plane.machine != "" {
+		if err := plane.startRuntime(); err != nil {
+			return nil, err
+		}
+	}
 	if err := plane.until(stop, "the API server's readiness", api.ready); err != nil {
 		return nil, err
 	}
-	if err := plane.run("kube-controller-manager", "kube-scheduler", "kwok"); err != nil {
+	if err := plane.run("kube-controller-manager", "kube-scheduler"); err != nil {
 		return nil, err
 	}
-	go api.reap()
-	if err := api.populate(nodes); err != nil {
+	nodes, err := plane.startNodes(api, stop)
+	if err != nil {
 		return nil, err
 	}
 	if err := plane.until(stop, "the nodes' readiness", func() bool { return api.settled(nodes) }); err != nil {
 		return nil, err
 	}
-	return &Ready{Server: plane.server(), State: plane.state, Audit: plane.file("audit.log"), Tokens: tokens}, nil
+	ready := &Ready{Server: plane.server(), State: plane.state, Audit: plane.file("audit.log"), Tokens: tokens}
+	if relayed != nil {
+		ready.Door = relayed.open(fmt.Sprintf("127.0.0.1:%d", plane.secure))
+	}
+	return ready, nil
+}
+
+// choosePorts takes free ports; in a machine of its own the API server has the port that the host reaches it by.
+func (plane *Plane) choosePorts() (*listeners, error) {
+	ports, err := freePorts(3)
+	if err != nil {
+		return nil, err
+	}
+	plane.etcd, plane.peer, plane.secure = ports[0], ports[1], ports[2]
+	if plane.machine == "" {
+		return nil, nil
+	}
+	relayed, err := hostListeners()
+	if err != nil {
+		return nil, err
+	}
+	plane.secure = relayed.port
+	return relayed, nil
+}
+
+// startNodes furnishes the cluster with nodes, real or simulated, and returns how many there will be.
+func (plane *Plane) startNodes(api *API, stop <-chan struct{}) (int, error) {
+	if plane.machine != "" {
+		return 1, errors.Join(api.populate(0), plane.startNode(api, stop))
+	}
+	if err := plane.run("kwok"); err != nil {
+		return 0, err
+	}
+	go api.reap()
+	return plane.nodes, api.populate(plane.nodes)
 }
 
 // until asks every 50 ms whether something holds, and gives up when a program has ended or time is over.
@@ -159,6 +224,13 @@ func (plane *Plane) watch(stop <-chan struct{}) {
 			fmt.Fprintf(os.Stderr, "control plane: %s ended (%s); its last words:\n%s\n", exit.name, exit.state, plane.lastWords(exit.name))
 		}
 	}
+}
+
+func (plane *Plane) kind() string {
+	if plane.machine != "" {
+		return "node"
+	}
+	return "control plane"
 }
 
 func (plane *Plane) file(name string) string { return filepath.Join(plane.state, name) }

@@ -12,11 +12,12 @@ import (
 
 // Plane is one running control plane.
 type Plane struct {
-	programs, state, stages string
-	etcd, peer, secure      int
-	running                 []*exec.Cmd
-	exits                   chan Exit
-	alive                   sync.WaitGroup
+	Settings
+	state              string
+	etcd, peer, secure int
+	running            []*exec.Cmd
+	exits              chan Exit
+	alive              sync.WaitGroup
 }
 
 // Exit says that a program has ended.
@@ -46,6 +47,7 @@ func (plane *Plane) arguments(program string) []string {
 			"--service-cluster-ip-range=10.96.0.0/16",
 			"--service-account-issuer=https://kubernetes.default.svc",
 			"--service-account-key-file=" + plane.file("accounts.key"), "--service-account-signing-key-file=" + plane.file("accounts.key"),
+			"--advertise-address=" + machineAddress, "--kubelet-preferred-address-types=InternalIP",
 			// Nobody would take the taints away again: the controller that does is off.
 			"--disable-admission-plugins=TaintNodesByCondition",
 			// Blocking: a call stands in the log before its answer leaves. Large: the file must not be rotated away.
@@ -62,11 +64,13 @@ func (plane *Plane) arguments(program string) []string {
 		)
 	case "kube-scheduler":
 		return append(quick, "--kubeconfig="+plane.file("scheduler.kubeconfig"))
-	default:
+	case "kwok":
 		return []string{
 			"--kubeconfig=" + plane.file("kubelets.kubeconfig"), "--config=" + plane.stages,
 			"--manage-all-nodes", "--node-lease-duration-seconds=0", "--cidr=10.128.0.0/9",
 		}
+	default:
+		return plane.nodeArguments(program)
 	}
 }
 
@@ -77,7 +81,7 @@ func (plane *Plane) run(names ...string) error {
 		if err != nil {
 			return err
 		}
-		command := exec.Command(filepath.Join(plane.programs, name), plane.arguments(name)...)
+		command := exec.Command(plane.path(name), plane.arguments(name)...)
 		command.Dir, command.Stdout, command.Stderr = plane.state, log, log
 		command.SysProcAttr = endsWithParent()
 		err = command.Start()
@@ -94,13 +98,28 @@ func (plane *Plane) run(names ...string) error {
 	return nil
 }
 
+// path is where a program lies.
+func (plane *Plane) path(name string) string {
+	for _, folder := range plane.programs {
+		if path := filepath.Join(folder, name); isFile(path) {
+			return path
+		}
+	}
+	return name
+}
+
+func isFile(path string) bool {
+	found, err := os.Stat(path)
+	return err == nil && found.Mode().IsRegular()
+}
+
 // end kills everything at once: an API server whose etcd went first would take minutes to give up.
-func (plane *Plane) end(keep bool) {
+func (plane *Plane) end() {
 	for _, command := range plane.running {
 		_ = command.Process.Kill()
 	}
 	plane.alive.Wait()
-	if keep {
+	if plane.keep {
 		fmt.Fprintln(os.Stderr, "control plane: state and logs are in", plane.state)
 		return
 	}

@@ -1,0 +1,74 @@
+// Probe stands in for every image: it answers on the ports that templates use and tells what its container is like.
+//
+//	GET /                 host name, port, arguments and environment, as JSON
+//	GET /get?url=URL      what the container gets from there, over a connection of its own
+//	GET /file?path=PATH   a file of the container; PUT writes one
+//
+// Started as /pause it only waits, as the container that holds a pod's network does.
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+var ports = []string{"80", "3306", "5432", "6379", "8080"}
+
+func main() {
+	ended := make(chan os.Signal, 1)
+	// The first process of a container gets no signal that it does not ask for.
+	signal.Notify(ended, syscall.SIGTERM, syscall.SIGINT)
+	if os.Args[0] != "/pause" {
+		for _, port := range ports {
+			listener, err := net.Listen("tcp", ":"+port)
+			if err != nil {
+				panic(err)
+			}
+			go http.Serve(listener, handler(port))
+		}
+	}
+	<-ended
+}
+
+func handler(port string) http.Handler {
+	routes := http.NewServeMux()
+	routes.HandleFunc("GET /{$}", func(answer http.ResponseWriter, _ *http.Request) {
+		host, _ := os.Hostname()
+		_ = json.NewEncoder(answer).Encode(map[string]any{"host": host, "port": port, "arguments": os.Args[1:], "environment": os.Environ()})
+	})
+	routes.HandleFunc("GET /get", func(answer http.ResponseWriter, request *http.Request) {
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+		response, err := client.Get(request.FormValue("url"))
+		if err != nil {
+			http.Error(answer, err.Error(), http.StatusBadGateway)
+			return
+		}
+		defer response.Body.Close()
+		answer.WriteHeader(response.StatusCode)
+		_, _ = io.Copy(answer, response.Body)
+	})
+	routes.HandleFunc("GET /file", func(answer http.ResponseWriter, request *http.Request) {
+		content, err := os.ReadFile(request.FormValue("path"))
+		if err != nil {
+			http.Error(answer, err.Error(), http.StatusNotFound)
+			return
+		}
+		_, _ = answer.Write(content)
+	})
+	routes.HandleFunc("PUT /file", func(answer http.ResponseWriter, request *http.Request) {
+		content, err := io.ReadAll(request.Body)
+		if err == nil {
+			err = os.WriteFile(request.FormValue("path"), content, 0o644)
+		}
+		if err != nil {
+			http.Error(answer, err.Error(), http.StatusConflict)
+		}
+	})
+	return routes
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path"
+	"strings"
+)
+
+const (
+	manifestType = "application/vnd.oci.image.manifest.v1+json"
+	configType   = "application/vnd.oci.image.config.v1+json"
+	layerType    = "application/vnd.oci.image.layer.v1.tar"
+)
+
+// Registry answers for every image there could be with one and the same: the probe.
+type Registry struct {
+	blobs        map[string][]byte
+	probe, pause string
+}
+
+// newRegistry packs the probe as a container image, and once more as the one that holds a pod's network.
+func newRegistry(probe, architecture string) (*Registry, error) {
+	program, err := os.ReadFile(probe)
+	if err != nil {
+		return nil, err
+	}
+	var layer bytes.Buffer
+	archive := tar.NewWriter(&layer)
+	if err := archive.WriteHeader(&tar.Header{Name: "probe", Mode: 0o755, Size: int64(len(program))}); err != nil {
+		return nil, err
+	}
+	if _, err := archive.Write(program); err != nil {
+		return nil, err
+	}
+	if err := archive.WriteHeader(&tar.Header{Name: "pause", Typeflag: tar.TypeLink, Linkname: "probe", Mode: 0o755}); err != nil {
+		return nil, err
+	}
+	if err := archive.Close(); err != nil {
+		return nil, err
+	}
+	registry := &Registry{blobs: map[string][]byte{}}
+	content := registry.add(layerType, layer.Bytes())
+	image := func(process object) string {
+		config := registry.add(configType, encoded(object{
+			"architecture": architecture, "os": "linux", "config": process,
+			"rootfs": object{"type": "layers", "diff_ids": []any{content["digest"]}},
+		}))
+		manifest := object{"schemaVersion": 2, "mediaType": manifestType, "config": config, "layers": []any{content}}
+		return registry.add(manifestType, encoded(manifest))["digest"].(string)
+	}
+	registry.probe = image(object{"Entrypoint": []string{"/probe"}, "Cmd": []string{"as", "packed"}})
+	registry.pause = image(object{"Entrypoint": []string{"/pause"}})
+	return registry, nil
+}
+
+// add keeps a blob and returns its descriptor.
+func (registry *Registry) add(kind string, blob []byte) object {
+	digest := fmt.Sprintf("sha256:%x", sha256.Sum256(blob))
+	registry.blobs[digest] = blob
+	return object{"mediaType": kind, "digest": digest, "size": len(blob)}
+}
+
+// ServeHTTP is as much of the distribution protocol as a pull needs.
+func (registry *Registry) ServeHTTP(answer http.ResponseWriter, request *http.Request) {
+	rest, reference := path.Split(request.URL.Path)
+	name, kind := path.Split(strings.TrimSuffix(rest, "/"))
+	digest := reference
+	if kind == "manifests" {
+		answer.Header().Set("Content-Type", manifestType)
+		if !strings.HasPrefix(reference, "sha256:") {
+			digest = registry.probe
+			if path.Base(name) == "pause" {
+				digest = registry.pause
+			}
+		}
+	}
+	blob, found := registry.blobs[digest]
+	if !found {
+		http.NotFound(answer, request)
+		return
+	}
+	answer.Header().Set("Docker-Content-Digest", digest)
+	answer.Header().Set("Content-Length", fmt.Sprint(len(blob)))
+	if request.Method != http.MethodHead {
+		_, _ = answer.Write(blob)
+	}
+}
+
+// serve opens the registry on loopback and returns its address.
+func (registry *Registry) serve() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	go http.Serve(listener, registry)
+	return listener.Addr().String(), nil
+}
+
+func encoded(value any) []byte {
+	text, err := json.Marshal(value)
+	if err != nil {
+		panic(err)
+	}
+	return text
+}

@@ -1,0 +1,74 @@
+//! A namespace on the real node, and the binary that deploys into it.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, Service, ServiceSpec};
+use kube::api::ListParams;
+use panamax_kubernetes_adapter::proto;
+use panamax_kubernetes_adapter::proto::deployment_service_client::DeploymentServiceClient;
+use tonic::Request;
+use tonic::transport::Channel;
+
+use crate::support::adapter::{Binary, connect, deploy, scale};
+use crate::support::control_plane::User;
+use crate::support::namespace::{Namespace, namespace_of};
+use crate::support::node::{Container, Node, node};
+
+/// How long containers may take to run; they take a second on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(110);
+
+pub struct Place {
+    pub node: &'static Node,
+    pub namespace: Namespace,
+    deployments: DeploymentServiceClient<Channel>,
+    _binary: Binary,
+}
+
+impl Place {
+    /// None where there is no node; the reason has been told.
+    pub async fn new(prefix: &str) -> Option<Self> {
+        let node = node()?;
+        let binary = Binary::start(&node.plane.kubeconfig(User::Adapter), &[]);
+        let deployments = DeploymentServiceClient::new(connect(binary.address).await);
+        let namespace = namespace_of(&node.plane, prefix).await;
+        Some(Self { node, namespace, deployments, _binary: binary })
+    }
+
+    /// Deploys a template and waits until all of it is ready.
+    pub async fn deploy(&self, template: &str, options: proto::DeployOptions) {
+        let mut request = Request::new(proto::DeployRequest {
+            options: Some(options),
+            ..deploy(&self.namespace, "app", template)
+        });
+        request.set_timeout(PATIENCE);
+        self.deployments.clone().deploy(request).await.expect("deployed");
+    }
+
+    /// Scales a component and waits until it is so.
+    pub async fn scale(&self, component: &str, replicas: i32) {
+        let mut request = Request::new(scale(&self.namespace, "app", component, replicas));
+        request.set_timeout(PATIENCE);
+        self.deployments.clone().scale(request).await.expect("scaled");
+    }
+
+    /// The containers of a component.
+    pub async fn containers(&self, component: &str) -> Vec<Container> {
+        let selector = format!("app.kubernetes.io/name={component}");
+        let pods = self.namespace.api::<Pod>().list(&ListParams::default().labels(&selector)).await;
+        let pods = pods.expect("pods").items.into_iter();
+        let pods = pods.filter(|pod| pod.metadata.deletion_timestamp.is_none());
+        pods.map(|pod| Container::of(pod, self.node)).collect()
+    }
+
+    /// The one container of a component.
+    pub async fn container(&self, component: &str) -> Container {
+        let mut containers = self.containers(component).await;
+        assert_eq!(containers.len(), 1, "{component}");
+        containers.remove(0)
+    }
+
+    /// What the cluster made of a Service.
+    pub async fn service(&self, name: &str) -> ServiceSpec {
+        self.namespace.api::<Service>().get(name).await.expect("a Service").spec.expect("a specification")
+    }
+}

@@ -65,13 +65,18 @@ pub(super) fn artifact(
                 "selector": { "matchLabels": labels::selector(context, index) },
                 "template": { "metadata": pod_metadata, "spec": pod_spec },
             });
-            if has_claim {
-                spec["strategy"] = json!({ "type": "Recreate" });
-            } else if context.keeps_host_ports() && image.ports.iter().any(|port| port.host.is_some()) {
-                // A new pod could not have the node's port before the old one is gone.
-                let rolling = json!({ "maxSurge": 0, "maxUnavailable": 1 });
-                spec["strategy"] = json!({ "rollingUpdate": rolling, "type": "RollingUpdate" });
-            }
+            let takes_host_port = image.ports.iter().any(|port| port.host.is_some());
+            spec["strategy"] = if has_claim {
+                json!({ "type": "Recreate" })
+            } else {
+                // A new pod could not have the node's port before the old one is gone. The other is Kubernetes' own
+                // default, written out because nobody could take back later what nobody owns.
+                let rolling = match context.keeps_host_ports() && takes_host_port {
+                    true => json!({ "maxSurge": 0, "maxUnavailable": 1 }),
+                    false => json!({ "maxSurge": "25%", "maxUnavailable": "25%" }),
+                };
+                json!({ "rollingUpdate": rolling, "type": "RollingUpdate" })
+            };
             (component.to_string(), spec)
         }
         Kind::ReplicationController => {

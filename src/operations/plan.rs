@@ -289,18 +289,8 @@ fn must_replace(inputs: &Inputs<'_>, before: &Artifact, after: &Artifact) -> boo
                 || stamp::environment_changed(inputs, after)
         }
         Kind::Service => is_headless(&before.manifest) != is_headless(&after.manifest),
-        Kind::Deployment => must_shed_its_strategy(&before.manifest, &after.manifest),
-        Kind::Secret | Kind::PersistentVolumeClaim | Kind::ReplicationController => false,
+        Kind::Secret | Kind::PersistentVolumeClaim | Kind::ReplicationController | Kind::Deployment => false,
     }
-}
-
-/// Whether an apps Deployment ends to roll while it has the cluster's own settings for that: they are in the way of
-/// the new strategy, and an apply takes away only what an apply has set.
-fn must_shed_its_strategy(before: &Value, after: &Value) -> bool {
-    let recreates = |manifest: &Value| {
-        manifest.pointer("/spec/strategy/type").and_then(Value::as_str) == Some("Recreate")
-    };
-    !recreates(before) && recreates(after) && before.pointer("/spec/strategy/rollingUpdate").is_none()
 }
 
 fn without_images(manifest: &Value) -> Value {

@@ -125,7 +125,8 @@ impl Operations {
             managers: (&own, &scale),
         };
         plan::check_claims(&inputs)?;
-        let plan = plan::plan(&inputs);
+        let mut plan = plan::plan(&inputs);
+        prepared.positions.locate(&mut plan.diagnostics);
         if plan.union().len() > MAX_INVENTORY {
             return Err(too_many(plan.union().len()));
         }

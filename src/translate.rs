@@ -257,9 +257,9 @@ mod tests {
     #[test]
     fn objects_that_are_too_large_are_refused_before_they_grow() {
         // Declared variables repeat the target's environment in every linker.
-        let value = "$(".repeat(16_000);
+        let value = "$(".repeat(14_400);
         let variables: Vec<_> =
-            (0..7).map(|index| format!("{{variable: V{index}, value: '{value}'}}")).collect();
+            (0..8).map(|index| format!("{{variable: V{index}, value: '{value}'}}")).collect();
         let text = format!(
             "images:\n- {{name: big, source: 'a:1', environment: [{}]}}\n- {{name: x, source: 'a:1'}}\n",
             variables.join(", ")
@@ -275,7 +275,7 @@ mod tests {
             let large = found.into_iter().filter(|found| found.code == Code::ObjectTooLarge);
             large.map(|found| found.field).collect::<Vec<_>>()
         };
-        // 224 KB of variables for each link; in the object they are twice as long, and then the object tells.
+        // Four links have exactly 900 KiB of values; in the object they are longer, and then the object tells.
         assert_eq!(too_large(1), [""; 0]);
         assert_eq!(too_large(4), ["images[2]"]);
         assert_eq!(too_large(5), ["images[2].links"]);

@@ -70,6 +70,8 @@ impl Diagnostic {
 #[derive(Debug, Default)]
 pub struct Findings {
     kept: Vec<Diagnostic>,
+    /// The bytes of what is kept.
+    bytes: usize,
     left_out: usize,
     left_out_error: bool,
 }
@@ -77,6 +79,11 @@ pub struct Findings {
 impl Findings {
     /// The most diagnostics kept; what comes after is only counted.
     pub const LIMIT: usize = 2_000;
+    /// The most bytes of their messages and paths: what is found in a text need not be larger than the text.
+    pub const MAX_BYTES: usize = 256 * 1024;
+
+    /// From how many findings on suggestions are spared.
+    const MANY: usize = 100;
 
     /// Adds one finding.
     pub fn report(&mut self, code: Code, field: impl Into<String>, message: impl Into<String>) {
@@ -85,17 +92,23 @@ impl Findings {
 
     /// Adds a finding that is made already.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        if self.kept.len() < Self::LIMIT {
-            self.kept.push(diagnostic);
-        } else {
+        if self.is_full() {
             self.left_out += 1;
             self.left_out_error |= diagnostic.is_error();
+        } else {
+            self.bytes += diagnostic.message.len() + diagnostic.field.len();
+            self.kept.push(diagnostic);
         }
     }
 
-    /// Whether what comes now is only counted; then its message need not be a good one.
-    pub fn is_full(&self) -> bool {
-        self.kept.len() >= Self::LIMIT
+    /// Whether so much was found that a suggestion more helps nobody; making them takes time.
+    pub fn are_many(&self) -> bool {
+        self.kept.len() >= Self::MANY
+    }
+
+    /// Whether what comes now is only counted.
+    fn is_full(&self) -> bool {
+        self.kept.len() >= Self::LIMIT || self.bytes >= Self::MAX_BYTES
     }
 
     /// Whether anything found so far refuses the template.
@@ -129,6 +142,18 @@ mod tests {
         let all = findings.into_vec();
         assert_eq!(all.len(), Findings::LIMIT + 1);
         assert_eq!(all.last().unwrap().code, Code::ErrorsLeftOut);
+    }
+
+    #[test]
+    fn long_findings_are_fewer() {
+        let mut findings = Findings::default();
+        for _ in 0..Findings::LIMIT {
+            findings.report(Code::UnknownField, "x".repeat(300), "unknown".repeat(40));
+        }
+        let all = findings.into_vec();
+        let bytes: usize = all.iter().map(|found| found.message.len() + found.field.len()).sum();
+        assert!((Findings::MAX_BYTES..Findings::MAX_BYTES + 1_000).contains(&bytes), "{bytes}");
+        assert_eq!(all.last().unwrap().code, Code::NotesLeftOut);
     }
 
     #[test]

@@ -44,6 +44,7 @@ mod translate;
 mod cluster {
     mod claims;
     mod crashes;
+    mod hostile;
     mod knobs;
     mod lifecycle;
     mod main_job;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Operations;
 use crate::artifacts::{Artifacts, ComponentName, DeploymentName};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Code, Diagnostic};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::template::raw::{Positions, RawTemplate};
 use crate::template::{Template, validate};
@@ -156,10 +156,16 @@ pub(super) fn combine(first: &[Diagnostic], second: &[Diagnostic]) -> Vec<Diagno
 }
 
 /// The error of a template that is refused: every fault, each with its path.
+///
+/// A template that has no fault of its own, and whose objects would be too many or too large, goes beyond a limit.
 fn invalid(diagnostics: &[Diagnostic]) -> Error {
-    let faults: Vec<Fault> = diagnostics
-        .iter()
-        .filter(|diagnostic| diagnostic.is_error())
+    let errors = diagnostics.iter().filter(|diagnostic| diagnostic.is_error());
+    let is_limit = |found: &Diagnostic| matches!(found.code, Code::TooManyObjects | Code::ObjectTooLarge);
+    let kind = match errors.clone().all(is_limit) {
+        true => ErrorKind::LimitExceeded,
+        false => ErrorKind::TemplateInvalid,
+    };
+    let faults: Vec<Fault> = errors
         .map(|diagnostic| {
             let place = diagnostic.position.map(|at| format!("line {}, column {}: ", at.line, at.column));
             Fault {
@@ -179,7 +185,7 @@ fn invalid(diagnostics: &[Diagnostic]) -> Error {
         0 | 1 => format!("the template is refused: {first}"),
         count => format!("the template is refused for {count} faults; the first: {first}"),
     };
-    Error::new(ErrorKind::TemplateInvalid, message).with_faults(faults)
+    Error::new(kind, message).with_faults(faults)
 }
 
 impl Operations {

@@ -76,8 +76,11 @@ impl<'n> Names<'n> {
         }
     }
 
-    /// Says which name may have been meant.
-    pub(super) fn suggestion(&self, name: &str) -> String {
+    /// Says which name may have been meant; nothing where so much is wrong already that it would not help.
+    fn suggestion(&self, name: &str, findings: &Findings) -> String {
+        if findings.are_many() {
+            return String::new();
+        }
         did_you_mean(name, self.exact.keys().copied().filter(|known| *known == shown(known)))
     }
 }
@@ -160,7 +163,7 @@ pub(super) fn check_volumes_from(
                 let message = format!(
                     "the template has no image `{}`{}",
                     shown(&text.value),
-                    names.suggestion(&text.value)
+                    names.suggestion(&text.value, findings)
                 );
                 findings.report(Code::VolumesFromTarget, field, message);
             }
@@ -176,7 +179,8 @@ fn resolve(service: &str, field: &str, names: &Names<'_>, findings: &mut Finding
         return None;
     }
     let Some((target, assumed)) = names.find(service) else {
-        let message = format!("the template has no image `{}`{}", shown(service), names.suggestion(service));
+        let message =
+            format!("the template has no image `{}`{}", shown(service), names.suggestion(service, findings));
         findings.report(Code::LinkTargetMissing, place, message);
         return None;
     };

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::MAX_IMAGES;
 use super::names::{did_you_mean, shown};
 use super::raw::{RawImage, RawPort, RawTemplate, RawVariable, RawVolume, Text};
+use super::volumes::plain;
 use crate::diagnostic::{Code, Diagnostic, Findings};
 
 /// Merges an override; both are raw, so that its values are checked like the template's own.
@@ -38,7 +39,7 @@ pub fn merge(mut base: RawTemplate, changes: RawTemplate) -> (RawTemplate, Vec<D
         match base.images.get_mut(place) {
             Some(image) => merge_image(image, change, (&format!("images[{place}]"), &field), &mut findings),
             None => {
-                let near = match places.len() > MAX_IMAGES || findings.is_full() {
+                let near = match places.len() > MAX_IMAGES || findings.are_many() {
                     true => String::new(),
                     false => did_you_mean(&change.name, places.keys().map(String::as_str)),
                 };
@@ -137,7 +138,7 @@ impl Keyed for RawPort {
 
 impl Keyed for RawVolume {
     fn key(&self) -> (String, String) {
-        (self.container_path.clone(), String::new())
+        (plain(&self.container_path), String::new())
     }
 
     fn field(&mut self) -> &mut Option<String> {

@@ -184,6 +184,10 @@ fn check_port(entry: &RawPort, field: String, findings: &mut Findings) -> Option
 pub(super) fn check_exposed(raw: &[Text], image: &str, findings: &mut Findings) -> Vec<Exposed> {
     let mut exposed: Vec<Exposed> = Vec::new();
     for (index, text) in raw.iter().enumerate() {
+        if index == MAX_PORTS {
+            limit(raw.len(), || format!("{image}.expose"), findings);
+            break;
+        }
         let field = text.field.clone().unwrap_or_else(|| format!("{image}.expose[{index}]"));
         let parts = text.value.split([' ', ',', '\t', '\n']).filter(|part| !part.is_empty());
         for part in parts.take(MAX_PORTS + 1) {

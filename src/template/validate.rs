@@ -1,5 +1,7 @@
 //! Raw to Template, or all faults at once.
 
+use std::collections::BTreeSet;
+
 use super::command::Command;
 use super::image::{Count, Image, ImageName, ImageReference};
 use super::links::{self, Names};
@@ -58,13 +60,13 @@ pub fn from_text(text: &str, changes: Option<RawTemplate>, limits: &Limits) -> (
         return (Validated { template: None, diagnostics }, reading.positions);
     };
     let mut validated = from_raw(template, changes, limits);
-    let unreadable: Vec<String> =
-        diagnostics.iter().filter(|found| found.is_error()).map(|found| found.field.clone()).collect();
+    let unreadable: BTreeSet<&str> =
+        diagnostics.iter().filter(|found| found.is_error()).map(|found| found.field.as_str()).collect();
     if !unreadable.is_empty() {
         validated.template = None;
     }
     // What could not be read is empty now; saying so again would not help.
-    validated.diagnostics.retain(|found| !unreadable.iter().any(|field| covers(field, &found.field)));
+    validated.diagnostics.retain(|found| !places(&found.field).any(|place| unreadable.contains(place)));
     reading.positions.locate(&mut validated.diagnostics);
     diagnostics.append(&mut validated.diagnostics);
     (Validated { template: validated.template, diagnostics }, reading.positions)
@@ -84,10 +86,11 @@ pub fn from_raw(template: RawTemplate, changes: Option<RawTemplate>, limits: &Li
     Validated { template: validated.template, diagnostics }
 }
 
-/// Whether a fault at one path explains another at the same path or below it.
-fn covers(fault: &str, other: &str) -> bool {
-    !fault.is_empty()
-        && other.strip_prefix(fault).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+/// A path and all that it lies in, but for the whole template.
+fn places(path: &str) -> impl Iterator<Item = &str> {
+    let ends =
+        path.char_indices().filter(|(_, character)| matches!(character, '.' | '[')).map(|(end, _)| end);
+    ends.chain([path.len()]).filter_map(|end| path.get(..end)).filter(|place| !place.is_empty())
 }
 
 fn check(raw: RawTemplate, limits: &Limits, findings: &mut Findings) -> Option<Parts> {

@@ -17,7 +17,7 @@ const MAX_PATH: usize = 4_096;
 pub struct Volume {
     /// The path on the host, as written; empty when the template names none.
     pub host_path: String,
-    /// The absolute path in the container.
+    /// The absolute path in the container, in its plain form: one slash between parts, none at the end.
     pub container_path: String,
     /// Where it was written, as `images[0].volumes[1]`.
     pub field: String,
@@ -52,12 +52,13 @@ pub(super) fn check(raw: Vec<RawVolume>, image: &str, findings: &mut Findings) -
             findings.report(Code::VolumePathRelative, format!("{field}.container_path"), message);
             continue;
         }
-        if volumes.iter().any(|known| same_path(&known.container_path, &entry.container_path)) {
+        let container_path = plain(&entry.container_path);
+        if volumes.iter().any(|known| known.container_path == container_path) {
             let message = "another volume of this image has the same path in the container";
             findings.report(Code::VolumeRepeated, format!("{field}.container_path"), message);
             continue;
         }
-        volumes.push(Volume { host_path: entry.host_path, container_path: entry.container_path, field });
+        volumes.push(Volume { host_path: entry.host_path, container_path, field });
     }
     volumes
 }
@@ -71,16 +72,34 @@ fn check_length(path: &str) -> Result<(), Fault> {
 
 fn check_container_path(path: &str) -> Result<(), Fault> {
     check_length(path)?;
-    let plain = !path.is_empty() && !path.contains(':') && path.split('/').all(|part| part != "..");
-    if plain {
-        Ok(())
-    } else {
-        Err(Fault::new(Code::VolumePath, "the path in the container is missing, or has `..` or `:` in it"))
+    let written = !path.is_empty() && !path.contains(':') && path.split('/').all(|part| part != "..");
+    if !written {
+        let message = "the path in the container is missing, or has `..` or `:` in it";
+        return Err(Fault::new(Code::VolumePath, message));
     }
+    if path.starts_with('/') && belongs_to_the_runtime(&plain(path)) {
+        let message =
+            "the container's runtime needs this path itself: nothing is mounted at /, /dev or in /proc";
+        return Err(Fault::new(Code::VolumePath, message));
+    }
+    Ok(())
 }
 
-fn same_path(left: &str, right: &str) -> bool {
-    left.trim_end_matches('/') == right.trim_end_matches('/')
+/// A path without what changes nothing: doubled slashes, a slash at the end, parts that are `.`.
+pub(super) fn plain(path: &str) -> String {
+    let mut plain = String::with_capacity(path.len());
+    for part in path.split('/').filter(|part| !matches!(*part, "" | ".")) {
+        if path.starts_with('/') || !plain.is_empty() {
+            plain.push('/');
+        }
+        plain.push_str(part);
+    }
+    if plain.is_empty() && path.starts_with('/') { "/".to_owned() } else { plain }
+}
+
+/// Whether a container cannot start with a volume there; single files below /dev, as /dev/shm, are usual.
+fn belongs_to_the_runtime(plain: &str) -> bool {
+    matches!(plain, "/" | "/dev" | "/proc") || plain.starts_with("/proc/")
 }
 
 #[cfg(test)]
@@ -112,6 +131,29 @@ mod tests {
     }
 
     #[test]
+    fn the_runtimes_own_paths_are_refused_however_written() {
+        for path in ["/", "//", "/./", "/proc", "/proc/", "/proc/self/fd", "/dev", "//dev/."] {
+            let found = run(&[("", path)]).1;
+            assert_eq!(found, [(Code::VolumePath, "images[0].volumes[0].container_path".into())], "{path}");
+        }
+        assert_eq!(run(&[("", "/dev/shm"), ("", "/procedures"), ("", "/sys/fs/cgroup/")]), (3, vec![]));
+    }
+
+    #[test]
+    fn paths_are_kept_plain() {
+        for (written, kept) in [
+            ("/data//x/.", "/data/x"),
+            ("/", "/"),
+            ("/a/", "/a"),
+            ("a//b", "a/b"),
+            ("./", ""),
+            ("/..a", "/..a"),
+        ] {
+            assert_eq!(plain(written), kept, "{written}");
+        }
+    }
+
+    #[test]
     fn a_relative_path_is_left_out() {
         let found = run(&[("", "data_container")]);
         assert_eq!(
@@ -122,7 +164,7 @@ mod tests {
 
     #[test]
     fn one_path_is_mounted_once() {
-        let found = run(&[("/a", "/data"), ("/b", "/data/")]);
+        let found = run(&[("/a", "/data"), ("/b", "//data/./")]);
         assert_eq!(found, (1, vec![(Code::VolumeRepeated, "images[0].volumes[1].container_path".into())]));
     }
 

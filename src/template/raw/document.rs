@@ -9,6 +9,8 @@ use crate::diagnostic::{Code, Diagnostic, Findings, Position};
 const MAX_DEPTH: usize = 16;
 /// How many keys, values, lists and mappings a text may hold.
 const MAX_NODES: usize = 20_000;
+/// After how many anchors, aliases, tags and odd keys reading stops: who uses them uses them everywhere.
+const MAX_REFUSED: usize = 20;
 
 /// One value of the text and the place where it begins.
 #[derive(Debug)]
@@ -95,7 +97,9 @@ struct Builder<'text, 'findings> {
     root: Option<Node>,
     nodes: usize,
     documents: usize,
-    /// Whether something was refused that left a hole in the tree, so that nothing can be said about the rest.
+    /// How often something was refused that YAML has and a template does not.
+    refused: usize,
+    /// Whether something was refused whose meaning is not in the tree, so that no more can be said about it.
     holes: bool,
 }
 
@@ -114,6 +118,7 @@ impl<'text, 'findings> Builder<'text, 'findings> {
             root: None,
             nodes: 0,
             documents: 0,
+            refused: 0,
             holes: false,
         }
     }
@@ -124,6 +129,11 @@ impl<'text, 'findings> Builder<'text, 'findings> {
                 Ok((Event::StreamEnd, _)) => break,
                 Ok((event, span)) => {
                     if !self.take(event, &span) {
+                        return None;
+                    }
+                    if self.refused >= MAX_REFUSED {
+                        let message = "reading stopped here; what follows was not looked at";
+                        fault(self.findings, Code::ErrorsLeftOut, place_of(&span.start), message);
                         return None;
                     }
                 }
@@ -156,7 +166,8 @@ impl<'text, 'findings> Builder<'text, 'findings> {
                 }
             }
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
-                fault(self.findings, Code::AliasForbidden, position, "a YAML alias stands here");
+                self.refuse(Code::AliasForbidden, position, "a YAML alias stands here");
+                self.holes = true;
                 return self.add(Node { position, value: Value::Null });
             }
             Event::Scalar(text, style, anchor, tag) => {
@@ -182,14 +193,20 @@ impl<'text, 'findings> Builder<'text, 'findings> {
     /// Refuses an anchor, and a tag other than `!!str` on a scalar; says whether `!!str` stands there.
     fn properties(&mut self, anchor: usize, tag: Option<&Tag>, position: Position, scalar: bool) -> bool {
         if anchor != 0 {
-            fault(self.findings, Code::AliasForbidden, position, "a YAML anchor stands here");
+            self.refuse(Code::AliasForbidden, position, "a YAML anchor stands here");
         }
         let Some(tag) = tag else { return false };
         let text = scalar && tag.is_yaml_core_schema_tag("str");
         if !text {
-            fault(self.findings, Code::TagForbidden, position, "a YAML tag stands here");
+            self.refuse(Code::TagForbidden, position, "a YAML tag stands here");
+            self.holes = true;
         }
         text
+    }
+
+    fn refuse(&mut self, code: Code, position: Position, message: &str) {
+        self.refused += 1;
+        fault(self.findings, code, position, message);
     }
 
     fn open(&mut self, frame: Frame, position: Position) -> bool {
@@ -226,19 +243,37 @@ impl<'text, 'findings> Builder<'text, 'findings> {
             fault(self.findings, Code::TooManyNodes, node.position, message);
             return false;
         }
+        let mut awaited = None;
         match self.open.last_mut() {
             None => self.root = Some(node),
             Some(Frame::Sequence(_, items)) => items.push(node),
             Some(Frame::Mapping(_, entries, key)) => match std::mem::replace(key, Key::Awaited) {
-                Key::Awaited => {
-                    *key = read_key(node, self.findings);
-                    self.holes |= matches!(key, Key::Refused);
-                }
+                Key::Awaited => awaited = Some(node),
                 Key::Read(name, position) => entries.push(Entry { key: name, position, value: node }),
                 Key::Refused => {}
             },
         }
+        if let Some(node) = awaited {
+            let read = self.read_key(node);
+            if let Some(Frame::Mapping(_, _, key)) = self.open.last_mut() {
+                *key = read;
+            }
+        }
         true
+    }
+
+    fn read_key(&mut self, node: Node) -> Key {
+        let refused = match node.value {
+            Value::Scalar(name) if name == "<<" => (Code::MergeKey, "the YAML merge key stands here"),
+            Value::Scalar(name) => return Key::Read(name, node.position),
+            Value::Null => return Key::Read(String::new(), node.position),
+            Value::Sequence(_) | Value::Mapping(_) => {
+                (Code::KeyNotText, "a list or mapping stands where a key belongs")
+            }
+        };
+        self.holes = true;
+        self.refuse(refused.0, node.position, refused.1);
+        Key::Refused
     }
 
     /// Reports what the parser refused, in words that do not quote the text.
@@ -254,21 +289,6 @@ impl<'text, 'findings> Builder<'text, 'findings> {
             kind => kind.to_string(),
         };
         fault(self.findings, Code::Syntax, position, message);
-    }
-}
-
-fn read_key(node: Node, findings: &mut Findings) -> Key {
-    match node.value {
-        Value::Scalar(name) if name == "<<" => {
-            fault(findings, Code::MergeKey, node.position, "the YAML merge key stands here");
-            Key::Refused
-        }
-        Value::Scalar(name) => Key::Read(name, node.position),
-        Value::Null => Key::Read(String::new(), node.position),
-        Value::Sequence(_) | Value::Mapping(_) => {
-            fault(findings, Code::KeyNotText, node.position, "a list or mapping stands where a key belongs");
-            Key::Refused
-        }
     }
 }
 
@@ -319,6 +339,15 @@ mod tests {
     }
 
     #[test]
+    fn a_flood_of_what_is_refused_ends_the_reading() {
+        let mut findings = Findings::default();
+        assert!(parse(&format!("a: &a 1\nb: [{}]\n", "*a, ".repeat(49_000)), &mut findings).is_none());
+        let found = findings.into_vec();
+        assert_eq!(found.len(), MAX_REFUSED + 1);
+        assert_eq!(found.last().unwrap().code, Code::ErrorsLeftOut);
+    }
+
+    #[test]
     fn laughs_stay_small() {
         let mut text = "a: &a [x]\n".to_owned();
         for letter in 'b'..='k' {
@@ -326,9 +355,10 @@ mod tests {
             text.push_str(&format!("{letter}: &{letter} [{}]\n", vec![format!("*{before}"); 10].join(", ")));
         }
         let mut findings = Findings::default();
-        let root = parse(&text, &mut findings);
-        assert!(findings.into_vec().iter().all(|found| found.code == Code::AliasForbidden));
-        assert!(format!("{root:?}").len() < 40_000);
+        assert!(parse(&text, &mut findings).is_none());
+        let mut found = findings.into_vec();
+        assert_eq!(found.pop().unwrap().code, Code::ErrorsLeftOut);
+        assert!(found.iter().all(|found| found.code == Code::AliasForbidden));
     }
 
     #[test]

@@ -5,8 +5,12 @@ use std::collections::BTreeMap;
 use super::document::{Entry, Node, Value};
 use super::{RawImage, RawLink, RawPort, RawTemplate, RawVariable, RawVolume, Text};
 use crate::diagnostic::{Code, Diagnostic, Findings};
+use crate::template::MAX_VARIABLES;
 use crate::template::names::{did_you_mean, shown};
 use crate::template::path::Path;
+
+/// How many items of a list are read: one more than any list may hold, so that the list's own check can say so.
+const MAX_ITEMS: usize = MAX_VARIABLES + 1;
 
 type Keys = &'static [&'static str];
 
@@ -51,10 +55,10 @@ pub(super) fn spellings(key: &str) -> Keys {
 
 /// Reads the root of a text; `None` when it is neither a mapping nor a list of images.
 pub(super) fn template(root: &Node, findings: &mut Findings) -> Option<RawTemplate> {
-    let mut reader = Reader { findings };
+    let mut reader = Reader { findings, wire: matches!(root.value, Value::Sequence(_)) };
     let top = Path::ROOT;
     if let Value::Sequence(items) = &root.value {
-        let images = reader.images(items, top.key("images"))?;
+        let images = reader.images(most(items), top.key("images"))?;
         return Some(RawTemplate { images, ..RawTemplate::default() });
     }
     let fields = reader.mapping(root, top, TEMPLATE_KEYS)?;
@@ -76,6 +80,8 @@ type Fields<'n> = BTreeMap<&'static str, &'n Node>;
 
 struct Reader<'f> {
     findings: &'f mut Findings,
+    /// Whether the text is the bare list that the Panamax agents sent to their adapters.
+    wire: bool,
 }
 
 impl Reader<'_> {
@@ -100,7 +106,7 @@ impl Reader<'_> {
             let spelled =
                 |name: &&&'static str| **name == entry.key || spellings(name).contains(&entry.key.as_str());
             let Some(name) = known.iter().find(spelled) else {
-                let near = match self.findings.is_full() {
+                let near = match self.findings.are_many() {
                     false => did_you_mean(&entry.key, known.iter().copied()),
                     true => String::new(),
                 };
@@ -162,11 +168,11 @@ impl Reader<'_> {
         }
     }
 
-    /// The items of a key; none when it is absent, null or an empty text.
+    /// The items of a key, as many as any list may hold; none when it is absent, null or an empty text.
     fn list<'n>(&mut self, fields: &Fields<'n>, path: Path<'_>, key: &'static str) -> &'n [Node] {
         let Some(node) = fields.get(key) else { return &[] };
         match &node.value {
-            Value::Sequence(items) => items,
+            Value::Sequence(items) => most(items),
             Value::Null => &[],
             Value::Scalar(text) if text.is_empty() => &[],
             Value::Scalar(_) | Value::Mapping(_) => {
@@ -227,11 +233,17 @@ impl Reader<'_> {
 
     fn ports(&mut self, fields: &Fields<'_>, path: Path<'_>) -> Vec<RawPort> {
         self.each((fields, path), "ports", PORT_KEYS, |reader, fields, path, field| RawPort {
-            host_port: reader.text(fields, path, "host_port"),
+            host_port: reader.host_port(fields, path),
             container_port: reader.text(fields, path, "container_port"),
             proto: reader.text(fields, path, "proto"),
             field,
         })
+    }
+
+    /// The agents wrote 0 for a host port that there is not.
+    fn host_port(&mut self, fields: &Fields<'_>, path: Path<'_>) -> String {
+        let port = self.text(fields, path, "host_port");
+        if self.wire && port == "0" { String::new() } else { port }
     }
 
     fn links(&mut self, fields: &Fields<'_>, path: Path<'_>) -> Vec<RawLink> {
@@ -290,6 +302,11 @@ impl Reader<'_> {
             .map(|fields| self.text(&fields, path, "count"))
             .unwrap_or_default()
     }
+}
+
+/// The items that are read.
+fn most(items: &[Node]) -> &[Node] {
+    items.get(..MAX_ITEMS).unwrap_or(items)
 }
 
 /// Whether two spellings of one key say the same; lists are compared by their texts.

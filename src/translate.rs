@@ -188,8 +188,9 @@ fn objects(template: &Template, options: &Options, findings: &mut Findings) -> O
     let volumes = volumes::of_images(&context, findings);
     let linked = environment::Linked { links: &links, ports: &ports, secrets: &secrets };
     let mut objects: Vec<Artifact> = services.iter().map(|service| service.artifact(&context)).collect();
+    let mut left = size::MAX_TOTAL;
     for (index, mounts) in volumes.iter().enumerate() {
-        let link_variables = environment::of_links(&context, index, &linked, findings)?;
+        let link_variables = environment::of_links(&context, index, &linked, &mut left, findings)?;
         let own = environment::own(&context, index, &secrets[index]);
         let environment = own.chain(link_variables).collect();
         objects.extend(secrets::artifact(&context, index, &secrets[index]));

@@ -15,6 +15,8 @@ use crate::template::{self, shown};
 /// The most bytes of link variables' values that are made for one container; an object above 900 KiB is refused
 /// anyway.
 const MAX_DECLARED: usize = 900 * 1024;
+/// What a variable takes beside its name and its value, in JSON and in memory: small ones are many.
+const ENTRY: usize = 64;
 
 /// Doubles dollar signs where the kubelet would take one away or put another variable's value in.
 ///
@@ -53,6 +55,16 @@ enum Variable<'v> {
     Kept(Value),
 }
 
+impl Variable<'_> {
+    /// Its bytes, without what JSON adds.
+    fn size(&self) -> usize {
+        match self {
+            Variable::Plain(value) => value.len(),
+            Variable::Kept(_) => 0,
+        }
+    }
+}
+
 /// The template's own variables of an image; what is secret is referred to.
 pub(super) fn own(
     context: &Context<'_>,
@@ -86,11 +98,13 @@ pub(super) struct Linked<'a, 't> {
 
 /// The variables of an image's declared links, exactly Docker's set, in a fixed order.
 ///
-/// A variable that the template sets stays the template's, and that is told. `None` when they grow too large.
+/// A variable that the template sets stays the template's, and that is told. `None` when they grow too large, alone
+/// or with those of other images: `left` is what all link variables of the template may still take.
 pub(super) fn of_links(
     context: &Context<'_>,
     linker: usize,
     linked: &Linked<'_, '_>,
+    left: &mut usize,
     findings: &mut Findings,
 ) -> Option<Vec<Value>> {
     let image = &context.template.images[linker];
@@ -107,9 +121,12 @@ pub(super) fn of_links(
                 let message = format!("`{}` keeps the template's value", shown(&name));
                 findings.report(Code::VariableKept, link.field, message);
             } else if !taken.contains(&name) {
-                if let Variable::Plain(value) = &value {
-                    bytes += value.len();
-                }
+                bytes += value.size();
+                *left = left.checked_sub(ENTRY + name.len() + value.size()).or_else(|| {
+                    let message = "the variables of all links are larger than 4 MiB";
+                    findings.report(Code::ObjectTooLarge, "images", message);
+                    None
+                })?;
                 if bytes > MAX_DECLARED {
                     let message = "the variables of the image's links are larger than 900 KiB";
                     findings.report(Code::ObjectTooLarge, format!("images[{linker}].links"), message);

@@ -271,7 +271,16 @@ fn large() -> Vec<String> {
     let linked = (3..100)
         .map(|number| format!("- {{name: i{number}, source: b, links: [{{service: i0, alias: a}}]}}\n"));
     let hub = "- {name: i1, source: b}\n- {name: i2, source: b, links: [{service: i1, alias: a}]}\n";
+    let host = format!("- {{name: h, source: b, expose: [{ports}]}}\n");
+    let few = list(38, "{service: h, alias: a@}, ");
+    let linkers = hundred(&format!("- {{name: i#, source: b, links: [{few}]}}\n"));
+    let linkers = linkers.split_once('\n').map_or("", |(_, others)| others);
+    let long = list(64, &format!("{{service: h, alias: a@{}}}, ", "a".repeat(900)));
     vec![
+        format!("{host}{linkers}"),
+        format!(
+            "{host}- {{name: i, source: b, links: [{long}]}}\n- {{name: j, source: b, links: [{long}]}}\n"
+        ),
         hundred(&format!("- {{name: i#, source: b, expose: [{ports}], deployment: {{count: 2}}}}\n")),
         hundred(&format!("- {{name: i#, source: b, ports: [{published}], deployment: {{count: 2}}}}\n")),
         hundred(&format!("- {{name: i#, source: b, environment: [{variables}]}}\n")),

@@ -53,13 +53,13 @@ const NAMES: &[&str] = &[
     ".7",
     "12:30:45",
     "2001-12-14",
-    "~x",
+    "~tilde",
     "# hash",
     "- dash",
     "a: b",
-    "%x",
+    "%TAG",
     "@at",
-    "!tag",
+    "!local",
     "&anchor",
     "*alias",
     "=eq",
@@ -229,6 +229,7 @@ async fn kubectl_reads_awkward_names_back_unchanged() {
     }
     let link = |name: &&str| proto::Link { service: (*name).to_owned(), alias: (*name).to_owned() };
     images[0].links = NAMES[1..].iter().map(link).collect();
+    images[1].links = vec![link(&NAMES[0])];
     images[0].environment = AWKWARD.iter().filter(visible).map(variable).collect();
     for profile in [proto::Profile::Classic, proto::Profile::Modern] {
         let options = proto::DeployOptions { profile: profile.into(), ..proto::DeployOptions::default() };

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::links::ResolvedLink;
+use super::manifest::object;
 use super::ports::ImagePorts;
 use super::secrets::{self, SecretVariables};
 use super::{Context, LinkEnvironment};
@@ -40,10 +41,10 @@ pub(super) fn literal(text: &str) -> String {
 }
 
 /// A variable of a container: its name, and its value or where that is kept.
-fn entry(name: &str, value: &Variable<'_>) -> Value {
+fn entry(name: &str, value: Variable<'_>) -> Value {
     match value {
-        Variable::Plain(value) => json!({ "name": name, "value": literal(value) }),
-        Variable::Kept(reference) => json!({ "name": name, "valueFrom": reference }),
+        Variable::Plain(value) => object([("name", name.into()), ("value", literal(&value).into())]),
+        Variable::Kept(reference) => object([("name", name.into()), ("valueFrom", reference)]),
     }
 }
 
@@ -74,7 +75,7 @@ pub(super) fn own(
     context.template.images[index]
         .environment
         .iter()
-        .map(move |variable| entry(variable.name.as_str(), &value_of(context, index, variable, secrets)))
+        .map(move |variable| entry(variable.name.as_str(), value_of(context, index, variable, secrets)))
 }
 
 fn value_of<'v>(
@@ -132,7 +133,7 @@ pub(super) fn of_links(
                     findings.report(Code::ObjectTooLarge, format!("images[{linker}].links"), message);
                     return None;
                 }
-                declared.push(entry(&name, &value));
+                declared.push(entry(&name, value));
                 taken.insert(name);
             }
         }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Context;
+use super::manifest::object;
 use crate::artifacts::{
     ANNOTATION_IMAGE, LABEL_COMPONENT, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_NAME, MANAGED_BY,
 };
@@ -46,9 +47,9 @@ pub(super) fn annotations(context: &Context<'_>, component: usize, more: Option<
 
 /// The metadata of an object of the component.
 pub(super) fn metadata(context: &Context<'_>, component: usize, name: &str) -> Value {
-    json!({
-        "annotations": annotations(context, component, None),
-        "labels": of(context, component),
-        "name": name,
-    })
+    object([
+        ("annotations", annotations(context, component, None)),
+        ("labels", of(context, component)),
+        ("name", name.into()),
+    ])
 }

@@ -1,6 +1,13 @@
 //! Objects as YAML text that kubectl reads back unchanged.
 
+use serde_json::Value;
+
 use crate::artifacts::{Artifact, Artifacts};
+
+/// A JSON object of values that are moved into it; `json!` would copy each of them with all that it holds.
+pub(super) fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    Value::Object(fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+}
 
 /// All objects in the order of applying, each behind a `---` line of its own except the first.
 ///

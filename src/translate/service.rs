@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::links::ResolvedLink;
+use super::manifest::object;
 use super::ports::{ImagePorts, ServicePort, is_published};
 use super::{Context, Exposure, labels, naming};
 use crate::artifacts::{ANNOTATION_ALIAS, Artifact, Kind, ObjectName, ObjectRef};
@@ -173,7 +174,7 @@ impl PlannedService<'_> {
     /// Builds the object.
     pub(super) fn artifact(&self, context: &Context<'_>) -> Artifact {
         let alias = self.aliases.first().map(|alias| (ANNOTATION_ALIAS, *alias));
-        let mut spec = json!({ "selector": labels::selector(context, self.target) });
+        let mut spec = object([("selector", labels::selector(context, self.target))]);
         if self.ports.is_empty() {
             spec["clusterIP"] = json!("None");
         } else {
@@ -184,16 +185,17 @@ impl PlannedService<'_> {
             Exposure::LoadBalancer if self.exposed => spec["type"] = json!("LoadBalancer"),
             Exposure::ClusterIp | Exposure::NodePort | Exposure::LoadBalancer => {}
         }
-        let manifest = json!({
-            "apiVersion": Kind::Service.api_version(),
-            "kind": Kind::Service.as_str(),
-            "metadata": {
-                "annotations": labels::annotations(context, self.target, alias),
-                "labels": labels::of(context, self.target),
-                "name": self.name.as_str(),
-            },
-            "spec": spec,
-        });
+        let metadata = object([
+            ("annotations", labels::annotations(context, self.target, alias)),
+            ("labels", labels::of(context, self.target)),
+            ("name", self.name.as_str().into()),
+        ]);
+        let manifest = object([
+            ("apiVersion", Kind::Service.api_version().into()),
+            ("kind", Kind::Service.as_str().into()),
+            ("metadata", metadata),
+            ("spec", spec),
+        ]);
         Artifact {
             reference: ObjectRef::new(Kind::Service, self.name.clone()),
             component: context.names[self.target].clone(),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use super::manifest::object;
 use super::volumes::Mounts;
 use super::{Context, LinkEnvironment, Profile, count, environment, labels, naming};
 use crate::artifacts::{Artifact, Kind, ObjectRef};
@@ -57,14 +58,17 @@ pub(super) fn artifact(
     let has_claim = parts.mounts.has_claim();
     let pod_spec = pod_spec(context, index, parts);
     let kind = context.kind_of(index);
-    let pod_metadata = json!({ "annotations": labels::annotations(context, index, None), "labels": labels::of(context, index) });
+    let pod_metadata = object([
+        ("annotations", labels::annotations(context, index, None)),
+        ("labels", labels::of(context, index)),
+    ]);
     let (name, spec) = match kind {
         Kind::Deployment => {
-            let mut spec = json!({
-                "replicas": count(image),
-                "selector": { "matchLabels": labels::selector(context, index) },
-                "template": { "metadata": pod_metadata, "spec": pod_spec },
-            });
+            let mut spec = object([
+                ("replicas", count(image).into()),
+                ("selector", object([("matchLabels", labels::selector(context, index))])),
+                ("template", object([("metadata", pod_metadata), ("spec", pod_spec)])),
+            ]);
             let takes_host_port = image.ports.iter().any(|port| port.host.is_some());
             spec["strategy"] = if has_claim {
                 json!({ "type": "Recreate" })
@@ -84,11 +88,11 @@ pub(super) fn artifact(
                 let message = format!("`{component}` runs as a ReplicationController and stays one");
                 findings.report(Code::ControllerKept, format!("images[{index}].deployment.count"), message);
             }
-            let spec = json!({
-                "replicas": count(image),
-                "selector": labels::selector(context, index),
-                "template": { "metadata": pod_metadata, "spec": pod_spec },
-            });
+            let spec = object([
+                ("replicas", count(image).into()),
+                ("selector", labels::selector(context, index)),
+                ("template", object([("metadata", pod_metadata), ("spec", pod_spec)])),
+            ]);
             (format!("{component}-replication-controller"), spec)
         }
         Kind::Pod | Kind::Secret | Kind::PersistentVolumeClaim | Kind::Service => {
@@ -96,12 +100,12 @@ pub(super) fn artifact(
         }
     };
     let name = naming::object_name(name)?;
-    let manifest = json!({
-        "apiVersion": kind.api_version(),
-        "kind": kind.as_str(),
-        "metadata": labels::metadata(context, index, name.as_str()),
-        "spec": spec,
-    });
+    let manifest = object([
+        ("apiVersion", kind.api_version().into()),
+        ("kind", kind.as_str().into()),
+        ("metadata", labels::metadata(context, index, name.as_str())),
+        ("spec", spec),
+    ]);
     let origin = format!("images[{index}]");
     Some(Artifact { reference: ObjectRef::new(kind, name), component: component.clone(), origin, manifest })
 }
@@ -135,7 +139,7 @@ fn pod_spec(context: &Context<'_>, index: usize, parts: Parts<'_>) -> Value {
         container["securityContext"] = json!({ "allowPrivilegeEscalation": false });
         pod["securityContext"] = json!({ "seccompProfile": { "type": "RuntimeDefault" } });
     }
-    pod["containers"] = json!([container]);
+    pod["containers"] = vec![container].into();
     pod
 }
 

@@ -137,10 +137,10 @@ fn a_claim_is_kept_when_its_path_is_gone() {
 }
 
 #[test]
-fn an_apps_deployment_that_no_longer_rolls_is_made_anew() {
+fn an_apps_deployment_rolls_or_not_as_its_volumes_come_and_go() {
     let text = SHOP.replace("  volumes: [{container_path: /data}]\n", "");
     let plan = planned(&modern(&text), &modern(SHOP), SHOP);
-    assert_eq!(of(&plan, Kind::Deployment, "db"), Some(Action::Replace));
+    assert_eq!(of(&plan, Kind::Deployment, "db"), Some(Action::Update));
     let back = planned(&modern(SHOP), &modern(&text), &text);
     assert_eq!(of(&back, Kind::Deployment, "db"), Some(Action::Update));
 }

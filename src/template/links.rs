@@ -250,6 +250,8 @@ mod tests {
     #[test]
     fn two_near_names_are_no_target() {
         assert_eq!(run(&["WP", "D_B", "D.B"], &[("d-b", "")]).1[0].0, Code::LinkTargetMissing);
+        // Nor is one of which sanitising leaves nothing, whoever it looks like then.
+        assert_eq!(run(&["WP", "___"], &[("!!!", "x")]).1[0].0, Code::LinkTargetMissing);
     }
 
     #[test]
@@ -260,6 +262,22 @@ mod tests {
         let codes: Vec<_> = found.iter().map(|(code, _)| *code).collect();
         assert_eq!(codes, [Code::LinkSelf, Code::LinkRepeated, Code::AliasRepeated, Code::NameMissing]);
         assert_eq!(found[2].1, "images[0].links[3].alias");
+    }
+
+    #[test]
+    fn volumes_come_from_64_images_at_most() {
+        let names: Vec<String> = (0..66).map(|index| format!("i{index}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let images = images(&names);
+        let run = |count: usize| {
+            let mut findings = Findings::default();
+            let raw: Vec<Text> = names[1..=count].iter().map(|name| (*name).into()).collect();
+            let sources = check_volumes_from(&raw, (0, "images[0]"), &Names::of(&images), &mut findings);
+            let found = findings.into_vec().into_iter().map(|found| (found.code, found.field));
+            (sources.len(), found.collect::<Vec<_>>())
+        };
+        assert_eq!(run(64), (64, vec![]));
+        assert_eq!(run(65), (64, vec![(Code::LimitExceeded, "images[0].volumes_from".into())]));
     }
 
     #[test]

@@ -101,9 +101,9 @@ fn prefix(alias: &str) -> String {
 }
 
 /// The one name among these that a link means: that very name, else one that differs in spelling only.
-fn meant<'a>(names: impl Iterator<Item = &'a str> + Clone, service: &str) -> Option<usize> {
-    let exact = names.clone().position(|name| name == service);
-    exact.or_else(|| names.clone().position(|name| sanitised(name) == sanitised(service)))
+fn meant(names: &[&str], service: &str) -> Option<usize> {
+    let exact = names.iter().position(|name| *name == service);
+    exact.or_else(|| names.iter().position(|name| sanitised(name) == sanitised(service)))
 }
 
 /// The paths of links that lead to no image, in the text of a template.
@@ -113,11 +113,12 @@ pub fn missing(template: &str) -> Result<BTreeSet<String>, String> {
     let images = if read.is_array() { list(&read, "") } else { list(&read, "/images") };
     let as_text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let names: Vec<String> = images.iter().map(|image| as_text(&image["name"])).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut missing = BTreeSet::new();
     for (place, image) in images.iter().enumerate() {
         for (number, link) in list(image, "/links").iter().enumerate() {
             let service = link.get("service").or_else(|| link.get("name")).map(as_text).unwrap_or_default();
-            if meant(names.iter().map(String::as_str), &service).is_none() {
+            if meant(&names, &service).is_none() {
                 missing.insert(format!("images[{place}].links[{number}].service"));
             }
         }
@@ -136,10 +137,11 @@ fn lowest(image: &proto::Image) -> BTreeSet<(i32, String)> {
 
 /// Judges every link of a template by the objects; `components` says what each image's component is called.
 pub fn judge(template: &proto::Template, components: &BTreeMap<String, String>, objects: &Objects) -> Judged {
+    let names: Vec<&str> = template.images.iter().map(|image| image.name.as_str()).collect();
     let mut judged = Judged::default();
     for image in &template.images {
         for link in &image.links {
-            let target = meant(template.images.iter().map(|image| image.name.as_str()), &link.service);
+            let target = meant(&names, &link.service);
             let Some(target) = target.map(|place| &template.images[place]) else { continue };
             // A link to itself leads nowhere in Docker either.
             if std::ptr::eq(target, image) {
@@ -235,7 +237,7 @@ impl Link<'_> {
         let ports = list(service, "/spec/ports");
         let is_it = |one: &&Value| {
             let has = one["protocol"].as_str().unwrap_or("TCP");
-            one["port"].to_string() == offered && has == protocol
+            one["port"].as_i64() == offered.parse().ok() && has == protocol
         };
         let leads_to = ports.iter().find(is_it).map(|one| one.get("targetPort").unwrap_or(&one["port"]));
         if leads_to.and_then(Value::as_i64) == Some(i64::from(port)) {

@@ -71,13 +71,13 @@ impl Row {
     }
 
     /// A step that went wrong.
-    pub fn fail(&mut self, step: Step, fault: String) {
+    pub fn fail(&mut self, step: Step, fault: &str) {
         self.note(step, "no".to_owned());
         self.is_right = false;
         if !self.reason.is_empty() {
             self.reason.push_str("; ");
         }
-        self.reason.push_str(&fault);
+        self.reason.push_str(fault);
     }
 
     /// A step's outcome; `None` when it went wrong.
@@ -88,7 +88,7 @@ impl Row {
                 Some(value)
             }
             Err(fault) => {
-                self.fail(step, fault);
+                self.fail(step, &fault);
                 None
             }
         }
@@ -131,7 +131,7 @@ pub async fn report(
         let namespace = format!("{run}-{number}");
         match std::fs::read_to_string(path) {
             Ok(text) => Walk { site, text: &text, profile, namespace: &namespace }.run(&mut row).await,
-            Err(error) => row.fail(Step::Translate, format!("it cannot be read: {error}")),
+            Err(error) => row.fail(Step::Translate, &format!("it cannot be read: {error}")),
         }
         row
     });

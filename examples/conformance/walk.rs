@@ -61,12 +61,12 @@ impl Walk<'_> {
     pub async fn run(&self, row: &mut Row) {
         let validated = match self.validate().await {
             Ok(validated) => validated,
-            Err(fault) => return row.fail(Step::Translate, fault),
+            Err(fault) => return row.fail(Step::Translate, &fault),
         };
         if !validated.valid {
             match self.is_refused_rightly(&validated.diagnostics).await {
                 Ok(links) => row.refuse(format!("{} leads nowhere", links.join(", "))),
-                Err(fault) => row.fail(Step::Translate, fault),
+                Err(fault) => row.fail(Step::Translate, &fault),
             }
             return;
         }
@@ -75,7 +75,7 @@ impl Walk<'_> {
         if let Some(client) = &self.site.client
             && let Err(fault) = looking::make_namespace(client, self.namespace).await
         {
-            return row.fail(Step::DryRun, fault);
+            return row.fail(Step::DryRun, &fault);
         }
         if row.done(Step::DryRun, self.dry_run(&translated).await).is_some() {
             self.live(&translated, row).await;
@@ -83,7 +83,7 @@ impl Walk<'_> {
         if let Some(client) = &self.site.client
             && let Err(fault) = looking::remove_namespace(client, self.namespace).await
         {
-            row.fail(Step::Teardown, fault);
+            row.fail(Step::Teardown, &fault);
         }
     }
 
@@ -174,7 +174,7 @@ impl Walk<'_> {
             Ok(_) => row.done(Step::Deploy, Ok(())).is_some(),
             Err(status) if status.code() == Code::DeadlineExceeded => {
                 row.done(Step::Deploy, Ok(()));
-                row.fail(Step::Ready, told(status));
+                row.fail(Step::Ready, &told(status));
                 false
             }
             Err(status) => row.done(Step::Deploy, Err::<(), _>(told(status))).is_some(),
@@ -242,10 +242,7 @@ impl Walk<'_> {
             namespace: self.namespace.to_owned(),
             name: NAME.to_owned(),
             allow_missing: true,
-            volumes: match self.profile {
-                proto::Profile::Modern => proto::VolumePolicy::Delete.into(),
-                proto::Profile::Classic | proto::Profile::Unspecified => 0,
-            },
+            volumes: proto::VolumePolicy::Delete.into(),
             wait: proto::TeardownWait::Gone.into(),
             ..proto::TeardownRequest::default()
         };

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use crate::support::adapter::Binary;
+use crate::support::control_plane::{User, control_plane};
 
 /// Our own templates; one of them has a link that leads nowhere.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance");
@@ -65,6 +66,12 @@ fn a_running_adapter_is_enough() {
     let output = run(&[FOLDER, "--server", &format!("http://{}", binary.address), "--parallel", "8"]);
     check(&output);
     assert!(lines(&output)[0].starts_with("The cluster is not known, so the namespaces conformance-"));
+}
+
+#[test]
+fn a_cluster_is_served_and_looked_at() {
+    let kubeconfig = control_plane().kubeconfig(User::Adapter);
+    check(&run(&[FOLDER, "--kubeconfig", kubeconfig.to_str().expect("a path"), "--parallel", "8"]));
 }
 
 /// A folder of its own with one file.

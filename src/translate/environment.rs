@@ -116,7 +116,9 @@ pub(super) fn of_links(
     let all = context.rules().link_environment == LinkEnvironment::Declared;
     let first = linked.links.partition_point(|link| link.linker < linker);
     let links = linked.links[first..].iter().take_while(|link| link.linker == linker);
-    for link in links.filter(|link| all || link.separate) {
+    // The kubelet's variables begin with the Service's name, which may have been cut, trimmed or kept apart.
+    let differs = |link: &&ResolvedLink<'_>| prefix(link.alias) != prefix(&link.service);
+    for link in links.filter(|link| all || differs(link)) {
         for (name, value) in docker_variables(context, link, linked) {
             if own.contains(name.as_str()) {
                 let message = format!("`{}` keeps the template's value", shown(&name));

@@ -21,7 +21,7 @@ pub(super) struct ResolvedLink<'t> {
     /// The name of its Service.
     pub(super) service: String,
     /// Whether the Service is this link's alone, because the alias means another thing elsewhere.
-    pub(super) separate: bool,
+    separate: bool,
 }
 
 /// Resolves every link of the template, in the order of the images.

@@ -5,6 +5,7 @@ mod decode_template;
 mod encode;
 mod encode_template;
 mod errors;
+mod faults;
 mod options;
 mod streams;
 

@@ -10,9 +10,10 @@ use tonic::metadata::MetadataMap;
 
 use super::decode_template as template;
 use super::errors;
+use super::faults::{Faults, enumeration};
 use super::options;
 use super::{DEFAULT_DEADLINE, MAX_DEADLINE};
-use crate::artifacts::{DeploymentName, NameError, Namespace};
+use crate::artifacts::{DeploymentName, Namespace};
 use crate::error::{Error, Fault, Result};
 use crate::operations::{
     DeployCall, DeployChoices, ScaleCall, Settings, Source, Target, TeardownCall, TemplateCall, VolumePolicy,
@@ -28,29 +29,6 @@ pub(super) const MAX_REPLICAS: i32 = 100;
 const ANSWERING: Duration = Duration::from_millis(200);
 /// What is kept of the caller's deadline when the caller waits and names no time.
 const WAITING: Duration = Duration::from_secs(1);
-
-/// The wrong fields of a request, as they are found.
-#[derive(Default)]
-pub(super) struct Faults(Vec<Fault>);
-
-impl Faults {
-    pub(super) fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
-        self.0.push(Fault::field(field, description));
-    }
-
-    /// The value, or the fault of its field.
-    pub(super) fn take<T>(&mut self, field: &str, value: std::result::Result<T, NameError>) -> Option<T> {
-        value.map_err(|error| self.add(field, error.to_string())).ok()
-    }
-
-    /// The request, if nothing is wrong with it; `decoded` is whole exactly then.
-    pub(super) fn finish<T>(self, decoded: Option<T>) -> Result<T> {
-        match decoded {
-            Some(decoded) if self.0.is_empty() => Ok(decoded),
-            _ => Err(Error::fields(self.0)),
-        }
-    }
-}
 
 /// When a unary call must be answered: the caller's deadline, a little early.
 ///
@@ -122,14 +100,6 @@ fn target(namespace_text: &str, name: &str, settings: &Settings, faults: &mut Fa
     let namespace = namespace(namespace_text, settings, faults);
     let name = required_name(name, faults);
     Some(Target { namespace: namespace?, name: name? })
-}
-
-/// An enum's number as its type; the zero and every named value are known, anything else is a fault.
-pub(super) fn enumeration<E: TryFrom<i32> + Default>(number: i32, field: &str, faults: &mut Faults) -> E {
-    E::try_from(number).unwrap_or_else(|_| {
-        faults.add(field, format!("has no value {number}"));
-        E::default()
-    })
 }
 
 /// A duration that is not negative.

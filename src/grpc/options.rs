@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::decode::{Faults, enumeration};
+use super::faults::{Faults, enumeration};
 use crate::artifacts::{
     AnnotationKey, ForeignName, LabelKey, LabelValue, NameError, StorageSize, is_reserved_annotation,
     is_reserved_label,

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Fault;
-use super::image::text;
-use super::names::{accept, check_name, did_you_mean, sanitise, shown};
+use super::names::{accept, check_name, did_you_mean, sanitise, shown, text};
 use super::raw::{RawImage, RawLink, Text};
 use super::volumes::VolumesFrom;
 use crate::diagnostic::{Code, Findings};

@@ -116,6 +116,44 @@ pub(super) fn accept<T>(
     }
 }
 
+/// Writes a type that is a text its rule let through.
+macro_rules! text {
+    ($(#[$doc:meta])+ $type:ident) => {
+        $(#[$doc])+
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(String);
+
+        impl $type {
+            /// The text as written.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(text: $type) -> String {
+                text.0
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = Fault;
+
+            fn try_from(text: String) -> Result<Self, Fault> {
+                Self::new(text)
+            }
+        }
+    };
+}
+pub(super) use text;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Faults, duration, enumeration, namespace, target};
+use super::super::faults::{Faults, enumeration};
+use super::{duration, namespace, target};
 use crate::error::Result;
 use crate::operations::{ListCall, Settings, Target, Until};
 use crate::proto;

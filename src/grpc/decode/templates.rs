@@ -1,8 +1,9 @@
 //! Wire to domain: requests of TemplateService.
 
 use super::super::decode_template as template;
+use super::super::faults::{Faults, enumeration};
 use super::super::options;
-use super::{Faults, enumeration, namespace, no_source, optional_name};
+use super::{namespace, no_source, optional_name};
 use crate::artifacts::Namespace;
 use crate::error::Result;
 use crate::operations::{Settings, Source, TemplateCall};

@@ -5,6 +5,7 @@ mod known_ports;
 mod labels;
 mod links;
 mod manifest;
+mod mountable;
 pub mod naming;
 mod paths;
 mod ports;
@@ -197,7 +198,7 @@ fn objects(template: &Template, options: &Options, findings: &mut Findings) -> O
         objects.extend(volumes::claims(&context, index, mounts));
         objects.extend(workload::artifact(&context, index, Parts { environment, mounts }, findings));
     }
-    workload::tell_host_ports(&context, findings);
+    workload::tell_host_ports(&context, &services, findings);
     workload::tell_baseline(&context, &volumes, findings);
     if objects.len() > MAX_OBJECTS {
         let message = format!("the template becomes {} objects; {MAX_OBJECTS} are allowed", objects.len());

@@ -28,7 +28,7 @@ fn is_label(text: &str, limit: usize) -> bool {
 
 /// Labels in a row with dots between them (RFC 1123).
 fn is_subdomain(text: &str, limit: usize) -> bool {
-    text.len() <= limit && text.split('.').all(|part| is_label(part, 63))
+    text.len() <= limit && text.split('.').all(|part| is_label(part, limit))
 }
 
 /// Letters, digits, `-`, `_` and `.`, a letter or digit at both ends: what labels are made of.

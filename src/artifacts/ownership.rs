@@ -41,18 +41,45 @@ pub fn selector_of(deployment: &DeploymentName) -> String {
 /// The domain of the labels and annotations that are this adapter's alone.
 const DOMAIN: &str = "panamax.io";
 
-/// Whether a label of this key is set by this adapter or by the cluster's own controllers.
+/// The domains of the cluster's own labels and annotations, with all that lies below them.
+const CLUSTER: [&str; 2] = ["kubernetes.io", "k8s.io"];
+/// What of these is there for users: words about an application, and wishes about a load balancer or a node.
+const FOR_USERS: [&str; 6] = [
+    "app.kubernetes.io",
+    "cluster-autoscaler.kubernetes.io",
+    "external-dns.alpha.kubernetes.io",
+    "service.alpha.kubernetes.io",
+    "service.beta.kubernetes.io",
+    "service.kubernetes.io",
+];
+/// Domains by which a container runtime or a network lets a pod out of what confines it.
+const LOOSENING: [&str; 4] = ["cri-o.io", "crio.io", "cncf.io", "katacontainers.io"];
+
+/// Whether a label of this key is set by this adapter, or means something to the cluster itself.
 pub fn is_reserved_label(key: &LabelKey) -> bool {
     let own = [LABEL_NAME, LABEL_COMPONENT, LABEL_INSTANCE, LABEL_MANAGED_BY, "pod-template-hash"];
-    own.contains(&key.as_str()) || domain(key.as_str()) == DOMAIN
+    let domain = domain(key.as_str());
+    // By this one, kube-proxy leaves a Service alone.
+    let hides = domain == "service.kubernetes.io";
+    own.contains(&key.as_str()) || domain == DOMAIN || hides || is_clusters(domain)
 }
 
-/// Whether an annotation of this key is set by this adapter, or could take away what confines a pod.
+/// Whether an annotation of this key is set by this adapter, means something to the cluster itself, or could take
+/// away what confines a pod.
 pub fn is_reserved_annotation(key: &AnnotationKey) -> bool {
     let domain = domain(key.as_str());
-    // AppArmor and seccomp of a container, while they were annotations; and what CRI-O lets pods ask for.
-    let confinement = domain.contains(".security.") && domain.ends_with("kubernetes.io");
-    domain == DOMAIN || confinement || key.as_str().starts_with("io.kubernetes.cri-o.")
+    let loosens = LOOSENING.iter().any(|parent| lies_in(domain, parent));
+    // CRI-O's older spelling has the domain the other way round.
+    domain == DOMAIN || is_clusters(domain) || loosens || key.as_str().starts_with("io.kubernetes.")
+}
+
+fn is_clusters(domain: &str) -> bool {
+    CLUSTER.iter().any(|parent| lies_in(domain, parent)) && !FOR_USERS.contains(&domain)
+}
+
+/// Whether a domain is another or lies below it.
+fn lies_in(domain: &str, parent: &str) -> bool {
+    domain.strip_suffix(parent).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 fn domain(key: &str) -> &str {

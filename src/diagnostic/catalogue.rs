@@ -154,7 +154,7 @@ catalogue! {
     /// Several replicas want one host port, so each needs a node of its own.
     HostPortPerNode = "HOST_PORT_PER_NODE", Warning,
         "remove host_port, or have as many nodes as replicas";
-    /// The container port or the host port has a partner already, so the pod goes without this host port.
+    /// The container port or the host port has a partner already, so this host port is not to be had.
     HostPortDropped = "HOST_PORT_DROPPED", Warning,
         "give each container port one host port";
     /// No node takes the host port; the component's Service offers it instead.
@@ -172,7 +172,7 @@ catalogue! {
     /// An image links to itself; the link was left out.
     LinkSelf = "LINK_SELF", Warning,
         "remove the link";
-    /// The same link stands there twice and was merged.
+    /// The same link, or the same image to take volumes from, stands there twice and was merged.
     LinkRepeated = "LINK_REPEATED", Info,
         "remove one of the two";
     /// A link names an image that the template does not have.
@@ -190,6 +190,12 @@ catalogue! {
     /// The template sets a variable that a link would set; the template's value stays.
     VariableKept = "VARIABLE_KEPT", Info,
         "remove the variable if the link's value is wanted";
+    /// Docker gave a link the variables of its target, too; the kubelet gives the addresses alone.
+    LinkVariablesPartial = "LINK_VARIABLES_PARTIAL", Info,
+        "set options.link_environment to LINK_ENVIRONMENT_DECLARED for Docker's complete set";
+    /// Two links of one image have a variable of the same name; the first has it.
+    LinkVariableTaken = "LINK_VARIABLE_TAKEN", Warning,
+        "choose an alias that is not the beginning of another's variables";
     /// The name of an environment variable is not allowed.
     VariableName = "ENV_NAME", Error,
         "use letters, digits and underscores";
@@ -235,7 +241,7 @@ catalogue! {
     /// The volume is kept by a claim of its own; what the host's path holds is not in it.
     VolumeClaimed = "VOLUME_CLAIMED", Info,
         "copy the data into the claim once";
-    /// The volume would mount a system path of the node or over one of the container; it was left out.
+    /// The volume would mount a system path of the node, or over one or over a file of the container; it was left out.
     VolumeForbidden = "VOLUME_FORBIDDEN", Warning,
         "mount a directory of the application's own";
     /// Paths of the host were to be mounted, and the volume names none; it lives as long as its pod.
@@ -280,7 +286,7 @@ catalogue! {
     /// The replicas on the cluster were set back because the template's count changed.
     ReplicasTakenBack = "REPLICAS_TAKEN_BACK", Info,
         "call Scale to set them again";
-    /// Pods of an earlier revision were deleted at once, so the component was interrupted.
-    PodsReplaced = "PODS_REPLACED", Warning,
+    /// Pods of an earlier revision are deleted at once, so the component is interrupted.
+    PodsReplaced = "PODS_REPLACED", Info,
         "expect an interruption until the new pods are ready";
 }

@@ -14,8 +14,9 @@ use crate::translate::{
     Exposure, HostPorts, LinkEnvironment, Profile, Rules, SecretHandling, VolumeMapping, Workload,
 };
 
-/// The most bytes of all annotations of an object, keys included (Kubernetes).
-const MAX_ANNOTATIONS: usize = 256 * 1024;
+/// The most bytes of the user's annotations, keys included: Kubernetes takes 256 KiB of an object, of which 4 are
+/// kept for the adapter's own.
+const MAX_ANNOTATIONS: usize = 252 * 1024;
 /// The most labels, annotations and pull secrets, each.
 const MAX_ENTRIES: usize = 64;
 
@@ -331,6 +332,7 @@ mod tests {
             ("name", "x"),
             ("panamax.io/anything", "x"),
             ("pod-template-hash", "x"),
+            ("service.kubernetes.io/service-proxy-name", "none"),
             ("team", "two words"),
             ("tier", long.as_str()),
             ("two words", "x"),
@@ -343,6 +345,7 @@ mod tests {
                 "options.labels[name]",
                 "options.labels[panamax.io/anything]",
                 "options.labels[pod-template-hash]",
+                "options.labels[service.kubernetes.io/service-proxy-name]",
                 "options.labels[team]",
                 "options.labels[tier]",
                 "options.labels[two words]"
@@ -351,7 +354,12 @@ mod tests {
         let annotations = [
             ("container.apparmor.security.beta.kubernetes.io/web", "unconfined"),
             ("example.com/owner", "the shop, all of it"),
+            ("io.kubernetes.cri-o.Devices", "/dev/x"),
+            ("k8s.v1.cni.cncf.io/networks", "host"),
+            ("kubernetes.io/config.mirror", "x"),
             ("panamax.io/image", "x"),
+            ("pv.kubernetes.io/bind-completed", "yes"),
+            ("seccomp-profile.kubernetes.cri-o.io/POD", "unconfined"),
             ("seccomp.security.alpha.kubernetes.io/pod", "unconfined"),
             ("service.beta.kubernetes.io/aws-load-balancer-type", "nlb"),
         ];
@@ -360,7 +368,12 @@ mod tests {
             wrong(&options),
             [
                 "options.annotations[container.apparmor.security.beta.kubernetes.io/web]",
+                "options.annotations[io.kubernetes.cri-o.Devices]",
+                "options.annotations[k8s.v1.cni.cncf.io/networks]",
+                "options.annotations[kubernetes.io/config.mirror]",
                 "options.annotations[panamax.io/image]",
+                "options.annotations[pv.kubernetes.io/bind-completed]",
+                "options.annotations[seccomp-profile.kubernetes.cri-o.io/POD]",
                 "options.annotations[seccomp.security.alpha.kubernetes.io/pod]"
             ]
         );

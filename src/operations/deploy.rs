@@ -129,10 +129,8 @@ impl Operations {
         }
         if let Some(held) = decided.held.as_ref().filter(|_| decided.is_unchanged()) {
             let held = self.forget_gone(held, &decided.plan).await?;
-            // Not seen ready yet, or pods of an earlier revision: whoever was to see to that may have died.
-            if !decided.plan.outdated.is_empty()
-                || !DeploymentState::from_record(&held.head.recorded.state).is_ready()
-            {
+            // Not seen ready yet: whoever was to see to that, and to pods of earlier revisions, may have died.
+            if !DeploymentState::from_record(&held.head.recorded.state).is_ready() {
                 self.follow(target, &view::moment(&held));
             }
             return Ok(answer(&held, changes, diagnostics, Outcome::Unchanged));

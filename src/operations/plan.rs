@@ -104,8 +104,6 @@ pub(super) struct Plan {
     pub(super) handed_over: Vec<Member>,
     /// Objects in the inventory that the template no longer has and the cluster neither.
     pub(super) gone: Vec<ObjectRef>,
-    /// Pods of earlier revisions that a controller does not replace by itself.
-    pub(super) outdated: Vec<(ObjectRef, String)>,
     /// What the caller should know.
     pub(super) diagnostics: Vec<Diagnostic>,
     /// The changes, for the answer.
@@ -155,7 +153,7 @@ pub(super) fn plan(inputs: &Inputs<'_>) -> Plan {
         plan.steps.push(step);
     }
     removals::decide(inputs, &mut plan);
-    outdated(inputs, &mut plan);
+    tell_replaced(inputs, &mut plan);
     plan
 }
 
@@ -307,28 +305,16 @@ fn is_headless(manifest: &Value) -> bool {
     manifest.pointer("/spec/clusterIP").and_then(Value::as_str) == Some("None")
 }
 
-/// Finds the pods that a ReplicationController would leave running although its template changed.
-fn outdated(inputs: &Inputs<'_>, plan: &mut Plan) {
+/// Tells which ReplicationControllers get a new template: they leave their pods running, so these are deleted.
+fn tell_replaced(inputs: &Inputs<'_>, plan: &mut Plan) {
     for step in plan.steps.iter().filter(|step| step.artifact.reference.kind == Kind::ReplicationController) {
-        let current = step.member.pod_revision;
-        let pods = inputs.seen.unwrap_or_default().iter().filter(|seen| {
-            seen.reference.kind == Kind::Pod
-                && seen.component == step.artifact.component.as_str()
-                && seen.revision != current
-                && !seen.terminating
-        });
-        let before = plan.outdated.len();
-        plan.outdated.extend(pods.map(|seen| (seen.reference.clone(), seen.uid.clone())));
-        let count = plan.outdated.len() - before;
-        if count > 0 {
-            plan.diagnostics.push(Diagnostic::new(
-                Code::PodsReplaced,
-                step.artifact.origin.clone(),
-                format!(
-                    "component {}: {count} pods of earlier revisions are deleted at once",
-                    step.artifact.component
-                ),
-            ));
+        let member = inputs.head.and_then(|head| head.member(&step.artifact.reference));
+        let renewed = member.is_some_and(|member| member.pod_revision != step.member.pod_revision);
+        if step.action == Action::Update && renewed {
+            let component = &step.artifact.component;
+            let message = format!("component {component}: its pods are replaced at once");
+            let field = step.artifact.origin.clone();
+            plan.diagnostics.push(Diagnostic::new(Code::PodsReplaced, field, message));
         }
     }
 }

@@ -150,6 +150,13 @@ pub(super) fn render(
     }
 }
 
+/// The numbers in a path, as 1 and 0 in `images[1].ports[0].proto`; for a path without any, beyond all.
+fn numbers(field: &str) -> Vec<usize> {
+    let parts = field.split(['[', ']']).skip(1).step_by(2);
+    let numbers: Vec<usize> = parts.map_while(|part| part.parse().ok()).collect();
+    if numbers.is_empty() { vec![usize::MAX] } else { numbers }
+}
+
 /// The findings of two steps, in the order of the steps.
 pub(super) fn combine(first: &[Diagnostic], second: &[Diagnostic]) -> Vec<Diagnostic> {
     first.iter().chain(second).cloned().collect()
@@ -205,8 +212,11 @@ impl Operations {
             diagnostics.append(&mut translation.diagnostics);
         }
         let valid = !diagnostics.iter().any(Diagnostic::is_error);
-        // The contract: errors first, else in the order of the template. What has no place in a text comes last.
-        diagnostics.sort_by_key(|found| (!found.is_error(), found.position.is_none(), found.position));
+        // The contract: errors first, else in the order of the template. What has no place in a text comes last, by
+        // the numbers in its path.
+        diagnostics.sort_by_cached_key(|found| {
+            (!found.is_error(), found.position.is_none(), found.position, numbers(&found.field))
+        });
         Validated { valid, template, diagnostics }
     }
 

@@ -57,10 +57,11 @@ impl VariableName {
         &self.0
     }
 
-    /// Whether every server takes it: letters, digits, `-`, `_` and `.`, no digit first.
+    /// Whether every server takes it: letters, digits, `-`, `_` and `.`, no digit and not two dots first.
     pub fn is_strict(&self) -> bool {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        self.0.bytes().all(allowed) && !self.0.starts_with(|first: char| first.is_ascii_digit())
+        let begins_well = !self.0.starts_with(|first: char| first.is_ascii_digit());
+        self.0.bytes().all(allowed) && begins_well && !self.0.starts_with("..") && self.0 != "."
     }
 }
 
@@ -189,7 +190,7 @@ mod tests {
 
     #[test]
     fn names_that_only_new_servers_take_are_told() {
-        for name in ["1A", "a:b"] {
+        for name in ["1A", "a:b", ".", "..", "..A"] {
             let (variables, found) = run(vec![variable(name, "x")]);
             assert_eq!(found, [(Code::VariableNameRelaxed, "images[0].environment[0].variable".into())]);
             assert_eq!(variables.len(), 1);

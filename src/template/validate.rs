@@ -197,21 +197,19 @@ fn check_image(
 
 /// Refuses images that take volumes from each other in a circle.
 fn check_cycles(images: &[Image], findings: &mut Findings) {
-    // An image whose lenders are all settled is settled; who never settles is in a circle or behind one.
-    let mut settled = vec![false; images.len()];
-    loop {
-        let ready = |image: &Image| {
-            image.volumes_from.iter().all(|from| settled.get(from.target).copied().unwrap_or(true))
-        };
-        let next: Vec<bool> = images.iter().map(ready).collect();
-        if next == settled {
-            break;
+    for (index, image) in images.iter().enumerate() {
+        let mut reached = vec![false; images.len()];
+        let mut waiting: Vec<usize> = image.volumes_from.iter().map(|from| from.target).collect();
+        while let Some(next) = waiting.pop() {
+            let Some(lender) = images.get(next) else { continue };
+            if !std::mem::replace(&mut reached[next], true) {
+                waiting.extend(lender.volumes_from.iter().map(|from| from.target));
+            }
         }
-        settled = next;
-    }
-    for (index, _) in settled.iter().enumerate().filter(|(_, settled)| !**settled) {
-        let message = "the image takes volumes from images that take them from it";
-        findings.report(Code::VolumesFromTarget, format!("images[{index}].volumes_from"), message);
+        if reached[index] {
+            let message = "the image takes volumes from images that take them from it";
+            findings.report(Code::VolumesFromTarget, format!("images[{index}].volumes_from"), message);
+        }
     }
 }
 
@@ -300,6 +298,10 @@ mod tests {
         let (validated, _) = from_text(&text, None, &Limits::default());
         let fields: Vec<_> = validated.diagnostics.iter().map(|found| found.field.as_str()).collect();
         assert_eq!(fields, ["images[0].volumes_from", "images[1].volumes_from"]);
+        // Who only takes from the circle is not to blame.
+        let text = format!("{text}- name: MQ\n  source: c:1\n  volumes_from: [WP]\n");
+        let (validated, _) = from_text(&text, None, &Limits::default());
+        assert_eq!(validated.diagnostics.len(), 2);
     }
 
     #[test]

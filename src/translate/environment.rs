@@ -117,13 +117,21 @@ pub(super) fn of_links(
     let first = linked.links.partition_point(|link| link.linker < linker);
     let links = linked.links[first..].iter().take_while(|link| link.linker == linker);
     // The kubelet's variables begin with the Service's name, which may have been cut, trimmed or kept apart.
-    let differs = |link: &&ResolvedLink<'_>| prefix(link.alias) != prefix(&link.service);
-    for link in links.filter(|link| all || differs(link)) {
+    let differs = |link: &ResolvedLink<'_>| prefix(link.alias) != prefix(&link.service);
+    for link in links {
+        if !all && !differs(link) {
+            tell_kubelet(context, link, findings);
+            continue;
+        }
+        tell_digit(link, findings);
         for (name, value) in docker_variables(context, link, linked) {
             if own.contains(name.as_str()) {
                 let message = format!("`{}` keeps the template's value", shown(&name));
                 findings.report(Code::VariableKept, link.field, message);
-            } else if !taken.contains(&name) {
+            } else if taken.contains(&name) {
+                let message = format!("`{}` is that of another link already", shown(&name));
+                findings.report(Code::LinkVariableTaken, link.field, message);
+            } else {
                 bytes += value.size();
                 *left = left.checked_sub(ENTRY + name.len() + value.size()).or_else(|| {
                     let message = "the variables of all links are larger than 4 MiB";
@@ -141,6 +149,25 @@ pub(super) fn of_links(
         }
     }
     Some(declared)
+}
+
+/// Tells which of Docker's variables the kubelet does not give.
+fn tell_kubelet(context: &Context<'_>, link: &ResolvedLink<'_>, findings: &mut Findings) {
+    if !context.template.images[link.target].environment.is_empty() {
+        let prefix = prefix(link.alias);
+        let message = format!("the kubelet sets no `{prefix}_ENV_…` with the variables of the target");
+        findings.report(Code::LinkVariablesPartial, link.field, message);
+    }
+}
+
+/// Tells of variables whose names begin with a digit.
+fn tell_digit(link: &ResolvedLink<'_>, findings: &mut Findings) {
+    let prefix = prefix(link.alias);
+    if prefix.starts_with(|first: char| first.is_ascii_digit()) {
+        let message =
+            format!("servers before 1.34 may refuse the names `{}_…` of its variables", shown(&prefix));
+        findings.report(Code::VariableNameRelaxed, format!("{}.alias", link.field), message);
+    }
 }
 
 /// Variables of the target that Docker did not hand on: they belong to the target's own file system.

@@ -25,7 +25,7 @@ fn workload_path(template: &Template, artifact: &Artifact, api_field: &str) -> O
     let image = template.images.get(index_of(&artifact.origin)?)?;
     let origin = &artifact.origin;
     if is_name(api_field) {
-        return Some(format!("{origin}.name"));
+        return Some(named(api_field, || format!("{origin}.name")));
     }
     if api_field == "spec.replicas" {
         return Some(format!("{origin}.deployment.count"));
@@ -35,7 +35,7 @@ fn workload_path(template: &Template, artifact: &Artifact, api_field: &str) -> O
         None => (api_field, &artifact.manifest["spec"]),
     };
     if is_name(pod) {
-        return Some(format!("{origin}.name"));
+        return Some(named(pod, || format!("{origin}.name")));
     }
     if let Some((index, _)) = split_index(pod, "spec.imagePullSecrets") {
         return Some(format!("options.image_pull_secrets[{index}]"));
@@ -67,7 +67,7 @@ fn volume_path(image: &Image, spec: &Value, name: &Value, key: &str) -> Option<S
     let mounts = spec["containers"][0]["volumeMounts"].as_array()?;
     let mounted = mounts.iter().find(|mount| mount["name"] == *name)?["mountPath"].as_str()?;
     let same =
-        |volume: &&crate::template::Volume| super::volumes::normalised(&volume.container_path) == mounted;
+        |volume: &&crate::template::Volume| super::mountable::normalised(&volume.container_path) == mounted;
     let volume = image.volumes.iter().find(same)?;
     Some(format!("{}.{key}", volume.field))
 }
@@ -88,13 +88,18 @@ fn claim_path(artifact: &Artifact, api_field: &str) -> Option<String> {
     if api_field.starts_with("spec.storageClassName") {
         return Some("options.storage_class".to_owned());
     }
-    is_name(api_field).then(|| format!("{}.container_path", artifact.origin))
+    is_name(api_field).then(|| named(api_field, || format!("{}.container_path", artifact.origin)))
 }
 
 fn is_name(field: &str) -> bool {
     field == "metadata.name"
         || field.starts_with("metadata.labels")
         || field.starts_with("metadata.annotations")
+}
+
+/// Annotations can only be too large, and the user's alone can be so large; all else is a name.
+fn named(field: &str, name: impl FnOnce() -> String) -> String {
+    if field.starts_with("metadata.annotations") { "options.annotations".to_owned() } else { name() }
 }
 
 /// `env[2].value` to `images[0].environment[3].value`.
@@ -136,7 +141,7 @@ fn service_path(template: &Template, artifact: &Artifact, api_field: &str) -> Op
     }
     if is_name(api_field) || api_field.starts_with("spec.selector") {
         let key = if link { "alias" } else { "name" };
-        return Some(format!("{}.{key}", artifact.origin));
+        return Some(named(api_field, || format!("{}.{key}", artifact.origin)));
     }
     let (index, rest) = split_index(api_field.strip_prefix("spec.")?, "ports")?;
     let port = &artifact.manifest["spec"]["ports"][index];

@@ -73,7 +73,8 @@ fn of_image(image: &Image, drops_host_ports: bool, is_exposed: bool) -> ImagePor
         for (host, field) in hosts {
             add(&mut linked, (*host, *target, *protocol, field), &mut shadowed);
         }
-        if drops_host_ports && !hosts.is_empty() {
+        // The world gets what the template publishes, and nothing beside it.
+        if drops_host_ports && !is_exposed && !hosts.is_empty() {
             add(&mut own, (*target, *target, *protocol, field), &mut shadowed);
         }
     }

@@ -65,18 +65,22 @@ fn of_image(image: &Image) -> SecretVariables {
 /// A variable's name as the key of a Secret, which may hold letters, digits, `-`, `_` and `.` only.
 fn key_of(name: &str) -> String {
     let plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
-    let key: String = name.chars().map(|character| if plain(character) { character } else { '_' }).collect();
-    // `.` and `..` would be no file names.
-    if key == name && !matches!(key.as_str(), "." | "..") { key } else { with_hash(&key, name, MAX_KEY) }
+    let mut key: String =
+        name.chars().map(|character| if plain(character) { character } else { '_' }).collect();
+    // Keys are names of files: none begins with two dots or is one.
+    if key.starts_with("..") || key == "." {
+        key = key.replacen('.', "_", 2);
+    }
+    if key == name { key } else { with_hash(&key, name, MAX_KEY) }
 }
 
 /// Parts of names that say secret wherever they stand.
 const ANYWHERE: &[&str] =
     &["PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "CREDENTIAL", "APIKEY", "PRIVATEKEY"];
 /// Words that say secret when a word of the name ends with them.
-const WORD_ENDS: &[&str] = &["PASS", "KEY", "KEYS"];
+const WORD_ENDS: &[&str] = &["PASS", "KEY", "KEYS", "PWD"];
 /// Words with such an end that have nothing secret.
-const HARMLESS: &[&str] = &["BYPASS", "COMPASS", "HOTKEY", "MONKEY", "TURKEY"];
+const HARMLESS: &[&str] = &["BYPASS", "COMPASS", "HOTKEY", "MONKEY", "OLDPWD", "PWD", "TURKEY"];
 /// Words that say secret beside another; alone they are a directory, or an answer to yes or no.
 const BESIDE_OTHERS: &[&str] = &["PWD", "AUTH", "PW"];
 
@@ -156,6 +160,7 @@ mod tests {
             "SESSION_SECRET",
             "credentials",
             "DB_PWD",
+            "DBPWD",
             "REDIS_AUTH",
         ] {
             assert!(looks_secret(name), "{name}");
@@ -164,9 +169,18 @@ mod tests {
 
     #[test]
     fn names_that_do_not() {
-        for name in
-            ["DB_NAME", "PWD", "AUTH", "PATH", "KEYBOARD", "BYPASS_CACHE", "MONKEY", "PASSENGER_ENV", "USER"]
-        {
+        for name in [
+            "DB_NAME",
+            "PWD",
+            "OLDPWD",
+            "AUTH",
+            "PATH",
+            "KEYBOARD",
+            "BYPASS_CACHE",
+            "MONKEY",
+            "PASSENGER_ENV",
+            "USER",
+        ] {
             assert!(!looks_secret(name), "{name}");
         }
     }
@@ -175,6 +189,8 @@ mod tests {
     fn keys_are_what_a_secret_takes_and_stay_apart() {
         assert_eq!(key_of("DB_PASSWORD"), "DB_PASSWORD");
         let (one, two) = (key_of("a:TOKEN"), key_of("a/TOKEN"));
+        assert!(key_of("..TOKEN").starts_with("__TOKEN-") && key_of(".").starts_with("_-"));
+        assert_eq!(key_of(".TOKEN"), ".TOKEN");
         assert!(one != two && one.starts_with("a_TOKEN-") && two.starts_with("a_TOKEN-"), "{one} {two}");
     }
 }

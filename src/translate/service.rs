@@ -171,6 +171,18 @@ fn name_field(origin: &str) -> String {
 }
 
 impl PlannedService<'_> {
+    /// Its name as text.
+    pub(super) fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// Whether this port of it leads to that port of the image.
+    pub(super) fn leads(&self, image: usize, number: u16, target: u16, protocol: Protocol) -> bool {
+        let same =
+            |port: &ServicePort| (port.number, port.target, port.protocol) == (number, target, protocol);
+        self.target == image && self.ports.iter().any(same)
+    }
+
     /// Builds the object.
     pub(super) fn artifact(&self, context: &Context<'_>) -> Artifact {
         let alias = self.aliases.first().map(|alias| (ANNOTATION_ALIAS, *alias));

@@ -5,39 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::mountable::{absolute, normalised, refusal};
 use super::naming::object_name;
 use super::{Context, VolumeMapping, count, labels};
 use crate::artifacts::{Artifact, Kind, ObjectRef};
 use crate::diagnostic::{Code, Findings};
 use crate::template::{Image, Volume, shown};
-
-/// Paths of a node that are never mounted, whatever a volume becomes: an empty directory is no such thing.
-const NODE_EXACT: &[&str] = &["/", "/etc", "/run", "/var", "/var/run"];
-/// Paths of a node that are never mounted, with all that lies in them.
-const NODE_WITHIN: &[&str] = &["/dev", "/proc", "/sys"];
-/// Further paths that a pod could take its node over by, if it saw the node's own.
-const HOST_WITHIN: &[&str] = &[
-    "/bin",
-    "/boot",
-    "/etc",
-    "/lib",
-    "/lib64",
-    "/root",
-    "/run",
-    "/sbin",
-    "/usr/bin",
-    "/usr/lib",
-    "/usr/sbin",
-    "/var/lib/containerd",
-    "/var/lib/docker",
-    "/var/lib/etcd",
-    "/var/lib/kubelet",
-    "/var/run",
-];
-/// Paths that would be such a place from above.
-const HOST_EXACT: &[&str] = &["/usr", "/var/lib"];
-/// Where in a container nothing of a template is mounted.
-const CONTAINER_EXACT: &[&str] = &["/", "/etc"];
 
 /// What stands behind a mounted path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +47,13 @@ impl Mounts {
         if self.0.is_empty() {
             return;
         }
-        let name = |mount: &Mount| format!("volume-{}", hash(&mount.path));
+        // Eight digits of two paths may be alike.
+        let alike = |mount: &&Mount, digits: &str| hash(&mount.path, SHORT) == digits;
+        let name = |mount: &Mount| {
+            let digits = hash(&mount.path, SHORT);
+            let only = self.0.iter().filter(|other| alike(other, &digits)).nth(1).is_none();
+            format!("volume-{}", if only { digits } else { hash(&mount.path, LONG) })
+        };
         let mounts = self.0.iter().map(|mount| json!({ "mountPath": mount.path, "name": name(mount) }));
         container["volumeMounts"] = mounts.collect();
         let volumes = self.0.iter().map(|mount| {
@@ -103,8 +82,8 @@ pub(super) fn of_images(context: &Context<'_>, findings: &mut Findings) -> Vec<M
     let all: Vec<Mounts> =
         (0..images.len()).map(|index| Mounts(with_lent(context, index, &own, findings))).collect();
     for (index, mounts) in all.iter().enumerate().filter(|(index, _)| count(&images[*index]) > 1) {
-        if mounts.has_claim() {
-            let message = "all replicas mount the same claims";
+        if mounts.has_claim() || mounts.has_host_path() {
+            let message = "all replicas mount the same volumes";
             findings.report(Code::VolumesShared, format!("images[{index}].deployment.count"), message);
         }
     }
@@ -131,7 +110,8 @@ fn tell_apart(context: &Context<'_>, findings: &mut Findings) {
     }
     let mut owners: BTreeMap<String, usize> = BTreeMap::new();
     for (index, image) in context.template.images.iter().enumerate() {
-        for volume in image.volumes.iter().filter(|volume| refusal(context, volume).is_none()) {
+        for volume in image.volumes.iter().filter(|volume| refusal(context.rules().volumes, volume).is_none())
+        {
             let Some(path) = absolute(&volume.host_path) else { continue };
             let first = *owners.entry(path).or_insert(index);
             if first != index {
@@ -148,7 +128,7 @@ fn own_mounts(context: &Context<'_>, index: usize, findings: &mut Findings) -> V
     let image = &context.template.images[index];
     let mut mounts = Vec::with_capacity(image.volumes.len());
     for volume in &image.volumes {
-        if let Some((key, message)) = refusal(context, volume) {
+        if let Some((key, message)) = refusal(context.rules().volumes, volume) {
             findings.report(Code::VolumeForbidden, format!("{}.{key}", volume.field), message);
             continue;
         }
@@ -236,61 +216,23 @@ fn lent_by<'m>(context: &Context<'_>, lender: usize, own: &'m [Vec<Mount>]) -> V
     lent
 }
 
-/// Why a volume is never mounted: the key that is to blame, and a sentence.
-fn refusal(context: &Context<'_>, volume: &Volume) -> Option<(&'static str, &'static str)> {
-    let container = normalised(&volume.container_path);
-    if within(&container, NODE_WITHIN) || CONTAINER_EXACT.contains(&container.as_str()) {
-        return Some((
-            "container_path",
-            "nothing is mounted over a system directory; the volume was left out",
-        ));
-    }
-    if volume.host_path.is_empty() {
-        return None;
-    }
-    let wants_host = context.rules().volumes == VolumeMapping::HostPath;
-    let system = "a system path of the node is never mounted; the volume was left out";
-    let Some(host) = absolute(&volume.host_path) else {
-        let message = "the path of the host is not absolute; the volume was left out";
-        return wants_host.then_some(("host_path", message));
-    };
-    let of_node = NODE_EXACT.contains(&host.as_str()) || within(&host, NODE_WITHIN) || is_socket(&host);
-    let of_host = HOST_EXACT.contains(&host.as_str()) || within(&host, HOST_WITHIN);
-    (of_node || (wants_host && of_host)).then_some(("host_path", system))
+/// How many bytes of its hash stand for a path in names.
+const SHORT: usize = 4;
+/// How many do where the short ones of two paths are alike.
+const LONG: usize = 16;
+
+/// Digits that stand for a path in names.
+fn hash(path: &str, bytes: usize) -> String {
+    Sha256::digest(path.as_bytes()).iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whether the path is a socket by its name, as that of Docker is: no directory can stand for one.
-fn is_socket(path: &str) -> bool {
-    std::path::Path::new(path).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("sock"))
-}
-
-/// Whether a path is one of these or lies in one.
-fn within(path: &str, parents: &[&str]) -> bool {
-    parents
-        .iter()
-        .any(|parent| path.strip_prefix(parent).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
-}
-
-/// The normal form of an absolute path that stays where it says; `None` for any other.
-fn absolute(path: &str) -> Option<String> {
-    let plain = path.starts_with('/') && path.split('/').all(|part| part != "..");
-    plain.then(|| normalised(path))
-}
-
-/// The path without empty parts and without `.`: two spellings of one place become one.
-pub(super) fn normalised(path: &str) -> String {
-    let parts = path.split('/').filter(|part| !part.is_empty() && *part != ".");
-    let path: String = parts.flat_map(|part| ["/", part]).collect();
-    if path.is_empty() { "/".to_owned() } else { path }
-}
-
-/// Eight digits that stand for a path in names.
-fn hash(path: &str) -> String {
-    Sha256::digest(path.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
-}
-
+/// The name of an image's claim for a path; it has more digits where two paths of the image would be alike.
 fn claim_name(context: &Context<'_>, index: usize, path: &str) -> String {
-    format!("{}-{}", context.names[index], hash(path))
+    let digits = hash(path, SHORT);
+    let paths =
+        context.template.images[index].volumes.iter().map(|volume| normalised(&volume.container_path));
+    let alike = paths.filter(|other| hash(other, SHORT) == digits).nth(1).is_some();
+    format!("{}-{}", context.names[index], if alike { hash(path, LONG) } else { digits })
 }
 
 /// Builds the claims of an image's own volumes.
@@ -330,24 +272,4 @@ fn claim(context: &Context<'_>, index: usize, name: String, volume: &Volume) -> 
         origin: volume.field.clone(),
         manifest,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_have_one_form() {
-        for (path, normal) in [("/data//x/.", "/data/x"), ("/", "/"), ("//", "/"), ("/a/", "/a")] {
-            assert_eq!(normalised(path), normal);
-        }
-        assert_eq!(absolute("/a/../etc"), None);
-        assert_eq!(absolute("~/x"), None);
-    }
-
-    #[test]
-    fn a_path_lies_in_a_parent_by_whole_parts() {
-        assert!(within("/dev", NODE_WITHIN) && within("/dev/mem", NODE_WITHIN));
-        assert!(!within("/developers", NODE_WITHIN));
-    }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::manifest::object;
+use super::service::PlannedService;
 use super::volumes::Mounts;
 use super::{Context, LinkEnvironment, Profile, count, environment, labels, naming};
 use crate::artifacts::{Artifact, Kind, ObjectRef};
@@ -21,21 +22,21 @@ const DOCKER_FLAGS: &[&str] = &[
     "--expose",
     "--hostname",
     "--link",
+    "--name",
     "--net",
     "--network",
     "--pid",
     "--privileged",
     "--publish",
     "--restart",
+    "--rm",
     "--volume",
     "--volumes-from",
-    "-P",
-    "-e",
     "-it",
-    "-p",
     "-ti",
-    "-v",
 ];
+/// Short options of `docker run` that other programs have, too: what follows tells, with a `:` or `=` in it.
+const DOCKER_PAIRS: &[&str] = &["-e", "-p", "-v"];
 
 /// What the other parts of the translation found for one image.
 pub(super) struct Parts<'p> {
@@ -189,9 +190,13 @@ fn container_ports(image: &Image, keeps_host_ports: bool) -> Vec<ContainerPort<'
 }
 
 /// Tells what the host ports of a template cost: nodes, or that they cannot be had at all.
-pub(super) fn tell_host_ports(context: &Context<'_>, findings: &mut Findings) {
+pub(super) fn tell_host_ports(
+    context: &Context<'_>,
+    services: &[PlannedService<'_>],
+    findings: &mut Findings,
+) {
     if !context.keeps_host_ports() {
-        return tell_moved(context, findings);
+        return tell_moved(context, services, findings);
     }
     let mut owners: BTreeMap<(PortNumber, Protocol), usize> = BTreeMap::new();
     for (index, image) in context.template.images.iter().enumerate() {
@@ -220,12 +225,23 @@ pub(super) fn tell_host_ports(context: &Context<'_>, findings: &mut Findings) {
     }
 }
 
-/// Tells where each host port is found now.
-fn tell_moved(context: &Context<'_>, findings: &mut Findings) {
+/// Tells where each host port is found now, or that another entry has it.
+fn tell_moved(context: &Context<'_>, services: &[PlannedService<'_>], findings: &mut Findings) {
     for (index, image) in context.template.images.iter().enumerate() {
         for (port, host) in image.ports.iter().filter_map(|port| port.host.map(|host| (port, host))) {
-            let message = format!("host port {host} is port {host} of Service `{}`", context.names[index]);
-            findings.report(Code::HostPortMoved, format!("{}.host_port", port.field), message);
+            let field = format!("{}.host_port", port.field);
+            let name = &context.names[index];
+            let leads = |service: &PlannedService<'_>| {
+                service.name() == name.as_str()
+                    && service.leads(index, host.get(), port.container.get(), port.protocol)
+            };
+            if services.iter().any(leads) {
+                let message = format!("host port {host} is port {host} of Service `{name}`");
+                findings.report(Code::HostPortMoved, field, message);
+            } else {
+                let message = format!("port {host} of Service `{name}` leads elsewhere");
+                findings.report(Code::HostPortDropped, field, message);
+            }
         }
     }
 }
@@ -254,11 +270,11 @@ fn host_port_field(image: &Image, port: &ContainerPort<'_>, host: PortNumber) ->
 }
 
 fn tell_docker_flags(image: &Image, index: usize, findings: &mut Findings) {
-    let Some(first) = image.command.words().first() else {
-        return;
-    };
+    let mut words = image.command.words().iter();
+    let (Some(first), second) = (words.next(), words.next()) else { return };
     let flag = first.split('=').next().unwrap_or_default();
-    if DOCKER_FLAGS.contains(&flag) {
+    let pair = |second: &String| DOCKER_PAIRS.contains(&flag) && second.contains([':', '=']);
+    if DOCKER_FLAGS.contains(&flag) || second.is_some_and(pair) {
         let message = format!("the command begins with `{flag}`, which is an option of `docker run`");
         findings.report(Code::CommandDockerFlags, format!("images[{index}].command"), message);
     }

@@ -22,7 +22,7 @@ fn rendered() -> String {
             "WARNING",
             "Something was lost, changed or assumed. Under `STRICTNESS_STRICT` it refuses, too.",
         ),
-        (Severity::Info, "INFO", "Tells what was decided; nothing is lost."),
+        (Severity::Info, "INFO", "Tells what was decided; nothing of the template is lost."),
     ] {
         write!(page, "\n## {title}\n\n{text}\n\n| Code | Meaning | What to do |\n|---|---|---|\n").unwrap();
         let mut codes: Vec<Code> =

@@ -36,6 +36,8 @@ pub struct Call {
 pub struct Recorder {
     log: File,
     rest: Vec<u8>,
+    /// Whether the first line to be read began before the recorder.
+    torn: bool,
     namespace: Option<String>,
     user: Option<User>,
     agent: Option<String>,
@@ -47,10 +49,17 @@ impl Recorder {
     /// Starts at the end of the log.
     pub fn start(plane: &ControlPlane) -> Recorder {
         let mut log = File::open(&plane.audit).expect("the API server writes its audit log");
-        log.seek(SeekFrom::End(0)).expect("the audit log is a file");
+        let end = log.seek(SeekFrom::End(0)).expect("the audit log is a file");
+        // The API server may be in the middle of a line, whose rest is no event; the byte before tells.
+        let mut last = [b'\n'];
+        if end > 0 {
+            log.seek(SeekFrom::Start(end - 1)).expect("the audit log is a file");
+            log.read_exact(&mut last).expect("the audit log can be read");
+        }
         Recorder {
             log,
             rest: Vec::new(),
+            torn: last != [b'\n'],
             namespace: None,
             user: None,
             agent: None,
@@ -82,7 +91,12 @@ impl Recorder {
         self.log.read_to_end(&mut self.rest).expect("the audit log can be read");
         // The API server may be in the middle of a line.
         let complete = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let lines: Vec<u8> = self.rest.drain(..complete).collect();
+        let mut lines: Vec<u8> = self.rest.drain(..complete).collect();
+        if self.torn && complete > 0 {
+            self.torn = false;
+            let first = lines.iter().position(|byte| *byte == b'\n').map_or(complete, |end| end + 1);
+            lines.drain(..first);
+        }
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let event: Event = serde_json::from_slice(line).expect("an audit event per line");
             self.take(event);

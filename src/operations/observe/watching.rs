@@ -13,6 +13,9 @@ use crate::cluster::{Snapshot, Subscription};
 use crate::error::{ErrorKind, Result};
 use crate::status::DeploymentState;
 
+/// How long nothing may have been shown before the cluster is asked whether there is anything.
+const DOUBT: Duration = Duration::from_secs(1);
+
 /// When a watch ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
@@ -117,13 +120,15 @@ impl Watching {
         let heartbeat = Instant::now() + self.heartbeat;
         let wake = self.deadline.map_or(heartbeat, |deadline| deadline.min(heartbeat));
         loop {
+            // Nothing was ever shown: the watches lag, or it went before they began. Only a look can tell.
+            let in_doubt = self.last.is_none() && self.moment.is_some();
+            let until = if in_doubt { wake.min(Instant::now() + DOUBT) } else { wake };
             let snapshot = tokio::select! {
-                snapshot = self.subscription.next(wake) => snapshot?,
+                snapshot = self.subscription.next(until) => snapshot?,
                 () = self.operations.shutdown.cancelled() => return Ok(WatchUpdate::Complete(WatchEnd::ServerShutdown)),
             };
             let Some(snapshot) = snapshot else {
-                // Nothing was ever shown: the watches lag, or it went before they began. Only a look can tell.
-                if self.last.is_none() && self.moment.is_some() {
+                if in_doubt {
                     match self.operations.must_read(&self.target).await {
                         Ok(_) => {}
                         Err(error) if error.kind() == ErrorKind::DeploymentNotFound => {
@@ -131,6 +136,9 @@ impl Watching {
                         }
                         Err(error) => return Err(error),
                     }
+                }
+                if Instant::now() < wake {
+                    continue;
                 }
                 let over = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
                 return Ok(if over {

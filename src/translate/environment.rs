@@ -155,7 +155,7 @@ pub(super) fn of_links(
 fn tell_kubelet(context: &Context<'_>, link: &ResolvedLink<'_>, findings: &mut Findings) {
     if !context.template.images[link.target].environment.is_empty() {
         let prefix = prefix(link.alias);
-        let message = format!("the kubelet sets no `{prefix}_ENV_…` with the variables of the target");
+        let message = format!("the kubelet sets no `{prefix}_ENV_…` variables");
         findings.report(Code::LinkVariablesPartial, link.field, message);
     }
 }

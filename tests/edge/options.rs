@@ -51,7 +51,7 @@ async fn under_strict_a_warning_refuses() {
     for status in [refused, undeployed] {
         let refusal = Refusal::of(&status);
         assert_eq!((refusal.code, refusal.reason.as_str()), (Code::InvalidArgument, "TEMPLATE_INVALID"));
-        assert_eq!(refusal.fields(), ["images[0].enviroment"]);
+        assert_eq!(refusal.violations, [("images[0].enviroment".to_owned(), "UNKNOWN_FIELD".to_owned())]);
     }
     let listed = adapter.deployments().list_deployments(proto::ListDeploymentsRequest::default()).await;
     assert!(listed.unwrap().into_inner().deployments.is_empty());

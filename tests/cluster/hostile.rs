@@ -319,7 +319,7 @@ async fn no_row_leaves_a_mark_in_the_log() {
         }
     }
     assert!(reasons["TEMPLATE_INVALID"] > 100, "{reasons:?}");
-    let log = binary.log();
+    let log = binary.whole_log();
     assert!(log.lines().filter(|line| line.contains("call refused")).count() > 100, "a log worth reading");
     for line in log.lines() {
         assert!(!line.contains("canary"), "{line}");

@@ -75,7 +75,7 @@ async fn no_value_of_the_environment_is_told_or_logged() {
         let full = client.get_deployment(view).await.expect("it is there").into_inner();
         assert!(!format!("{full:?}").contains(CANARY), "{full:?}");
         client.teardown(teardown(&namespace, "web")).await.expect("torn down");
-        let log = binary.log();
+        let log = binary.whole_log();
         assert!(log.contains("call refused") && log.contains("torn down"), "a log worth reading:\n{log}");
         assert!(log.contains("FieldValueForbidden"), "the API server has refused a Pod:\n{log}");
         let told: Vec<&str> = log.lines().filter(|line| line.contains(CANARY)).collect();

@@ -54,7 +54,7 @@ async fn a_controllers_old_pods_are_replaced() {
     let newer = wordpress_at(3).replace("wordpress:3.9.1", "wordpress:4.0");
     let answer = client.deploy(deploy(&namespace, "wp", &newer)).await.expect("deployed").into_inner();
     let told = answer.diagnostics.iter().find(|one| one.code == "PODS_REPLACED").expect("it is told");
-    assert_eq!(told.severity(), proto::Severity::Warning);
+    assert_eq!(told.severity(), proto::Severity::Info);
     let controller = "ReplicationController/wp-replication-controller";
     assert_eq!(action(&answer.changes, controller), proto::ObjectAction::Update);
     let component = &answer.deployment.as_ref().expect("a deployment").components[0];

@@ -181,6 +181,7 @@ pub struct Binary {
     pub address: SocketAddr,
     child: Child,
     log: Arc<Mutex<String>>,
+    reader: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Binary {
@@ -206,7 +207,7 @@ impl Binary {
         let log = Arc::new(Mutex::new(String::new()));
         let (found, address) = std::sync::mpsc::channel();
         let kept = Arc::clone(&log);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 let event: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
                 if let Some(address) = event.pointer("/fields/address").and_then(|address| address.as_str()) {
@@ -222,11 +223,18 @@ impl Binary {
             let _ = child.kill();
             panic!("the binary does not serve:\n{}", log.lock().expect("no panic while logging"));
         };
-        Self { address: address.parse().expect("an address"), child, log }
+        Self { address: address.parse().expect("an address"), child, log, reader: Some(reader) }
     }
 
-    /// Everything it has logged so far.
-    pub fn log(&self) -> String {
+    /// Ends it and returns everything it has logged: what it wrote last is in the pipe, and read to its end here.
+    pub fn whole_log(mut self) -> String {
+        self.kill();
+        self.reader.take().map(|reader| reader.join().expect("no panic while logging"));
+        self.log()
+    }
+
+    /// Everything that has arrived of its log.
+    fn log(&self) -> String {
         self.log.lock().expect("no panic while logging").clone()
     }
 

@@ -229,7 +229,9 @@ impl Binary {
     /// Ends it and returns everything it has logged: what it wrote last is in the pipe, and read to its end here.
     pub fn whole_log(mut self) -> String {
         self.kill();
-        self.reader.take().map(|reader| reader.join().expect("no panic while logging"));
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("no panic while logging");
+        }
         self.log()
     }
 

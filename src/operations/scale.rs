@@ -14,10 +14,10 @@ use super::translate::Prepared;
 use super::view::{self, DeploymentView, Moment};
 use super::{Operations, Target, blame, execute};
 use crate::artifacts::{
-    Action, Change, ComponentName, DeploymentName, FieldChange, Namespace, Stage, field_manager,
-    scale_manager,
+    Action, Change, ComponentName, DeploymentName, FieldChange, Kind, Namespace, ObjectRef, Stage,
+    field_manager, scale_manager,
 };
-use crate::cluster::{Held, Member, MemberState, OperationKind, Phase};
+use crate::cluster::{Head, Held, Member, MemberState, OperationKind, Phase};
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::status::DeploymentState;
@@ -134,7 +134,7 @@ impl Operations {
         }
         if !wanted.convert.is_empty() {
             let revision = self.current_revision(target, held).await?;
-            let plan = self.plan_conversion(target, held, &revision, &wanted.convert)?;
+            let (plan, _) = self.plan_conversion(target, held, &revision, &wanted.convert)?;
             if let Some(error) = blame::first(&revision.template, self.dry_run(target, &plan).await) {
                 return Err(error);
             }
@@ -199,7 +199,7 @@ impl Operations {
         convert: &BTreeMap<ComponentName, i32>,
     ) -> Result<(Held, Vec<Change>, Vec<Diagnostic>)> {
         let revision = self.current_revision(target, &held).await?;
-        let plan = self.plan_conversion(target, &held, &revision, convert)?;
+        let (plan, is_open) = self.plan_conversion(target, &held, &revision, convert)?;
         let mut head = held.head.clone();
         head.phase = Phase::Applying;
         head.inventory = plan.union();
@@ -226,7 +226,9 @@ impl Operations {
         // What an earlier Deploy could not delete stays the next one's to delete.
         head.inventory.extend(execute::deleting(&plan.doomed));
         head.recorded.state = DeploymentState::Deploying.as_str().to_owned();
-        let held = lock.release(head, if complete { Phase::Progressing } else { Phase::Incomplete }).await?;
+        // An update that was refused before stays the next Deploy's to carry out.
+        let phase = if complete && !is_open { Phase::Progressing } else { Phase::Incomplete };
+        let held = lock.release(head, phase).await?;
         let listing = blame::listing(&report.failures);
         if let Some(first) = blame::first(&revision.template, report.failures) {
             return Err(Error::incomplete(first, listing));
@@ -234,20 +236,30 @@ impl Operations {
         Ok((held, made(plan.changes), plan.diagnostics))
     }
 
+    /// Plans what makes controllers of these components, and says whether an update stays refused beside them.
     fn plan_conversion(
         &self,
         target: &Target,
         held: &Held,
         revision: &Revision,
         convert: &BTreeMap<ComponentName, i32>,
-    ) -> Result<Plan> {
+    ) -> Result<(Plan, bool)> {
         let now = controllers(&held.head);
         let then: BTreeSet<ComponentName> = now.iter().chain(convert.keys()).cloned().collect();
         let before = revision.rendered_with(now);
         let prepared = Prepared::stored(revision.template.clone(), &revision.options);
         let (after, ..) = super::translate::render(&prepared, then)?;
         let (own, scale) = (field_manager(&target.name), scale_manager(&target.name));
-        let plan = plan::plan(&Inputs {
+        // A refused update may have asked for another kind of workload.
+        let is_made = |component: &ComponentName| {
+            after.objects().iter().any(|artifact| {
+                artifact.component == *component && artifact.reference.kind == Kind::ReplicationController
+            })
+        };
+        if let Some(component) = convert.keys().find(|component| !is_made(component)) {
+            return Err(not_scalable(component));
+        }
+        let mut plan = plan::plan(&Inputs {
             head: Some(&held.head),
             before: &before,
             after: &after,
@@ -259,7 +271,8 @@ impl Operations {
             scale: convert,
             managers: (&own, &scale),
         });
-        Ok(plan)
+        let is_open = restrict(&mut plan, &held.head, convert);
+        Ok((plan, is_open))
     }
 }
 
@@ -292,36 +305,55 @@ fn unknown<'a>(held: &Held, name: &str, names: impl Iterator<Item = &'a str>) ->
     .with("components", names.join(","))
 }
 
+/// Sorts the components by what each needs; an update that was refused is nothing that Scale carries out.
 fn wanted(held: &Held, counts: BTreeMap<ComponentName, i32>) -> Result<Wanted> {
     let mut wanted = Wanted { set: Vec::new(), convert: BTreeMap::new(), unchanged: Vec::new() };
     for (component, count) in counts {
-        let workloads = held
-            .head
-            .inventory
-            .iter()
-            .filter(|member| member.component == component && member.stage() == Stage::Workload);
-        let workload = workloads.max_by_key(|member| {
-            (member.state != MemberState::Deleting, member.reference.kind.is_controller())
+        let workloads = held.head.inventory.iter().filter(|member| {
+            member.component == component
+                && member.stage() == Stage::Workload
+                && member.state != MemberState::Deleting
         });
-        match workload {
-            Some(member) if member.reference.kind.is_controller() && member.state == MemberState::Applied => {
+        // A controller without a uid was never made: what runs is the Pod that it was to take over.
+        let made = workloads.filter(|member| member.uid.is_some());
+        match made.max_by_key(|member| member.reference.kind.is_controller()) {
+            Some(member) if member.reference.kind.is_controller() => {
                 wanted.set.push((member.clone(), count));
             }
-            Some(member) if !member.reference.kind.is_controller() && count == 1 => {
-                wanted.unchanged.push(member.clone());
-            }
-            Some(_) => {
+            Some(member) if count == 1 => wanted.unchanged.push(member.clone()),
+            // The form that a refused update asked for is none to go on from.
+            Some(member) if member.state == MemberState::Applied => {
                 wanted.convert.insert(component, count);
             }
-            None => {
-                return Err(Error::new(
-                    ErrorKind::ComponentNotFound,
-                    format!("component {component} has no workload; deploy again to make it"),
-                ));
-            }
+            _ => return Err(not_scalable(&component)),
         }
     }
     Ok(wanted)
+}
+
+/// The answer where no workload stands as the records have it.
+fn not_scalable(component: &ComponentName) -> Error {
+    Error::new(
+        ErrorKind::ComponentNotFound,
+        format!("component {component} has no workload that can be scaled; deploy again to make it"),
+    )
+}
+
+/// Leaves everything as it is but for these components: a Scale carries out no update that was refused.
+///
+/// Returns whether there is such an update.
+fn restrict(plan: &mut Plan, head: &Head, components: &BTreeMap<ComponentName, i32>) -> bool {
+    let is_other = |component: &ComponentName| !components.contains_key(component);
+    let open: Vec<ObjectRef> = plan
+        .steps
+        .extract_if(.., |step| step.action != Action::Unchanged && is_other(&step.artifact.component))
+        .map(|step| step.artifact.reference)
+        .collect();
+    plan.changes.retain(|change| !open.contains(&change.reference));
+    plan.kept.extend(open.iter().filter_map(|reference| head.member(reference)).cloned());
+    let waiting = plan.handed_over.extract_if(.., |member| is_other(&member.component));
+    plan.kept.extend(waiting);
+    !open.is_empty()
 }
 
 /// The successes, and the first failure.

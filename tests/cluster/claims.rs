@@ -1,5 +1,6 @@
 //! Volume claims: they grow, stay, are met again, and go only when a Teardown says so.
 
+use k8s_openapi::api::apps::v1::Deployment as AppsDeployment;
 use k8s_openapi::api::core::v1::{LimitRange, PersistentVolumeClaim, Service};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{ListParams, PostParams};
@@ -8,7 +9,7 @@ use panamax_kubernetes_adapter::proto;
 use serde_json::json;
 use tonic::Code;
 
-use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, teardown};
+use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, scale, teardown};
 use crate::support::calls::Recorder;
 use crate::support::control_plane::{User, control_plane};
 use crate::support::looking::{Refusal, action, everything, names, refused, remove};
@@ -117,6 +118,29 @@ async fn a_class_that_does_not_let_claims_grow_is_told() {
     assert_eq!(answer.deployment.expect("a deployment").state(), proto::DeploymentState::Active);
     assert_eq!(claims(&namespace).await, before);
     assert_eq!(Survey::of(&namespace.client, &namespace).await.faults("shop"), [""; 0]);
+}
+
+#[tokio::test]
+async fn scale_carries_out_no_update_that_was_refused() {
+    let namespace = namespace("claims-scale").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(sized(&namespace, "1Gi", "")).await.expect("deployed");
+    let before = claims(&namespace).await;
+    let mut refused = sized(&namespace, "2Gi", "");
+    refused.template_source =
+        deploy(&namespace, "shop", &SHOP.replace("example/db:1", "example/db:2")).template_source;
+    client.deploy(refused).await.expect_err("the class does not let claims grow");
+    let scaled = client.scale(proto::ScaleRequest { wait: 0, ..scale(&namespace, "shop", "db", 2) }).await;
+    let scaled = scaled.expect("scaled").into_inner();
+    assert_eq!(scaled.changes.len(), 1, "{:#?}", scaled.changes);
+    let running =
+        namespace.api::<AppsDeployment>().get("db").await.expect("it is there").spec.expect("a spec");
+    let image = running.template.spec.expect("a pod").containers[0].image.clone().expect("an image");
+    assert_eq!((running.replicas, image.as_str()), (Some(2), "example/db:1"));
+    assert_eq!(claims(&namespace).await, before);
+    let survey = Survey::of(&namespace.client, &namespace).await;
+    assert_eq!(survey.head("shop").expect("a record").phase.as_str(), "incomplete");
 }
 
 #[tokio::test]

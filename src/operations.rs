@@ -7,6 +7,7 @@ mod execute;
 mod lock;
 mod observe;
 mod plan;
+mod prune;
 mod revision;
 mod rollout;
 mod scale;

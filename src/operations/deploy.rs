@@ -129,8 +129,10 @@ impl Operations {
         }
         if let Some(held) = decided.held.as_ref().filter(|_| decided.is_unchanged()) {
             let held = self.forget_gone(held, &decided.plan).await?;
-            // Not seen ready yet: whoever was to see to that, and to pods of earlier revisions, may have died.
-            if !DeploymentState::from_record(&held.head.recorded.state).is_ready() {
+            // Not seen ready yet, or Secrets that wait for that: whoever was to see to it, and to pods of earlier
+            // revisions, may have died.
+            let is_ready = DeploymentState::from_record(&held.head.recorded.state).is_ready();
+            if !is_ready || !decided.plan.doomed.is_empty() {
                 self.follow(target, &view::moment(&held));
             }
             return Ok(answer(&held, changes, diagnostics, Outcome::Unchanged));

@@ -216,13 +216,13 @@ impl Operations {
         failures
     }
 
-    /// Deletes objects by uid, all at once; returns those that are still going.
-    pub(super) async fn delete_all(
+    /// Deletes objects by uid, all at once; returns what became of each.
+    pub(super) async fn delete_each(
         &self,
         target: &Target,
         objects: Vec<(ObjectRef, String)>,
         grace_seconds: Option<u32>,
-    ) -> Result<Vec<crate::cluster::Going>> {
+    ) -> Vec<(ObjectRef, String, Result<Deletion>)> {
         let mut deletions = Vec::new();
         for (reference, uid) in objects {
             deletions.push(async move {
@@ -230,12 +230,22 @@ impl Operations {
                 if let Err(error) = &deletion {
                     warn!(%reference, context = ?error.context(), "object not deleted");
                 }
-                deletion
+                (reference, uid, deletion)
             });
         }
+        join_all(deletions).await
+    }
+
+    /// Deletes objects by uid, all at once; returns those that are still going.
+    pub(super) async fn delete_all(
+        &self,
+        target: &Target,
+        objects: Vec<(ObjectRef, String)>,
+        grace_seconds: Option<u32>,
+    ) -> Result<Vec<crate::cluster::Going>> {
         let mut going = Vec::new();
         let mut failure = None;
-        for deletion in join_all(deletions).await {
+        for (_, _, deletion) in self.delete_each(target, objects, grace_seconds).await {
             match deletion {
                 Ok(Deletion::Going(object)) => going.push(object),
                 Ok(Deletion::Gone) => {}

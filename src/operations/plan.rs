@@ -114,7 +114,7 @@ impl Plan {
     /// Whether there is nothing to do.
     pub(super) fn is_noop(&self) -> bool {
         self.steps.iter().all(|step| step.action == Action::Unchanged)
-            && self.doomed.is_empty()
+            && self.doomed.iter().all(Doomed::is_deferred)
             && self.handed_over.is_empty()
     }
 

@@ -187,3 +187,33 @@ async fn a_changed_count_takes_replicas_back_from_scale() {
     let component = &answer.deployment.expect("a deployment").components[0];
     assert_eq!((component.ready_replicas(), component.updated_replicas()), (5, 5));
 }
+
+#[tokio::test]
+async fn a_secret_stays_until_no_pod_needs_it() {
+    let namespace = namespace("knobs-secret").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(modern(deploy(&namespace, "shop", SHOP))).await.expect("deployed");
+    let plain = |text: &str| proto::DeployRequest {
+        options: Some(knobs(Profile::Modern, |one| one.set_secrets(SecretHandling::Plain))),
+        wait: 0,
+        ..deploy(&namespace, "shop", text)
+    };
+    let missing = SHOP.replace("example/web:1", "example/missing:1");
+    client.deploy(plain(&missing)).await.expect("written");
+    recorded(&namespace, "shop", "DEGRADED").await;
+    let secrets = namespace.api::<Secret>();
+    for name in ["web-environment", "db-environment"] {
+        secrets.get(name).await.expect("the old pod is started again from it");
+    }
+    // The same again changes nothing of that.
+    let again = client.deploy(plain(&missing)).await.expect("unchanged").into_inner();
+    assert_eq!(again.outcome(), proto::DeployOutcome::Unchanged, "{:#?}", again.changes);
+    let ready = proto::DeployRequest { wait: proto::WaitMode::Ready.into(), ..plain(SHOP) };
+    client.deploy(ready).await.expect("deployed");
+    recorded(&namespace, "shop", "ACTIVE").await;
+    for name in ["web-environment", "db-environment"] {
+        assert!(secrets.get_opt(name).await.expect("a look").is_none(), "{name} is needed no more");
+    }
+    assert_eq!(Survey::of(&namespace.client, &namespace).await.faults("shop"), [""; 0]);
+}

@@ -3,23 +3,20 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::time::Instant;
 use tracing::warn;
 
 use super::super::lock::Lock;
-use super::super::plan::{self, Plan};
-use super::super::{Operations, Target, blame, execute, teardown, view};
+use super::super::plan::Plan;
+use super::super::{Operations, Target, blame, execute, teardown};
 use super::decide::{Decided, operation_of};
 use crate::artifacts::{Artifact, Stage};
-use crate::cluster::{Going, Head, HeadRef, Held, MemberState, OperationKind, Phase, RevisionEntry};
+use crate::cluster::{Head, HeadRef, Held, OperationKind, Phase, RevisionEntry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::status::DeploymentState;
 use crate::template::Template;
 
-/// How long a caller who hears of a success or a failure waits for deleted objects to go as well.
+/// How long a caller who hears of a failure waits for deleted objects to go as well.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long they are waited for in the background.
-const LONG_PATIENCE: Duration = Duration::from_secs(600);
 /// Revisions that are kept beside the last good one.
 const KEPT_REVISIONS: usize = 10;
 
@@ -160,7 +157,6 @@ impl Operations {
         if !complete {
             return Ok(held);
         }
-        self.follow(target, &view::moment(&held));
         self.prune(target, held, &plan.doomed).await
     }
 
@@ -174,61 +170,6 @@ impl Operations {
             .amend_head(held, |head| head.inventory.retain(|one| !plan.gone.contains(&one.reference)));
         match amended.await {
             // Another operation came first, and sees for itself.
-            Err(error) if error.kind() == ErrorKind::OperationInProgress => Ok(held.clone()),
-            other => other,
-        }
-    }
-
-    /// Deletes by uid what the template no longer has; entries leave the inventory when seen gone.
-    async fn prune(&self, target: &Target, held: Held, doomed: &[plan::Doomed]) -> Result<Held> {
-        if doomed.is_empty() {
-            return Ok(held);
-        }
-        let objects: Vec<_> = doomed.iter().flat_map(plan::Doomed::objects).collect();
-        let listing: Vec<String> = objects.iter().map(|(reference, _)| reference.to_string()).collect();
-        let deleted = self.delete_all(target, objects, None).await;
-        let going = deleted.map_err(|error| Error::incomplete(error, listing.join(", ")))?;
-        let left =
-            self.cluster.wait_gone(&target.namespace, &target.name, going, Instant::now() + PATIENCE).await?;
-        if !left.is_empty() {
-            // A pod that ignores its signal takes its grace period; its entry leaves when it is gone.
-            let (operations, target, pruned) = (self.clone(), target.clone(), held.clone());
-            self.tasks.spawn(async move { operations.prune_later(&target, &pruned, left).await });
-            return Ok(held);
-        }
-        self.forget_deleted(&held, &left).await
-    }
-
-    /// Waits for what is still going, and then drops its entries.
-    async fn prune_later(&self, target: &Target, held: &Held, going: Vec<Going>) {
-        let until = Instant::now() + LONG_PATIENCE;
-        let work = async {
-            let left = self.cluster.wait_gone(&target.namespace, &target.name, going, until).await?;
-            let now = self.cluster.read_head(&target.namespace, &target.name).await?;
-            let same = now.filter(|now| now.uid == held.uid && now.head.generation == held.head.generation);
-            match same {
-                Some(now) => self.forget_deleted(&now, &left).await.map(|_| ()),
-                // Another operation came meanwhile: it sees for itself that they are gone.
-                None => Ok(()),
-            }
-        };
-        tokio::select! {
-            result = work => if let Err(error) = result {
-                warn!(context = ?error.context(), "entries of deleted objects not dropped");
-            },
-            () = self.shutting_down() => {}
-        }
-    }
-
-    /// Drops the entries of deleted objects but for those that are left.
-    async fn forget_deleted(&self, held: &Held, left: &[Going]) -> Result<Held> {
-        let is_left = |uid: Option<&str>| left.iter().any(|going| Some(going.uid.as_str()) == uid);
-        let amended = self.cluster.amend_head(held, |head| {
-            head.inventory
-                .retain(|member| member.state != MemberState::Deleting || is_left(member.uid.as_deref()));
-        });
-        match amended.await {
-            // Another operation came meanwhile: it sees for itself that they are gone.
             Err(error) if error.kind() == ErrorKind::OperationInProgress => Ok(held.clone()),
             other => other,
         }

@@ -140,6 +140,8 @@ pub struct ExpectedComponent {
     pub image: String,
     /// What runs it; `None` if the records do not know one.
     pub workload: Option<ObjectRef>,
+    /// What ran it before and is to be deleted.
+    pub superseded: Vec<ObjectRef>,
     /// The revision its pods must be of.
     pub pod_revision: Option<u32>,
     /// The generation of its controller that we last wrote.

@@ -309,7 +309,8 @@ fn unknown<'a>(held: &Held, name: &str, names: impl Iterator<Item = &'a str>) ->
 fn wanted(held: &Held, counts: BTreeMap<ComponentName, i32>) -> Result<Wanted> {
     let mut wanted = Wanted { set: Vec::new(), convert: BTreeMap::new(), unchanged: Vec::new() };
     for (component, count) in counts {
-        let workloads = held.head.inventory.iter().filter(|member| {
+        // The newest stand first in the inventory, and of equals the last is taken.
+        let workloads = held.head.inventory.iter().rev().filter(|member| {
             member.component == component
                 && member.stage() == Stage::Workload
                 && member.state != MemberState::Deleting
@@ -353,6 +354,9 @@ fn restrict(plan: &mut Plan, head: &Head, components: &BTreeMap<ComponentName, i
     plan.kept.extend(open.iter().filter_map(|reference| head.member(reference)).cloned());
     let waiting = plan.handed_over.extract_if(.., |member| is_other(&member.component));
     plan.kept.extend(waiting);
+    // Nor does it delete what such an update has superseded.
+    let superseded = plan.doomed.extract_if(.., |doomed| doomed.member.state != MemberState::Deleting);
+    plan.kept.extend(superseded.map(|doomed| doomed.member));
     !open.is_empty()
 }
 

@@ -61,9 +61,10 @@ fn expected_component(component: &RecordedComponent, inventory: &[Member]) -> Ex
         .filter(|member| member.component == component.name && member.stage() == Stage::Workload)
         .collect();
     // While a controller takes a pod over, both stand in the inventory: the controller counts. What is to be
-    // deleted counts only when nothing has come in its place.
+    // deleted, or was never made, counts only when nothing else is there.
     workloads.sort_by_key(|member| {
-        (member.state == MemberState::Deleting, !member.reference.kind.is_controller())
+        let is_deleting = member.state == MemberState::Deleting;
+        (is_deleting, member.uid.is_none(), !member.reference.kind.is_controller())
     });
     let workload = workloads.first();
     ExpectedComponent {
@@ -72,6 +73,12 @@ fn expected_component(component: &RecordedComponent, inventory: &[Member]) -> Ex
         image: component.image.clone(),
         workload: workload.map(|member| member.reference.clone()),
         pod_revision: workload.and_then(|member| member.pod_revision),
+        superseded: workloads
+            .iter()
+            .skip(1)
+            .filter(|member| member.state == MemberState::Deleting)
+            .map(|member| member.reference.clone())
+            .collect(),
         generation: workload.and_then(|member| member.generation),
         replicas: workload.and_then(|member| {
             let is_pod = member.reference.kind == Kind::Pod;

@@ -21,6 +21,7 @@ fn expected(kind: Kind, name: &str) -> Expected {
             image_name: "Web".to_owned(),
             image: "example/web:1".to_owned(),
             workload: Some(ObjectRef::new(kind, ObjectName::new(name).expect("a name"))),
+            superseded: Vec::new(),
             pod_revision: Some(2),
             generation: Some(3),
             replicas: Some(2),

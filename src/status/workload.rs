@@ -37,6 +37,13 @@ pub(super) fn conclude(
         observed.pods.iter().filter(|pod| label(pod, LABEL_NAME) == Some(component.name.as_str())).collect();
     component_pods.sort_by(|left, right| left.metadata.name.cmp(&right.metadata.name));
     let mut conclusion = by_kind(component, observed, &component_pods);
+    if matches!(conclusion.state, ComponentState::Ready | ComponentState::Stopped)
+        && let Some(former) = component.superseded.iter().find(|former| stands(former, observed))
+    {
+        conclusion.state = ComponentState::Progressing;
+        conclusion.reason = Some(Reason::Progressing);
+        conclusion.message = format!("{former}, which ran it before, is still to be deleted");
+    }
     if deleting {
         conclusion.state = ComponentState::Deleting;
         conclusion.reason = Some(Reason::Terminating);
@@ -80,6 +87,19 @@ fn by_kind(component: &ExpectedComponent, observed: &Observed, component_pods: &
         }
     }
     .unwrap_or_else(|| missing("its workload is not there"))
+}
+
+/// Whether a workload is there and does not go: it runs its component beside what came in its place.
+fn stands(workload: &ObjectRef, observed: &Observed) -> bool {
+    let is_it = |metadata: &ObjectMeta| {
+        metadata.name.as_deref() == Some(workload.name.as_str()) && metadata.deletion_timestamp.is_none()
+    };
+    match workload.kind {
+        Kind::Pod => observed.pods.iter().any(|pod| is_it(&pod.metadata)),
+        Kind::ReplicationController => observed.controllers.iter().any(|one| is_it(&one.metadata)),
+        Kind::Deployment => observed.deployments.iter().any(|one| is_it(&one.metadata)),
+        Kind::Secret | Kind::PersistentVolumeClaim | Kind::Service => false,
+    }
 }
 
 fn label<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {

@@ -1,8 +1,11 @@
 //! Knobs turned between revisions of one deployment: every change arrives, in place where Kubernetes lets it.
 
+use k8s_openapi::api::apps::v1::Deployment as AppsDeployment;
 use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use kube::ResourceExt;
-use kube::api::{Patch, PatchParams};
+use kube::api::{Patch, PatchParams, PostParams};
+use panamax_kubernetes_adapter::artifacts::Kind;
+use panamax_kubernetes_adapter::cluster::MemberState;
 use panamax_kubernetes_adapter::proto;
 use proto::{Exposure, HostPorts, LinkEnvironment, Profile, SecretHandling, VolumeMapping, WorkloadKind};
 use serde_json::json;
@@ -216,4 +219,26 @@ async fn a_secret_stays_until_no_pod_needs_it() {
         assert!(secrets.get_opt(name).await.expect("a look").is_none(), "{name} is needed no more");
     }
     assert_eq!(Survey::of(&namespace.client, &namespace).await.faults("shop"), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_change_of_kinds_that_fails_leaves_the_former_workloads_as_they_were() {
+    let namespace = namespace("knobs-fails").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(deploy(&namespace, "shop", SHOP)).await.expect("deployed");
+    let pods = namespace.api::<Pod>();
+    let before = pods.get("db-pod").await.expect("it is there").uid();
+    let container = json!({"containers": [{"name": "x", "image": "example/x:1"}]});
+    let foreign = json!({"metadata": {"name": "db"}, "spec": {"replicas": 0, "selector": {"matchLabels": {"x": "y"}},
+        "template": {"metadata": {"labels": {"x": "y"}}, "spec": container}}});
+    let foreign: AppsDeployment = serde_json::from_value(foreign).expect("an apps Deployment");
+    namespace.api::<AppsDeployment>().create(&PostParams::default(), &foreign).await.expect("it is made");
+    client.deploy(modern(deploy(&namespace, "shop", SHOP))).await.expect_err("the name is taken");
+    let head = Survey::of(&namespace.client, &namespace).await.head("shop").expect("a record");
+    let states = head.inventory.iter().filter(|member| member.reference.kind == Kind::Pod);
+    let states: Vec<_> = states.map(|member| member.state).collect();
+    assert_eq!(states, [MemberState::Applied; 2], "{:#?}", head.inventory);
+    client.deploy(deploy(&namespace, "shop", SHOP)).await.expect("back");
+    assert_eq!(pods.get("db-pod").await.expect("it is there").uid(), before, "nothing was to be deleted");
 }

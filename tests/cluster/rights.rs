@@ -1,8 +1,10 @@
 //! The rights in `deploy/adapter.yaml`: enough for everything, and none too many.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
+use k8s_openapi::api::core::v1::{ReplicationController, Secret, Service};
 use k8s_openapi::api::rbac::v1::Role;
 use kube::api::{ListParams, PostParams};
 use panamax_kubernetes_adapter::proto;
@@ -13,6 +15,7 @@ use tonic::transport::Channel;
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, reason, scale, teardown};
 use crate::support::calls::Recorder;
 use crate::support::control_plane::{User, control_plane};
+use crate::support::looking::{Refusal, recorded};
 use crate::support::namespace::{Namespace, namespace};
 use crate::support::templates::WORDPRESS;
 
@@ -193,4 +196,62 @@ async fn without_the_rights_nothing_is_done_and_the_right_is_named() {
     assert!(refused.message().ends_with("the right to get configmaps"), "{}", refused.message());
     let services = namespace.api::<Service>().list(&ListParams::default()).await.expect("a list");
     assert!(services.items.is_empty());
+}
+
+/// Whether the manifest's account may delete ReplicationControllers.
+async fn may_delete_controllers(namespace: &Namespace) -> bool {
+    let user = format!("system:serviceaccount:{}:panamax-kubernetes-adapter", &**namespace);
+    let review = json!({"metadata": {}, "spec": {"user": user, "groups": ["system:serviceaccounts"], "resourceAttributes":
+        {"namespace": &**namespace, "verb": "delete", "resource": "replicationcontrollers"}}});
+    let review: SubjectAccessReview = serde_json::from_value(review).expect("a review");
+    let admin = namespace.plane.client(User::Admin).await;
+    let reviewed = kube::Api::all(admin).create(&PostParams::default(), &review).await.expect("an answer");
+    reviewed.status.expect("a verdict").allowed
+}
+
+#[tokio::test]
+async fn a_former_workload_that_could_not_be_deleted_is_told_and_goes_later() {
+    let namespace = namespace("cluster-undeleted").await;
+    apply_manifest(&namespace);
+    let adapter = adapter(&namespace).await;
+    let mut client = adapter.deployments();
+    let template = crate::support::templates::wordpress_at(2);
+    client.deploy(deploy(&namespace, "wp", &template)).await.expect("deployed");
+    // Everything but the right to delete ReplicationControllers.
+    let admin = namespace.plane.client(User::Admin).await;
+    let roles: kube::Api<Role> = kube::Api::namespaced(admin, &namespace);
+    let mut role = roles.get("panamax-kubernetes-adapter").await.expect("the role");
+    let rules = role.rules.as_mut().expect("rules");
+    let mut fewer = rules[0].clone();
+    rules[0].resources.as_mut().expect("resources").retain(|resource| resource != "replicationcontrollers");
+    fewer.resources = Some(vec!["replicationcontrollers".to_owned()]);
+    fewer.verbs.retain(|verb| verb != "delete");
+    rules.push(fewer);
+    roles.replace("panamax-kubernetes-adapter", &PostParams::default(), &role).await.expect("written");
+    while may_delete_controllers(&namespace).await {}
+
+    let failed = client.deploy(modern(deploy(&namespace, "wp", &template))).await;
+    let refusal = Refusal::of(&failed.expect_err("it cannot be deleted"));
+    assert_eq!(refusal.reason, "APPLY_INCOMPLETE", "{refusal:?}");
+    // DB's Pod could be deleted.
+    let failed = refusal.fact("objects");
+    assert_eq!(failed, "ReplicationController wp-replication-controller: ClusterForbidden");
+    let get =
+        proto::GetDeploymentRequest { namespace: namespace.to_string(), name: "wp".to_owned(), view: 0 };
+    let runs_twice = async {
+        loop {
+            let answer = client.get_deployment(get.clone()).await.expect("an answer").into_inner();
+            let deployment = answer.deployment.expect("a deployment");
+            assert_ne!(deployment.state(), proto::DeploymentState::Active, "{deployment:?}");
+            if deployment.message.contains("is still to be deleted") {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), runs_twice).await.expect("told in time");
+    apply_manifest(&namespace);
+    recorded(&namespace, "wp", "ACTIVE").await;
+    let controllers = namespace.api::<ReplicationController>();
+    let going = controllers.get_opt("wp-replication-controller").await.expect("a look");
+    assert!(going.is_none_or(|one| one.metadata.deletion_timestamp.is_some()));
 }

@@ -130,11 +130,13 @@ impl Operations {
         let mut head = lock.held().head.clone();
         let plan = &decided.plan;
         head.inventory = report.applied.iter().chain(&report.open).chain(&plan.kept).cloned().collect();
-        // Only a complete update hands over and deletes; otherwise everything stays known.
-        if !complete {
+        // Only a complete update hands over and deletes; otherwise everything stays what it was.
+        if complete {
+            head.inventory.extend(execute::deleting(&plan.doomed));
+        } else {
             head.inventory.extend(plan.handed_over.iter().cloned());
+            head.inventory.extend(plan.doomed.iter().map(|doomed| doomed.member.clone()));
         }
-        head.inventory.extend(execute::deleting(&plan.doomed));
         let mut dropped = Vec::new();
         // A revision that was not stored is none: the one before it stays what comparisons are made with.
         if report.stored {

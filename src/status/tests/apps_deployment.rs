@@ -134,3 +134,31 @@ fn a_pod_without_a_node_names_the_claim_it_waits_for() {
     }
     assert_eq!(waiting(Some("Bound")).reason, Some(Reason::Progressing));
 }
+
+#[test]
+fn what_ran_the_component_before_and_stands_still_keeps_it_from_being_ready() {
+    let ready = |former: Value| {
+        let deployment = json!({
+            "metadata": {"name": "web", "generation": 3},
+            "spec": {"replicas": 2, "selector": {}, "template": {}},
+            "status": {"replicas": 2, "availableReplicas": 2, "updatedReplicas": 2, "observedGeneration": 3},
+        });
+        let observed = Observed {
+            pods: two(2).into_iter().map(from_json).collect(),
+            deployments: vec![from_json(deployment)],
+            controllers: vec![from_json(former)],
+            ..Observed::default()
+        };
+        let mut expected = expected(Kind::Deployment, "web");
+        let name = ObjectName::new("web-replication-controller").expect("a name");
+        expected.components[0].superseded = vec![ObjectRef::new(Kind::ReplicationController, name)];
+        conclude(&expected, &observed)
+    };
+    let status = ready(json!({"metadata": {"name": "web-replication-controller"}}));
+    assert_eq!(status.state, DeploymentState::Deploying);
+    assert!(status.message.contains("web-replication-controller"), "{}", status.message);
+    let going = json!({"metadata": {"name": "web-replication-controller", "deletionTimestamp": "2026-01-01T00:00:00Z"}});
+    for former in [going, json!({"metadata": {"name": "another"}})] {
+        assert_eq!(ready(former).state, DeploymentState::Active);
+    }
+}

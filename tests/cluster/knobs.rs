@@ -10,7 +10,7 @@ use panamax_kubernetes_adapter::proto;
 use proto::{Exposure, HostPorts, LinkEnvironment, Profile, SecretHandling, VolumeMapping, WorkloadKind};
 use serde_json::json;
 
-use crate::support::adapter::{Adapter, deploy, modern, teardown};
+use crate::support::adapter::{Adapter, deploy, modern, scale, teardown};
 use crate::support::control_plane::{User, control_plane};
 use crate::support::looking::{action, recorded, remove};
 use crate::support::namespace::namespace;
@@ -241,4 +241,17 @@ async fn a_change_of_kinds_that_fails_leaves_the_former_workloads_as_they_were()
     assert_eq!(states, [MemberState::Applied; 2], "{:#?}", head.inventory);
     client.deploy(deploy(&namespace, "shop", SHOP)).await.expect("back");
     assert_eq!(pods.get("db-pod").await.expect("it is there").uid(), before, "nothing was to be deleted");
+}
+
+#[tokio::test]
+async fn what_scale_has_set_outlives_a_change_to_a_kind_that_knows_one_pod_alone() {
+    let namespace = namespace("knobs-scaled").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(modern(deploy(&namespace, "shop", SHOP))).await.expect("deployed");
+    client.scale(scale(&namespace, "shop", "db", 2)).await.expect("scaled");
+    let answer = client.deploy(deploy(&namespace, "shop", SHOP)).await.expect("deployed").into_inner();
+    assert!(answer.diagnostics.iter().any(|one| one.code == "REPLICAS_KEPT"), "{:?}", answer.diagnostics);
+    let components = answer.deployment.expect("a deployment").components;
+    assert_eq!(components.iter().map(|one| one.ready_replicas()).collect::<Vec<_>>(), [1, 2]);
 }

@@ -137,11 +137,15 @@ impl Operations {
 }
 
 /// The components that run as ReplicationControllers, whatever the template's count says.
+///
+/// One whose apps Deployment was scaled would lose its count to a bare Pod.
 pub(in super::super) fn controllers(head: &Head) -> BTreeSet<ComponentName> {
-    head.inventory
-        .iter()
-        .filter(|member| {
-            member.reference.kind == Kind::ReplicationController && member.state != MemberState::Deleting
+    let stays = head.inventory.iter().filter(|member| member.state != MemberState::Deleting);
+    stays
+        .filter(|member| match member.reference.kind {
+            Kind::ReplicationController => true,
+            Kind::Deployment => member.scaled_replicas.is_some_and(|count| count != 1),
+            Kind::Pod | Kind::Secret | Kind::PersistentVolumeClaim | Kind::Service => false,
         })
         .map(|member| member.component.clone())
         .collect()

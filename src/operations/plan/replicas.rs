@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::Inputs;
 use crate::artifacts::Artifact;
-use crate::cluster::Member;
+use crate::cluster::{Member, MemberState};
 use crate::diagnostic::{Code, Diagnostic};
 
 /// What was decided about a controller's replicas; all empty for other kinds.
@@ -51,6 +51,9 @@ pub(super) fn decide(
         let template = member.and_then(|member| member.template_replicas).unwrap_or(template);
         return Replicas { template: Some(template), scaled: Some(asked), take_back: None, changes: true };
     }
+    if !exists && let Some(former) = former(inputs, artifact) {
+        return inherited(inputs, artifact, template, former, diagnostics);
+    }
     let applied = member.and_then(|member| member.template_replicas);
     let scaled = member.and_then(|member| member.scaled_replicas);
     let (own, scale) = inputs.managers;
@@ -79,6 +82,43 @@ pub(super) fn decide(
         set(artifact, scaled);
     }
     Replicas { template: Some(template), scaled, take_back: None, changes: false }
+}
+
+/// The controller of another kind that runs the component until this one does.
+fn former<'a>(inputs: &Inputs<'a>, artifact: &Artifact) -> Option<&'a Member> {
+    inputs.head?.inventory.iter().find(|member| {
+        member.component == artifact.component
+            && member.reference.kind.is_controller()
+            && member.reference != artifact.reference
+            && member.uid.is_some()
+            && member.state != MemberState::Deleting
+    })
+}
+
+/// Decides the replicas of a controller that is made in the place of one of another kind.
+///
+/// Scale's count goes over with the component; what others have set is not known here, and ends with their object.
+fn inherited(
+    inputs: &Inputs<'_>,
+    artifact: &mut Artifact,
+    template: i32,
+    former: &Member,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Replicas {
+    let (own, scale) = inputs.managers;
+    let seen = inputs.seen.unwrap_or_default().iter().find(|seen| seen.reference == former.reference);
+    let mut owners = seen.into_iter().flat_map(|seen| &seen.replicas_owners);
+    let foreign = owners.any(|owner| owner != own && owner != scale);
+    let by_scale = former.scaled_replicas.filter(|count| *count != template);
+    let is_same = former.template_replicas == Some(template);
+    let scaled = by_scale.filter(|_| is_same && !foreign);
+    if let Some(count) = scaled {
+        diagnostics.push(note(artifact, Code::ReplicasKept, &format!("kept {count} (set by Scale)")));
+        set(artifact, count);
+    } else if foreign || by_scale.is_some() {
+        diagnostics.push(note(artifact, Code::ReplicasTakenBack, &format!("set back to {template}")));
+    }
+    Replicas { template: Some(template), scaled, take_back: None, changes: true }
 }
 
 fn note(artifact: &Artifact, code: Code, what: &str) -> Diagnostic {

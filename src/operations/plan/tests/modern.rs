@@ -118,6 +118,38 @@ fn workloads_of_another_kind_are_made_and_the_old_ones_go() {
     assert_eq!(of(&back, Kind::Pod, "web-pod"), Some(Action::Create));
 }
 
+/// A change of kinds of web, scaled to 5, from one rendering to the other, with this owner of its replicas.
+fn switched(before: &Artifacts, after: &Artifacts, text: &str, owner: &str) -> (Option<i64>, Vec<Code>) {
+    let (mut head, mut seen) = running(before, "1Gi", Some("standard"), false);
+    let is_web =
+        |reference: &ObjectRef| reference.kind.is_controller() && reference.name.as_str().starts_with("web");
+    for member in head.inventory.iter_mut().filter(|member| is_web(&member.reference)) {
+        member.scaled_replicas = Some(5);
+    }
+    for seen in seen.iter_mut().filter(|seen| is_web(&seen.reference)) {
+        seen.replicas_owners = vec![owner.to_owned()];
+    }
+    let plan = plan_between(before, after, text, &head, &seen);
+    let web = plan.steps.iter().find(|step| is_web(&step.artifact.reference)).expect("a controller");
+    let count = web.artifact.manifest.pointer("/spec/replicas").and_then(Value::as_i64);
+    assert_eq!(web.scaled_replicas.map(i64::from), count.filter(|count| *count == 5));
+    (count, codes(&plan))
+}
+
+#[test]
+fn the_count_of_scale_goes_over_to_a_workload_of_another_kind() {
+    let two = SHOP.replace("name: web\n", "name: web\n  deployment: {count: 2}\n");
+    let three = two.replace("count: 2", "count: 3");
+    let classic = |text: &str| rendered(text, Rules::default());
+    for (before, after) in [(modern(&two), classic(&two)), (classic(&two), modern(&two))] {
+        assert_eq!(switched(&before, &after, &two, SCALE), (Some(5), vec![Code::ReplicasKept]));
+        let taken_back = (Some(2), vec![Code::ReplicasTakenBack]);
+        assert_eq!(switched(&before, &after, &two, "kubectl"), taken_back, "what somebody set is not known");
+    }
+    let other = switched(&modern(&two), &classic(&three), &three, SCALE);
+    assert_eq!(other, (Some(3), vec![Code::ReplicasTakenBack]));
+}
+
 #[test]
 fn pods_are_of_a_new_revision_whenever_their_workload_changes_its_kind() {
     let only = Rules { workload: crate::translate::Workload::Deployment, ..Rules::default() };

@@ -38,6 +38,8 @@ fn it_is_ready_with_all_its_pods() {
     assert_eq!((status.state, status.reason), (DeploymentState::Active, None));
     let component = &status.components[0];
     assert_eq!((component.desired, component.ready, component.updated), (2, 2, 2));
+    let lagging = deployed(|_| {}, [two(2), vec![member("old", 1, true, Value::Null)]].concat());
+    assert_eq!(lagging.components[0].ready, 2, "its own status knows that the old one is gone");
 }
 
 #[test]

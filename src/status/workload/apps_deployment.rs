@@ -38,6 +38,8 @@ pub(super) fn conclude(
         && status.available_replicas.unwrap_or(0) >= desired
         && status.replicas.unwrap_or(0) == desired
         && ready_now >= desired;
+    // Once its own status knows of no others, pods of an earlier revision are what the watches have yet to see go.
+    let ready = if settled { ready_now } else { ready };
     let conditions = status.conditions.as_deref().unwrap_or_default();
     let failure = conditions
         .iter()

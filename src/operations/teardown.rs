@@ -88,6 +88,7 @@ impl Operations {
             lock::gate(&held)?;
         }
         set_aside(&mut held.head, |_| call.volumes == VolumePolicy::Retain);
+        self.keep_standing_claims(&target, &mut held).await?;
         let planned = planned(&held);
         if call.validate_only {
             return Ok(planned);

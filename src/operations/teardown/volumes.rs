@@ -1,7 +1,9 @@
 //! Which volume claims a teardown leaves where they are.
 
 use crate::artifacts::Kind;
-use crate::cluster::{Head, Member, Phase};
+use crate::cluster::{Head, Held, Member, Phase};
+use crate::error::Result;
+use crate::operations::{Operations, Target};
 
 /// What becomes of volume claims.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,4 +26,26 @@ pub(in crate::operations) fn set_aside(head: &mut Head, stays: impl Fn(&Member) 
         .inventory
         .extract_if(.., |member| member.reference.kind == Kind::PersistentVolumeClaim && stays(member));
     head.retained.extend(claims);
+}
+
+impl Operations {
+    /// Looks at the claims that are to stay: one that is not there, or goes already, is not said to be kept.
+    pub(in crate::operations) async fn keep_standing_claims(
+        &self,
+        target: &Target,
+        held: &mut Held,
+    ) -> Result<()> {
+        if held.head.retained.is_empty() {
+            return Ok(());
+        }
+        let claims = held.head.retained.iter().map(|claim| claim.reference.clone()).collect();
+        let seen = self.cluster.list_members(&target.namespace, &target.name, &claims).await?;
+        held.head.retained.retain_mut(|claim| {
+            let standing =
+                seen.iter().find(|seen| seen.reference == claim.reference && seen.ours && !seen.terminating);
+            claim.uid = standing.map(|seen| seen.uid.clone());
+            standing.is_some()
+        });
+        Ok(())
+    }
 }

@@ -26,6 +26,8 @@ pub enum Guard {
     CreateOnly,
     /// Change the object with this uid; never make one.
     UpdateOnly(String),
+    /// The same, and take every field from whoever holds it.
+    TakeFields(String),
 }
 
 /// An object as it was written.
@@ -118,6 +120,7 @@ impl Cluster {
         let manager = field_manager(deployment);
         let mut parameters = PatchParams::apply(&manager).validation_strict();
         parameters.dry_run = dry_run;
+        parameters.force = matches!(guard, Guard::TakeFields(_));
         let body = Patch::Apply(guarded(&artifact.manifest, guard));
         let name = artifact.reference.name.as_str();
         let written = self.call("apply the object", || api.patch_metadata(name, &parameters, &body)).await?;
@@ -169,7 +172,7 @@ fn guarded(manifest: &Value, guard: &Guard) -> Value {
     let mut body = manifest.clone();
     let (key, value) = match guard {
         Guard::CreateOnly => ("resourceVersion", "1"),
-        Guard::UpdateOnly(uid) => ("uid", uid.as_str()),
+        Guard::UpdateOnly(uid) | Guard::TakeFields(uid) => ("uid", uid.as_str()),
     };
     if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert(key.to_owned(), Value::from(value));

@@ -43,6 +43,8 @@ pub struct Seen {
 pub struct SeenClaim {
     /// Its size, as the cluster spells it.
     pub size: String,
+    /// Whether another field manager holds the size.
+    pub size_is_others: bool,
     /// Its storage class; `None`: it has none.
     pub class: Option<String>,
     /// Whether this deployment chose the class, and not the cluster.
@@ -55,15 +57,18 @@ impl SeenClaim {
     fn of(claim: &PersistentVolumeClaim, manager: &str) -> Option<Self> {
         let spec = claim.spec.as_ref()?;
         let requests = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
-        let mut entries = claim.metadata.managed_fields.iter().flatten();
+        let holds = |path: &str, is_meant: &dyn Fn(Option<&str>) -> bool| {
+            claim.metadata.managed_fields.iter().flatten().any(|entry| {
+                let fields = entry.fields_v1.as_ref();
+                is_meant(entry.manager.as_deref())
+                    && fields.is_some_and(|fields| fields.0.pointer(path).is_some())
+            })
+        };
         Some(Self {
+            size_is_others: holds("/f:spec/f:resources/f:requests/f:storage", &|one| one != Some(manager)),
             size: requests.and_then(|requests| requests.get("storage")).map(|size| size.0.clone())?,
             class: spec.storage_class_name.clone().filter(|class| !class.is_empty()),
-            class_is_ours: entries.any(|entry| {
-                let fields = entry.fields_v1.as_ref();
-                entry.manager.as_deref() == Some(manager)
-                    && fields.is_some_and(|fields| fields.0.pointer("/f:spec/f:storageClassName").is_some())
-            }),
+            class_is_ours: holds("/f:spec/f:storageClassName", &|one| one == Some(manager)),
             modes: spec.access_modes.clone().unwrap_or_default(),
         })
     }

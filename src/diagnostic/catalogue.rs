@@ -289,4 +289,10 @@ catalogue! {
     /// Pods of an earlier revision are deleted at once, so the component is interrupted.
     PodsReplaced = "PODS_REPLACED", Info,
         "expect an interruption until the new pods are ready";
+    /// The volume claim was left as large as somebody has made it.
+    VolumeSizeKept = "VOLUME_SIZE_KEPT", Info,
+        "set options.volume_size to what it has, or more";
+    /// The component changes its kind of workload, so it is interrupted until the new pods are ready.
+    WorkloadReplaced = "WORKLOAD_REPLACED", Info,
+        "expect an interruption until the new pods are ready";
 }

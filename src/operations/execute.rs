@@ -127,8 +127,7 @@ impl Operations {
             (Action::Replace, Some(uid)) => self.replace(target, &step.artifact, uid).await?,
             (Action::Update, Some(uid)) => {
                 let guard = Guard::UpdateOnly(uid.clone());
-                let updated =
-                    self.cluster.apply(&target.namespace, &target.name, &step.artifact, guard, false).await;
+                let updated = self.apply_sized(target, &step.artifact, guard, false).await;
                 match updated {
                     Err(error) if step.may_replace && is_immutable(&error) => {
                         info!(context = ?error.context(), "cannot change in place, replaced");
@@ -152,6 +151,26 @@ impl Operations {
         }
         info!(action = ?step.action, "object written");
         Ok(written)
+    }
+
+    /// Applies an object, and takes the size of a volume claim from whoever holds that, and nothing else.
+    async fn apply_sized(
+        &self,
+        target: &Target,
+        artifact: &Artifact,
+        guard: Guard,
+        dry_run: bool,
+    ) -> Result<Written> {
+        let (namespace, name) = (&target.namespace, &target.name);
+        match self.cluster.apply(namespace, name, artifact, guard.clone(), dry_run).await {
+            Err(error) if is_size_alone(&error, artifact) => match guard {
+                Guard::UpdateOnly(uid) => {
+                    self.cluster.apply(namespace, name, artifact, Guard::TakeFields(uid), dry_run).await
+                }
+                Guard::CreateOnly | Guard::TakeFields(_) => Err(error),
+            },
+            other => other,
+        }
     }
 
     /// Makes the object, or adopts our own that the records have lost.
@@ -200,8 +219,7 @@ impl Operations {
                 _ => continue,
             };
             tries.push(async move {
-                let result =
-                    self.cluster.apply(&target.namespace, &target.name, &step.tried(), guard, true).await;
+                let result = self.apply_sized(target, &step.tried(), guard, true).await;
                 (step, result)
             });
         }
@@ -263,6 +281,13 @@ fn is_scaled_meanwhile(error: &Error, target: &Target) -> bool {
     error.kind() == ErrorKind::FieldConflict
         && metadata.get("field").is_some_and(|field| field == "spec.replicas")
         && metadata.get("manager").is_some_and(|manager| *manager == scale_manager(&target.name))
+}
+
+/// Whether the only field in conflict is the size of a volume claim, which a plan asks for only if it grows.
+fn is_size_alone(error: &Error, artifact: &Artifact) -> bool {
+    artifact.reference.kind == Kind::PersistentVolumeClaim
+        && error.kind() == ErrorKind::FieldConflict
+        && error.metadata().get("field").is_some_and(|field| field == "spec.resources.requests.storage")
 }
 
 /// Whether the API server refused because the object's spec cannot be changed in place, and for nothing else.

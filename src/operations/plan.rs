@@ -207,6 +207,9 @@ fn step(
     if let Some(revision) = pod_revision {
         stamp::stamp(&mut stamped, revision);
     }
+    if artifact.reference.kind == Kind::PersistentVolumeClaim {
+        claims::decide_size(inputs, &mut stamped, diagnostics);
+    }
     let owners = existing.as_ref().map_or(&[][..], |existing| existing.replicas_owners);
     let replicas = replicas::decide(inputs, &mut stamped, member, owners, existing.is_some(), diagnostics);
     let known = member.filter(|member| member.state == MemberState::Applied).and(before);

@@ -3,7 +3,7 @@
 use k8s_openapi::api::apps::v1::Deployment as AppsDeployment;
 use k8s_openapi::api::core::v1::{LimitRange, PersistentVolumeClaim, Service};
 use k8s_openapi::api::storage::v1::StorageClass;
-use kube::api::{ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use panamax_kubernetes_adapter::proto;
 use serde_json::json;
@@ -12,7 +12,7 @@ use tonic::Code;
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, scale, teardown};
 use crate::support::calls::Recorder;
 use crate::support::control_plane::{User, control_plane};
-use crate::support::looking::{Refusal, action, everything, names, refused, remove};
+use crate::support::looking::{Refusal, action, everything, names, recorded, refused, remove, until};
 use crate::support::namespace::{Namespace, namespace};
 use crate::support::survey::Survey;
 
@@ -190,6 +190,80 @@ async fn claims_outlive_their_component_and_their_deployment() {
     let torn_down = client.teardown(teardown_all(&namespace, "shop")).await.expect("torn down").into_inner();
     assert!(torn_down.complete && torn_down.retained.is_empty(), "{torn_down:?}");
     assert_eq!(Survey::of(&namespace.client, &namespace).await.names(), [""; 0]);
+}
+
+/// Whether a claim that somebody has deleted is still there, since pods use it.
+fn is_going(claim: Option<&PersistentVolumeClaim>) -> bool {
+    claim.is_some_and(|claim| claim.metadata.deletion_timestamp.is_some())
+}
+
+#[tokio::test]
+async fn a_claim_that_goes_is_told_and_is_not_said_to_stay() {
+    let namespace = namespace("claims-going").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(modern(deploy(&namespace, "shop", SHOP))).await.expect("deployed");
+    let all = claims(&namespace).await;
+    let (going, stays) = (&all[0], &all[1]);
+    let api = namespace.api::<PersistentVolumeClaim>();
+    api.delete(&going.0, &DeleteParams::default()).await.expect("marked");
+    until(&namespace, &going.0, is_going).await;
+    let head = recorded(&namespace, "shop", "ACTIVE").await;
+    let newer = SHOP.replace("example/db:1", "example/db:2");
+    for validate_only in [true, false] {
+        let request = proto::DeployRequest { validate_only, ..modern(deploy(&namespace, "shop", &newer)) };
+        let refusal = refused(client.deploy(request).await, Code::FailedPrecondition, "VOLUME_IMMUTABLE");
+        assert!(
+            refusal.message.contains(&going.0) && refusal.message.contains("deploy again"),
+            "{refusal:?}"
+        );
+    }
+    assert_eq!(recorded(&namespace, "shop", "ACTIVE").await, head, "nothing was locked");
+    let torn_down = client.teardown(teardown(&namespace, "shop")).await.expect("torn down").into_inner();
+    let retained: Vec<_> = torn_down.retained.into_iter().map(|claim| (claim.name, claim.uid)).collect();
+    assert_eq!(retained, [(stays.0.clone(), stays.1.clone())]);
+}
+
+#[tokio::test]
+async fn a_claim_that_somebody_has_grown_stays_and_grows_on() {
+    let namespace = namespace("claims-hand").await;
+    let class = storage_class(&namespace, "kubernetes.io/host-path").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(sized(&namespace, "1Gi", &class)).await.expect("deployed");
+    let api = namespace.api::<PersistentVolumeClaim>();
+    let first = claims(&namespace).await;
+    let by_hand = json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}});
+    api.patch(&first[0].0, &PatchParams::default(), &Patch::Merge(by_hand)).await.expect("grown");
+    let kept = |answer: &proto::DeployResponse| {
+        answer.diagnostics.iter().filter(|one| one.code == "VOLUME_SIZE_KEPT").count()
+    };
+    for outcome in [proto::DeployOutcome::Updated, proto::DeployOutcome::Unchanged] {
+        let answer = client.deploy(sized(&namespace, "1Gi", &class)).await.expect("deployed").into_inner();
+        assert_eq!((answer.outcome(), kept(&answer)), (outcome, 1), "{:#?}", answer.changes);
+        assert_eq!(sizes(&claims(&namespace).await), ["2Gi", "1Gi"]);
+    }
+    let larger = sized(&namespace, "3Gi", &class);
+    let checked = proto::DeployRequest { validate_only: true, ..larger.clone() };
+    client.deploy(checked).await.expect("it could be done");
+    let answer = client.deploy(larger).await.expect("deployed").into_inner();
+    assert_eq!(kept(&answer), 0);
+    let grown = claims(&namespace).await;
+    assert_eq!(sizes(&grown), ["3Gi", "3Gi"]);
+    assert!(grown.iter().zip(&first).all(|(now, then)| now.1 == then.1), "the claims are the same");
+    // The size is ours again, and is not given up by asking for less.
+    let answer = client.deploy(sized(&namespace, "2Gi", &class)).await;
+    refused(answer, Code::FailedPrecondition, "VOLUME_IMMUTABLE");
+    // Whatever else somebody has taken stays theirs.
+    let theirs = json!({"metadata": {"labels": {"name": "another"}}, "spec": {"resources": {"requests": {"storage": "4Gi"}}}});
+    api.patch(&first[0].0, &PatchParams::default(), &Patch::Merge(theirs)).await.expect("taken");
+    let refusal = refused(
+        client.deploy(sized(&namespace, "5Gi", &class)).await,
+        Code::FailedPrecondition,
+        "APPLY_INCOMPLETE",
+    );
+    assert!(refusal.message.contains("metadata.labels"), "{refusal:?}");
+    assert_eq!(sizes(&claims(&namespace).await), ["4Gi", "5Gi"]);
 }
 
 #[tokio::test]

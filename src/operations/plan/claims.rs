@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::Inputs;
 use crate::artifacts::{Artifact, Kind, StorageSize};
-use crate::cluster::SeenClaim;
+use crate::cluster::{Seen, SeenClaim};
+use crate::diagnostic::{Code, Diagnostic};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Refuses, before anything is written, what would need a claim to be made anew.
@@ -13,36 +14,77 @@ use crate::error::{Error, ErrorKind, Result};
 pub(in crate::operations) fn check(inputs: &Inputs<'_>) -> Result<()> {
     let artifacts = inputs.after.objects().iter();
     for artifact in artifacts.filter(|artifact| artifact.reference.kind == Kind::PersistentVolumeClaim) {
-        let seen = inputs
-            .seen
-            .unwrap_or_default()
-            .iter()
-            .find(|seen| seen.reference == artifact.reference && seen.ours && !seen.terminating);
-        let Some(claim) = seen.and_then(|seen| seen.claim.as_ref()) else { continue };
-        if let Some((what, hint)) = obstacle(claim, artifact) {
-            let name = artifact.reference.name.as_str();
-            return Err(Error::new(
-                ErrorKind::VolumeImmutable,
-                format!(
-                    "{} of component {} {what}; {hint}, or take the deployment down with volumes DELETE",
-                    artifact.reference, artifact.component
-                ),
-            )
-            .with("component", artifact.component.as_str())
-            .about(Kind::PersistentVolumeClaim.as_str(), name));
+        let Some(seen) = find(inputs, artifact) else { continue };
+        if seen.terminating {
+            // It would be waited for, and goes only with the last pod that uses it.
+            let hint = "it goes with the last pod that uses it, and its data with it; save that, \
+                        take the deployment down, then deploy again";
+            return Err(refused(artifact, &format!("is being deleted: {hint}")));
+        }
+        if let Some((what, hint)) = seen.claim.as_ref().and_then(|claim| obstacle(claim, artifact)) {
+            let hint = format!("{what}; {hint}, or take the deployment down with volumes DELETE");
+            return Err(refused(artifact, &hint));
         }
     }
     Ok(())
 }
 
+fn find<'a>(inputs: &Inputs<'a>, artifact: &Artifact) -> Option<&'a Seen> {
+    let mut seen = inputs.seen.unwrap_or_default().iter();
+    seen.find(|seen| seen.reference == artifact.reference && seen.ours)
+}
+
+fn refused(artifact: &Artifact, what: &str) -> Error {
+    let text = format!("{} of component {} {what}", artifact.reference, artifact.component);
+    Error::new(ErrorKind::VolumeImmutable, text)
+        .with("component", artifact.component.as_str())
+        .about(Kind::PersistentVolumeClaim.as_str(), artifact.reference.name.as_str())
+}
+
+fn bytes(size: &str) -> Option<u128> {
+    StorageSize::new(size).map(|size| size.bytes()).ok()
+}
+
+/// The size that a claim's manifest asks for.
+fn asked(artifact: &Artifact) -> &str {
+    let size = artifact.manifest.pointer("/spec/resources/requests/storage").and_then(Value::as_str);
+    size.unwrap_or_default()
+}
+
+/// Leaves the size of a claim as somebody has set it, unless more is asked for.
+///
+/// The field is left out then: whoever set it holds it, so leaving it out changes nothing.
+pub(super) fn decide_size(inputs: &Inputs<'_>, artifact: &mut Artifact, diagnostics: &mut Vec<Diagnostic>) {
+    let seen = find(inputs, artifact).filter(|seen| !seen.terminating);
+    let Some(claim) = seen.and_then(|seen| seen.claim.as_ref()).filter(|claim| claim.size_is_others) else {
+        return;
+    };
+    let (Some(has), Some(wants)) = (bytes(&claim.size), bytes(asked(artifact))) else { return };
+    if has > wants {
+        let text = format!(
+            "{} of component {} keeps {}, which somebody has set; {} is asked for",
+            artifact.reference,
+            artifact.component,
+            claim.size,
+            asked(artifact)
+        );
+        diagnostics.push(Diagnostic::new(Code::VolumeSizeKept, artifact.origin.clone(), text));
+    }
+    if has >= wants
+        && let Some(spec) = artifact.manifest.get_mut("spec").and_then(Value::as_object_mut)
+    {
+        spec.remove("resources");
+    }
+}
+
 /// What keeps the claim from becoming as the artifact has it, and what to do about it.
 fn obstacle(claim: &SeenClaim, artifact: &Artifact) -> Option<(String, String)> {
     let spec = |path: &str| artifact.manifest.pointer(path).and_then(Value::as_str);
-    let size = |text: &str| StorageSize::new(text).map(|size| size.bytes()).ok();
-    let asked = spec("/spec/resources/requests/storage").unwrap_or_default();
+    let asked = asked(artifact);
     // A size that this adapter cannot read is the API server's to compare.
-    if let (Some(has), Some(wants)) = (size(&claim.size), size(asked))
+    if let (Some(has), Some(wants)) = (bytes(&claim.size), bytes(asked))
         && wants < has
+        && !claim.size_is_others
     {
         let what = format!("has {} and cannot shrink to {asked}", claim.size);
         return Some((what, format!("set options.volume_size to {} or more", claim.size)));

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{Doomed, Inputs, Plan, Step};
 use crate::artifacts::{Action, Change, ComponentName, Kind, Stage};
 use crate::cluster::{Adopted, Member, MemberState};
+use crate::diagnostic::{Code, Diagnostic};
 
 /// Decides about everything the template no longer has.
 pub(super) fn decide(inputs: &Inputs<'_>, plan: &mut Plan) {
@@ -46,6 +47,9 @@ pub(super) fn decide(inputs: &Inputs<'_>, plan: &mut Plan) {
                 Action::Keep
             }
             Some(uid) if inputs.prune || superseded || member.state == MemberState::Deleting => {
+                if superseded && member.state != MemberState::Deleting {
+                    tell_interruption(plan, member);
+                }
                 plan.doomed.push(Doomed { member: member.clone(), uid });
                 Action::Delete
             }
@@ -62,6 +66,20 @@ pub(super) fn decide(inputs: &Inputs<'_>, plan: &mut Plan) {
             fields: Vec::new(),
         });
     }
+}
+
+/// Says that the component runs nowhere from its former workload's end until the new pods are ready.
+fn tell_interruption(plan: &mut Plan, former: &Member) {
+    let steps = plan.steps.iter();
+    let mut workloads = steps.filter(|step| {
+        step.artifact.component == former.component && step.artifact.reference.kind.stage() == Stage::Workload
+    });
+    let Some(step) = workloads.next() else { return };
+    let text = format!(
+        "component {} changes its kind of workload, so it is interrupted until the new pods are ready",
+        former.component
+    );
+    plan.diagnostics.push(Diagnostic::new(Code::WorkloadReplaced, step.artifact.origin.clone(), text));
 }
 
 /// The components that have an object of such a kind.

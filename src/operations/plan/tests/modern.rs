@@ -34,6 +34,7 @@ fn running(artifacts: &Artifacts, size: &str, class: Option<&str>, class_is_ours
     for seen in seen.iter_mut().filter(|seen| seen.reference.kind == Kind::PersistentVolumeClaim) {
         seen.claim = Some(SeenClaim {
             size: size.to_owned(),
+            size_is_others: false,
             class: class.map(ToOwned::to_owned),
             class_is_ours,
             modes: vec!["ReadWriteOnce".to_owned()],
@@ -112,6 +113,8 @@ fn workloads_of_another_kind_are_made_and_the_old_ones_go() {
         assert_eq!(of(&plan, Kind::Deployment, "web"), Some(Action::Create));
         assert_eq!(of(&plan, Kind::Pod, "web-pod"), Some(Action::Delete), "with prune {prune}");
         assert!(plan.handed_over.is_empty(), "an apps Deployment adopts no pod");
+        let interrupted = codes(&plan).into_iter().filter(|code| *code == Code::WorkloadReplaced);
+        assert_eq!(interrupted.count(), 2, "both components");
     }
     let back = planned(&modern(SHOP), &classic, SHOP);
     assert_eq!(of(&back, Kind::Deployment, "web"), Some(Action::Delete));
@@ -133,7 +136,8 @@ fn switched(before: &Artifacts, after: &Artifacts, text: &str, owner: &str) -> (
     let web = plan.steps.iter().find(|step| is_web(&step.artifact.reference)).expect("a controller");
     let count = web.artifact.manifest.pointer("/spec/replicas").and_then(Value::as_i64);
     assert_eq!(web.scaled_replicas.map(i64::from), count.filter(|count| *count == 5));
-    (count, codes(&plan))
+    let told = codes(&plan).into_iter().filter(|code| *code != Code::WorkloadReplaced);
+    (count, told.collect())
 }
 
 #[test]
@@ -175,6 +179,32 @@ fn an_apps_deployment_rolls_or_not_as_its_volumes_come_and_go() {
     assert_eq!(of(&plan, Kind::Deployment, "db"), Some(Action::Update));
     let back = planned(&modern(SHOP), &modern(&text), &text);
     assert_eq!(of(&back, Kind::Deployment, "db"), Some(Action::Update));
+}
+
+/// The size that is sent for a claim of this size that somebody has set, and what is told.
+fn size_sent(has: &str, wants: &str) -> (Option<String>, Vec<Code>) {
+    let sized = |size: &str| {
+        let volume_size = crate::artifacts::StorageSize::new(size).expect("a size");
+        rendered(SHOP, Rules { volume_size, ..Rules::of(Profile::Modern) })
+    };
+    let (before, after) = (sized("1Gi"), sized(wants));
+    let (head, mut seen) = running(&before, has, Some("standard"), false);
+    for claim in seen.iter_mut().filter_map(|seen| seen.claim.as_mut()) {
+        claim.size_is_others = true;
+    }
+    let plan = plan_between(&before, &after, SHOP, &head, &seen);
+    let mut steps = plan.steps.iter();
+    let claim = steps.find(|step| step.artifact.reference.kind == Kind::PersistentVolumeClaim);
+    let manifest = &claim.expect("a claim").artifact.manifest;
+    let size = manifest.pointer("/spec/resources/requests/storage").and_then(Value::as_str);
+    (size.map(ToOwned::to_owned), codes(&plan))
+}
+
+#[test]
+fn a_size_that_somebody_has_set_is_left_alone_unless_more_is_asked_for() {
+    assert_eq!(size_sent("2Gi", "1Gi"), (None, vec![Code::VolumeSizeKept]));
+    assert_eq!(size_sent("2Gi", "2048Mi"), (None, vec![]), "it is as large as asked for");
+    assert_eq!(size_sent("2Gi", "3Gi"), (Some("3Gi".to_owned()), vec![]));
 }
 
 /// Whether a claim that is there can become one of this size and class, and if not, what is said.

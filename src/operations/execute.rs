@@ -25,6 +25,8 @@ pub(super) struct Report {
     pub(super) adopted: bool,
     /// The volume claims that were made, and not there before.
     pub(super) made_claims: BTreeSet<ObjectRef>,
+    /// The objects that were not reached.
+    skipped: BTreeSet<ObjectRef>,
     /// Whether the revision is stored.
     pub(super) stored: bool,
     /// What failed, in the order of applying.
@@ -34,11 +36,17 @@ pub(super) struct Report {
 impl Report {
     /// Whether the cluster may differ from what it was before the plan.
     pub(super) fn touched(&self, plan: &Plan) -> bool {
-        let mut changed = plan.steps.iter().filter(|step| step.action != Action::Unchanged);
+        let reached = |step: &&Step| !self.skipped.contains(&step.artifact.reference);
+        let mut changed = plan.steps.iter().filter(|step| step.action != Action::Unchanged).filter(reached);
         let is_applied =
             |step: &Step| self.applied.iter().any(|member| member.reference == step.artifact.reference);
-        // A replacement that failed may have deleted already.
-        changed.any(|step| step.action == Action::Replace || is_applied(step))
+        changed.any(|step| step.has_preludes() || is_applied(step))
+    }
+
+    /// Whether the cluster is certainly as it was before the plan: the API server has refused it.
+    pub(super) fn is_refused(&self, plan: &Plan) -> bool {
+        let mut kinds = self.failures.iter().map(|(_, error)| error.kind());
+        !self.failures.is_empty() && kinds.all(is_refusal) && !self.touched(plan)
     }
 
     /// The claims that were to be made and were there already, with what lies on them.
@@ -74,7 +82,8 @@ impl Report {
             Err(error) => {
                 // What belongs to somebody else is none of ours: it must not stand in the inventory.
                 if error.kind() != ErrorKind::ObjectNotOwned {
-                    self.open.push(step.member.clone());
+                    let unwritten = is_refusal(error.kind()) && !step.has_preludes();
+                    self.open.push(if unwritten { step.unwritten() } else { step.member.clone() });
                 }
                 self.failures.push((step.artifact.clone(), error));
             }
@@ -112,9 +121,12 @@ impl Operations {
             if step.artifact.reference.kind.stage() != stage {
                 continue;
             }
-            let entries =
-                if step.action == Action::Unchanged { &mut report.applied } else { &mut report.open };
-            entries.push(step.member.clone());
+            if step.action == Action::Unchanged {
+                report.applied.push(step.member.clone());
+            } else {
+                report.open.push(step.unwritten());
+                report.skipped.insert(step.artifact.reference.clone());
+            }
         }
     }
 
@@ -273,6 +285,20 @@ impl Operations {
         // Everything was tried; one failure is enough to say that it is not done.
         failure.map_or(Ok(going), Err)
     }
+}
+
+/// Whether such a failure says for certain that the object was not written.
+fn is_refusal(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::ManifestRejected
+            | ErrorKind::ObjectNotOwned
+            | ErrorKind::FieldConflict
+            | ErrorKind::ClusterForbidden
+            | ErrorKind::AdmissionDenied
+            | ErrorKind::VolumeImmutable
+            | ErrorKind::QuotaExceeded
+    )
 }
 
 /// Whether the only field in conflict is the replica count, and Scale holds it.

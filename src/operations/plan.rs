@@ -51,6 +51,8 @@ pub(super) struct Step {
     pub(super) uid: Option<String>,
     /// Its entry in the inventory, before it is written.
     pub(super) member: Member,
+    /// Its entry as it was before the plan.
+    pub(super) former: Option<Member>,
     /// Set the replicas back to this first, since another manager holds them.
     pub(super) take_back: Option<i32>,
     /// Of a controller: the template's count, and the one Scale asked for, once it is written.
@@ -65,6 +67,18 @@ impl Step {
     /// The object as a dry run can try it: a count that is taken back first would still conflict there.
     pub(super) fn tried(&self) -> Artifact {
         if self.take_back.is_some() { self.without_replicas() } else { self.artifact.clone() }
+    }
+
+    /// Its entry when it was not written: in doubt, and its pods are of the revision that they were of.
+    pub(super) fn unwritten(&self) -> Member {
+        let pods = self.former.as_ref().map_or(self.member.pod_revision, |former| former.pod_revision);
+        Member { pod_revision: pods, ..self.member.clone() }
+    }
+
+    /// Whether carrying it out, even in vain, may have changed the cluster before it was refused.
+    pub(super) fn has_preludes(&self) -> bool {
+        let may_delete = self.action == Action::Replace || self.may_replace && self.uid.is_some();
+        may_delete || self.take_back.is_some()
     }
 
     /// The object without its replica count, for when another manager holds that.
@@ -239,6 +253,7 @@ fn step(
         action,
         uid: existing.as_ref().map(|existing| existing.uid.to_owned()),
         member: planned_member(&stamped, member, action, pod_revision, &replicas),
+        former: member.cloned(),
         take_back: replicas.take_back,
         template_replicas: replicas.template,
         scaled_replicas: replicas.scaled,

@@ -112,6 +112,11 @@ async fn a_class_that_does_not_let_claims_grow_is_told() {
         assert_eq!((refusal.code, refusal.reason.as_str()), (Code::FailedPrecondition, "VOLUME_IMMUTABLE"));
         assert!(refusal.message.contains("options.volume_size"), "{refusal:?}");
         assert_eq!(claims(&namespace).await, before);
+        // Nothing was changed, so nothing is amiss.
+        recorded(&namespace, "shop", "ACTIVE").await;
+        let survey = Survey::of(&namespace.client, &namespace).await;
+        assert_eq!(survey.faults("shop"), [""; 0]);
+        assert_eq!(survey.head("shop").expect("a record").current.expect("a revision").number, 1);
     }
     // The size that the cluster has is no shrinking, whatever the last Deploy asked for.
     let answer = client.deploy(sized(&namespace, "1Gi", "")).await.expect("repaired").into_inner();
@@ -127,10 +132,18 @@ async fn scale_carries_out_no_update_that_was_refused() {
     let mut client = adapter.deployments();
     client.deploy(sized(&namespace, "1Gi", "")).await.expect("deployed");
     let before = claims(&namespace).await;
+    // Its Service is changed, its claims are refused, its workload is not reached.
+    let newer = SHOP.replace("example/db:1", "example/db:2").replace("5432", "5433");
     let mut refused = sized(&namespace, "2Gi", "");
-    refused.template_source =
-        deploy(&namespace, "shop", &SHOP.replace("example/db:1", "example/db:2")).template_source;
+    refused.template_source = deploy(&namespace, "shop", &newer).template_source;
     client.deploy(refused).await.expect_err("the class does not let claims grow");
+    let get =
+        proto::GetDeploymentRequest { namespace: namespace.to_string(), name: "shop".to_owned(), view: 0 };
+    let deployment = client.get_deployment(get).await.expect("an answer").into_inner().deployment;
+    let deployment = deployment.expect("a deployment");
+    assert_eq!(deployment.reason(), proto::ComponentReason::ApplyIncomplete, "{deployment:?}");
+    let component = &deployment.components[0];
+    assert_eq!((component.ready_replicas(), component.updated_replicas()), (1, 1), "{component:?}");
     let scaled = client.scale(proto::ScaleRequest { wait: 0, ..scale(&namespace, "shop", "db", 2) }).await;
     let scaled = scaled.expect("scaled").into_inner();
     assert_eq!(scaled.changes.len(), 1, "{:#?}", scaled.changes);

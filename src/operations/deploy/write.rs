@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::super::lock::Lock;
 use super::super::plan::Plan;
-use super::super::{Operations, Target, blame, execute, teardown};
+use super::super::{Operations, Target, blame, execute, teardown, view};
 use super::decide::{Decided, operation_of};
 use crate::artifacts::{Artifact, Stage};
 use crate::cluster::{Head, HeadRef, Held, OperationKind, Phase, RevisionEntry};
@@ -126,6 +126,9 @@ impl Operations {
         revision: HeadRef,
         report: &execute::Report,
     ) -> Result<Held> {
+        if let Some(earlier) = refused_at(decided, report) {
+            return self.write_back(target, lock, earlier, revision).await;
+        }
         let complete = report.failures.is_empty();
         let mut head = lock.held().head.clone();
         let plan = &decided.plan;
@@ -162,6 +165,25 @@ impl Operations {
         self.prune(target, held, &plan.doomed).await
     }
 
+    /// Ends an update that changed nothing: the deployment is what it was, and says so.
+    async fn write_back(
+        &self,
+        target: &Target,
+        lock: Lock,
+        earlier: &Head,
+        revision: HeadRef,
+    ) -> Result<Held> {
+        let now = &lock.held().head;
+        let head = Head { generation: now.generation, last_good: now.last_good, ..earlier.clone() };
+        let held = lock.release(head, earlier.phase).await?;
+        // It may not have been stored at all.
+        if let Err(error) = self.cluster.delete_revision(&target.namespace, &revision).await {
+            warn!(context = ?error.context(), "refused revision not deleted");
+        }
+        self.follow(target, &view::moment(&held));
+        Ok(held)
+    }
+
     /// Drops the entries of objects that were seen gone, where nothing else has to be written.
     pub(super) async fn forget_gone(&self, held: &Held, plan: &Plan) -> Result<Held> {
         if plan.gone.is_empty() {
@@ -176,6 +198,13 @@ impl Operations {
             other => other,
         }
     }
+}
+
+/// The record as it was, if an update of it has been refused before it changed anything.
+fn refused_at<'a>(decided: &'a Decided, report: &execute::Report) -> Option<&'a Head> {
+    let earlier = decided.held.as_ref().map(|held| &held.head)?;
+    let was_in_order = earlier.operation.is_none() && earlier.current.is_some();
+    (was_in_order && report.is_refused(&decided.plan)).then_some(earlier)
 }
 
 /// Takes the oldest revisions out of the index and returns them: ten stay, and the last good one.

@@ -6,7 +6,7 @@ use super::*;
 fn deployed(change: impl Fn(&mut Value), pods: Vec<Value>) -> Status {
     let mut deployment = json!({
         "metadata": {"name": "web", "uid": "web-uid", "generation": 3},
-        "spec": {"replicas": 2, "selector": {}, "template": {}},
+        "spec": {"replicas": 2, "selector": {}, "template": {"metadata": {"labels": {"panamax.io/revision": "2"}}}},
         "status": {
             "replicas": 2, "readyReplicas": 2, "availableReplicas": 2, "updatedReplicas": 2, "observedGeneration": 3,
             "conditions": [{"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"}],
@@ -163,4 +163,32 @@ fn what_ran_the_component_before_and_stands_still_keeps_it_from_being_ready() {
     for former in [going, json!({"metadata": {"name": "another"}})] {
         assert_eq!(ready(former).state, DeploymentState::Active);
     }
+}
+
+#[test]
+fn a_rollout_that_somebody_holds_up_has_a_cause() {
+    let paused = |deployment: &mut Value| {
+        deployment["spec"]["paused"] = json!(true);
+        deployment["status"]["updatedReplicas"] = json!(0);
+    };
+    let undone = |deployment: &mut Value| {
+        deployment["spec"]["template"]["metadata"]["labels"]["panamax.io/revision"] = json!("1");
+    };
+    let held_up: [(&dyn Fn(&mut Value), &str); 2] = [(&paused, "is paused"), (&undone, "another revision")];
+    for (change, told) in held_up {
+        let status = deployed(change, two(1));
+        assert_eq!((status.state, status.reason), (DeploymentState::Degraded, Some(Reason::ReplicaFailure)));
+        assert!(status.message.contains(told), "{}", status.message);
+        let unseen = |deployment: &mut Value| {
+            change(deployment);
+            deployment["status"]["observedGeneration"] = json!(2);
+        };
+        assert_eq!(
+            deployed(unseen, two(1)).state,
+            DeploymentState::Deploying,
+            "its newest form is not known"
+        );
+    }
+    let ready = |deployment: &mut Value| deployment["spec"]["paused"] = json!(true);
+    assert_eq!(deployed(ready, two(2)).state, DeploymentState::Active, "nothing is left to be replaced");
 }

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use super::{
     Conclusion, count, current, has_seen_its_newest_form, of_cause, outcome, replica_failure, unready_cause,
 };
-use crate::artifacts::Observed;
+use crate::artifacts::{LABEL_REVISION, Observed};
 use crate::status::pods::{self, Cause};
 use crate::status::{ComponentState, ExpectedComponent, Reason};
 
@@ -61,6 +61,8 @@ pub(super) fn conclude(
         let (state, reason, message) = of_cause(cause);
         // What time might have mended has had its time.
         (if late { ComponentState::Failed } else { state }, reason, message)
+    } else if let Some(message) = hold_up(component, deployment).filter(|_| seen) {
+        (ComponentState::Failed, Some(Reason::ReplicaFailure), message.to_owned())
     } else if late {
         of_cause(Cause {
             reason: Reason::ProgressDeadlineExceeded,
@@ -70,6 +72,18 @@ pub(super) fn conclude(
         outcome(false, desired, ready_now)
     };
     Conclusion { desired, ready, updated, state, reason, message }
+}
+
+/// What somebody has done to the apps Deployment so that it never makes the pods of the current revision.
+fn hold_up(component: &ExpectedComponent, deployment: &Deployment) -> Option<&'static str> {
+    let spec = deployment.spec.as_ref()?;
+    if spec.paused == Some(true) {
+        return Some("its apps Deployment is paused, so it replaces no pods until somebody resumes it");
+    }
+    let labels = spec.template.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref());
+    let made = labels.and_then(|labels| labels.get(LABEL_REVISION)?.parse::<u32>().ok());
+    let is_another = component.pod_revision.is_some() && made != component.pod_revision;
+    is_another.then_some("somebody has changed its apps Deployment, which makes pods of another revision now")
 }
 
 /// Whether a ReplicaSet made the pod: during a change of kinds, pods of the earlier workload stand beside.

@@ -174,7 +174,7 @@ fn a_rollout_that_somebody_holds_up_has_a_cause() {
     let undone = |deployment: &mut Value| {
         deployment["spec"]["template"]["metadata"]["labels"]["panamax.io/revision"] = json!("1");
     };
-    let held_up: [(&dyn Fn(&mut Value), &str); 2] = [(&paused, "is paused"), (&undone, "another revision")];
+    let held_up = [(&paused as &dyn Fn(&mut Value), "is paused"), (&undone, "another revision")];
     for (change, told) in held_up {
         let status = deployed(change, two(1));
         assert_eq!((status.state, status.reason), (DeploymentState::Degraded, Some(Reason::ReplicaFailure)));

@@ -149,8 +149,8 @@ async fn a_secret_of_a_bare_pod_renews_it_and_goes_with_its_variable() {
     let open = SHOP.replace("{variable: API_TOKEN, value: t1}, ", "");
     let answer = client.deploy(request(&open)).await.expect("deployed").into_inner();
     assert_eq!(action(&answer.changes, "Secret/web-environment"), proto::ObjectAction::Delete);
-    assert!(namespace.api::<Secret>().get_opt("web-environment").await.expect("an answer").is_none());
     recorded(&namespace, "shop", "ACTIVE").await;
+    assert!(namespace.api::<Secret>().get_opt("web-environment").await.expect("an answer").is_none());
     assert_eq!(Survey::of(&namespace.client, &namespace).await.faults("shop"), [""; 0]);
 }
 

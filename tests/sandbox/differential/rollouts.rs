@@ -61,8 +61,12 @@ pub async fn rollouts(on: &mut Session) {
     on.apply("missing image", OURS, broken).await;
     let stuck = on
         .until("stuck", "deployments/web", |_, it| {
+            // The real controller says for a moment that it has made the set, before it says that it goes on.
+            let conditions = it["status"]["conditions"].as_array();
+            let mut reasons = conditions.into_iter().flatten().map(|one| &one["reason"]);
             it["status"]["updatedReplicas"] == 1
                 && it["status"]["replicas"] == 4
+                && reasons.any(|reason| reason == "ReplicaSetUpdated")
                 && it["status"]["observedGeneration"] == it["metadata"]["generation"]
         })
         .await;

@@ -1,6 +1,6 @@
 //! Volumes of a pod: what is mounted where, and the claims that keep it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -47,13 +47,8 @@ impl Mounts {
         if self.0.is_empty() {
             return;
         }
-        // Eight digits of two paths may be alike.
-        let alike = |mount: &&Mount, digits: &str| hash(&mount.path, SHORT) == digits;
-        let name = |mount: &Mount| {
-            let digits = hash(&mount.path, SHORT);
-            let only = self.0.iter().filter(|other| alike(other, &digits)).nth(1).is_none();
-            format!("volume-{}", if only { digits } else { hash(&mount.path, LONG) })
-        };
+        let digits = digits(self.0.iter().map(|mount| mount.path.as_str()));
+        let name = |mount: &Mount| format!("volume-{}", digits[mount.path.as_str()]);
         let mounts = self.0.iter().map(|mount| json!({ "mountPath": mount.path, "name": name(mount) }));
         container["volumeMounts"] = mounts.collect();
         let volumes = self.0.iter().map(|mount| {
@@ -79,8 +74,10 @@ pub(super) fn of_images(context: &Context<'_>, findings: &mut Findings) -> Vec<M
     }
     tell_apart(context, findings);
     let own: Vec<Vec<Mount>> = (0..images.len()).map(|index| own_mounts(context, index, findings)).collect();
-    let all: Vec<Mounts> =
-        (0..images.len()).map(|index| Mounts(with_lent(context, index, &own, findings))).collect();
+    let lent: Vec<Vec<&Mount>> = (0..images.len()).map(|index| lent_by(context, index, &own)).collect();
+    let all: Vec<Mounts> = (0..images.len())
+        .map(|index| Mounts(with_lent(context, index, (&own[index], &lent), findings)))
+        .collect();
     for (index, mounts) in all.iter().enumerate().filter(|(index, _)| count(&images[*index]) > 1) {
         if mounts.has_claim() || mounts.has_host_path() {
             let message = "all replicas mount the same volumes";
@@ -127,6 +124,7 @@ fn tell_apart(context: &Context<'_>, findings: &mut Findings) {
 fn own_mounts(context: &Context<'_>, index: usize, findings: &mut Findings) -> Vec<Mount> {
     let image = &context.template.images[index];
     let mut mounts = Vec::with_capacity(image.volumes.len());
+    let names = claim_names(context, index);
     for volume in &image.volumes {
         if let Some((key, message)) = refusal(context.rules().volumes, volume) {
             findings.report(Code::VolumeForbidden, format!("{}.{key}", volume.field), message);
@@ -144,7 +142,7 @@ fn own_mounts(context: &Context<'_>, index: usize, findings: &mut Findings) -> V
                 }
             },
             VolumeMapping::PersistentVolumeClaim => {
-                let claim = claim_name(context, index, &path);
+                let claim = names[&path].clone();
                 let message = format!("the path is kept by claim `{claim}`");
                 findings.report(Code::VolumeClaimed, volume.field.clone(), message);
                 Source::Claim(claim)
@@ -161,27 +159,38 @@ fn own_mounts(context: &Context<'_>, index: usize, findings: &mut Findings) -> V
 }
 
 /// Adds what `volumes_from` lends, that of lenders' lenders included; the image's own paths come first.
-fn with_lent(context: &Context<'_>, index: usize, own: &[Vec<Mount>], findings: &mut Findings) -> Vec<Mount> {
+fn with_lent(
+    context: &Context<'_>,
+    index: usize,
+    (own, lent): (&[Mount], &[Vec<&Mount>]),
+    findings: &mut Findings,
+) -> Vec<Mount> {
     let images = &context.template.images;
-    let mut mounts = own[index].clone();
+    let mut mounts: Vec<&Mount> = own.iter().collect();
+    let mut known: BTreeMap<&str, &Source> =
+        own.iter().map(|mount| (mount.path.as_str(), &mount.source)).collect();
     for from in &images[index].volumes_from {
         let lender = shown(images[from.target].name.as_str());
-        let lent = lent_by(context, from.target, own);
-        if lent.is_empty() {
+        if lent[from.target].is_empty() {
             let message = format!("`{lender}` mounts no volume that could be shared");
             findings.report(Code::VolumesFromNothing, from.field.clone(), message);
         }
         let (mut shared, mut apart) = (false, false);
-        for mount in lent {
-            if mounts.iter().any(|known| known.path == mount.path && known.source != mount.source) {
-                let message = format!("the image mounts another volume where `{lender}` has its own");
-                findings.report(Code::VolumeShadowed, from.field.clone(), message);
-            } else if !mounts.iter().any(|known| known.path == mount.path) {
-                match mount.source {
-                    Source::EmptyDir => apart = true,
-                    Source::HostPath(_) | Source::Claim(_) => shared = true,
+        for mount in &lent[from.target] {
+            match known.get(mount.path.as_str()) {
+                Some(source) if **source == mount.source => {}
+                Some(_) => {
+                    let message = format!("the image mounts another volume where `{lender}` has its own");
+                    findings.report(Code::VolumeShadowed, from.field.clone(), message);
                 }
-                mounts.push(mount.clone());
+                None => {
+                    match mount.source {
+                        Source::EmptyDir => apart = true,
+                        Source::HostPath(_) | Source::Claim(_) => shared = true,
+                    }
+                    known.insert(&mount.path, &mount.source);
+                    mounts.push(mount);
+                }
             }
         }
         if shared {
@@ -194,23 +203,20 @@ fn with_lent(context: &Context<'_>, index: usize, own: &[Vec<Mount>], findings: 
             findings.report(Code::VolumeNotShared, from.field.clone(), message);
         }
     }
-    mounts
+    mounts.into_iter().cloned().collect()
 }
 
 /// All that an image can lend: its own volumes, then those it borrows. Reading refused circles.
 fn lent_by<'m>(context: &Context<'_>, lender: usize, own: &'m [Vec<Mount>]) -> Vec<&'m Mount> {
     let mut lent: Vec<&Mount> = Vec::new();
+    let mut paths = BTreeSet::new();
     let mut waiting = vec![lender];
     let mut seen = vec![false; own.len()];
     while let Some(next) = waiting.pop() {
         if std::mem::replace(&mut seen[next], true) {
             continue;
         }
-        for mount in &own[next] {
-            if !lent.iter().any(|known| known.path == mount.path) {
-                lent.push(mount);
-            }
-        }
+        lent.extend(own[next].iter().filter(|mount| paths.insert(mount.path.as_str())));
         waiting.extend(context.template.images[next].volumes_from.iter().rev().map(|from| from.target));
     }
     lent
@@ -226,13 +232,27 @@ fn hash(path: &str, bytes: usize) -> String {
     Sha256::digest(path.as_bytes()).iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The name of an image's claim for a path; it has more digits where two paths of the image would be alike.
-fn claim_name(context: &Context<'_>, index: usize, path: &str) -> String {
-    let digits = hash(path, SHORT);
-    let paths =
-        context.template.images[index].volumes.iter().map(|volume| normalised(&volume.container_path));
-    let alike = paths.filter(|other| hash(other, SHORT) == digits).nth(1).is_some();
-    format!("{}-{}", context.names[index], if alike { hash(path, LONG) } else { digits })
+/// The digits of each path: few, but where those of two paths are alike many.
+fn digits<'p>(paths: impl Iterator<Item = &'p str>) -> BTreeMap<&'p str, String> {
+    let mut digits: BTreeMap<&str, String> = paths.map(|path| (path, hash(path, SHORT))).collect();
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for short in digits.values() {
+        *counts.entry(short.clone()).or_default() += 1;
+    }
+    for (path, short) in &mut digits {
+        if counts[short.as_str()] > 1 {
+            *short = hash(path, LONG);
+        }
+    }
+    digits
+}
+
+/// The name of an image's claim for each path that one of its volumes has.
+fn claim_names(context: &Context<'_>, index: usize) -> BTreeMap<String, String> {
+    let volumes = &context.template.images[index].volumes;
+    let paths: Vec<String> = volumes.iter().map(|volume| normalised(&volume.container_path)).collect();
+    let named = digits(paths.iter().map(String::as_str)).into_iter();
+    named.map(|(path, digits)| (path.to_owned(), format!("{}-{digits}", context.names[index]))).collect()
 }
 
 /// Builds the claims of an image's own volumes.
@@ -241,12 +261,13 @@ pub(super) fn claims<'c>(
     index: usize,
     mounts: &'c Mounts,
 ) -> impl Iterator<Item = Artifact> + 'c {
+    let names = claim_names(context, index);
     mounts.0.iter().filter_map(move |mount| {
-        let own = claim_name(context, index, &mount.path);
-        matches!(&mount.source, Source::Claim(claim) if *claim == own).then_some(())?;
+        let own = names.get(&mount.path)?;
+        matches!(&mount.source, Source::Claim(claim) if claim == own).then_some(())?;
         let volumes = &context.template.images[index].volumes;
         let volume = volumes.iter().find(|volume| normalised(&volume.container_path) == mount.path)?;
-        claim(context, index, own, volume)
+        claim(context, index, own.clone(), volume)
     })
 }
 

@@ -4,7 +4,9 @@ mod change;
 mod names;
 mod observed;
 mod ownership;
+mod seen;
 mod size;
+mod state;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,7 +14,7 @@ use serde_json::Value;
 pub use change::{Action, Change, FieldChange};
 pub use names::{
     AnnotationKey, ComponentName, DeploymentName, ForeignName, LabelKey, LabelValue, NameError, Namespace,
-    ObjectName,
+    ObjectName, Target,
 };
 pub use observed::Observed;
 pub use ownership::{
@@ -20,7 +22,9 @@ pub use ownership::{
     LABEL_PHASE, LABEL_RECORD, LABEL_REVISION, MANAGED_BY, field_manager, is_reserved_annotation,
     is_reserved_label, scale_manager, selector_of,
 };
+pub use seen::{Seen, SeenClaim};
 pub use size::StorageSize;
+pub use state::DeploymentState;
 
 /// The kinds of member objects; closed, and in the order of applying (deleting is its reverse).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -28,12 +28,6 @@ use crate::error::{Error, ErrorKind, Result};
 pub use apply::{Guard, Written, owned_fields};
 pub use delete::Deletion;
 pub use gone::Going;
-pub use head::{
-    Adopted, Head, HeadRef, Held, Member, MemberState, Operation, OperationKind, Phase, Recorded,
-    RecordedComponent, RevisionEntry,
-};
-pub use members::{Seen, SeenClaim};
-pub use revisions::revision_name;
 pub use warnings::collecting;
 pub use watch::{Snapshot, Subscription};
 

@@ -11,16 +11,23 @@ pub mod grpc;
 
 pub mod operations;
 
+mod plan;
+
+mod engine;
+
 pub mod template;
 
 pub mod translate;
 
 pub mod artifacts;
 
+pub mod record;
+
 pub mod cluster;
 
 pub mod status;
 
+pub mod clock;
 pub mod diagnostic;
 pub mod error;
 pub mod sandbox;

@@ -11,6 +11,7 @@ use tonic_health::server::HealthReporter;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{info, warn};
 
+use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::grpc::{DeploymentApi, MAX_MESSAGE_BYTES, ServerApi, TemplateApi};
 use crate::operations::{Operations, Settings};
@@ -90,7 +91,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     let stop = CancellationToken::new();
-    let operations = Operations::new(parts.cluster, parts.settings, stop.clone());
+    let operations = Operations::new(parts.cluster, parts.settings, Clock::system(), stop.clone());
     let (reporter, health) = tonic_health::server::health_reporter();
     for service in CLUSTERED {
         reporter.set_service_status(service, ServingStatus::NotServing).await;

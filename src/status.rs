@@ -1,64 +1,17 @@
 //! View: a fold from what the cluster showed to the state of a deployment.
 
 mod endpoints;
+mod expected;
 mod pods;
 mod workload;
 
-use crate::artifacts::{ComponentName, Namespace, ObjectRef, Observed};
+use crate::artifacts::{ComponentName, ObjectRef, Observed};
+
+pub use crate::artifacts::DeploymentState;
 
 pub use endpoints::Endpoint;
+pub use expected::{Expected, ExpectedComponent, expected, expected_of_new};
 pub use pods::PodStatus;
-
-/// The state of a whole deployment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeploymentState {
-    /// Something is being written or getting ready, and nothing stands in its way.
-    Deploying,
-    /// Every component is ready.
-    Active,
-    /// Something fails or is missing, but every failing component still has a ready replica.
-    Degraded,
-    /// A component fails and has no ready replica.
-    Failed,
-    /// Every component is scaled to zero.
-    Stopped,
-    /// It is being torn down.
-    Deleting,
-}
-
-impl DeploymentState {
-    /// Every state.
-    const ALL: [DeploymentState; 6] = [
-        DeploymentState::Deploying,
-        DeploymentState::Active,
-        DeploymentState::Degraded,
-        DeploymentState::Failed,
-        DeploymentState::Stopped,
-        DeploymentState::Deleting,
-    ];
-
-    /// Whether every component is as many as asked for, zero included.
-    pub fn is_ready(self) -> bool {
-        matches!(self, DeploymentState::Active | DeploymentState::Stopped)
-    }
-
-    /// The state as records spell it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            DeploymentState::Deploying => "DEPLOYING",
-            DeploymentState::Active => "ACTIVE",
-            DeploymentState::Degraded => "DEGRADED",
-            DeploymentState::Failed => "FAILED",
-            DeploymentState::Stopped => "STOPPED",
-            DeploymentState::Deleting => "DELETING",
-        }
-    }
-
-    /// Reads a recorded state; one that was never recorded is Deploying.
-    pub fn from_record(text: &str) -> Self {
-        Self::ALL.into_iter().find(|state| state.as_str() == text).unwrap_or(DeploymentState::Deploying)
-    }
-}
 
 /// The state of one component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,42 +65,6 @@ pub enum Reason {
     ScaledToZero,
     /// It is being deleted.
     Terminating,
-}
-
-/// What the records say there should be.
-#[derive(Clone, Debug)]
-pub struct Expected {
-    /// The namespace, for host names.
-    pub namespace: Namespace,
-    /// The components, in the template's order.
-    pub components: Vec<ExpectedComponent>,
-    /// Whether it is being torn down.
-    pub deleting: bool,
-    /// Whether an operation is writing objects.
-    pub applying: bool,
-    /// Whether the last update failed at some objects.
-    pub incomplete: bool,
-}
-
-/// One component as the records have it.
-#[derive(Clone, Debug)]
-pub struct ExpectedComponent {
-    /// Its name.
-    pub name: ComponentName,
-    /// The image's name in the template.
-    pub image_name: String,
-    /// The container image.
-    pub image: String,
-    /// What runs it; `None` if the records do not know one.
-    pub workload: Option<ObjectRef>,
-    /// What ran it before and is to be deleted.
-    pub superseded: Vec<ObjectRef>,
-    /// The revision its pods must be of.
-    pub pod_revision: Option<u32>,
-    /// The generation of its controller that we last wrote.
-    pub generation: Option<i64>,
-    /// The replicas last asked for, if the records know.
-    pub replicas: Option<i32>,
 }
 
 /// The state of a deployment and its parts.

@@ -180,3 +180,12 @@ name! {
     /// ```
     AnnotationKey, is_key, 317, "must be a qualified name: at most 63 letters, digits, `-`, `_` and `.`, if need be behind a DNS subdomain and a slash"
 }
+
+/// Names one deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Target {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The deployment.
+    pub name: DeploymentName,
+}

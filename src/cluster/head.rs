@@ -1,7 +1,5 @@
 //! The head record of a deployment: lock, write-ahead inventory and last recorded state, in one ConfigMap.
 
-mod record;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -21,53 +19,16 @@ use crate::artifacts::{
     DeploymentName, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_PHASE, LABEL_RECORD, MANAGED_BY, Namespace,
 };
 use crate::error::{Error, ErrorKind, Fault, Result};
-
-pub use record::{
-    Adopted, Head, HeadRef, Member, MemberState, Operation, OperationKind, Phase, Recorded,
-    RecordedComponent, RevisionEntry,
-};
+use crate::record::{Head, Held, Transition, Version, Writer, lost};
 
 /// The key of the record inside the ConfigMap.
 const KEY: &str = "head.json";
-/// Who writes heads: an operation, the renewal of its lease, or what follows its outcome.
-const OPERATION: &str = "panamax";
-const LEASE: &str = "panamax-lease";
-const KEEPER: &str = "panamax-keeper";
-/// How often a record that others keep amending is amended again.
-const AMENDMENTS: usize = 5;
+/// How often a change is made again on a record that others keep writing.
+const CHANGES: usize = 5;
 /// Heads read per page.
 const PAGE: u32 = 500;
 /// Pause before a broken watch is opened again.
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// A head as it was read or written, with what a compare-and-swap needs.
-#[derive(Clone, Debug)]
-pub struct Held {
-    /// The record.
-    pub head: Head,
-    /// The namespace it lies in.
-    pub namespace: Namespace,
-    /// The deployment it is of.
-    pub name: DeploymentName,
-    /// The ConfigMap's uid; the deployment's identity for callers.
-    pub uid: String,
-    /// Whether the ConfigMap itself is being deleted.
-    pub terminating: bool,
-    resource_version: String,
-}
-
-impl Held {
-    /// Whether it is being torn down, or its record already goes.
-    pub fn is_deleting(&self) -> bool {
-        self.terminating || self.head.phase == Phase::Deleting
-    }
-
-    /// The token that callers compare: changes with every operation, never with a renewed lease.
-    pub fn etag(&self) -> String {
-        let identity: String = self.uid.chars().take(8).collect();
-        format!("{identity}-{}", self.head.generation)
-    }
-}
 
 /// The name of the head's ConfigMap.
 pub(super) fn head_name(name: &DeploymentName) -> String {
@@ -102,7 +63,7 @@ fn parse_ours(object: &ConfigMap) -> Result<Held> {
         name: DeploymentName::new(name).map_err(|_| broken("names no deployment"))?,
         uid: object.uid().unwrap_or_default(),
         terminating: object.metadata.deletion_timestamp.is_some(),
-        resource_version: object.resource_version().unwrap_or_default(),
+        version: Version::new(object.resource_version().unwrap_or_default()),
     })
 }
 
@@ -129,27 +90,17 @@ fn config_map(name: &DeploymentName, head: &Head, guard: Option<(&str, &str)>) -
     })
 }
 
-/// Whether `next` may be written over `now`, which was not the form it was made from.
-///
-/// Yes, if only a renewed lease or a recorded state lies between the two: no operation came or went. But a dead
-/// operation is never taken over this way: its lease may just have been renewed.
-fn may_retry(before: &Head, now: &Head, next: &Head) -> bool {
-    let turn = |head: &Head| head.operation.as_ref().map(|operation| (operation.id.clone(), operation.epoch));
-    let takes_over = turn(before).is_some() && turn(next).is_some() && turn(next) != turn(before);
-    before.generation == now.generation && turn(before) == turn(now) && !takes_over
+/// The field manager of a writer.
+fn manager(writer: Writer) -> &'static str {
+    match writer {
+        Writer::Operation => "panamax",
+        Writer::Lease => "panamax-lease",
+        Writer::Keeper => "panamax-keeper",
+    }
 }
 
 fn about_head(failure: Failure, held: &Held) -> Error {
     failure.into_error("ConfigMap", &head_name(&held.name))
-}
-
-/// The answer to a lost race for the head.
-fn lost(name: &DeploymentName) -> Error {
-    Error::new(
-        ErrorKind::OperationInProgress,
-        format!("another operation on deployment {name} came first; look again and retry"),
-    )
-    .retry_after(Duration::from_secs(1))
 }
 
 impl Cluster {
@@ -188,72 +139,42 @@ impl Cluster {
         }
     }
 
-    /// Writes the head if nobody else has written it since `held` was read.
+    /// Makes a change of the record, again on whatever others have written meanwhile that came between no operation.
     ///
-    /// Fails with OPERATION_IN_PROGRESS when somebody has.
-    pub async fn write_head(&self, held: &Held, head: Head) -> Result<Held> {
-        self.write_head_as(held, head, OPERATION).await
-    }
-
-    /// Writes a later end of an operation's lease.
-    pub async fn renew_head(&self, held: &Held, head: Head) -> Result<Held> {
-        self.write_head_as(held, head, LEASE).await
-    }
-
-    /// Writes down what was seen of a deployment, beside the operations: the change is made again on whatever
-    /// others have written down meanwhile.
-    ///
-    /// Fails with OPERATION_IN_PROGRESS when an operation came: it sees for itself.
-    pub async fn amend_head(&self, held: &Held, change: impl Fn(&mut Head)) -> Result<Held> {
+    /// A change that changes nothing is not written. Fails with OPERATION_IN_PROGRESS when another operation came or
+    /// went.
+    pub async fn change(&self, held: &Held, transition: &Transition) -> Result<Held> {
         let mut held = held.clone();
-        for _ in 0..AMENDMENTS {
-            let mut head = held.head.clone();
-            change(&mut head);
-            if head == held.head {
+        for _ in 0..CHANGES {
+            let next = transition.apply(&held.head);
+            if next == held.head {
                 return Ok(held);
             }
-            match self.try_write(&held, &head, KEEPER).await {
+            match self.try_write(&held, &next, manager(transition.writer())).await {
+                Ok(written) => return Ok(written),
                 Err(failure) if failure.is_conflict() => {
                     let now = self.read_head(&held.namespace, &held.name).await?;
-                    let now =
-                        now.filter(|now| now.uid == held.uid && may_retry(&held.head, &now.head, &head));
-                    held = now.ok_or_else(|| lost(&held.name))?;
+                    let now = now.filter(|now| now.uid == held.uid).ok_or_else(|| lost(&held.name))?;
+                    // A lost answer to this very write.
+                    if now.head == next {
+                        return Ok(now);
+                    }
+                    if !held.head.may_retry(&now.head, &transition.apply(&now.head)) {
+                        return Err(lost(&held.name));
+                    }
+                    held = now;
                 }
                 Err(failure) if failure.is_not_found() => return Err(lost(&held.name)),
                 Err(failure) => return Err(about_head(failure, &held)),
-                Ok(written) => return Ok(written),
             }
         }
         Err(lost(&held.name))
     }
 
-    async fn write_head_as(&self, held: &Held, head: Head, manager: &str) -> Result<Held> {
-        match self.try_write(held, &head, manager).await {
-            Ok(written) => Ok(written),
-            // A lease renewed, a state recorded, an answer that was lost: nobody else's operation.
-            Err(failure) if failure.is_conflict() => {
-                let now =
-                    self.read_head(&held.namespace, &held.name).await?.ok_or_else(|| lost(&held.name))?;
-                if now.uid == held.uid && now.head == head {
-                    return Ok(now);
-                }
-                if now.uid != held.uid || !may_retry(&held.head, &now.head, &head) {
-                    return Err(lost(&held.name));
-                }
-                let head = Head { last_good: now.head.last_good.or(head.last_good), ..head };
-                self.try_write(&now, &head, manager).await.map_err(|failure| {
-                    if failure.is_conflict() { lost(&held.name) } else { about_head(failure, held) }
-                })
-            }
-            Err(failure) if failure.is_not_found() => Err(lost(&held.name)),
-            Err(failure) => Err(about_head(failure, held)),
-        }
-    }
-
     async fn try_write(&self, held: &Held, head: &Head, manager: &str) -> std::result::Result<Held, Failure> {
         let api = self.heads(&held.namespace);
         let object_name = head_name(&held.name);
-        let guard = Some((held.uid.as_str(), held.resource_version.as_str()));
+        let guard = Some((held.uid.as_str(), held.version.as_str()));
         let purpose = "write the deployment's record";
         let object = config_map(&held.name, head, guard)
             .map_err(|_| Failure::broken(purpose, "the head is not JSON"))?;

@@ -11,93 +11,48 @@ use super::Cluster;
 use super::apply::{owned_fields, replicas_owners};
 use crate::artifacts::{
     DeploymentName, Kind, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_NAME, LABEL_REVISION, MANAGED_BY,
-    Namespace, ObjectName, ObjectRef, field_manager, selector_of,
+    Namespace, ObjectName, ObjectRef, Seen, SeenClaim, field_manager, selector_of,
 };
 use crate::error::Result;
 
-/// One object with our labels, as the cluster showed it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// Kind and name.
-    pub reference: ObjectRef,
-    /// Its uid.
-    pub uid: String,
-    /// Whether it is being deleted.
-    pub terminating: bool,
-    /// Whether this deployment's field manager applied it: it is ours, not made by a controller or a person.
-    pub ours: bool,
-    /// The digest of the fields that our field manager owns; empty if none.
-    pub owned: String,
-    /// The field managers that own its replica count.
-    pub replicas_owners: Vec<String>,
-    /// The `name` label: the component.
-    pub component: String,
-    /// Of a pod: the revision it is of.
-    pub revision: Option<u32>,
-    /// Of a volume claim: what it asks for.
-    pub claim: Option<SeenClaim>,
-}
-
-/// What a volume claim on the cluster asks for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SeenClaim {
-    /// Its size, as the cluster spells it.
-    pub size: String,
-    /// Whether another field manager holds the size.
-    pub size_is_others: bool,
-    /// Its storage class; `None`: it has none.
-    pub class: Option<String>,
-    /// Whether this deployment chose the class, and not the cluster.
-    pub class_is_ours: bool,
-    /// Its access modes.
-    pub modes: Vec<String>,
-}
-
-impl SeenClaim {
-    fn of(claim: &PersistentVolumeClaim, manager: &str) -> Option<Self> {
-        let spec = claim.spec.as_ref()?;
-        let requests = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
-        let holds = |path: &str, is_meant: &dyn Fn(Option<&str>) -> bool| {
-            claim.metadata.managed_fields.iter().flatten().any(|entry| {
-                let fields = entry.fields_v1.as_ref();
-                is_meant(entry.manager.as_deref())
-                    && fields.is_some_and(|fields| fields.0.pointer(path).is_some())
-            })
-        };
-        Some(Self {
-            size_is_others: holds("/f:spec/f:resources/f:requests/f:storage", &|one| one != Some(manager)),
-            size: requests.and_then(|requests| requests.get("storage")).map(|size| size.0.clone())?,
-            class: spec.storage_class_name.clone().filter(|class| !class.is_empty()),
-            class_is_ours: holds("/f:spec/f:storageClassName", &|one| one == Some(manager)),
-            modes: spec.access_modes.clone().unwrap_or_default(),
+/// Reads what a volume claim asks for.
+fn seen_claim(claim: &PersistentVolumeClaim, manager: &str) -> Option<SeenClaim> {
+    let spec = claim.spec.as_ref()?;
+    let requests = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+    let holds = |path: &str, is_meant: &dyn Fn(Option<&str>) -> bool| {
+        claim.metadata.managed_fields.iter().flatten().any(|entry| {
+            let fields = entry.fields_v1.as_ref();
+            is_meant(entry.manager.as_deref())
+                && fields.is_some_and(|fields| fields.0.pointer(path).is_some())
         })
-    }
+    };
+    Some(SeenClaim {
+        size_is_others: holds("/f:spec/f:resources/f:requests/f:storage", &|one| one != Some(manager)),
+        size: requests.and_then(|requests| requests.get("storage")).map(|size| size.0.clone())?,
+        class: spec.storage_class_name.clone().filter(|class| !class.is_empty()),
+        class_is_ours: holds("/f:spec/f:storageClassName", &|one| one == Some(manager)),
+        modes: spec.access_modes.clone().unwrap_or_default(),
+    })
 }
 
-impl Seen {
-    /// Reads the marks from an object's metadata; `None` if the name is none that we would give.
-    pub(super) fn from_metadata(
-        kind: Kind,
-        metadata: &ObjectMeta,
-        deployment: &DeploymentName,
-    ) -> Option<Self> {
-        let labels = metadata.labels.clone().unwrap_or_default();
-        let entries: &[ManagedFieldsEntry] = metadata.managed_fields.as_deref().unwrap_or_default();
-        let owned = owned_fields(entries, &field_manager(deployment));
-        let labelled = labels.get(LABEL_MANAGED_BY).is_some_and(|value| value == MANAGED_BY)
-            && labels.get(LABEL_INSTANCE).is_some_and(|value| value == deployment.as_str());
-        Some(Self {
-            reference: ObjectRef::new(kind, ObjectName::new(metadata.name.clone()?).ok()?),
-            uid: metadata.uid.clone()?,
-            terminating: metadata.deletion_timestamp.is_some(),
-            ours: labelled && owned.is_some(),
-            owned: owned.unwrap_or_default(),
-            replicas_owners: replicas_owners(entries),
-            component: labels.get(LABEL_NAME).cloned().unwrap_or_default(),
-            revision: labels.get(LABEL_REVISION).and_then(|text| text.parse().ok()),
-            claim: None,
-        })
-    }
+/// Reads the marks from an object's metadata; `None` if the name is none that we would give.
+pub(super) fn seen(kind: Kind, metadata: &ObjectMeta, deployment: &DeploymentName) -> Option<Seen> {
+    let labels = metadata.labels.clone().unwrap_or_default();
+    let entries: &[ManagedFieldsEntry] = metadata.managed_fields.as_deref().unwrap_or_default();
+    let owned = owned_fields(entries, &field_manager(deployment));
+    let labelled = labels.get(LABEL_MANAGED_BY).is_some_and(|value| value == MANAGED_BY)
+        && labels.get(LABEL_INSTANCE).is_some_and(|value| value == deployment.as_str());
+    Some(Seen {
+        reference: ObjectRef::new(kind, ObjectName::new(metadata.name.clone()?).ok()?),
+        uid: metadata.uid.clone()?,
+        terminating: metadata.deletion_timestamp.is_some(),
+        ours: labelled && owned.is_some(),
+        owned: owned.unwrap_or_default(),
+        replicas_owners: replicas_owners(entries),
+        component: labels.get(LABEL_NAME).cloned().unwrap_or_default(),
+        revision: labels.get(LABEL_REVISION).and_then(|text| text.parse().ok()),
+        claim: None,
+    })
 }
 
 impl Cluster {
@@ -135,11 +90,7 @@ impl Cluster {
             .call("list the deployment's objects", || api.list_metadata(&parameters))
             .await
             .map_err(|failure| failure.into_error(kind.as_str(), ""))?;
-        Ok(list
-            .items
-            .iter()
-            .filter_map(|item| Seen::from_metadata(kind, &item.metadata, deployment))
-            .collect())
+        Ok(list.items.iter().filter_map(|item| seen(kind, &item.metadata, deployment)).collect())
     }
 
     /// Volume claims whole: what they ask for decides whether they can become what is asked now.
@@ -156,8 +107,8 @@ impl Cluster {
             .items
             .iter()
             .filter_map(|item| {
-                let seen = Seen::from_metadata(kind, &item.metadata, deployment)?;
-                Some(Seen { claim: SeenClaim::of(item, &manager), ..seen })
+                let metadata = seen(kind, &item.metadata, deployment)?;
+                Some(Seen { claim: seen_claim(item, &manager), ..metadata })
             })
             .collect())
     }
@@ -187,7 +138,7 @@ impl Cluster {
             .await
             .map_err(|failure| failure.about(reference))?;
         Ok(found.and_then(|object| {
-            let seen = Seen::from_metadata(reference.kind, &object.metadata, deployment)?;
+            let seen = seen(reference.kind, &object.metadata, deployment)?;
             Some((seen, object.metadata))
         }))
     }

@@ -6,20 +6,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
 
 use super::Cluster;
-use super::head::{HeadRef, Held, head_name};
-use crate::artifacts::{
-    DeploymentName, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, Namespace,
-};
+use super::head::head_name;
+use crate::artifacts::{LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, Namespace};
 use crate::error::{Error, Result};
+use crate::record::{HeadRef, Held};
 
 /// The key of the revision inside the Secret.
 const KEY: &str = "revision";
-
-/// The Secret's name: unique per operation, so that a lost race never meets another's revision.
-pub fn revision_name(name: &DeploymentName, number: u32, operation: &str) -> String {
-    let short: String = operation.chars().take(8).collect();
-    format!("panamax-deployment-{name}-r{number}-{short}")
-}
 
 impl Cluster {
     fn revisions(&self, namespace: &Namespace) -> Api<Secret> {

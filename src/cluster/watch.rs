@@ -22,9 +22,9 @@ use tracing::{Instrument, debug, info_span};
 
 use super::Cluster;
 use super::errors::Failure;
-use super::head::Held;
 use crate::artifacts::{DeploymentName, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, Namespace, Observed};
 use crate::error::{Error, Result};
+use crate::record::Held;
 
 use store::{Object, Store};
 

@@ -2,19 +2,16 @@
 
 mod watching;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures::future::try_join_all;
 use tokio::time::Instant;
 
-use super::lock;
-use super::view::{self, DeploymentView, Moment, Standing};
+use super::view::{self, DeploymentView};
 use super::{Operations, Target};
-use crate::artifacts::Namespace;
-use crate::cluster::Held;
+use crate::artifacts::{DeploymentState, Namespace};
+use crate::engine::{self, Page};
 use crate::error::{Error, ErrorKind, Result};
-use crate::status::DeploymentState;
+use crate::record::{self, Moment, Standing};
 
 pub use watching::{Until, WatchEnd, WatchUpdate};
 
@@ -47,13 +44,12 @@ pub struct Listed {
 impl Operations {
     /// Looks at one deployment as it is now.
     pub async fn get(&self, target: &Target, full: bool) -> Result<DeploymentView> {
-        let held = self.must_read(target).await?;
-        lock::check_readable(&held)?;
-        let kinds: Vec<_> = held.head.inventory.iter().map(|member| member.reference.kind).collect();
-        let observed = self.cluster.observe(&target.namespace, &target.name, &kinds).await?;
+        let held = engine::must_read(&self.engine, target).await?;
+        record::check_readable(&held)?;
+        let observed = engine::look_at(&self.engine, &held).await?;
         let mut view = view::observed(&held, &observed, full);
         if full {
-            let revision = self.read_revision(target, held.head.current.as_ref()).await?;
+            let revision = engine::read_revision(&self.engine, target, held.head.current.as_ref()).await?;
             view.template = revision.map(|revision| revision.template);
         }
         Ok(view)
@@ -63,34 +59,28 @@ impl Operations {
     ///
     /// A page holds at most `page_size` deployments; fewer, when states are asked for.
     pub async fn list(&self, call: &ListCall) -> Result<Listed> {
-        let (heads, next) = self
-            .cluster
-            .list_heads(call.namespace.as_ref(), &call.label_selector, call.page_size, &call.page_token)
-            .await?;
-        let views =
-            if call.full { self.look_at(&heads).await? } else { heads.iter().map(view::recorded).collect() };
+        let page = Page {
+            namespace: call.namespace.as_ref(),
+            labels: &call.label_selector,
+            size: call.page_size,
+            token: &call.page_token,
+        };
+        let (records, next) = engine::list(&self.engine, &page).await?;
+        let views: Vec<DeploymentView> = if call.full {
+            let observed = engine::look_at_all(&self.engine, &records).await?;
+            records
+                .iter()
+                .zip(&observed)
+                .map(|(held, observed)| view::observed(held, observed, true))
+                .collect()
+        } else {
+            records.iter().map(view::recorded).collect()
+        };
         let deployments = views
             .into_iter()
             .filter(|view| call.states.is_empty() || call.states.contains(&view.status.state))
             .collect();
         Ok(Listed { deployments, next_page_token: next.unwrap_or_default() })
-    }
-
-    /// One LIST per kind and namespace, however many deployments a namespace has.
-    async fn look_at(&self, heads: &[Held]) -> Result<Vec<DeploymentView>> {
-        let mut namespaces: Vec<&Namespace> = heads.iter().map(|held| &held.namespace).collect();
-        namespaces.sort();
-        namespaces.dedup();
-        let looks = namespaces.into_iter().map(|namespace| async move {
-            Ok::<_, Error>((namespace.clone(), self.cluster.observe_namespace(namespace).await?))
-        });
-        let mut by_namespace: BTreeMap<_, _> = try_join_all(looks).await?.into_iter().collect();
-        let view = |held: &Held| {
-            let observed =
-                by_namespace.get_mut(&held.namespace).and_then(|seen| seen.remove(held.name.as_str()));
-            view::observed(held, &observed.unwrap_or_default(), true)
-        };
-        Ok(heads.iter().map(view).collect())
     }
 
     /// Waits until every component is ready, by watch events only.
@@ -102,12 +92,12 @@ impl Operations {
         until: Instant,
         moment: &Moment,
     ) -> Result<DeploymentView> {
-        let mut subscription = self.cluster.subscribe(&target.namespace, &target.name);
+        let mut subscription = engine::subscribe(&self.engine, target);
         let mut last: Option<DeploymentView> = None;
         loop {
             let next = tokio::select! {
                 next = subscription.next(until) => next?,
-                () = self.shutdown.cancelled() => {
+                () = self.shutting_down() => {
                     return Err(Error::new(ErrorKind::ShuttingDown, "the adapter is shutting down; the work goes on")
                         .retry_after(Duration::from_secs(1)));
                 }
@@ -116,13 +106,13 @@ impl Operations {
             let Some(held) = snapshot.head else {
                 // Before anything was shown, the watches may lag behind what this call has just written.
                 if last.is_some() {
-                    return Err(view::not_found(target));
+                    return Err(record::not_found(target));
                 }
                 continue;
             };
             match moment.standing(&held) {
                 Standing::Earlier => continue,
-                Standing::Replaced => return Err(view::not_found(target)),
+                Standing::Replaced => return Err(record::not_found(target)),
                 Standing::Same | Standing::Later => {}
             }
             let view = view::observed(&held, &snapshot.observed, false);

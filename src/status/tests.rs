@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::artifacts::Namespace;
 use crate::artifacts::{Kind, ObjectName};
 
 fn from_json<T: serde::de::DeserializeOwned>(value: Value) -> Arc<T> {

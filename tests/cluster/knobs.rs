@@ -5,8 +5,8 @@ use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams, PostParams};
 use panamax_kubernetes_adapter::artifacts::Kind;
-use panamax_kubernetes_adapter::cluster::MemberState;
 use panamax_kubernetes_adapter::proto;
+use panamax_kubernetes_adapter::record::MemberState;
 use proto::{Exposure, HostPorts, LinkEnvironment, Profile, SecretHandling, VolumeMapping, WorkloadKind};
 use serde_json::json;
 

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kube::api::DynamicObject;
 use kube::{Client, ResourceExt};
-use panamax_kubernetes_adapter::cluster::{Head, MemberState, Phase};
 use panamax_kubernetes_adapter::proto;
 use panamax_kubernetes_adapter::proto::translate_template_request::TemplateSource;
+use panamax_kubernetes_adapter::record::{Head, MemberState, Phase};
 
 use super::adapter::Adapter;
 use crate::conformance::looking;

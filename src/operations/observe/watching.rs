@@ -6,12 +6,12 @@ use futures::Stream;
 use futures::stream;
 use tokio::time::Instant;
 
-use super::super::view::{self, DeploymentView, Moment, Standing};
+use super::super::view::{self, DeploymentView};
 use super::super::{Operations, Target};
-use crate::artifacts::ComponentName;
-use crate::cluster::{Snapshot, Subscription};
+use crate::artifacts::{ComponentName, DeploymentState};
+use crate::engine::{self, Snapshot, Subscription};
 use crate::error::{ErrorKind, Result};
-use crate::status::DeploymentState;
+use crate::record::{Moment, Standing};
 
 /// How long nothing may have been shown before the cluster is asked whether there is anything.
 const DOUBT: Duration = Duration::from_secs(1);
@@ -83,13 +83,13 @@ impl Operations {
         full: bool,
     ) -> Result<impl Stream<Item = Result<WatchUpdate>> + Send + use<>> {
         // The shared watches may lag; nothing older than this is shown.
-        let moment = match self.must_read(&target).await {
-            Ok(held) => Some(view::moment(&held)),
+        let moment = match engine::must_read(&self.engine, &target).await {
+            Ok(held) => Some(held.moment()),
             Err(error) if until == Until::Gone && error.kind() == ErrorKind::DeploymentNotFound => None,
             Err(error) => return Err(error),
         };
         let watching = Watching {
-            subscription: self.cluster.subscribe(&target.namespace, &target.name),
+            subscription: engine::subscribe(&self.engine, &target),
             operations: self.clone(),
             target,
             until,
@@ -125,11 +125,11 @@ impl Watching {
             let until = if in_doubt { wake.min(Instant::now() + DOUBT) } else { wake };
             let snapshot = tokio::select! {
                 snapshot = self.subscription.next(until) => snapshot?,
-                () = self.operations.shutdown.cancelled() => return Ok(WatchUpdate::Complete(WatchEnd::ServerShutdown)),
+                () = self.operations.shutting_down() => return Ok(WatchUpdate::Complete(WatchEnd::ServerShutdown)),
             };
             let Some(snapshot) = snapshot else {
                 if in_doubt {
-                    match self.operations.must_read(&self.target).await {
+                    match engine::must_read(&self.operations.engine, &self.target).await {
                         Ok(_) => {}
                         Err(error) if error.kind() == ErrorKind::DeploymentNotFound => {
                             return Ok(WatchUpdate::Complete(WatchEnd::Gone));

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Inputs;
 use crate::artifacts::{Artifact, ComponentName, Kind, LABEL_REVISION, Stage};
-use crate::cluster::MemberState;
+use crate::record;
 
 /// What pods of a workload are made from: labels, spec, and, where they change the pods too, annotations.
 fn pod_template(artifact: &Artifact) -> [Option<&Value>; 3] {
@@ -46,17 +46,7 @@ pub(super) fn pod_revisions(inputs: &Inputs<'_>) -> BTreeMap<ComponentName, u32>
 
 /// The revision the component's pods are of now, if that is known for certain.
 fn earlier(inputs: &Inputs<'_>, component: &ComponentName) -> Option<u32> {
-    let inventory = &inputs.head?.inventory;
-    let mut workloads = inventory.iter().filter(|member| {
-        member.component == *component
-            && member.stage() == Stage::Workload
-            && member.state == MemberState::Applied
-    });
-    // A Pod that is being handed to its controller stands beside it; the controller's stamp is the one that counts.
-    let first = workloads.next()?;
-    let controller =
-        std::iter::once(first).chain(workloads).find(|member| member.reference.kind.is_controller());
-    controller.unwrap_or(first).pod_revision
+    record::applied(&inputs.head?.inventory, component)?.pod_revision
 }
 
 /// Whether the pods, the Secrets they read and the Services they are linked to stay as they are.

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::Inputs;
 use crate::artifacts::Artifact;
-use crate::cluster::{Member, MemberState};
 use crate::diagnostic::{Code, Diagnostic};
+use crate::record::{self, Member};
 
 /// What was decided about a controller's replicas; all empty for other kinds.
 #[derive(Default)]
@@ -51,7 +51,10 @@ pub(super) fn decide(
         let template = member.and_then(|member| member.template_replicas).unwrap_or(template);
         return Replicas { template: Some(template), scaled: Some(asked), take_back: None, changes: true };
     }
-    if !exists && let Some(former) = former(inputs, artifact) {
+    let former = inputs
+        .head
+        .and_then(|head| record::former(&head.inventory, &artifact.component, &artifact.reference));
+    if let Some(former) = former.filter(|_| !exists) {
         return inherited(inputs, artifact, template, former, diagnostics);
     }
     let applied = member.and_then(|member| member.template_replicas);
@@ -82,17 +85,6 @@ pub(super) fn decide(
         set(artifact, scaled);
     }
     Replicas { template: Some(template), scaled, take_back: None, changes: false }
-}
-
-/// The controller of another kind that runs the component until this one does.
-fn former<'a>(inputs: &Inputs<'a>, artifact: &Artifact) -> Option<&'a Member> {
-    inputs.head?.inventory.iter().find(|member| {
-        member.component == artifact.component
-            && member.reference.kind.is_controller()
-            && member.reference != artifact.reference
-            && member.uid.is_some()
-            && member.state != MemberState::Deleting
-    })
 }
 
 /// Decides the replicas of a controller that is made in the place of one of another kind.

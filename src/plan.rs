@@ -1,88 +1,101 @@
 //! The plan: what happens to every object, decided before anything is touched.
 
+mod blame;
 mod claims;
+mod decided;
+mod diff;
+mod prepared;
+mod remedy;
 mod removals;
 mod replicas;
+mod revision;
+mod scale;
 mod stamp;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::diff;
-use crate::artifacts::{Action, Artifact, Artifacts, Change, ComponentName, Kind, ObjectRef, Stage};
-use crate::cluster::{Head, Member, MemberState, Seen};
+use crate::artifacts::{Action, Artifact, Artifacts, Change, ComponentName, Kind, ObjectRef, Seen, Stage};
 use crate::diagnostic::{Code, Diagnostic};
+use crate::record::{Head, Member, MemberState};
 
-pub(super) use claims::check as check_claims;
+pub use blame::{first as first_failure, listing};
+pub use claims::{VolumePolicy, check as check_claims, set_aside};
+pub use decided::{Decided, PrunePolicy, decide};
+pub use prepared::{Prepared, Rendered, Source, TemplateCall, combine, judge, prepare, read, render};
+pub use remedy::{is_immutable, is_refusal, is_scaled_meanwhile, is_size_alone};
+pub use removals::{deleting, waits};
+pub use revision::Revision;
+pub use scale::{Conversion, ScalePlan};
 
 use replicas::Replicas;
 
 /// Everything a plan is made from.
-pub(super) struct Inputs<'a> {
+pub struct Inputs<'a> {
     /// The head, if the deployment exists.
-    pub(super) head: Option<&'a Head>,
+    pub head: Option<&'a Head>,
     /// The objects as the current revision rendered them.
-    pub(super) before: &'a [Artifact],
+    pub before: &'a [Artifact],
     /// The objects as they shall be.
-    pub(super) after: &'a Artifacts,
+    pub after: &'a Artifacts,
     /// For each component, the Services its links lead to.
-    pub(super) links: &'a BTreeMap<ComponentName, BTreeSet<ObjectRef>>,
+    pub links: &'a BTreeMap<ComponentName, BTreeSet<ObjectRef>>,
     /// What is on the cluster; `None`: not looked, the inventory is believed.
-    pub(super) seen: Option<&'a [Seen]>,
+    pub seen: Option<&'a [Seen]>,
     /// The number of the revision to come.
-    pub(super) revision: u32,
+    pub revision: u32,
     /// Whether objects that the template no longer has are deleted.
-    pub(super) prune: bool,
+    pub prune: bool,
     /// Replica counts asked for by Scale.
-    pub(super) scale: &'a BTreeMap<ComponentName, i32>,
+    pub scale: &'a BTreeMap<ComponentName, i32>,
     /// The field managers of this deployment: of its objects, and of Scale.
-    pub(super) managers: (&'a str, &'a str),
+    pub managers: (&'a str, &'a str),
 }
 
 /// One object to be applied, or to be left as it is.
 #[derive(Clone, Debug)]
-pub(super) struct Step {
+pub struct Step {
     /// The object, stamped.
-    pub(super) artifact: Artifact,
+    pub artifact: Artifact,
     /// What happens to it.
-    pub(super) action: Action,
+    pub action: Action,
     /// The uid of the object that is there.
-    pub(super) uid: Option<String>,
+    pub uid: Option<String>,
     /// Its entry in the inventory, before it is written.
-    pub(super) member: Member,
+    pub member: Member,
     /// Its entry as it was before the plan.
-    pub(super) former: Option<Member>,
+    pub former: Option<Member>,
     /// Set the replicas back to this first, since another manager holds them.
-    pub(super) take_back: Option<i32>,
+    pub take_back: Option<i32>,
     /// Of a controller: the template's count, and the one Scale asked for, once it is written.
-    pub(super) template_replicas: Option<i32>,
+    pub template_replicas: Option<i32>,
     /// See above.
-    pub(super) scaled_replicas: Option<i32>,
+    pub scaled_replicas: Option<i32>,
     /// Whether an update that turns out impossible may become a replacement: nobody knows which form is there.
-    pub(super) may_replace: bool,
+    pub may_replace: bool,
 }
 
 impl Step {
     /// The object as a dry run can try it: a count that is taken back first would still conflict there.
-    pub(super) fn tried(&self) -> Artifact {
+    pub fn tried(&self) -> Artifact {
         if self.take_back.is_some() { self.without_replicas() } else { self.artifact.clone() }
     }
 
     /// Its entry when it was not written: in doubt, and its pods are of the revision that they were of.
-    pub(super) fn unwritten(&self) -> Member {
+    pub fn unwritten(&self) -> Member {
         let pods = self.former.as_ref().map_or(self.member.pod_revision, |former| former.pod_revision);
         Member { pod_revision: pods, ..self.member.clone() }
     }
 
     /// Whether carrying it out, even in vain, may have changed the cluster before it was refused.
-    pub(super) fn has_preludes(&self) -> bool {
+    pub fn has_preludes(&self) -> bool {
         let may_delete = self.action == Action::Replace || self.may_replace && self.uid.is_some();
         may_delete || self.take_back.is_some()
     }
 
     /// The object without its replica count, for when another manager holds that.
-    pub(super) fn without_replicas(&self) -> Artifact {
+    pub fn without_replicas(&self) -> Artifact {
         let manifest = replicas::ignored(&self.artifact.manifest);
         Artifact { manifest, ..self.artifact.clone() }
     }
@@ -90,16 +103,16 @@ impl Step {
 
 /// An object to be deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Doomed {
+pub struct Doomed {
     /// Its entry in the inventory.
-    pub(super) member: Member,
+    pub member: Member,
     /// The uid that is meant.
-    pub(super) uid: String,
+    pub uid: String,
 }
 
 impl Doomed {
     /// The object and the uid that is meant, with the Pod that a controller may not have taken over yet.
-    pub(super) fn objects(&self) -> impl Iterator<Item = (ObjectRef, String)> {
+    pub fn objects(&self) -> impl Iterator<Item = (ObjectRef, String)> {
         let adopted = self.member.adopts.iter().map(|pod| (pod.reference.clone(), pod.uid.clone()));
         std::iter::once((self.member.reference.clone(), self.uid.clone())).chain(adopted)
     }
@@ -107,33 +120,33 @@ impl Doomed {
 
 /// Everything that will happen, complete and not to be changed any more.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Plan {
+pub struct Plan {
     /// The objects of the template, in the order of applying.
-    pub(super) steps: Vec<Step>,
+    pub steps: Vec<Step>,
     /// Objects the template no longer has.
-    pub(super) doomed: Vec<Doomed>,
+    pub doomed: Vec<Doomed>,
     /// Entries that stay in the inventory although the template no longer has them.
-    pub(super) kept: Vec<Member>,
+    pub kept: Vec<Member>,
     /// Entries that leave the inventory undeleted: a controller takes the pod over.
-    pub(super) handed_over: Vec<Member>,
+    pub handed_over: Vec<Member>,
     /// Objects in the inventory that the template no longer has and the cluster neither.
-    pub(super) gone: Vec<ObjectRef>,
+    pub gone: Vec<ObjectRef>,
     /// What the caller should know.
-    pub(super) diagnostics: Vec<Diagnostic>,
+    pub diagnostics: Vec<Diagnostic>,
     /// The changes, for the answer.
-    pub(super) changes: Vec<Change>,
+    pub changes: Vec<Change>,
 }
 
 impl Plan {
     /// Whether there is nothing to do.
-    pub(super) fn is_noop(&self) -> bool {
+    pub fn is_noop(&self) -> bool {
         self.steps.iter().all(|step| step.action == Action::Unchanged)
             && self.doomed.iter().all(Doomed::is_deferred)
             && self.handed_over.is_empty()
     }
 
     /// The inventory to write before the first object is: everything that is or may be there.
-    pub(super) fn union(&self) -> Vec<Member> {
+    pub fn union(&self) -> Vec<Member> {
         let deleting =
             self.doomed.iter().map(|doomed| Member { state: MemberState::Deleting, ..doomed.member.clone() });
         let steps = self.steps.iter().map(|step| step.member.clone());
@@ -146,7 +159,7 @@ impl Plan {
 }
 
 /// Decides what happens to every object.
-pub(super) fn plan(inputs: &Inputs<'_>) -> Plan {
+pub fn plan(inputs: &Inputs<'_>) -> Plan {
     let mut plan = Plan::default();
     let pod_revisions = stamp::pod_revisions(inputs);
     for artifact in inputs.after.objects() {

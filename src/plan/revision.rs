@@ -1,12 +1,10 @@
-//! Revisions: what was deployed, packed for its Secret.
+//! What was deployed, packed for the Secret that keeps it.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Operations, Target};
 use crate::artifacts::{Artifact, ComponentName};
-use crate::cluster::{Head, HeadRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::template::Template;
 use crate::translate::{Options, translate};
@@ -18,15 +16,15 @@ const LEVEL: i32 = 3;
 
 /// Everything needed to make or compare the objects of a revision again.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Revision {
+pub struct Revision {
     /// The template, override merged in.
-    pub(super) template: Template,
+    pub template: Template,
     /// How it was translated.
-    pub(super) options: Options,
+    pub options: Options,
     /// The objects it became, before the plan's stamps.
-    pub(super) rendered: Vec<Artifact>,
+    pub rendered: Vec<Artifact>,
     /// The version of the adapter that made it.
-    pub(super) version: String,
+    pub version: String,
 }
 
 impl Revision {
@@ -34,7 +32,7 @@ impl Revision {
     ///
     /// What was stored is what counts, since a later adapter may translate otherwise; only objects that
     /// Scale made are rendered anew.
-    pub(super) fn rendered_with(&self, controllers: BTreeSet<ComponentName>) -> Vec<Artifact> {
+    pub fn rendered_with(&self, controllers: BTreeSet<ComponentName>) -> Vec<Artifact> {
         let mut rendered = self.rendered.clone();
         if controllers == self.options.controllers {
             return rendered;
@@ -58,7 +56,7 @@ impl Revision {
     }
 
     /// Packs the revision; fails with LIMIT_EXCEEDED when it is too large to store.
-    pub(super) fn pack(&self) -> Result<Vec<u8>> {
+    pub fn pack(&self) -> Result<Vec<u8>> {
         let text = serde_json::to_vec(self)
             .map_err(|error| Error::internal(format!("revision not JSON: {error}")))?;
         let packed = zstd::encode_all(text.as_slice(), LEVEL)
@@ -75,29 +73,10 @@ impl Revision {
         Ok(packed)
     }
 
-    fn unpack(packed: &[u8]) -> Result<Self> {
+    /// Unpacks a stored revision.
+    pub fn unpack(packed: &[u8]) -> Result<Self> {
         let text = zstd::decode_all(packed)
             .map_err(|error| Error::internal(format!("revision not decompressed: {error}")))?;
         serde_json::from_slice(&text).map_err(|error| Error::internal(format!("revision not read: {error}")))
-    }
-}
-
-/// The number after every one that was ever begun.
-pub(super) fn next_number(head: &Head) -> u32 {
-    let begun = head.operation.as_ref().and_then(|operation| operation.revision.as_ref());
-    let known = head.revisions.iter().map(|entry| entry.revision.number);
-    known.chain(head.current.iter().chain(begun).map(|revision| revision.number)).max().unwrap_or(0) + 1
-}
-
-impl Operations {
-    /// Reads a revision; `None` if it was never stored.
-    pub(super) async fn read_revision(
-        &self,
-        target: &Target,
-        revision: Option<&HeadRef>,
-    ) -> Result<Option<Revision>> {
-        let Some(revision) = revision else { return Ok(None) };
-        let packed = self.cluster.read_revision(&target.namespace, revision).await?;
-        packed.map(|packed| Revision::unpack(&packed)).transpose()
     }
 }

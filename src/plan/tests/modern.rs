@@ -1,7 +1,7 @@
 //! The plan of deployments with apps Deployments, Secrets and volume claims.
 
 use super::*;
-use crate::cluster::SeenClaim;
+use crate::artifacts::SeenClaim;
 use crate::error::ErrorKind;
 use crate::translate::{Profile, Rules};
 

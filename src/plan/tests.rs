@@ -41,7 +41,7 @@ fn owners(artifact: &Artifact) -> Vec<String> {
 
 /// A deployment whose revision 1 was applied whole, as the records and the cluster have it.
 fn deployed(artifacts: &Artifacts) -> (Head, Vec<Seen>) {
-    let mut head = Head::new("Shop".to_owned());
+    let mut head = Head::new("Shop".to_owned(), jiff::Timestamp::UNIX_EPOCH);
     let mut seen = Vec::new();
     for artifact in artifacts.objects() {
         let reference = artifact.reference.clone();

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{Doomed, Inputs, Plan, Step};
 use crate::artifacts::{Action, Change, ComponentName, Kind, Stage};
-use crate::cluster::{Adopted, Member, MemberState};
 use crate::diagnostic::{Code, Diagnostic};
+use crate::record::{Adopted, Member, MemberState};
 
 /// Decides about everything the template no longer has.
 pub(super) fn decide(inputs: &Inputs<'_>, plan: &mut Plan) {
@@ -97,4 +97,26 @@ fn hand_over(steps: &mut [Step], pod: &Member, uid: String) {
     if let Some(step) = controller {
         step.member.adopts = Some(Adopted { reference: pod.reference.clone(), uid });
     }
+}
+
+/// Whether pods of the former kind may read it still: they are started again from it until the new ones serve.
+pub fn waits(doomed: &Doomed) -> bool {
+    doomed.member.reference.kind == Kind::Secret
+}
+
+impl Doomed {
+    /// Whether its turn comes when the rollout has settled, and that is written down already.
+    pub fn is_deferred(&self) -> bool {
+        waits(self) && self.member.state == MemberState::Deleting
+    }
+}
+
+/// Entries of objects that were to be deleted and are not known to be gone.
+pub fn deleting(doomed: &[Doomed]) -> Vec<Member> {
+    let deleting = doomed.iter().map(|doomed| Member {
+        state: MemberState::Deleting,
+        uid: Some(doomed.uid.clone()),
+        ..doomed.member.clone()
+    });
+    deleting.collect()
 }

@@ -35,7 +35,7 @@ fn on_template(template: &Template, artifact: &Artifact, error: Error) -> Error 
 }
 
 /// One error for everything that failed in an operation: the first one's, and how many more there are.
-pub(super) fn first(template: &Template, failures: Vec<(Artifact, Error)>) -> Option<Error> {
+pub fn first(template: &Template, failures: Vec<(Artifact, Error)>) -> Option<Error> {
     let more = failures.len().saturating_sub(1);
     let mut errors = failures.into_iter().map(|(artifact, error)| on_template(template, &artifact, error));
     let first = errors.next()?;
@@ -47,7 +47,7 @@ pub(super) fn first(template: &Template, failures: Vec<(Artifact, Error)>) -> Op
 }
 
 /// A line per failed object, for the answer of an incomplete update.
-pub(super) fn listing(failures: &[(Artifact, Error)]) -> String {
+pub fn listing(failures: &[(Artifact, Error)]) -> String {
     let lines: Vec<String> = failures
         .iter()
         .take(10)

@@ -3,15 +3,15 @@
 use serde_json::Value;
 
 use super::Inputs;
-use crate::artifacts::{Artifact, Kind, StorageSize};
-use crate::cluster::{Seen, SeenClaim};
+use crate::artifacts::{Artifact, Kind, Seen, SeenClaim, StorageSize};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::error::{Error, ErrorKind, Result};
+use crate::record::{Head, Member, Phase};
 
 /// Refuses, before anything is written, what would need a claim to be made anew.
 ///
 /// What the cluster shows is what counts: an earlier update may have asked for something that was refused.
-pub(in crate::operations) fn check(inputs: &Inputs<'_>) -> Result<()> {
+pub fn check(inputs: &Inputs<'_>) -> Result<()> {
     let artifacts = inputs.after.objects().iter();
     for artifact in artifacts.filter(|artifact| artifact.reference.kind == Kind::PersistentVolumeClaim) {
         let Some(seen) = find(inputs, artifact) else { continue };
@@ -109,4 +109,26 @@ fn obstacle(claim: &SeenClaim, artifact: &Artifact) -> Option<(String, String)> 
         let what = format!("has access modes {} and cannot change them", claim.modes.join(", "));
         (what, "deploy under another name".to_owned())
     })
+}
+
+/// What becomes of volume claims.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum VolumePolicy {
+    /// They stay, and the next Deploy of the same name meets them again.
+    #[default]
+    Retain,
+    /// They are deleted, and with them what lies on the volumes.
+    Delete,
+}
+
+/// Sorts what a teardown deletes from the volume claims that stay, unless that was settled before: the inventory as
+/// it is written with the mark is what goes, whoever finishes it.
+pub fn set_aside(head: &Head, stays: impl Fn(&Member) -> bool) -> (Vec<Member>, Vec<Member>) {
+    let (mut inventory, mut retained) = (head.inventory.clone(), head.retained.clone());
+    if head.phase != Phase::Deleting {
+        let stays =
+            |member: &mut Member| member.reference.kind == Kind::PersistentVolumeClaim && stays(member);
+        retained.extend(inventory.extract_if(.., stays));
+    }
+    (inventory, retained)
 }

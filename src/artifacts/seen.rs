@@ -1,0 +1,41 @@
+//! Seen: the marks of one object, as a look at the cluster showed them.
+
+use super::ObjectRef;
+
+/// One object with our labels, as the cluster showed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Kind and name.
+    pub reference: ObjectRef,
+    /// Its uid.
+    pub uid: String,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// Whether this deployment's field manager applied it: it is ours, not made by a controller or a person.
+    pub ours: bool,
+    /// The digest of the fields that our field manager owns; empty if none.
+    pub owned: String,
+    /// The field managers that own its replica count.
+    pub replicas_owners: Vec<String>,
+    /// The `name` label: the component.
+    pub component: String,
+    /// Of a pod: the revision it is of.
+    pub revision: Option<u32>,
+    /// Of a volume claim: what it asks for.
+    pub claim: Option<SeenClaim>,
+}
+
+/// What a volume claim on the cluster asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeenClaim {
+    /// Its size, as the cluster spells it.
+    pub size: String,
+    /// Whether another field manager holds the size.
+    pub size_is_others: bool,
+    /// Its storage class; `None`: it has none.
+    pub class: Option<String>,
+    /// Whether this deployment chose the class, and not the cluster.
+    pub class_is_ours: bool,
+    /// Its access modes.
+    pub modes: Vec<String>,
+}

@@ -1,0 +1,108 @@
+//! The engine: carries out what plans say, under a lock, and sees to what is left afterwards.
+
+mod claims;
+mod deploy;
+mod keeper;
+mod lock;
+mod look;
+mod removal;
+mod scale;
+mod stages;
+mod teardown;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::artifacts::Namespace;
+use crate::clock::Clock;
+use crate::cluster::Cluster;
+use crate::error::{Error, ErrorKind, Result};
+
+pub use crate::cluster::{Going, Snapshot, Subscription};
+pub use deploy::{Choices, Outcome, deploy};
+pub use look::{Page, list, look_at, look_at_all, must_read, read_revision, subscribe};
+pub use scale::{Choices as ScaleChoices, scale};
+pub use teardown::{Choices as TeardownChoices, Teardown, teardown};
+
+/// What the engine needs to know of the configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The namespace of requests that name none.
+    pub namespace: Namespace,
+    /// How long an operation holds a deployment without renewing.
+    pub lease: Duration,
+    /// Who this adapter is, for those who wait for it.
+    pub holder: String,
+}
+
+/// What every operation is carried out with; cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    cluster: Cluster,
+    settings: Arc<Settings>,
+    clock: Clock,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Engine {
+    /// Puts an engine together.
+    pub fn new(cluster: Cluster, settings: Settings, clock: Clock, shutdown: CancellationToken) -> Self {
+        Self { cluster, settings: Arc::new(settings), clock, tasks: TaskTracker::new(), shutdown }
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Asks the cluster for its version.
+    pub async fn cluster_version(&self) -> Result<String> {
+        self.cluster.version().await
+    }
+
+    /// Waits until every running operation has ended.
+    pub async fn drain(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Resolves when the server is shutting down.
+    pub async fn shutting_down(&self) {
+        self.shutdown.cancelled().await;
+    }
+
+    /// Runs an operation in a task of its own: a caller that leaves, or the deadline, ends the waiting and never the
+    /// work.
+    async fn detached<T, F>(&self, deadline: Instant, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        if self.shutdown.is_cancelled() {
+            return Err(Error::new(ErrorKind::ShuttingDown, "the adapter is shutting down; try again")
+                .retry_after(Duration::from_secs(1)));
+        }
+        let task = self.tasks.spawn(work.in_current_span());
+        match tokio::time::timeout_at(deadline, task).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(failure)) => Err(Error::internal(format!("the operation's task ended early: {failure}"))),
+            Err(_) => Err(Error::new(
+                ErrorKind::ClusterTimeout,
+                "the deadline passed while the cluster was at work; the work goes on, look at it with GetDeployment",
+            )
+            .with("applied", "unknown")),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Looks at deployments and at what a Deploy would do; writes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::try_join_all;
+
+use super::{Choices, Engine, Subscription, teardown};
+use crate::artifacts::{Kind, Namespace, ObjectRef, Observed, Target};
+use crate::error::{Error, Result};
+use crate::plan::{self, Decided, Prepared, Revision};
+use crate::record::{self, Head, HeadRef, Held, Phase};
+
+/// One page of a list of deployments.
+pub struct Page<'a> {
+    /// The namespace; `None`: all.
+    pub namespace: Option<&'a Namespace>,
+    /// A label selector; empty: all.
+    pub labels: &'a str,
+    /// Deployments per page.
+    pub size: u32,
+    /// Where to go on; empty: at the start.
+    pub token: &'a str,
+}
+
+/// Reads the record of a deployment; `None` if there is none.
+pub async fn read(engine: &Engine, target: &Target) -> Result<Option<Held>> {
+    engine.cluster.read_head(&target.namespace, &target.name).await
+}
+
+/// Reads the record of a deployment that must be there.
+pub async fn must_read(engine: &Engine, target: &Target) -> Result<Held> {
+    read(engine, target).await?.ok_or_else(|| record::not_found(target))
+}
+
+/// Lists records, a page at a time; also returns the next page's token.
+pub async fn list(engine: &Engine, page: &Page<'_>) -> Result<(Vec<Held>, Option<String>)> {
+    engine.cluster.list_heads(page.namespace, page.labels, page.size, page.token).await
+}
+
+/// Looks at the objects of one deployment.
+pub async fn look_at(engine: &Engine, held: &Held) -> Result<Observed> {
+    let kinds: Vec<_> = held.head.inventory.iter().map(|member| member.reference.kind).collect();
+    engine.cluster.observe(&held.namespace, &held.name, &kinds).await
+}
+
+/// Looks at the objects of many deployments: one LIST per kind and namespace, however many there are.
+pub async fn look_at_all(engine: &Engine, records: &[Held]) -> Result<Vec<Observed>> {
+    let namespaces: BTreeSet<&Namespace> = records.iter().map(|held| &held.namespace).collect();
+    let looks = namespaces.into_iter().map(|namespace| async move {
+        Ok::<_, Error>((namespace.clone(), engine.cluster.observe_namespace(namespace).await?))
+    });
+    let mut by_namespace: BTreeMap<_, _> = try_join_all(looks).await?.into_iter().collect();
+    let observed = records.iter().map(|held| {
+        let seen = by_namespace.get_mut(&held.namespace).and_then(|seen| seen.remove(held.name.as_str()));
+        seen.unwrap_or_default()
+    });
+    Ok(observed.collect())
+}
+
+/// Starts to follow a deployment.
+pub fn subscribe(engine: &Engine, target: &Target) -> Subscription {
+    engine.cluster.subscribe(&target.namespace, &target.name)
+}
+
+/// Reads a revision; `None` if it was never stored.
+pub async fn read_revision(
+    engine: &Engine,
+    target: &Target,
+    revision: Option<&HeadRef>,
+) -> Result<Option<Revision>> {
+    let Some(revision) = revision else { return Ok(None) };
+    let packed = engine.cluster.read_revision(&target.namespace, revision).await?;
+    packed.map(|packed| Revision::unpack(&packed)).transpose()
+}
+
+/// Reads the current revision, which must be there.
+pub async fn current_revision(engine: &Engine, target: &Target, held: &Held) -> Result<Revision> {
+    let revision = read_revision(engine, target, held.head.current.as_ref()).await?;
+    revision.ok_or_else(|| {
+        Error::internal("the current revision is not stored")
+            .prefixed("the record of what is deployed is lost, deploy again to repair it; ")
+    })
+}
+
+/// Reads the deployment and plans a Deploy.
+///
+/// Writes nothing, but for a teardown that died half-way: that is finished first, and then this is a first Deploy.
+pub(super) async fn decide(
+    engine: &Engine,
+    target: &Target,
+    prepared: Prepared,
+    choices: &Choices,
+) -> Result<Decided> {
+    let mut held = read(engine, target).await?;
+    record::check_etag(held.as_ref(), &choices.etag)?;
+    if let Some(found) = &held {
+        record::gate(found, engine.clock.now())?;
+        if found.terminating {
+            return Err(record::being_deleted(found));
+        }
+        if found.head.phase == Phase::Deleting {
+            if choices.validate_only {
+                return Err(record::being_deleted(found));
+            }
+            teardown::finish(engine, target, found.clone(), choices.deadline).await?;
+            held = None;
+        }
+    }
+    let head = held.as_ref().map(|held| &held.head);
+    let rendered = plan::render(&prepared, head.map(Head::controllers).unwrap_or_default())?;
+    let current = head.and_then(|head| head.current.as_ref());
+    let previous = read_revision(engine, target, current).await?;
+    let seen = match head {
+        Some(head) => {
+            // A Secret that is new to the deployment needs no look: it is made only where there is none.
+            let objects = rendered.artifacts.objects().iter().map(|artifact| &artifact.reference);
+            let objects = objects.filter(|reference| reference.kind != Kind::Secret);
+            let members = head.inventory.iter().map(|member| &member.reference).chain(objects);
+            let members: BTreeSet<ObjectRef> = members.cloned().collect();
+            engine.cluster.list_members(&target.namespace, &target.name, &members).await?
+        }
+        None => Vec::new(),
+    };
+    plan::decide(prepared, rendered, held, previous.as_ref(), &seen, choices.prune)
+}

@@ -1,0 +1,194 @@
+//! Scale: replica counts of controllers, and Pods that become controllers without being lost.
+
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+use tokio::time::Instant;
+use tracing::info;
+
+use super::lock::{Lock, operation_id};
+use super::{Engine, deploy, keeper, look, stages};
+use crate::artifacts::{Change, ComponentName, Stage, Target};
+use crate::diagnostic::Diagnostic;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::{self, Conversion, ScalePlan};
+use crate::record::{self, Applied, Held, Member, Phase, Transition, Work};
+
+/// What a Scale did.
+pub struct Scaling {
+    /// The record afterwards.
+    pub held: Held,
+    /// What was done to each object that was named or made.
+    pub changes: Vec<Change>,
+    /// What the caller should know.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// How a Scale is carried out.
+#[derive(Clone, Debug)]
+pub struct Choices {
+    /// Replicas by image name or component name.
+    pub replicas: BTreeMap<String, i32>,
+    /// Check everything, write nothing.
+    pub validate_only: bool,
+    /// The etag the caller has seen; empty: any.
+    pub etag: String,
+    /// When the caller's own deadline ends.
+    pub deadline: Instant,
+}
+
+/// Sets the replica counts of the named components and of nothing else, in a task of its own.
+pub async fn scale(engine: &Engine, target: &Target, choices: Choices) -> Result<Scaling> {
+    let (own, target, deadline) = (engine.clone(), target.clone(), choices.deadline);
+    engine.detached(deadline, async move { scale_now(&own, &target, &choices).await }).await
+}
+
+async fn scale_now(engine: &Engine, target: &Target, choices: &Choices) -> Result<Scaling> {
+    // 1. What is there; an operation that died is finished first, so that there is one thing to scale.
+    let mut held = look::must_read(engine, target).await?;
+    record::check_etag(Some(&held), &choices.etag)?;
+    record::gate(&held, engine.clock.now())?;
+    if held.is_deleting() {
+        return Err(record::being_deleted(&held));
+    }
+    if held.head.operation.is_some() && !choices.validate_only {
+        held = deploy::adopt(engine, target, held, choices.deadline).await?;
+    }
+    // 2. Which components, and what each needs.
+    let scale = ScalePlan::new(&held, &choices.replicas)?;
+    if choices.validate_only {
+        return validated(engine, target, held, &scale).await;
+    }
+    let mut changes: Vec<Change> = scale.unchanged().collect();
+    let mut diagnostics = Vec::new();
+    // 3. Pods that become controllers: under the lock, with the objects of the current revision.
+    if !scale.convert.is_empty() {
+        let (converted, conversion) = convert(engine, target, held, &scale.convert).await?;
+        held = converted;
+        changes.extend(conversion.changes());
+        diagnostics = conversion.plan.diagnostics;
+    }
+    // 4. Controllers that are there: one guarded write each, which can never make an object.
+    let sets = scale.set.iter().map(|(member, replicas)| set(engine, target, member, *replicas, false));
+    let (set, failed) = split(join_all(sets).await);
+    changes.extend(scale.updates());
+    if !set.is_empty() {
+        held = remember(engine, target, held, &set).await?;
+    }
+    info!(components = changes.len(), "scaled");
+    keeper::follow(engine, target, &held.moment());
+    if let Some(error) = failed {
+        let done: Vec<String> = set.iter().map(|member| member.reference.to_string()).collect();
+        return Err(if set.is_empty() { error } else { Error::incomplete(error, done.join(", ")) });
+    }
+    Ok(Scaling { held, changes, diagnostics })
+}
+
+/// Lets the API server check every change without making any.
+async fn validated(engine: &Engine, target: &Target, held: Held, scale: &ScalePlan) -> Result<Scaling> {
+    let mut changes: Vec<Change> = scale.updates().chain(scale.unchanged()).collect();
+    let mut diagnostics = Vec::new();
+    let tries = scale.set.iter().map(|(member, replicas)| set(engine, target, member, *replicas, true));
+    if let (_, Some(error)) = split(join_all(tries).await) {
+        return Err(error);
+    }
+    if !scale.convert.is_empty() {
+        let revision = look::current_revision(engine, target, &held).await?;
+        let conversion = Conversion::new(&held, &revision, &scale.convert)?;
+        let failures = stages::dry_run(engine, target, &conversion.plan).await;
+        if let Some(error) = plan::first_failure(&revision.template, failures) {
+            return Err(error);
+        }
+        changes.extend(conversion.changes());
+        diagnostics = conversion.plan.diagnostics;
+    }
+    Ok(Scaling { held, changes, diagnostics })
+}
+
+/// Sets one controller's count; returns its entry as it is then.
+async fn set(
+    engine: &Engine,
+    target: &Target,
+    member: &Member,
+    replicas: i32,
+    dry_run: bool,
+) -> Result<Member> {
+    let uid = member.uid.as_deref().unwrap_or_default();
+    let (namespace, reference) = (&target.namespace, &member.reference);
+    let generation = engine.cluster.scale(namespace, &target.name, reference, uid, replicas, dry_run).await?;
+    Ok(Member { scaled_replicas: Some(replicas), generation, ..member.clone() })
+}
+
+/// Writes the counts into the inventory; whoever wrote the record meanwhile is read again.
+async fn remember(engine: &Engine, target: &Target, held: Held, set: &[Member]) -> Result<Held> {
+    let mut held = held;
+    for _ in 0..5 {
+        let scaled = Transition::Scaled { counts: set.to_vec(), now: engine.clock.now() };
+        match engine.cluster.change(&held, &scaled).await {
+            Err(error) if error.kind() == ErrorKind::OperationInProgress => {
+                held = look::must_read(engine, target).await?;
+                // A record that another operation holds is that operation's alone to write.
+                record::gate(&held, engine.clock.now())?;
+                if held.is_deleting() || held.head.operation.is_some() {
+                    return Err(record::being_changed(&held));
+                }
+            }
+            other => return other,
+        }
+    }
+    Err(record::being_changed(&held))
+}
+
+/// Turns bare Pods into ReplicationControllers that adopt them.
+async fn convert(
+    engine: &Engine,
+    target: &Target,
+    held: Held,
+    convert: &BTreeMap<ComponentName, i32>,
+) -> Result<(Held, Conversion)> {
+    let revision = look::current_revision(engine, target, &held).await?;
+    let conversion = Conversion::new(&held, &revision, convert)?;
+    let plan = &conversion.plan;
+    let work = Work::Scale { inventory: plan.union() };
+    let mut lock = Lock::take(engine, target, Some(&held), operation_id(), work).await?;
+    let apply = async {
+        let mut report = stages::Report::default();
+        stages::apply(engine, target, plan, Stage::Foundation, &mut report).await;
+        if report.failures.is_empty() {
+            stages::apply(engine, target, plan, Stage::Workload, &mut report).await;
+        } else {
+            stages::skip(plan, Stage::Workload, &mut report);
+        }
+        report
+    };
+    let report = lock.during(apply).await?;
+    let complete = report.failures.is_empty();
+    // An update that was refused before stays the next Deploy's to carry out.
+    let phase = if complete && !conversion.is_open { Phase::Progressing } else { Phase::Incomplete };
+    let applied = Applied {
+        inventory: report.inventory(plan),
+        revision: None,
+        complete,
+        phase,
+        now: engine.clock.now(),
+    };
+    let held = lock.release(&Transition::Applied(Box::new(applied))).await?;
+    let listing = plan::listing(&report.failures);
+    if let Some(first) = plan::first_failure(&revision.template, report.failures) {
+        return Err(Error::incomplete(first, listing));
+    }
+    Ok((held, conversion))
+}
+
+/// The successes, and the first failure.
+fn split(results: Vec<Result<Member>>) -> (Vec<Member>, Option<Error>) {
+    let mut failure = None;
+    let successes = results.into_iter().filter_map(|result| match result {
+        Ok(member) => Some(member),
+        Err(error) => {
+            failure.get_or_insert(error);
+            None
+        }
+    });
+    (successes.collect(), failure)
+}

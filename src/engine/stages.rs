@@ -1,0 +1,299 @@
+//! Carries out a plan: stage by stage, all of a stage at once, and keeps count of what was written.
+
+use std::collections::BTreeSet;
+
+use futures::future::join_all;
+use tracing::{Instrument, info, info_span, warn};
+
+use super::Engine;
+use crate::artifacts::{Action, Artifact, Kind, ObjectRef, Stage, Target};
+use crate::cluster::{Deletion, Going, Guard, Written};
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::{self, Plan, Step, is_immutable, is_refusal, is_scaled_meanwhile, is_size_alone};
+use crate::record::{Member, MemberState};
+
+/// How long one object may take to go before it is made again.
+const GOING: std::time::Duration = std::time::Duration::from_secs(90);
+
+/// What became of every object of a plan.
+#[derive(Default)]
+pub(super) struct Report {
+    /// The inventory's entries of objects that are there as planned.
+    pub(super) applied: Vec<Member>,
+    /// The entries of objects that are not, or nobody knows.
+    pub(super) open: Vec<Member>,
+    /// Whether an object was ours already although no record had it; claims apart, which outlive deployments.
+    pub(super) adopted: bool,
+    /// The volume claims that were made, and not there before.
+    pub(super) made_claims: BTreeSet<ObjectRef>,
+    /// The objects that were not reached.
+    skipped: BTreeSet<ObjectRef>,
+    /// Whether the revision is stored.
+    pub(super) stored: bool,
+    /// What failed, in the order of applying.
+    pub(super) failures: Vec<(Artifact, Error)>,
+}
+
+impl Report {
+    /// Whether the cluster may differ from what it was before the plan.
+    pub(super) fn touched(&self, plan: &Plan) -> bool {
+        let reached = |step: &&Step| !self.skipped.contains(&step.artifact.reference);
+        let mut changed = plan.steps.iter().filter(|step| step.action != Action::Unchanged).filter(reached);
+        let is_applied =
+            |step: &Step| self.applied.iter().any(|member| member.reference == step.artifact.reference);
+        changed.any(|step| step.has_preludes() || is_applied(step))
+    }
+
+    /// Whether the cluster is certainly as it was before the plan: the API server has refused it.
+    pub(super) fn is_refused(&self, plan: &Plan) -> bool {
+        let mut kinds = self.failures.iter().map(|(_, error)| error.kind());
+        !self.failures.is_empty() && kinds.all(is_refusal) && !self.touched(plan)
+    }
+
+    /// The claims that were to be made and were there already, with what lies on them.
+    pub(super) fn met_claims<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = &'a ObjectRef> {
+        let to_be_made = plan.steps.iter().filter(|step| step.action == Action::Create);
+        let to_be_made = to_be_made.map(|step| &step.artifact.reference);
+        to_be_made.filter(|reference| {
+            reference.kind == Kind::PersistentVolumeClaim
+                && !self.made_claims.contains(reference)
+                && self.applied.iter().any(|member| member.reference == **reference)
+        })
+    }
+
+    /// The inventory after this report: everything that is or may be there.
+    ///
+    /// Only a complete update hands over and deletes; otherwise everything stays what it was.
+    pub(super) fn inventory(&self, plan: &Plan) -> Vec<Member> {
+        let written = self.applied.iter().chain(&self.open).chain(&plan.kept).cloned();
+        if self.failures.is_empty() {
+            return written.chain(plan::deleting(&plan.doomed)).collect();
+        }
+        let doomed = plan.doomed.iter().map(|doomed| doomed.member.clone());
+        written.chain(plan.handed_over.iter().cloned()).chain(doomed).collect()
+    }
+
+    fn take(&mut self, step: &Step, result: Result<Written>) {
+        match result {
+            Ok(written) => {
+                if step.artifact.reference.kind != Kind::PersistentVolumeClaim {
+                    self.adopted |= written.adopted;
+                } else if step.action == Action::Create && !written.adopted {
+                    self.made_claims.insert(step.artifact.reference.clone());
+                }
+                self.applied.push(Member {
+                    state: MemberState::Applied,
+                    replace: false,
+                    template_replicas: step.template_replicas,
+                    scaled_replicas: step.scaled_replicas,
+                    uid: Some(written.uid),
+                    owned: written.owned,
+                    generation: written.generation.filter(|_| step.artifact.reference.kind.is_controller()),
+                    ..step.member.clone()
+                });
+            }
+            Err(error) => {
+                // What belongs to somebody else is none of ours: it must not stand in the inventory.
+                if error.kind() != ErrorKind::ObjectNotOwned {
+                    let unwritten = is_refusal(error.kind()) && !step.has_preludes();
+                    self.open.push(if unwritten { step.unwritten() } else { step.member.clone() });
+                }
+                self.failures.push((step.artifact.clone(), error));
+            }
+        }
+    }
+}
+
+/// Applies the steps of one stage, all at once; unchanged ones are counted as applied.
+///
+/// A failure does not stop its siblings.
+pub(super) async fn apply(engine: &Engine, target: &Target, plan: &Plan, stage: Stage, report: &mut Report) {
+    let mut changed = Vec::new();
+    for step in &plan.steps {
+        if step.artifact.reference.kind.stage() != stage {
+            continue;
+        }
+        if step.action == Action::Unchanged {
+            report.applied.push(step.member.clone());
+        } else {
+            let reference = &step.artifact.reference;
+            let span = info_span!("object", kind = reference.kind.as_str(), name = %reference.name);
+            changed.push(async move { (step, apply_step(engine, target, step).instrument(span).await) });
+        }
+    }
+    // How many calls are really under way at once is the cluster handle's to limit.
+    for (step, result) in join_all(changed).await {
+        report.take(step, result);
+    }
+}
+
+/// Counts every step of a stage that is not reached as open.
+pub(super) fn skip(plan: &Plan, stage: Stage, report: &mut Report) {
+    for step in &plan.steps {
+        if step.artifact.reference.kind.stage() != stage {
+            continue;
+        }
+        if step.action == Action::Unchanged {
+            report.applied.push(step.member.clone());
+        } else {
+            report.open.push(step.unwritten());
+            report.skipped.insert(step.artifact.reference.clone());
+        }
+    }
+}
+
+async fn apply_step(engine: &Engine, target: &Target, step: &Step) -> Result<Written> {
+    if let (Some(replicas), Some(uid)) = (step.take_back, step.uid.as_deref()) {
+        let reference = &step.artifact.reference;
+        engine.cluster.scale(&target.namespace, &target.name, reference, uid, replicas, false).await?;
+    }
+    let written = match (step.action, &step.uid) {
+        (Action::Replace, Some(uid)) => replace(engine, target, &step.artifact, uid).await?,
+        (Action::Update, Some(uid)) => {
+            let guard = Guard::UpdateOnly(uid.clone());
+            let updated = apply_sized(engine, target, &step.artifact, guard, false).await;
+            match updated {
+                Err(error) if step.may_replace && is_immutable(&error) => {
+                    info!(context = ?error.context(), "cannot change in place, replaced");
+                    replace(engine, target, &step.artifact, uid).await?
+                }
+                // Scale came after the plan was made, and holds the count now: leaving it out changes nothing.
+                Err(error) if is_scaled_meanwhile(&error, &target.name) => {
+                    let guard = Guard::UpdateOnly(uid.clone());
+                    let artifact = step.without_replicas();
+                    engine.cluster.apply(&target.namespace, &target.name, &artifact, guard, false).await?
+                }
+                other => other?,
+            }
+        }
+        _ => create(engine, target, step).await?,
+    };
+    if let (Some(_), Some(uid)) = (step.take_back, step.uid.as_deref()) {
+        // Otherwise Scale's manager would stay owner beside us, and our next change would conflict with it.
+        let reference = &step.artifact.reference;
+        engine.cluster.release_scale(&target.namespace, &target.name, reference, uid).await?;
+    }
+    info!(action = ?step.action, "object written");
+    Ok(written)
+}
+
+/// Applies an object, and takes the size of a volume claim from whoever holds that, and nothing else.
+async fn apply_sized(
+    engine: &Engine,
+    target: &Target,
+    artifact: &Artifact,
+    guard: Guard,
+    dry_run: bool,
+) -> Result<Written> {
+    let (namespace, name) = (&target.namespace, &target.name);
+    match engine.cluster.apply(namespace, name, artifact, guard.clone(), dry_run).await {
+        Err(error) if is_size_alone(&error, artifact) => match guard {
+            Guard::UpdateOnly(uid) => {
+                engine.cluster.apply(namespace, name, artifact, Guard::TakeFields(uid), dry_run).await
+            }
+            Guard::CreateOnly | Guard::TakeFields(_) => Err(error),
+        },
+        other => other,
+    }
+}
+
+/// Makes the object, or adopts our own that the records have lost.
+async fn create(engine: &Engine, target: &Target, step: &Step) -> Result<Written> {
+    let (namespace, artifact) = (&target.namespace, &step.artifact);
+    let created = engine.cluster.apply(namespace, &target.name, artifact, Guard::CreateOnly, false).await;
+    match created {
+        Err(error) if step.may_replace && is_immutable(&error) => {
+            match engine.cluster.our_uid(namespace, &target.name, &artifact.reference).await? {
+                Some(uid) => {
+                    info!(context = ?error.context(), "cannot change in place, replaced");
+                    replace(engine, target, artifact, &uid).await
+                }
+                None => Err(error),
+            }
+        }
+        other => other,
+    }
+}
+
+/// Deletes the object, sees it gone, and makes it anew.
+async fn replace(engine: &Engine, target: &Target, artifact: &Artifact, uid: &str) -> Result<Written> {
+    let reference = &artifact.reference;
+    let deletion = engine.cluster.delete(&target.namespace, reference, uid, None).await?;
+    if let Deletion::Going(going) = deletion {
+        let deadline = tokio::time::Instant::now() + GOING;
+        let left = engine.cluster.wait_gone(&target.namespace, &target.name, vec![going], deadline).await?;
+        if !left.is_empty() {
+            return Err(Error::new(
+                ErrorKind::OperationInProgress,
+                format!("{reference} is still being deleted; look at its finalizers, then deploy again"),
+            ));
+        }
+    }
+    engine.cluster.apply(&target.namespace, &target.name, artifact, Guard::CreateOnly, false).await
+}
+
+/// Asks the API server whether every object could be written; writes nothing.
+pub(super) async fn dry_run(engine: &Engine, target: &Target, plan: &Plan) -> Vec<(Artifact, Error)> {
+    let mut tries = Vec::new();
+    for step in &plan.steps {
+        let guard = match (step.action, &step.uid) {
+            (Action::Update, Some(uid)) => Guard::UpdateOnly(uid.clone()),
+            (Action::Create, _) => Guard::CreateOnly,
+            // What is to be replaced is still there, so its new form cannot be tried.
+            _ => continue,
+        };
+        tries.push(async move {
+            let result = apply_sized(engine, target, &step.tried(), guard, true).await;
+            (step, result)
+        });
+    }
+    let mut failures = Vec::new();
+    for (step, result) in join_all(tries).await {
+        match result {
+            Err(error) if step.may_replace && is_immutable(&error) => {}
+            Err(error) => failures.push((step.artifact.clone(), error)),
+            Ok(_) => {}
+        }
+    }
+    failures
+}
+
+/// Deletes objects by uid, all at once; returns what became of each.
+pub(super) async fn delete_each(
+    engine: &Engine,
+    target: &Target,
+    objects: Vec<(ObjectRef, String)>,
+    grace_seconds: Option<u32>,
+) -> Vec<(ObjectRef, String, Result<Deletion>)> {
+    let mut deletions = Vec::new();
+    for (reference, uid) in objects {
+        deletions.push(async move {
+            let deletion = engine.cluster.delete(&target.namespace, &reference, &uid, grace_seconds).await;
+            if let Err(error) = &deletion {
+                warn!(%reference, context = ?error.context(), "object not deleted");
+            }
+            (reference, uid, deletion)
+        });
+    }
+    join_all(deletions).await
+}
+
+/// Deletes objects by uid, all at once; returns those that are still going.
+pub(super) async fn delete_all(
+    engine: &Engine,
+    target: &Target,
+    objects: Vec<(ObjectRef, String)>,
+    grace_seconds: Option<u32>,
+) -> Result<Vec<Going>> {
+    let mut going = Vec::new();
+    let mut failure = None;
+    for (_, _, deletion) in delete_each(engine, target, objects, grace_seconds).await {
+        match deletion {
+            Ok(Deletion::Going(object)) => going.push(object),
+            Ok(Deletion::Gone) => {}
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    // Everything was tried; one failure is enough to say that it is not done.
+    failure.map_or(Ok(going), Err)
+}

@@ -1,0 +1,312 @@
+//! Teardown: everything a deployment owns goes, in reverse order, its record last.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tracing::{Instrument, info};
+
+use super::lock::{Lock, operation_id};
+use super::{Engine, claims, look, stages};
+use crate::artifacts::{Kind, ObjectRef, Seen, Stage, Target};
+use crate::cluster::Going;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::{self, VolumePolicy};
+use crate::record::{self, Held, Member, MemberState, Phase, Work};
+
+/// How long a teardown keeps watching objects go before it leaves them to the next call.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How a deployment is torn down.
+#[derive(Clone, Debug)]
+pub struct Choices {
+    /// What becomes of its volume claims.
+    pub volumes: VolumePolicy,
+    /// The pods' grace period; `None`: each pod's own.
+    pub grace_seconds: Option<u32>,
+    /// Check everything, delete nothing.
+    pub validate_only: bool,
+    /// The etag the caller has seen; empty: any.
+    pub etag: String,
+    /// When the caller's own deadline ends.
+    pub deadline: Instant,
+}
+
+/// A teardown that goes on by itself once everything is marked.
+pub struct Teardown {
+    /// The entries of what goes.
+    pub inventory: Vec<Member>,
+    /// The entries of the volume claims that stay.
+    pub retained: Vec<Member>,
+    /// What is marked and still there.
+    pub going: Vec<Going>,
+    /// Its end; `None`: nothing was to be deleted.
+    pub ending: Option<Ending>,
+}
+
+/// The end of a teardown: what is left at last.
+pub struct Ending(JoinHandle<Result<Vec<Going>>>);
+
+impl Ending {
+    /// Waits until everything is gone or patience is at its end; returns what is still there. The work goes on without it.
+    pub async fn seen(self) -> Result<Vec<Going>> {
+        self.0
+            .await
+            .map_err(|failure| Error::internal(format!("the teardown's task ended early: {failure}")))?
+    }
+}
+
+/// Objects that were asked to go, and the lock under which that was done; without one, another teardown has it.
+struct Underway {
+    lock: Option<Lock>,
+    held: Held,
+    going: Vec<Going>,
+}
+
+/// Marks the deployment and deletes everything it owns, by uid; a second teardown while it goes joins the first.
+///
+/// Returns when everything is marked. `None`: there is no such deployment.
+pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Result<Option<Teardown>> {
+    // 1. What is there.
+    let Some(mut held) = look::read(engine, target).await? else { return Ok(None) };
+    record::check_readable(&held)?;
+    record::check_etag(Some(&held), &choices.etag)?;
+    let joins = held.is_deleting();
+    if !joins {
+        record::gate(&held, engine.clock.now())?;
+    }
+    let (inventory, retained) = plan::set_aside(&held.head, |_| choices.volumes == VolumePolicy::Retain);
+    let retained = claims::standing(engine, target, retained).await?;
+    if choices.validate_only {
+        return Ok(Some(Teardown { inventory, retained, going: Vec::new(), ending: None }));
+    }
+    held.head.retained.clone_from(&retained);
+    let (own, target, grace) = (engine.clone(), target.clone(), choices.grace_seconds);
+    let work = Work::Teardown { inventory: inventory.clone(), retained: retained.clone() };
+    // 2. The mark that ends every other operation; 3. the deletes, which nobody's leaving stops.
+    let ask = async move {
+        let underway = if joins {
+            Some(delete_members(&own, &target, held, grace).await?)
+        } else {
+            ask(&own, &target, held, work, grace).await?
+        };
+        let going = underway.as_ref().map(|underway| underway.going.clone()).unwrap_or_default();
+        let see = own.clone();
+        let seen = async move {
+            match underway {
+                Some(underway) => see_gone(&see, &target, underway, grace).await,
+                None => Ok(Vec::new()),
+            }
+        };
+        let ending = Some(Ending(own.tasks.spawn(seen.in_current_span())));
+        Ok(Some(Teardown { inventory, retained, going, ending }))
+    };
+    engine.detached(choices.deadline, ask).await
+}
+
+/// Finishes a teardown that died half-way.
+///
+/// A teardown that nobody asked for deletes no volume claim: whose they were before is not known.
+pub(super) async fn finish(engine: &Engine, target: &Target, held: Held, deadline: Instant) -> Result<()> {
+    let (inventory, retained) = plan::set_aside(&held.head, |_| true);
+    let work = Work::Teardown { inventory, retained };
+    let lock = Lock::take(engine, target, Some(&held), operation_id(), work).await?;
+    let work = async {
+        match delete_locked(engine, target, lock, None).await? {
+            Some(underway) => see_gone(engine, target, underway, None).await,
+            None => Ok(Vec::new()),
+        }
+    };
+    match tokio::time::timeout_at(deadline, work).await {
+        Ok(Ok(left)) if left.is_empty() => Ok(()),
+        Ok(Err(error)) => Err(error),
+        Ok(Ok(_)) | Err(_) => Err(record::being_deleted(&held)),
+    }
+}
+
+/// Removes what a first Deploy has made, and nothing else; returns what is still there.
+pub(super) async fn take_back(engine: &Engine, target: &Target, mut lock: Lock) -> Result<Vec<Going>> {
+    let held = lock.held().clone();
+    let members: BTreeSet<ObjectRef> =
+        held.head.inventory.iter().map(|member| member.reference.clone()).collect();
+    let mut made = known_uids(engine, target, &held).await?;
+    made.retain(|(reference, _)| members.contains(reference));
+    let work = async {
+        let going = delete_objects(engine, target, &held, made, None).await?;
+        wait_gone(engine, target, going).await
+    };
+    let left = lock.during(work).await??;
+    remove_record(engine, lock.held(), &left).await?;
+    Ok(left)
+}
+
+/// Takes the lock and asks everything to go; `None`: another teardown has ended already.
+async fn ask(
+    engine: &Engine,
+    target: &Target,
+    held: Held,
+    work: Work,
+    grace: Option<u32>,
+) -> Result<Option<Underway>> {
+    match Lock::take(engine, target, Some(&held), operation_id(), work).await {
+        Ok(lock) => delete_locked(engine, target, lock, grace).await,
+        Err(lost) => join(engine, target, &held, lost, grace).await,
+    }
+}
+
+/// Deletes all members under the lock; joins whoever has taken it over.
+async fn delete_locked(
+    engine: &Engine,
+    target: &Target,
+    mut lock: Lock,
+    grace: Option<u32>,
+) -> Result<Option<Underway>> {
+    let held = lock.held().clone();
+    match lock.during(delete_members(engine, target, held.clone(), grace)).await {
+        Ok(underway) => Ok(Some(Underway { lock: Some(lock), ..underway? })),
+        Err(lost) => join(engine, target, &held, lost, grace).await,
+    }
+}
+
+/// Does what the teardown does to which the lock was lost: everything goes by uid, so twice is once.
+///
+/// `None`: that has ended already. Fails with the loss where the other operation is no teardown.
+async fn join(
+    engine: &Engine,
+    target: &Target,
+    held: &Held,
+    lost: Error,
+    grace: Option<u32>,
+) -> Result<Option<Underway>> {
+    if lost.kind() != ErrorKind::OperationInProgress {
+        return Err(lost);
+    }
+    match look::read(engine, target).await? {
+        Some(now) if now.uid == held.uid && now.head.phase == Phase::Deleting => {
+            Ok(Some(delete_members(engine, target, now, grace).await?))
+        }
+        // Gone, or gone and made anew: what this call was asked to delete is not there any more.
+        now if now.as_ref().is_none_or(|now| now.uid != held.uid) => Ok(None),
+        _ => Err(lost),
+    }
+}
+
+/// Waits until all members are gone, then deletes the record; returns what is still there.
+async fn see_gone(
+    engine: &Engine,
+    target: &Target,
+    underway: Underway,
+    grace: Option<u32>,
+) -> Result<Vec<Going>> {
+    let Underway { lock, held, going } = underway;
+    let waiting = wait_gone(engine, target, going);
+    let Some(mut lock) = lock else {
+        let left = waiting.await?;
+        remove_record(engine, &held, &left).await?;
+        return Ok(left);
+    };
+    match lock.during(waiting).await {
+        Ok(left) => {
+            let left = left?;
+            remove_record(engine, lock.held(), &left).await?;
+            Ok(left)
+        }
+        // The lease could not be renewed: a Teardown that joined may have ended first.
+        Err(lost) => match join(engine, target, &held, lost, grace).await? {
+            Some(underway) => Box::pin(see_gone(engine, target, underway, grace)).await,
+            None => Ok(Vec::new()),
+        },
+    }
+}
+
+async fn wait_gone(engine: &Engine, target: &Target, going: Vec<Going>) -> Result<Vec<Going>> {
+    engine.cluster.wait_gone(&target.namespace, &target.name, going, Instant::now() + PATIENCE).await
+}
+
+/// Deletes the record once every member was seen gone.
+async fn remove_record(engine: &Engine, held: &Held, left: &[Going]) -> Result<()> {
+    if !left.is_empty() {
+        return Ok(());
+    }
+    if !engine.cluster.delete_head(held, Instant::now() + PATIENCE).await? {
+        return Err(Error::new(
+            ErrorKind::WaitTimeout,
+            "objects were still there when the time was up; the teardown goes on",
+        )
+        .with("applied", "true"));
+    }
+    info!("torn down");
+    Ok(())
+}
+
+async fn delete_members(
+    engine: &Engine,
+    target: &Target,
+    held: Held,
+    grace: Option<u32>,
+) -> Result<Underway> {
+    let members = known_uids(engine, target, &held).await?;
+    let going = delete_objects(engine, target, &held, members, grace).await?;
+    Ok(Underway { lock: None, held, going })
+}
+
+/// Deletes objects by uid: workloads first, so that no pod runs without its Services; then the rest.
+async fn delete_objects(
+    engine: &Engine,
+    target: &Target,
+    held: &Held,
+    members: Vec<(ObjectRef, String)>,
+    grace: Option<u32>,
+) -> Result<Vec<Going>> {
+    let mut going = Vec::new();
+    for stage in [Stage::Workload, Stage::Foundation] {
+        let mut of_stage = members.clone();
+        of_stage.retain(|(reference, _)| reference.kind.stage() == stage);
+        going.extend(stages::delete_all(engine, target, of_stage, grace).await?);
+    }
+    if grace.is_some() && members.iter().any(|(reference, _)| reference.kind.is_controller()) {
+        // The grace of a controller's deletion is not its pods': they would take their own.
+        let controllers = members.iter().filter(|(reference, _)| reference.kind.is_controller());
+        let pods = controllers.map(|(reference, _)| ObjectRef { kind: Kind::Pod, ..reference.clone() });
+        let pods = list_while_deleting(engine, target, held, &pods.collect()).await?;
+        let pods = pods.into_iter().filter(|seen| !seen.ours).map(|seen| (seen.reference, seen.uid));
+        going.extend(stages::delete_all(engine, target, pods.collect(), grace).await?);
+    }
+    Ok(going)
+}
+
+/// Lists objects of this deployment, and not of one that was made under its name after it.
+///
+/// Two teardowns may go side by side; while the record that was marked is still there, nobody makes a new one.
+async fn list_while_deleting(
+    engine: &Engine,
+    target: &Target,
+    held: &Held,
+    members: &BTreeSet<ObjectRef>,
+) -> Result<Vec<Seen>> {
+    let seen = engine.cluster.list_members(&target.namespace, &target.name, members).await?;
+    let now = look::read(engine, target).await?;
+    Ok(if now.is_some_and(|now| now.uid == held.uid) { seen } else { Vec::new() })
+}
+
+/// The uid of every member; looks at the cluster only when the inventory does not know one.
+async fn known_uids(engine: &Engine, target: &Target, held: &Held) -> Result<Vec<(ObjectRef, String)>> {
+    let inventory = &held.head.inventory;
+    let adopted = inventory.iter().filter_map(|member| member.adopts.as_ref());
+    let adopted = adopted.map(|pod| (pod.reference.clone(), pod.uid.clone()));
+    let certain = |member: &Member| member.uid.is_some() && member.state != MemberState::Planned;
+    if inventory.iter().all(certain) {
+        let known =
+            inventory.iter().filter_map(|member| Some((member.reference.clone(), member.uid.clone()?)));
+        return Ok(known.chain(adopted).collect());
+    }
+    let members: BTreeSet<ObjectRef> = inventory.iter().map(|member| member.reference.clone()).collect();
+    let listed = list_while_deleting(engine, target, held, &members).await?;
+    // Claims that stay are ours as well, and so are those of a revision before.
+    let goes =
+        |seen: &Seen| seen.reference.kind != Kind::PersistentVolumeClaim || members.contains(&seen.reference);
+    let ours = listed.into_iter().filter(|seen| seen.ours && goes(seen));
+    let objects: BTreeSet<_> = ours.map(|seen| (seen.reference, seen.uid)).chain(adopted).collect();
+    Ok(objects.into_iter().collect())
+}

@@ -1,0 +1,174 @@
+//! A template read, merged and named: the first steps of every call that brings one.
+
+use std::collections::BTreeSet;
+
+use crate::artifacts::{Artifacts, ComponentName, DeploymentName};
+use crate::diagnostic::{Code, Diagnostic};
+use crate::error::{Error, ErrorKind, Fault, Result};
+use crate::template::raw::{Positions, RawTemplate};
+use crate::template::{Template, validate};
+use crate::translate::{self, Options, Rules};
+
+/// A template as it came.
+#[derive(Clone)]
+pub enum Source {
+    /// YAML or JSON text.
+    Text(String),
+    /// Fields of a request.
+    Structured(RawTemplate),
+}
+
+impl std::fmt::Debug for Source {
+    /// Says the form alone: the content holds values of the environment.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Source::Text(_) => "Text(..)",
+            Source::Structured(_) => "Structured(..)",
+        })
+    }
+}
+
+/// A template, and how it is to be translated.
+#[derive(Clone, Debug)]
+pub struct TemplateCall {
+    /// The template.
+    pub source: Source,
+    /// What is merged into it.
+    pub overrides: Option<RawTemplate>,
+    /// The deployment's name; `None`: made from the template's name.
+    pub name: Option<DeploymentName>,
+    /// What becomes of its parts.
+    pub rules: Rules,
+    /// Whether warnings refuse it.
+    pub strict: bool,
+}
+
+/// A template that can be translated.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The template, override merged in.
+    pub template: Template,
+    /// The deployment's name.
+    pub name: DeploymentName,
+    /// What reading it found.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Where its text has what.
+    pub positions: Positions,
+    /// What becomes of its parts.
+    pub rules: Rules,
+    /// Whether warnings refuse it.
+    strict: bool,
+}
+
+impl Prepared {
+    /// A template that was stored: nothing is left to be said about it.
+    pub fn stored(template: Template, options: &Options) -> Self {
+        Self {
+            template,
+            name: options.deployment.clone(),
+            diagnostics: Vec::new(),
+            positions: Positions::default(),
+            rules: options.rules.clone(),
+            strict: false,
+        }
+    }
+}
+
+/// Reads, merges and validates; no template when an error refuses it.
+pub fn read(call: &TemplateCall) -> (validate::Validated, Positions) {
+    let limits = validate::Limits::default();
+    let overriding = call.overrides.clone();
+    let (mut validated, positions) = match &call.source {
+        Source::Text(text) => validate::from_text(text, overriding, &limits),
+        Source::Structured(template) => {
+            (validate::from_raw(template.clone(), overriding, &limits), Positions::default())
+        }
+    };
+    judge(&mut validated.diagnostics, call.strict);
+    (validated, positions)
+}
+
+/// Makes errors of warnings where the caller wants it so.
+pub fn judge(diagnostics: &mut [Diagnostic], strict: bool) {
+    for diagnostic in diagnostics {
+        diagnostic.strict = strict;
+    }
+}
+
+/// Reads a template and settles the deployment's name; every fault at once.
+pub fn prepare(call: &TemplateCall) -> Result<Prepared> {
+    let (validated, positions) = read(call);
+    let diagnostics = validated.diagnostics;
+    let template = validated.template.ok_or_else(|| invalid(&diagnostics))?;
+    let name = call.name.clone().or_else(|| translate::slug(&template.name)).ok_or_else(|| {
+        let text = "is required: the template's name gives none (letters, digits and dashes are needed)";
+        Error::fields(vec![Fault::field("name", text)])
+    })?;
+    Ok(Prepared { template, name, diagnostics, positions, rules: call.rules.clone(), strict: call.strict })
+}
+
+/// A template as objects, and what translating it found.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// The objects.
+    pub artifacts: Artifacts,
+    /// How they were made.
+    pub options: Options,
+    /// What was lost, changed or assumed.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Translates; components in `controllers` stay controllers whatever their count.
+///
+/// Fails with TEMPLATE_INVALID, and all that was found since the template was read, when anything refuses it.
+pub fn render(prepared: &Prepared, controllers: BTreeSet<ComponentName>) -> Result<Rendered> {
+    let options = Options { controllers, ..Options::with(prepared.name.clone(), prepared.rules.clone()) };
+    let mut translation = translate::translate(&prepared.template, &options);
+    prepared.positions.locate(&mut translation.diagnostics);
+    judge(&mut translation.diagnostics, prepared.strict);
+    let refused = prepared.diagnostics.iter().chain(&translation.diagnostics).any(Diagnostic::is_error);
+    match translation.artifacts {
+        Some(artifacts) if !refused => {
+            Ok(Rendered { artifacts, options, diagnostics: translation.diagnostics })
+        }
+        _ => Err(invalid(&combine(&prepared.diagnostics, &translation.diagnostics))),
+    }
+}
+
+/// The findings of two steps, in the order of the steps.
+pub fn combine(first: &[Diagnostic], second: &[Diagnostic]) -> Vec<Diagnostic> {
+    first.iter().chain(second).cloned().collect()
+}
+
+/// The error of a template that is refused: every fault, each with its path.
+///
+/// A template that has no fault of its own, and whose objects would be too many or too large, goes beyond a limit.
+fn invalid(diagnostics: &[Diagnostic]) -> Error {
+    let errors = diagnostics.iter().filter(|diagnostic| diagnostic.is_error());
+    let is_limit = |found: &Diagnostic| matches!(found.code, Code::TooManyObjects | Code::ObjectTooLarge);
+    let kind = match errors.clone().all(is_limit) {
+        true => ErrorKind::LimitExceeded,
+        false => ErrorKind::TemplateInvalid,
+    };
+    let faults: Vec<Fault> = errors
+        .map(|diagnostic| {
+            let place = diagnostic.position.map(|at| format!("line {}, column {}: ", at.line, at.column));
+            Fault {
+                field: if diagnostic.field.is_empty() {
+                    "template_yaml".to_owned()
+                } else {
+                    diagnostic.field.clone()
+                },
+                reason: diagnostic.code.as_str(),
+                description: format!("{}{}", place.unwrap_or_default(), diagnostic.message),
+            }
+        })
+        .collect();
+    let first =
+        faults.first().map(|fault| format!("{}: {}", fault.field, fault.description)).unwrap_or_default();
+    let message = match faults.len() {
+        0 | 1 => format!("the template is refused: {first}"),
+        count => format!("the template is refused for {count} faults; the first: {first}"),
+    };
+    Error::new(kind, message).with_faults(faults)
+}

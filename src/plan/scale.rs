@@ -1,0 +1,176 @@
+//! What a Scale has to do: which components, and what each needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Inputs, Plan, Prepared, Revision, plan, render};
+use crate::artifacts::{
+    Action, Change, ComponentName, FieldChange, Kind, ObjectRef, field_manager, scale_manager,
+};
+use crate::error::{Error, ErrorKind, Fault, Result};
+use crate::record::{self, Head, Held, Member, MemberState};
+use crate::template::did_you_mean;
+
+/// What a Scale has to do.
+pub struct ScalePlan {
+    /// Controllers whose count is set, with their entries.
+    pub set: Vec<(Member, i32)>,
+    /// Bare Pods that become controllers.
+    pub convert: BTreeMap<ComponentName, i32>,
+    /// Bare Pods that are to be one, as they are.
+    pub unchanged: Vec<Member>,
+}
+
+impl ScalePlan {
+    /// Sorts the named components by what each needs; an update that was refused is nothing that Scale carries out.
+    ///
+    /// Fails with COMPONENT_NOT_FOUND at a name that is unknown, or that no workload runs.
+    pub fn new(held: &Held, replicas: &BTreeMap<String, i32>) -> Result<Self> {
+        let mut scale = Self { set: Vec::new(), convert: BTreeMap::new(), unchanged: Vec::new() };
+        for (component, count) in counts(held, replicas)? {
+            match record::to_be_scaled(&held.head.inventory, &component) {
+                Some(member) if member.reference.kind.is_controller() => {
+                    scale.set.push((member.clone(), count));
+                }
+                Some(member) if count == 1 => scale.unchanged.push(member.clone()),
+                // The form that a refused update asked for is none to go on from.
+                Some(member) if member.state == MemberState::Applied => {
+                    scale.convert.insert(component, count);
+                }
+                _ => return Err(not_scalable(&component)),
+            }
+        }
+        Ok(scale)
+    }
+
+    /// The changes to Pods that are one already.
+    pub fn unchanged(&self) -> impl Iterator<Item = Change> {
+        self.unchanged.iter().map(|member| change(member, Action::Unchanged, None))
+    }
+
+    /// The changes to controllers whose count is set.
+    pub fn updates(&self) -> impl Iterator<Item = Change> {
+        self.set.iter().map(|(member, count)| change(member, Action::Update, Some(*count)))
+    }
+}
+
+/// The plan that makes controllers of bare Pods.
+pub struct Conversion {
+    /// What happens to every object.
+    pub plan: Plan,
+    /// Whether an update stays refused beside it.
+    pub is_open: bool,
+}
+
+impl Conversion {
+    /// Plans what makes controllers of these components and changes nothing else.
+    pub fn new(held: &Held, revision: &Revision, convert: &BTreeMap<ComponentName, i32>) -> Result<Self> {
+        let now = held.head.controllers();
+        let then: BTreeSet<ComponentName> = now.iter().chain(convert.keys()).cloned().collect();
+        let before = revision.rendered_with(now);
+        let prepared = Prepared::stored(revision.template.clone(), &revision.options);
+        let after = render(&prepared, then)?.artifacts;
+        let (own, scale) = (field_manager(&held.name), scale_manager(&held.name));
+        // A refused update may have asked for another kind of workload.
+        let is_made = |component: &ComponentName| {
+            after.objects().iter().any(|artifact| {
+                artifact.component == *component && artifact.reference.kind == Kind::ReplicationController
+            })
+        };
+        if let Some(component) = convert.keys().find(|component| !is_made(component)) {
+            return Err(not_scalable(component));
+        }
+        let mut plan = plan(&Inputs {
+            head: Some(&held.head),
+            before: &before,
+            after: &after,
+            // Scaling a component never renews the pods that are linked to it.
+            links: &BTreeMap::new(),
+            seen: None,
+            revision: held.head.current.as_ref().map_or(1, |current| current.number),
+            prune: false,
+            scale: convert,
+            managers: (&own, &scale),
+        });
+        let is_open = restrict(&mut plan, &held.head, convert);
+        Ok(Self { plan, is_open })
+    }
+
+    /// The changes that it makes; what an earlier Deploy could not delete is not its work.
+    pub fn changes(&self) -> impl Iterator<Item = Change> {
+        let changes = self.plan.changes.iter();
+        changes.filter(|change| !matches!(change.action, Action::Unchanged | Action::Delete)).cloned()
+    }
+}
+
+/// Finds the component behind each name; every unknown name is a fault.
+fn counts(held: &Held, replicas: &BTreeMap<String, i32>) -> Result<BTreeMap<ComponentName, i32>> {
+    let components = &held.head.recorded.components;
+    let mut counts = BTreeMap::new();
+    for (name, count) in replicas {
+        let exact = components.iter().find(|component| component.image_name == *name);
+        let found = exact.or_else(|| components.iter().find(|component| component.name.as_str() == name));
+        let Some(component) = found else {
+            let names = components.iter().map(|component| component.image_name.as_str());
+            return Err(unknown(held, name, names));
+        };
+        if counts.insert(component.name.clone(), *count).is_some_and(|other| other != *count) {
+            let text = format!("component {} is named twice with different counts", component.name);
+            return Err(Error::fields(vec![Fault::field(format!("replicas[{name}]"), text)]));
+        }
+    }
+    Ok(counts)
+}
+
+fn unknown<'a>(held: &Held, name: &str, names: impl Iterator<Item = &'a str>) -> Error {
+    let names: Vec<&str> = names.collect();
+    let hint = did_you_mean(name, names.iter().copied());
+    Error::new(
+        ErrorKind::ComponentNotFound,
+        format!("deployment {} has no component {name:?}{hint}", held.name),
+    )
+    .with("components", names.join(","))
+}
+
+/// The answer where no workload is there as the records have it.
+fn not_scalable(component: &ComponentName) -> Error {
+    Error::new(
+        ErrorKind::ComponentNotFound,
+        format!("component {component} has no workload that can be scaled; deploy again to make it"),
+    )
+}
+
+/// Leaves everything as it is but for these components: a Scale carries out no update that was refused.
+///
+/// Returns whether there is such an update.
+fn restrict(plan: &mut Plan, head: &Head, components: &BTreeMap<ComponentName, i32>) -> bool {
+    let is_other = |component: &ComponentName| !components.contains_key(component);
+    let open: Vec<ObjectRef> = plan
+        .steps
+        .extract_if(.., |step| step.action != Action::Unchanged && is_other(&step.artifact.component))
+        .map(|step| step.artifact.reference)
+        .collect();
+    plan.changes.retain(|change| !open.contains(&change.reference));
+    plan.kept.extend(open.iter().filter_map(|reference| head.member(reference)).cloned());
+    let waiting = plan.handed_over.extract_if(.., |member| is_other(&member.component));
+    plan.kept.extend(waiting);
+    // Nor does it delete what such an update has superseded.
+    let superseded = plan.doomed.extract_if(.., |doomed| doomed.member.state != MemberState::Deleting);
+    plan.kept.extend(superseded.map(|doomed| doomed.member));
+    !open.is_empty()
+}
+
+fn change(member: &Member, action: Action, replicas: Option<i32>) -> Change {
+    let before = member.scaled_replicas.or(member.template_replicas);
+    let fields = replicas.map(|count| FieldChange {
+        path: "spec.replicas".to_owned(),
+        before: before.map(|before| before.to_string()),
+        after: Some(count.to_string()),
+    });
+    Change {
+        reference: member.reference.clone(),
+        uid: member.uid.clone(),
+        action,
+        component: Some(member.component.clone()),
+        fields: fields.into_iter().collect(),
+    }
+}

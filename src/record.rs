@@ -1,0 +1,139 @@
+//! What a deployment's record says, and every way it may change; pure.
+
+mod gate;
+mod member;
+mod moment;
+mod operation;
+mod revisions;
+mod stored;
+mod transitions;
+mod workloads;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::artifacts::{ComponentName, DeploymentState, ObjectRef};
+
+pub use gate::{being_changed, being_deleted, check_etag, check_readable, gate, lost, not_found};
+pub use member::{Adopted, Member, MemberState};
+pub use moment::{Moment, Standing};
+pub use operation::{Operation, OperationKind};
+pub use revisions::{HeadRef, RevisionEntry};
+pub use stored::{Held, Version};
+pub use transitions::{Applied, Begin, Transition, Work, Writer};
+pub use workloads::{applied, former, serving, to_be_scaled};
+
+/// The version of the record's form that this adapter writes.
+const SCHEMA: u32 = 1;
+
+/// Everything the adapter remembers of a deployment outside its revisions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The version of this form.
+    pub schema: u32,
+    /// Counts the operations; what callers see as the etag.
+    pub generation: u64,
+    /// The template's name as its author wrote it.
+    pub template_name: String,
+    /// Where the deployment stands.
+    pub phase: Phase,
+    /// The revision on the cluster, complete or not; `None` before the first was stored.
+    pub current: Option<HeadRef>,
+    /// The last revision that was seen ready.
+    pub last_good: Option<u32>,
+    /// Every revision that is kept, oldest first.
+    pub revisions: Vec<RevisionEntry>,
+    /// The operation that holds the deployment.
+    pub operation: Option<Operation>,
+    /// Every object that is or may be on the cluster: written before the objects are.
+    pub inventory: Vec<Member>,
+    /// Volume claims that stay when everything in the inventory goes; filled when it is marked for deletion.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retained: Vec<Member>,
+    /// The state a BASIC list shows.
+    pub recorded: Recorded,
+    /// When the deployment was made.
+    pub created: Timestamp,
+    /// When an operation last changed it.
+    pub updated: Timestamp,
+}
+
+impl Head {
+    /// The head of a deployment that has nothing yet.
+    pub fn new(template_name: String, now: Timestamp) -> Self {
+        Self {
+            schema: SCHEMA,
+            generation: 0,
+            template_name,
+            phase: Phase::Applying,
+            current: None,
+            last_good: None,
+            revisions: Vec::new(),
+            operation: None,
+            inventory: Vec::new(),
+            retained: Vec::new(),
+            recorded: Recorded::default(),
+            created: now,
+            updated: now,
+        }
+    }
+
+    /// The inventory's entry of an object.
+    pub fn member(&self, reference: &ObjectRef) -> Option<&Member> {
+        self.inventory.iter().find(|member| member.reference == *reference)
+    }
+
+    /// Whether the record's form is one this adapter understands.
+    pub fn is_readable(&self) -> bool {
+        self.schema == SCHEMA
+    }
+}
+
+/// Where a deployment stands; also a label of the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// An operation is writing objects.
+    Applying,
+    /// Everything is written; the workloads are getting ready.
+    Progressing,
+    /// An update wrote some objects and failed at others.
+    Incomplete,
+    /// Nothing is in progress.
+    Idle,
+    /// It is being torn down.
+    Deleting,
+}
+
+impl Phase {
+    /// The phase as a label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Applying => "applying",
+            Phase::Progressing => "progressing",
+            Phase::Incomplete => "incomplete",
+            Phase::Idle => "idle",
+            Phase::Deleting => "deleting",
+        }
+    }
+}
+
+/// What a BASIC list shows without looking at the workloads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// The deployment's state as last seen.
+    pub state: DeploymentState,
+    /// Its components, in the template's order.
+    pub components: Vec<RecordedComponent>,
+}
+
+/// One component of a [`Recorded`] state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedComponent {
+    /// Its name.
+    pub name: ComponentName,
+    /// The image's name in the template.
+    pub image_name: String,
+    /// The container image.
+    pub image: String,
+}

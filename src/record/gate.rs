@@ -1,0 +1,99 @@
+//! Whether an operation may start on a deployment, and the answers when it may not.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Held, Operation, OperationKind};
+use crate::artifacts::{DeploymentName, Target};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Says whether an operation may start on a deployment as it was read.
+///
+/// Fails with OPERATION_IN_PROGRESS while another one holds it. An operation past its lease can be taken over:
+/// its inventory says what may be there.
+pub fn gate(held: &Held, now: Timestamp) -> Result<()> {
+    check_readable(held)?;
+    if let Some(operation) = &held.head.operation {
+        let remaining = operation.remaining(now);
+        if remaining > Duration::ZERO {
+            return Err(in_progress(held, operation, remaining));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a record of a later version of the adapter.
+pub fn check_readable(held: &Held) -> Result<()> {
+    if held.head.is_readable() {
+        return Ok(());
+    }
+    Err(Error::internal(format!("the head of {} has schema {}", held.name, held.head.schema))
+        .prefixed("the deployment was made by a later version of the adapter: "))
+}
+
+/// Compares the caller's etag; an empty one matches everything.
+pub fn check_etag(held: Option<&Held>, etag: &str) -> Result<()> {
+    let now = held.map(Held::etag).unwrap_or_default();
+    if etag.is_empty() || etag == now {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::EtagMismatch,
+        "the deployment has changed since its etag was read; read it again with GetDeployment",
+    )
+    .with("etag", now)
+    .retry_after(Duration::from_millis(100)))
+}
+
+fn in_progress(held: &Held, operation: &Operation, remaining: Duration) -> Error {
+    let verb = match operation.kind {
+        OperationKind::Deploy => "being deployed",
+        OperationKind::Scale => "being scaled",
+        OperationKind::Teardown => "being torn down",
+    };
+    Error::new(
+        ErrorKind::OperationInProgress,
+        format!("deployment {} is {verb} by {} since {}", held.name, operation.holder, operation.started),
+    )
+    .with("holder", operation.holder.clone())
+    .with("since", operation.started.to_string())
+    // Most operations end long before their lease does.
+    .retry_after(remaining.min(Duration::from_secs(1)))
+}
+
+/// The answer to a write on a deployment that is being torn down.
+pub fn being_deleted(held: &Held) -> Error {
+    Error::new(
+        ErrorKind::OperationInProgress,
+        format!("deployment {} is being torn down; wait until it is gone, or call Teardown again", held.name),
+    )
+    .retry_after(Duration::from_secs(1))
+}
+
+/// The answer when others keep writing the record.
+pub fn being_changed(held: &Held) -> Error {
+    Error::new(
+        ErrorKind::OperationInProgress,
+        format!("deployment {} keeps changing; look again and retry", held.name),
+    )
+    .retry_after(Duration::from_secs(1))
+}
+
+/// The answer to a lost race for the record.
+pub fn lost(name: &DeploymentName) -> Error {
+    Error::new(
+        ErrorKind::OperationInProgress,
+        format!("another operation on deployment {name} came first; look again and retry"),
+    )
+    .retry_after(Duration::from_secs(1))
+}
+
+/// The answer when there is no such deployment.
+pub fn not_found(target: &Target) -> Error {
+    Error::new(
+        ErrorKind::DeploymentNotFound,
+        format!("there is no deployment {} in namespace {}", target.name, target.namespace),
+    )
+    .about("Deployment", target.name.as_str())
+}

@@ -1,0 +1,69 @@
+//! One object of the inventory: what a deployment has, or may have, on the cluster.
+
+use serde::{Deserialize, Serialize};
+
+use crate::artifacts::{ComponentName, ObjectRef, Stage};
+
+/// One object of the inventory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Kind and name.
+    pub reference: ObjectRef,
+    /// Its component.
+    pub component: ComponentName,
+    /// How far it got.
+    pub state: MemberState,
+    /// Its uid, once known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// Of a workload: the revision in which its pods last changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_revision: Option<u32>,
+    /// Of a controller: the template's count when it was last applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_replicas: Option<i32>,
+    /// Of a controller: the count Scale made it with, while the template's count is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaled_replicas: Option<i32>,
+    /// Whether the object with this uid is to be deleted and made anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replace: bool,
+    /// Of a controller: the generation our last write made; an older form of it is not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// Of a controller: the Pod of ours that it takes over. Kubernetes does that a moment later, and never once
+    /// the controller is being deleted: until both were seen together the Pod must go by its own uid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopts: Option<Adopted>,
+    /// A digest of the names of the fields we own; another manager's edit changes it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub owned: String,
+}
+
+/// A Pod that was handed to a controller.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopted {
+    /// Kind and name.
+    pub reference: ObjectRef,
+    /// Its uid.
+    pub uid: String,
+}
+
+impl Member {
+    /// The stage it is applied in.
+    pub fn stage(&self) -> Stage {
+        self.reference.kind.stage()
+    }
+}
+
+/// How far an object got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemberState {
+    /// To be written; may be there or not.
+    Planned,
+    /// Written as its revision says.
+    Applied,
+    /// To be deleted; may be gone or not.
+    Deleting,
+}

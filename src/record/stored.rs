@@ -1,0 +1,68 @@
+//! A record as it was read or written, with what a compare-and-swap needs.
+
+use super::{Head, Phase};
+use crate::artifacts::{DeploymentName, Namespace, Target};
+
+/// The version of a stored record; only the cluster makes one, and nobody else looks inside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version(String);
+
+impl Version {
+    /// Takes the version that the API server gave.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The version as the API server spells it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A head as it was read or written, with what a compare-and-swap needs.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The record.
+    pub head: Head,
+    /// The namespace it lies in.
+    pub namespace: Namespace,
+    /// The deployment it is of.
+    pub name: DeploymentName,
+    /// The ConfigMap's uid; the deployment's identity for callers.
+    pub uid: String,
+    /// Whether the ConfigMap itself is being deleted.
+    pub terminating: bool,
+    /// The version that a write must find.
+    pub version: Version,
+}
+
+impl Held {
+    /// The deployment it is of.
+    pub fn target(&self) -> Target {
+        Target { namespace: self.namespace.clone(), name: self.name.clone() }
+    }
+
+    /// Whether it is being torn down, or its record already goes.
+    pub fn is_deleting(&self) -> bool {
+        self.terminating || self.head.phase == Phase::Deleting
+    }
+
+    /// The token that callers compare: changes with every operation, never with a renewed lease.
+    pub fn etag(&self) -> String {
+        let identity: String = self.uid.chars().take(8).collect();
+        format!("{identity}-{}", self.head.generation)
+    }
+}
+
+impl Head {
+    /// Whether `next`, computed from this form of the record, may still replace the stored form `now`.
+    ///
+    /// Yes, if only a renewed lease or a recorded state lies between the two: no operation came or went. But a dead
+    /// operation is never taken over this way: its lease may just have been renewed.
+    pub fn may_retry(&self, now: &Head, next: &Head) -> bool {
+        let turn =
+            |head: &Head| head.operation.as_ref().map(|operation| (operation.id.clone(), operation.epoch));
+        let takes_over = turn(self).is_some() && turn(next).is_some() && turn(next) != turn(self);
+        self.generation == now.generation && turn(self) == turn(now) && !takes_over
+    }
+}

@@ -1,0 +1,259 @@
+//! Every way a record may change: nothing else is ever written into one.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::{Head, HeadRef, Member, MemberState, Operation, OperationKind, Phase, Recorded, RevisionEntry};
+use crate::artifacts::{DeploymentState, ObjectRef};
+
+/// Who writes: told apart in the record's managed fields and in the API server's audit log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// An operation, at its beginning and its end.
+    Operation,
+    /// The renewal of its lease.
+    Lease,
+    /// Whoever follows its outcome.
+    Keeper,
+}
+
+/// One named change of a record.
+#[derive(Clone, Debug)]
+pub enum Transition {
+    /// An operation begins: lock, write-ahead inventory and record of the request in one write.
+    Begin(Box<Begin>),
+    /// The holder is alive: its lease is over later.
+    Renew {
+        /// The new end.
+        until: Timestamp,
+    },
+    /// A first Deploy has failed: under the same lock, what it created is deleted.
+    TakeBack {
+        /// What is to be deleted.
+        inventory: Vec<Member>,
+        /// The volume claims that stay.
+        retained: Vec<Member>,
+    },
+    /// A Deploy or the conversion of a Scale ends; some of its objects may not be as planned.
+    Applied(Box<Applied>),
+    /// An update ends that has changed nothing: the record is what it was before.
+    Refused {
+        /// The record as it was.
+        earlier: Box<Head>,
+        /// When the operation ended.
+        now: Timestamp,
+    },
+    /// Scale has set replica counts.
+    Scaled {
+        /// The entries of the controllers, with their counts.
+        counts: Vec<Member>,
+        /// When they were set.
+        now: Timestamp,
+    },
+    /// The state was seen, and objects that were to be deleted were seen gone.
+    Settled {
+        /// The state, if it is to be recorded.
+        state: Option<DeploymentState>,
+        /// The uids of objects that are gone.
+        gone: BTreeSet<String>,
+    },
+    /// Objects were seen gone that the inventory still lists.
+    Gone {
+        /// Those objects.
+        objects: Vec<ObjectRef>,
+    },
+}
+
+/// How an operation begins.
+#[derive(Clone, Debug)]
+pub struct Begin {
+    /// The operation.
+    pub operation: Operation,
+    /// What it is about to do.
+    pub work: Work,
+}
+
+/// What an operation is about to do; the inventory lists everything that is or may be on the cluster from then on.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// Objects of a template are written.
+    Deploy {
+        /// The revision that is written.
+        revision: HeadRef,
+        /// The template's name as its author wrote it.
+        template_name: String,
+        /// What a BASIC list shows.
+        recorded: Recorded,
+        /// The objects.
+        inventory: Vec<Member>,
+    },
+    /// Pods become controllers.
+    Scale {
+        /// The objects.
+        inventory: Vec<Member>,
+    },
+    /// Everything is deleted.
+    Teardown {
+        /// The objects that go.
+        inventory: Vec<Member>,
+        /// The volume claims that stay.
+        retained: Vec<Member>,
+    },
+}
+
+impl Work {
+    /// The kind of operation.
+    pub fn kind(&self) -> OperationKind {
+        match self {
+            Work::Deploy { .. } => OperationKind::Deploy,
+            Work::Scale { .. } => OperationKind::Scale,
+            Work::Teardown { .. } => OperationKind::Teardown,
+        }
+    }
+
+    /// The revision that is written.
+    pub fn revision(&self) -> Option<&HeadRef> {
+        match self {
+            Work::Deploy { revision, .. } => Some(revision),
+            Work::Scale { .. } | Work::Teardown { .. } => None,
+        }
+    }
+}
+
+/// How an operation that writes objects ends.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// Everything that is or may be on the cluster.
+    pub inventory: Vec<Member>,
+    /// The revision that was stored; `None` if there is none.
+    pub revision: Option<HeadRef>,
+    /// Whether every object is as planned.
+    pub complete: bool,
+    /// The phase from now on.
+    pub phase: Phase,
+    /// When it ended.
+    pub now: Timestamp,
+}
+
+impl Transition {
+    /// Who makes such a change.
+    pub fn writer(&self) -> Writer {
+        match self {
+            Transition::Begin(_)
+            | Transition::TakeBack { .. }
+            | Transition::Applied(_)
+            | Transition::Refused { .. }
+            | Transition::Scaled { .. } => Writer::Operation,
+            Transition::Renew { .. } => Writer::Lease,
+            Transition::Settled { .. } | Transition::Gone { .. } => Writer::Keeper,
+        }
+    }
+
+    /// The record after this change.
+    pub fn apply(&self, head: &Head) -> Head {
+        let mut next = head.clone();
+        match self {
+            Transition::Begin(begin) => next.begin(begin),
+            Transition::Renew { until } => {
+                if let Some(operation) = next.operation.as_mut() {
+                    operation.lease_until = *until;
+                }
+            }
+            Transition::TakeBack { inventory, retained } => {
+                next.inventory.clone_from(inventory);
+                next.retained.clone_from(retained);
+                next.phase = Phase::Deleting;
+            }
+            Transition::Applied(applied) => next.end(applied),
+            Transition::Refused { earlier, now } => {
+                next = Head {
+                    generation: head.generation,
+                    last_good: head.last_good,
+                    operation: None,
+                    updated: *now,
+                    ..Head::clone(earlier)
+                };
+            }
+            Transition::Scaled { counts, now } => next.scaled(counts, *now),
+            Transition::Settled { state, gone } => next.settle(*state, gone),
+            Transition::Gone { objects } => {
+                next.inventory.retain(|member| !objects.contains(&member.reference));
+            }
+        }
+        next
+    }
+}
+
+impl Head {
+    fn begin(&mut self, begin: &Begin) {
+        self.generation += 1;
+        self.updated = begin.operation.started;
+        match &begin.work {
+            Work::Deploy { template_name, recorded, inventory, .. } => {
+                // A dead operation may have stored its revision: it stays known, and goes with the others of its age.
+                self.revisions.extend(self.begun_revision());
+                self.template_name.clone_from(template_name);
+                self.recorded.clone_from(recorded);
+                self.inventory.clone_from(inventory);
+                self.phase = Phase::Applying;
+            }
+            Work::Scale { inventory } => {
+                self.inventory.clone_from(inventory);
+                self.phase = Phase::Applying;
+            }
+            Work::Teardown { inventory, retained } => {
+                self.inventory.clone_from(inventory);
+                self.retained.clone_from(retained);
+                self.phase = Phase::Deleting;
+            }
+        }
+        self.operation = Some(begin.operation.clone());
+    }
+
+    fn end(&mut self, applied: &Applied) {
+        self.inventory.clone_from(&applied.inventory);
+        // A revision that was not stored is none: the one before it stays what comparisons are made with.
+        if let Some(revision) = &applied.revision {
+            self.revisions.push(RevisionEntry {
+                revision: revision.clone(),
+                time: applied.now,
+                complete: applied.complete,
+            });
+            self.current = Some(revision.clone());
+            self.drop_old_revisions();
+        }
+        self.recorded.state = DeploymentState::Deploying;
+        self.operation = None;
+        self.phase = applied.phase;
+        self.updated = applied.now;
+    }
+
+    fn scaled(&mut self, counts: &[Member], now: Timestamp) {
+        self.generation += 1;
+        self.updated = now;
+        self.recorded.state = DeploymentState::Deploying;
+        for scaled in counts {
+            let entry = self.inventory.iter_mut().find(|member| member.reference == scaled.reference);
+            if let Some(member) = entry {
+                member.scaled_replicas = scaled.scaled_replicas;
+                member.generation = member.generation.max(scaled.generation);
+            }
+        }
+    }
+
+    fn settle(&mut self, state: Option<DeploymentState>, gone: &BTreeSet<String>) {
+        let is_gone = |member: &Member| member.uid.as_ref().is_some_and(|uid| gone.contains(uid));
+        self.inventory.retain(|member| member.state != MemberState::Deleting || !is_gone(member));
+        let Some(state) = state else { return };
+        self.recorded.state = state;
+        if state == DeploymentState::Active {
+            self.last_good = self.current.as_ref().map(|revision| revision.number);
+            // Controllers that are ready have taken over what they were handed.
+            self.inventory.iter_mut().for_each(|member| member.adopts = None);
+        }
+        if self.phase == Phase::Progressing && state.is_ready() {
+            self.phase = Phase::Idle;
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What the records say there should be: what a status is concluded against.
+
+use crate::artifacts::{ComponentName, Kind, Namespace, ObjectRef};
+use crate::record::{self, Held, Member, Phase, Recorded, RecordedComponent};
+
+/// What the records say there should be.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// The namespace, for host names.
+    pub namespace: Namespace,
+    /// The components, in the template's order.
+    pub components: Vec<ExpectedComponent>,
+    /// Whether it is being torn down.
+    pub deleting: bool,
+    /// Whether an operation is writing objects.
+    pub applying: bool,
+    /// Whether the last update failed at some objects.
+    pub incomplete: bool,
+}
+
+/// One component as the records have it.
+#[derive(Clone, Debug)]
+pub struct ExpectedComponent {
+    /// Its name.
+    pub name: ComponentName,
+    /// The image's name in the template.
+    pub image_name: String,
+    /// The container image.
+    pub image: String,
+    /// What runs it; `None` if the records do not know one.
+    pub workload: Option<ObjectRef>,
+    /// What ran it before and is to be deleted.
+    pub superseded: Vec<ObjectRef>,
+    /// The revision its pods must be of.
+    pub pod_revision: Option<u32>,
+    /// The generation of its controller that we last wrote.
+    pub generation: Option<i64>,
+    /// The replicas last asked for, if the records know.
+    pub replicas: Option<i32>,
+}
+
+/// What the records say there should be.
+pub fn expected(held: &Held) -> Expected {
+    let head = &held.head;
+    Expected {
+        namespace: held.namespace.clone(),
+        components: head
+            .recorded
+            .components
+            .iter()
+            .map(|one| expected_component(one, &head.inventory))
+            .collect(),
+        deleting: held.is_deleting(),
+        applying: head.operation.is_some(),
+        incomplete: head.phase == Phase::Incomplete,
+    }
+}
+
+/// What there would be of a deployment that is not there yet.
+pub fn expected_of_new(namespace: &Namespace, recorded: &Recorded) -> Expected {
+    Expected {
+        namespace: namespace.clone(),
+        components: recorded.components.iter().map(|component| expected_component(component, &[])).collect(),
+        deleting: false,
+        applying: false,
+        incomplete: false,
+    }
+}
+
+fn expected_component(component: &RecordedComponent, inventory: &[Member]) -> ExpectedComponent {
+    let (workload, superseded) = record::serving(inventory, &component.name);
+    ExpectedComponent {
+        name: component.name.clone(),
+        image_name: component.image_name.clone(),
+        image: component.image.clone(),
+        workload: workload.map(|member| member.reference.clone()),
+        pod_revision: workload.and_then(|member| member.pod_revision),
+        superseded: superseded.into_iter().map(|member| member.reference.clone()).collect(),
+        generation: workload.and_then(|member| member.generation),
+        replicas: workload.and_then(|member| {
+            let is_pod = member.reference.kind == Kind::Pod;
+            if is_pod { Some(1) } else { member.scaled_replicas.or(member.template_replicas) }
+        }),
+    }
+}

@@ -6,6 +6,7 @@ mod reader;
 
 use std::fmt;
 
+use super::open_part;
 use crate::diagnostic::{Diagnostic, Findings};
 
 pub use positions::Positions;
@@ -155,9 +156,10 @@ pub struct RawVariable {
 }
 
 impl fmt::Debug for RawVariable {
-    /// Leaves the value out.
+    /// Leaves the value out, and what may be one in the name.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("RawVariable").field("variable", &self.variable).finish_non_exhaustive()
+        let variable = open_part(&self.variable);
+        formatter.debug_struct("RawVariable").field("variable", &variable).finish_non_exhaustive()
     }
 }
 

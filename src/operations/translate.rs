@@ -87,7 +87,7 @@ pub struct Validated {
 }
 
 /// The answer to TranslateTemplate.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Translated {
     /// The objects, in the order of applying.
     pub artifacts: Artifacts,
@@ -97,6 +97,17 @@ pub struct Translated {
     pub manifest_yaml: String,
     /// What was lost, changed or assumed.
     pub diagnostics: Vec<Diagnostic>,
+}
+
+impl std::fmt::Debug for Translated {
+    /// Leaves the manifests out: they hold the values of the environment.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Translated")
+            .field("artifacts", &self.artifacts)
+            .field("diagnostics", &self.diagnostics)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Reads, merges and validates; no template when an error refuses it.

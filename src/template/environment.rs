@@ -247,6 +247,18 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_shown_up_to_where_a_value_may_begin() {
+        let mut findings = Findings::default();
+        let entries = ["P:canary", "P:canary", "P=canary", ":canary"].map(|name| variable(name, "x"));
+        let variables = check(entries.into(), "images[0]", &mut findings);
+        let names: Vec<_> = variables.iter().map(|one| one.name.in_full()).collect();
+        assert_eq!(names, ["P:canary", ":canary"]);
+        let found = findings.into_vec();
+        assert!(found[0].message.contains("`P…`; a value belongs under `value`"), "{}", found[0].message);
+        assert!(!format!("{found:?} {variables:?} {:?}", variable("P=canary", "x")).contains("canary"));
+    }
+
+    #[test]
     fn the_last_of_two_values_counts() {
         let (variables, found) = run(vec![variable("A", "1"), variable("B", "2"), variable("A", "3")]);
         let names: Vec<_> = variables.iter().map(|one| (one.name.in_full(), one.value.as_str())).collect();

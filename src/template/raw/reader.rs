@@ -116,7 +116,7 @@ impl Reader<'_> {
         for entry in entries {
             if written.insert(&entry.key, entry).is_some() {
                 let message = |key: &str| format!("{key} stands twice in one mapping");
-                self.report_key(Code::DuplicateKey, entry, path, message);
+                self.report_key(Code::DuplicateKey, (entry, known), path, message);
                 continue;
             }
             let Some(name) = known_key(&entry.key, known) else {
@@ -125,7 +125,7 @@ impl Reader<'_> {
                     true => String::new(),
                 };
                 let message = |key: &str| format!("{key} means nothing here{near}");
-                self.report_key(Code::UnknownField, entry, path, message);
+                self.report_key(Code::UnknownField, (entry, known), path, message);
                 continue;
             };
             match fields.get(name) {
@@ -147,16 +147,15 @@ impl Reader<'_> {
     fn report_key(
         &mut self,
         code: Code,
-        entry: &Entry,
+        (entry, known): (&Entry, Keys),
         path: Path<'_>,
         message: impl FnOnce(&str) -> String,
     ) {
         let key = shown(&open_part(&entry.key));
-        let found = match entry.value.value {
-            Value::Null => Diagnostic::new(code, path.to_string(), message("a key without a value")),
-            Value::Scalar(_) | Value::Sequence(_) | Value::Mapping(_) => {
-                Diagnostic::new(code, path.key(&key).to_string(), message(&format!("`{key}`")))
-            }
+        let unsaid = matches!(entry.value.value, Value::Null) && known_key(&entry.key, known).is_none();
+        let found = match unsaid {
+            true => Diagnostic::new(code, path.to_string(), message("a key without a value")),
+            false => Diagnostic::new(code, path.key(&key).to_string(), message(&format!("`{key}`"))),
         };
         self.findings.push(found.at(Some(entry.position)));
     }

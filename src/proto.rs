@@ -28,7 +28,6 @@ macro_rules! redacted {
 
 redacted! {
     DeployRequest { namespace, name, options }
-    Environment { variable }
     FieldChange { path }
     Image { name, source }
     PlanDeployRequest { namespace, name, options }
@@ -39,6 +38,14 @@ redacted! {
     TranslatedObject { r#ref, component }
     ValidateTemplateRequest { namespace, name, options }
     ValidateTemplateResponse { valid, diagnostics }
+}
+
+impl fmt::Debug for Environment {
+    /// Shows the name up to its first `:` or `=`: what follows may be a value.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let open = self.variable.split([':', '=']).next().unwrap_or_default();
+        formatter.debug_struct("Environment").field("variable", &open).finish_non_exhaustive()
+    }
 }
 
 /// Writes a Debug that shows the form of a template and nothing of its content.
@@ -89,6 +96,14 @@ mod tests {
         check(template(), r#"name: "DB""#);
         check(&template().images[0].environment, r#"variable: "DB_PASSWORD""#);
         check(Deployment { template: Some(template()), ..Default::default() }, r#"name: "DB""#);
+    }
+
+    #[test]
+    fn debug_of_a_variable_shows_its_name_up_to_where_a_value_may_begin() {
+        for mark in [':', '='] {
+            let variable = format!("DB_PASSWORD{mark}{CANARY}");
+            check(Environment { variable, ..Default::default() }, r#"variable: "DB_PASSWORD""#);
+        }
     }
 
     #[test]

@@ -15,7 +15,9 @@ mod volumes;
 use serde::{Deserialize, Serialize};
 
 pub use command::Command;
-pub use environment::{MAX_TOTAL as MAX_ENVIRONMENT_BYTES, MAX_VALUE, MAX_VARIABLES, Variable, VariableName};
+pub use environment::{
+    MAX_TOTAL as MAX_ENVIRONMENT_BYTES, MAX_VALUE, MAX_VARIABLES, Variable, VariableName, open_part,
+};
 pub use image::{Count, Image, ImageName, ImageReference};
 pub use links::{Alias, Link, MAX_LINKS};
 pub use names::{did_you_mean, sanitise, shown};

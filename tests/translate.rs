@@ -9,4 +9,5 @@ mod memory;
 mod overriding;
 mod properties;
 mod seed;
+mod unseen;
 mod wire;

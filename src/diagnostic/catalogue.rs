@@ -198,10 +198,13 @@ catalogue! {
         "choose an alias that is not the beginning of another's variables";
     /// The name of an environment variable is not allowed.
     VariableName = "ENV_NAME", Error,
-        "use letters, digits and underscores";
+        "use letters, digits and underscores; the value belongs under `value`";
     /// Servers before 1.34 may refuse this name of an environment variable.
     VariableNameRelaxed = "ENV_NAME_RELAXED", Warning,
         "begin with a letter; use letters, digits, `_`, `-` and `.`";
+    /// An entry of `environment` has a key that means nothing there; it may be a piece of a value, so it is not shown.
+    VariableKey = "ENV_KEY", Error,
+        "put the value in quotes, or remove the key; an entry has `variable`, `value` and `required`";
     /// One image sets a variable twice; the last value counts.
     VariableRepeated = "ENV_REPEATED", Warning,
         "remove one of the two";

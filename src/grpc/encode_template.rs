@@ -11,7 +11,8 @@ use crate::translate::{MAX_OBJECT_BYTES, MAX_OBJECTS, MAX_OBJECTS_BYTES};
 /// What stands in the place of a value that is not shown.
 const MASK: &str = "***";
 
-/// One image, with the values of its variables masked, and its command, which often holds one.
+/// One image, with the values of its variables masked, names cut where one may begin, and its command masked, which
+/// often holds one.
 pub(super) fn image(template: &Template, image: &Image) -> proto::Image {
     let name_of = |target: usize| {
         template.images.get(target).map(|image| image.name.as_str().to_owned()).unwrap_or_default()
@@ -30,7 +31,7 @@ pub(super) fn image(template: &Template, image: &Image) -> proto::Image {
             .environment
             .iter()
             .map(|variable| proto::Environment {
-                variable: variable.name.as_str().to_owned(),
+                variable: variable.name.open_part(),
                 value: Some(masked(&variable.value)),
                 required: variable.required,
             })

@@ -22,7 +22,7 @@ pub struct Validated {
 }
 
 /// The answer to TranslateTemplate.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Translated {
     /// The objects, in the order of applying.
     pub artifacts: Artifacts,
@@ -32,6 +32,17 @@ pub struct Translated {
     pub manifest_yaml: String,
     /// What was lost, changed or assumed.
     pub diagnostics: Vec<Diagnostic>,
+}
+
+impl std::fmt::Debug for Translated {
+    /// Leaves the manifests out: they hold the values of the environment.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Translated")
+            .field("artifacts", &self.artifacts)
+            .field("diagnostics", &self.diagnostics)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The numbers in a path, as 1 and 0 in `images[1].ports[0].proto`; for a path without any, beyond all.

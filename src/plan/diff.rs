@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::artifacts::FieldChange;
+use crate::template::open_part;
 
 /// What stands in the place of a value that nobody may see.
 const MASK: &str = "***";
@@ -58,7 +59,11 @@ fn shown(value: &Value, path: &str) -> Option<String> {
         || path.ends_with("containers")
         || path.ends_with("]") && path.contains("containers[");
     let container_field = secret || (value.is_object() && path.contains("template"));
-    Some(if container_field { MASK.to_owned() } else { value.to_string() })
+    Some(match value {
+        _ if container_field => MASK.to_owned(),
+        Value::String(name) if path.contains(".env[") => Value::from(open_part(name)).to_string(),
+        _ => value.to_string(),
+    })
 }
 
 #[cfg(test)]
@@ -86,6 +91,14 @@ mod tests {
         );
         assert_eq!(changes[3].before.as_deref(), Some("1"));
         assert_eq!(changes[2].after.as_deref(), Some("\"a:2\""));
+    }
+
+    #[test]
+    fn a_variables_name_is_shown_up_to_where_a_value_may_begin() {
+        let named = |name: &str| json!({"spec": {"containers": [{"env": [{"name": name}]}]}});
+        let changes = fields(&named("A"), &named("P:secret"));
+        assert_eq!(changes[0].after.as_deref(), Some("\"P…\""));
+        assert_eq!(changes[0].before.as_deref(), Some("\"A\""));
     }
 
     #[test]

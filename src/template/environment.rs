@@ -20,7 +20,11 @@ pub const MAX_VALUE: usize = 32 * 1024;
 pub const MAX_TOTAL: usize = 256 * 1024;
 
 /// The name of an environment variable: visible ASCII without `=` and spaces (Kubernetes from 1.34 on).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+///
+/// A `:` in it is legal, but who writes `PASSWORD:secret` has put a value where the name belongs. So no text for people
+/// shows a name beyond its first `:`: messages take [`VariableName::shown`], and what is deployed
+/// [`VariableName::in_full`].
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct VariableName(String);
 
@@ -52,9 +56,35 @@ impl VariableName {
         Ok(Self(text))
     }
 
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
+    /// The name of a variable that a link sets, which may be longer than one that a template sets.
+    pub(crate) fn of_link(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The whole name, for what is deployed and for comparing; never for a message, an error or a log line.
+    pub fn in_full(&self) -> &str {
         &self.0
+    }
+
+    /// What people may see of the name: all up to its first `:`, at any length.
+    ///
+    /// ```
+    /// use panamax_kubernetes_adapter::template::VariableName;
+    /// assert_eq!(VariableName::new("DB_PASSWORD").unwrap().open_part(), "DB_PASSWORD");
+    /// assert_eq!(VariableName::new("DB_PASSWORD:secret").unwrap().open_part(), "DB_PASSWORD…");
+    /// ```
+    pub fn open_part(&self) -> String {
+        open_part(&self.0)
+    }
+
+    /// Whether people see only the beginning of it.
+    fn is_shown_in_part(&self) -> bool {
+        self.0.contains([':', '='])
+    }
+
+    /// The name for a message.
+    pub fn shown(&self) -> String {
+        shown(&self.open_part())
     }
 
     /// Whether every server takes it: letters, digits, `-`, `_` and `.`, no digit and not two dots first.
@@ -62,6 +92,21 @@ impl VariableName {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         let begins_well = !self.0.starts_with(|first: char| first.is_ascii_digit());
         self.0.bytes().all(allowed) && begins_well && !self.0.starts_with("..") && self.0 != "."
+    }
+}
+
+impl fmt::Debug for VariableName {
+    /// Shows what people may see of it.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("VariableName").field(&self.open_part()).finish()
+    }
+}
+
+/// Cuts what stands where a variable's name belongs at its first `:` or `=`: a value may follow.
+pub fn open_part(name: &str) -> String {
+    match name.split_once([':', '=']) {
+        Some((open, _)) => format!("{open}…"),
+        None => name.to_owned(),
     }
 }
 
@@ -124,7 +169,7 @@ pub(super) fn check(raw: Vec<RawVariable>, image: &str, findings: &mut Findings)
             continue;
         };
         if let Some((_, earlier)) = variables.insert(variable.name.clone(), (index, variable)) {
-            let message = format!("`{}` is set twice; the last value counts", shown(earlier.name.as_str()));
+            let message = format!("`{}` is set twice; the last value counts", earlier.name.shown());
             findings.report(Code::VariableRepeated, format!("{}.variable", earlier.field), message);
         }
     }
@@ -146,11 +191,12 @@ fn check_variable(
     let (name, required) = (name?, required?.unwrap_or(false));
     value?;
     if !name.is_strict() {
-        let message = format!("servers before 1.34 may refuse the name `{}`", shown(name.as_str()));
+        let advice = if name.is_shown_in_part() { "; a value belongs under `value`" } else { "" };
+        let message = format!("servers before 1.34 may refuse the name `{}`{advice}", name.shown());
         findings.report(Code::VariableNameRelaxed, format!("{field}.variable"), message);
     }
     if required && entry.value.is_empty() {
-        let message = format!("`{}` is required and has no value", shown(name.as_str()));
+        let message = format!("`{}` is required and has no value", name.shown());
         findings.report(Code::VariableRequired, format!("{field}.value"), message);
     }
     Some(Variable { name, value: entry.value, required, field })
@@ -201,9 +247,21 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_shown_up_to_where_a_value_may_begin() {
+        let mut findings = Findings::default();
+        let entries = ["P:canary", "P:canary", "P=canary", ":canary"].map(|name| variable(name, "x"));
+        let variables = check(entries.into(), "images[0]", &mut findings);
+        let names: Vec<_> = variables.iter().map(|one| one.name.in_full()).collect();
+        assert_eq!(names, ["P:canary", ":canary"]);
+        let found = findings.into_vec();
+        assert!(found[0].message.contains("`P…`; a value belongs under `value`"), "{}", found[0].message);
+        assert!(!format!("{found:?} {variables:?} {:?}", variable("P=canary", "x")).contains("canary"));
+    }
+
+    #[test]
     fn the_last_of_two_values_counts() {
         let (variables, found) = run(vec![variable("A", "1"), variable("B", "2"), variable("A", "3")]);
-        let names: Vec<_> = variables.iter().map(|one| (one.name.as_str(), one.value.as_str())).collect();
+        let names: Vec<_> = variables.iter().map(|one| (one.name.in_full(), one.value.as_str())).collect();
         assert_eq!(names, [("B", "2"), ("A", "3")]);
         assert_eq!(found, [(Code::VariableRepeated, "images[0].environment[0].variable".into())]);
         assert_eq!(variables[1].field, "images[0].environment[2]");

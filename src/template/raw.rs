@@ -6,6 +6,7 @@ mod reader;
 
 use std::fmt;
 
+use super::open_part;
 use crate::diagnostic::{Diagnostic, Findings};
 
 pub use positions::Positions;
@@ -155,9 +156,10 @@ pub struct RawVariable {
 }
 
 impl fmt::Debug for RawVariable {
-    /// Leaves the value out.
+    /// Leaves the value out, and what may be one in the name.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("RawVariable").field("variable", &self.variable).finish_non_exhaustive()
+        let variable = open_part(&self.variable);
+        formatter.debug_struct("RawVariable").field("variable", &variable).finish_non_exhaustive()
     }
 }
 
@@ -221,6 +223,49 @@ mod tests {
         assert_eq!((first.code, first.field.as_str()), (Code::UnknownField, "images[0].enviroment"));
         assert!(first.message.ends_with("did you mean `environment`?"));
         assert!(reading.template.is_some());
+    }
+
+    #[test]
+    fn an_unknown_key_beside_a_value_refuses_its_entry_and_is_never_shown() {
+        let entry = |entry: &str| format!("images:\n- environment:\n  - {{variable: A}}\n  - {entry}\n");
+        for (text, column) in [
+            ("{variable: PASSWORD, value: abc,canary}", 37),
+            ("{variable: PASSWORD, value:canary}", 26),
+            ("{variable: PASSWORD, canary: x, canary: y}", 26),
+            ("{? \"a\\ncanary\" : x}", 8),
+            ("{variable: PASSWORD, valu: canary}", 26),
+        ] {
+            let reading = read(&entry(text));
+            let [found] = &reading.diagnostics[..] else { panic!("{text}: {:?}", reading.diagnostics) };
+            let place = found.position.map(|at| (at.line, at.column));
+            assert_eq!((found.code, found.field.as_str()), (Code::VariableKey, "images[0].environment[1]"));
+            assert_eq!(place, Some((4, column)), "{text}");
+            assert!(!format!("{reading:?}").contains("canary") && !found.message.contains("did you mean"));
+        }
+        assert!(Code::VariableKey.hint().contains("in quotes"));
+    }
+
+    #[test]
+    fn keys_of_the_agents_own_are_left_out_unseen() {
+        let text =
+            r#"[{"environment": [{"variable": "A", "value": "1", "canary": 7, "canary2": {"a": []}}]}]"#;
+        assert_eq!(found(text), one(Code::UnknownField, "images[0].environment[0]", 1));
+        assert!(!format!("{:?}", read(text)).contains("canary"));
+        assert_eq!(read(text).template.unwrap().images[0].environment[0].value, "1");
+    }
+
+    #[test]
+    fn of_a_key_that_may_be_a_piece_of_a_value_the_place_is_told() {
+        let text = "images:\n- {name: a, command: run --password=abc,canary, key=canary: x, name}\n";
+        assert_eq!(
+            found(text),
+            [
+                (Code::UnknownField, "images[0]".into(), 2),
+                (Code::UnknownField, "images[0].key…".into(), 2),
+                (Code::DuplicateKey, "images[0].name".into(), 2),
+            ]
+        );
+        assert!(!format!("{:?}", read(text)).contains("canary"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::ports::ImagePorts;
 use super::secrets::{self, SecretVariables};
 use super::{Context, LinkEnvironment};
 use crate::diagnostic::{Code, Findings};
-use crate::template::{self, shown};
+use crate::template::{self, VariableName, shown};
 
 /// The most bytes of link variables' values that are made for one container; an object above 900 KiB is refused
 /// anyway.
@@ -41,10 +41,12 @@ pub(super) fn literal(text: &str) -> String {
 }
 
 /// A variable of a container: its name, and its value or where that is kept.
-fn entry(name: &str, value: Variable<'_>) -> Value {
+fn entry(name: &VariableName, value: Variable<'_>) -> Value {
     match value {
-        Variable::Plain(value) => object([("name", name.into()), ("value", literal(&value).into())]),
-        Variable::Kept(reference) => object([("name", name.into()), ("valueFrom", reference)]),
+        Variable::Plain(value) => {
+            object([("name", name.in_full().into()), ("value", literal(&value).into())])
+        }
+        Variable::Kept(reference) => object([("name", name.in_full().into()), ("valueFrom", reference)]),
     }
 }
 
@@ -75,7 +77,7 @@ pub(super) fn own(
     context.template.images[index]
         .environment
         .iter()
-        .map(move |variable| entry(variable.name.as_str(), value_of(context, index, variable, secrets)))
+        .map(move |variable| entry(&variable.name, value_of(context, index, variable, secrets)))
 }
 
 fn value_of<'v>(
@@ -84,7 +86,7 @@ fn value_of<'v>(
     variable: &'v template::Variable,
     secrets: &SecretVariables,
 ) -> Variable<'v> {
-    match secrets.key(variable.name.as_str()) {
+    match secrets.key(&variable.name) {
         Some(key) => Variable::Kept(secrets::reference(context, index, key)),
         None => Variable::Plain(Cow::Borrowed(&variable.value)),
     }
@@ -109,8 +111,8 @@ pub(super) fn of_links(
     findings: &mut Findings,
 ) -> Option<Vec<Value>> {
     let image = &context.template.images[linker];
-    let own: BTreeSet<&str> = image.environment.iter().map(|variable| variable.name.as_str()).collect();
-    let mut taken: BTreeSet<String> = BTreeSet::new();
+    let own: BTreeSet<&VariableName> = image.environment.iter().map(|variable| &variable.name).collect();
+    let mut taken: BTreeSet<VariableName> = BTreeSet::new();
     let mut declared = Vec::new();
     let mut bytes = 0;
     let all = context.rules().link_environment == LinkEnvironment::Declared;
@@ -125,15 +127,15 @@ pub(super) fn of_links(
         }
         tell_digit(link, findings);
         for (name, value) in docker_variables(context, link, linked) {
-            if own.contains(name.as_str()) {
-                let message = format!("`{}` keeps the template's value", shown(&name));
+            if own.contains(&name) {
+                let message = format!("`{}` keeps the template's value", name.shown());
                 findings.report(Code::VariableKept, link.field, message);
             } else if taken.contains(&name) {
-                let message = format!("`{}` is that of another link already", shown(&name));
+                let message = format!("`{}` is that of another link already", name.shown());
                 findings.report(Code::LinkVariableTaken, link.field, message);
             } else {
                 bytes += value.size();
-                *left = left.checked_sub(ENTRY + name.len() + value.size()).or_else(|| {
+                *left = left.checked_sub(ENTRY + name.in_full().len() + value.size()).or_else(|| {
                     let message = "the variables of all links are larger than 4 MiB";
                     findings.report(Code::ObjectTooLarge, "images", message);
                     None
@@ -178,9 +180,10 @@ fn docker_variables<'a>(
     context: &'a Context<'_>,
     link: &ResolvedLink<'_>,
     linked: &'a Linked<'_, '_>,
-) -> impl Iterator<Item = (String, Variable<'a>)> + use<'a> {
+) -> impl Iterator<Item = (VariableName, Variable<'a>)> + use<'a> {
     let prefix = prefix(link.alias);
-    let plain = |name: String, value: String| (name, Variable::Plain(Cow::Owned(value)));
+    let plain =
+        |name: String, value: String| (VariableName::of_link(name), Variable::Plain(Cow::Owned(value)));
     let own_name = format!("/{}/{}", context.names[link.linker], link.alias);
     let mut variables = vec![plain(format!("{prefix}_NAME"), own_name)];
     // A Docker link knows nothing of host ports.
@@ -199,10 +202,10 @@ fn docker_variables<'a>(
     }
     let target = link.target;
     let inherited = context.template.images[target].environment.iter();
-    let inherited = inherited.filter(|variable| !NOT_INHERITED.contains(&variable.name.as_str()));
+    let inherited = inherited.filter(|variable| !NOT_INHERITED.contains(&variable.name.in_full()));
     let inherited = inherited.map(move |variable| {
         let value = value_of(context, target, variable, &linked.secrets[target]);
-        (format!("{prefix}_ENV_{}", variable.name.as_str()), value)
+        (VariableName::of_link(format!("{prefix}_ENV_{}", variable.name.in_full())), value)
     });
     variables.into_iter().chain(inherited)
 }

@@ -76,8 +76,7 @@ fn volume_path(image: &Image, spec: &Value, name: &Value, key: &str) -> Option<S
 fn secret_path(template: &Template, artifact: &Artifact, api_field: &str) -> Option<String> {
     let key = api_field.strip_prefix("data")?.trim_matches(['[', ']', '.']);
     let image = template.images.get(index_of(&artifact.origin)?)?;
-    let variable = image.environment.iter().find(|variable| variable.name.as_str() == key)?;
-    Some(format!("{}.value", variable.field))
+    Some(format!("{}.value", super::secrets::kept_under(image, key)?.field))
 }
 
 /// What of a claim the options say, and what the volume.
@@ -106,7 +105,7 @@ fn named(field: &str, name: impl FnOnce() -> String) -> String {
 fn env_path(image: &Image, container: &Value, field: &str) -> Option<String> {
     let (index, rest) = split_index(field, "env")?;
     let name = container["env"][index]["name"].as_str()?;
-    let variable = image.environment.iter().find(|variable| variable.name.as_str() == name)?;
+    let variable = image.environment.iter().find(|variable| variable.name.in_full() == name)?;
     Some(match rest {
         ".value" => format!("{}.value", variable.field),
         _ => format!("{}.variable", variable.field),

@@ -10,18 +10,18 @@ use super::naming::{object_name, with_hash};
 use super::{Context, SecretHandling, labels};
 use crate::artifacts::{Artifact, Kind, ObjectRef};
 use crate::diagnostic::{Code, Findings};
-use crate::template::{Image, shown};
+use crate::template::{Image, Variable, VariableName};
 
 /// The longest key of a Secret (Kubernetes).
 const MAX_KEY: usize = 253;
 
 /// The secret variables of one image: each one's name and its key in the Secret.
 #[derive(Default)]
-pub(super) struct SecretVariables(BTreeMap<String, String>);
+pub(super) struct SecretVariables(BTreeMap<VariableName, String>);
 
 impl SecretVariables {
     /// The key of a variable; `None` if the variable is not secret.
-    pub(super) fn key(&self, variable: &str) -> Option<&str> {
+    pub(super) fn key(&self, variable: &VariableName) -> Option<&str> {
         self.0.get(variable).map(String::as_str)
     }
 }
@@ -34,10 +34,10 @@ pub(super) fn of_images(context: &Context<'_>, findings: &mut Findings) -> Vec<S
         .map(|(index, image)| {
             let secrets = if lifts { of_image(image) } else { SecretVariables::default() };
             for variable in &image.environment {
-                if secrets.key(variable.name.as_str()).is_some() {
+                if secrets.key(&variable.name).is_some() {
                     let message = format!(
                         "`{}` is kept in Secret `{}`",
-                        shown(variable.name.as_str()),
+                        variable.name.shown(),
                         secret_name(context, index)
                     );
                     findings.report(Code::SecretLifted, variable.field.clone(), message);
@@ -50,28 +50,37 @@ pub(super) fn of_images(context: &Context<'_>, findings: &mut Findings) -> Vec<S
 
 fn of_image(image: &Image) -> SecretVariables {
     let mut taken = BTreeSet::new();
-    let names = image.environment.iter().map(|variable| variable.name.as_str());
-    let pairs = names.filter(|name| looks_secret(name)).map(|name| {
+    let names = image.environment.iter().map(|variable| &variable.name);
+    let pairs = names.filter(|name| looks_secret(name.in_full())).map(|name| {
         let mut key = key_of(name);
         if !taken.insert(key.clone()) {
-            key = with_hash(&key, name, MAX_KEY);
+            key = with_hash(&key, name.in_full(), MAX_KEY);
             taken.insert(key.clone());
         }
-        (name.to_owned(), key)
+        (name.clone(), key)
     });
     SecretVariables(pairs.collect())
 }
 
+/// The variable of an image whose value its Secret keeps under a key.
+pub(super) fn kept_under<'i>(image: &'i Image, key: &str) -> Option<&'i Variable> {
+    let secrets = of_image(image);
+    image.environment.iter().find(|variable| secrets.key(&variable.name) == Some(key))
+}
+
 /// A variable's name as the key of a Secret, which may hold letters, digits, `-`, `_` and `.` only.
-fn key_of(name: &str) -> String {
+///
+/// Keys are shown: in paths, and by Kubernetes. So of the name the key has what people may see.
+fn key_of(name: &VariableName) -> String {
     let plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
+    let (open, _) = name.in_full().split_once(':').unwrap_or((name.in_full(), ""));
     let mut key: String =
-        name.chars().map(|character| if plain(character) { character } else { '_' }).collect();
+        open.chars().map(|character| if plain(character) { character } else { '_' }).collect();
     // Keys are names of files: none begins with two dots or is one.
     if key.starts_with("..") || key == "." {
         key = key.replacen('.', "_", 2);
     }
-    if key == name { key } else { with_hash(&key, name, MAX_KEY) }
+    if key == name.in_full() { key } else { with_hash(&key, name.in_full(), MAX_KEY) }
 }
 
 /// Parts of names that say secret wherever they stand.
@@ -117,7 +126,7 @@ pub(super) fn artifact(context: &Context<'_>, index: usize, secrets: &SecretVari
         .environment
         .iter()
         .filter_map(|variable| {
-            let key = secrets.key(variable.name.as_str())?;
+            let key = secrets.key(&variable.name)?;
             Some((key.to_owned(), json!(STANDARD.encode(&variable.value))))
         })
         .collect();
@@ -187,10 +196,19 @@ mod tests {
 
     #[test]
     fn keys_are_what_a_secret_takes_and_stay_apart() {
+        let key_of = |name: &str| key_of(&VariableName::new(name).unwrap());
         assert_eq!(key_of("DB_PASSWORD"), "DB_PASSWORD");
-        let (one, two) = (key_of("a:TOKEN"), key_of("a/TOKEN"));
+        let (one, two) = (key_of("a;TOKEN"), key_of("a/TOKEN"));
         assert!(key_of("..TOKEN").starts_with("__TOKEN-") && key_of(".").starts_with("_-"));
         assert_eq!(key_of(".TOKEN"), ".TOKEN");
         assert!(one != two && one.starts_with("a_TOKEN-") && two.starts_with("a_TOKEN-"), "{one} {two}");
+    }
+
+    #[test]
+    fn a_key_holds_no_more_of_a_name_than_people_may_see() {
+        let key_of = |name: &str| key_of(&VariableName::new(name).unwrap());
+        let (one, two) = (key_of("PASSWORD:canary"), key_of("PASSWORD:other"));
+        assert!(one.starts_with("PASSWORD-") && one.len() == "PASSWORD-".len() + 8 && one != two, "{one}");
+        assert!(key_of(":TOKEN").starts_with('-') && key_of("..:TOKEN").starts_with("__-"));
     }
 }

@@ -209,7 +209,7 @@ impl Account {
         let wrong = image
             .environment
             .iter()
-            .filter(|variable| value(variable.name.as_str()).as_deref() != Some(variable.value.as_str()));
+            .filter(|variable| value(variable.name.in_full()).as_deref() != Some(variable.value.as_str()));
         wrong.map(|variable| variable.field.clone()).collect()
     }
 

@@ -7,6 +7,7 @@ use super::{RawImage, RawLink, RawPort, RawTemplate, RawVariable, RawVolume, Tex
 use crate::diagnostic::{Code, Diagnostic, Findings};
 use crate::template::MAX_VARIABLES;
 use crate::template::names::{did_you_mean, shown};
+use crate::template::open_part;
 use crate::template::path::Path;
 
 /// How many items of a list are read: one more than any list may hold, so that the list's own check can say so.
@@ -89,48 +90,86 @@ impl Reader<'_> {
         self.findings.push(Diagnostic::new(code, path.to_string(), message).at(Some(node.position)));
     }
 
-    /// Sorts a mapping's values by key; reports keys that are unknown, repeated or doubly spelled.
+    /// Takes a mapping's values by key.
     fn mapping<'n>(&mut self, node: &'n Node, path: Path<'_>, known: Keys) -> Option<Fields<'n>> {
         let Value::Mapping(entries) = &node.value else {
             self.report(Code::NotAMapping, path, node, "a mapping of keys was expected here");
             return None;
         };
+        if known != VARIABLE_KEYS {
+            return Some(self.fields(entries.iter(), path, known));
+        }
+        self.unknown_beside_a_value(entries, path);
+        let read = entries.iter().filter(|entry| known_key(&entry.key, known).is_some());
+        Some(self.fields(read, path, known))
+    }
+
+    /// Sorts values by key; reports keys that are unknown, repeated or doubly spelled.
+    fn fields<'n>(
+        &mut self,
+        entries: impl Iterator<Item = &'n Entry>,
+        path: Path<'_>,
+        known: Keys,
+    ) -> Fields<'n> {
         let mut fields = Fields::new();
         let mut written: BTreeMap<&str, &Entry> = BTreeMap::new();
         for entry in entries {
             if written.insert(&entry.key, entry).is_some() {
-                let message = format!("the key `{}` stands twice in one mapping", shown(&entry.key));
-                self.report_key(Code::DuplicateKey, entry, path, message);
+                let message = |key: &str| format!("{key} stands twice in one mapping");
+                self.report_key(Code::DuplicateKey, (entry, known), path, message);
                 continue;
             }
-            let spelled =
-                |name: &&&'static str| **name == entry.key || spellings(name).contains(&entry.key.as_str());
-            let Some(name) = known.iter().find(spelled) else {
+            let Some(name) = known_key(&entry.key, known) else {
                 let near = match self.findings.are_many() {
                     false => did_you_mean(&entry.key, known.iter().copied()),
                     true => String::new(),
                 };
-                let message = format!("`{}` means nothing here{near}", shown(&entry.key));
-                self.report_key(Code::UnknownField, entry, path, message);
+                let message = |key: &str| format!("{key} means nothing here{near}");
+                self.report_key(Code::UnknownField, (entry, known), path, message);
                 continue;
             };
             match fields.get(name) {
                 None => {
                     fields.insert(name, &entry.value);
                 }
-                Some(first) if same(first, &entry.value, *name == "proto") => {}
+                Some(first) if same(first, &entry.value, name == "proto") => {}
                 Some(_) => {
                     let message = format!("`{name}` is given in two spellings with different values");
                     self.report(Code::DuplicateKey, path.key(name), &entry.value, message);
                 }
             }
         }
-        Some(fields)
+        fields
     }
 
-    fn report_key(&mut self, code: Code, entry: &Entry, path: Path<'_>, message: String) {
-        let field = path.key(&shown(&entry.key)).to_string();
-        self.findings.push(Diagnostic::new(code, field, message).at(Some(entry.position)));
+    /// Reports a key as far as it may be shown: one that has no value may be a piece of one, as `b` of
+    /// `{command: a,b}`, and what follows a `:` or `=` as well.
+    fn report_key(
+        &mut self,
+        code: Code,
+        (entry, known): (&Entry, Keys),
+        path: Path<'_>,
+        message: impl FnOnce(&str) -> String,
+    ) {
+        let key = shown(&open_part(&entry.key));
+        let unsaid = matches!(entry.value.value, Value::Null) && known_key(&entry.key, known).is_none();
+        let found = match unsaid {
+            true => Diagnostic::new(code, path.to_string(), message("a key without a value")),
+            false => Diagnostic::new(code, path.key(&key).to_string(), message(&format!("`{key}`"))),
+        };
+        self.findings.push(found.at(Some(entry.position)));
+    }
+
+    /// Refuses what is unknown in an entry of `environment`. It may be a piece of a value, as `b` of `{value: a,b}`, so
+    /// it is never shown, not even to suggest what is near. The agents sent keys of their own, which are left out.
+    fn unknown_beside_a_value(&mut self, entries: &[Entry], path: Path<'_>) {
+        let unknown = |entry: &&Entry| known_key(&entry.key, VARIABLE_KEYS).is_none();
+        let Some(first) = entries.iter().find(unknown) else { return };
+        let (code, message) = match self.wire {
+            true => (Code::UnknownField, "what is none of `variable`, `value` and `required` was left out"),
+            false => (Code::VariableKey, "a key here is none of `variable`, `value` and `required`"),
+        };
+        self.findings.push(Diagnostic::new(code, path.to_string(), message).at(Some(first.position)));
     }
 
     /// The text of a key; empty when it is absent, null or no scalar.
@@ -302,6 +341,11 @@ impl Reader<'_> {
             .map(|fields| self.text(&fields, path, "count"))
             .unwrap_or_default()
     }
+}
+
+/// The documented spelling of a key.
+fn known_key(key: &str, known: Keys) -> Option<&'static str> {
+    known.iter().find(|name| **name == key || spellings(name).contains(&key)).copied()
 }
 
 /// The items that are read.

@@ -12,7 +12,8 @@ fn variables(entries: &str) -> String {
 
 fn environment() -> Vec<Row> {
     use Code::{
-        ControlCharacter, LimitExceeded, TooLarge, VariableName, VariableNameRelaxed, VariableRepeated,
+        ControlCharacter, LimitExceeded, TooLarge, VariableKey, VariableName, VariableNameRelaxed,
+        VariableRepeated,
     };
     let name = "images[0].environment[0].variable";
     let named = |name: &str| variables(&format!("  - {{variable: {name}, value: canary}}\n"));
@@ -29,6 +30,20 @@ fn environment() -> Vec<Row> {
         refused("E1", named("Ä"), VariableName, name),
         refused("E1", named("\"A\\0\""), ControlCharacter, name),
         refused("E1", named("\"A\\n\""), ControlCharacter, name),
+        refused(
+            "E1",
+            variables("  - {variable: A, value: abc,canary}\n"),
+            VariableKey,
+            "images[0].environment[0]",
+        )
+        .at(6, 30),
+        refused(
+            "E1",
+            variables("  - {variable: A, value:canary}\n"),
+            VariableKey,
+            "images[0].environment[0]",
+        ),
+        told("E2", named("'A:canary'"), VariableNameRelaxed, name),
         told("E2", named("1A"), VariableNameRelaxed, name),
         told("E2", named("a:b"), VariableNameRelaxed, name),
         // The design's answer: the last counts, and the other is told.

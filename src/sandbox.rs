@@ -36,12 +36,15 @@
 //!   never waits for a revision; a watch sends no bookmarks and reaches back 10,000 changes.
 //! - A deletion without a policy is Background, also of a ReplicationController, and `Orphan` is read so too; every
 //!   dependent holds back the foreground deletion of its owner, whatever `blockOwnerDeletion` says.
+mod call;
+mod clock;
 mod controllers;
 mod defaults;
 mod failure;
 mod fields;
 mod http;
 mod kinds;
+mod object;
 mod ownership;
 mod removal;
 mod rollout;
@@ -92,7 +95,7 @@ impl Sandbox {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the sandbox listens on loopback only"));
         }
         let mut store = store::Store::new();
-        let first = writes::Call::own(store::Key::new(kinds::Kind::Namespace, "", ""));
+        let first = call::Call::own(store::Key::new(kinds::Kind::Namespace, "", ""));
         writes::create(&mut store, first, &json!({ "metadata": { "name": "default" } }))
             .map_err(|failure| io::Error::other(format!("{failure:?}")))?;
         let stop = CancellationToken::new();

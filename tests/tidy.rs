@@ -1,5 +1,6 @@
 //! The rules of the house that no compiler holds; ARCHITECTURE.md says why.
 
+mod circles;
 mod source;
 mod walls;
 

@@ -1,12 +1,15 @@
 //! Plays controllers and kubelets: makes, adopts and removes pods, and lets them run.
 use super::Shared;
+use super::call::Call;
+use super::clock::now;
 use super::kinds::Kind;
-use super::removal::{collect_garbage, controller_of, delete};
+use super::object::{Objects, by_controller, reference};
+use super::removal::{collect_garbage, delete};
 use super::rollout;
 use super::store::{Key, Store, is_terminating};
 use super::validate::{carries, selector};
 use super::volumes;
-use super::writes::{self, Call, now};
+use super::writes;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,9 +21,6 @@ const POD_DELAY: Duration = Duration::from_millis(50);
 
 /// How many pods one controller makes before others have their turn.
 const BURST: usize = 100;
-
-/// Objects as they stood when they were looked at.
-pub type Objects = Vec<(Key, Arc<Value>)>;
 
 /// Follows every change until the sandbox ends.
 pub async fn run(shared: Arc<Shared>) {
@@ -45,16 +45,6 @@ pub async fn run(shared: Arc<Shared>) {
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
         }
     }
-}
-
-/// Objects of a kind that stay, by the uid of their controller; empty for those that have none.
-pub fn by_controller(store: &Store, kind: Kind) -> HashMap<String, Objects> {
-    let mut owned: HashMap<String, Objects> = HashMap::new();
-    for (key, object) in store.all(kind).into_iter().filter(|(_, object)| !is_terminating(object)) {
-        let owner = controller_of(&object).and_then(|owner| owner["uid"].as_str()).unwrap_or_default();
-        owned.entry(owner.to_owned()).or_default().push((key, object));
-    }
-    owned
 }
 
 /// One step of everything that keeps a number of pods.
@@ -120,14 +110,6 @@ fn scale(store: &mut Store, key: &Key, controller: &Value, pods: &mut Objects) {
     for (key, _) in pods.drain(wanted.min(pods.len())..) {
         drop(delete(store, &key, &json!({ "propagationPolicy": "Background" }), false));
     }
-}
-
-/// How a dependent names its controller.
-pub fn reference(owner: &Value) -> Value {
-    json!({
-        "apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": owner["metadata"]["name"],
-        "uid": owner["metadata"]["uid"], "controller": true, "blockOwnerDeletion": true,
-    })
 }
 
 fn is_ready(pod: &Value) -> bool {

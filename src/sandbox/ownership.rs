@@ -1,7 +1,8 @@
 //! Keeps `managedFields`: who owns which field, what an apply may change, what an update takes over.
+use super::call::Call;
+use super::clock::now;
 use super::failure::{Cause, Failure};
 use super::fields::{self, Fields};
-use super::writes::{Call, now};
 use serde_json::{Value, json};
 
 /// One entry of `managedFields` and the fields that it lists.

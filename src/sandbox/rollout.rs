@@ -1,9 +1,10 @@
 //! Plays the controller of apps Deployments: a ReplicaSet for each pod template, and pods moved from old to new.
-use super::controllers::{Objects, by_controller, reference};
+use super::call::Call;
+use super::clock::now;
 use super::kinds::Kind;
-use super::removal::controller_of;
+use super::object::{Objects, by_controller, controller_of, reference};
 use super::store::{Key, Store, is_terminating};
-use super::writes::{self, Call, now};
+use super::writes;
 use serde_json::{Value, json};
 use std::hash::{DefaultHasher, Hash, Hasher};
 

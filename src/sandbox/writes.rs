@@ -1,8 +1,11 @@
 //! Writes objects: create, replace and apply, each from the body to the stored object.
-use super::defaults::{self, set};
+use super::call::Call;
+use super::clock::now;
+use super::defaults;
 use super::failure::Failure;
 use super::fields;
 use super::kinds::Kind;
+use super::object::set;
 use super::ownership;
 use super::store::{Key, Store, is_terminating};
 use super::validate::{self, is_missing, size};
@@ -12,32 +15,6 @@ use std::sync::Arc;
 
 /// The object as it stands after a write.
 pub type Written = Result<Arc<Value>, Failure>;
-
-/// One request to change an object.
-pub struct Call {
-    pub key: Key,
-    pub manager: String,
-    pub dry_run: bool,
-    pub force: bool,
-}
-
-impl Call {
-    /// What the sandbox itself writes.
-    pub fn own(key: Key) -> Self {
-        Self { key, manager: "sandbox".to_owned(), dry_run: false, force: false }
-    }
-}
-
-/// The time as objects carry it.
-pub fn now() -> String {
-    after(0)
-}
-
-/// The time in so many seconds.
-pub fn after(seconds: i64) -> String {
-    let second = jiff::Timestamp::now().as_second().saturating_add(seconds);
-    jiff::Timestamp::from_second(second).unwrap_or_default().to_string()
-}
 
 /// POST.
 pub fn create(store: &mut Store, mut call: Call, body: &Value) -> Written {

@@ -2,7 +2,7 @@
 use super::kinds::Kind;
 use super::store::{Key, Store, is_terminating};
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Objects as they stood when they were looked at.
@@ -53,8 +53,8 @@ pub fn reference(owner: &Value) -> Value {
 }
 
 /// Objects of a kind that stay, by the uid of their controller; empty for those that have none.
-pub fn by_controller(store: &Store, kind: Kind) -> HashMap<String, Objects> {
-    let mut owned: HashMap<String, Objects> = HashMap::new();
+pub fn by_controller(store: &Store, kind: Kind) -> BTreeMap<String, Objects> {
+    let mut owned: BTreeMap<String, Objects> = BTreeMap::new();
     for (key, object) in store.all(kind).into_iter().filter(|(_, object)| !is_terminating(object)) {
         let owner = controller_of(&object).and_then(|owner| owner["uid"].as_str()).unwrap_or_default();
         owned.entry(owner.to_owned()).or_default().push((key, object));

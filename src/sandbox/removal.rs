@@ -1,5 +1,4 @@
 //! Deletes objects: preconditions, grace, finalizers, and what owners and namespaces leave behind.
-use super::clock::after;
 use super::failure::Failure;
 use super::kinds::Kind;
 use super::object::{hold, owners, uid};
@@ -31,7 +30,7 @@ pub fn delete(store: &mut Store, key: &Key, options: &Value, dry_run: bool) -> R
     let grace = grace(key.kind, &object, options);
     let metadata = &mut object["metadata"];
     if metadata["deletionTimestamp"].is_null() {
-        metadata["deletionTimestamp"] = json!(after(grace));
+        metadata["deletionTimestamp"] = json!(store.after(grace));
         if let Some(generation) = metadata["generation"].as_i64() {
             metadata["generation"] = json!(generation + 1);
         }

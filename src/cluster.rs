@@ -2,6 +2,7 @@
 
 mod apply;
 mod call;
+mod chance;
 mod delete;
 mod errors;
 mod gone;
@@ -17,10 +18,12 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderValue, Request, Response};
 use kube::api::{Api, ApiResource, DynamicObject};
-use kube::client::ClientBuilder;
+use kube::client::{Body, ClientBuilder};
 use kube::core::GroupVersionKind;
 use tokio::sync::Semaphore;
+use tower::{BoxError, Service};
 
 use crate::artifacts::{Kind, Namespace};
 use crate::error::{Error, ErrorKind, Result};
@@ -36,12 +39,17 @@ const CALLS_IN_FLIGHT: usize = 100;
 /// How long a connection to the API server may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Who the API server says it was.
+const AGENT: HeaderValue =
+    HeaderValue::from_static(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")));
+
 /// A handle on one cluster; cheap to clone, shared by every operation.
 #[derive(Clone)]
 pub struct Cluster {
     client: kube::Client,
     calls: Arc<Semaphore>,
     watches: Arc<watch::Watches>,
+    chance: chance::Chance,
     server: Arc<str>,
 }
 
@@ -59,22 +67,44 @@ impl Cluster {
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         // Fifteen tries that take minutes; `call` retries within the deadline instead.
         config.default_retry = false;
-        config.headers.push((
-            http::header::USER_AGENT,
-            http::HeaderValue::from_static(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"))),
-        ));
+        config.headers.push((http::header::USER_AGENT, AGENT));
         let server = config.cluster_url.to_string();
         let builder = ClientBuilder::try_from(config).map_err(|error| {
             Error::new(ErrorKind::ClusterUnreachable, "the cluster's configuration cannot be used")
                 .because(errors::describe(&error))
         })?;
         let client = builder.with_layer(&warnings::CollectWarnings).build();
-        Ok(Self {
+        Ok(Self::with(client, &server, rand::random()))
+    }
+
+    /// A handle on whatever answers requests to an API server's paths, as a simulation has it in memory.
+    ///
+    /// All but the connections is as with [`Cluster::new`]; the jitter of retries comes from `seed`. Call it inside a
+    /// tokio runtime.
+    pub fn over<S, B>(service: S, seed: u64) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<B>> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError> + 'static,
+        B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let service = tower::util::MapRequest::new(service, |mut request: Request<Body>| {
+            request.headers_mut().insert(http::header::USER_AGENT, AGENT);
+            request
+        });
+        let client = ClientBuilder::new(service, "default").with_layer(&warnings::CollectWarnings).build();
+        Self::with(client, "a service in memory", seed)
+    }
+
+    fn with(client: kube::Client, server: &str, seed: u64) -> Self {
+        Self {
             client,
             calls: Arc::new(Semaphore::new(CALLS_IN_FLIGHT)),
             watches: Arc::new(watch::Watches::default()),
+            chance: chance::Chance::new(seed),
             server: server.into(),
-        })
+        }
     }
 
     /// The API server's address, for people.

@@ -1,8 +1,11 @@
-//! A small Kubernetes API server in memory, for people who have no cluster at hand.
+//! A small Kubernetes API server in memory, for people who have no cluster at hand, and for simulation.
 //!
 //! It speaks real HTTP on loopback and behaves like a real server in what the deploy engine uses: server-side apply
 //! with field ownership, guarded writes, optimistic concurrency, lists, watches, garbage collection, namespaces, and
 //! controllers that make, adopt and ready pods. It is never the proof that something works on a cluster.
+//!
+//! Simulation enters by a door without a socket, [`Sandbox::in_memory`]: seed and clock are arguments, delays go by the
+//! runtime's time, and the same requests in the same order always get the same answers.
 //!
 //! Known differences from a real API server:
 //! - It serves Namespaces, ConfigMaps, Secrets, PersistentVolumeClaims, Services, ReplicationControllers, Pods, apps
@@ -36,12 +39,16 @@
 //!   never waits for a revision; a watch sends no bookmarks and reaches back 10,000 changes.
 //! - A deletion without a policy is Background, also of a ReplicationController, and `Orphan` is read so too; every
 //!   dependent holds back the foreground deletion of its owner, whatever `blockOwnerDeletion` says.
+mod call;
+mod chance;
+mod clock;
 mod controllers;
 mod defaults;
 mod failure;
 mod fields;
 mod http;
 mod kinds;
+mod object;
 mod ownership;
 mod removal;
 mod rollout;
@@ -64,7 +71,8 @@ use tokio_util::task::TaskTracker;
 /// A running API server; its tasks end when it is dropped.
 #[derive(Debug)]
 pub struct Sandbox {
-    address: SocketAddr,
+    /// Where it listens; `None` without a socket.
+    address: Option<SocketAddr>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -91,8 +99,28 @@ impl Sandbox {
         if !address.ip().is_loopback() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the sandbox listens on loopback only"));
         }
-        let mut store = store::Store::new();
-        let first = writes::Call::own(store::Key::new(kinds::Kind::Namespace, "", ""));
+        let (mut sandbox, service) = Self::in_memory(rand::random(), jiff::Timestamp::now)?;
+        sandbox.address = Some(address);
+        // Without this every second answer on a connection waits for the other side's acknowledgement.
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+        let ended = sandbox.stop.clone().cancelled_owned();
+        let serving = async move { axum::serve(listener, service).with_graceful_shutdown(ended).await };
+        sandbox.tasks.spawn(serving);
+        Ok(sandbox)
+    }
+
+    /// The same cluster without a socket: whoever has the service makes the requests.
+    ///
+    /// `now` is the wall time that objects carry; delays go by the runtime's time, so a paused one skips them. All
+    /// chance comes from `seed`: the same requests in the same order get the same answers.
+    ///
+    /// Call it inside a tokio runtime, which runs the controllers.
+    pub fn in_memory(
+        seed: u64,
+        now: impl Fn() -> jiff::Timestamp + Send + Sync + 'static,
+    ) -> io::Result<(Self, axum::Router)> {
+        let mut store = store::Store::new(seed, clock::Clock::new(now));
+        let first = call::Call::own(store::Key::new(kinds::Kind::Namespace, "", ""));
         writes::create(&mut store, first, &json!({ "metadata": { "name": "default" } }))
             .map_err(|failure| io::Error::other(format!("{failure:?}")))?;
         let stop = CancellationToken::new();
@@ -100,22 +128,18 @@ impl Sandbox {
         let tasks = TaskTracker::new();
         tasks.spawn(controllers::run(shared.clone()));
         let service = axum::Router::new().fallback(http::serve).with_state(shared);
-        // Without this every second answer on a connection waits for the other side's acknowledgement.
-        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        let ended = stop.clone().cancelled_owned();
-        tasks.spawn(async move { axum::serve(listener, service).with_graceful_shutdown(ended).await });
-        tasks.close();
-        Ok(Self { address, stop, tasks })
+        Ok((Self { address: None, stop, tasks }, service))
     }
 
-    /// Where clients find it.
+    /// Where clients find it; empty without a socket.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.address.map(|address| format!("http://{address}")).unwrap_or_default()
     }
 
     /// Ends all tasks and waits for them; open watches end at once.
     pub async fn shutdown(self) {
         self.stop.cancel();
+        self.tasks.close();
         self.tasks.wait().await;
     }
 }

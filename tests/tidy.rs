@@ -1,5 +1,6 @@
 //! The rules of the house that no compiler holds; ARCHITECTURE.md says why.
 
+mod circles;
 mod source;
 mod walls;
 
@@ -117,6 +118,26 @@ fn only_one_file_names_a_grpc_code() {
     assert!(codes(&Source::new("src/grpc.rs", "use tonic::{Code, Status};")).is_some());
     assert!(codes(&Source::new("src/a.rs", "tonic::Code::Ok")).is_some());
     assert!(codes(&Source::new("src/a.rs", "use crate::diagnostic::Code;")).is_none());
+}
+
+/// Rooms that simulation repeats call by call: no choice in them is left to chance.
+const REPEATABLE: [&str; 2] = ["cluster", "sandbox"];
+
+/// A `select!` that begins with a branch drawn by lot.
+fn drawn(source: &Source) -> Option<String> {
+    let code = source.code();
+    let mut bodies = code.split("select! {").skip(1);
+    let is_drawn = bodies.any(|body| !body.trim_start().starts_with("biased;"));
+    is_drawn.then(|| format!("{}: a `select!` without `biased;`", source.path))
+}
+
+#[test]
+fn no_branch_is_drawn_by_lot() {
+    let mut sources = sources("src");
+    sources.retain(|source| source.room().is_some_and(|room| REPEATABLE.contains(&room)));
+    none(drawn, &sources);
+    assert!(drawn(&Source::new("src/a.rs", "tokio::select! { () = a => {} }")).is_some());
+    assert!(drawn(&Source::new("src/a.rs", "tokio::select! {\n    biased;\n    () = a => {} }")).is_none());
 }
 
 /// Golden files without their partner.

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable};
+use backon::Retryable;
 use tracing::debug;
 
 use super::Cluster;
@@ -13,6 +13,9 @@ use super::errors::Failure;
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest pause the API server can ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The first pause before a call is tried again; it doubles to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
 /// Tries of one call, the first included.
 const TRIES: usize = 4;
 
@@ -35,7 +38,7 @@ impl Cluster {
             }
         };
         attempt
-            .retry(backoff())
+            .retry(self.chance.backoff(FIRST_PAUSE, LONGEST_BACKOFF).with_max_times(TRIES - 1))
             .when(Failure::is_transient)
             .adjust(|failure, planned| match (planned, failure.retry_after()) {
                 (Some(planned), Some(asked)) => Some(planned.max(asked.min(LONGEST_PAUSE))),
@@ -44,14 +47,4 @@ impl Cluster {
             .notify(|failure, delay| debug!(purpose, ?delay, failure = failure.summary(), "call tried again"))
             .await
     }
-}
-
-/// 50 ms, doubled to 2 s, with jitter.
-fn backoff() -> ExponentialBuilder {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(50))
-        .with_factor(2.0)
-        .with_max_delay(Duration::from_secs(2))
-        .with_max_times(TRIES - 1)
-        .with_jitter()
 }

@@ -12,6 +12,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, ReplicationController, Service};
 use kube::api::Api;
+use kube::runtime::utils::ResetTimerBackoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -30,6 +31,12 @@ use store::{Object, Store};
 
 /// How long the API server may keep one watch open, in seconds.
 const WATCH_SECONDS: u32 = 90;
+
+/// The first pause before a broken watch is opened again; it doubles to the longest, as in client-go.
+const FIRST_PAUSE: Duration = Duration::from_millis(800);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long without a failure makes the next pause the first again.
+const CALM: Duration = Duration::from_secs(120);
 
 /// One deployment at one moment, as the watches last showed it.
 #[derive(Clone, Debug, Default)]
@@ -156,8 +163,9 @@ impl Cluster {
         let labels = format!("{LABEL_MANAGED_BY}={MANAGED_BY}{more_labels}");
         let config = watcher::Config::default().labels(&labels).timeout(WATCH_SECONDS);
         let kind = store::kind_of::<K>();
+        let pauses = self.chance.backoff(FIRST_PAUSE, LONGEST_PAUSE);
         watcher(api, config)
-            .default_backoff()
+            .backoff(ResetTimerBackoff::new(watcher::ExponentialBackoff::from(pauses), CALM))
             .map(move |event| match event {
                 Ok(event) => Ok(store::Event::from_watcher(kind, event, wrap)),
                 Err(error) => Err((kind, watch_failure(error))),
@@ -187,6 +195,7 @@ async fn follow(
 ) {
     loop {
         let event = tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             event = events.next() => event,
         };

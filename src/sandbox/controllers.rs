@@ -1,14 +1,16 @@
 //! Plays controllers and kubelets: makes, adopts and removes pods, and lets them run.
 use super::Shared;
+use super::call::Call;
 use super::kinds::Kind;
-use super::removal::{collect_garbage, controller_of, delete};
+use super::object::{Objects, by_controller, reference};
+use super::removal::{collect_garbage, delete};
 use super::rollout;
 use super::store::{Key, Store, is_terminating};
 use super::validate::{carries, selector};
 use super::volumes;
-use super::writes::{self, Call, now};
+use super::writes;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -19,14 +21,11 @@ const POD_DELAY: Duration = Duration::from_millis(50);
 /// How many pods one controller makes before others have their turn.
 const BURST: usize = 100;
 
-/// Objects as they stood when they were looked at.
-pub type Objects = Vec<(Key, Arc<Value>)>;
-
 /// Follows every change until the sandbox ends.
 pub async fn run(shared: Arc<Shared>) {
     let mut news = shared.store().subscribe();
     // When the pods that wait for something are due.
-    let mut waiting = HashMap::new();
+    let mut waiting = BTreeMap::new();
     loop {
         news.borrow_and_update();
         // Whatever this changes is news, which brings the next round.
@@ -40,21 +39,12 @@ pub async fn run(shared: Arc<Shared>) {
         }
         let next = waiting.values().min().copied();
         tokio::select! {
+            biased;
             () = shared.stop.cancelled() => return,
             changed = news.changed() => if changed.is_err() { return },
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
         }
     }
-}
-
-/// Objects of a kind that stay, by the uid of their controller; empty for those that have none.
-pub fn by_controller(store: &Store, kind: Kind) -> HashMap<String, Objects> {
-    let mut owned: HashMap<String, Objects> = HashMap::new();
-    for (key, object) in store.all(kind).into_iter().filter(|(_, object)| !is_terminating(object)) {
-        let owner = controller_of(&object).and_then(|owner| owner["uid"].as_str()).unwrap_or_default();
-        owned.entry(owner.to_owned()).or_default().push((key, object));
-    }
-    owned
 }
 
 /// One step of everything that keeps a number of pods.
@@ -106,7 +96,7 @@ fn scale(store: &mut Store, key: &Key, controller: &Value, pods: &mut Objects) {
     for _ in pods.len()..wanted.min(pods.len() + BURST) {
         let prefix = format!("{}-", key.name);
         let metadata = json!({
-            "name": format!("{prefix}{:05x}", rand::random::<u32>() >> 12), "generateName": prefix,
+            "name": format!("{prefix}{}", store.chance.suffix()), "generateName": prefix,
             "labels": template["metadata"]["labels"], "annotations": template["metadata"]["annotations"],
             "ownerReferences": [reference(controller)],
         });
@@ -122,22 +112,14 @@ fn scale(store: &mut Store, key: &Key, controller: &Value, pods: &mut Objects) {
     }
 }
 
-/// How a dependent names its controller.
-pub fn reference(owner: &Value) -> Value {
-    json!({
-        "apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": owner["metadata"]["name"],
-        "uid": owner["metadata"]["uid"], "controller": true, "blockOwnerDeletion": true,
-    })
-}
-
 fn is_ready(pod: &Value) -> bool {
     let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
     conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 /// Moves pods on whose time has come: new ones, and those with a new image, run or hang; terminating ones end.
-fn live(store: &mut Store, waiting: &mut HashMap<String, Instant>) {
-    let mut still = HashMap::new();
+fn live(store: &mut Store, waiting: &mut BTreeMap<String, Instant>) {
+    let mut still = BTreeMap::new();
     for (key, pod) in store.all(Kind::Pod) {
         let terminating = is_terminating(&pod);
         let runs = images(&pod["status"]["containerStatuses"]) == images(&pod["spec"]["containers"]);
@@ -166,35 +148,37 @@ fn images(containers: &Value) -> Vec<&str> {
 }
 
 fn start(store: &mut Store, pod: &mut Value) {
+    let now = store.now();
     let images = images(&pod["spec"]["containers"]);
     let pulled = !images.iter().any(|image| image.contains("/missing:"));
     let ready = pulled && !images.iter().any(|image| image.contains("/crashing:"));
-    let containers = pod["spec"]["containers"].as_array().into_iter().flatten().map(container_status);
-    let containers: Vec<_> = containers.collect();
+    let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
+    let containers: Vec<_> = containers.map(|one| container_status(one, &now)).collect();
     let conditions =
         [("Initialized", true), ("ContainersReady", ready), ("Ready", ready), ("PodScheduled", true)];
     let conditions = conditions.map(|(name, holds)| {
         let status = if holds { "True" } else { "False" };
-        json!({ "type": name, "status": status, "lastTransitionTime": now() })
+        json!({ "type": name, "status": status, "lastTransitionTime": now })
     });
     let address =
         pod["status"]["podIP"].as_str().map(str::to_owned).unwrap_or_else(|| store.next_address("10.0"));
     pod["spec"]["nodeName"] = json!("sandbox");
     pod["status"] = json!({
         "phase": if pulled { "Running" } else { "Pending" }, "conditions": conditions, "qosClass": "BestEffort",
-        "podIP": address, "podIPs": [{ "ip": address }], "startTime": now(), "containerStatuses": containers,
+        "podIP": address, "podIPs": [{ "ip": address }], "startTime": now, "containerStatuses": containers,
     });
 }
 
 /// A container runs unless the name of its image says otherwise.
-fn container_status(container: &Value) -> Value {
+fn container_status(container: &Value, now: &str) -> Value {
     let image = container["image"].as_str().unwrap_or_default();
-    let ended = json!({ "terminated": { "exitCode": 1, "reason": "Error", "startedAt": now(), "finishedAt": now() } });
+    let ended =
+        json!({ "terminated": { "exitCode": 1, "reason": "Error", "startedAt": now, "finishedAt": now } });
     let waits = |reason: &str| json!({ "waiting": { "reason": reason, "message": "the image is named so" } });
     let (state, last, restarts) = match image {
         _ if image.contains("/missing:") => (waits("ImagePullBackOff"), json!({}), 0),
         _ if image.contains("/crashing:") => (waits("CrashLoopBackOff"), ended, 4),
-        _ => (json!({ "running": { "startedAt": now() } }), json!({}), 0),
+        _ => (json!({ "running": { "startedAt": now } }), json!({}), 0),
     };
     let runs = state["running"].is_object();
     json!({

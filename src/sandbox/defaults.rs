@@ -2,7 +2,7 @@
 //!
 //! Objects were read through their types before they come here, so every field has its right shape.
 use super::kinds::Kind;
-use super::removal::hold;
+use super::object::{hold, items, set};
 use super::store::Store;
 use super::volumes::{CLASS, PROTECTION};
 use serde_json::{Value, json};
@@ -100,14 +100,6 @@ fn expose(old: Option<&Value>, service: &mut Value, store: &Store) {
     }
 }
 
-/// Sets a field; null takes it away.
-pub fn set(object: &mut Value, name: &str, value: Value) {
-    match object.as_object_mut() {
-        Some(map) if value.is_null() => drop(map.remove(name)),
-        _ => object[name] = value,
-    }
-}
-
 /// Writes what is missing. Maps are gone into where they stand already; the one item of a list is every item.
 fn complete(object: &mut Value, defaults: &Value) {
     match (object, defaults) {
@@ -175,11 +167,6 @@ fn default(object: &mut Value, name: &str, value: Value) {
     if object[name].is_null() && !value.is_null() {
         set(object, name, value);
     }
-}
-
-/// The items of a list, wherever it stands.
-pub fn items<'a>(object: &'a mut Value, pointer: &str) -> impl Iterator<Item = &'a mut Value> {
-    object.pointer_mut(pointer).and_then(Value::as_array_mut).into_iter().flatten()
 }
 
 fn container(container: &mut Value) {

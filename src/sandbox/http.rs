@@ -1,13 +1,14 @@
 //! Speaks HTTP: routes a request to a verb and shows the answer in the form that was asked for.
 use super::Shared;
-use super::defaults::set;
+use super::call::Call;
 use super::failure::Failure;
 use super::kinds::Kind;
+use super::object::set;
 use super::removal;
 use super::selection::Selection;
 use super::store::{Key, Store};
 use super::watch::Watch;
-use super::writes::{self, Call};
+use super::writes;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Query, Request, State};
 use axum::http::{Method, StatusCode, header, request::Parts};

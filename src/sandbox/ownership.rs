@@ -1,7 +1,7 @@
 //! Keeps `managedFields`: who owns which field, what an apply may change, what an update takes over.
+use super::call::Call;
 use super::failure::{Cause, Failure};
 use super::fields::{self, Fields};
-use super::writes::{Call, now};
 use serde_json::{Value, json};
 
 /// One entry of `managedFields` and the fields that it lists.
@@ -10,7 +10,7 @@ type Entry = (Value, Fields);
 /// Lays a configuration over the live object: fields that the manager no longer names go, unless others hold them.
 ///
 /// Fails with the conflicts unless forced.
-pub fn apply(live: &Value, config: &Value, call: &Call) -> Result<Value, Failure> {
+pub fn apply(live: &Value, config: &Value, call: &Call, now: &str) -> Result<Value, Failure> {
     let (before, mut entries) = split(live);
     let last = take(&mut entries, call, "Apply");
     let named = fields::named(config);
@@ -25,24 +25,24 @@ pub fn apply(live: &Value, config: &Value, call: &Call) -> Result<Value, Failure
     if !call.force && !causes.is_empty() {
         return Err(Failure::apply_conflict(&causes));
     }
-    let own = entry(call, "Apply", named, last);
+    let own = entry(call, "Apply", named, last, now);
     write(&mut after, entries, &(&changed | &removed), own);
     Ok(after)
 }
 
 /// Gives the writer every field in which the new object differs from the live one.
-pub fn update(live: &Value, new: &Value, call: &Call) -> Value {
+pub fn update(live: &Value, new: &Value, call: &Call, now: &str) -> Value {
     let (before, mut entries) = split(live);
     let (mut after, _) = split(new);
     let last = take(&mut entries, call, "Update");
     let (changed, removed) = fields::compare(&before, &after);
     let held = last.as_ref().map(|(_, fields)| fields - &removed).unwrap_or_default();
-    let own = entry(call, "Update", &held | &changed, last);
+    let own = entry(call, "Update", &held | &changed, last, now);
     write(&mut after, entries, &(&changed | &removed), own);
     after
 }
 
-fn entry(call: &Call, operation: &str, fields: Fields, last: Option<Entry>) -> Entry {
+fn entry(call: &Call, operation: &str, fields: Fields, last: Option<Entry>, now: &str) -> Entry {
     let fields = fields::without_server_fields(fields);
     // An entry that stays as it was keeps its time: a repeated apply must change nothing at all.
     if let Some(last) = last.filter(|(_, held)| *held == fields) {
@@ -50,7 +50,7 @@ fn entry(call: &Call, operation: &str, fields: Fields, last: Option<Entry>) -> E
     }
     let entry = json!({
         "manager": call.manager, "operation": operation, "apiVersion": call.key.kind.version(),
-        "time": now(), "fieldsType": "FieldsV1",
+        "time": now, "fieldsType": "FieldsV1",
     });
     (entry, fields)
 }

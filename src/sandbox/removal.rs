@@ -1,9 +1,8 @@
 //! Deletes objects: preconditions, grace, finalizers, and what owners and namespaces leave behind.
-use super::defaults::set;
 use super::failure::Failure;
 use super::kinds::Kind;
+use super::object::{hold, owners, uid};
 use super::store::{Key, Store, is_terminating};
-use super::writes::after;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -31,7 +30,7 @@ pub fn delete(store: &mut Store, key: &Key, options: &Value, dry_run: bool) -> R
     let grace = grace(key.kind, &object, options);
     let metadata = &mut object["metadata"];
     if metadata["deletionTimestamp"].is_null() {
-        metadata["deletionTimestamp"] = json!(after(grace));
+        metadata["deletionTimestamp"] = json!(store.after(grace));
         if let Some(generation) = metadata["generation"].as_i64() {
             metadata["generation"] = json!(generation + 1);
         }
@@ -95,31 +94,10 @@ pub fn collect_garbage(store: &mut Store) {
     }
 }
 
-/// What stands as this object's controller.
-pub fn controller_of(object: &Value) -> Option<&Value> {
-    owners(object).find(|owner| owner["controller"] == true)
-}
-
-fn owners(object: &Value) -> impl Iterator<Item = &Value> {
-    object["metadata"]["ownerReferences"].as_array().into_iter().flatten()
-}
-
-fn uid(holder: &Value) -> &str {
-    holder["uid"].as_str().unwrap_or_default()
-}
-
 /// Whether it is deleted in the foreground: after everything that it owns.
 fn is_held(object: &Value) -> bool {
     let finalizers = object["metadata"]["finalizers"].as_array();
     is_terminating(object) && finalizers.is_some_and(|list| list.iter().any(|one| one == FOREGROUND))
-}
-
-/// Puts a finalizer on an object, or takes it off.
-pub fn hold(object: &mut Value, finalizer: &str, held: bool) {
-    let mut list = object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
-    list.retain(|one| one != finalizer);
-    list.extend(held.then(|| json!(finalizer)));
-    set(&mut object["metadata"], "finalizers", if list.is_empty() { Value::Null } else { json!(list) });
 }
 
 /// Only a pod that a node runs is given time.

@@ -1,9 +1,9 @@
 //! Plays the controller of apps Deployments: a ReplicaSet for each pod template, and pods moved from old to new.
-use super::controllers::{Objects, by_controller, reference};
+use super::call::Call;
 use super::kinds::Kind;
-use super::removal::controller_of;
+use super::object::{Objects, by_controller, controller_of, reference};
 use super::store::{Key, Store, is_terminating};
-use super::writes::{self, Call, now};
+use super::writes;
 use serde_json::{Value, json};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -26,7 +26,7 @@ pub fn roll(store: &mut Store) {
         let at = Key::new(Kind::ReplicaSet, &key.namespace, &format!("{}-{hash}", key.name));
         let new: Objects = old.extract_if(.., |(key, _)| *key == at).collect();
         let new = new.first().map_or(&Value::Null, |(_, set)| &**set);
-        let status = status(&deployment, new, &old);
+        let status = status(&deployment, new, &old, &store.now());
         match target(store, &deployment, new, &old) {
             Some(replicas) if new.is_null() => create(store, &at, &deployment, &hash, replicas),
             Some(replicas) if replicas != count(new, WANTED) => resize(store, &at, new, replicas),
@@ -93,7 +93,7 @@ fn resize(store: &mut Store, at: &Key, set: &Value, replicas: i64) {
     drop(writes::replace(store, &Call::own(at.clone()), &set));
 }
 
-fn status(deployment: &Value, new: &Value, old: &Objects) -> Value {
+fn status(deployment: &Value, new: &Value, old: &Objects, now: &str) -> Value {
     let all = |what: &str| count(new, what) + sum(old, what);
     let (wanted, replicas, available) = (count(deployment, WANTED), all(PODS), all(AVAILABLE));
     let mut status = json!({ "observedGeneration": deployment["metadata"]["generation"] });
@@ -116,19 +116,19 @@ fn status(deployment: &Value, new: &Value, old: &Objects) -> Value {
     let progress = if is_complete { "NewReplicaSetAvailable" } else { "ReplicaSetUpdated" };
     let conditions = [("Available", holds, enough), ("Progressing", "True", progress)];
     status["conditions"] =
-        conditions.map(|condition| dated(&deployment["status"], condition)).into_iter().collect();
+        conditions.map(|condition| dated(&deployment["status"], condition, now)).into_iter().collect();
     status
 }
 
 /// A condition with its times, as they were if nothing of it changed.
-fn dated(status: &Value, (name, holds, reason): (&str, &str, &str)) -> Value {
+fn dated(status: &Value, (name, holds, reason): (&str, &str, &str), now: &str) -> Value {
     let mut former = status["conditions"].as_array().into_iter().flatten();
     let former = former.find(|one| one["type"] == name && one["status"] == holds).unwrap_or(&Value::Null);
     if former["reason"] == reason {
         return former.clone();
     }
-    let since = former["lastTransitionTime"].as_str().map_or_else(now, str::to_owned);
-    json!({ "type": name, "status": holds, "reason": reason, "lastTransitionTime": since, "lastUpdateTime": now() })
+    let since = former["lastTransitionTime"].as_str().unwrap_or(now);
+    json!({ "type": name, "status": holds, "reason": reason, "lastTransitionTime": since, "lastUpdateTime": now })
 }
 
 /// How many pods there may be beyond the wanted ones, and how many of those may be missing.

@@ -1,4 +1,6 @@
 //! Holds every object and the recent changes, in one order of revisions.
+use super::chance::Chance;
+use super::clock::Clock;
 use super::kinds::Kind;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -34,6 +36,8 @@ pub struct Store {
     forgotten: u64,
     revision: watch::Sender<u64>,
     addresses: u32,
+    clock: Clock,
+    pub chance: Chance,
 }
 
 /// Whether somebody has deleted it already.
@@ -48,14 +52,26 @@ impl Key {
 }
 
 impl Store {
-    pub fn new() -> Self {
+    pub fn new(seed: u64, clock: Clock) -> Self {
         Self {
             objects: BTreeMap::new(),
             history: VecDeque::new(),
             forgotten: FIRST_REVISION,
             revision: watch::Sender::new(FIRST_REVISION),
             addresses: 0,
+            clock,
+            chance: Chance::new(seed),
         }
+    }
+
+    /// The time as objects carry it.
+    pub fn now(&self) -> String {
+        self.clock.after(0)
+    }
+
+    /// The time in so many seconds.
+    pub fn after(&self, seconds: i64) -> String {
+        self.clock.after(seconds)
     }
 
     pub fn revision(&self) -> u64 {
@@ -134,7 +150,7 @@ mod tests {
 
     #[test]
     fn history_reaches_back_so_far_and_no_further() {
-        let mut store = Store::new();
+        let mut store = Store::new(0, Clock::new(jiff::Timestamp::now));
         let (begin, key) = (store.revision(), Key::new(Kind::ConfigMap, "default", "a"));
         for _ in 0..HISTORY {
             store.put(&key, json!({}));

@@ -1,7 +1,7 @@
 //! Refuses what the API server refuses, as far as a deployment of containers can meet it.
-use super::defaults::items;
 use super::failure::Cause;
 use super::kinds::Kind;
+use super::object::items;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 

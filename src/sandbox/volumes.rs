@@ -1,6 +1,6 @@
 //! Plays what stands behind volume claims: they are bound, and stay while a pod mounts them.
 use super::kinds::Kind;
-use super::removal::hold;
+use super::object::{claims, hold};
 use super::store::{Key, Store, is_terminating};
 use serde_json::{Value, json};
 
@@ -39,10 +39,4 @@ pub fn are_awaited(store: &Store, key: &Key, pod: &Value) -> bool {
         claim.is_some_and(|claim| claim["status"]["phase"] == "Bound" && !is_terminating(claim))
     };
     pod["spec"]["nodeName"].is_null() && !claims(pod).all(usable)
-}
-
-/// The names of the claims that a pod mounts.
-fn claims(pod: &Value) -> impl Iterator<Item = &str> {
-    let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
-    volumes.filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str())
 }

@@ -40,6 +40,7 @@ impl Watch {
                     Err(failure) => return Some((Ok(line("ERROR", &failure.status())), None)),
                 }
                 tokio::select! {
+                    biased;
                     () = shared.stop.cancelled() => return None,
                     () = sleep_until(end) => return None,
                     changed = news.changed() => changed.ok()?,

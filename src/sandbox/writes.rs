@@ -1,8 +1,10 @@
 //! Writes objects: create, replace and apply, each from the body to the stored object.
-use super::defaults::{self, set};
+use super::call::Call;
+use super::defaults;
 use super::failure::Failure;
 use super::fields;
 use super::kinds::Kind;
+use super::object::set;
 use super::ownership;
 use super::store::{Key, Store, is_terminating};
 use super::validate::{self, is_missing, size};
@@ -13,32 +15,6 @@ use std::sync::Arc;
 /// The object as it stands after a write.
 pub type Written = Result<Arc<Value>, Failure>;
 
-/// One request to change an object.
-pub struct Call {
-    pub key: Key,
-    pub manager: String,
-    pub dry_run: bool,
-    pub force: bool,
-}
-
-impl Call {
-    /// What the sandbox itself writes.
-    pub fn own(key: Key) -> Self {
-        Self { key, manager: "sandbox".to_owned(), dry_run: false, force: false }
-    }
-}
-
-/// The time as objects carry it.
-pub fn now() -> String {
-    after(0)
-}
-
-/// The time in so many seconds.
-pub fn after(seconds: i64) -> String {
-    let second = jiff::Timestamp::now().as_second().saturating_add(seconds);
-    jiff::Timestamp::from_second(second).unwrap_or_default().to_string()
-}
-
 /// POST.
 pub fn create(store: &mut Store, mut call: Call, body: &Value) -> Written {
     let mut object = whole(&call.key, body)?;
@@ -48,7 +24,7 @@ pub fn create(store: &mut Store, mut call: Call, body: &Value) -> Written {
     call.key.name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     check_namespace(store, &call.key)?;
     defaults::fill(call.key.kind, &mut object);
-    let object = ownership::update(&blank(), &object, &call);
+    let object = ownership::update(&blank(), &object, &call, &store.now());
     // Faults are found before the name is looked up.
     let exists = store.get(&call.key).is_some();
     call.dry_run |= exists;
@@ -65,7 +41,7 @@ pub fn replace(store: &mut Store, call: &Call, body: &Value) -> Written {
         return Err(Failure::conflict(&call.key, "the uid in the precondition is not the object's"));
     }
     defaults::fill(call.key.kind, &mut object);
-    let object = ownership::update(&old, &object, call);
+    let object = ownership::update(&old, &object, call, &store.now());
     commit(store, call, Some(&old), object)
 }
 
@@ -80,7 +56,7 @@ pub fn apply(store: &mut Store, call: &Call, config: &Value) -> Result<(bool, Ar
             return Err(Failure::conflict(key, "uid mismatch: no existing object was found"));
         }
     }
-    let merged = ownership::apply(old.as_deref().unwrap_or(&blank()), config, call)?;
+    let merged = ownership::apply(old.as_deref().unwrap_or(&blank()), config, call, &store.now())?;
     let mut object = key.kind.read(&merged).map_err(Failure::schema)?;
     defaults::fill(key.kind, &mut object);
     Ok((old.is_none(), commit(store, call, old.as_deref(), object)?))
@@ -156,7 +132,7 @@ const KEPT: &str =
 /// Stores an object as a caller wants it, with what the server keeps: anew or as it was.
 fn commit(store: &mut Store, call: &Call, old: Option<&Value>, mut object: Value) -> Written {
     let key = &call.key;
-    let mut birth = json!({ "uid": uid(), "creationTimestamp": now() });
+    let mut birth = json!({ "uid": store.chance.uid(), "creationTimestamp": store.now() });
     if key.kind.has_generation() {
         birth["generation"] = json!(1);
     }
@@ -192,12 +168,4 @@ fn commit(store: &mut Store, call: &Call, old: Option<&Value>, mut object: Value
     }
     let unchanged = old.is_some_and(|old| *old == object);
     Ok(if call.dry_run || unchanged { Arc::new(object) } else { store.put(key, object) })
-}
-
-/// A random (version 4) UUID.
-fn uid() -> String {
-    let bits: u128 = rand::random();
-    let bits = (bits & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
-    let hex = format!("{bits:032x}");
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }

@@ -64,7 +64,7 @@ fn libraries(manifest: &str) -> BTreeSet<String> {
 }
 
 /// The names that stand before `::` and begin a path, each with what follows it.
-fn paths(code: &str) -> Vec<(&str, &str)> {
+pub fn paths(code: &str) -> Vec<(&str, &str)> {
     let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
     let mut paths = Vec::new();
     for (place, _) in code.match_indices("::") {
@@ -79,7 +79,7 @@ fn paths(code: &str) -> Vec<(&str, &str)> {
 }
 
 /// The first names of a path or of each path of a group.
-fn heads(rest: &str) -> Vec<String> {
+pub fn heads(rest: &str) -> Vec<String> {
     let head = |text: &str| -> String {
         text.trim_start()
             .chars()

@@ -1,7 +1,7 @@
 //! What the watches of one namespace have shown, grouped by deployment.
 
 use std::any::TypeId;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -16,7 +16,7 @@ use crate::artifacts::{DeploymentName, LABEL_INSTANCE};
 use crate::error::Error;
 
 /// The kinds that are watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum WatchedKind {
     Pod,
     Controller,
@@ -162,9 +162,9 @@ struct Group {
 #[derive(Default)]
 pub(super) struct Store {
     groups: HashMap<String, Group>,
-    listing: HashMap<WatchedKind, Vec<Entry>>,
-    complete: HashSet<WatchedKind>,
-    refused: HashMap<WatchedKind, Error>,
+    listing: BTreeMap<WatchedKind, Vec<Entry>>,
+    complete: BTreeSet<WatchedKind>,
+    refused: BTreeMap<WatchedKind, Error>,
     clock: u64,
 }
 

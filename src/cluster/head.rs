@@ -1,22 +1,17 @@
 //! The head record of a deployment: lock, write-ahead inventory and last recorded state, in one ConfigMap.
 
 mod record;
+mod removal;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use either::Either;
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
-use kube::api::{
-    Api, DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions, PropagationPolicy, WatchEvent,
-    WatchParams,
-};
-use tokio::time::Instant;
+use kube::api::{Api, ListParams, ObjectMeta, PostParams};
 
 use super::Cluster;
-use super::errors::Failure;
+use super::errors::{Conflict, Failure, Subject};
 use crate::artifacts::{
     DeploymentName, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_PHASE, LABEL_RECORD, MANAGED_BY, Namespace,
 };
@@ -37,8 +32,6 @@ const KEEPER: &str = "panamax-keeper";
 const AMENDMENTS: usize = 5;
 /// Heads read per page.
 const PAGE: u32 = 500;
-/// Pause before a broken watch is opened again.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// A head as it was read or written, with what a compare-and-swap needs.
 #[derive(Clone, Debug)]
@@ -139,6 +132,11 @@ fn may_retry(before: &Head, now: &Head, next: &Head) -> bool {
     before.generation == now.generation && turn(before) == turn(now) && !takes_over
 }
 
+/// A head as answers name it.
+fn subject(object_name: &str) -> Subject<'_> {
+    Subject { resource: "configmaps", name: object_name }
+}
+
 fn about_head(failure: Failure, held: &Held) -> Error {
     failure.into_error("ConfigMap", &head_name(&held.name))
 }
@@ -181,10 +179,15 @@ impl Cluster {
         let api = self.heads(namespace);
         let object = config_map(name, &head, None)?;
         let parameters = PostParams::default();
-        match self.call("create the deployment's record", || api.create(&parameters, &object)).await {
+        let object_name = head_name(name);
+        let subject = subject(&object_name);
+        let create = || api.create(&parameters, &object);
+        match self.write("create the deployment's record", subject, create).await {
             Ok(written) => parse_ours(&written),
-            Err(failure) if failure.is_conflict() => self.ours_after_all(namespace, name, &head).await,
-            Err(failure) => Err(failure.into_error("ConfigMap", &head_name(name))),
+            Err(failure) if failure.conflict() == Some(Conflict::Exists) => {
+                self.ours_after_all(namespace, name, &head).await
+            }
+            Err(failure) => Err(failure.into_error("ConfigMap", &object_name)),
         }
     }
 
@@ -213,7 +216,7 @@ impl Cluster {
                 return Ok(held);
             }
             match self.try_write(&held, &head, KEEPER).await {
-                Err(failure) if failure.is_conflict() => {
+                Err(failure) if failure.conflict().is_some() => {
                     let now = self.read_head(&held.namespace, &held.name).await?;
                     let now =
                         now.filter(|now| now.uid == held.uid && may_retry(&held.head, &now.head, &head));
@@ -231,7 +234,7 @@ impl Cluster {
         match self.try_write(held, &head, manager).await {
             Ok(written) => Ok(written),
             // A lease renewed, a state recorded, an answer that was lost: nobody else's operation.
-            Err(failure) if failure.is_conflict() => {
+            Err(failure) if failure.conflict().is_some() => {
                 let now =
                     self.read_head(&held.namespace, &held.name).await?.ok_or_else(|| lost(&held.name))?;
                 if now.uid == held.uid && now.head == head {
@@ -242,7 +245,7 @@ impl Cluster {
                 }
                 let head = Head { last_good: now.head.last_good.or(head.last_good), ..head };
                 self.try_write(&now, &head, manager).await.map_err(|failure| {
-                    if failure.is_conflict() { lost(&held.name) } else { about_head(failure, held) }
+                    if failure.conflict().is_some() { lost(&held.name) } else { about_head(failure, held) }
                 })
             }
             Err(failure) if failure.is_not_found() => Err(lost(&held.name)),
@@ -258,7 +261,8 @@ impl Cluster {
         let object = config_map(&held.name, head, guard)
             .map_err(|_| Failure::broken(purpose, "the head is not JSON"))?;
         let parameters = PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() };
-        let written = self.call(purpose, || api.replace(&object_name, &parameters, &object)).await?;
+        let replace = || api.replace(&object_name, &parameters, &object);
+        let written = self.write(purpose, subject(&object_name), replace).await?;
         parse_ours(&written).map_err(|_| Failure::broken(purpose, "the answer is not the head"))
     }
 
@@ -271,52 +275,6 @@ impl Cluster {
     ) -> Result<Held> {
         let now = self.read_head(namespace, name).await?.ok_or_else(|| lost(name))?;
         if now.head == *head { Ok(now) } else { Err(lost(name)) }
-    }
-
-    /// Deletes the head and, through their owner references, its revisions; waits until they are gone.
-    ///
-    /// Returns whether they are, at the deadline.
-    pub async fn delete_head(&self, held: &Held, deadline: Instant) -> Result<bool> {
-        let api = self.heads(&held.namespace);
-        let object_name = head_name(&held.name);
-        let parameters = DeleteParams {
-            propagation_policy: Some(PropagationPolicy::Foreground),
-            preconditions: Some(Preconditions { uid: Some(held.uid.clone()), resource_version: None }),
-            ..DeleteParams::default()
-        };
-        match self.call("delete the deployment's record", || api.delete(&object_name, &parameters)).await {
-            Ok(Either::Left(object)) if object.metadata.deletion_timestamp.is_some() => {
-                let version = object.resource_version().unwrap_or_default();
-                Ok(tokio::time::timeout_at(deadline, self.head_gone(held, version)).await.is_ok())
-            }
-            Ok(_) => Ok(true),
-            Err(failure) if failure.is_not_found() || failure.is_conflict() => Ok(true),
-            Err(failure) => Err(failure.into_error("ConfigMap", &object_name)),
-        }
-    }
-
-    /// Watches the head from a version on until it is gone.
-    async fn head_gone(&self, held: &Held, version: String) {
-        let api = self.heads(&held.namespace);
-        let parameters = WatchParams::default().fields(&format!("metadata.name={}", head_name(&held.name)));
-        loop {
-            let Ok(events) = api.watch_metadata(&parameters, &version).await else {
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            };
-            let mut events = events.boxed();
-            while let Some(Ok(event)) = events.next().await {
-                if let WatchEvent::Deleted(_) = event {
-                    return;
-                }
-            }
-            // The watch ended without the event: it was too old, or the connection broke.
-            let now = self.read_head(&held.namespace, &held.name).await;
-            if now.is_ok_and(|now| now.is_none_or(|now| now.uid != held.uid)) {
-                return;
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
     }
 
     /// Lists heads, a page at a time: of one namespace, or of all (`None`).

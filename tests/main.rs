@@ -44,6 +44,7 @@ mod translate;
 mod cluster {
     mod claims;
     mod crashes;
+    mod faults;
     mod hostile;
     mod knobs;
     mod lifecycle;

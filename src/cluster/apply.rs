@@ -9,13 +9,11 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::Cluster;
-use super::errors::Failure;
+use super::errors::{Failure, Subject};
 use super::gone::Going;
 use crate::artifacts::{Artifact, DeploymentName, LABEL_INSTANCE, Namespace, ObjectRef, field_manager};
 use crate::error::{Error, ErrorKind, Result};
 
-/// How often an object that comes and goes under our hands is tried again.
-const TRIES: usize = 5;
 /// How long an object of ours that is being deleted may take to go before it is made again.
 const GOING: Duration = Duration::from_secs(60);
 
@@ -75,19 +73,23 @@ impl Cluster {
     ) -> Result<Written> {
         let reference = &artifact.reference;
         let asked = guard.clone();
-        for _ in 0..TRIES {
+        let mut pauses = self.pauses();
+        loop {
             let next = match self.try_apply(namespace, deployment, artifact, &guard, dry_run).await {
                 Ok(Attempt::Written(written)) => {
                     let adopted = asked == Guard::CreateOnly && guard != Guard::CreateOnly;
                     return Ok(Written { adopted, ..written });
                 }
                 Ok(Attempt::Terminating(going)) => Next::WaitFor(going),
-                Err(failure) if failure.is_conflict() || is_uid_changed(&failure) => {
+                Err(failure) if failure.conflict().is_some() || is_uid_changed(&failure) => {
                     self.look(namespace, deployment, reference, &guard, &failure).await?
                 }
                 Err(failure) => return Err(failure.about(reference)),
             };
+            let Some(pause) = pauses.next() else { break };
             match next {
+                // Somebody else writes it all the time.
+                Next::Again(next) if next == guard => tokio::time::sleep(pause).await,
                 Next::Again(next) => guard = next,
                 // A dry run waits for nothing: the object that goes makes room by itself.
                 Next::WaitFor(_) if dry_run => return Ok(Written::default()),
@@ -123,7 +125,9 @@ impl Cluster {
         parameters.force = matches!(guard, Guard::TakeFields(_));
         let body = Patch::Apply(guarded(&artifact.manifest, guard));
         let name = artifact.reference.name.as_str();
-        let written = self.call("apply the object", || api.patch_metadata(name, &parameters, &body)).await?;
+        let subject = Subject::member(&artifact.reference);
+        let patch = || api.patch_metadata(name, &parameters, &body);
+        let written = self.write("apply the object", subject, patch).await?;
         let metadata = written.metadata;
         let uid = metadata.uid.clone().unwrap_or_default();
         // The API server takes an apply to an object that is already going; it would be lost with it.
@@ -181,7 +185,7 @@ fn guarded(manifest: &Value, guard: &Guard) -> Value {
 }
 
 /// The answer of an API server whose object of that name has another uid.
-fn is_uid_changed(failure: &Failure) -> bool {
+pub(super) fn is_uid_changed(failure: &Failure) -> bool {
     failure.is_invalid() && failure.causes().iter().any(|cause| cause.field == "metadata.uid")
 }
 

@@ -3,11 +3,11 @@
 use std::future::Future;
 use std::time::Duration;
 
-use backon::Retryable;
+use backon::{BackoffBuilder, Retryable};
 use tracing::debug;
 
 use super::Cluster;
-use super::errors::Failure;
+use super::errors::{Failure, Subject};
 
 /// How long one try may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,10 +20,40 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
 const TRIES: usize = 4;
 
 impl Cluster {
-    /// Makes a call that may be made twice: every write of ours is guarded, so a lost answer does no harm.
+    /// Makes a call that may be made twice; a conflict in its answer passes.
     ///
     /// `purpose` fits after "failed to".
     pub(super) async fn call<T, F, Fut>(&self, purpose: &'static str, make: F) -> Result<T, Failure>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = kube::Result<T>>,
+    {
+        self.repeated(purpose, None, make).await
+    }
+
+    /// Makes a write of one object; it may be made twice, too: every write of ours is guarded, so a lost answer
+    /// does no harm.
+    ///
+    /// A conflict ends it only if the answer says that it is about this very object.
+    pub(super) async fn write<T, F, Fut>(
+        &self,
+        purpose: &'static str,
+        subject: Subject<'_>,
+        make: F,
+    ) -> Result<T, Failure>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = kube::Result<T>>,
+    {
+        self.repeated(purpose, Some(subject), make).await
+    }
+
+    async fn repeated<T, F, Fut>(
+        &self,
+        purpose: &'static str,
+        subject: Option<Subject<'_>>,
+        make: F,
+    ) -> Result<T, Failure>
     where
         F: Fn() -> Fut,
         Fut: Future<Output = kube::Result<T>>,
@@ -33,7 +63,7 @@ impl Cluster {
                 self.calls.acquire().await.map_err(|_| Failure::broken(purpose, "the handle is closed"))?;
             match tokio::time::timeout(CALL_TIMEOUT, make()).await {
                 Ok(Ok(answer)) => Ok(answer),
-                Ok(Err(error)) => Err(Failure::new(purpose, error)),
+                Ok(Err(error)) => Err(Failure::new(purpose, subject, error)),
                 Err(_) => Err(Failure::timeout(purpose)),
             }
         };
@@ -46,5 +76,12 @@ impl Cluster {
             })
             .notify(|failure, delay| debug!(purpose, ?delay, failure = failure.summary(), "call tried again"))
             .await
+    }
+}
+
+impl Cluster {
+    /// The pauses between looks at an object that others keep changing; as many as a call has tries after its first.
+    pub(super) fn pauses(&self) -> impl Iterator<Item = Duration> + use<> {
+        self.chance.backoff(FIRST_PAUSE, LONGEST_BACKOFF).with_max_times(TRIES - 1).build()
     }
 }

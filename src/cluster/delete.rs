@@ -4,6 +4,7 @@ use either::Either;
 use kube::api::{DeleteParams, ObjectMeta, Preconditions, PropagationPolicy};
 
 use super::Cluster;
+use super::errors::Subject;
 use super::gone::Going;
 use crate::artifacts::{Kind, Namespace, ObjectRef};
 use crate::error::Result;
@@ -40,15 +41,44 @@ impl Cluster {
             grace_period_seconds: grace_seconds,
             ..DeleteParams::default()
         };
-        match self.call("delete the object", || api.delete(name, &parameters)).await {
-            Ok(Either::Left(object)) if is_still_there(&object.metadata) => {
-                Ok(Deletion::Going(Going::new(reference, uid, object.metadata)))
+        let subject = Subject::member(reference);
+        let mut pauses = self.pauses();
+        loop {
+            match self.write("delete the object", subject, || api.delete(name, &parameters)).await {
+                Ok(Either::Left(object)) if is_still_there(&object.metadata) => {
+                    return Ok(Deletion::Going(Going::new(reference, uid, object.metadata)));
+                }
+                Ok(_) => return Ok(Deletion::Gone),
+                Err(failure) if failure.is_not_found() => return Ok(Deletion::Gone),
+                // The name has another uid now, so the one that was meant is gone; if a look says so, too.
+                Err(failure) if failure.conflict().is_some() => {
+                    if self.is_replaced(namespace, reference, uid).await? {
+                        return Ok(Deletion::Gone);
+                    }
+                    match pauses.next() {
+                        Some(pause) => tokio::time::sleep(pause).await,
+                        None => return Err(failure.about(reference)),
+                    }
+                }
+                Err(failure) => return Err(failure.about(reference)),
             }
-            Ok(_) => Ok(Deletion::Gone),
-            // 409: the name has another uid now, so the one that was meant is gone.
-            Err(failure) if failure.is_not_found() || failure.is_conflict() => Ok(Deletion::Gone),
-            Err(failure) => Err(failure.about(reference)),
         }
+    }
+
+    /// Whether the object with this uid is gone, by a look at its name.
+    pub(super) async fn is_replaced(
+        &self,
+        namespace: &Namespace,
+        reference: &ObjectRef,
+        uid: &str,
+    ) -> Result<bool> {
+        let api = self.api(namespace, reference.kind);
+        let name = reference.name.as_str();
+        let found = self
+            .call("look at the object", || api.get_metadata_opt(name))
+            .await
+            .map_err(|failure| failure.about(reference))?;
+        Ok(found.and_then(|object| object.metadata.uid).as_deref() != Some(uid))
     }
 }
 

@@ -5,13 +5,47 @@ use std::time::Duration;
 use kube::core::Status;
 use kube::core::response::StatusCause;
 
-use crate::artifacts::ObjectRef;
+use crate::artifacts::{Kind, ObjectRef};
 use crate::error::{Error, ErrorKind};
+
+/// The object that a write is about, as answers name it: a conflict about anything else says nothing of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Subject<'a> {
+    /// The plural in the API's paths.
+    pub(super) resource: &'static str,
+    pub(super) name: &'a str,
+}
+
+impl<'a> Subject<'a> {
+    pub(super) fn member(object: &'a ObjectRef) -> Self {
+        let resource = match object.kind {
+            Kind::Secret => "secrets",
+            Kind::PersistentVolumeClaim => "persistentvolumeclaims",
+            Kind::Service => "services",
+            Kind::ReplicationController => "replicationcontrollers",
+            Kind::Deployment => "deployments",
+            Kind::Pod => "pods",
+        };
+        Self { resource, name: object.name.as_str() }
+    }
+}
+
+/// What a 409 says about the object that was to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Conflict {
+    /// There is an object of that name.
+    Exists,
+    /// It is another object, or in another form, than the one that was meant; a look at it tells which.
+    Changed,
+    /// Other field managers hold fields of it.
+    Fields,
+}
 
 /// Why one API call gave no answer that can be used.
 pub(super) struct Failure {
     purpose: &'static str,
     cause: Cause,
+    conflict: Option<Conflict>,
 }
 
 /// What the call met.
@@ -25,21 +59,22 @@ enum Cause {
 }
 
 impl Failure {
-    pub(super) fn new(purpose: &'static str, error: kube::Error) -> Self {
-        let cause = if let kube::Error::Api(status) = error {
-            Cause::Refused(status)
+    pub(super) fn new(purpose: &'static str, subject: Option<Subject<'_>>, error: kube::Error) -> Self {
+        let (cause, conflict) = if let kube::Error::Api(status) = error {
+            let conflict = conflict(&status, subject);
+            (Cause::Refused(status), conflict)
         } else {
-            Cause::Broken(describe(&error))
+            (Cause::Broken(describe(&error)), None)
         };
-        Self { purpose, cause }
+        Self { purpose, cause, conflict }
     }
 
     pub(super) fn timeout(purpose: &'static str) -> Self {
-        Self { purpose, cause: Cause::Timeout }
+        Self { purpose, cause: Cause::Timeout, conflict: None }
     }
 
     pub(super) fn broken(purpose: &'static str, text: &str) -> Self {
-        Self { purpose, cause: Cause::Broken(text.to_owned()) }
+        Self { purpose, cause: Cause::Broken(text.to_owned()), conflict: None }
     }
 
     fn status(&self) -> Option<&Status> {
@@ -57,9 +92,9 @@ impl Failure {
         self.status().is_some_and(Status::is_not_found)
     }
 
-    /// A 409 of either kind: the object is there already, or it is not what we thought.
-    pub(super) fn is_conflict(&self) -> bool {
-        self.code() == 409
+    /// What a 409 says about the object that was to be written; `None` if it says nothing, and passes.
+    pub(super) fn conflict(&self) -> Option<Conflict> {
+        self.conflict
     }
 
     pub(super) fn is_invalid(&self) -> bool {
@@ -90,6 +125,8 @@ impl Failure {
             Cause::Timeout | Cause::Broken(_) => true,
             Cause::Refused(status) => match status.code {
                 429 | 502 | 503 | 504 => true,
+                // A quota's own bookkeeping was overtaken, say, or a webhook's: nothing about the object.
+                409 => self.conflict.is_none(),
                 // etcd's answers arrive as 500: a leader's change passes, a request that is too large never does.
                 500 => {
                     status.message.contains("leader changed")
@@ -186,7 +223,7 @@ impl Failure {
                 ),
             ),
             422 => self.invalid(&failed),
-            500 | 502 | 503 | 504 if self.is_transient() => {
+            409 | 500 | 502 | 503 | 504 if self.is_transient() => {
                 Error::new(ErrorKind::ClusterUnreachable, format!("{failed}: the cluster cannot answer now"))
                     .retry_after(self.retry_after().unwrap_or(Duration::from_secs(1)))
             }
@@ -250,6 +287,26 @@ impl Failure {
     }
 }
 
+/// What a 409 says about the subject; `None` if it is about anything else, or does not say.
+fn conflict(status: &Status, subject: Option<Subject<'_>>) -> Option<Conflict> {
+    let (details, subject) = (status.details.as_ref()?, subject?);
+    if status.code != 409 {
+        return None;
+    }
+    // These name no object, and nothing but an apply to the subject brings them.
+    if details.causes.iter().any(|cause| cause.reason == "FieldManagerConflict") {
+        return Some(Conflict::Fields);
+    }
+    if details.kind != subject.resource || details.name != subject.name {
+        return None;
+    }
+    match status.reason.as_str() {
+        "AlreadyExists" => Some(Conflict::Exists),
+        "Conflict" => Some(Conflict::Changed),
+        _ => None,
+    }
+}
+
 /// A client error as text; kube's own errors quote addresses at most.
 pub(super) fn describe(error: &kube::Error) -> String {
     // serde quotes what it could not read, and that may be a value.
@@ -284,6 +341,25 @@ fn right(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_409_counts_only_about_the_object_that_was_written() {
+        let subject = Subject { resource: "secrets", name: "x" };
+        let read = |reason: &str, details: serde_json::Value| {
+            let status = serde_json::json!({ "code": 409, "reason": reason, "details": details });
+            conflict(&serde_json::from_value(status).unwrap(), Some(subject))
+        };
+        let of = |kind: &str, name: &str| serde_json::json!({ "kind": kind, "name": name });
+        assert_eq!(read("AlreadyExists", of("secrets", "x")), Some(Conflict::Exists));
+        assert_eq!(read("Conflict", of("secrets", "x")), Some(Conflict::Changed));
+        assert_eq!(read("Conflict", of("resourcequotas", "x")), None);
+        assert_eq!(read("AlreadyExists", of("secrets", "y")), None);
+        assert_eq!(read("AlreadyExists", serde_json::Value::Null), None);
+        assert_eq!(read("Unheard", of("secrets", "x")), None);
+        let causes =
+            serde_json::json!({ "causes": [{ "reason": "FieldManagerConflict", "field": ".spec" }] });
+        assert_eq!(read("Conflict", causes), Some(Conflict::Fields));
+    }
 
     #[test]
     fn the_missing_right_is_named_and_nothing_else_of_the_text() {

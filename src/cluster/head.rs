@@ -1,20 +1,15 @@
 //! The head record of a deployment: lock, write-ahead inventory and last recorded state, in one ConfigMap.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+mod removal;
 
-use either::Either;
-use futures::StreamExt;
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
-use kube::api::{
-    Api, DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions, PropagationPolicy, WatchEvent,
-    WatchParams,
-};
-use tokio::time::Instant;
+use kube::api::{Api, ListParams, ObjectMeta, PostParams};
 
 use super::Cluster;
-use super::errors::Failure;
+use super::errors::{Conflict, Failure, Subject};
 use crate::artifacts::{
     DeploymentName, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_PHASE, LABEL_RECORD, MANAGED_BY, Namespace,
 };
@@ -27,8 +22,6 @@ const KEY: &str = "head.json";
 const CHANGES: usize = 5;
 /// Heads read per page.
 const PAGE: u32 = 500;
-/// Pause before a broken watch is opened again.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// The name of the head's ConfigMap.
 pub(super) fn head_name(name: &DeploymentName) -> String {
@@ -99,6 +92,11 @@ fn manager(writer: Writer) -> &'static str {
     }
 }
 
+/// A head as answers name it.
+fn subject(object_name: &str) -> Subject<'_> {
+    Subject { resource: "configmaps", name: object_name }
+}
+
 fn about_head(failure: Failure, held: &Held) -> Error {
     failure.into_error("ConfigMap", &head_name(&held.name))
 }
@@ -132,10 +130,15 @@ impl Cluster {
         let api = self.heads(namespace);
         let object = config_map(name, &head, None)?;
         let parameters = PostParams::default();
-        match self.call("create the deployment's record", || api.create(&parameters, &object)).await {
+        let object_name = head_name(name);
+        let subject = subject(&object_name);
+        let create = || api.create(&parameters, &object);
+        match self.write("create the deployment's record", subject, create).await {
             Ok(written) => parse_ours(&written),
-            Err(failure) if failure.is_conflict() => self.ours_after_all(namespace, name, &head).await,
-            Err(failure) => Err(failure.into_error("ConfigMap", &head_name(name))),
+            Err(failure) if failure.conflict() == Some(Conflict::Exists) => {
+                self.ours_after_all(namespace, name, &head).await
+            }
+            Err(failure) => Err(failure.into_error("ConfigMap", &object_name)),
         }
     }
 
@@ -152,7 +155,7 @@ impl Cluster {
             }
             match self.try_write(&held, &next, manager(transition.writer())).await {
                 Ok(written) => return Ok(written),
-                Err(failure) if failure.is_conflict() => {
+                Err(failure) if failure.conflict().is_some() => {
                     let now = self.read_head(&held.namespace, &held.name).await?;
                     let now = now.filter(|now| now.uid == held.uid).ok_or_else(|| lost(&held.name))?;
                     // A lost answer to this very write.
@@ -179,7 +182,8 @@ impl Cluster {
         let object = config_map(&held.name, head, guard)
             .map_err(|_| Failure::broken(purpose, "the head is not JSON"))?;
         let parameters = PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() };
-        let written = self.call(purpose, || api.replace(&object_name, &parameters, &object)).await?;
+        let replace = || api.replace(&object_name, &parameters, &object);
+        let written = self.write(purpose, subject(&object_name), replace).await?;
         parse_ours(&written).map_err(|_| Failure::broken(purpose, "the answer is not the head"))
     }
 
@@ -192,52 +196,6 @@ impl Cluster {
     ) -> Result<Held> {
         let now = self.read_head(namespace, name).await?.ok_or_else(|| lost(name))?;
         if now.head == *head { Ok(now) } else { Err(lost(name)) }
-    }
-
-    /// Deletes the head and, through their owner references, its revisions; waits until they are gone.
-    ///
-    /// Returns whether they are, at the deadline.
-    pub async fn delete_head(&self, held: &Held, deadline: Instant) -> Result<bool> {
-        let api = self.heads(&held.namespace);
-        let object_name = head_name(&held.name);
-        let parameters = DeleteParams {
-            propagation_policy: Some(PropagationPolicy::Foreground),
-            preconditions: Some(Preconditions { uid: Some(held.uid.clone()), resource_version: None }),
-            ..DeleteParams::default()
-        };
-        match self.call("delete the deployment's record", || api.delete(&object_name, &parameters)).await {
-            Ok(Either::Left(object)) if object.metadata.deletion_timestamp.is_some() => {
-                let version = object.resource_version().unwrap_or_default();
-                Ok(tokio::time::timeout_at(deadline, self.head_gone(held, version)).await.is_ok())
-            }
-            Ok(_) => Ok(true),
-            Err(failure) if failure.is_not_found() || failure.is_conflict() => Ok(true),
-            Err(failure) => Err(failure.into_error("ConfigMap", &object_name)),
-        }
-    }
-
-    /// Watches the head from a version on until it is gone.
-    async fn head_gone(&self, held: &Held, version: String) {
-        let api = self.heads(&held.namespace);
-        let parameters = WatchParams::default().fields(&format!("metadata.name={}", head_name(&held.name)));
-        loop {
-            let Ok(events) = api.watch_metadata(&parameters, &version).await else {
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            };
-            let mut events = events.boxed();
-            while let Some(Ok(event)) = events.next().await {
-                if let WatchEvent::Deleted(_) = event {
-                    return;
-                }
-            }
-            // The watch ended without the event: it was too old, or the connection broke.
-            let now = self.read_head(&held.namespace, &held.name).await;
-            if now.is_ok_and(|now| now.is_none_or(|now| now.uid != held.uid)) {
-                return;
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
     }
 
     /// Lists heads, a page at a time: of one namespace, or of all (`None`).

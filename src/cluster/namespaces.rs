@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::Namespace as NamespaceObject;
 use kube::api::{Api, ObjectMeta, PostParams};
 
 use super::Cluster;
+use super::errors::{Conflict, Subject};
 use crate::artifacts::Namespace;
 use crate::error::Result;
 
@@ -16,9 +17,10 @@ impl Cluster {
             ..NamespaceObject::default()
         };
         let parameters = PostParams::default();
-        match self.call("create the namespace", || api.create(&parameters, &object)).await {
+        let subject = Subject { resource: "namespaces", name: namespace.as_str() };
+        match self.write("create the namespace", subject, || api.create(&parameters, &object)).await {
             Ok(_) => Ok(()),
-            Err(failure) if failure.is_conflict() => Ok(()),
+            Err(failure) if failure.conflict() == Some(Conflict::Exists) => Ok(()),
             Err(failure) => Err(failure.into_error("Namespace", namespace.as_str())),
         }
     }

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
 
 use super::Cluster;
+use super::errors::{Conflict, Subject};
 use super::head::head_name;
 use crate::artifacts::{LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, Namespace};
 use crate::error::{Error, Result};
@@ -49,10 +50,16 @@ impl Cluster {
             ..Secret::default()
         };
         let parameters = PostParams::default();
-        match self.call("store the revision", || api.create(&parameters, &secret)).await {
+        let subject = Subject { resource: "secrets", name: &revision.secret };
+        match self.write("store the revision", subject, || api.create(&parameters, &secret)).await {
             Ok(_) => Ok(()),
-            // The name holds this operation's own random id: a lost answer to the same POST.
-            Err(failure) if failure.is_conflict() => Ok(()),
+            // The name holds this operation's own random id: a lost answer to the same POST, if it is there.
+            Err(failure) if failure.conflict() == Some(Conflict::Exists) => {
+                match self.read_revision(&held.namespace, revision).await? {
+                    Some(_) => Ok(()),
+                    None => Err(failure.into_error("Secret", &revision.secret)),
+                }
+            }
             Err(failure) => Err(failure.into_error("Secret", &revision.secret)),
         }
     }

@@ -4,6 +4,8 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::Cluster;
+use super::apply::is_uid_changed;
+use super::errors::Subject;
 use crate::artifacts::{DeploymentName, Namespace, ObjectRef, scale_manager};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -27,15 +29,28 @@ impl Cluster {
         let mut body = nothing(reference, uid);
         body["spec"] = json!({ "replicas": replicas });
         let body = Patch::Apply(body);
-        match self.call("set the replicas", || api.patch_metadata(name, &parameters, &body)).await {
-            Ok(written) => Ok(written.metadata.generation),
-            Err(failure) if failure.is_conflict() || failure.is_invalid() => Err(Error::new(
-                ErrorKind::ComponentNotFound,
-                format!("{reference} is gone from the cluster; deploy again to make it anew"),
-            )
-            .because(failure.summary())
-            .about(reference.kind.as_str(), name)),
-            Err(failure) => Err(failure.about(reference)),
+        let subject = Subject::member(reference);
+        let mut pauses = self.pauses();
+        loop {
+            let patch = || api.patch_metadata(name, &parameters, &body);
+            let failure = match self.write("set the replicas", subject, patch).await {
+                Ok(written) => return Ok(written.metadata.generation),
+                Err(failure) => failure,
+            };
+            let is_gone = is_uid_changed(&failure)
+                || (failure.conflict().is_some() && self.is_replaced(namespace, reference, uid).await?);
+            if is_gone {
+                return Err(Error::new(
+                    ErrorKind::ComponentNotFound,
+                    format!("{reference} is gone from the cluster; deploy again to make it anew"),
+                )
+                .because(failure.summary())
+                .about(reference.kind.as_str(), name));
+            }
+            match pauses.next() {
+                Some(pause) if failure.conflict().is_some() => tokio::time::sleep(pause).await,
+                _ => return Err(failure.about(reference)),
+            }
         }
     }
 
@@ -51,10 +66,12 @@ impl Cluster {
         let parameters = PatchParams::apply(&scale_manager(deployment)).validation_strict();
         let name = reference.name.as_str();
         let body = Patch::Apply(nothing(reference, uid));
-        self.call("let go of the replicas", || api.patch_metadata(name, &parameters, &body))
-            .await
-            .map(|_| ())
-            .map_err(|failure| failure.about(reference))
+        self.write("let go of the replicas", Subject::member(reference), || {
+            api.patch_metadata(name, &parameters, &body)
+        })
+        .await
+        .map(|_| ())
+        .map_err(|failure| failure.about(reference))
     }
 }
 

@@ -180,8 +180,8 @@ fn watch_failure(error: watcher::Error) -> Failure {
     match error {
         watcher::Error::InitialListFailed(error)
         | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => Failure::new(purpose, error),
-        watcher::Error::WatchError(status) => Failure::new(purpose, kube::Error::Api(status)),
+        | watcher::Error::WatchFailed(error) => Failure::new(purpose, None, error),
+        watcher::Error::WatchError(status) => Failure::new(purpose, None, kube::Error::Api(status)),
         other => Failure::broken(purpose, &other.to_string()),
     }
 }

@@ -1,0 +1,91 @@
+//! The end of a head: deleted by uid, and its revisions with it.
+
+use std::time::Duration;
+
+use either::Either;
+use futures::StreamExt;
+use kube::ResourceExt;
+use kube::api::{DeleteParams, Preconditions, PropagationPolicy, WatchEvent, WatchParams};
+use tokio::time::Instant;
+
+use super::super::Cluster;
+use super::{Held, about_head, head_name, subject};
+use crate::error::Result;
+
+/// Pause before a broken watch is opened again.
+const PAUSE: Duration = Duration::from_millis(200);
+
+impl Cluster {
+    /// Deletes the head and, through their owner references, its revisions; waits until they are gone.
+    ///
+    /// Returns whether they are, at the deadline.
+    pub async fn delete_head(&self, held: &Held, deadline: Instant) -> Result<bool> {
+        let api = self.heads(&held.namespace);
+        let object_name = head_name(&held.name);
+        let parameters = DeleteParams {
+            propagation_policy: Some(PropagationPolicy::Foreground),
+            preconditions: Some(Preconditions { uid: Some(held.uid.clone()), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        let purpose = "delete the deployment's record";
+        let mut pauses = self.pauses();
+        loop {
+            let delete = || api.delete(&object_name, &parameters);
+            match self.write(purpose, subject(&object_name), delete).await {
+                Ok(Either::Left(object)) if object.metadata.deletion_timestamp.is_some() => {
+                    let version = object.resource_version().unwrap_or_default();
+                    let gone = tokio::time::timeout_at(deadline, self.head_gone(held, version)).await;
+                    return Ok(gone.is_ok());
+                }
+                Ok(_) => return Ok(true),
+                Err(failure) if failure.is_not_found() => return Ok(true),
+                // Another head has the name by now, if a look says so, too.
+                Err(failure) if failure.conflict().is_some() => {
+                    if self.is_head_replaced(held).await? {
+                        return Ok(true);
+                    }
+                    match pauses.next() {
+                        Some(pause) => tokio::time::sleep(pause).await,
+                        None => return Err(about_head(failure, held)),
+                    }
+                }
+                Err(failure) => return Err(about_head(failure, held)),
+            }
+        }
+    }
+
+    /// Whether the head with this uid is gone, by a look at its name.
+    async fn is_head_replaced(&self, held: &Held) -> Result<bool> {
+        let api = self.heads(&held.namespace);
+        let object_name = head_name(&held.name);
+        let found = self
+            .call("look at the deployment's record", || api.get_metadata_opt(&object_name))
+            .await
+            .map_err(|failure| about_head(failure, held))?;
+        Ok(found.and_then(|object| object.metadata.uid).as_deref() != Some(held.uid.as_str()))
+    }
+
+    /// Watches the head from a version on until it is gone.
+    async fn head_gone(&self, held: &Held, version: String) {
+        let api = self.heads(&held.namespace);
+        let parameters = WatchParams::default().fields(&format!("metadata.name={}", head_name(&held.name)));
+        loop {
+            let Ok(events) = api.watch_metadata(&parameters, &version).await else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            };
+            let mut events = events.boxed();
+            while let Some(Ok(event)) = events.next().await {
+                if let WatchEvent::Deleted(_) = event {
+                    return;
+                }
+            }
+            // The watch ended without the event: it was too old, or the connection broke.
+            let now = self.read_head(&held.namespace, &held.name).await;
+            if now.is_ok_and(|now| now.is_none_or(|now| now.uid != held.uid)) {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}

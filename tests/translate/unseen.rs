@@ -158,11 +158,18 @@ fn with_canary() -> impl Strategy<Value = String> {
         .prop_map(|(name, mark, before, after)| format!("{name}{mark}{before}{CANARY}{after}"))
 }
 
+/// The same as a name that is legal, so that it goes all the way.
+fn legal_with_canary() -> impl Strategy<Value = String> {
+    ("[A-Z_]{0,8}|DB_PASSWORD", "[a-z:]{0,3}").prop_map(|(name, before)| format!("{name}:{before}{CANARY}"))
+}
+
 prop_compose! {
     fn any_variable()(
-        variable in prop_oneof![3 => with_canary(), 1 => "[A-Z:]{1,3}", 1 => Just("B_NAME".to_owned())],
+        variable in prop_oneof![
+            20 => legal_with_canary(), 5 => "[A-Z:]{1,3}", 5 => Just("B_NAME".to_owned()), 1 => with_canary(),
+        ],
         value in prop_oneof![with_canary(), Just(CANARY.to_owned()), Just(String::new())],
-        required in prop_oneof![3 => Just("true".to_owned()), 1 => Just(CANARY.to_owned())],
+        required in prop_oneof![30 => Just("true".to_owned()), 1 => Just(CANARY.to_owned())],
     ) -> RawVariable {
         RawVariable { variable, value, required, field: None }
     }

@@ -78,6 +78,7 @@ async fn tell_in_sandbox(namespace: String) -> Result<()> {
         namespace: Namespace::new("default")?,
         lease: Duration::from_secs(30),
         holder: "agent".to_owned(),
+        keeps: Vec::new(),
     };
     let parts = Parts { cluster, sandbox: true, settings, drain_timeout: Duration::from_secs(5) };
     let listener = TcpListener::bind("127.0.0.1:0").await?;

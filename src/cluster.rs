@@ -7,6 +7,7 @@ mod delete;
 mod errors;
 mod gone;
 mod head;
+mod heads;
 mod members;
 mod namespaces;
 mod observe;
@@ -28,9 +29,10 @@ use tower::{BoxError, Service};
 use crate::artifacts::{Kind, Namespace};
 use crate::error::{Error, ErrorKind, Result};
 
-pub use apply::{Guard, Written, owned_fields};
+pub use apply::{Form, Guard, Written, owned_fields};
 pub use delete::Deletion;
 pub use gone::Going;
+pub use heads::{Scope, Sight};
 pub use warnings::collecting;
 pub use watch::{Snapshot, Subscription};
 
@@ -105,6 +107,15 @@ impl Cluster {
             chance: chance::Chance::new(seed),
             server: server.into(),
         }
+    }
+
+    /// A random id; in a simulation its seed decides about it.
+    pub fn random_id(&self) -> String {
+        // Neighbours in the sequence of seeds have nothing in common any more.
+        let mut id = self.chance.next();
+        id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        format!("{:016x}", id ^ (id >> 31))
     }
 
     /// The API server's address, for people.

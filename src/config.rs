@@ -32,6 +32,11 @@ pub struct Config {
     #[arg(long, env = "PANAMAX_NAMESPACE", default_value = "default", value_name = "NAME")]
     pub namespace: String,
 
+    /// Namespaces whose deployments are kept: finished when an adapter died, rolled out, pruned [default: all, or the
+    /// default namespace if the rights allow no more]
+    #[arg(long, env = "PANAMAX_NAMESPACES", value_delimiter = ',', value_name = "NAMES")]
+    pub namespaces: Vec<String>,
+
     /// How long an operation holds a deployment without renewing; 1s to 10m
     #[arg(long, env = "PANAMAX_LEASE", default_value = "30s", value_parser = lease, value_name = "TIME")]
     pub lease: Duration,

@@ -7,6 +7,7 @@ mod lock;
 mod look;
 mod removal;
 mod scale;
+mod sights;
 mod stages;
 mod teardown;
 
@@ -23,9 +24,13 @@ use crate::artifacts::Namespace;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Result};
+use crate::record::Held;
 
-pub use crate::cluster::{Going, Snapshot, Subscription};
+use sights::Sights;
+
+pub use crate::cluster::{Going, Scope, Snapshot, Subscription};
 pub use deploy::{Choices, Outcome, deploy};
+pub use keeper::{keep, kept, wake};
 pub use look::{Page, list, look_at, look_at_all, must_read, read_revision, subscribe};
 pub use scale::{Choices as ScaleChoices, scale};
 pub use teardown::{Choices as TeardownChoices, Teardown, teardown};
@@ -39,6 +44,9 @@ pub struct Settings {
     pub lease: Duration,
     /// Who this adapter is, for those who wait for it.
     pub holder: String,
+    /// The namespaces whose deployments are kept; none: all of the cluster if its rights allow that, else the default
+    /// namespace.
+    pub keeps: Vec<Namespace>,
 }
 
 /// What every operation is carried out with; cheap to clone.
@@ -47,6 +55,8 @@ pub struct Engine {
     cluster: Cluster,
     settings: Arc<Settings>,
     clock: Clock,
+    sights: Arc<Sights>,
+    keeper: Arc<keeper::Keeper>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -54,7 +64,15 @@ pub struct Engine {
 impl Engine {
     /// Puts an engine together.
     pub fn new(cluster: Cluster, settings: Settings, clock: Clock, shutdown: CancellationToken) -> Self {
-        Self { cluster, settings: Arc::new(settings), clock, tasks: TaskTracker::new(), shutdown }
+        Self {
+            cluster,
+            settings: Arc::new(settings),
+            clock,
+            sights: Arc::default(),
+            keeper: Arc::default(),
+            tasks: TaskTracker::new(),
+            shutdown,
+        }
     }
 
     /// The settings in force.
@@ -65,6 +83,16 @@ impl Engine {
     /// The clock.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// How long this process has not seen the record's operation renewed.
+    fn unrenewed_for(&self, held: &Held) -> Duration {
+        self.sights.unrenewed_for(held, self.clock.elapsed())
+    }
+
+    /// A random id for an operation.
+    fn operation_id(&self) -> String {
+        self.cluster.random_id()
     }
 
     /// Asks the cluster for its version.

@@ -118,6 +118,23 @@ impl Fault {
     }
 }
 
+/// What of an object the API server has refused: what the next step is decided by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// These fields are invalid; `spec` alone: the object cannot be changed in place.
+    Invalid {
+        /// The fields' paths in the object.
+        fields: Vec<String>,
+    },
+    /// Another field manager holds these fields.
+    Held {
+        /// The fields' paths in the object.
+        fields: Vec<String>,
+        /// The field manager.
+        manager: String,
+    },
+}
+
 /// A failure with what the caller and what the log should know.
 ///
 /// It has no `Display` on purpose: [`Error::message`] goes to the caller, [`Error::context`] to the log,
@@ -136,6 +153,7 @@ struct Parts {
     object: Option<(String, String)>,
     retry_after: Option<Duration>,
     cause: Option<ErrorKind>,
+    refusal: Option<Refusal>,
 }
 
 impl Error {
@@ -150,6 +168,7 @@ impl Error {
             object: None,
             retry_after: None,
             cause: None,
+            refusal: None,
         }))
     }
 
@@ -191,6 +210,13 @@ impl Error {
         self
     }
 
+    /// Says what of the object was refused.
+    #[must_use]
+    pub fn refused(mut self, refusal: Refusal) -> Self {
+        self.0.refusal = Some(refusal);
+        self
+    }
+
     /// Names the object it happened to.
     #[must_use]
     pub fn about(mut self, kind: impl Into<String>, name: impl Into<String>) -> Self {
@@ -218,6 +244,17 @@ impl Error {
         let cause = first.kind();
         let mut error =
             first.prefixed("some objects were written, others were not; the next Deploy repairs it: ");
+        error.0.cause = Some(cause);
+        error.0.kind = ErrorKind::ApplyIncomplete;
+        error.with("objects", objects)
+    }
+
+    /// An update that wrote everything and could not delete what the template no longer has; `first` decides the code.
+    #[must_use]
+    pub fn not_deleted(first: Error, objects: String) -> Self {
+        let prefix = format!("everything was written, but these could not be deleted: {objects}; ");
+        let cause = first.kind();
+        let mut error = first.prefixed(&prefix);
         error.0.cause = Some(cause);
         error.0.kind = ErrorKind::ApplyIncomplete;
         error.with("objects", objects)
@@ -251,6 +288,11 @@ impl Error {
     /// Machine-readable facts.
     pub fn metadata(&self) -> &BTreeMap<&'static str, String> {
         &self.0.metadata
+    }
+
+    /// What of the object was refused, if that is known.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.0.refusal.as_ref()
     }
 
     /// Kind and name of the object it happened to.

@@ -247,7 +247,12 @@ impl ServerService for ServerApi {
         let deadline = decode::deadline(request.metadata(), None)?;
         // A cluster that cannot be reached is what this call tells, not a failure of it.
         let version = in_time(deadline, self.operations.cluster_version()).await.ok();
-        Ok(Response::new(encode::server_info(self.operations.settings(), version, self.sandbox)))
+        Ok(Response::new(encode::server_info(
+            self.operations.settings(),
+            self.operations.kept(),
+            version,
+            self.sandbox,
+        )))
     }
 }
 

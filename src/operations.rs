@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 use crate::artifacts::Namespace;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
-use crate::engine::Engine;
+use crate::engine::{self, Engine};
 use crate::error::{Error, ErrorKind, Result};
 
 pub use crate::artifacts::Target;
-pub use crate::engine::{Outcome, Settings};
+pub use crate::engine::{Outcome, Scope, Settings};
 pub use crate::plan::{PrunePolicy, Source, TemplateCall, VolumePolicy};
 pub use deploy::{DeployCall, DeployChoices, Deployed};
 pub use observe::{ListCall, Listed, Until, WatchEnd, WatchUpdate};
@@ -43,6 +43,17 @@ impl Operations {
     /// The settings in force.
     pub fn settings(&self) -> &Settings {
         self.engine.settings()
+    }
+
+    /// Keeps the deployments of the namespaces that the settings name: finishes what others have left, until the
+    /// shutdown.
+    pub fn keep(&self) {
+        engine::keep(&self.engine);
+    }
+
+    /// The namespaces that are kept; `None` while nobody knows.
+    pub fn kept(&self) -> Option<&Scope> {
+        engine::kept(&self.engine)
     }
 
     /// Asks the cluster for its version.

@@ -4,6 +4,7 @@ mod blame;
 mod claims;
 mod decided;
 mod diff;
+mod duties;
 mod prepared;
 mod remedy;
 mod removals;
@@ -23,8 +24,9 @@ use crate::record::{Head, Member, MemberState};
 pub use blame::{first as first_failure, listing};
 pub use claims::{VolumePolicy, check as check_claims, set_aside};
 pub use decided::{Decided, PrunePolicy, decide};
+pub use duties::{Duty, duties, is_at_rest};
 pub use prepared::{Prepared, Rendered, Source, TemplateCall, combine, judge, prepare, read, render};
-pub use remedy::{is_immutable, is_refusal, is_scaled_meanwhile, is_size_alone};
+pub use remedy::{Remedy, is_refusal, remedy};
 pub use removals::{deleting, waits};
 pub use revision::Revision;
 pub use scale::{Conversion, ScalePlan};
@@ -45,6 +47,8 @@ pub struct Inputs<'a> {
     pub seen: Option<&'a [Seen]>,
     /// The number of the revision to come.
     pub revision: u32,
+    /// The id of the operation to come.
+    pub operation: &'a str,
     /// Whether objects that the template no longer has are deleted.
     pub prune: bool,
     /// Replica counts asked for by Scale.
@@ -62,6 +66,8 @@ pub struct Step {
     pub action: Action,
     /// The uid of the object that is there.
     pub uid: Option<String>,
+    /// The version of the object that is there, as the plan saw it; `None`: nobody looked.
+    pub version: Option<String>,
     /// Its entry in the inventory, before it is written.
     pub member: Member,
     /// Its entry as it was before the plan.
@@ -191,6 +197,7 @@ fn find<'a>(artifacts: &'a [Artifact], reference: &ObjectRef) -> Option<&'a Arti
 /// What is known of one object that may be on the cluster.
 struct Existing<'a> {
     uid: &'a str,
+    version: Option<&'a str>,
     owned: Option<&'a str>,
     replicas_owners: &'a [String],
 }
@@ -203,6 +210,7 @@ fn existing<'a>(inputs: &'a Inputs<'_>, reference: &ObjectRef) -> Option<Existin
             .find(|seen| seen.reference == *reference && seen.ours && !seen.terminating)
             .map(|seen| Existing {
                 uid: &seen.uid,
+                version: Some(&seen.version),
                 owned: Some(&seen.owned),
                 replicas_owners: &seen.replicas_owners,
             }),
@@ -211,6 +219,7 @@ fn existing<'a>(inputs: &'a Inputs<'_>, reference: &ObjectRef) -> Option<Existin
             let uid = member.uid.as_deref()?;
             (member.state == MemberState::Applied).then_some(Existing {
                 uid,
+                version: None,
                 owned: None,
                 replicas_owners: &[],
             })
@@ -262,10 +271,22 @@ fn step(
         }
         Some(_) => Action::Update,
     };
+    // What a dead operation still writes to an object in doubt names the version it saw: the new mark makes a later one.
+    let is_marked_anew = action != Action::Unchanged && known.is_none();
+    let earlier = member.and_then(|member| member.operation.clone());
+    let operation = match action {
+        Action::Create | Action::Replace => Some(inputs.operation.to_owned()),
+        _ if is_marked_anew => Some(inputs.operation.to_owned()),
+        _ => earlier,
+    };
+    if let Some(operation) = &operation {
+        stamp::mark(&mut stamped, operation);
+    }
     Step {
         action,
         uid: existing.as_ref().map(|existing| existing.uid.to_owned()),
-        member: planned_member(&stamped, member, action, pod_revision, &replicas),
+        version: existing.as_ref().and_then(|existing| existing.version).map(str::to_owned),
+        member: planned_member(&stamped, member, action, pod_revision, operation, &replicas),
         former: member.cloned(),
         take_back: replicas.take_back,
         template_replicas: replicas.template,
@@ -286,6 +307,7 @@ fn planned_member(
     member: Option<&Member>,
     action: Action,
     pod_revision: Option<u32>,
+    operation: Option<String>,
     replicas: &Replicas,
 ) -> Member {
     if let (Action::Unchanged, Some(member)) = (action, member) {
@@ -303,6 +325,7 @@ fn planned_member(
         replace: action == Action::Replace,
         generation: None,
         adopts: member.and_then(|member| member.adopts.clone()),
+        operation,
         owned: String::new(),
     }
 }

@@ -92,6 +92,7 @@ pub async fn run(
 ) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     let operations = Operations::new(parts.cluster, parts.settings, Clock::system(), stop.clone());
+    operations.keep();
     let (reporter, health) = tonic_health::server::health_reporter();
     for service in CLUSTERED {
         reporter.set_service_status(service, ServingStatus::NotServing).await;

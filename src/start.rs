@@ -41,6 +41,9 @@ pub async fn run(config: Config) -> Result<(), Refusal> {
     telemetry::start(&config.log, config.log_format == LogFormat::Json).map_err(|text| refusal(64, text))?;
     let namespace = Namespace::new(config.namespace.clone())
         .map_err(|rule| refusal(64, format!("--namespace {rule}")))?;
+    let keeps = config.namespaces.iter().map(|name| Namespace::new(name.clone()));
+    let keeps = keeps.collect::<Result<Vec<_>, _>>();
+    let keeps = keeps.map_err(|rule| refusal(64, format!("--namespaces: each {rule}")))?;
     check_listen(&config)?;
     let signals = signals().map_err(|error| refusal(70, format!("signals cannot be handled: {error}")))?;
     let (cluster, _sandbox) = cluster(&config).await?;
@@ -56,7 +59,7 @@ pub async fn run(config: Config) -> Result<(), Refusal> {
     let parts = Parts {
         cluster,
         sandbox: config.sandbox,
-        settings: Settings { namespace, lease: config.lease, holder: holder() },
+        settings: Settings { namespace, lease: config.lease, holder: holder(), keeps },
         drain_timeout: config.drain_timeout,
     };
     serve(parts, listener, signals).await

@@ -143,12 +143,21 @@ pub fn conclude(expected: &Expected, observed: &Observed) -> Status {
     Status { state, reason, message, components, endpoints }
 }
 
-/// The pods of earlier revisions that nothing on the cluster replaces by itself, and that may go now.
-pub fn outdated_pods(expected: &Expected, observed: &Observed) -> Vec<(ObjectRef, String)> {
+/// How the pods of one component's earlier revisions are replaced, where nothing on the cluster does it by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rollout {
+    /// The pods that are deleted now, by uid.
+    pub replace: Vec<(ObjectRef, String)>,
+    /// Why there are none, although pods of an earlier revision are left.
+    pub waits: Option<String>,
+}
+
+/// The rollouts of all components.
+pub fn rollouts(expected: &Expected, observed: &Observed) -> Vec<Rollout> {
     if expected.deleting || expected.applying {
         return Vec::new();
     }
-    expected.components.iter().flat_map(|component| workload::outdated(component, observed)).collect()
+    expected.components.iter().map(|component| workload::rollout(component, observed)).collect()
 }
 
 /// The state as last recorded, when nobody looked at the workloads.

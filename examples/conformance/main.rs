@@ -142,6 +142,7 @@ async fn serve<T>(
         namespace: Namespace::new("default")?,
         lease: Duration::from_secs(30),
         holder: "conformance".to_owned(),
+        keeps: Vec::new(),
     };
     let parts = Parts { cluster, sandbox, settings, drain_timeout: Duration::from_secs(5) };
     let listener = TcpListener::bind("127.0.0.1:0").await?;

@@ -20,6 +20,8 @@ pub const LABEL_RECORD: &str = "panamax.io/record";
 pub const LABEL_PHASE: &str = "panamax.io/phase";
 /// The image's name as the template has it.
 pub const ANNOTATION_IMAGE: &str = "panamax.io/image";
+/// The operation that created the object, or was the first to write it after others had left it in doubt.
+pub const ANNOTATION_OPERATION: &str = "panamax.io/operation";
 /// The link's alias as the template has it.
 pub const ANNOTATION_ALIAS: &str = "panamax.io/alias";
 

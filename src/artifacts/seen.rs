@@ -9,6 +9,8 @@ pub struct Seen {
     pub reference: ObjectRef,
     /// Its uid.
     pub uid: String,
+    /// Its version: a write that names it does not land on any later form.
+    pub version: String,
     /// Whether it is being deleted.
     pub terminating: bool,
     /// Whether this deployment's field manager applied it: it is ours, not made by a controller or a person.
@@ -19,6 +21,8 @@ pub struct Seen {
     pub replicas_owners: Vec<String>,
     /// The `name` label: the component.
     pub component: String,
+    /// The operation that it is marked with.
+    pub operation: Option<String>,
     /// Of a pod: the revision it is of.
     pub revision: Option<u32>,
     /// Of a volume claim: what it asks for.

@@ -12,20 +12,45 @@ use super::Cluster;
 use super::errors::{Failure, Subject};
 use super::gone::Going;
 use crate::artifacts::{Artifact, DeploymentName, LABEL_INSTANCE, Namespace, ObjectRef, field_manager};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Refusal, Result};
 
 /// How long an object of ours that is being deleted may take to go before it is made again.
 const GOING: Duration = Duration::from_secs(60);
+
+/// How often an object whose status moves on is looked at again for one write.
+const LOOKS: usize = 20;
 
 /// What an apply may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Guard {
     /// Make the object; it must not be there.
     CreateOnly,
-    /// Change the object with this uid; never make one.
-    UpdateOnly(String),
+    /// Change this object; never make one.
+    UpdateOnly(Form),
     /// The same, and take every field from whoever holds it.
-    TakeFields(String),
+    TakeFields(Form),
+}
+
+/// The form of an object that a write is meant for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// Its uid: no other object is written.
+    pub uid: String,
+    /// Its version: no later form is written, so that a write which was sent by an operation that has lost its lock
+    /// since does not land. `None`: nobody looked.
+    pub version: Option<String>,
+}
+
+impl Guard {
+    /// Whether it means a later form of the object that `earlier` means.
+    fn is_later_form_of(&self, earlier: &Guard) -> bool {
+        match (self, earlier) {
+            (Guard::UpdateOnly(now), Guard::UpdateOnly(then)) => {
+                now.uid == then.uid && now.version != then.version
+            }
+            _ => false,
+        }
+    }
 }
 
 /// An object as it was written.
@@ -74,6 +99,7 @@ impl Cluster {
         let reference = &artifact.reference;
         let asked = guard.clone();
         let mut pauses = self.pauses();
+        let mut looks = 0;
         loop {
             let next = match self.try_apply(namespace, deployment, artifact, &guard, dry_run).await {
                 Ok(Attempt::Written(written)) => {
@@ -86,6 +112,15 @@ impl Cluster {
                 }
                 Err(failure) => return Err(failure.about(reference)),
             };
+            // A controller that writes its status moves the version: that is no other writer of what we write.
+            if let Next::Again(next) = &next
+                && next.is_later_form_of(&guard)
+                && looks < LOOKS
+            {
+                looks += 1;
+                guard = next.clone();
+                continue;
+            }
             let Some(pause) = pauses.next() else { break };
             match next {
                 // Somebody else writes it all the time.
@@ -165,21 +200,26 @@ impl Cluster {
             return Ok(Next::WaitFor(Going::new(reference, &seen.uid, metadata)));
         }
         match (field_conflict(failure, reference), guard) {
-            (Some(conflict), Guard::UpdateOnly(uid)) if *uid == seen.uid => Err(conflict),
-            _ => Ok(Next::Again(Guard::UpdateOnly(seen.uid))),
+            (Some(conflict), Guard::UpdateOnly(form)) if form.uid == seen.uid => Err(conflict),
+            // Its status moved on, say: the caller holds the lock still, or this would not be running.
+            _ => Ok(Next::Again(Guard::UpdateOnly(Form { uid: seen.uid, version: Some(seen.version) }))),
         }
     }
 }
 
-/// The manifest with its guard: a resourceVersion no object has, or the uid of the one that is meant.
+/// The manifest with its guard: a resourceVersion no object has, or the uid and version of the object that is meant.
 fn guarded(manifest: &Value, guard: &Guard) -> Value {
-    let mut body = manifest.clone();
-    let (key, value) = match guard {
-        Guard::CreateOnly => ("resourceVersion", "1"),
-        Guard::UpdateOnly(uid) | Guard::TakeFields(uid) => ("uid", uid.as_str()),
+    let (uid, version) = match guard {
+        Guard::CreateOnly => (None, Some("1")),
+        Guard::UpdateOnly(form) | Guard::TakeFields(form) => {
+            (Some(form.uid.as_str()), form.version.as_deref())
+        }
     };
+    let mut body = manifest.clone();
     if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.insert(key.to_owned(), Value::from(value));
+        let marks = [("uid", uid), ("resourceVersion", version)].into_iter();
+        let marks = marks.filter_map(|(key, value)| Some((key.to_owned(), Value::from(value?))));
+        metadata.extend(marks);
     }
     body
 }
@@ -195,7 +235,8 @@ fn field_conflict(failure: &Failure, reference: &ObjectRef) -> Option<Error> {
         failure.causes().iter().filter(|cause| cause.reason == "FieldManagerConflict").collect();
     let first = conflicts.first()?;
     let manager = first.message.split('"').nth(1).unwrap_or("another manager").to_owned();
-    let fields: Vec<&str> = conflicts.iter().map(|cause| cause.field.trim_start_matches('.')).collect();
+    let fields = conflicts.iter().map(|cause| cause.field.trim_start_matches('.').to_owned());
+    let fields: Vec<String> = fields.collect();
     Some(
         Error::new(
             ErrorKind::FieldConflict,
@@ -205,7 +246,8 @@ fn field_conflict(failure: &Failure, reference: &ObjectRef) -> Option<Error> {
             ),
         )
         .with("field", fields.join(","))
-        .with("manager", manager)
+        .with("manager", manager.clone())
+        .refused(Refusal::Held { fields, manager })
         .about(reference.kind.as_str(), reference.name.as_str()),
     )
 }

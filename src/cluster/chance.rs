@@ -26,7 +26,12 @@ impl Chance {
             .with_max_delay(longest)
             .without_max_times()
             .with_jitter()
-            .with_jitter_seed(self.0.fetch_add(STEP, Ordering::Relaxed))
+            .with_jitter_seed(self.next())
+    }
+
+    /// A number that no other call gets.
+    pub(super) fn next(&self) -> u64 {
+        self.0.fetch_add(STEP, Ordering::Relaxed)
     }
 }
 

@@ -6,7 +6,7 @@ use kube::core::Status;
 use kube::core::response::StatusCause;
 
 use crate::artifacts::{Kind, ObjectRef};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Refusal};
 
 /// The object that a write is about, as answers name it: a conflict about anything else says nothing of it.
 #[derive(Clone, Copy, Debug)]
@@ -281,9 +281,10 @@ impl Failure {
 
     /// Keeps the causes' fields and reasons; `operations` maps the fields back to the template.
     fn invalid(&self, failed: &str) -> Error {
-        let fields: Vec<&str> = self.causes().iter().map(|cause| cause.field.as_str()).collect();
+        let fields: Vec<String> = self.causes().iter().map(|cause| cause.field.clone()).collect();
         Error::new(ErrorKind::ManifestRejected, format!("{failed}: the cluster finds it invalid"))
             .with("fields", fields.join(","))
+            .refused(Refusal::Invalid { fields })
     }
 }
 

@@ -158,8 +158,8 @@ impl Cluster {
                 Err(failure) if failure.conflict().is_some() => {
                     let now = self.read_head(&held.namespace, &held.name).await?;
                     let now = now.filter(|now| now.uid == held.uid).ok_or_else(|| lost(&held.name))?;
-                    // A lost answer to this very write.
-                    if now.head == next {
+                    // The answer to this very write was lost.
+                    if transition.is_made(&held.head, &now.head) {
                         return Ok(now);
                     }
                     if !held.head.may_retry(&now.head, &transition.apply(&now.head)) {

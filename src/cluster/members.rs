@@ -10,8 +10,8 @@ use kube::api::{Api, ListParams, ObjectMeta};
 use super::Cluster;
 use super::apply::{owned_fields, replicas_owners};
 use crate::artifacts::{
-    DeploymentName, Kind, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_NAME, LABEL_REVISION, MANAGED_BY,
-    Namespace, ObjectName, ObjectRef, Seen, SeenClaim, field_manager, selector_of,
+    ANNOTATION_OPERATION, DeploymentName, Kind, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_NAME, LABEL_REVISION,
+    MANAGED_BY, Namespace, ObjectName, ObjectRef, Seen, SeenClaim, field_manager, selector_of,
 };
 use crate::error::Result;
 
@@ -38,6 +38,7 @@ fn seen_claim(claim: &PersistentVolumeClaim, manager: &str) -> Option<SeenClaim>
 /// Reads the marks from an object's metadata; `None` if the name is none that we would give.
 pub(super) fn seen(kind: Kind, metadata: &ObjectMeta, deployment: &DeploymentName) -> Option<Seen> {
     let labels = metadata.labels.clone().unwrap_or_default();
+    let annotations = metadata.annotations.clone().unwrap_or_default();
     let entries: &[ManagedFieldsEntry] = metadata.managed_fields.as_deref().unwrap_or_default();
     let owned = owned_fields(entries, &field_manager(deployment));
     let labelled = labels.get(LABEL_MANAGED_BY).is_some_and(|value| value == MANAGED_BY)
@@ -45,11 +46,13 @@ pub(super) fn seen(kind: Kind, metadata: &ObjectMeta, deployment: &DeploymentNam
     Some(Seen {
         reference: ObjectRef::new(kind, ObjectName::new(metadata.name.clone()?).ok()?),
         uid: metadata.uid.clone()?,
+        version: metadata.resource_version.clone().unwrap_or_default(),
         terminating: metadata.deletion_timestamp.is_some(),
         ours: labelled && owned.is_some(),
         owned: owned.unwrap_or_default(),
         replicas_owners: replicas_owners(entries),
         component: labels.get(LABEL_NAME).cloned().unwrap_or_default(),
+        operation: annotations.get(ANNOTATION_OPERATION).cloned(),
         revision: labels.get(LABEL_REVISION).and_then(|text| text.parse().ok()),
         claim: None,
     })

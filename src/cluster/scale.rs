@@ -9,10 +9,19 @@ use super::errors::Subject;
 use crate::artifacts::{DeploymentName, Namespace, ObjectRef, scale_manager};
 use crate::error::{Error, ErrorKind, Result};
 
+/// A controller whose count was set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scaled {
+    /// Its generation.
+    pub generation: Option<i64>,
+    /// Its version.
+    pub version: Option<String>,
+}
+
 impl Cluster {
     /// Sets the replicas of the controller with this uid and takes the field from whoever holds it.
     ///
-    /// Returns the controller's new generation. Never makes an object: a controller that is gone is COMPONENT_NOT_FOUND.
+    /// Never makes an object: a controller that is gone is COMPONENT_NOT_FOUND.
     pub async fn scale(
         &self,
         namespace: &Namespace,
@@ -21,7 +30,7 @@ impl Cluster {
         uid: &str,
         replicas: i32,
         dry_run: bool,
-    ) -> Result<Option<i64>> {
+    ) -> Result<Scaled> {
         let api = self.api(namespace, reference.kind);
         let mut parameters = PatchParams::apply(&scale_manager(deployment)).force().validation_strict();
         parameters.dry_run = dry_run;
@@ -34,7 +43,10 @@ impl Cluster {
         loop {
             let patch = || api.patch_metadata(name, &parameters, &body);
             let failure = match self.write("set the replicas", subject, patch).await {
-                Ok(written) => return Ok(written.metadata.generation),
+                Ok(written) => {
+                    let generation = written.metadata.generation;
+                    return Ok(Scaled { generation, version: written.metadata.resource_version });
+                }
                 Err(failure) => failure,
             };
             let is_gone = is_uid_changed(&failure)

@@ -30,13 +30,13 @@ use crate::record::Held;
 use store::{Object, Store};
 
 /// How long the API server may keep one watch open, in seconds.
-const WATCH_SECONDS: u32 = 90;
+pub(super) const WATCH_SECONDS: u32 = 90;
 
 /// The first pause before a broken watch is opened again; it doubles to the longest, as in client-go.
-const FIRST_PAUSE: Duration = Duration::from_millis(800);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(800);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long without a failure makes the next pause the first again.
-const CALM: Duration = Duration::from_secs(120);
+pub(super) const CALM: Duration = Duration::from_secs(120);
 
 /// One deployment at one moment, as the watches last showed it.
 #[derive(Clone, Debug, Default)]
@@ -89,7 +89,7 @@ impl Subscription {
     }
 
     /// Makes the next call return at once, whatever was returned before.
-    pub fn again(&mut self) {
+    pub fn replay(&mut self) {
         self.seen = None;
     }
 
@@ -175,7 +175,7 @@ impl Cluster {
 }
 
 /// The API's answer inside a watcher's error.
-fn watch_failure(error: watcher::Error) -> Failure {
+pub(super) fn watch_failure(error: watcher::Error) -> Failure {
     let purpose = "watch the deployment";
     match error {
         watcher::Error::InitialListFailed(error)

@@ -5,14 +5,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::lock::{Lock, operation_id};
+use super::lock::Lock;
 use super::{Engine, keeper, look, removal, stages, teardown};
 use crate::artifacts::{Action, Artifact, Change, Stage, Target};
 use crate::cluster;
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, Decided, Plan, Prepared, PrunePolicy};
-use crate::record::{self, Applied, Head, HeadRef, Held, Phase, Recorded, Transition, Work};
+use crate::record::{self, Applied, Head, Held, Phase, Recorded, Transition, Work};
 use crate::template::Template;
 
 /// How long a caller who hears of a failure waits for deleted objects to go as well.
@@ -84,28 +84,23 @@ async fn deploy_now(engine: &Engine, target: &Target, prepared: Prepared, choice
     }
     if let Some(held) = decided.held.as_ref().filter(|_| decided.is_unchanged()) {
         let held = drop_gone(engine, held, &decided.plan).await?;
-        // Not seen ready yet, or Secrets that wait for that: whoever was to see to it, and to pods of earlier
-        // revisions, may have died.
-        if !held.head.recorded.state.is_ready() || !decided.plan.doomed.is_empty() {
-            keeper::follow(engine, target, &held.moment());
-        }
+        keeper::wake(engine, &held);
         return Ok(done(held, decided, Outcome::Unchanged));
     }
     let first = decided.is_first();
     // 2. Lock, write-ahead log and record of the request: one compare-and-swap.
     let packed = decided.pack()?;
-    let id = operation_id();
-    let revision = HeadRef::new(&target.name, decided.number, &id);
-    let mut lock = take_lock(engine, target, &decided, &revision, id, choices.create_namespace).await?;
-    // 3. and 4. The revision beside the first stage, then the workloads.
+    begins_in_time(choices.deadline)?;
+    let mut lock = take_lock(engine, target, &decided, choices.create_namespace).await?;
+    // 3. and 4. The revision and the first stage, then the workloads.
     let held = lock.held().clone();
-    let report = lock.during(apply_all(engine, target, &decided.plan, &held, &revision, packed)).await?;
+    let report = lock.during(apply_all(engine, target, &decided, &held, packed)).await?;
     // Objects that were there before, with their record lost, are not this Deploy's to take back.
     if first && !report.failures.is_empty() && !report.adopted {
         return Err(undo(engine, target, &decided.prepared.template, lock, report).await);
     }
     // 5. The lock ends before any waiting. 6. Then what the template no longer has goes.
-    let held = end(engine, target, lock, &decided, revision, &report).await?;
+    let held = end(engine, target, lock, &decided, &report).await?;
     let touched = report.touched(&decided.plan);
     let met: Vec<_> = report.met_claims(&decided.plan).cloned().collect();
     if let Some(error) = incomplete(&decided.prepared.template, report.failures, touched) {
@@ -208,12 +203,11 @@ async fn take_lock(
     engine: &Engine,
     target: &Target,
     decided: &Decided,
-    revision: &HeadRef,
-    id: String,
     create_namespace: bool,
 ) -> Result<Lock> {
+    let id = decided.operation.clone();
     let work = Work::Deploy {
-        revision: revision.clone(),
+        revision: decided.revision.clone(),
         template_name: decided.prepared.template.name.clone(),
         recorded: decided.recorded(),
         inventory: decided.plan.union(),
@@ -227,19 +221,41 @@ async fn take_lock(
     }
 }
 
+/// Refuses to begin what nobody waits for any more.
+pub(super) fn begins_in_time(deadline: Instant) -> Result<()> {
+    if Instant::now() < deadline {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::ClusterTimeout, "the deadline passed before anything was written")
+        .with("applied", "false"))
+}
+
 /// Stores the revision and applies both stages; the workloads start only when the revision is stored.
+///
+/// A first Deploy stores it beside the first stage; an update stores it before anything, so that a revision which the
+/// cluster refuses costs the running version nothing.
 async fn apply_all(
     engine: &Engine,
     target: &Target,
-    plan: &Plan,
+    decided: &Decided,
     held: &Held,
-    revision: &HeadRef,
     packed: Vec<u8>,
 ) -> stages::Report {
+    let plan = &decided.plan;
     let mut report = stages::Report::default();
-    let store = engine.cluster.store_revision(held, revision, packed);
-    let foundation = stages::apply(engine, target, plan, Stage::Foundation, &mut report);
-    let (stored, ()) = tokio::join!(store, foundation);
+    let store = engine.cluster.store_revision(held, &decided.revision, packed);
+    let stored = if decided.is_first() {
+        let foundation = stages::apply(engine, target, plan, Stage::Foundation, &mut report);
+        let (stored, ()) = tokio::join!(store, foundation);
+        stored
+    } else {
+        let stored = store.await;
+        match &stored {
+            Ok(()) => stages::apply(engine, target, plan, Stage::Foundation, &mut report).await,
+            Err(_) => stages::skip(plan, Stage::Foundation, &mut report),
+        }
+        stored
+    };
     report.stored = stored.is_ok();
     if let (Err(error), Some(step)) = (stored, plan.steps.first()) {
         report.failures.insert(0, (step.artifact.clone(), error));
@@ -283,59 +299,40 @@ async fn undo(
     }
 }
 
-/// Ends the lock, deletes what the template no longer has, and lets pods of earlier revisions go.
+/// Ends the lock, deletes what the template no longer has, and wakes the keeper for the rest.
 async fn end(
     engine: &Engine,
     target: &Target,
     lock: Lock,
     decided: &Decided,
-    revision: HeadRef,
     report: &stages::Report,
 ) -> Result<Held> {
+    let now = engine.clock.now();
+    let revision = decided.revision.clone();
     if let Some(earlier) = refused_at(decided, report) {
-        return write_back(engine, target, lock, earlier, revision).await;
+        // The deployment is what it was, and says so.
+        let earlier = Box::new(earlier.clone());
+        let held = lock.release(&Transition::Refused { earlier, revision, now }).await?;
+        keeper::wake(engine, &held);
+        return Ok(held);
     }
     let complete = report.failures.is_empty();
     let plan = &decided.plan;
-    let before = lock.held().head.revisions.clone();
-    let held = lock
-        .release(&Transition::Applied(Box::new(Applied {
-            inventory: report.inventory(plan),
-            revision: report.stored.then_some(revision),
-            complete,
-            phase: if complete { Phase::Progressing } else { Phase::Incomplete },
-            now: engine.clock.now(),
-        })))
-        .await?;
-    let dropped = before.iter().filter(|old| !held.head.revisions.contains(old));
-    for old in dropped {
-        // What cannot be deleted now goes with the head.
-        if let Err(error) = engine.cluster.delete_revision(&target.namespace, &old.revision).await {
-            warn!(context = ?error.context(), "old revision not deleted");
-        }
-    }
-    if !complete {
-        return Ok(held);
-    }
-    removal::prune(engine, target, held, &plan.doomed).await
-}
-
-/// Ends an update that changed nothing: the deployment is what it was, and says so.
-async fn write_back(
-    engine: &Engine,
-    target: &Target,
-    lock: Lock,
-    earlier: &Head,
-    revision: HeadRef,
-) -> Result<Held> {
-    let earlier = Box::new(earlier.clone());
-    let held = lock.release(&Transition::Refused { earlier, now: engine.clock.now() }).await?;
-    // It may not have been stored at all.
-    if let Err(error) = engine.cluster.delete_revision(&target.namespace, &revision).await {
-        warn!(context = ?error.context(), "refused revision not deleted");
-    }
-    keeper::follow(engine, target, &held.moment());
-    Ok(held)
+    let applied = Applied {
+        inventory: report.inventory(plan),
+        revision: report.stored.then_some(revision),
+        complete,
+        phase: if complete { Phase::Progressing } else { Phase::Incomplete },
+        now,
+    };
+    let held = lock.release(&Transition::Applied(Box::new(applied))).await?;
+    let ended = if complete {
+        removal::prune(engine, target, held.clone(), &plan.doomed).await
+    } else {
+        Ok(held.clone())
+    };
+    keeper::wake(engine, ended.as_ref().unwrap_or(&held));
+    ended
 }
 
 /// Drops the entries of objects that were seen gone, where nothing else has to be written.
@@ -350,7 +347,7 @@ async fn drop_gone(engine: &Engine, held: &Held, plan: &Plan) -> Result<Held> {
     }
 }
 
-/// The record as it was, if an update of it has been refused before it changed anything.
+/// The record as it was, if an update of it ends that has changed nothing: refused, or not even attempted.
 fn refused_at<'a>(decided: &'a Decided, report: &stages::Report) -> Option<&'a Head> {
     let earlier = decided.held.as_ref().map(|held| &held.head)?;
     let was_in_order = earlier.operation.is_none() && earlier.current.is_some();

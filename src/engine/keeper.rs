@@ -1,116 +1,310 @@
-//! After an operation: old pods of a changed ReplicationController go, and the outcome is recorded.
+//! The keeper: sees to what is left of every deployment, from what the cluster shows alone, so that it can die anywhere.
 //!
-//! A ReplicationController never replaces the pods of an earlier template by itself, and no other tool does it.
+//! There is no leader. Every duty is guarded by a uid or by a compare-and-swap, and every keeper picks the same pod.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use futures::StreamExt;
 use tokio::time::Instant;
-use tracing::{debug, info};
+use tracing::{Instrument, debug, info, info_span, warn};
 
-use super::{Engine, removal, stages};
-use crate::artifacts::{DeploymentState, Target};
-use crate::cluster::Snapshot;
-use crate::error::Result;
-use crate::record::{Held, Moment, Standing, Transition};
-use crate::status;
+use super::{Engine, deploy, look, removal, stages, teardown};
+use crate::artifacts::{DeploymentState, Namespace, ObjectRef, Observed, Target};
+use crate::cluster::{Scope, Sight, Snapshot};
+use crate::error::{ErrorKind, Result};
+use crate::plan::{self, Duty};
+use crate::record::{HeadRef, Held, Moment, Standing, Transition};
 
-/// How long the outcome of an operation is followed.
-const PATIENCE: Duration = Duration::from_secs(600);
-
-/// Pause before what failed is tried again; it doubles while it fails.
+/// The first pause before a retry. It doubles with each failure.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long a finished operation may take until its objects are gone.
+const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Whether a follower goes on.
+/// The deployments that are seen to, each by one task.
+#[derive(Debug, Default)]
+pub(super) struct Keeper {
+    /// What each task must have seen before it may find that nothing is left to do.
+    awake: Mutex<BTreeMap<Target, Moment>>,
+    /// The namespaces that are kept, once that is known.
+    scope: OnceLock<Scope>,
+}
+
+/// What one task remembers of its own doing; if it dies, everything is only asked for again.
+#[derive(Default)]
+struct Memory {
+    /// The uids of objects that were asked to go, and how often.
+    asked: BTreeMap<String, u32>,
+    /// What was last said about waiting.
+    waits: Vec<String>,
+}
+
+/// What a task does next.
 enum Next {
-    Follow,
-    Done,
+    /// Waits for a change, or until then.
+    Wait(Option<Instant>),
+    /// Ends: nothing is left to do.
+    Rest,
 }
 
-/// Follows a deployment in the background until its outcome is known, or another operation came.
-pub(super) fn follow(engine: &Engine, target: &Target, moment: &Moment) {
-    follow_after(engine, target, moment, BTreeSet::new());
+/// The namespaces that are kept; `None` while nobody knows, since the cluster has not answered yet.
+pub fn kept(engine: &Engine) -> Option<&Scope> {
+    engine.keeper.scope.get()
 }
 
-/// The same, where the objects of these uids were asked to go already.
-pub(super) fn follow_after(engine: &Engine, target: &Target, moment: &Moment, mut asked: BTreeSet<String>) {
-    let (own, target, moment) = (engine.clone(), target.clone(), moment.clone());
-    engine.tasks.spawn(async move {
+/// Keeps the deployments of the namespaces that the settings name, until the adapter shuts down.
+pub fn keep(engine: &Engine) {
+    let own = engine.clone();
+    let kept = async move {
         tokio::select! {
-            () = follow_outcome(&own, &target, &moment, &mut asked) => {}
+            biased;
             () = own.shutdown.cancelled() => {}
+            () = keep_all(&own) => {}
         }
-    });
+    };
+    engine.tasks.spawn(kept.instrument(info_span!("keeper")));
 }
 
-async fn follow_outcome(engine: &Engine, target: &Target, moment: &Moment, asked: &mut BTreeSet<String>) {
-    let until = Instant::now() + PATIENCE;
-    let mut subscription = engine.cluster.subscribe(&target.namespace, &target.name);
-    let mut seen = false;
+/// Wakes a task for every record with something left to do, as a watch of all records shows them.
+async fn keep_all(engine: &Engine) {
+    let scope = scope(engine).await;
+    let scope = engine.keeper.scope.get_or_init(|| scope);
+    match scope {
+        Scope::All => info!("keeps the deployments of all namespaces"),
+        Scope::Namespaces(namespaces) => {
+            let names: Vec<&str> = namespaces.iter().map(Namespace::as_str).collect();
+            info!(namespaces = names.join(","), "keeps the deployments of these namespaces and of no others");
+        }
+    }
+    let mut sights = engine.cluster.watch_heads(scope);
+    while let Some(sight) = sights.next().await {
+        match sight {
+            Ok(Sight::Now(held)) => {
+                // A lease is judged from the first sight on.
+                engine.unrenewed_for(&held);
+                wake(engine, &held);
+            }
+            Ok(Sight::Gone(held)) => engine.sights.forget(&held.target()),
+            Err(error) => debug!(context = ?error.context(), "watch of records broken"),
+        }
+    }
+}
+
+/// What is kept: what the settings name, or as much as the rights allow.
+async fn scope(engine: &Engine) -> Scope {
+    let settings = &engine.settings;
+    if !settings.keeps.is_empty() {
+        return Scope::Namespaces(settings.keeps.clone());
+    }
     let mut pause = PAUSE;
-    while Instant::now() < until {
-        let driven = match subscription.next(until).await {
-            Ok(Some(snapshot)) => drive(engine, target, moment, &snapshot, &mut seen, asked).await,
-            Ok(None) => return,
+    loop {
+        match engine.cluster.may_watch_all_heads().await {
+            Ok(true) => return Scope::All,
+            Ok(false) => return Scope::Namespaces(vec![settings.namespace.clone()]),
+            Err(error) => debug!(context = ?error.context(), "the cluster does not say what may be kept"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
+}
+
+/// Sees to what is left of a deployment, as it was just read or written.
+///
+/// Does nothing if nothing is left, or if a task sees to it already.
+pub fn wake(engine: &Engine, held: &Held) {
+    if plan::is_at_rest(held) || engine.shutdown.is_cancelled() {
+        return;
+    }
+    let target = held.target();
+    let mut awake = engine.keeper.awake.lock().unwrap_or_else(PoisonError::into_inner);
+    if awake.insert(target.clone(), held.moment()).is_some() {
+        return;
+    }
+    let span = info_span!("keeper", deployment = %target.name, namespace = %target.namespace);
+    let own = engine.clone();
+    engine.tasks.spawn(async move { see_to(&own, &target).await }.instrument(span));
+}
+
+/// Sees to a deployment until nothing is left to do, or the adapter shuts down.
+async fn see_to(engine: &Engine, target: &Target) {
+    let mut memory = Memory::default();
+    let mut subscription = look::subscribe(engine, target);
+    let mut pause = PAUSE;
+    let mut until = None;
+    loop {
+        let forever = Instant::now() + PATIENCE;
+        let next = subscription.next(until.unwrap_or(forever).min(forever));
+        let snapshot = tokio::select! {
+            biased;
+            () = engine.shutdown.cancelled() => return,
+            snapshot = next => snapshot,
+        };
+        let done = match snapshot {
+            Ok(Some(snapshot)) => step(engine, target, &snapshot, &mut memory).await,
+            // Nothing has changed: the time to ask again has come.
+            Ok(None) => {
+                subscription.replay();
+                until = None;
+                continue;
+            }
             Err(error) => Err(error),
         };
-        match driven {
-            Ok(Next::Follow) => pause = PAUSE,
-            Ok(Next::Done) => return,
+        match done {
+            Ok(Next::Wait(again)) => {
+                pause = PAUSE;
+                until = again;
+            }
+            Ok(Next::Rest) => return,
             Err(error) => {
-                debug!(context = ?error.context(), "outcome followed again");
-                tokio::time::sleep(pause).await;
+                debug!(context = ?error.context(), "duty not done, tried again");
+                tokio::select! {
+                    biased;
+                    () = engine.shutdown.cancelled() => return,
+                    () = tokio::time::sleep(pause) => {}
+                }
                 pause = LONGEST_PAUSE.min(pause * 2);
-                subscription.again();
+                subscription.replay();
+                until = None;
             }
         }
     }
 }
 
-/// Does what a snapshot asks for, and says whether there is more to come.
-async fn drive(
-    engine: &Engine,
-    target: &Target,
-    moment: &Moment,
-    snapshot: &Snapshot,
-    seen: &mut bool,
-    asked: &mut BTreeSet<String>,
-) -> Result<Next> {
-    let Some(held) = &snapshot.head else {
-        return Ok(if *seen { Next::Done } else { Next::Follow });
+/// Does what a snapshot asks for, and says what comes next.
+async fn step(engine: &Engine, target: &Target, snapshot: &Snapshot, memory: &mut Memory) -> Result<Next> {
+    let Some(held) = &snapshot.head else { return missing(engine, target).await };
+    let must_have_seen = {
+        let awake = engine.keeper.awake.lock().unwrap_or_else(PoisonError::into_inner);
+        awake.get(target).cloned()
     };
-    match moment.standing(held) {
-        Standing::Earlier => return Ok(Next::Follow),
-        Standing::Later | Standing::Replaced => return Ok(Next::Done),
-        Standing::Same => *seen = true,
+    if must_have_seen.is_some_and(|moment| moment.standing(held) == Standing::Earlier) {
+        return Ok(Next::Wait(None));
     }
-    // Another operation would count on: this is our own, of which the watches have not shown the end yet.
-    if held.head.operation.is_some() {
-        return Ok(Next::Follow);
+    let duties = plan::duties(held, &snapshot.observed, engine.unrenewed_for(held));
+    if duties.waits != memory.waits {
+        for why in &duties.waits {
+            info!(why, "waits");
+        }
+        memory.waits.clone_from(&duties.waits);
     }
-    let expected = status::expected(held);
-    // All at once: the component is interrupted until the new pods are ready.
-    let outdated = status::outdated_pods(&expected, &snapshot.observed);
-    stages::delete_all(engine, target, outdated, None).await?;
-    let mut gone = removal::finish(engine, target, held, false, asked).await?;
-    let state = status::conclude(&expected, &snapshot.observed).state;
-    if state == DeploymentState::Deploying || state == DeploymentState::Deleting {
-        return Ok(Next::Follow);
+    if duties.now.is_empty() && plan::is_at_rest(held) && rest(engine, held) {
+        return Ok(Next::Rest);
     }
-    gone.extend(removal::finish(engine, target, held, state.is_ready(), asked).await?);
-    record(engine, held, state, &gone).await?;
-    Ok(if state.is_ready() { Next::Done } else { Next::Follow })
+    let mut again = duties.again_in;
+    for duty in duties.now {
+        if let Some(pause) = carry_out(engine, held, &snapshot.observed, duty, memory).await? {
+            again = Some(again.map_or(pause, |again| again.min(pause)));
+        }
+    }
+    Ok(Next::Wait(again.map(|again| Instant::now() + again)))
 }
 
-/// Writes down a state that was seen, unless the record says so already, and drops what is gone.
-async fn record(engine: &Engine, held: &Held, state: DeploymentState, gone: &BTreeSet<String>) -> Result<()> {
-    if held.head.recorded.state == state && gone.is_empty() {
+/// Ends a task whose watches show no record: they may only lag behind a record that was just made.
+async fn missing(engine: &Engine, target: &Target) -> Result<Next> {
+    match look::read(engine, target).await? {
+        Some(_) => Ok(Next::Wait(Some(Instant::now() + PAUSE))),
+        None => {
+            engine.keeper.awake.lock().unwrap_or_else(PoisonError::into_inner).remove(target);
+            Ok(Next::Rest)
+        }
+    }
+}
+
+/// Ends a task, unless somebody has written the record since.
+fn rest(engine: &Engine, held: &Held) -> bool {
+    let mut awake = engine.keeper.awake.lock().unwrap_or_else(PoisonError::into_inner);
+    let target = held.target();
+    let is_newest = awake.get(&target).is_none_or(|moment| moment.standing(held) != Standing::Earlier);
+    if is_newest {
+        awake.remove(&target);
+    }
+    is_newest
+}
+
+/// Carries one duty out; returns when to ask again if the watches would not show its effect.
+async fn carry_out(
+    engine: &Engine,
+    held: &Held,
+    observed: &Observed,
+    duty: Duty,
+    memory: &mut Memory,
+) -> Result<Option<Duration>> {
+    let target = &held.target();
+    match duty {
+        Duty::Adopt | Duty::TearDown => finish(engine, target).await.map(|()| Some(PAUSE)),
+        Duty::Replace(pods) => replace(engine, target, pods, memory).await.map(|()| None),
+        Duty::Delete(doomed) => removal::delete(engine, held, observed, &doomed, &mut memory.asked).await,
+        Duty::DropRevisions(revisions) => drop_revisions(engine, held, revisions).await.map(|()| None),
+        Duty::Settle(state) => settle(engine, held, state).await.map(|()| None),
+    }
+}
+
+/// Finishes the operation of a holder that died, as a fresh look shows it.
+async fn finish(engine: &Engine, target: &Target) -> Result<()> {
+    let Some(held) = look::read(engine, target).await? else { return Ok(()) };
+    // The watch may have missed a renewal, or another keeper may have come first.
+    let Some(operation) = &held.head.operation else { return Ok(()) };
+    if held.terminating || operation.remaining(engine.unrenewed_for(&held)) > Duration::ZERO {
         return Ok(());
     }
-    let settled = Transition::Settled { state: Some(state), gone: gone.clone() };
-    engine.cluster.change(held, &settled).await?;
-    info!(deployment = %held.name, state = state.as_str(), "state recorded");
+    info!(holder = operation.holder, kind = ?operation.kind, "finishing the operation of a holder that died");
+    let deadline = Instant::now() + PATIENCE;
+    let finished = if held.is_deleting() {
+        teardown::finish(engine, target, held, deadline).await
+    } else {
+        deploy::adopt(engine, target, held, deadline).await.map(|_| ())
+    };
+    match finished {
+        // Another keeper or a call took it over, or it ended with the deployment.
+        Err(error)
+            if matches!(error.kind(), ErrorKind::OperationInProgress | ErrorKind::DeploymentNotFound) =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Deletes pods of an earlier revision, once each.
+async fn replace(
+    engine: &Engine,
+    target: &Target,
+    pods: Vec<(ObjectRef, String)>,
+    memory: &mut Memory,
+) -> Result<()> {
+    let new: Vec<_> = pods.into_iter().filter(|(_, uid)| !memory.asked.contains_key(uid)).collect();
+    let uids: Vec<String> = new.iter().map(|(_, uid)| uid.clone()).collect();
+    stages::delete_all(engine, target, new, None).await?;
+    memory.asked.extend(uids.into_iter().map(|uid| (uid, 1)));
     Ok(())
+}
+
+/// Deletes revisions that are no longer kept, and drops their entries.
+async fn drop_revisions(engine: &Engine, held: &Held, revisions: Vec<HeadRef>) -> Result<()> {
+    for revision in &revisions {
+        engine.cluster.delete_revision(&held.namespace, revision).await?;
+    }
+    change(engine, held, &Transition::RevisionsDropped { revisions }).await
+}
+
+/// Writes down a state that was seen.
+async fn settle(engine: &Engine, held: &Held, state: DeploymentState) -> Result<()> {
+    change(engine, held, &Transition::Settled { state: Some(state), gone: BTreeSet::new() }).await?;
+    info!(state = state.as_str(), "state recorded");
+    Ok(())
+}
+
+/// Changes the record beside the operations; an operation that came first sees for itself.
+pub(super) async fn change(engine: &Engine, held: &Held, transition: &Transition) -> Result<()> {
+    match engine.cluster.change(held, transition).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::OperationInProgress => {
+            warn!("the record was changed by another operation first");
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
 }

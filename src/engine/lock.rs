@@ -5,17 +5,20 @@ use std::pin::pin;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::Engine;
 use crate::artifacts::Target;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Begin, Head, Held, Operation, Transition, Work};
 
 /// A deployment held by one operation of ours.
 pub(super) struct Lock {
     engine: Engine,
     held: Held,
+    /// When others may take it over, by our own monotonic clock: a lease's length after the last renewal was sent.
+    until: Instant,
 }
 
 impl Lock {
@@ -36,6 +39,7 @@ impl Lock {
             warn!(holder = dead.holder, kind = ?dead.kind, "taking over an operation past its lease");
         }
         let kind = work.kind();
+        let until = engine.clock.elapsed() + lease;
         let operation = Operation {
             id,
             kind,
@@ -59,7 +63,7 @@ impl Lock {
             }
         };
         info!(?kind, generation = held.head.generation, "operation started");
-        Ok(Self { engine: engine.clone(), held })
+        Ok(Self { engine: engine.clone(), held, until })
     }
 
     /// The record as this operation last wrote it.
@@ -69,50 +73,71 @@ impl Lock {
 
     /// Runs work that needs the lock, renewing the lease at a third of its length.
     ///
-    /// Fails, dropping the work, when the lock is lost: every write is guarded, so nothing is broken by that.
+    /// When the lease has ended without a renewal the work stands still until a renewal says that the lock is ours
+    /// still. Fails, dropping the work, when the lock is lost, or when nobody says so for another lease. What was sent
+    /// before names the version it was meant for, and does not land on a later one.
     pub(super) async fn during<T>(&mut self, work: impl Future<Output = T>) -> Result<T> {
+        let lease = self.engine.settings.lease;
         let mut work = pin!(work);
         loop {
+            let turn = self.until.min(self.engine.clock.elapsed() + lease / 3);
             tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(turn) => {}
                 output = &mut work => return Ok(output),
-                () = tokio::time::sleep(self.engine.settings.lease / 3) => {}
             }
-            // A renewal that is under way when the work ends is waited for: the next write needs its version.
+            let sent = self.engine.clock.elapsed();
             let (output, renewed) = {
                 let mut renewal = pin!(self.renewed());
                 tokio::select! {
-                    output = &mut work => (Some(output), renewal.await),
+                    biased;
                     renewed = &mut renewal => (None, renewed),
+                    () = tokio::time::sleep_until(self.until) => (None, renewal.await),
+                    // A renewal that is under way is waited for: the next write needs its version.
+                    output = &mut work => (Some(output), renewal.await),
                 }
             };
-            match (output, renewed) {
-                (Some(output), Ok(held)) => {
+            match renewed {
+                Ok(Some(held)) => {
                     self.held = held;
-                    return Ok(output);
+                    self.until = sent + lease;
                 }
                 // The write that follows finds out whether the lock is lost.
-                (Some(output), Err(_)) => return Ok(output),
-                (None, renewed) => self.held = renewed?,
+                _ if output.is_some() => {}
+                Ok(None) if self.engine.clock.elapsed() < self.until + lease => {}
+                Ok(None) => return Err(self.ended()),
+                Err(error) => return Err(error),
+            }
+            if let Some(output) = output {
+                return Ok(output);
             }
         }
     }
 
-    /// Writes a later end of the lease; a cluster that cannot be reached is asked again until the lease is over.
-    async fn renewed(&self) -> Result<Held> {
+    /// Writes a later end of the lease; `None` if the cluster cannot be reached and may be asked again.
+    async fn renewed(&self) -> Result<Option<Held>> {
         let until = after(self.engine.clock.now(), self.engine.settings.lease);
         match self.engine.cluster.change(&self.held, &Transition::Renew { until }).await {
-            Ok(held) => Ok(held),
-            Err(error) if may_pass(error.kind()) && !self.is_over() => {
+            Ok(held) => Ok(Some(held)),
+            Err(error) if may_pass(error.kind()) => {
                 warn!(context = ?error.context(), "lease not renewed");
-                Ok(self.held.clone())
+                Ok(None)
             }
             Err(error) => Err(error),
         }
     }
 
-    fn is_over(&self) -> bool {
-        let operation = self.held.head.operation.as_ref();
-        operation.is_none_or(|operation| operation.lease_until <= self.engine.clock.now())
+    /// The answer of an operation that could not renew its lease in time.
+    fn ended(&self) -> Error {
+        Error::new(
+            ErrorKind::ClusterUnreachable,
+            format!(
+                "the lease on deployment {} ended before it could be renewed; the operation is finished by the keeper",
+                self.held.name
+            ),
+        )
+        .with("applied", "unknown")
+        .retry_after(self.engine.settings.lease)
     }
 
     /// Writes the record and keeps the lock.
@@ -135,11 +160,6 @@ fn may_pass(kind: ErrorKind) -> bool {
         kind,
         ErrorKind::ClusterUnreachable | ErrorKind::ClusterThrottled | ErrorKind::ClusterCredentialsRejected
     )
-}
-
-/// A random id for an operation.
-pub(super) fn operation_id() -> String {
-    format!("{:016x}", rand::random::<u64>())
 }
 
 fn after(now: Timestamp, lease: Duration) -> Timestamp {

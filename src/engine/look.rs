@@ -94,7 +94,7 @@ pub(super) async fn decide(
     let mut held = read(engine, target).await?;
     record::check_etag(held.as_ref(), &choices.etag)?;
     if let Some(found) = &held {
-        record::gate(found, engine.clock.now())?;
+        record::gate(found, engine.unrenewed_for(found))?;
         if found.terminating {
             return Err(record::being_deleted(found));
         }
@@ -121,5 +121,6 @@ pub(super) async fn decide(
         }
         None => Vec::new(),
     };
-    plan::decide(prepared, rendered, held, previous.as_ref(), &seen, choices.prune)
+    let operation = engine.operation_id();
+    plan::decide(prepared, rendered, held, previous.as_ref(), &seen, choices.prune, &operation)
 }

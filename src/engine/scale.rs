@@ -6,7 +6,7 @@ use futures::future::join_all;
 use tokio::time::Instant;
 use tracing::info;
 
-use super::lock::{Lock, operation_id};
+use super::lock::Lock;
 use super::{Engine, deploy, keeper, look, stages};
 use crate::artifacts::{Change, ComponentName, Stage, Target};
 use crate::diagnostic::Diagnostic;
@@ -47,7 +47,7 @@ async fn scale_now(engine: &Engine, target: &Target, choices: &Choices) -> Resul
     // 1. What is there; an operation that died is finished first, so that there is one thing to scale.
     let mut held = look::must_read(engine, target).await?;
     record::check_etag(Some(&held), &choices.etag)?;
-    record::gate(&held, engine.clock.now())?;
+    record::gate(&held, engine.unrenewed_for(&held))?;
     if held.is_deleting() {
         return Err(record::being_deleted(&held));
     }
@@ -76,7 +76,7 @@ async fn scale_now(engine: &Engine, target: &Target, choices: &Choices) -> Resul
         held = remember(engine, target, held, &set).await?;
     }
     info!(components = changes.len(), "scaled");
-    keeper::follow(engine, target, &held.moment());
+    keeper::wake(engine, &held);
     if let Some(error) = failed {
         let done: Vec<String> = set.iter().map(|member| member.reference.to_string()).collect();
         return Err(if set.is_empty() { error } else { Error::incomplete(error, done.join(", ")) });
@@ -94,7 +94,7 @@ async fn validated(engine: &Engine, target: &Target, held: Held, scale: &ScalePl
     }
     if !scale.convert.is_empty() {
         let revision = look::current_revision(engine, target, &held).await?;
-        let conversion = Conversion::new(&held, &revision, &scale.convert)?;
+        let conversion = Conversion::new(&held, &revision, &scale.convert, &engine.operation_id())?;
         let failures = stages::dry_run(engine, target, &conversion.plan).await;
         if let Some(error) = plan::first_failure(&revision.template, failures) {
             return Err(error);
@@ -115,8 +115,8 @@ async fn set(
 ) -> Result<Member> {
     let uid = member.uid.as_deref().unwrap_or_default();
     let (namespace, reference) = (&target.namespace, &member.reference);
-    let generation = engine.cluster.scale(namespace, &target.name, reference, uid, replicas, dry_run).await?;
-    Ok(Member { scaled_replicas: Some(replicas), generation, ..member.clone() })
+    let scaled = engine.cluster.scale(namespace, &target.name, reference, uid, replicas, dry_run).await?;
+    Ok(Member { scaled_replicas: Some(replicas), generation: scaled.generation, ..member.clone() })
 }
 
 /// Writes the counts into the inventory; whoever wrote the record meanwhile is read again.
@@ -128,7 +128,7 @@ async fn remember(engine: &Engine, target: &Target, held: Held, set: &[Member]) 
             Err(error) if error.kind() == ErrorKind::OperationInProgress => {
                 held = look::must_read(engine, target).await?;
                 // A record that another operation holds is that operation's alone to write.
-                record::gate(&held, engine.clock.now())?;
+                record::gate(&held, engine.unrenewed_for(&held))?;
                 if held.is_deleting() || held.head.operation.is_some() {
                     return Err(record::being_changed(&held));
                 }
@@ -147,10 +147,11 @@ async fn convert(
     convert: &BTreeMap<ComponentName, i32>,
 ) -> Result<(Held, Conversion)> {
     let revision = look::current_revision(engine, target, &held).await?;
-    let conversion = Conversion::new(&held, &revision, convert)?;
+    let id = engine.operation_id();
+    let conversion = Conversion::new(&held, &revision, convert, &id)?;
     let plan = &conversion.plan;
     let work = Work::Scale { inventory: plan.union() };
-    let mut lock = Lock::take(engine, target, Some(&held), operation_id(), work).await?;
+    let mut lock = Lock::take(engine, target, Some(&held), id, work).await?;
     let apply = async {
         let mut report = stages::Report::default();
         stages::apply(engine, target, plan, Stage::Foundation, &mut report).await;

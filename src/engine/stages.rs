@@ -7,9 +7,9 @@ use tracing::{Instrument, info, info_span, warn};
 
 use super::Engine;
 use crate::artifacts::{Action, Artifact, Kind, ObjectRef, Stage, Target};
-use crate::cluster::{Deletion, Going, Guard, Written};
+use crate::cluster::{Deletion, Form, Going, Guard, Written};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{self, Plan, Step, is_immutable, is_refusal, is_scaled_meanwhile, is_size_alone};
+use crate::plan::{self, Plan, Remedy, Step, is_refusal};
 use crate::record::{Member, MemberState};
 
 /// How long one object may take to go before it is made again.
@@ -44,10 +44,15 @@ impl Report {
         changed.any(|step| step.has_preludes() || is_applied(step))
     }
 
-    /// Whether the cluster is certainly as it was before the plan: the API server has refused it.
+    /// Whether the cluster is certainly as it was before the plan: the API server has refused every change, or none
+    /// was attempted.
     pub(super) fn is_refused(&self, plan: &Plan) -> bool {
+        let is_attempted = |step: &Step| {
+            step.action != Action::Unchanged && !self.skipped.contains(&step.artifact.reference)
+        };
         let mut kinds = self.failures.iter().map(|(_, error)| error.kind());
-        !self.failures.is_empty() && kinds.all(is_refusal) && !self.touched(plan)
+        let is_certain = !plan.steps.iter().any(is_attempted) || kinds.all(is_refusal);
+        !self.failures.is_empty() && is_certain && !self.touched(plan)
     }
 
     /// The claims that were to be made and were there already, with what lies on them.
@@ -143,29 +148,16 @@ pub(super) fn skip(plan: &Plan, stage: Stage, report: &mut Report) {
 }
 
 async fn apply_step(engine: &Engine, target: &Target, step: &Step) -> Result<Written> {
-    if let (Some(replicas), Some(uid)) = (step.take_back, step.uid.as_deref()) {
-        let reference = &step.artifact.reference;
-        engine.cluster.scale(&target.namespace, &target.name, reference, uid, replicas, false).await?;
+    let mut form = step.uid.clone().map(|uid| Form { uid, version: step.version.clone() });
+    if let (Some(replicas), Some(form)) = (step.take_back, form.as_mut()) {
+        let (reference, uid) = (&step.artifact.reference, &form.uid);
+        let scaled =
+            engine.cluster.scale(&target.namespace, &target.name, reference, uid, replicas, false).await?;
+        form.version = scaled.version;
     }
-    let written = match (step.action, &step.uid) {
-        (Action::Replace, Some(uid)) => replace(engine, target, &step.artifact, uid).await?,
-        (Action::Update, Some(uid)) => {
-            let guard = Guard::UpdateOnly(uid.clone());
-            let updated = apply_sized(engine, target, &step.artifact, guard, false).await;
-            match updated {
-                Err(error) if step.may_replace && is_immutable(&error) => {
-                    info!(context = ?error.context(), "cannot change in place, replaced");
-                    replace(engine, target, &step.artifact, uid).await?
-                }
-                // Scale came after the plan was made, and holds the count now: leaving it out changes nothing.
-                Err(error) if is_scaled_meanwhile(&error, &target.name) => {
-                    let guard = Guard::UpdateOnly(uid.clone());
-                    let artifact = step.without_replicas();
-                    engine.cluster.apply(&target.namespace, &target.name, &artifact, guard, false).await?
-                }
-                other => other?,
-            }
-        }
+    let written = match (step.action, form) {
+        (Action::Replace, Some(form)) => replace(engine, target, &step.artifact, &form.uid).await?,
+        (Action::Update, Some(form)) => update(engine, target, step, form).await?,
         _ => create(engine, target, step).await?,
     };
     if let (Some(_), Some(uid)) = (step.take_back, step.uid.as_deref()) {
@@ -177,23 +169,28 @@ async fn apply_step(engine: &Engine, target: &Target, step: &Step) -> Result<Wri
     Ok(written)
 }
 
-/// Applies an object, and takes the size of a volume claim from whoever holds that, and nothing else.
-async fn apply_sized(
-    engine: &Engine,
-    target: &Target,
-    artifact: &Artifact,
-    guard: Guard,
-    dry_run: bool,
-) -> Result<Written> {
+/// Changes the object in place, or does what a refusal of that leads to.
+async fn update(engine: &Engine, target: &Target, step: &Step, form: Form) -> Result<Written> {
     let (namespace, name) = (&target.namespace, &target.name);
-    match engine.cluster.apply(namespace, name, artifact, guard.clone(), dry_run).await {
-        Err(error) if is_size_alone(&error, artifact) => match guard {
-            Guard::UpdateOnly(uid) => {
-                engine.cluster.apply(namespace, name, artifact, Guard::TakeFields(uid), dry_run).await
-            }
-            Guard::CreateOnly | Guard::TakeFields(_) => Err(error),
-        },
-        other => other,
+    let guard = Guard::UpdateOnly(form.clone());
+    let refused = match engine.cluster.apply(namespace, name, &step.artifact, guard.clone(), false).await {
+        Ok(written) => return Ok(written),
+        Err(refused) => refused,
+    };
+    match plan::remedy(&refused, step, name) {
+        Remedy::Fail => Err(refused),
+        Remedy::Replace => {
+            info!(context = ?refused.context(), "cannot change in place, replaced");
+            replace(engine, target, &step.artifact, &form.uid).await
+        }
+        Remedy::WithoutReplicas => {
+            let artifact = step.without_replicas();
+            engine.cluster.apply(namespace, name, &artifact, guard, false).await
+        }
+        Remedy::TakeFields => {
+            let guard = Guard::TakeFields(form);
+            engine.cluster.apply(namespace, name, &step.artifact, guard, false).await
+        }
     }
 }
 
@@ -202,13 +199,13 @@ async fn create(engine: &Engine, target: &Target, step: &Step) -> Result<Written
     let (namespace, artifact) = (&target.namespace, &step.artifact);
     let created = engine.cluster.apply(namespace, &target.name, artifact, Guard::CreateOnly, false).await;
     match created {
-        Err(error) if step.may_replace && is_immutable(&error) => {
+        Err(refused) if plan::remedy(&refused, step, &target.name) == Remedy::Replace => {
             match engine.cluster.our_uid(namespace, &target.name, &artifact.reference).await? {
                 Some(uid) => {
-                    info!(context = ?error.context(), "cannot change in place, replaced");
+                    info!(context = ?refused.context(), "cannot change in place, replaced");
                     replace(engine, target, artifact, &uid).await
                 }
-                None => Err(error),
+                None => Err(refused),
             }
         }
         other => other,
@@ -237,20 +234,31 @@ pub(super) async fn dry_run(engine: &Engine, target: &Target, plan: &Plan) -> Ve
     let mut tries = Vec::new();
     for step in &plan.steps {
         let guard = match (step.action, &step.uid) {
-            (Action::Update, Some(uid)) => Guard::UpdateOnly(uid.clone()),
+            (Action::Update, Some(uid)) => {
+                Guard::UpdateOnly(Form { uid: uid.clone(), version: step.version.clone() })
+            }
             (Action::Create, _) => Guard::CreateOnly,
             // What is to be replaced is still there, so its new form cannot be tried.
             _ => continue,
         };
         tries.push(async move {
-            let result = apply_sized(engine, target, &step.tried(), guard, true).await;
+            let (namespace, name, artifact) = (&target.namespace, &target.name, step.tried());
+            let tried = engine.cluster.apply(namespace, name, &artifact, guard.clone(), true).await;
+            let result = match (tried, guard) {
+                (Err(refused), Guard::UpdateOnly(form))
+                    if plan::remedy(&refused, step, name) == Remedy::TakeFields =>
+                {
+                    engine.cluster.apply(namespace, name, &artifact, Guard::TakeFields(form), true).await
+                }
+                (result, _) => result,
+            };
             (step, result)
         });
     }
     let mut failures = Vec::new();
     for (step, result) in join_all(tries).await {
         match result {
-            Err(error) if step.may_replace && is_immutable(&error) => {}
+            Err(refused) if plan::remedy(&refused, step, &target.name) == Remedy::Replace => {}
             Err(error) => failures.push((step.artifact.clone(), error)),
             Ok(_) => {}
         }

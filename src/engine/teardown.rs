@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{Instrument, info};
 
-use super::lock::{Lock, operation_id};
+use super::lock::Lock;
 use super::{Engine, claims, look, stages};
 use crate::artifacts::{Kind, ObjectRef, Seen, Stage, Target};
 use crate::cluster::Going;
@@ -74,7 +74,7 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
     record::check_etag(Some(&held), &choices.etag)?;
     let joins = held.is_deleting();
     if !joins {
-        record::gate(&held, engine.clock.now())?;
+        record::gate(&held, engine.unrenewed_for(&held))?;
     }
     let (inventory, retained) = plan::set_aside(&held.head, |_| choices.volumes == VolumePolicy::Retain);
     let retained = claims::standing(engine, target, retained).await?;
@@ -111,7 +111,7 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
 pub(super) async fn finish(engine: &Engine, target: &Target, held: Held, deadline: Instant) -> Result<()> {
     let (inventory, retained) = plan::set_aside(&held.head, |_| true);
     let work = Work::Teardown { inventory, retained };
-    let lock = Lock::take(engine, target, Some(&held), operation_id(), work).await?;
+    let lock = Lock::take(engine, target, Some(&held), engine.operation_id(), work).await?;
     let work = async {
         match delete_locked(engine, target, lock, None).await? {
             Some(underway) => see_gone(engine, target, underway, None).await,
@@ -149,7 +149,7 @@ async fn ask(
     work: Work,
     grace: Option<u32>,
 ) -> Result<Option<Underway>> {
-    match Lock::take(engine, target, Some(&held), operation_id(), work).await {
+    match Lock::take(engine, target, Some(&held), engine.operation_id(), work).await {
         Ok(lock) => delete_locked(engine, target, lock, grace).await,
         Err(lost) => join(engine, target, &held, lost, grace).await,
     }

@@ -10,8 +10,8 @@ use crate::artifacts::{Action, Artifact, Change, Namespace, ObjectRef};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::error::{Error, Result};
 use crate::operations::{
-    Deployed, DeploymentView, Listed, Outcome, Scaled, Settings, TornDown, Translated, Validated, WatchEnd,
-    WatchUpdate,
+    Deployed, DeploymentView, Listed, Outcome, Scaled, Scope, Settings, TornDown, Translated, Validated,
+    WatchEnd, WatchUpdate,
 };
 use crate::proto;
 use crate::status::{ComponentState, ComponentStatus, DeploymentState, Endpoint, PodStatus, Reason};
@@ -334,6 +334,7 @@ fn component_reason(reason: Reason) -> proto::ComponentReason {
 /// What GetServerInfo tells; `version` is the cluster's, if it answered.
 pub(super) fn server_info(
     settings: &Settings,
+    kept: Option<&Scope>,
     version: Option<String>,
     sandbox: bool,
 ) -> proto::GetServerInfoResponse {
@@ -361,5 +362,17 @@ pub(super) fn server_info(
             max_deadline: Some(seconds(MAX_DEADLINE)),
             ..super::encode_template::limits()
         }),
+        keeper: Some(keeper(kept)),
+    }
+}
+
+fn keeper(kept: Option<&Scope>) -> proto::ServerKeeper {
+    match kept {
+        Some(Scope::All) => proto::ServerKeeper { all_namespaces: true, namespaces: Vec::new() },
+        Some(Scope::Namespaces(namespaces)) => proto::ServerKeeper {
+            all_namespaces: false,
+            namespaces: namespaces.iter().map(ToString::to_string).collect(),
+        },
+        None => proto::ServerKeeper::default(),
     }
 }

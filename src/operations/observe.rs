@@ -46,6 +46,7 @@ impl Operations {
     pub async fn get(&self, target: &Target, full: bool) -> Result<DeploymentView> {
         let held = engine::must_read(&self.engine, target).await?;
         record::check_readable(&held)?;
+        engine::wake(&self.engine, &held);
         let observed = engine::look_at(&self.engine, &held).await?;
         let mut view = view::observed(&held, &observed, full);
         if full {
@@ -66,6 +67,7 @@ impl Operations {
             token: &call.page_token,
         };
         let (records, next) = engine::list(&self.engine, &page).await?;
+        records.iter().for_each(|held| engine::wake(&self.engine, held));
         let views: Vec<DeploymentView> = if call.full {
             let observed = engine::look_at_all(&self.engine, &records).await?;
             records

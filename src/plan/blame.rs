@@ -1,7 +1,7 @@
 //! Whose fault a refused object is: the API server's causes, mapped back to the template.
 
 use crate::artifacts::Artifact;
-use crate::error::{Error, ErrorKind, Fault};
+use crate::error::{Error, ErrorKind, Fault, Refusal};
 use crate::template::Template;
 use crate::translate::template_path;
 
@@ -12,11 +12,11 @@ fn on_template(template: &Template, artifact: &Artifact, error: Error) -> Error 
     if error.kind() != ErrorKind::ManifestRejected {
         return error;
     }
-    let Some(fields) = error.metadata().get("fields") else { return error };
+    let Some(Refusal::Invalid { fields }) = error.refusal() else { return error };
     let faults: Vec<Fault> = fields
-        .split(',')
+        .iter()
         // `spec` alone means that the object cannot be changed in place; a uid is never the template's.
-        .filter(|field| !matches!(*field, "" | "spec" | "metadata.uid" | "metadata.resourceVersion"))
+        .filter(|field| !matches!(field.as_str(), "" | "spec" | "metadata.uid" | "metadata.resourceVersion"))
         .map(|field| Fault {
             field: template_path(template, artifact, field),
             reason: "CLUSTER_REFUSED",

@@ -7,7 +7,7 @@ use super::{Inputs, Plan, Revision, check_claims, plan};
 use crate::artifacts::{DeploymentState, Seen, field_manager, scale_manager};
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{Head, Held, Phase, Recorded, RecordedComponent};
+use crate::record::{Head, HeadRef, Held, Phase, Recorded, RecordedComponent};
 use crate::translate::MAX_OBJECTS;
 
 /// The most objects of one deployment with the leftovers of an earlier revision; translating bounds the rest.
@@ -31,13 +31,16 @@ pub struct Decided {
     pub rendered: Rendered,
     /// The record as it was read; `None` if there is no such deployment.
     pub held: Option<Held>,
-    /// The number of the revision to come.
-    pub number: u32,
+    /// The id of the operation to come.
+    pub operation: String,
+    /// The revision to come.
+    pub revision: HeadRef,
     /// What happens to every object.
     pub plan: Plan,
 }
 
-/// Decides a Deploy from what was read; `previous` is the stored revision that comparisons are made with.
+/// Decides a Deploy from what was read; `previous` is the stored revision that comparisons are made with, `operation`
+/// the id of the operation to come.
 ///
 /// Fails when a volume claim cannot become what is asked, or when the deployment would have too many objects.
 pub fn decide(
@@ -47,6 +50,7 @@ pub fn decide(
     previous: Option<&Revision>,
     seen: &[Seen],
     prune: PrunePolicy,
+    operation: &str,
 ) -> Result<Decided> {
     let head = held.as_ref().map(|held| &held.head);
     let controllers = head.map(Head::controllers).unwrap_or_default();
@@ -61,6 +65,7 @@ pub fn decide(
         links: &links,
         seen: Some(seen),
         revision: number,
+        operation,
         prune: prune == PrunePolicy::DeleteRemoved,
         scale: &BTreeMap::new(),
         managers: (&own, &scale),
@@ -72,7 +77,8 @@ pub fn decide(
     if count > MAX_INVENTORY {
         return Err(too_many(count));
     }
-    Ok(Decided { prepared, rendered, held, number, plan })
+    let revision = HeadRef::new(&prepared.name, number, operation);
+    Ok(Decided { prepared, rendered, held, operation: operation.to_owned(), revision, plan })
 }
 
 impl Decided {

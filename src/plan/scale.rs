@@ -62,8 +62,14 @@ pub struct Conversion {
 }
 
 impl Conversion {
-    /// Plans what makes controllers of these components and changes nothing else.
-    pub fn new(held: &Held, revision: &Revision, convert: &BTreeMap<ComponentName, i32>) -> Result<Self> {
+    /// Plans what makes controllers of these components and changes nothing else; `operation` is the id of the
+    /// operation to come.
+    pub fn new(
+        held: &Held,
+        revision: &Revision,
+        convert: &BTreeMap<ComponentName, i32>,
+        operation: &str,
+    ) -> Result<Self> {
         let now = held.head.controllers();
         let then: BTreeSet<ComponentName> = now.iter().chain(convert.keys()).cloned().collect();
         let before = revision.rendered_with(now);
@@ -87,6 +93,7 @@ impl Conversion {
             links: &BTreeMap::new(),
             seen: None,
             revision: held.head.current.as_ref().map_or(1, |current| current.number),
+            operation,
             prune: false,
             scale: convert,
             managers: (&own, &scale),

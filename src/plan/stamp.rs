@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Inputs;
-use crate::artifacts::{Artifact, ComponentName, Kind, LABEL_REVISION, Stage};
+use crate::artifacts::{ANNOTATION_OPERATION, Artifact, ComponentName, Kind, LABEL_REVISION, Stage};
 use crate::record;
 
 /// What pods of a workload are made from: labels, spec, and, where they change the pods too, annotations.
@@ -114,5 +114,16 @@ pub(super) fn stamp(artifact: &mut Artifact, revision: u32) {
     let labels = metadata.and_then(|metadata| metadata.get_mut("labels")).and_then(Value::as_object_mut);
     if let Some(labels) = labels {
         labels.insert(LABEL_REVISION.to_owned(), Value::from(revision.to_string()));
+    }
+}
+
+/// Marks the object itself with an operation; its pods are made without the mark.
+pub(super) fn mark(artifact: &mut Artifact, operation: &str) {
+    let metadata = artifact.manifest.get_mut("metadata").and_then(Value::as_object_mut);
+    let annotations = metadata
+        .map(|metadata| metadata.entry("annotations").or_insert_with(|| Value::Object(Map::new())))
+        .and_then(Value::as_object_mut);
+    if let Some(annotations) = annotations {
+        annotations.insert(ANNOTATION_OPERATION.to_owned(), Value::from(operation));
     }
 }

@@ -2,20 +2,18 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::{Held, Operation, OperationKind};
 use crate::artifacts::{DeploymentName, Target};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Says whether an operation may start on a deployment as it was read.
 ///
-/// Fails with OPERATION_IN_PROGRESS while another one holds it. An operation past its lease can be taken over:
-/// its inventory says what may be there.
-pub fn gate(held: &Held, now: Timestamp) -> Result<()> {
+/// Fails with OPERATION_IN_PROGRESS while another operation holds it. An operation that was not seen renewed for the
+/// length of its lease can be taken over: its inventory says what may be there.
+pub fn gate(held: &Held, unrenewed_for: Duration) -> Result<()> {
     check_readable(held)?;
     if let Some(operation) = &held.head.operation {
-        let remaining = operation.remaining(now);
+        let remaining = operation.remaining(unrenewed_for);
         if remaining > Duration::ZERO {
             return Err(in_progress(held, operation, remaining));
         }

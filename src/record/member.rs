@@ -22,19 +22,24 @@ pub struct Member {
     /// Of a controller: the template's count when it was last applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_replicas: Option<i32>,
-    /// Of a controller: the count Scale made it with, while the template's count is another.
+    /// For a controller: the count set by Scale, as long as it differs from the template's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaled_replicas: Option<i32>,
     /// Whether the object with this uid is to be deleted and made anew.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replace: bool,
-    /// Of a controller: the generation our last write made; an older form of it is not looked at.
+    /// For a controller: its generation after our last write. An observed object of a lower generation is stale and
+    /// ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<i64>,
     /// Of a controller: the Pod of ours that it takes over. Kubernetes does that a moment later, and never once
     /// the controller is being deleted: until both were seen together the Pod must go by its own uid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopts: Option<Adopted>,
+    /// The operation that created the object, or was the first to write it after others had left it in doubt: an
+    /// annotation of the object, by which what a dead operation still writes is recognized.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
     /// A digest of the names of the fields we own; another manager's edit changes it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub owned: String,

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::HeadRef;
 
-/// How far the clocks of two adapters may be apart.
-const CLOCK_SKEW: Duration = Duration::from_secs(5);
+/// The longest lease that others wait for.
+const LONGEST_LEASE: Duration = Duration::from_secs(600);
 
 /// Which operation holds a deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +35,7 @@ pub struct Operation {
     pub holder: String,
     /// When it started.
     pub started: Timestamp,
-    /// When others may take over unless it is renewed.
+    /// When the lease ends by the holder's own clock; what others see of it is that a renewal changes it.
     pub lease_until: Timestamp,
     /// How long each renewal lasts, in milliseconds.
     pub lease_millis: u64,
@@ -44,11 +44,17 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// How long others must still leave it alone; zero once it may be taken over.
-    pub fn remaining(&self, now: Timestamp) -> Duration {
-        // A lease shorter than the skew is a choice of somebody who has one clock.
-        let skew = CLOCK_SKEW.min(Duration::from_millis(self.lease_millis));
-        let end = self.lease_until.checked_add(skew).unwrap_or(self.lease_until);
-        Duration::try_from(end.duration_since(now)).unwrap_or(Duration::ZERO)
+    /// How long its holder may be silent before others take over; the longest lease is ten minutes, whatever is
+    /// written.
+    pub fn lease(&self) -> Duration {
+        LONGEST_LEASE.min(Duration::from_millis(self.lease_millis))
+    }
+
+    /// How long others must still leave it alone, for an observer that has seen no renewal for this long; zero once it
+    /// may be taken over.
+    ///
+    /// The lease is judged by one monotonic clock, the observer's own: two machines' wall clocks are never compared.
+    pub fn remaining(&self, unrenewed_for: Duration) -> Duration {
+        self.lease().saturating_sub(unrenewed_for)
     }
 }

@@ -37,19 +37,24 @@ pub struct RevisionEntry {
     pub time: Timestamp,
     /// Whether all of its objects were written.
     pub complete: bool,
+    /// Whether it was never in force, so that it is deleted as soon as possible.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub discarded: bool,
 }
 
 impl Head {
-    /// Takes the oldest revisions out of the index and returns them: ten stay, and the last good one.
-    pub fn drop_old_revisions(&mut self) -> Vec<HeadRef> {
-        let mut dropped = Vec::new();
-        while self.revisions.len() > KEPT_REVISIONS {
-            let last_good = self.last_good;
-            let oldest = self.revisions.iter().position(|entry| Some(entry.revision.number) != last_good);
-            let Some(oldest) = oldest else { break };
-            dropped.push(self.revisions.remove(oldest).revision);
-        }
-        dropped
+    /// The revisions that are no longer kept: those that were never in force, and, oldest first, all but the newest
+    /// ten, the last good one and the current one. They stay in the index until they are deleted.
+    pub fn superfluous_revisions(&self) -> Vec<HeadRef> {
+        let discarded = self.revisions.iter().filter(|entry| entry.discarded);
+        let in_force: Vec<&HeadRef> =
+            self.revisions.iter().filter(|entry| !entry.discarded).map(|entry| &entry.revision).collect();
+        let is_kept = |revision: &HeadRef| {
+            Some(revision.number) == self.last_good || Some(revision) == self.current.as_ref()
+        };
+        let old = in_force.iter().copied().filter(|revision| !is_kept(revision));
+        let old = old.take(in_force.len().saturating_sub(KEPT_REVISIONS));
+        discarded.map(|entry| &entry.revision).chain(old).cloned().collect()
     }
 
     /// The revision of an operation that never ended, if the index does not have it.
@@ -57,7 +62,12 @@ impl Head {
         let operation = self.operation.as_ref()?;
         let revision = operation.revision.clone()?;
         let known = self.revisions.iter().any(|entry| entry.revision == revision);
-        (!known).then_some(RevisionEntry { revision, time: operation.started, complete: false })
+        (!known).then_some(RevisionEntry {
+            revision,
+            time: operation.started,
+            complete: false,
+            discarded: false,
+        })
     }
 
     /// The number after every one that was ever begun.

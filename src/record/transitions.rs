@@ -41,6 +41,8 @@ pub enum Transition {
     Refused {
         /// The record as it was.
         earlier: Box<Head>,
+        /// The revision that was refused with it; it may be stored, and is deleted afterwards.
+        revision: HeadRef,
         /// When the operation ended.
         now: Timestamp,
     },
@@ -62,6 +64,11 @@ pub enum Transition {
     Gone {
         /// Those objects.
         objects: Vec<ObjectRef>,
+    },
+    /// Revisions that are no longer kept were deleted.
+    RevisionsDropped {
+        /// Those revisions.
+        revisions: Vec<HeadRef>,
     },
 }
 
@@ -146,7 +153,27 @@ impl Transition {
             | Transition::Refused { .. }
             | Transition::Scaled { .. } => Writer::Operation,
             Transition::Renew { .. } => Writer::Lease,
-            Transition::Settled { .. } | Transition::Gone { .. } => Writer::Keeper,
+            Transition::Settled { .. } | Transition::Gone { .. } | Transition::RevisionsDropped { .. } => {
+                Writer::Keeper
+            }
+        }
+    }
+
+    /// Whether this change of `before` was made already, though its answer was lost and others may have written since.
+    pub fn is_made(&self, before: &Head, now: &Head) -> bool {
+        let id = |head: &Head| head.operation.as_ref().map(|operation| operation.id.clone());
+        match self {
+            Transition::Begin(begin) => id(now).is_some_and(|id| id == begin.operation.id),
+            // Nobody else can end an operation without beginning another.
+            Transition::Applied(_) | Transition::Refused { .. } => {
+                id(before).is_some() && id(now).is_none() && before.generation == now.generation
+            }
+            Transition::Renew { .. }
+            | Transition::TakeBack { .. }
+            | Transition::Scaled { .. }
+            | Transition::Settled { .. }
+            | Transition::Gone { .. }
+            | Transition::RevisionsDropped { .. } => self.apply(before) == *now,
         }
     }
 
@@ -166,7 +193,7 @@ impl Transition {
                 next.phase = Phase::Deleting;
             }
             Transition::Applied(applied) => next.end(applied),
-            Transition::Refused { earlier, now } => {
+            Transition::Refused { earlier, revision, now } => {
                 next = Head {
                     generation: head.generation,
                     last_good: head.last_good,
@@ -174,11 +201,20 @@ impl Transition {
                     updated: *now,
                     ..Head::clone(earlier)
                 };
+                next.revisions.push(RevisionEntry {
+                    revision: revision.clone(),
+                    time: *now,
+                    complete: false,
+                    discarded: true,
+                });
             }
             Transition::Scaled { counts, now } => next.scaled(counts, *now),
             Transition::Settled { state, gone } => next.settle(*state, gone),
             Transition::Gone { objects } => {
                 next.inventory.retain(|member| !objects.contains(&member.reference));
+            }
+            Transition::RevisionsDropped { revisions } => {
+                next.revisions.retain(|entry| !revisions.contains(&entry.revision));
             }
         }
         next
@@ -219,9 +255,9 @@ impl Head {
                 revision: revision.clone(),
                 time: applied.now,
                 complete: applied.complete,
+                discarded: false,
             });
             self.current = Some(revision.clone());
-            self.drop_old_revisions();
         }
         self.recorded.state = DeploymentState::Deploying;
         self.operation = None;

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::pods::{self, Cause};
-use super::{ComponentState, ComponentStatus, ExpectedComponent, Reason};
+use super::{ComponentState, ComponentStatus, ExpectedComponent, Reason, Rollout};
 use crate::artifacts::{Kind, LABEL_NAME, LABEL_REVISION, ObjectName, ObjectRef, Observed};
 
 /// What a workload amounts to before the component's names are put to it.
@@ -163,10 +163,12 @@ fn replication_controller(
     Conclusion { desired, ready, updated, state, reason, message }
 }
 
-/// The pods that a component's ReplicationController would leave running although its template has changed.
+/// Which pods of an earlier revision are replaced now, since their ReplicationController leaves them running.
 ///
-/// None before the controller is known to have seen its newest form: it would make new pods of the old one.
-pub(super) fn outdated(component: &ExpectedComponent, observed: &Observed) -> Vec<(ObjectRef, String)> {
+/// Unready ones at once; ready ones one at a time, and only while every other pod is ready, so that never two of a
+/// component are missing. Whoever asks gets the same pod: the oldest revision first, then by name. None before the
+/// controller is known to have seen its newest form: it would make new pods of the old one.
+pub(super) fn rollout(component: &ExpectedComponent, observed: &Observed) -> Rollout {
     let is_its = |controller: &&Arc<ReplicationController>| {
         let workload = component.workload.as_ref();
         workload.is_some_and(|workload| {
@@ -174,24 +176,46 @@ pub(super) fn outdated(component: &ExpectedComponent, observed: &Observed) -> Ve
                 && controller.metadata.name.as_deref() == Some(workload.name.as_str())
         })
     };
-    let Some(controller) = observed.controllers.iter().find(is_its) else { return Vec::new() };
-    // One that makes pods of another revision would make them again for ever.
+    let Some(controller) = observed.controllers.iter().find(is_its) else { return Rollout::default() };
+    let owned = owned_pods(controller, observed.pods.iter());
+    let alive: Vec<&Arc<Pod>> =
+        owned.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect();
+    let mut outdated: Vec<&Arc<Pod>> =
+        alive.iter().copied().filter(|pod| !is_current(component, pod)).collect();
+    if outdated.is_empty() {
+        return Rollout::default();
+    }
+    let wait = |why: &str| Rollout {
+        waits: Some(format!("component {}: pods of an earlier revision are replaced {why}", component.name)),
+        ..Rollout::default()
+    };
+    // A controller that makes pods of another revision would make them again for ever.
     let observed_generation = controller.status.as_ref().and_then(|status| status.observed_generation);
     if !has_seen_its_newest_form(component, &controller.metadata, observed_generation)
         || made_revision(controller).is_none_or(|made| Some(made) != component.pod_revision)
     {
-        return Vec::new();
+        return wait("once their controller has seen its new template");
     }
-    let owned = owned_pods(controller, observed.pods.iter());
-    let outdated = owned
-        .into_iter()
-        .filter(|pod| pod.metadata.deletion_timestamp.is_none() && !is_current(component, pod));
-    outdated
-        .filter_map(|pod| {
-            let name = ObjectName::new(pod.metadata.name.clone()?).ok()?;
-            Some((ObjectRef::new(Kind::Pod, name), pod.metadata.uid.clone()?))
-        })
-        .collect()
+    let reference = |pod: &Arc<Pod>| {
+        let name = ObjectName::new(pod.metadata.name.clone()?).ok()?;
+        Some((ObjectRef::new(Kind::Pod, name), pod.metadata.uid.clone()?))
+    };
+    let unready: Vec<_> = outdated.iter().filter(|pod| !pods::is_ready(pod)).collect();
+    if !unready.is_empty() {
+        let replace = unready.into_iter().filter_map(|pod| reference(pod)).collect();
+        return Rollout { replace, waits: None };
+    }
+    let desired = controller.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let missing = count(alive.iter().filter(|pod| pods::is_ready(pod))) < desired;
+    if missing || alive.iter().any(|pod| !pods::is_ready(pod)) {
+        return wait("one at a time, the next once every other pod is ready");
+    }
+    outdated.sort_by_key(|pod| (revision(pod), pod.metadata.name.clone()));
+    Rollout { replace: outdated.first().and_then(|pod| reference(pod)).into_iter().collect(), waits: None }
+}
+
+fn revision(pod: &Pod) -> Option<u32> {
+    label(pod, LABEL_REVISION).and_then(|text| text.parse().ok())
 }
 
 /// The controller's status speaks of its newest form, and that is not older than our last write.
@@ -245,8 +269,7 @@ fn owned_pods<'a>(
 }
 
 fn is_current(component: &ExpectedComponent, pod: &Pod) -> bool {
-    let revision = label(pod, LABEL_REVISION).and_then(|text| text.parse::<u32>().ok());
-    component.pod_revision.is_none() || revision == component.pod_revision
+    component.pod_revision.is_none() || revision(pod) == component.pod_revision
 }
 
 /// The pods of the current revision.

@@ -71,6 +71,7 @@ impl Adapter {
                 namespace: NamespaceName::new("default").expect("a namespace"),
                 lease,
                 holder: "test".to_owned(),
+                keeps: vec![NamespaceName::new("default").expect("a namespace")],
             },
             drain_timeout: Duration::from_secs(10),
         };

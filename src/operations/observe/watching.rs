@@ -84,7 +84,10 @@ impl Operations {
     ) -> Result<impl Stream<Item = Result<WatchUpdate>> + Send + use<>> {
         // The shared watches may lag; nothing older than this is shown.
         let moment = match engine::must_read(&self.engine, &target).await {
-            Ok(held) => Some(held.moment()),
+            Ok(held) => {
+                engine::wake(&self.engine, &held);
+                Some(held.moment())
+            }
             Err(error) if until == Until::Gone && error.kind() == ErrorKind::DeploymentNotFound => None,
             Err(error) => return Err(error),
         };

@@ -1,0 +1,103 @@
+//! Watches the records of all deployments in the namespaces that are kept.
+
+use futures::stream::{BoxStream, select_all};
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, ListParams};
+use kube::runtime::utils::ResetTimerBackoff;
+use kube::runtime::{WatchStreamExt, watcher};
+
+use super::Cluster;
+use super::head;
+use super::watch::{CALM, FIRST_PAUSE, LONGEST_PAUSE, WATCH_SECONDS, watch_failure};
+use crate::artifacts::{LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, Namespace};
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::Held;
+
+/// The namespaces whose deployments are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of the cluster.
+    All,
+    /// These.
+    Namespaces(Vec<Namespace>),
+}
+
+impl Scope {
+    /// Whether a namespace is among them.
+    pub fn contains(&self, namespace: &Namespace) -> bool {
+        match self {
+            Scope::All => true,
+            Scope::Namespaces(namespaces) => namespaces.contains(namespace),
+        }
+    }
+}
+
+/// What a watch of records shows.
+#[derive(Debug)]
+pub enum Sight {
+    /// A record as it is now.
+    Now(Box<Held>),
+    /// A record was deleted.
+    Gone(Box<Held>),
+}
+
+fn selector() -> String {
+    format!("{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_RECORD}=head")
+}
+
+impl Cluster {
+    /// Whether the records of all namespaces may be watched.
+    pub async fn may_watch_all_heads(&self) -> Result<bool> {
+        let api: Api<ConfigMap> = Api::all(self.client.clone());
+        let parameters = ListParams::default().labels(&selector()).limit(1);
+        match self.call("list the records of all namespaces", || api.list_metadata(&parameters)).await {
+            Ok(_) => Ok(true),
+            Err(failure) => {
+                let error = failure.into_error("ConfigMap", "");
+                if error.kind() == ErrorKind::ClusterForbidden { Ok(false) } else { Err(error) }
+            }
+        }
+    }
+
+    /// Watches records; a broken watch is opened again with a growing pause, and shows all of them anew.
+    pub fn watch_heads(&self, scope: &Scope) -> BoxStream<'static, Result<Sight>> {
+        match scope {
+            Scope::All => self.watch_heads_of(Api::all(self.client.clone())),
+            Scope::Namespaces(namespaces) => {
+                let apis = namespaces
+                    .iter()
+                    .map(|namespace| Api::namespaced(self.client.clone(), namespace.as_str()));
+                select_all(apis.map(|api| self.watch_heads_of(api))).boxed()
+            }
+        }
+    }
+
+    fn watch_heads_of(&self, api: Api<ConfigMap>) -> BoxStream<'static, Result<Sight>> {
+        let config = watcher::Config::default().labels(&selector()).timeout(WATCH_SECONDS);
+        let pauses = self.chance.backoff(FIRST_PAUSE, LONGEST_PAUSE);
+        watcher(api, config)
+            .backoff(ResetTimerBackoff::new(watcher::ExponentialBackoff::from(pauses), CALM))
+            .map_err(|error| watch_failure(error).into_error("Watch", ""))
+            .try_filter_map(|event| async move { Ok(sight(&event)) })
+            .boxed()
+    }
+}
+
+/// What an event shows; records that cannot be read are left out and logged.
+fn sight(event: &watcher::Event<ConfigMap>) -> Option<Sight> {
+    let (object, is_gone) = match event {
+        watcher::Event::InitApply(object) | watcher::Event::Apply(object) => (object, false),
+        watcher::Event::Delete(object) => (object, true),
+        watcher::Event::Init | watcher::Event::InitDone => return None,
+    };
+    let read: Result<Held, Error> = head::parse(object)?;
+    match read {
+        Ok(held) if is_gone => Some(Sight::Gone(Box::new(held))),
+        Ok(held) => Some(Sight::Now(Box::new(held))),
+        Err(error) => {
+            tracing::warn!(context = ?error.context(), "head skipped");
+            None
+        }
+    }
+}

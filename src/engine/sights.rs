@@ -1,0 +1,60 @@
+//! How long this process has not seen an operation renewed: what a lease is judged by.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::artifacts::Target;
+use crate::record::Held;
+
+/// Operations that are kept in sight; more would mean that records are made faster than leases end.
+const LIMIT: usize = 10_000;
+
+/// What a renewal, or another operation, changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Turn {
+    uid: String,
+    id: String,
+    epoch: u64,
+    lease_until: Timestamp,
+}
+
+/// When each operation under way was first seen in its present form, by this process's own monotonic clock.
+#[derive(Debug, Default)]
+pub(super) struct Sights(Mutex<BTreeMap<Target, (Turn, Instant)>>);
+
+impl Sights {
+    /// Notes a record as it was just read, and says how long it was not seen renewed: zero at the first sight.
+    pub(super) fn unrenewed_for(&self, held: &Held, now: Instant) -> Duration {
+        let mut sights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(operation) = &held.head.operation else {
+            sights.remove(&held.target());
+            return Duration::ZERO;
+        };
+        let turn = Turn {
+            uid: held.uid.clone(),
+            id: operation.id.clone(),
+            epoch: operation.epoch,
+            lease_until: operation.lease_until,
+        };
+        if let Some((seen, since)) = sights.get(&held.target())
+            && *seen == turn
+        {
+            return now.saturating_duration_since(*since);
+        }
+        if sights.len() >= LIMIT {
+            // Forgetting a sight makes its lease begin anew: it can only be waited for longer.
+            sights.pop_first();
+        }
+        sights.insert(held.target(), (turn, now));
+        Duration::ZERO
+    }
+
+    /// Forgets a deployment that is gone.
+    pub(super) fn forget(&self, target: &Target) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(target);
+    }
+}

@@ -1,0 +1,171 @@
+//! What is left to do for a record, and that it is nothing exactly at rest.
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::artifacts::{ComponentName, DeploymentName, Kind, Namespace, ObjectName};
+use crate::record::{Member, Operation, OperationKind, Recorded, RevisionEntry, Version};
+
+fn reference(kind: Kind, name: &str) -> ObjectRef {
+    ObjectRef::new(kind, ObjectName::new(name).expect("a name"))
+}
+
+fn doomed_member(kind: Kind, name: &str) -> Member {
+    Member {
+        reference: reference(kind, name),
+        component: ComponentName::new("web").expect("a name"),
+        state: MemberState::Deleting,
+        uid: Some(format!("uid-{name}")),
+        pod_revision: None,
+        template_replicas: None,
+        scaled_replicas: None,
+        replace: false,
+        generation: None,
+        adopts: None,
+        operation: None,
+        owned: String::new(),
+    }
+}
+
+fn revision(number: u32) -> HeadRef {
+    HeadRef { number, secret: format!("r{number}") }
+}
+
+/// A deployment without components, which is ACTIVE at once.
+fn held(change: impl FnOnce(&mut Head)) -> Held {
+    let mut head = Head::new("Shop".to_owned(), Timestamp::UNIX_EPOCH);
+    head.phase = Phase::Idle;
+    head.current = Some(revision(1));
+    head.last_good = Some(1);
+    head.recorded = Recorded { state: DeploymentState::Active, components: Vec::new() };
+    change(&mut head);
+    Held {
+        head,
+        namespace: Namespace::new("default").expect("a name"),
+        name: DeploymentName::new("shop").expect("a name"),
+        uid: "head".to_owned(),
+        terminating: false,
+        version: Version::new("1".to_owned()),
+    }
+}
+
+fn operation(lease_millis: u64) -> Operation {
+    Operation {
+        id: "0123456789abcdef".to_owned(),
+        kind: OperationKind::Deploy,
+        epoch: 1,
+        holder: "somebody".to_owned(),
+        started: Timestamp::UNIX_EPOCH,
+        lease_until: Timestamp::UNIX_EPOCH,
+        lease_millis,
+        revision: None,
+    }
+}
+
+fn asked(held: &Held, unrenewed_for: Duration) -> Duties {
+    duties(held, &Observed::default(), unrenewed_for)
+}
+
+#[test]
+fn nothing_is_left_to_do_at_rest() {
+    let held = held(|_| {});
+    assert_eq!(asked(&held, Duration::ZERO), Duties::default());
+    assert!(is_at_rest(&held));
+}
+
+#[test]
+fn an_operation_is_left_alone_until_it_was_not_renewed_for_its_lease() {
+    let held = held(|head| head.operation = Some(operation(30_000)));
+    let waiting = asked(&held, Duration::from_secs(10));
+    assert_eq!((waiting.now.len(), waiting.again_in), (0, Some(Duration::from_secs(20))));
+    assert!(waiting.waits[0].contains("somebody"));
+    assert_eq!(asked(&held, Duration::from_secs(30)).now, [Duty::Adopt]);
+    assert!(!is_at_rest(&held));
+}
+
+#[test]
+fn no_lease_is_longer_than_ten_minutes() {
+    let held = held(|head| head.operation = Some(operation(u64::MAX)));
+    assert_eq!(asked(&held, Duration::from_secs(599)).again_in, Some(Duration::from_secs(1)));
+    assert_eq!(asked(&held, Duration::from_secs(600)).now, [Duty::Adopt]);
+}
+
+#[test]
+fn what_was_marked_for_deletion_is_torn_down() {
+    let held = held(|head| {
+        head.operation = Some(operation(1_000));
+        head.phase = Phase::Deleting;
+    });
+    assert_eq!(asked(&held, Duration::from_secs(1)).now, [Duty::TearDown]);
+}
+
+#[test]
+fn secrets_wait_for_the_rollout_and_nothing_else_does() {
+    let both = held(|head| {
+        head.phase = Phase::Progressing;
+        head.recorded.state = DeploymentState::Deploying;
+        head.inventory = vec![doomed_member(Kind::Service, "db"), doomed_member(Kind::Secret, "db-env")];
+    });
+    let deletes = |held: &Held| {
+        let now = asked(held, Duration::ZERO).now.into_iter();
+        let deletes = now.filter_map(|duty| match duty {
+            Duty::Delete(doomed) => Some(doomed),
+            _ => None,
+        });
+        deletes.flatten().map(|doomed| doomed.member.reference.kind).collect::<Vec<_>>()
+    };
+    assert_eq!(deletes(&both), [Kind::Service, Kind::Secret], "it is ready");
+    let mut failing = both;
+    failing.head.recorded.components = vec![crate::record::RecordedComponent {
+        name: ComponentName::new("web").expect("a name"),
+        image_name: "web".to_owned(),
+        image: "example/web:1".to_owned(),
+    }];
+    assert_eq!(deletes(&failing), [Kind::Service]);
+    assert!(asked(&failing, Duration::ZERO).waits[0].contains("db-env"));
+}
+
+#[test]
+fn nothing_is_deleted_after_an_update_that_was_not_written_whole() {
+    let held = held(|head| {
+        head.phase = Phase::Incomplete;
+        head.recorded.state = DeploymentState::Degraded;
+        head.inventory = vec![doomed_member(Kind::Service, "db")];
+    });
+    assert_eq!(asked(&held, Duration::ZERO).now, []);
+    assert!(is_at_rest(&held));
+}
+
+#[test]
+fn revisions_stay_listed_until_they_are_deleted() {
+    let entry = |number| RevisionEntry {
+        revision: revision(number),
+        time: Timestamp::UNIX_EPOCH,
+        complete: true,
+        discarded: number == 13,
+    };
+    let held = held(|head| {
+        head.revisions = (1..=13).map(entry).collect();
+        head.current = Some(revision(12));
+        head.last_good = Some(1);
+    });
+    let dropped = vec![revision(13), revision(2), revision(3)];
+    let now = asked(&held, Duration::ZERO).now;
+    assert_eq!(now[0], Duty::DropRevisions(dropped.clone()), "the last good one stays");
+    let after = Transition::RevisionsDropped { revisions: dropped }.apply(&held.head);
+    assert_eq!(after.revisions.len(), 10);
+    assert!(after.superfluous_revisions().is_empty());
+}
+
+#[test]
+fn a_state_is_written_down_once() {
+    let held = held(|head| {
+        head.phase = Phase::Progressing;
+        head.recorded.state = DeploymentState::Deploying;
+    });
+    assert_eq!(asked(&held, Duration::ZERO).now, [Duty::Settle(DeploymentState::Active)]);
+    let settled = Transition::Settled { state: Some(DeploymentState::Active), gone: BTreeSet::new() };
+    let after = Held { head: settled.apply(&held.head), ..held };
+    assert_eq!(asked(&after, Duration::ZERO), Duties::default());
+    assert!(is_at_rest(&after));
+}

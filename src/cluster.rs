@@ -1,5 +1,6 @@
 //! The cluster: everything that talks to the Kubernetes API, behind one handle.
 
+mod answers;
 mod apply;
 mod call;
 mod delete;
@@ -9,7 +10,9 @@ mod head;
 mod members;
 mod namespaces;
 mod observe;
+mod patience;
 mod revisions;
+mod road;
 mod scale;
 mod warnings;
 mod watch;
@@ -18,7 +21,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::api::{Api, ApiResource, DynamicObject};
-use kube::client::ClientBuilder;
 use kube::core::GroupVersionKind;
 use tokio::sync::Semaphore;
 
@@ -33,6 +35,7 @@ pub use head::{
     RecordedComponent, RevisionEntry,
 };
 pub use members::{Seen, SeenClaim};
+pub use patience::Patience;
 pub use revisions::revision_name;
 pub use warnings::collecting;
 pub use watch::{Snapshot, Subscription};
@@ -46,6 +49,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Clone)]
 pub struct Cluster {
     client: kube::Client,
+    road: Arc<road::Road>,
     calls: Arc<Semaphore>,
     watches: Arc<watch::Watches>,
     server: Arc<str>,
@@ -70,17 +74,21 @@ impl Cluster {
             http::HeaderValue::from_static(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"))),
         ));
         let server = config.cluster_url.to_string();
-        let builder = ClientBuilder::try_from(config).map_err(|error| {
+        let road = road::Road::to(config).map_err(|error| {
             Error::new(ErrorKind::ClusterUnreachable, "the cluster's configuration cannot be used")
                 .because(errors::describe(&error))
         })?;
-        let client = builder.with_layer(&warnings::CollectWarnings).build();
-        Ok(Self {
-            client,
+        Ok(Self::on(road, server))
+    }
+
+    fn on(road: road::Road, server: String) -> Self {
+        Self {
+            client: road.calls(),
+            road: Arc::new(road),
             calls: Arc::new(Semaphore::new(CALLS_IN_FLIGHT)),
             watches: Arc::new(watch::Watches::default()),
             server: server.into(),
-        })
+        }
     }
 
     /// The API server's address, for people.
@@ -99,8 +107,13 @@ impl Cluster {
 
     /// The API of one kind in one namespace.
     fn api(&self, namespace: &Namespace, kind: Kind) -> Api<DynamicObject> {
-        let kind = GroupVersionKind::gvk(kind.group(), "v1", kind.as_str());
-        let resource = ApiResource::from_gvk(&kind);
-        Api::namespaced_with(self.client.clone(), namespace.as_str(), &resource)
+        api_of(self.client.clone(), namespace, kind)
     }
+}
+
+/// The API of one kind in one namespace, by a client.
+fn api_of(client: kube::Client, namespace: &Namespace, kind: Kind) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk(kind.group(), "v1", kind.as_str());
+    let resource = ApiResource::from_gvk(&kind);
+    Api::namespaced_with(client, namespace.as_str(), &resource)
 }

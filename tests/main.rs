@@ -57,6 +57,7 @@ mod cluster {
     mod races;
     mod refusals;
     mod rights;
+    mod road;
     mod round_trips;
     mod secrets;
     mod templates;

@@ -23,13 +23,11 @@ use tracing::{Instrument, debug, info_span};
 use super::Cluster;
 use super::errors::Failure;
 use super::head::Held;
+use super::road::{WATCH_SECONDS, WatchClient};
 use crate::artifacts::{DeploymentName, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, Namespace, Observed};
 use crate::error::{Error, Result};
 
 use store::{Object, Store};
-
-/// How long the API server may keep one watch open, in seconds.
-const WATCH_SECONDS: u32 = 90;
 
 /// One deployment at one moment, as the watches last showed it.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +50,7 @@ struct NamespaceWatch {
     store: Arc<Mutex<Store>>,
     changes: watch::Receiver<u64>,
     _running: DropGuard,
+    _road: WatchClient,
 }
 
 /// A view of one deployment that follows the cluster.
@@ -122,48 +121,50 @@ impl Cluster {
         let store = Arc::new(Mutex::new(Store::default()));
         let (sender, changes) = watch::channel(0);
         let stop = CancellationToken::new();
+        let road = self.road.watches(store::WATCHES);
+        let by = &road.client;
         let events = select_all([
-            self.events(namespace, "", |pod: Pod| Object::Pod(Arc::new(pod))),
-            self.events(namespace, "", |rc: ReplicationController| Object::Controller(Arc::new(rc))),
-            self.events(namespace, "", |one: Deployment| Object::Deployment(Arc::new(one))),
-            self.events(namespace, "", |claim: PersistentVolumeClaim| Object::Claim(Arc::new(claim))),
-            self.events(namespace, "", |service: Service| Object::Service(Arc::new(service))),
-            self.events(namespace, ",panamax.io/record=head", |head: ConfigMap| Object::Head(Arc::new(head))),
+            events(by, namespace, "", |pod: Pod| Object::Pod(Arc::new(pod))),
+            events(by, namespace, "", |rc: ReplicationController| Object::Controller(Arc::new(rc))),
+            events(by, namespace, "", |one: Deployment| Object::Deployment(Arc::new(one))),
+            events(by, namespace, "", |claim: PersistentVolumeClaim| Object::Claim(Arc::new(claim))),
+            events(by, namespace, "", |service: Service| Object::Service(Arc::new(service))),
+            events(by, namespace, ",panamax.io/record=head", |head: ConfigMap| Object::Head(Arc::new(head))),
         ]);
         let task = follow(events, Arc::clone(&store), sender, stop.clone());
         let span = info_span!("watch", %namespace);
         self.watches.tasks.spawn(task.instrument(span));
-        NamespaceWatch { store, changes, _running: stop.drop_guard() }
+        NamespaceWatch { store, changes, _running: stop.drop_guard(), _road: road }
     }
+}
 
-    /// The events of one kind; broken watches are opened again with a growing pause.
-    fn events<K>(
-        &self,
-        namespace: &Namespace,
-        more_labels: &str,
-        wrap: fn(K) -> Object,
-    ) -> BoxStream<'static, Result<store::Event, (store::WatchedKind, Failure)>>
-    where
-        K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + std::fmt::Debug
-            + Send
-            + 'static,
-    {
-        debug_assert!(more_labels.is_empty() || more_labels.contains(LABEL_RECORD));
-        let api: Api<K> = Api::namespaced(self.client.clone(), namespace.as_str());
-        let labels = format!("{LABEL_MANAGED_BY}={MANAGED_BY}{more_labels}");
-        let config = watcher::Config::default().labels(&labels).timeout(WATCH_SECONDS);
-        let kind = store::kind_of::<K>();
-        watcher(api, config)
-            .default_backoff()
-            .map(move |event| match event {
-                Ok(event) => Ok(store::Event::from_watcher(kind, event, wrap)),
-                Err(error) => Err((kind, watch_failure(error))),
-            })
-            .boxed()
-    }
+/// The events of one kind; broken watches are opened again with a growing pause.
+fn events<K>(
+    client: &kube::Client,
+    namespace: &Namespace,
+    more_labels: &str,
+    wrap: fn(K) -> Object,
+) -> BoxStream<'static, Result<store::Event, (store::WatchedKind, Failure)>>
+where
+    K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug
+        + Send
+        + 'static,
+{
+    debug_assert!(more_labels.is_empty() || more_labels.contains(LABEL_RECORD));
+    let api: Api<K> = Api::namespaced(client.clone(), namespace.as_str());
+    let labels = format!("{LABEL_MANAGED_BY}={MANAGED_BY}{more_labels}");
+    let config = watcher::Config::default().labels(&labels).timeout(WATCH_SECONDS);
+    let kind = store::kind_of::<K>();
+    watcher(api, config)
+        .default_backoff()
+        .map(move |event| match event {
+            Ok(event) => Ok(store::Event::from_watcher(kind, event, wrap)),
+            Err(error) => Err((kind, watch_failure(error))),
+        })
+        .boxed()
 }
 
 /// The API's answer inside a watcher's error.

@@ -5,10 +5,11 @@ use std::pin::pin;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{Operations, Target};
-use crate::cluster::{Cluster, Head, HeadRef, Held, Operation, OperationKind, Phase};
+use crate::cluster::{Cluster, Head, HeadRef, Held, Operation, OperationKind, Patience, Phase};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Says whether an operation may start on a deployment as it was read.
@@ -138,7 +139,8 @@ impl Lock {
     ///
     /// Fails, dropping the work, when the lock is lost: every write is guarded, so nothing is broken by that.
     pub(super) async fn during<T>(&mut self, work: impl Future<Output = T>) -> Result<T> {
-        let mut work = pin!(work);
+        let patience = Patience::until(self.lease_end(), self.lease);
+        let mut work = pin!(patience.during(work));
         loop {
             tokio::select! {
                 output = &mut work => return Ok(output),
@@ -159,7 +161,10 @@ impl Lock {
                 }
                 // The write that follows finds out whether the lock is lost.
                 (Some(output), Err(_)) => return Ok(output),
-                (None, renewed) => self.held = renewed?,
+                (None, renewed) => {
+                    self.held = renewed?;
+                    patience.extend(self.lease_end());
+                }
             }
         }
     }
@@ -179,6 +184,13 @@ impl Lock {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// When the lease is over as it was last written.
+    fn lease_end(&self) -> Instant {
+        let until = self.held.head.operation.as_ref().map(|operation| operation.lease_until);
+        let left = until.map(|until| until.duration_since(Timestamp::now()));
+        Instant::now() + left.and_then(|left| Duration::try_from(left).ok()).unwrap_or_default()
     }
 
     fn is_over(&self) -> bool {

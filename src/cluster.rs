@@ -1,5 +1,6 @@
 //! The cluster: everything that talks to the Kubernetes API, behind one handle.
 
+mod answers;
 mod apply;
 mod call;
 mod chance;
@@ -11,7 +12,9 @@ mod heads;
 mod members;
 mod namespaces;
 mod observe;
+mod patience;
 mod revisions;
+mod road;
 mod scale;
 mod warnings;
 mod watch;
@@ -21,7 +24,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Request, Response};
 use kube::api::{Api, ApiResource, DynamicObject};
-use kube::client::{Body, ClientBuilder};
+use kube::client::Body;
 use kube::core::GroupVersionKind;
 use tokio::sync::Semaphore;
 use tower::{BoxError, Service};
@@ -33,6 +36,7 @@ pub use apply::{Form, Guard, Written, owned_fields};
 pub use delete::Deletion;
 pub use gone::Going;
 pub use heads::{Scope, Sight};
+pub use patience::Patience;
 pub use warnings::collecting;
 pub use watch::{Snapshot, Subscription};
 
@@ -49,6 +53,7 @@ const AGENT: HeaderValue =
 #[derive(Clone)]
 pub struct Cluster {
     client: kube::Client,
+    road: Arc<road::Road>,
     calls: Arc<Semaphore>,
     watches: Arc<watch::Watches>,
     chance: chance::Chance,
@@ -71,12 +76,11 @@ impl Cluster {
         config.default_retry = false;
         config.headers.push((http::header::USER_AGENT, AGENT));
         let server = config.cluster_url.to_string();
-        let builder = ClientBuilder::try_from(config).map_err(|error| {
+        let road = road::Road::to(config).map_err(|error| {
             Error::new(ErrorKind::ClusterUnreachable, "the cluster's configuration cannot be used")
                 .because(errors::describe(&error))
         })?;
-        let client = builder.with_layer(&warnings::CollectWarnings).build();
-        Ok(Self::with(client, &server, rand::random()))
+        Ok(Self::on(road, &server, rand::random()))
     }
 
     /// A handle on whatever answers requests to an API server's paths, as a simulation has it in memory.
@@ -85,23 +89,24 @@ impl Cluster {
     /// tokio runtime.
     pub fn over<S, B>(service: S, seed: u64) -> Self
     where
-        S: Service<Request<Body>, Response = Response<B>> + Send + 'static,
+        S: Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
         S::Error: Into<BoxError> + 'static,
         B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let service = tower::util::MapRequest::new(service, |mut request: Request<Body>| {
+        let named = |mut request: Request<Body>| {
             request.headers_mut().insert(http::header::USER_AGENT, AGENT);
             request
-        });
-        let client = ClientBuilder::new(service, "default").with_layer(&warnings::CollectWarnings).build();
-        Self::with(client, "a service in memory", seed)
+        };
+        let service = tower::util::MapRequest::new(service, named);
+        Self::on(road::Road::over(service, "default".to_owned()), "a service in memory", seed)
     }
 
-    fn with(client: kube::Client, server: &str, seed: u64) -> Self {
+    fn on(road: road::Road, server: &str, seed: u64) -> Self {
         Self {
-            client,
+            client: road.calls(),
+            road: Arc::new(road),
             calls: Arc::new(Semaphore::new(CALLS_IN_FLIGHT)),
             watches: Arc::new(watch::Watches::default()),
             chance: chance::Chance::new(seed),
@@ -134,8 +139,13 @@ impl Cluster {
 
     /// The API of one kind in one namespace.
     fn api(&self, namespace: &Namespace, kind: Kind) -> Api<DynamicObject> {
-        let kind = GroupVersionKind::gvk(kind.group(), "v1", kind.as_str());
-        let resource = ApiResource::from_gvk(&kind);
-        Api::namespaced_with(self.client.clone(), namespace.as_str(), &resource)
+        api_of(self.client.clone(), namespace, kind)
     }
+}
+
+/// The API of one kind in one namespace, by a client.
+fn api_of(client: kube::Client, namespace: &Namespace, kind: Kind) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk(kind.group(), "v1", kind.as_str());
+    let resource = ApiResource::from_gvk(&kind);
+    Api::namespaced_with(client, namespace.as_str(), &resource)
 }

@@ -1,11 +1,13 @@
 //! The server: services, health and reflection on a listener, until it is told to stop.
 
+mod gate;
+
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -112,6 +114,7 @@ pub async fn run(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(gate::Gate)
         .add_service(health)
         .add_service(reflection_v1)
         .add_service(reflection_v1alpha)
@@ -127,7 +130,7 @@ pub async fn run(
             ServerServiceServer::new(ServerApi::new(operations.clone(), parts.sandbox))
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         );
-    let serving = router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled());
+    let serving = router.serve_with_incoming_shutdown(incoming(listener), stop.cancelled());
     tokio::pin!(serving);
     let probe = probe(operations.clone(), reporter.clone());
     tokio::select! {
@@ -152,6 +155,12 @@ pub async fn run(
             Ok(())
         }
     }
+}
+
+/// The accepted connections. Answers are small: held back until the one before is acknowledged, each could stall
+/// for 40 ms.
+fn incoming(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener).with_nodelay(Some(true))
 }
 
 /// Keeps the health of the services that need the cluster true; never returns.
@@ -194,4 +203,19 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::StreamExt;
+
+    #[tokio::test]
+    async fn accepted_connections_hold_nothing_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut incoming = incoming(listener);
+        let (_here, there) = tokio::join!(tokio::net::TcpStream::connect(address), incoming.next());
+        assert!(there.unwrap().unwrap().nodelay().unwrap());
+    }
 }

@@ -57,6 +57,7 @@ mod cluster {
     mod races;
     mod refusals;
     mod rights;
+    mod road;
     mod round_trips;
     mod secrets;
     mod templates;
@@ -68,6 +69,7 @@ mod cluster {
 /// From outside the process: the binary, the examples, and what the documents say.
 mod edge {
     mod agent;
+    mod callers;
     mod conformance;
     mod diagnostics;
     mod options;

@@ -3,21 +3,20 @@
 use std::future::Future;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, Retryable};
+use backon::BackoffBuilder;
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::Cluster;
 use super::errors::{Failure, Subject};
+use super::patience;
+use super::road::{CALL_LIMIT, hearing};
 
-/// How long one try may take.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest pause the API server can ask for.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// The first pause before a call is tried again; it doubles to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
-/// Tries of one call, the first included.
-const TRIES: usize = 4;
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How often an object that others keep changing is looked at again.
+const LOOKS: usize = 3;
 
 impl Cluster {
     /// Makes a call that may be made twice; a conflict in its answer passes.
@@ -58,30 +57,45 @@ impl Cluster {
         F: Fn() -> Fut,
         Fut: Future<Output = kube::Result<T>>,
     {
-        let attempt = || async {
-            let _permit =
-                self.calls.acquire().await.map_err(|_| Failure::broken(purpose, "the handle is closed"))?;
-            match tokio::time::timeout(CALL_TIMEOUT, make()).await {
-                Ok(Ok(answer)) => Ok(answer),
-                Ok(Err(error)) => Err(Failure::new(purpose, subject, error)),
-                Err(_) => Err(Failure::timeout(purpose)),
+        let begun = Instant::now();
+        let mut pauses = self.chance.backoff(FIRST_PAUSE, LONGEST_PAUSE).build();
+        for tries in 1.. {
+            let failure = match self.tried(purpose, subject, &make).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            let pause = pauses.next().unwrap_or_default().max(failure.retry_after().unwrap_or_default());
+            if !failure.is_transient() || !patience::allows(begun, tries, pause, failure.is_lasting()) {
+                return Err(failure);
             }
-        };
-        attempt
-            .retry(self.chance.backoff(FIRST_PAUSE, LONGEST_BACKOFF).with_max_times(TRIES - 1))
-            .when(Failure::is_transient)
-            .adjust(|failure, planned| match (planned, failure.retry_after()) {
-                (Some(planned), Some(asked)) => Some(planned.max(asked.min(LONGEST_PAUSE))),
-                (planned, _) => planned,
-            })
-            .notify(|failure, delay| debug!(purpose, ?delay, failure = failure.summary(), "call tried again"))
-            .await
+            debug!(purpose, ?pause, failure = failure.summary(), "call tried again");
+            tokio::time::sleep(pause).await;
+        }
+        Err(Failure::timeout(purpose))
     }
-}
 
-impl Cluster {
-    /// The pauses between looks at an object that others keep changing; as many as a call has tries after its first.
+    /// Tries a call once.
+    async fn tried<T, F, Fut>(
+        &self,
+        purpose: &'static str,
+        subject: Option<Subject<'_>>,
+        make: F,
+    ) -> Result<T, Failure>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = kube::Result<T>>,
+    {
+        let _permit =
+            self.calls.acquire().await.map_err(|_| Failure::broken(purpose, "the handle is closed"))?;
+        match tokio::time::timeout(CALL_LIMIT, hearing(make())).await {
+            Ok((Ok(answer), _)) => Ok(answer),
+            Ok((Err(error), asked)) => Err(Failure::new(purpose, subject, error).asking(asked)),
+            Err(_) => Err(Failure::timeout(purpose)),
+        }
+    }
+
+    /// The pauses between looks at an object that others keep changing.
     pub(super) fn pauses(&self) -> impl Iterator<Item = Duration> + use<> {
-        self.chance.backoff(FIRST_PAUSE, LONGEST_BACKOFF).with_max_times(TRIES - 1).build()
+        self.chance.backoff(FIRST_PAUSE, LONGEST_PAUSE).with_max_times(LOOKS).build()
     }
 }

@@ -12,12 +12,11 @@ use kube::api::{ListParams, ObjectMeta, WatchEvent, WatchParams};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::Cluster;
+use super::road::WATCH_SECONDS;
+use super::{Cluster, api_of};
 use crate::artifacts::{DeploymentName, Kind, Namespace, ObjectRef, selector_of};
 use crate::error::{Error, Result};
 
-/// How long the API server may keep one watch open, in seconds.
-const WATCH_SECONDS: u32 = 90;
 /// Pause before a broken watch is opened again.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Pause before an object that cannot be watched is looked at again.
@@ -129,7 +128,11 @@ impl Cluster {
                     );
                     tokio::time::sleep(PAUSE).await;
                 }
-                Err(_) => break,
+                // A watch that fell silent told nothing.
+                Err(_) => {
+                    self.still_there(namespace, deployment, kind, &mut going).await?;
+                    break;
+                }
             }
         }
         Ok(going)
@@ -144,7 +147,8 @@ impl Cluster {
         going: &mut Vec<Going>,
         version: &str,
     ) -> kube::Result<()> {
-        let api = self.api(namespace, kind);
+        let road = self.road.watches(1);
+        let api = api_of(road.client.clone(), namespace, kind);
         let parameters = WatchParams::default().labels(&selector_of(deployment)).timeout(WATCH_SECONDS);
         let mut events = api.watch_metadata(&parameters, version).await?.boxed();
         while let Some(event) = events.try_next().await? {

@@ -4,12 +4,12 @@ use futures::stream::{BoxStream, select_all};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams};
-use kube::runtime::utils::ResetTimerBackoff;
 use kube::runtime::{WatchStreamExt, watcher};
 
 use super::Cluster;
 use super::head;
-use super::watch::{CALM, FIRST_PAUSE, LONGEST_PAUSE, WATCH_SECONDS, watch_failure};
+use super::road::WATCH_SECONDS;
+use super::watch::watch_failure;
 use crate::artifacts::{LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, Namespace};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::Held;
@@ -62,24 +62,30 @@ impl Cluster {
 
     /// Watches records; a broken watch is opened again with a growing pause, and shows all of them anew.
     pub fn watch_heads(&self, scope: &Scope) -> BoxStream<'static, Result<Sight>> {
-        match scope {
-            Scope::All => self.watch_heads_of(Api::all(self.client.clone())),
-            Scope::Namespaces(namespaces) => {
-                let apis = namespaces
-                    .iter()
-                    .map(|namespace| Api::namespaced(self.client.clone(), namespace.as_str()));
-                select_all(apis.map(|api| self.watch_heads_of(api))).boxed()
+        let namespaces: &[Namespace] = match scope {
+            Scope::All => &[],
+            Scope::Namespaces(namespaces) => namespaces,
+        };
+        let road = self.road.watches(u32::try_from(namespaces.len().max(1)).unwrap_or(u32::MAX));
+        let client = || road.client.clone();
+        let apis: Vec<Api<ConfigMap>> = match scope {
+            Scope::All => vec![Api::all(client())],
+            Scope::Namespaces(_) => {
+                namespaces.iter().map(|namespace| Api::namespaced(client(), namespace.as_str())).collect()
             }
-        }
-    }
-
-    fn watch_heads_of(&self, api: Api<ConfigMap>) -> BoxStream<'static, Result<Sight>> {
-        let config = watcher::Config::default().labels(&selector()).timeout(WATCH_SECONDS);
-        let pauses = self.chance.backoff(FIRST_PAUSE, LONGEST_PAUSE);
-        watcher(api, config)
-            .backoff(ResetTimerBackoff::new(watcher::ExponentialBackoff::from(pauses), CALM))
+        };
+        let watches = apis.into_iter().map(|api| {
+            let config = watcher::Config::default().labels(&selector()).timeout(WATCH_SECONDS);
+            watcher(api, config).backoff(self.watch_pauses()).boxed()
+        });
+        select_all(watches)
             .map_err(|error| watch_failure(error).into_error("Watch", ""))
-            .try_filter_map(|event| async move { Ok(sight(&event)) })
+            .try_filter_map(move |event| {
+                // The connection is set aside for as long as anything comes over it.
+                let _road = &road;
+                let sight = sight(&event);
+                async move { Ok(sight) }
+            })
             .boxed()
     }
 }

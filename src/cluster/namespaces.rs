@@ -4,7 +4,8 @@ use k8s_openapi::api::core::v1::Namespace as NamespaceObject;
 use kube::api::{Api, ObjectMeta, PostParams};
 
 use super::Cluster;
-use super::errors::{Conflict, Subject};
+use super::answers::Conflict;
+use super::errors::Subject;
 use crate::artifacts::Namespace;
 use crate::error::Result;
 

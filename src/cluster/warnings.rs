@@ -59,6 +59,7 @@ impl<S> Layer<S> for CollectWarnings {
 }
 
 /// The service made by [`CollectWarnings`].
+#[derive(Clone)]
 pub(super) struct Collecting<S> {
     inner: S,
 }

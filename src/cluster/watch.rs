@@ -23,20 +23,18 @@ use tracing::{Instrument, debug, info_span};
 
 use super::Cluster;
 use super::errors::Failure;
+use super::road::{WATCH_SECONDS, WatchClient};
 use crate::artifacts::{DeploymentName, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, Namespace, Observed};
 use crate::error::{Error, Result};
 use crate::record::Held;
 
 use store::{Object, Store};
 
-/// How long the API server may keep one watch open, in seconds.
-pub(super) const WATCH_SECONDS: u32 = 90;
-
-/// The first pause before a broken watch is opened again; it doubles to the longest, as in client-go.
-pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(800);
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The first pause before a broken watch is opened again; it doubles to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(800);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long without a failure makes the next pause the first again.
-pub(super) const CALM: Duration = Duration::from_secs(120);
+const CALM: Duration = Duration::from_secs(120);
 
 /// One deployment at one moment, as the watches last showed it.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +57,7 @@ struct NamespaceWatch {
     store: Arc<Mutex<Store>>,
     changes: watch::Receiver<u64>,
     _running: DropGuard,
+    _road: WatchClient,
 }
 
 /// A view of one deployment that follows the cluster.
@@ -125,53 +124,71 @@ impl Cluster {
         Subscription { changes: watch.changes.clone(), watch, deployment: deployment.clone(), seen: None }
     }
 
+    /// The pauses before a broken watch is opened again.
+    pub(super) fn watch_pauses(&self) -> ResetTimerBackoff<watcher::ExponentialBackoff> {
+        let pauses = self.chance.backoff(FIRST_PAUSE, LONGEST_PAUSE);
+        ResetTimerBackoff::new(watcher::ExponentialBackoff::from(pauses), CALM)
+    }
+
     fn start_watch(&self, namespace: &Namespace) -> NamespaceWatch {
         let store = Arc::new(Mutex::new(Store::default()));
         let (sender, changes) = watch::channel(0);
         let stop = CancellationToken::new();
+        let road = self.road.watches(store::WATCHES);
+        let by = &road.client;
         let events = select_all([
-            self.events(namespace, "", |pod: Pod| Object::Pod(Arc::new(pod))),
-            self.events(namespace, "", |rc: ReplicationController| Object::Controller(Arc::new(rc))),
-            self.events(namespace, "", |one: Deployment| Object::Deployment(Arc::new(one))),
-            self.events(namespace, "", |claim: PersistentVolumeClaim| Object::Claim(Arc::new(claim))),
-            self.events(namespace, "", |service: Service| Object::Service(Arc::new(service))),
-            self.events(namespace, ",panamax.io/record=head", |head: ConfigMap| Object::Head(Arc::new(head))),
+            events(by, self.watch_pauses(), namespace, "", |pod: Pod| Object::Pod(Arc::new(pod))),
+            events(by, self.watch_pauses(), namespace, "", |rc: ReplicationController| {
+                Object::Controller(Arc::new(rc))
+            }),
+            events(by, self.watch_pauses(), namespace, "", |one: Deployment| {
+                Object::Deployment(Arc::new(one))
+            }),
+            events(by, self.watch_pauses(), namespace, "", |claim: PersistentVolumeClaim| {
+                Object::Claim(Arc::new(claim))
+            }),
+            events(by, self.watch_pauses(), namespace, "", |service: Service| {
+                Object::Service(Arc::new(service))
+            }),
+            events(by, self.watch_pauses(), namespace, ",panamax.io/record=head", |head: ConfigMap| {
+                Object::Head(Arc::new(head))
+            }),
         ]);
         let task = follow(events, Arc::clone(&store), sender, stop.clone());
         let span = info_span!("watch", %namespace);
         self.watches.tasks.spawn(task.instrument(span));
-        NamespaceWatch { store, changes, _running: stop.drop_guard() }
+        NamespaceWatch { store, changes, _running: stop.drop_guard(), _road: road }
     }
+}
 
-    /// The events of one kind; broken watches are opened again with a growing pause.
-    fn events<K>(
-        &self,
-        namespace: &Namespace,
-        more_labels: &str,
-        wrap: fn(K) -> Object,
-    ) -> BoxStream<'static, Result<store::Event, (store::WatchedKind, Failure)>>
-    where
-        K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + std::fmt::Debug
-            + Send
-            + 'static,
-    {
-        debug_assert!(more_labels.is_empty() || more_labels.contains(LABEL_RECORD));
-        let api: Api<K> = Api::namespaced(self.client.clone(), namespace.as_str());
-        let labels = format!("{LABEL_MANAGED_BY}={MANAGED_BY}{more_labels}");
-        let config = watcher::Config::default().labels(&labels).timeout(WATCH_SECONDS);
-        let kind = store::kind_of::<K>();
-        let pauses = self.chance.backoff(FIRST_PAUSE, LONGEST_PAUSE);
-        watcher(api, config)
-            .backoff(ResetTimerBackoff::new(watcher::ExponentialBackoff::from(pauses), CALM))
-            .map(move |event| match event {
-                Ok(event) => Ok(store::Event::from_watcher(kind, event, wrap)),
-                Err(error) => Err((kind, watch_failure(error))),
-            })
-            .boxed()
-    }
+/// The events of one kind; broken watches are opened again with a growing pause.
+fn events<K>(
+    client: &kube::Client,
+    pauses: ResetTimerBackoff<watcher::ExponentialBackoff>,
+    namespace: &Namespace,
+    more_labels: &str,
+    wrap: fn(K) -> Object,
+) -> BoxStream<'static, Result<store::Event, (store::WatchedKind, Failure)>>
+where
+    K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug
+        + Send
+        + 'static,
+{
+    debug_assert!(more_labels.is_empty() || more_labels.contains(LABEL_RECORD));
+    let api: Api<K> = Api::namespaced(client.clone(), namespace.as_str());
+    let labels = format!("{LABEL_MANAGED_BY}={MANAGED_BY}{more_labels}");
+    let config = watcher::Config::default().labels(&labels).timeout(WATCH_SECONDS);
+    let kind = store::kind_of::<K>();
+    watcher(api, config)
+        .backoff(pauses)
+        .map(move |event| match event {
+            Ok(event) => Ok(store::Event::from_watcher(kind, event, wrap)),
+            Err(error) => Err((kind, watch_failure(error))),
+        })
+        .boxed()
 }
 
 /// The API's answer inside a watcher's error.

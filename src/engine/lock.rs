@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use super::Engine;
 use crate::artifacts::Target;
+use crate::cluster::Patience;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Begin, Head, Held, Operation, Transition, Work};
 
@@ -78,7 +79,9 @@ impl Lock {
     /// before names the version it was meant for, and does not land on a later one.
     pub(super) async fn during<T>(&mut self, work: impl Future<Output = T>) -> Result<T> {
         let lease = self.engine.settings.lease;
-        let mut work = pin!(work);
+        // A call that fails in a way that passes is repeated as long as the lock is held.
+        let patience = Patience::until(self.until, lease);
+        let mut work = pin!(patience.during(work));
         loop {
             let turn = self.until.min(self.engine.clock.elapsed() + lease / 3);
             tokio::select! {
@@ -101,6 +104,7 @@ impl Lock {
                 Ok(Some(held)) => {
                     self.held = held;
                     self.until = sent + lease;
+                    patience.extend(self.until);
                 }
                 // The write that follows finds out whether the lock is lost.
                 _ if output.is_some() => {}

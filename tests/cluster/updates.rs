@@ -14,6 +14,7 @@ use crate::support::calls::Recorder;
 use crate::support::control_plane::{User, control_plane};
 use crate::support::looking::{action, everything, members, names, recorded, refused, remove, until};
 use crate::support::namespace::{Namespace, namespace};
+use crate::support::patience::retried;
 use crate::support::templates::{WORDPRESS, wordpress_at};
 
 #[tokio::test]

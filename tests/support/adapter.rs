@@ -195,9 +195,12 @@ impl Binary {
     /// Starts the binary with these flags beside the listener's and, if they name none, the log's.
     pub fn start_with(flags: &[&str]) -> Self {
         let log: &[&str] = if flags.contains(&"--log") { &[] } else { &["--log", "debug"] };
+        // The other tests' deployments are theirs: a keeper of all of them would finish what they interrupt.
+        let keeps: &[&str] = if flags.contains(&"--namespaces") { &[] } else { &["--namespaces", "default"] };
         let mut child = Command::new(env!("CARGO_BIN_EXE_panamax-kubernetes-adapter"))
             .args(["--listen", "127.0.0.1:0", "--log-format", "json"])
             .args(log)
+            .args(keeps)
             .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

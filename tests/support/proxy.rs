@@ -1,5 +1,4 @@
-//! A road to the API server with faults of one's own: every request waits a moment, its interval is written down,
-//! and chosen ones are answered from a record, lost, or never answered.
+//! A road to the API server with faults of one's own: requests are delayed, noted, or answered from a record.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

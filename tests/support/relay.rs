@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,6 +16,7 @@ use super::control_plane::{User, control_plane};
 
 /// A running relay; its connections break when it is dropped.
 pub struct Relay {
+    opened: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
@@ -22,13 +25,21 @@ impl Relay {
     pub async fn start(address: SocketAddr, delay: Duration) -> Self {
         let listener = TcpListener::bind(address).await.expect("the port is free");
         let mut tasks = JoinSet::new();
+        let opened = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&opened);
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((here, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
                 connections.spawn(relay(here, delay));
             }
         });
-        Self { _tasks: tasks }
+        Self { opened, _tasks: tasks }
+    }
+
+    /// How many connections have been opened so far.
+    pub fn connections(&self) -> usize {
+        self.opened.load(Ordering::Relaxed)
     }
 }
 

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use either::Either;
 use futures::StreamExt;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, Preconditions, PropagationPolicy, WatchEvent, WatchParams};
+use kube::api::{Api, DeleteParams, Preconditions, PropagationPolicy, WatchEvent, WatchParams};
 use tokio::time::Instant;
 
 use super::super::Cluster;
+use super::super::road::WATCH_SECONDS;
 use super::{Held, about_head, head_name, subject};
 use crate::error::Result;
 
@@ -35,7 +37,8 @@ impl Cluster {
                 Ok(Either::Left(object)) if object.metadata.deletion_timestamp.is_some() => {
                     let version = object.resource_version().unwrap_or_default();
                     let gone = tokio::time::timeout_at(deadline, self.head_gone(held, version)).await;
-                    return Ok(gone.is_ok());
+                    // A watch that fell silent told nothing.
+                    return if gone.is_ok() { Ok(true) } else { self.is_head_replaced(held).await };
                 }
                 Ok(_) => return Ok(true),
                 Err(failure) if failure.is_not_found() => return Ok(true),
@@ -67,8 +70,10 @@ impl Cluster {
 
     /// Watches the head from a version on until it is gone.
     async fn head_gone(&self, held: &Held, version: String) {
-        let api = self.heads(&held.namespace);
-        let parameters = WatchParams::default().fields(&format!("metadata.name={}", head_name(&held.name)));
+        let road = self.road.watches(1);
+        let api: Api<ConfigMap> = Api::namespaced(road.client.clone(), held.namespace.as_str());
+        let name = format!("metadata.name={}", head_name(&held.name));
+        let parameters = WatchParams::default().fields(&name).timeout(WATCH_SECONDS);
         loop {
             let Ok(events) = api.watch_metadata(&parameters, &version).await else {
                 tokio::time::sleep(PAUSE).await;

@@ -26,8 +26,10 @@ pub(super) enum WatchedKind {
     Head,
 }
 
+/// How many kinds are watched.
+pub(super) const WATCHES: u32 = 6;
 /// Every watched kind; a snapshot is whole when each has been listed.
-const ALL: [WatchedKind; 6] = [
+const ALL: [WatchedKind; WATCHES as usize] = [
     WatchedKind::Pod,
     WatchedKind::Controller,
     WatchedKind::Deployment,

@@ -1,0 +1,114 @@
+//! How long a call is repeated whose failure passes.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Tries of one call of which nobody says how long it may take, the first included.
+const TRIES: usize = 4;
+/// The longest pause that the API server can ask of such a call for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+tokio::task_local! {
+    static CURRENT: Patience;
+}
+
+/// Until when calls are repeated: as long as the lock is held under which they are made, and none of them for longer
+/// than its length. Shared, so that a renewed lease lengthens it for calls that are under way.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    end: Arc<Mutex<Instant>>,
+    each: Duration,
+}
+
+impl Patience {
+    /// Ends at a moment; one call is repeated for `each` at most.
+    pub fn until(end: Instant, each: Duration) -> Self {
+        Self { end: Arc::new(Mutex::new(end)), each }
+    }
+
+    /// Ends at another moment from now on.
+    pub fn extend(&self, end: Instant) {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = end;
+    }
+
+    /// When it ends.
+    fn end(&self) -> Instant {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn allows(&self, now: Instant, begun: Instant, pause: Duration) -> bool {
+        let end = self.end().min(begun + self.each);
+        now.checked_add(pause).is_some_and(|next| next < end)
+    }
+
+    /// Makes every call of the work with this patience.
+    pub async fn during<F: Future>(&self, work: F) -> F::Output {
+        CURRENT.scope(self.clone(), work).await
+    }
+}
+
+/// How long the operation that asks has patience still; `None` if nobody said.
+pub(super) fn left() -> Option<Duration> {
+    CURRENT.try_with(|patience| patience.end().saturating_duration_since(Instant::now())).ok()
+}
+
+/// Whether a call that began at a moment and has been tried so often may be tried again after a pause.
+///
+/// A failure is lasting that passes only when somebody has acted: only who has patience waits for that.
+pub(super) fn allows(begun: Instant, tries: usize, pause: Duration, is_lasting: bool) -> bool {
+    let now = Instant::now();
+    match CURRENT.try_with(|patience| patience.allows(now, begun, pause)) {
+        Ok(allowed) => allowed,
+        Err(_) => tries < TRIES && pause <= LONGEST_PAUSE && !is_lasting,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test]
+    async fn without_patience_a_call_is_tried_four_times() {
+        let now = Instant::now();
+        assert!(allows(now, 3, SECOND, false));
+        assert!(!allows(now, 4, SECOND, false));
+        assert!(!allows(now, 1, 11 * SECOND, false), "a pause longer than anybody waits");
+        assert!(!allows(now, 1, SECOND, true), "nothing will have changed");
+        assert!(!allows(now, 1, Duration::MAX, false));
+        assert_eq!(left(), None);
+    }
+
+    #[tokio::test]
+    async fn work_has_the_patience_it_is_given() {
+        let begun = Instant::now();
+        let patience = Patience::until(begun + 60 * SECOND, 30 * SECOND);
+        patience
+            .during(async {
+                assert!(allows(begun, 100, 5 * SECOND, true));
+                assert!(!allows(begun, 1, 30 * SECOND, false));
+                patience.extend(begun);
+                assert!(!allows(begun, 1, Duration::ZERO, false));
+                assert_eq!(left(), Some(Duration::ZERO));
+            })
+            .await;
+    }
+
+    #[test]
+    fn patience_ends_with_the_lease_and_moves_with_it() {
+        let begun = Instant::now();
+        let patience = Patience::until(begun + 10 * SECOND, 30 * SECOND);
+        assert!(patience.allows(begun, begun, 9 * SECOND));
+        assert!(!patience.allows(begun, begun, 10 * SECOND));
+        let later = begun + 8 * SECOND;
+        assert!(!patience.allows(later, begun, 3 * SECOND));
+        patience.extend(later + 60 * SECOND);
+        assert!(patience.allows(later, begun, 3 * SECOND));
+        assert!(!patience.allows(later, begun, 25 * SECOND), "no call is repeated for longer than a lease");
+        assert!(!patience.allows(later, begun, Duration::MAX));
+    }
+}

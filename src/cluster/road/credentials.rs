@@ -1,0 +1,202 @@
+//! Signs requests with the configuration's credentials, which are read again when the API server refuses them.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http::{Request, Response, StatusCode};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::middleware::{AuthLayer, BaseUriLayer, ExtraHeadersLayer};
+use kube::client::{Body, ConfigExt};
+use tower::util::BoxCloneService;
+use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
+use tower_http::decompression::DecompressionLayer;
+use tracing::{debug, info};
+
+use super::gate::Gate;
+use super::{Answer, ApiService, answer_of};
+
+/// How long a connection to the API server may take to open.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often a connection over HTTP/2 is tried, and how long its other end may take to answer: a silent one is
+/// noticed within the two together.
+const PING: Duration = Duration::from_secs(10);
+const PONG: Duration = Duration::from_secs(10);
+/// Refused credentials are read again at most this often: they may come from a program that takes a while.
+const RENEWAL: Duration = Duration::from_secs(5);
+
+/// A configuration, and what was last made of it.
+pub(super) struct Credentials {
+    config: kube::Config,
+    current: RwLock<Arc<Signed>>,
+    renewed: tokio::sync::Mutex<Option<Instant>>,
+}
+
+/// What connections are opened and requests are signed with.
+struct Signed {
+    generation: u64,
+    connector: HttpsConnector<HttpConnector>,
+    auth: Option<AuthLayer>,
+    base: BaseUriLayer,
+    headers: ExtraHeadersLayer,
+    gzip: bool,
+}
+
+impl Credentials {
+    /// Reads the credentials that the configuration names.
+    pub(super) fn new(config: kube::Config) -> kube::Result<Self> {
+        let signed = Arc::new(Signed::read(&config, 0)?);
+        Ok(Self { config, current: RwLock::new(signed), renewed: tokio::sync::Mutex::default() })
+    }
+
+    fn current(&self) -> Arc<Signed> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the credentials again, after those of a generation were refused; returns whether they may be others.
+    async fn renew(&self, refused: u64) -> bool {
+        let mut renewed = self.renewed.lock().await;
+        if self.current().generation != refused {
+            return true;
+        }
+        if renewed.is_some_and(|last| last.elapsed() < RENEWAL) {
+            return false;
+        }
+        *renewed = Some(Instant::now());
+        let config = self.config.clone();
+        // Files are read, and perhaps a program is run.
+        match tokio::task::spawn_blocking(move || Signed::read(&config, refused + 1)).await {
+            Ok(Ok(signed)) => {
+                info!("credentials read again");
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(signed);
+                true
+            }
+            Ok(Err(error)) => {
+                debug!(error = super::super::errors::describe(&error), "credentials not read again");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+impl Signed {
+    fn read(config: &kube::Config, generation: u64) -> kube::Result<Self> {
+        Ok(Self {
+            generation,
+            connector: connector(config)?,
+            auth: config.auth_layer()?,
+            base: config.base_uri_layer(),
+            headers: config.extra_headers_layer()?,
+            gzip: !config.disable_compression,
+        })
+    }
+
+    /// kube's own stack on a client with connections of its own.
+    fn stack(&self) -> ApiService {
+        let client: Client<_, Body> = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .http2_keep_alive_interval(PING)
+            .http2_keep_alive_timeout(PONG)
+            .http2_keep_alive_while_idle(true)
+            .http2_adaptive_window(true)
+            .build(self.connector.clone());
+        let unpack = DecompressionLayer::new().no_br().no_deflate().no_zstd().gzip(self.gzip);
+        let service = ServiceBuilder::new()
+            .layer(&self.base)
+            .layer(unpack)
+            .option_layer(self.auth.as_ref())
+            .layer(&self.headers)
+            .map_err(BoxError::from)
+            .service(client);
+        BoxCloneService::new(service.map_response(|answer| answer.map(answer_of)))
+    }
+}
+
+/// Opens connections: over TLS with HTTP/2 where the API server has it, else with HTTP/1.1.
+fn connector(config: &kube::Config) -> kube::Result<HttpsConnector<HttpConnector>> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    // Requests are small: held back until the one before is acknowledged, each could stall for 40 ms.
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    let mut builder =
+        HttpsConnectorBuilder::new().with_tls_config(config.rustls_client_config()?).https_or_http();
+    if let Some(name) = &config.tls_server_name {
+        let name = name.clone().try_into().map_err(kube::client::RustlsTlsError::InvalidServerName);
+        let name = name.map_err(kube::Error::RustlsTls)?;
+        builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
+    }
+    Ok(builder.enable_all_versions().wrap_connector(tcp))
+}
+
+/// A client's connections, signed for.
+#[derive(Clone)]
+pub(super) struct Signing {
+    credentials: Arc<Credentials>,
+    built: Arc<Mutex<(u64, ApiService)>>,
+    gate: Arc<Gate>,
+}
+
+impl Signing {
+    pub(super) fn new(credentials: Arc<Credentials>) -> Self {
+        let signed = credentials.current();
+        let built = Arc::new(Mutex::new((signed.generation, signed.stack())));
+        Self { credentials, built, gate: Arc::default() }
+    }
+
+    /// The service with the newest credentials, and their generation.
+    fn current(&self) -> (u64, ApiService) {
+        let signed = self.credentials.current();
+        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        if built.0 != signed.generation {
+            *built = (signed.generation, signed.stack());
+        }
+        built.clone()
+    }
+
+    async fn send(self, request: Request<Body>) -> Result<Response<Answer>, BoxError> {
+        let again = copy(&request);
+        let (generation, service) = self.current();
+        let answer = self.gate.pass(service.oneshot(request)).await?;
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        let Some(again) = again else { return Ok(answer) };
+        if !self.credentials.renew(generation).await {
+            return Ok(answer);
+        }
+        self.gate.pass(self.current().1.oneshot(again)).await
+    }
+}
+
+impl Service<Request<Body>> for Signing {
+    type Response = Response<Answer>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        self.clone().send(request).boxed()
+    }
+}
+
+/// The request once more; `None` if its content is a stream.
+fn copy(request: &Request<Body>) -> Option<Request<Body>> {
+    let mut copy = Request::new(request.body().try_clone()?);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    *copy.extensions_mut() = request.extensions().clone();
+    Some(copy)
+}

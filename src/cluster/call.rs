@@ -70,6 +70,9 @@ impl Cluster {
             }
             debug!(purpose, ?pause, failure = failure.summary(), "call tried again");
             tokio::time::sleep(pause).await;
+            if patience::is_over() {
+                return Err(failure);
+            }
         }
         Err(Failure::timeout(purpose))
     }

@@ -19,6 +19,9 @@ use crate::error::{Error, Result};
 
 /// Pause before a broken watch is opened again.
 const PAUSE: Duration = Duration::from_millis(200);
+/// How long a watch may show no end before a look is taken beside it: at first, and at last.
+pub(super) const IDLE: Duration = Duration::from_secs(10);
+pub(super) const LONGEST_IDLE: Duration = Duration::from_secs(80);
 /// Pause before an object that cannot be watched is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -109,6 +112,7 @@ impl Cluster {
         // The oldest answer: every DELETED event of these objects is younger than it.
         let oldest = going.iter().filter_map(|object| object.resource_version.parse::<u64>().ok()).min();
         let mut version = oldest.map(|version| version.to_string());
+        let mut idle = IDLE;
         while !going.is_empty() && Instant::now() < deadline {
             let from = match version.take() {
                 Some(version) => version,
@@ -118,7 +122,7 @@ impl Cluster {
                 break;
             }
             let watching = self.watch_gone(namespace, deployment, kind, &mut going, &from);
-            match tokio::time::timeout_at(deadline, watching).await {
+            match tokio::time::timeout_at(deadline.min(Instant::now() + idle), watching).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     debug!(
@@ -128,10 +132,10 @@ impl Cluster {
                     );
                     tokio::time::sleep(PAUSE).await;
                 }
-                // A watch that fell silent told nothing.
+                // A watch that fell silent tells nothing; one that is not is opened again from what the look shows.
                 Err(_) => {
-                    self.still_there(namespace, deployment, kind, &mut going).await?;
-                    break;
+                    version = Some(self.still_there(namespace, deployment, kind, &mut going).await?);
+                    idle = (2 * idle).min(LONGEST_IDLE);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 mod removal;
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
@@ -58,30 +58,52 @@ fn parse_ours(object: &ConfigMap) -> Result<Held> {
         uid: object.uid().unwrap_or_default(),
         terminating: object.metadata.deletion_timestamp.is_some(),
         version: Version::new(object.resource_version().unwrap_or_default()),
+        stored: Arc::new(without_ours(object)),
     })
 }
 
-/// The ConfigMap that holds a record.
-fn config_map(name: &DeploymentName, head: &Head, guard: Option<(&str, &str)>) -> Result<ConfigMap> {
+/// The object without the record, and without what only the API server writes.
+fn without_ours(object: &ConfigMap) -> ConfigMap {
+    let metadata = &object.metadata;
+    ConfigMap {
+        metadata: ObjectMeta {
+            labels: metadata.labels.clone(),
+            annotations: metadata.annotations.clone(),
+            finalizers: metadata.finalizers.clone(),
+            owner_references: metadata.owner_references.clone(),
+            ..ObjectMeta::default()
+        },
+        data: object.data.as_ref().map(|data| {
+            data.iter()
+                .filter(|(key, _)| *key != KEY)
+                .map(|(key, text)| (key.clone(), text.clone()))
+                .collect()
+        }),
+        binary_data: object.binary_data.clone(),
+        immutable: object.immutable,
+    }
+}
+
+/// The ConfigMap that holds a record: the one that was read with what is ours in it anew, or a new one.
+fn config_map(name: &DeploymentName, head: &Head, held: Option<&Held>) -> Result<ConfigMap> {
     let text = serde_json::to_string(head)
         .map_err(|error| Error::internal(format!("the head cannot be written as JSON: {error}")))?;
-    let labels = [
+    let mut object = held.map(|held| ConfigMap::clone(&held.stored)).unwrap_or_default();
+    let metadata = &mut object.metadata;
+    metadata.name = Some(head_name(name));
+    metadata.uid = held.map(|held| held.uid.clone());
+    metadata.resource_version = held.map(|held| held.version.as_str().to_owned());
+    let labels = metadata.labels.get_or_insert_default();
+    for (key, value) in [
         (LABEL_MANAGED_BY, MANAGED_BY),
         (LABEL_INSTANCE, name.as_str()),
         (LABEL_RECORD, "head"),
         (LABEL_PHASE, head.phase.as_str()),
-    ];
-    Ok(ConfigMap {
-        metadata: ObjectMeta {
-            name: Some(head_name(name)),
-            labels: Some(labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()),
-            uid: guard.map(|(uid, _)| uid.to_owned()),
-            resource_version: guard.map(|(_, version)| version.to_owned()),
-            ..ObjectMeta::default()
-        },
-        data: Some(BTreeMap::from([(KEY.to_owned(), text)])),
-        ..ConfigMap::default()
-    })
+    ] {
+        labels.insert(key.to_owned(), value.to_owned());
+    }
+    object.data.get_or_insert_default().insert(KEY.to_owned(), text);
+    Ok(object)
 }
 
 /// The field manager of a writer.
@@ -178,9 +200,8 @@ impl Cluster {
     async fn try_write(&self, held: &Held, head: &Head, manager: &str) -> std::result::Result<Held, Failure> {
         let api = self.heads(&held.namespace);
         let object_name = head_name(&held.name);
-        let guard = Some((held.uid.as_str(), held.version.as_str()));
         let purpose = "write the deployment's record";
-        let object = config_map(&held.name, head, guard)
+        let object = config_map(&held.name, head, Some(held))
             .map_err(|_| Failure::broken(purpose, "the head is not JSON"))?;
         let parameters = PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() };
         let replace = || api.replace(&object_name, &parameters, &object);

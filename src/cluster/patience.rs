@@ -39,9 +39,9 @@ impl Patience {
         *self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a call may be repeated after a pause; the lock may be renewed meanwhile, so it must only be held now.
     fn allows(&self, now: Instant, begun: Instant, pause: Duration) -> bool {
-        let end = self.end().min(begun + self.each);
-        now.checked_add(pause).is_some_and(|next| next < end)
+        now < self.end() && now.checked_add(pause).is_some_and(|next| next < begun + self.each)
     }
 
     /// Makes every call of the work with this patience.
@@ -55,15 +55,18 @@ pub(super) fn left() -> Option<Duration> {
     CURRENT.try_with(|patience| patience.end().saturating_duration_since(Instant::now())).ok()
 }
 
+/// Whether the patience of the operation that asks is over.
+pub(super) fn is_over() -> bool {
+    left() == Some(Duration::ZERO)
+}
+
 /// Whether a call that began at a moment and has been tried so often may be tried again after a pause.
 ///
 /// A failure is lasting that passes only when somebody has acted: only who has patience waits for that.
 pub(super) fn allows(begun: Instant, tries: usize, pause: Duration, is_lasting: bool) -> bool {
     let now = Instant::now();
-    match CURRENT.try_with(|patience| patience.allows(now, begun, pause)) {
-        Ok(allowed) => allowed,
-        Err(_) => tries < TRIES && pause <= LONGEST_PAUSE && !is_lasting,
-    }
+    let has_patience = CURRENT.try_with(|patience| patience.allows(now, begun, pause)).unwrap_or(false);
+    has_patience || (!is_over() && tries < TRIES && pause <= LONGEST_PAUSE && !is_lasting)
 }
 
 #[cfg(test)]
@@ -91,9 +94,10 @@ mod tests {
             .during(async {
                 assert!(allows(begun, 100, 5 * SECOND, true));
                 assert!(!allows(begun, 1, 30 * SECOND, false));
+                assert!(!is_over());
                 patience.extend(begun);
                 assert!(!allows(begun, 1, Duration::ZERO, false));
-                assert_eq!(left(), Some(Duration::ZERO));
+                assert!(is_over());
             })
             .await;
     }
@@ -102,10 +106,10 @@ mod tests {
     fn patience_ends_with_the_lease_and_moves_with_it() {
         let begun = Instant::now();
         let patience = Patience::until(begun + 10 * SECOND, 30 * SECOND);
-        assert!(patience.allows(begun, begun, 9 * SECOND));
-        assert!(!patience.allows(begun, begun, 10 * SECOND));
-        let later = begun + 8 * SECOND;
-        assert!(!patience.allows(later, begun, 3 * SECOND));
+        assert!(patience.allows(begun, begun, 29 * SECOND));
+        assert!(!patience.allows(begun, begun, 30 * SECOND));
+        let later = begun + 10 * SECOND;
+        assert!(!patience.allows(later, begun, SECOND));
         patience.extend(later + 60 * SECOND);
         assert!(patience.allows(later, begun, 3 * SECOND));
         assert!(!patience.allows(later, begun, 25 * SECOND), "no call is repeated for longer than a lease");

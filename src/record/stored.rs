@@ -1,5 +1,9 @@
 //! A record as it was read or written, with what a compare-and-swap needs.
 
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+
 use super::{Head, Phase};
 use crate::artifacts::{DeploymentName, Namespace, Target};
 
@@ -34,6 +38,8 @@ pub struct Held {
     pub terminating: bool,
     /// The version that a write must find.
     pub version: Version,
+    /// The object as it was read, less the record: others may have put things on it, and every write keeps them.
+    pub stored: Arc<ConfigMap>,
 }
 
 impl Held {

@@ -61,7 +61,8 @@ impl Adapter {
         Self::serve_with_lease(config, sandbox, LEASE).await
     }
 
-    async fn serve_with_lease(config: kube::Config, sandbox: Option<Sandbox>, lease: Duration) -> Self {
+    /// Serves it with a lease of another length.
+    pub async fn serve_with_lease(config: kube::Config, sandbox: Option<Sandbox>, lease: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let parts = Parts {

@@ -32,6 +32,8 @@ pub enum Fault {
     LoseAnswer,
     /// It is never answered, nor passed on.
     Silence,
+    /// Its answer begins and never goes on; it is not passed on.
+    Stall,
 }
 
 impl Fault {
@@ -150,6 +152,10 @@ async fn pass(State(road): State<Road>, request: Request) -> Response {
             return answer.body(Body::from(body.clone())).expect("an answer");
         }
         Some(Fault::Silence) => std::future::pending().await,
+        Some(Fault::Stall) => {
+            let stalled = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+            return Response::new(Body::from_stream(stalled));
+        }
         Some(Fault::LoseAnswer) | None => {}
     }
     let request = http::Request::from_parts(head, kube::client::Body::from(body));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -17,6 +17,7 @@ use super::control_plane::{User, control_plane};
 /// A running relay; its connections break when it is dropped.
 pub struct Relay {
     opened: Arc<AtomicUsize>,
+    frozen: watch::Sender<()>,
     _tasks: JoinSet<()>,
 }
 
@@ -27,14 +28,24 @@ impl Relay {
         let mut tasks = JoinSet::new();
         let opened = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&opened);
+        let (frozen, ice) = watch::channel(());
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((here, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::Relaxed);
-                connections.spawn(relay(here, delay));
+                // What freezes later freezes this one, too.
+                let mut ice = ice.clone();
+                ice.mark_unchanged();
+                connections.spawn(async move { relay(here, delay, &mut ice).await });
             }
         });
-        Self { opened, _tasks: tasks }
+        Self { opened, frozen, _tasks: tasks }
+    }
+
+    /// Lets every connection that is open now fall silent, as a peer that lost its power: nothing passes any more, and
+    /// nothing is closed. New ones pass.
+    pub fn freeze(&self) {
+        self.frozen.send_replace(());
     }
 
     /// How many connections have been opened so far.
@@ -43,7 +54,7 @@ impl Relay {
     }
 }
 
-async fn relay(here: TcpStream, delay: Duration) {
+async fn relay(here: TcpStream, delay: Duration, frozen: &mut watch::Receiver<()>) {
     let server = control_plane().server.trim_start_matches("https://");
     let there = TcpStream::connect(server).await.expect("the API server");
     let (_, _) = (here.set_nodelay(true), there.set_nodelay(true));
@@ -68,7 +79,13 @@ async fn relay(here: TcpStream, delay: Duration) {
         Ok(())
     };
     // A connection that breaks is the business of those at its ends.
-    let _: std::io::Result<_> = tokio::try_join!(asking, answering, telling);
+    let passing = async { tokio::try_join!(asking, answering, telling).map(|_| ()) };
+    tokio::pin!(passing);
+    tokio::select! {
+        _ = &mut passing => {}
+        // The sockets stay open.
+        _ = frozen.changed() => std::future::pending().await,
+    }
 }
 
 /// An address that nobody listens on.

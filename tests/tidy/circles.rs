@@ -49,18 +49,18 @@ fn targets(own: &[&str], name: &str, rest: &str) -> Vec<Vec<String>> {
         // A module that this file declares.
         name => base.push(name.to_owned()),
     }
-    follow(base, rest)
+    follow(&base, rest)
 }
 
 /// The paths behind a prefix, one for each member of the groups on the way.
-fn follow(base: Vec<String>, rest: &str) -> Vec<Vec<String>> {
+fn follow(base: &[String], rest: &str) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     for head in heads(rest) {
-        let mut path = base.clone();
+        let mut path = base.to_vec();
         path.push(head.clone());
         // Only a path without a group goes on as it begins.
         match rest.strip_prefix(head.as_str()).and_then(|rest| rest.strip_prefix("::")) {
-            Some(deeper) => found.extend(follow(path, deeper)),
+            Some(deeper) => found.extend(follow(&path, deeper)),
             None => found.push(path),
         }
     }

@@ -10,6 +10,7 @@ use kube::api::{Api, DeleteParams, Preconditions, PropagationPolicy, WatchEvent,
 use tokio::time::Instant;
 
 use super::super::Cluster;
+use super::super::gone::{IDLE, LONGEST_IDLE};
 use super::super::road::WATCH_SECONDS;
 use super::{Held, about_head, head_name, subject};
 use crate::error::Result;
@@ -68,29 +69,36 @@ impl Cluster {
         Ok(found.and_then(|object| object.metadata.uid).as_deref() != Some(held.uid.as_str()))
     }
 
-    /// Watches the head from a version on until it is gone.
+    /// Waits until the head is gone, by watching it from a version on.
     async fn head_gone(&self, held: &Held, version: String) {
+        let mut idle = IDLE;
+        loop {
+            let watching = self.watch_head_gone(held, &version);
+            if tokio::time::timeout(idle, watching).await == Ok(true) {
+                return;
+            }
+            // The watch told nothing: it was too old, the connection broke or fell silent.
+            if self.is_head_replaced(held).await.unwrap_or(false) {
+                return;
+            }
+            idle = (2 * idle).min(LONGEST_IDLE);
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Watches the head; returns whether the watch showed its end.
+    async fn watch_head_gone(&self, held: &Held, version: &str) -> bool {
         let road = self.road.watches(1);
         let api: Api<ConfigMap> = Api::namespaced(road.client.clone(), held.namespace.as_str());
         let name = format!("metadata.name={}", head_name(&held.name));
         let parameters = WatchParams::default().fields(&name).timeout(WATCH_SECONDS);
-        loop {
-            let Ok(events) = api.watch_metadata(&parameters, &version).await else {
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            };
-            let mut events = events.boxed();
-            while let Some(Ok(event)) = events.next().await {
-                if let WatchEvent::Deleted(_) = event {
-                    return;
-                }
+        let Ok(events) = api.watch_metadata(&parameters, version).await else { return false };
+        let mut events = events.boxed();
+        while let Some(Ok(event)) = events.next().await {
+            if let WatchEvent::Deleted(_) = event {
+                return true;
             }
-            // The watch ended without the event: it was too old, or the connection broke.
-            let now = self.read_head(&held.namespace, &held.name).await;
-            if now.is_ok_and(|now| now.is_none_or(|now| now.uid != held.uid)) {
-                return;
-            }
-            tokio::time::sleep(PAUSE).await;
         }
+        false
     }
 }

@@ -46,6 +46,7 @@ fn held(change: impl FnOnce(&mut Head)) -> Held {
         uid: "head".to_owned(),
         terminating: false,
         version: Version::new("1".to_owned()),
+        stored: Default::default(),
     }
 }
 

@@ -18,11 +18,11 @@ pub use names::{
 };
 pub use observed::Observed;
 pub use ownership::{
-    ANNOTATION_ALIAS, ANNOTATION_IMAGE, ANNOTATION_OPERATION, LABEL_COMPONENT, LABEL_INSTANCE,
+    ANNOTATION_ALIAS, ANNOTATION_IMAGE, ANNOTATION_OPERATION, FIELD_MANAGER, LABEL_COMPONENT, LABEL_INSTANCE,
     LABEL_MANAGED_BY, LABEL_NAME, LABEL_PHASE, LABEL_RECORD, LABEL_REVISION, MANAGED_BY, field_manager,
     is_reserved_annotation, is_reserved_label, scale_manager, selector_of,
 };
-pub use seen::{Seen, SeenClaim};
+pub use seen::{Form, Seen, SeenClaim};
 pub use size::StorageSize;
 pub use state::DeploymentState;
 

@@ -24,7 +24,7 @@ use crate::record::{Head, Member, MemberState};
 pub use blame::{first as first_failure, listing};
 pub use claims::{VolumePolicy, check as check_claims, set_aside};
 pub use decided::{Decided, PrunePolicy, decide};
-pub use duties::{Duty, duties, is_at_rest};
+pub use duties::{Duty, duties, is_at_rest, late};
 pub use prepared::{Prepared, Rendered, Source, TemplateCall, combine, judge, prepare, read, render};
 pub use remedy::{Remedy, is_refusal, remedy};
 pub use removals::{deleting, waits};
@@ -186,6 +186,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         plan.steps.push(step);
     }
     removals::decide(inputs, &mut plan);
+    removals::decide_late(inputs, &mut plan);
     tell_replaced(inputs, &mut plan);
     plan
 }

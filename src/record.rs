@@ -45,6 +45,9 @@ pub struct Head {
     pub revisions: Vec<RevisionEntry>,
     /// The operation that holds the deployment.
     pub operation: Option<Operation>,
+    /// Operations that were taken over: what they have sent before may still arrive, and is looked out for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub superseded: Vec<String>,
     /// Every object that is or may be on the cluster: written before the objects are.
     pub inventory: Vec<Member>,
     /// Volume claims that stay when everything in the inventory goes; filled when it is marked for deletion.
@@ -70,6 +73,7 @@ impl Head {
             last_good: None,
             revisions: Vec::new(),
             operation: None,
+            superseded: Vec::new(),
             inventory: Vec::new(),
             retained: Vec::new(),
             recorded: Recorded::default(),

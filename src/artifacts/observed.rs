@@ -24,16 +24,20 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// The metadata of every object, with its kind.
+    pub fn metadata(&self) -> impl Iterator<Item = (Kind, &ObjectMeta)> {
+        let services = self.services.iter().map(|service| (Kind::Service, &service.metadata));
+        let claims = self.claims.iter().map(|claim| (Kind::PersistentVolumeClaim, &claim.metadata));
+        let controllers = self.controllers.iter().map(|one| (Kind::ReplicationController, &one.metadata));
+        let deployments = self.deployments.iter().map(|one| (Kind::Deployment, &one.metadata));
+        let pods = self.pods.iter().map(|pod| (Kind::Pod, &pod.metadata));
+        services.chain(claims).chain(controllers).chain(deployments).chain(pods)
+    }
+
     /// Whether an object with this uid is there; `None` for kinds that are not watched.
     pub fn has(&self, kind: Kind, uid: &str) -> Option<bool> {
-        let is_it = |metadata: &ObjectMeta| metadata.uid.as_deref() == Some(uid);
-        Some(match kind {
-            Kind::Pod => self.pods.iter().any(|pod| is_it(&pod.metadata)),
-            Kind::ReplicationController => self.controllers.iter().any(|one| is_it(&one.metadata)),
-            Kind::Deployment => self.deployments.iter().any(|one| is_it(&one.metadata)),
-            Kind::PersistentVolumeClaim => self.claims.iter().any(|claim| is_it(&claim.metadata)),
-            Kind::Service => self.services.iter().any(|service| is_it(&service.metadata)),
-            Kind::Secret => return None,
-        })
+        let is_it =
+            |(has, metadata): (Kind, &ObjectMeta)| has == kind && metadata.uid.as_deref() == Some(uid);
+        (kind != Kind::Secret).then(|| self.metadata().any(is_it))
     }
 }

@@ -25,9 +25,12 @@ pub const ANNOTATION_OPERATION: &str = "panamax.io/operation";
 /// The link's alias as the template has it.
 pub const ANNOTATION_ALIAS: &str = "panamax.io/alias";
 
+/// What the field managers of all deployments begin with.
+pub const FIELD_MANAGER: &str = "panamax:";
+
 /// The field manager of every object of a deployment.
 pub fn field_manager(deployment: &DeploymentName) -> String {
-    format!("panamax:{deployment}")
+    format!("{FIELD_MANAGER}{deployment}")
 }
 
 /// The field manager of replica counts set by Scale.

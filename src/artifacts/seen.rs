@@ -15,6 +15,8 @@ pub struct Seen {
     pub terminating: bool,
     /// Whether this deployment's field manager applied it: it is ours, not made by a controller or a person.
     pub ours: bool,
+    /// Whether a controller counts it as its own.
+    pub controlled: bool,
     /// The digest of the fields that our field manager owns; empty if none.
     pub owned: String,
     /// The field managers that own its replica count.
@@ -42,4 +44,14 @@ pub struct SeenClaim {
     pub class_is_ours: bool,
     /// Its access modes.
     pub modes: Vec<String>,
+}
+
+/// The form of an object that a write is meant for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// Its uid: no other object is written.
+    pub uid: String,
+    /// Its version: no later form is written, so that a write which was sent by an operation that has lost its lock
+    /// since does not land. `None`: nobody looked.
+    pub version: Option<String>,
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::Cluster;
 use super::errors::{Failure, Subject};
 use super::gone::Going;
-use crate::artifacts::{Artifact, DeploymentName, LABEL_INSTANCE, Namespace, ObjectRef, field_manager};
+use crate::artifacts::{Artifact, DeploymentName, Form, LABEL_INSTANCE, Namespace, ObjectRef, field_manager};
 use crate::error::{Error, ErrorKind, Refusal, Result};
 
 /// How long an object of ours that is being deleted may take to go before it is made again.
@@ -29,16 +29,6 @@ pub enum Guard {
     UpdateOnly(Form),
     /// The same, and take every field from whoever holds it.
     TakeFields(Form),
-}
-
-/// The form of an object that a write is meant for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Form {
-    /// Its uid: no other object is written.
-    pub uid: String,
-    /// Its version: no later form is written, so that a write which was sent by an operation that has lost its lock
-    /// since does not land. `None`: nobody looked.
-    pub version: Option<String>,
 }
 
 impl Guard {

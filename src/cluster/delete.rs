@@ -6,7 +6,7 @@ use kube::api::{DeleteParams, ObjectMeta, Preconditions, PropagationPolicy};
 use super::Cluster;
 use super::errors::Subject;
 use super::gone::Going;
-use crate::artifacts::{Kind, Namespace, ObjectRef};
+use crate::artifacts::{Form, Kind, Namespace, ObjectRef};
 use crate::error::Result;
 
 /// How a delete ended.
@@ -62,6 +62,25 @@ impl Cluster {
                 }
                 Err(failure) => return Err(failure.about(reference)),
             }
+        }
+    }
+
+    /// Deletes the object in exactly this form; one that somebody has written since is left alone.
+    pub async fn delete_form(&self, namespace: &Namespace, reference: &ObjectRef, form: &Form) -> Result<()> {
+        let api = self.api(namespace, reference.kind);
+        let name = reference.name.as_str();
+        let preconditions =
+            Preconditions { uid: Some(form.uid.clone()), resource_version: form.version.clone() };
+        let parameters = DeleteParams {
+            propagation_policy: Some(propagation(reference.kind)),
+            preconditions: Some(preconditions),
+            ..DeleteParams::default()
+        };
+        let subject = Subject::member(reference);
+        match self.write("delete the object", subject, || api.delete(name, &parameters)).await {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.is_not_found() || failure.conflict().is_some() => Ok(()),
+            Err(failure) => Err(failure.about(reference)),
         }
     }
 

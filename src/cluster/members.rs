@@ -49,6 +49,7 @@ pub(super) fn seen(kind: Kind, metadata: &ObjectMeta, deployment: &DeploymentNam
         version: metadata.resource_version.clone().unwrap_or_default(),
         terminating: metadata.deletion_timestamp.is_some(),
         ours: labelled && owned.is_some(),
+        controlled: metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true)),
         owned: owned.unwrap_or_default(),
         replicas_owners: replicas_owners(entries),
         component: labels.get(LABEL_NAME).cloned().unwrap_or_default(),
@@ -116,15 +117,15 @@ impl Cluster {
             .collect())
     }
 
-    /// The uid of the object of this name, if it is this deployment's and stays.
-    pub async fn our_uid(
+    /// The object of this name, if it is this deployment's and stays.
+    pub async fn find_ours(
         &self,
         namespace: &Namespace,
         deployment: &DeploymentName,
         reference: &ObjectRef,
-    ) -> Result<Option<String>> {
+    ) -> Result<Option<Seen>> {
         let found = self.see(namespace, deployment, reference).await?;
-        Ok(found.filter(|(seen, _)| seen.ours && !seen.terminating).map(|(seen, _)| seen.uid))
+        Ok(found.map(|(seen, _)| seen).filter(|seen| seen.ours && !seen.terminating))
     }
 
     /// Reads one object's metadata; `None` if there is none.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::{Engine, deploy, look, removal, stages, teardown};
-use crate::artifacts::{DeploymentState, Namespace, ObjectRef, Observed, Target};
+use crate::artifacts::{DeploymentState, Form, Namespace, ObjectRef, Observed, Seen, Target};
 use crate::cluster::{Scope, Sight, Snapshot};
 use crate::error::{ErrorKind, Result};
 use crate::plan::{self, Duty};
@@ -237,6 +237,8 @@ async fn carry_out(
         Duty::Adopt | Duty::TearDown => finish(engine, target).await.map(|()| Some(PAUSE)),
         Duty::Replace(pods) => replace(engine, target, pods, memory).await.map(|()| None),
         Duty::Delete(doomed) => removal::delete(engine, held, observed, &doomed, &mut memory.asked).await,
+        Duty::DeleteLate(late) => delete_late(engine, target, observed, late).await.map(|()| None),
+        Duty::ClearDoubts(superseded) => clear_doubts(engine, held, superseded).await.map(|()| None),
         Duty::DropRevisions(revisions) => drop_revisions(engine, held, revisions).await.map(|()| None),
         Duty::Settle(state) => settle(engine, held, state).await.map(|()| None),
     }
@@ -280,6 +282,38 @@ async fn replace(
     stages::delete_all(engine, target, new, None).await?;
     memory.asked.extend(uids.into_iter().map(|uid| (uid, 1)));
     Ok(())
+}
+
+/// Deletes objects that no inventory has, if a fresh look at the record says so, too: a record is always written before
+/// the objects that it lists. An operation that begins meanwhile and takes such an object over writes it.
+async fn delete_late(
+    engine: &Engine,
+    target: &Target,
+    observed: &Observed,
+    late: Vec<(ObjectRef, Form)>,
+) -> Result<()> {
+    let Some(now) = look::read(engine, target).await? else { return Ok(()) };
+    let still = plan::late(&now, observed);
+    for (reference, form) in late.iter().filter(|late| still.contains(late)) {
+        warn!(%reference, "deleting an object that a dead operation has created late");
+        engine.cluster.delete_form(&target.namespace, reference, form).await?;
+    }
+    Ok(())
+}
+
+/// Looks by name for what nobody may watch, deletes it, and forgets the operations that were taken over.
+async fn clear_doubts(engine: &Engine, held: &Held, superseded: Vec<String>) -> Result<()> {
+    let target = held.target();
+    for member in held.head.inventory.iter().filter(|member| member.may_still_arrive()) {
+        let (namespace, reference) = (&target.namespace, &member.reference);
+        let found = engine.cluster.find_ours(namespace, &target.name, reference).await?;
+        let is_late = |seen: &Seen| seen.operation.as_ref().is_some_and(|id| superseded.contains(id));
+        if let Some(seen) = found.filter(is_late) {
+            let form = Form { uid: seen.uid, version: Some(seen.version) };
+            engine.cluster.delete_form(namespace, reference, &form).await?;
+        }
+    }
+    change(engine, held, &Transition::DoubtsCleared { superseded }).await
 }
 
 /// Deletes revisions that are no longer kept, and drops their entries.

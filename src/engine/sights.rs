@@ -17,9 +17,25 @@ const LIMIT: usize = 10_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Turn {
     uid: String,
-    id: String,
+    generation: u64,
+    id: Option<String>,
     epoch: u64,
-    lease_until: Timestamp,
+    lease_until: Option<Timestamp>,
+}
+
+/// The turn of an operation, or, once it has ended, of the doubts that are left by those it has taken over.
+fn turn(held: &Held) -> Option<Turn> {
+    let operation = held.head.operation.as_ref();
+    if operation.is_none() && held.head.superseded.is_empty() {
+        return None;
+    }
+    Some(Turn {
+        uid: held.uid.clone(),
+        generation: held.head.generation,
+        id: operation.map(|operation| operation.id.clone()),
+        epoch: operation.map_or(0, |operation| operation.epoch),
+        lease_until: operation.map(|operation| operation.lease_until),
+    })
 }
 
 /// When each operation under way was first seen in its present form, by this process's own monotonic clock.
@@ -30,15 +46,9 @@ impl Sights {
     /// Notes a record as it was just read, and says how long it was not seen renewed: zero at the first sight.
     pub(super) fn unrenewed_for(&self, held: &Held, now: Instant) -> Duration {
         let mut sights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(operation) = &held.head.operation else {
+        let Some(turn) = turn(held) else {
             sights.remove(&held.target());
             return Duration::ZERO;
-        };
-        let turn = Turn {
-            uid: held.uid.clone(),
-            id: operation.id.clone(),
-            epoch: operation.epoch,
-            lease_until: operation.lease_until,
         };
         if let Some((seen, since)) = sights.get(&held.target())
             && *seen == turn

@@ -6,8 +6,8 @@ use futures::future::join_all;
 use tracing::{Instrument, info, info_span, warn};
 
 use super::Engine;
-use crate::artifacts::{Action, Artifact, Kind, ObjectRef, Stage, Target};
-use crate::cluster::{Deletion, Form, Going, Guard, Written};
+use crate::artifacts::{Action, Artifact, Form, Kind, ObjectRef, Stage, Target};
+use crate::cluster::{Deletion, Going, Guard, Written};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, Plan, Remedy, Step, is_refusal};
 use crate::record::{Member, MemberState};
@@ -200,10 +200,10 @@ async fn create(engine: &Engine, target: &Target, step: &Step) -> Result<Written
     let created = engine.cluster.apply(namespace, &target.name, artifact, Guard::CreateOnly, false).await;
     match created {
         Err(refused) if plan::remedy(&refused, step, &target.name) == Remedy::Replace => {
-            match engine.cluster.our_uid(namespace, &target.name, &artifact.reference).await? {
-                Some(uid) => {
+            match engine.cluster.find_ours(namespace, &target.name, &artifact.reference).await? {
+                Some(seen) => {
                     info!(context = ?refused.context(), "cannot change in place, replaced");
-                    replace(engine, target, artifact, &uid).await
+                    replace(engine, target, artifact, &seen.uid).await
                 }
                 None => Err(refused),
             }

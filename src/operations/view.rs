@@ -1,8 +1,11 @@
 //! What callers are told of a deployment: its records and its status, put together.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::artifacts::{DeploymentName, DeploymentState, Namespace, ObjectRef, Observed, Target};
+use crate::plan;
 use crate::record::{Held, Recorded};
 use crate::status::{self, Status, expected, expected_of_new};
 use crate::template::Template;
@@ -38,7 +41,13 @@ pub struct DeploymentView {
 
 /// The view with a status concluded from what the cluster showed.
 pub(super) fn observed(held: &Held, observed: &Observed, full: bool) -> DeploymentView {
-    view(held, status::conclude(&expected(held), observed), full)
+    let mut status = status::conclude(&expected(held), observed);
+    if !status.is_ready() {
+        let waits = plan::duties(held, observed, Duration::ZERO).waits.into_iter();
+        let message = std::iter::once(status.message).chain(waits).filter(|text| !text.is_empty());
+        status.message = message.collect::<Vec<_>>().join("; ");
+    }
+    view(held, status, full)
 }
 
 /// The view as the records have it, without a look at the workloads.

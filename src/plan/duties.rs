@@ -4,9 +4,17 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Doomed, waits};
-use crate::artifacts::{DeploymentState, ObjectRef, Observed};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::artifacts::{
+    ANNOTATION_OPERATION, DeploymentState, Form, Kind, ObjectName, ObjectRef, Observed, field_manager,
+};
 use crate::record::{Head, HeadRef, Held, MemberState, Phase, Transition};
 use crate::status::{self, expected};
+
+/// How long what a dead operation has sent is looked out for: longer than any call of ours may take, and than the API
+/// server works on one.
+const DOUBT: Duration = Duration::from_secs(60);
 
 /// What is left to do for a deployment.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,13 +38,18 @@ pub enum Duty {
     Replace(Vec<(ObjectRef, String)>),
     /// Delete objects that the template no longer has, by uid.
     Delete(Vec<Doomed>),
+    /// Delete objects that an operation which was taken over has created late, in this form, unless a
+    /// fresh look at the record knows them.
+    DeleteLate(Vec<(ObjectRef, Form)>),
+    /// Look once more for what may still have arrived, and forget the operations that were taken over.
+    ClearDoubts(Vec<String>),
     /// Delete revisions that are no longer kept.
     DropRevisions(Vec<HeadRef>),
     /// Write down the state that was seen.
     Settle(DeploymentState),
 }
 
-/// What is left to do for a record, by an observer that has not seen its operation renewed for so long.
+/// What is left to do for a record, by an observer that has seen neither a renewal nor another operation for so long.
 pub fn duties(held: &Held, observed: &Observed, unrenewed_for: Duration) -> Duties {
     let head = &held.head;
     if held.terminating {
@@ -61,6 +74,16 @@ pub fn duties(held: &Held, observed: &Observed, unrenewed_for: Duration) -> Duti
     }
     let state = status::conclude(&expected, observed).state;
     delete(head, state, &mut duties);
+    let late = late(held, observed);
+    if !late.is_empty() {
+        duties.now.push(Duty::DeleteLate(late));
+    }
+    if !head.superseded.is_empty() {
+        match DOUBT.saturating_sub(unrenewed_for) {
+            Duration::ZERO => duties.now.push(Duty::ClearDoubts(head.superseded.clone())),
+            left => duties.again_in = Some(left),
+        }
+    }
     let superfluous = head.superfluous_revisions();
     if !superfluous.is_empty() {
         duties.now.push(Duty::DropRevisions(superfluous));
@@ -84,7 +107,38 @@ pub fn is_at_rest(held: &Held) -> bool {
     };
     let deletes = head.phase == Phase::Idle && doomed(head).next().is_some();
     let drops = !head.superfluous_revisions().is_empty();
-    head.operation.is_none() && is_recorded && !deletes && !drops
+    head.operation.is_none() && head.superseded.is_empty() && is_recorded && !deletes && !drops
+}
+
+/// Objects of ours that no inventory has: an operation that was taken over has created them late.
+///
+/// The same rules as for a plan: nobody else applies as our field manager, what a controller has taken over is its own,
+/// and what lies on a volume stays.
+pub fn late(held: &Held, observed: &Observed) -> Vec<(ObjectRef, Form)> {
+    let head = &held.head;
+    if head.operation.is_some() {
+        return Vec::new();
+    }
+    let manager = field_manager(&held.name);
+    let is_late = |(kind, metadata): (Kind, &ObjectMeta)| {
+        let name = ObjectName::new(metadata.name.clone()?).ok()?;
+        let (reference, uid) = (ObjectRef::new(kind, name), metadata.uid.clone()?);
+        let mut entries = metadata.managed_fields.iter().flatten();
+        let is_ours = entries.any(|entry| {
+            entry.manager.as_ref() == Some(&manager) && entry.operation.as_deref() == Some("Apply")
+        });
+        let is_marked =
+            metadata.annotations.as_ref().is_some_and(|marks| marks.contains_key(ANNOTATION_OPERATION));
+        let mut owners = metadata.owner_references.iter().flatten();
+        let is_controlled = owners.any(|owner| owner.controller == Some(true));
+        let mut handed_over = head.inventory.iter().filter_map(|member| member.adopts.as_ref());
+        let is_known =
+            head.member(&reference).is_some() || handed_over.any(|pod| pod.uid == uid) || is_controlled;
+        let stays = kind == Kind::PersistentVolumeClaim || metadata.deletion_timestamp.is_some();
+        let form = Form { uid, version: metadata.resource_version.clone() };
+        (is_ours && is_marked && !is_known && !stays).then_some((reference, form))
+    };
+    observed.metadata().filter_map(is_late).collect()
 }
 
 /// The objects that an operation left to be deleted.

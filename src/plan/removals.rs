@@ -31,6 +31,11 @@ pub(super) fn decide(inputs: &Inputs<'_>, plan: &mut Plan) {
         // Another workload runs the component now: two of them would run it twice.
         let superseded = kind.stage() == Stage::Workload && running.contains(&member.component);
         let action = match uid {
+            // A dead operation's creation of a Secret may still arrive, and nobody may watch Secrets.
+            None if kind == Kind::Secret && head.operation.is_some() && member.uid.is_none() => {
+                plan.kept.push(Member { state: MemberState::Deleting, ..member.clone() });
+                continue;
+            }
             // Gone already: the entry leaves with the next write of the head.
             None => {
                 plan.gone.push(member.reference.clone());
@@ -65,6 +70,38 @@ pub(super) fn decide(inputs: &Inputs<'_>, plan: &mut Plan) {
             component: Some(member.component.clone()),
             fields: Vec::new(),
         });
+    }
+}
+
+/// Decides about objects of ours that no inventory has: an operation that was taken over has created them late.
+///
+/// What people have made is never meant, nor a copy with all our marks: nobody else applies as our field manager. What a
+/// controller has taken over is its own, and what lies on a volume goes only when a Teardown says so.
+pub(super) fn decide_late(inputs: &Inputs<'_>, plan: &mut Plan) {
+    let Some(head) = inputs.head else { return };
+    let adopted = |uid: &String| {
+        head.inventory.iter().filter_map(|member| member.adopts.as_ref()).any(|pod| pod.uid == *uid)
+    };
+    for seen in inputs.seen.unwrap_or_default() {
+        let is_known = head.member(&seen.reference).is_some() || inputs.after.get(&seen.reference).is_some();
+        let is_claim = seen.reference.kind == Kind::PersistentVolumeClaim;
+        let Some(operation) = seen.operation.as_ref().filter(|_| seen.ours && !seen.terminating) else {
+            continue;
+        };
+        let Ok(component) = ComponentName::new(seen.component.clone()) else { continue };
+        if is_known || is_claim || seen.controlled || adopted(&seen.uid) {
+            continue;
+        }
+        let member =
+            Member::late(seen.reference.clone(), component.clone(), seen.uid.clone(), operation.clone());
+        plan.changes.push(Change {
+            reference: seen.reference.clone(),
+            uid: Some(seen.uid.clone()),
+            action: Action::Delete,
+            component: Some(component),
+            fields: Vec::new(),
+        });
+        plan.doomed.push(Doomed { uid: seen.uid.clone(), member });
     }
 }
 

@@ -68,6 +68,7 @@ fn deployed(artifacts: &Artifacts) -> (Head, Vec<Seen>) {
             version: "7".to_owned(),
             terminating: false,
             ours: true,
+            controlled: false,
             owned: "fields".to_owned(),
             replicas_owners: owners(artifact),
             component: artifact.component.to_string(),

@@ -55,6 +55,30 @@ pub struct Adopted {
 }
 
 impl Member {
+    /// The entry of an object that an operation which was taken over has created late: it is to be deleted.
+    pub fn late(reference: ObjectRef, component: ComponentName, uid: String, operation: String) -> Self {
+        Self {
+            reference,
+            component,
+            state: MemberState::Deleting,
+            uid: Some(uid),
+            pod_revision: None,
+            template_replicas: None,
+            scaled_replicas: None,
+            replace: false,
+            generation: None,
+            adopts: None,
+            operation: Some(operation),
+            owned: String::new(),
+        }
+    }
+
+    /// Whether it is to be deleted, and was not there when that was decided: an operation that was taken over may have
+    /// sent its creation before.
+    pub fn may_still_arrive(&self) -> bool {
+        self.state == MemberState::Deleting && self.uid.is_none()
+    }
+
     /// The stage it is applied in.
     pub fn stage(&self) -> Stage {
         self.reference.kind.stage()

@@ -7,6 +7,9 @@ use jiff::Timestamp;
 use super::{Head, HeadRef, Member, MemberState, Operation, OperationKind, Phase, Recorded, RevisionEntry};
 use crate::artifacts::{DeploymentState, ObjectRef};
 
+/// Operations that were taken over and are remembered; more would mean that holders die faster than doubts end.
+const SUPERSEDED: usize = 8;
+
 /// Who writes: told apart in the record's managed fields and in the API server's audit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writer {
@@ -64,6 +67,11 @@ pub enum Transition {
     Gone {
         /// Those objects.
         objects: Vec<ObjectRef>,
+    },
+    /// Nothing that operations which were taken over have sent can arrive any more.
+    DoubtsCleared {
+        /// Those operations.
+        superseded: Vec<String>,
     },
     /// Revisions that are no longer kept were deleted.
     RevisionsDropped {
@@ -153,9 +161,10 @@ impl Transition {
             | Transition::Refused { .. }
             | Transition::Scaled { .. } => Writer::Operation,
             Transition::Renew { .. } => Writer::Lease,
-            Transition::Settled { .. } | Transition::Gone { .. } | Transition::RevisionsDropped { .. } => {
-                Writer::Keeper
-            }
+            Transition::Settled { .. }
+            | Transition::Gone { .. }
+            | Transition::DoubtsCleared { .. }
+            | Transition::RevisionsDropped { .. } => Writer::Keeper,
         }
     }
 
@@ -173,6 +182,7 @@ impl Transition {
             | Transition::Scaled { .. }
             | Transition::Settled { .. }
             | Transition::Gone { .. }
+            | Transition::DoubtsCleared { .. }
             | Transition::RevisionsDropped { .. } => self.apply(before) == *now,
         }
     }
@@ -198,6 +208,7 @@ impl Transition {
                     generation: head.generation,
                     last_good: head.last_good,
                     operation: None,
+                    superseded: head.superseded.clone(),
                     updated: *now,
                     ..Head::clone(earlier)
                 };
@@ -213,6 +224,10 @@ impl Transition {
             Transition::Gone { objects } => {
                 next.inventory.retain(|member| !objects.contains(&member.reference));
             }
+            Transition::DoubtsCleared { superseded } => {
+                next.superseded.retain(|id| !superseded.contains(id));
+                next.inventory.retain(|member| !member.may_still_arrive());
+            }
             Transition::RevisionsDropped { revisions } => {
                 next.revisions.retain(|entry| !revisions.contains(&entry.revision));
             }
@@ -225,6 +240,11 @@ impl Head {
     fn begin(&mut self, begin: &Begin) {
         self.generation += 1;
         self.updated = begin.operation.started;
+        if let Some(dead) = &self.operation {
+            self.superseded.push(dead.id.clone());
+            let forgotten = self.superseded.len().saturating_sub(SUPERSEDED);
+            self.superseded.drain(..forgotten);
+        }
         match &begin.work {
             Work::Deploy { template_name, recorded, inventory, .. } => {
                 // A dead operation may have stored its revision: it stays known, and goes with the others of its age.

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, ReplicationController, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::ResourceExt;
 use kube::runtime::watcher;
 
 use super::super::errors::Failure;
 use super::super::head;
 use super::Snapshot;
-use crate::artifacts::{DeploymentName, LABEL_INSTANCE};
+use crate::artifacts::{DeploymentName, FIELD_MANAGER, LABEL_INSTANCE};
 use crate::error::Error;
 
 /// The kinds that are watched.
@@ -103,7 +104,13 @@ impl Event {
     ) -> Self {
         let entry = |mut object: K| {
             let metadata = object.meta_mut();
-            metadata.managed_fields = None;
+            // Whose object it is, without the fields.
+            let entries = metadata.managed_fields.iter_mut().flatten();
+            let ours = entries.filter(|entry| is_ours(entry)).map(|entry| {
+                entry.fields_v1 = None;
+                entry.clone()
+            });
+            metadata.managed_fields = Some(ours.collect());
             Entry {
                 instance: object.labels().get(LABEL_INSTANCE).cloned().unwrap_or_default(),
                 name: object.name_any(),
@@ -118,6 +125,12 @@ impl Event {
             watcher::Event::Delete(object) => Event::Deleted(kind, entry(object)),
         }
     }
+}
+
+/// Whether a deployment of ours has applied these fields.
+fn is_ours(entry: &ManagedFieldsEntry) -> bool {
+    let manager = entry.manager.as_deref().unwrap_or_default();
+    entry.operation.as_deref() == Some("Apply") && manager.starts_with(FIELD_MANAGER)
 }
 
 impl Object {

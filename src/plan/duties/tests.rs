@@ -170,3 +170,58 @@ fn a_state_is_written_down_once() {
     assert_eq!(asked(&after, Duration::ZERO), Duties::default());
     assert!(is_at_rest(&after));
 }
+
+/// A Service as the watch shows it, marked as created by a dead operation; `change` takes a mark away.
+fn late_service(change: impl FnOnce(&mut ObjectMeta)) -> Observed {
+    let mut metadata: ObjectMeta = serde_json::from_value(serde_json::json!({
+        "name": "db", "uid": "late", "resourceVersion": "7",
+        "annotations": {"panamax.io/operation": "dead"},
+        "managedFields": [{"manager": "panamax:shop", "operation": "Apply"}],
+    }))
+    .expect("metadata");
+    change(&mut metadata);
+    let service = k8s_openapi::api::core::v1::Service { metadata, ..Default::default() };
+    Observed { services: vec![service.into()], ..Observed::default() }
+}
+
+#[test]
+fn what_a_dead_operation_creates_late_is_deleted_in_that_form() {
+    let held = held(|_| {});
+    let form = Form { uid: "late".to_owned(), version: Some("7".to_owned()) };
+    let expected = vec![(reference(Kind::Service, "db"), form)];
+    let observed = late_service(|_| {});
+    assert_eq!(late(&held, &observed), expected);
+    assert_eq!(duties(&held, &observed, Duration::ZERO).now, [Duty::DeleteLate(expected)]);
+}
+
+#[test]
+fn what_is_known_or_others_own_is_no_late_creation() {
+    let at_rest = held(|_| {});
+    let copy = late_service(|metadata| metadata.managed_fields = None);
+    assert_eq!(late(&at_rest, &copy), [], "a person has copied it with all our marks");
+    let older = late_service(|metadata| metadata.annotations = None);
+    assert_eq!(late(&at_rest, &older), [], "an earlier version has created it");
+    let owner = serde_json::json!([
+        {"apiVersion": "v1", "kind": "ReplicationController", "name": "web", "uid": "rc", "controller": true}
+    ]);
+    let owned = late_service(|metadata| {
+        metadata.owner_references = serde_json::from_value(owner).expect("owners");
+    });
+    assert_eq!(late(&at_rest, &owned), [], "a controller has taken it over");
+    let known = held(|head| head.inventory = vec![doomed_member(Kind::Service, "db")]);
+    assert_eq!(late(&known, &late_service(|_| {})), []);
+    let busy = held(|head| head.operation = Some(operation(1_000)));
+    assert_eq!(late(&busy, &late_service(|_| {})), [], "an operation may be creating it");
+}
+
+#[test]
+fn operations_that_were_taken_over_are_remembered_for_a_minute() {
+    let held = held(|head| head.superseded = vec!["dead".to_owned()]);
+    assert!(!is_at_rest(&held));
+    let waiting = asked(&held, Duration::from_secs(20));
+    assert_eq!((waiting.now.len(), waiting.again_in), (0, Some(Duration::from_secs(40))));
+    let cleared = Duty::ClearDoubts(vec!["dead".to_owned()]);
+    assert_eq!(asked(&held, Duration::from_secs(60)).now, [cleared]);
+    let cleared = Transition::DoubtsCleared { superseded: vec!["dead".to_owned()] }.apply(&held.head);
+    assert!(cleared.superseded.is_empty());
+}

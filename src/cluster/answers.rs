@@ -114,7 +114,7 @@ fn conflict(status: &Status, subject: Option<Subject<'_>>) -> Option<Conflict> {
     if details.causes.iter().any(|cause| cause.reason == "FieldManagerConflict") {
         return Some(Conflict::Fields);
     }
-    if details.kind != subject.resource || details.name != subject.name {
+    if ![subject.resource, subject.kind].contains(&details.kind.as_str()) || details.name != subject.name {
         return None;
     }
     match status.reason.as_str() {

@@ -15,8 +15,10 @@ const LASTING: Duration = Duration::from_secs(5);
 /// The object that a write is about, as answers name it: a conflict about anything else says nothing of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Subject<'a> {
-    /// The plural in the API's paths.
+    /// The plural in the API's paths, by which most answers name it.
     pub(super) resource: &'static str,
+    /// The kind, by which the answer to a DELETE names it whose uid is another's.
+    pub(super) kind: &'static str,
     pub(super) name: &'a str,
 }
 
@@ -30,7 +32,7 @@ impl<'a> Subject<'a> {
             Kind::Deployment => "deployments",
             Kind::Pod => "pods",
         };
-        Self { resource, name: object.name.as_str() }
+        Self { resource, kind: object.kind.as_str(), name: object.name.as_str() }
     }
 }
 

@@ -117,7 +117,7 @@ fn manager(writer: Writer) -> &'static str {
 
 /// A head as answers name it.
 fn subject(object_name: &str) -> Subject<'_> {
-    Subject { resource: "configmaps", name: object_name }
+    Subject { resource: "configmaps", kind: "ConfigMap", name: object_name }
 }
 
 fn about_head(failure: Failure, held: &Held) -> Error {

@@ -18,7 +18,7 @@ impl Cluster {
             ..NamespaceObject::default()
         };
         let parameters = PostParams::default();
-        let subject = Subject { resource: "namespaces", name: namespace.as_str() };
+        let subject = Subject { resource: "namespaces", kind: "Namespace", name: namespace.as_str() };
         match self.write("create the namespace", subject, || api.create(&parameters, &object)).await {
             Ok(_) => Ok(()),
             Err(failure) if failure.conflict() == Some(Conflict::Exists) => Ok(()),

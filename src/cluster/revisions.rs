@@ -51,7 +51,7 @@ impl Cluster {
             ..Secret::default()
         };
         let parameters = PostParams::default();
-        let subject = Subject { resource: "secrets", name: &revision.secret };
+        let subject = Subject { resource: "secrets", kind: "Secret", name: &revision.secret };
         match self.write("store the revision", subject, || api.create(&parameters, &secret)).await {
             Ok(_) => Ok(()),
             // The name holds this operation's own random id: a lost answer to the same POST, if it is there.

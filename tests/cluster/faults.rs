@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use kube::Api;
 use panamax_kubernetes_adapter::proto;
 use serde_json::json;
@@ -10,7 +10,7 @@ use tonic::Code;
 
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, scale, teardown};
 use crate::support::control_plane::{User, control_plane};
-use crate::support::looking::{everything, recorded, refused};
+use crate::support::looking::{everything, recorded, refused, remove};
 use crate::support::namespace::{Namespace, namespace};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::survey::Survey;
@@ -241,4 +241,29 @@ async fn failures_that_pass_are_repeated_for_as_long_as_the_lock_is_held() {
     proxy.befall("PATCH", "/services/", 8, down);
     adapter.deployments().deploy(deploy_at_once(&namespace, "pair", PAIR)).await.expect("deployed");
     assert_eq!(proxy.to_come(), 0);
+}
+
+#[tokio::test]
+async fn a_delete_of_what_was_made_anew_ends_whatever_its_kind() {
+    let namespace = namespace("faults-anew").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(deploy(&namespace, "pair", PAIR)).await.expect("deployed");
+    let survey = Survey::of(&namespace.client, &namespace).await;
+    let (service, _) = survey.of_kind("Service").next().expect("a Service");
+    let others = json!({ "metadata": { "name": service }, "spec": { "ports": [{ "port": 80 }] } });
+    let others: Service = serde_json::from_value(others).expect("a Service");
+    remove::<Service>(&namespace, service).await;
+    namespace.api::<Service>().create(&Default::default(), &others).await.expect("another's Service");
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": { "name": "db-pod" },
+        "spec": { "containers": [{ "name": "other", "image": "example/other:1" }] },
+    }))
+    .expect("a Pod");
+    remove::<Pod>(&namespace, "db-pod").await;
+    namespace.api::<Pod>().create(&Default::default(), &pod).await.expect("another's Pod");
+    let gone = client.teardown(teardown(&namespace, "pair")).await.expect("torn down").into_inner();
+    assert!(gone.complete);
+    let left = everything(&namespace).await;
+    assert_eq!(left.len(), 2, "only what others made: {left:#?}");
 }

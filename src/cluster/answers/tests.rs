@@ -3,7 +3,7 @@
 use super::*;
 use serde_json::json;
 
-const SECRET: Subject<'static> = Subject { resource: "secrets", name: "x" };
+const SECRET: Subject<'static> = Subject { resource: "secrets", kind: "Secret", name: "x" };
 
 fn read(code: u16, reason: &str, message: &str, details: &serde_json::Value) -> Meaning {
     let status = json!({ "code": code, "reason": reason, "message": message, "details": details });
@@ -20,6 +20,7 @@ fn a_409_counts_only_about_the_object_that_was_written() {
         |reason: &str, kind: &str, name: &str| read(409, reason, "", &json!({ "kind": kind, "name": name }));
     assert_eq!(of("AlreadyExists", "secrets", "x"), Meaning::Conflict(Conflict::Exists));
     assert_eq!(of("Conflict", "secrets", "x"), Meaning::Conflict(Conflict::Changed));
+    assert_eq!(of("Conflict", "Secret", "x"), Meaning::Conflict(Conflict::Changed));
     assert_eq!(of("Conflict", "resourcequotas", "x"), Meaning::Passing);
     assert_eq!(of("AlreadyExists", "secrets", "y"), Meaning::Passing);
     assert_eq!(of("Unheard", "secrets", "x"), Meaning::Passing);

@@ -29,8 +29,8 @@ const SLACK: Duration = Duration::from_millis(500);
 const WATCH_LIMIT: Duration = Duration::from_secs(98);
 /// How long the API server may work on a write: shorter than we wait for its answer.
 const WRITE_LIMIT: Duration = Duration::from_secs(9);
-/// Less would refuse what any API server takes.
-const LEAST_WRITE_LIMIT: Duration = Duration::from_millis(500);
+/// Less would refuse what a busy API server takes.
+const LEAST_WRITE_LIMIT: Duration = Duration::from_secs(5);
 
 tokio::task_local! {
     static ASKED: Cell<Option<Duration>>;

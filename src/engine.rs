@@ -3,6 +3,7 @@
 mod claims;
 mod deploy;
 mod keeper;
+mod known;
 mod lock;
 mod look;
 mod removal;

@@ -11,7 +11,7 @@ use super::head;
 use super::road::WATCH_SECONDS;
 use super::watch::watch_failure;
 use crate::artifacts::{LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, Namespace};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::record::Held;
 
 /// The namespaces whose deployments are kept.
@@ -24,11 +24,11 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Whether a namespace is among them.
-    pub fn contains(&self, namespace: &Namespace) -> bool {
+    /// The number of the watch that shows a namespace's records; `None`: nobody watches them.
+    pub fn watch_of(&self, namespace: &Namespace) -> Option<usize> {
         match self {
-            Scope::All => true,
-            Scope::Namespaces(namespaces) => namespaces.contains(namespace),
+            Scope::All => Some(0),
+            Scope::Namespaces(namespaces) => namespaces.iter().position(|one| one == namespace),
         }
     }
 }
@@ -36,6 +36,12 @@ impl Scope {
 /// What a watch of records shows.
 #[derive(Debug)]
 pub enum Sight {
+    /// All records are listed anew.
+    Begin,
+    /// A record in such a list.
+    Listed(Box<Held>),
+    /// The list is complete.
+    Complete,
     /// A record as it is now.
     Now(Box<Held>),
     /// A record was deleted.
@@ -61,7 +67,9 @@ impl Cluster {
     }
 
     /// Watches records; a broken watch is opened again with a growing pause, and shows all of them anew.
-    pub fn watch_heads(&self, scope: &Scope) -> BoxStream<'static, Result<Sight>> {
+    ///
+    /// Each sight comes with the number of its watch.
+    pub fn watch_heads(&self, scope: &Scope) -> BoxStream<'static, Result<(usize, Sight)>> {
         let namespaces: &[Namespace] = match scope {
             Scope::All => &[],
             Scope::Namespaces(namespaces) => namespaces,
@@ -74,16 +82,16 @@ impl Cluster {
                 namespaces.iter().map(|namespace| Api::namespaced(client(), namespace.as_str())).collect()
             }
         };
-        let watches = apis.into_iter().map(|api| {
+        let watches = apis.into_iter().enumerate().map(|(number, api)| {
             let config = watcher::Config::default().labels(&selector()).timeout(WATCH_SECONDS);
-            watcher(api, config).backoff(self.watch_pauses()).boxed()
+            watcher(api, config).backoff(self.watch_pauses()).map_ok(move |event| (number, event)).boxed()
         });
         select_all(watches)
             .map_err(|error| watch_failure(error).into_error("Watch", ""))
-            .try_filter_map(move |event| {
+            .try_filter_map(move |(number, event)| {
                 // The connection is set aside for as long as anything comes over it.
                 let _road = &road;
-                let sight = sight(&event);
+                let sight = sight(&event).map(|sight| (number, sight));
                 async move { Ok(sight) }
             })
             .boxed()
@@ -92,15 +100,15 @@ impl Cluster {
 
 /// What an event shows; records that cannot be read are left out and logged.
 fn sight(event: &watcher::Event<ConfigMap>) -> Option<Sight> {
-    let (object, is_gone) = match event {
-        watcher::Event::InitApply(object) | watcher::Event::Apply(object) => (object, false),
-        watcher::Event::Delete(object) => (object, true),
-        watcher::Event::Init | watcher::Event::InitDone => return None,
+    let (object, sight): (_, fn(Box<Held>) -> Sight) = match event {
+        watcher::Event::Init => return Some(Sight::Begin),
+        watcher::Event::InitDone => return Some(Sight::Complete),
+        watcher::Event::InitApply(object) => (object, Sight::Listed),
+        watcher::Event::Apply(object) => (object, Sight::Now),
+        watcher::Event::Delete(object) => (object, Sight::Gone),
     };
-    let read: Result<Held, Error> = head::parse(object)?;
-    match read {
-        Ok(held) if is_gone => Some(Sight::Gone(Box::new(held))),
-        Ok(held) => Some(Sight::Now(Box::new(held))),
+    match head::parse(object)? {
+        Ok(held) => Some(sight(Box::new(held))),
         Err(error) => {
             tracing::warn!(context = ?error.context(), "head skipped");
             None

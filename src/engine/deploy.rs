@@ -76,22 +76,49 @@ pub async fn deploy(engine: &Engine, target: &Target, prepared: Prepared, choice
     engine.detached(deadline, work).await
 }
 
-async fn deploy_now(engine: &Engine, target: &Target, prepared: Prepared, choices: &Choices) -> Result<Done> {
-    // 1. What is there, and what has to happen to it.
-    let decided = look::decide(engine, target, prepared, choices).await?;
-    if choices.validate_only {
-        return validated(engine, target, decided, choices.create_namespace).await;
+async fn deploy_now(
+    engine: &Engine,
+    target: &Target,
+    mut prepared: Prepared,
+    choices: &Choices,
+) -> Result<Done> {
+    // Where a watch shows no such deployment, the lock itself finds out whether that is true.
+    let may_believe = choices.etag.is_empty() && !choices.validate_only;
+    let mut believed = may_believe && keeper::is_absent(engine, target);
+    loop {
+        // 1. What is there, and what has to happen to it.
+        let decided = look::decide(engine, target, prepared, choices, believed).await?;
+        if choices.validate_only {
+            return validated(engine, target, decided, choices.create_namespace).await;
+        }
+        if let Some(held) = decided.held.as_ref().filter(|_| decided.is_unchanged()) {
+            let held = drop_gone(engine, held, &decided.plan).await?;
+            keeper::wake(engine, &held);
+            return Ok(done(held, decided, Outcome::Unchanged));
+        }
+        // 2. Lock, write-ahead log and record of the request: one compare-and-swap.
+        let packed = decided.pack()?;
+        begins_in_time(choices.deadline)?;
+        match take_lock(engine, target, &decided, choices.create_namespace).await {
+            Ok(lock) => return write(engine, target, decided, lock, packed).await,
+            Err(error) if believed && error.kind() == ErrorKind::OperationInProgress => {
+                prepared = decided.prepared;
+                believed = false;
+            }
+            Err(error) => return Err(error),
+        }
     }
-    if let Some(held) = decided.held.as_ref().filter(|_| decided.is_unchanged()) {
-        let held = drop_gone(engine, held, &decided.plan).await?;
-        keeper::wake(engine, &held);
-        return Ok(done(held, decided, Outcome::Unchanged));
-    }
+}
+
+/// Writes what was decided, under the lock, and ends it.
+async fn write(
+    engine: &Engine,
+    target: &Target,
+    decided: Decided,
+    mut lock: Lock,
+    packed: Vec<u8>,
+) -> Result<Done> {
     let first = decided.is_first();
-    // 2. Lock, write-ahead log and record of the request: one compare-and-swap.
-    let packed = decided.pack()?;
-    begins_in_time(choices.deadline)?;
-    let mut lock = take_lock(engine, target, &decided, choices.create_namespace).await?;
     // 3. and 4. The revision and the first stage, then the workloads.
     let held = lock.held().clone();
     let report = lock.during(apply_all(engine, target, &decided, &held, packed)).await?;

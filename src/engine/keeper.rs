@@ -10,6 +10,7 @@ use futures::StreamExt;
 use tokio::time::Instant;
 use tracing::{Instrument, debug, info, info_span, warn};
 
+use super::known::Known;
 use super::{Engine, deploy, look, removal, stages, teardown};
 use crate::artifacts::{DeploymentState, Form, Namespace, ObjectRef, Observed, Seen, Target};
 use crate::cluster::{Scope, Sight, Snapshot};
@@ -31,6 +32,8 @@ pub(super) struct Keeper {
     awake: Mutex<BTreeMap<Target, Moment>>,
     /// The namespaces that are kept, once that is known.
     scope: OnceLock<Scope>,
+    /// The deployments in them.
+    known: Known,
 }
 
 /// What one task remembers of its own doing; if it dies, everything is only asked for again.
@@ -53,6 +56,12 @@ enum Next {
 /// The namespaces that are kept; `None` while nobody knows, since the cluster has not answered yet.
 pub fn kept(engine: &Engine) -> Option<&Scope> {
     engine.keeper.scope.get()
+}
+
+/// Whether the keeper's watch shows no such deployment; it may lag, and `false` says nothing.
+pub(super) fn is_absent(engine: &Engine, target: &Target) -> bool {
+    let watch = kept(engine).and_then(|scope| scope.watch_of(&target.namespace));
+    watch.is_some_and(|watch| engine.keeper.known.is_absent(watch, target))
 }
 
 /// Keeps the deployments of the namespaces that the settings name, until the adapter shuts down.
@@ -81,14 +90,22 @@ async fn keep_all(engine: &Engine) {
     }
     let mut sights = engine.cluster.watch_heads(scope);
     while let Some(sight) = sights.next().await {
+        let (watch, sight) = match sight {
+            Ok(sight) => sight,
+            Err(error) => {
+                debug!(context = ?error.context(), "watch of records broken");
+                continue;
+            }
+        };
+        engine.keeper.known.take(watch, &sight);
         match sight {
-            Ok(Sight::Now(held)) => {
+            Sight::Listed(held) | Sight::Now(held) => {
                 // A lease is judged from the first sight on.
                 engine.unrenewed_for(&held);
                 wake(engine, &held);
             }
-            Ok(Sight::Gone(held)) => engine.sights.forget(&held.target()),
-            Err(error) => debug!(context = ?error.context(), "watch of records broken"),
+            Sight::Gone(held) => engine.sights.forget(&held.target()),
+            Sight::Begin | Sight::Complete => {}
         }
     }
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::Engine;
+use super::{Engine, keeper};
 use crate::artifacts::Target;
 use crate::cluster::Patience;
 use crate::error::{Error, ErrorKind, Result};
@@ -20,6 +20,16 @@ pub(super) struct Lock {
     held: Held,
     /// When others may take it over, by our own monotonic clock: a lease's length after the last renewal was sent.
     until: Instant,
+    is_released: bool,
+}
+
+impl Drop for Lock {
+    /// Leaves what a lock was taken for to the keeper: the operation has failed, or the record could not be written.
+    fn drop(&mut self) {
+        if !self.is_released {
+            keeper::wake(&self.engine, &self.held);
+        }
+    }
 }
 
 impl Lock {
@@ -64,7 +74,7 @@ impl Lock {
             }
         };
         info!(?kind, generation = held.head.generation, "operation started");
-        Ok(Self { engine: engine.clone(), held, until })
+        Ok(Self { engine: engine.clone(), held, until, is_released: false })
     }
 
     /// The record as this operation last wrote it.
@@ -150,9 +160,15 @@ impl Lock {
         Ok(())
     }
 
+    /// Ends the operation: its record is gone, or goes.
+    pub(super) fn gone(mut self) {
+        self.is_released = true;
+    }
+
     /// Ends the operation with this change of the record.
-    pub(super) async fn release(self, transition: &Transition) -> Result<Held> {
+    pub(super) async fn release(mut self, transition: &Transition) -> Result<Held> {
         let held = self.engine.cluster.change(&self.held, transition).await?;
+        self.is_released = true;
         info!(phase = held.head.phase.as_str(), "operation ended");
         Ok(held)
     }

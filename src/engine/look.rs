@@ -82,7 +82,7 @@ pub async fn current_revision(engine: &Engine, target: &Target, held: &Held) -> 
     })
 }
 
-/// Reads the deployment and plans a Deploy.
+/// Reads the deployment and plans a Deploy; `believed`: it is not read, since a watch shows no such deployment.
 ///
 /// Writes nothing, but for a teardown that died half-way: that is finished first, and then this is a first Deploy.
 pub(super) async fn decide(
@@ -90,8 +90,9 @@ pub(super) async fn decide(
     target: &Target,
     prepared: Prepared,
     choices: &Choices,
+    believed: bool,
 ) -> Result<Decided> {
-    let mut held = read(engine, target).await?;
+    let mut held = if believed { None } else { read(engine, target).await? };
     record::check_etag(held.as_ref(), &choices.etag)?;
     if let Some(found) = &held {
         record::gate(found, engine.unrenewed_for(found))?;
@@ -109,18 +110,16 @@ pub(super) async fn decide(
     let head = held.as_ref().map(|held| &held.head);
     let rendered = plan::render(&prepared, head.map(Head::controllers).unwrap_or_default())?;
     let current = head.and_then(|head| head.current.as_ref());
-    let previous = read_revision(engine, target, current).await?;
-    let seen = match head {
-        Some(head) => {
-            // A Secret that is new to the deployment needs no look: it is made only where there is none.
-            let objects = rendered.artifacts.objects().iter().map(|artifact| &artifact.reference);
-            let objects = objects.filter(|reference| reference.kind != Kind::Secret);
-            let members = head.inventory.iter().map(|member| &member.reference).chain(objects);
-            let members: BTreeSet<ObjectRef> = members.cloned().collect();
-            engine.cluster.list_members(&target.namespace, &target.name, &members).await?
-        }
-        None => Vec::new(),
-    };
+    let members: BTreeSet<ObjectRef> = head.map_or_else(BTreeSet::new, |head| {
+        // A Secret that is new to the deployment needs no look: it is made only where there is none.
+        let objects = rendered.artifacts.objects().iter().map(|artifact| &artifact.reference);
+        let objects = objects.filter(|reference| reference.kind != Kind::Secret);
+        head.inventory.iter().map(|member| &member.reference).chain(objects).cloned().collect()
+    });
+    let (previous, seen) = tokio::try_join!(
+        read_revision(engine, target, current),
+        engine.cluster.list_members(&target.namespace, &target.name, &members),
+    )?;
     let operation = engine.operation_id();
     plan::decide(prepared, rendered, held, previous.as_ref(), &seen, choices.prune, &operation)
 }

@@ -137,8 +137,7 @@ pub(super) async fn take_back(engine: &Engine, target: &Target, mut lock: Lock) 
         wait_gone(engine, target, going).await
     };
     let left = lock.during(work).await??;
-    remove_record(engine, lock.held(), &left).await?;
-    Ok(left)
+    end(engine, lock, left).await
 }
 
 /// Takes the lock and asks everything to go; `None`: another teardown has ended already.
@@ -209,8 +208,7 @@ async fn see_gone(
     match lock.during(waiting).await {
         Ok(left) => {
             let left = left?;
-            remove_record(engine, lock.held(), &left).await?;
-            Ok(left)
+            end(engine, lock, left).await
         }
         // The lease could not be renewed: a Teardown that joined may have ended first.
         Err(lost) => match join(engine, target, &held, lost, grace).await? {
@@ -218,6 +216,15 @@ async fn see_gone(
             None => Ok(Vec::new()),
         },
     }
+}
+
+/// Ends the operation with its record, if nothing is left.
+async fn end(engine: &Engine, lock: Lock, left: Vec<Going>) -> Result<Vec<Going>> {
+    remove_record(engine, lock.held(), &left).await?;
+    if left.is_empty() {
+        lock.gone();
+    }
+    Ok(left)
 }
 
 async fn wait_gone(engine: &Engine, target: &Target, going: Vec<Going>) -> Result<Vec<Going>> {

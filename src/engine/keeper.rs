@@ -160,7 +160,12 @@ async fn see_to(engine: &Engine, target: &Target) {
             snapshot = next => snapshot,
         };
         let done = match snapshot {
-            Ok(Some(snapshot)) => step(engine, target, &snapshot, &mut memory).await,
+            // A duty may be cut off anywhere: whoever comes next sees what is left of it.
+            Ok(Some(snapshot)) => tokio::select! {
+                biased;
+                () = engine.shutdown.cancelled() => return,
+                done = step(engine, target, &snapshot, &mut memory) => done,
+            },
             // Nothing has changed: the time to ask again has come.
             Ok(None) => {
                 subscription.replay();

@@ -1,14 +1,12 @@
 //! Whether what the watches show is older than what this process has written or read.
 
-use jiff::Timestamp;
-
-use super::Held;
+use super::{Held, Version};
 
 /// A deployment as of one of our writes: watches that lag behind it, or show another of its name, do not count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moment {
     uid: String,
-    created: Timestamp,
+    version: Version,
     generation: u64,
 }
 
@@ -28,7 +26,7 @@ pub enum Standing {
 impl Held {
     /// The moment at which this record was written or read.
     pub fn moment(&self) -> Moment {
-        Moment { uid: self.uid.clone(), created: self.head.created, generation: self.head.generation }
+        Moment { uid: self.uid.clone(), version: self.version.clone(), generation: self.head.generation }
     }
 }
 
@@ -36,14 +34,47 @@ impl Moment {
     /// How a record relates to this moment.
     pub fn standing(&self, held: &Held) -> Standing {
         if held.uid != self.uid {
-            // Watches that lag may still show one that was torn down before this one was made.
-            let earlier = held.head.created < self.created;
-            return if earlier { Standing::Earlier } else { Standing::Replaced };
+            // Watches that lag may still show a record that was deleted before this one was created.
+            let is_earlier = held.version.is_before(&self.version);
+            return if is_earlier { Standing::Earlier } else { Standing::Replaced };
         }
         match held.head.generation.cmp(&self.generation) {
             std::cmp::Ordering::Less => Standing::Earlier,
             std::cmp::Ordering::Equal => Standing::Same,
             std::cmp::Ordering::Greater => Standing::Later,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::super::{Head, Version};
+    use super::*;
+    use crate::artifacts::{DeploymentName, Namespace};
+
+    fn held(uid: &str, version: &str, generation: u64, created: i64) -> Held {
+        let mut head = Head::new("Shop".to_owned(), Timestamp::from_second(created).expect("a time"));
+        head.generation = generation;
+        Held {
+            head,
+            namespace: Namespace::new("default").expect("a name"),
+            name: DeploymentName::new("shop").expect("a name"),
+            uid: uid.to_owned(),
+            terminating: false,
+            version: Version::new(version.to_owned()),
+            stored: Default::default(),
+        }
+    }
+
+    #[test]
+    fn records_are_ordered_by_the_cluster_and_not_by_the_clocks_of_their_writers() {
+        let moment = held("new", "900", 3, 1_000).moment();
+        assert_eq!(moment.standing(&held("new", "850", 2, 1_000)), Standing::Earlier);
+        assert_eq!(moment.standing(&held("new", "950", 3, 1_000)), Standing::Same);
+        assert_eq!(moment.standing(&held("new", "950", 4, 1_000)), Standing::Later);
+        assert_eq!(moment.standing(&held("old", "800", 9, 4_600)), Standing::Earlier, "its clock was ahead");
+        assert_eq!(moment.standing(&held("next", "1000", 1, 10)), Standing::Replaced, "its clock is behind");
     }
 }

@@ -17,6 +17,12 @@ impl Version {
         Self(text)
     }
 
+    /// Whether the object had this version before it, or another of its kind, had the other: the API server counts.
+    pub fn is_before(&self, other: &Version) -> bool {
+        let number = |version: &Version| version.0.parse::<u64>().ok();
+        matches!((number(self), number(other)), (Some(one), Some(other)) if one < other)
+    }
+
     /// The version as the API server spells it.
     pub fn as_str(&self) -> &str {
         &self.0

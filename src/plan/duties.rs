@@ -100,9 +100,8 @@ pub fn duties(held: &Held, observed: &Observed, unrenewed_for: Duration) -> Duti
 pub fn is_at_rest(held: &Held) -> bool {
     let head = &held.head;
     let is_recorded = match head.phase {
-        Phase::Idle => true,
-        // The next Deploy repairs it; until then its state may change, and a look at it tells.
-        Phase::Incomplete => head.recorded.state != DeploymentState::Deploying,
+        // Of an incomplete update the next Deploy is the repair; until then its state may change, and a look tells.
+        Phase::Idle | Phase::Incomplete => head.recorded.state != DeploymentState::Deploying,
         Phase::Applying | Phase::Progressing | Phase::Deleting => false,
     };
     let deletes = head.phase == Phase::Idle && doomed(head).next().is_some();
@@ -164,5 +163,7 @@ fn delete(head: &Head, state: DeploymentState, duties: &mut Duties) {
     }
 }
 
+#[cfg(test)]
+mod search;
 #[cfg(test)]
 mod tests;

@@ -289,6 +289,9 @@ impl Head {
         self.generation += 1;
         self.updated = now;
         self.recorded.state = DeploymentState::Deploying;
+        if self.phase == Phase::Idle {
+            self.phase = Phase::Progressing;
+        }
         for scaled in counts {
             let entry = self.inventory.iter_mut().find(|member| member.reference == scaled.reference);
             if let Some(member) = entry {

@@ -147,11 +147,13 @@ async fn write(
 ///
 /// A first Deploy that never stored its revision is taken back; then there is no such deployment.
 pub(super) async fn adopt(engine: &Engine, target: &Target, held: Held, deadline: Instant) -> Result<Held> {
-    let begun = held.head.operation.as_ref().and_then(|operation| operation.revision.clone());
-    let stored = match look::read_revision(engine, target, begun.as_ref()).await? {
-        Some(revision) => Some(revision),
-        None => look::read_revision(engine, target, held.head.current.as_ref()).await?,
-    };
+    let mut stored = None;
+    for candidate in held.head.candidates() {
+        stored = look::read_revision(engine, target, Some(&candidate)).await?;
+        if stored.is_some() {
+            break;
+        }
+    }
     let Some(revision) = stored else {
         if held.head.current.is_some() {
             return Err(Error::internal("neither the revision that was begun nor the current one is stored")

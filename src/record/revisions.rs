@@ -22,9 +22,18 @@ impl HeadRef {
     /// The revision that an operation writes: its Secret's name holds the operation's own random id, so that a lost
     /// race never meets another's revision.
     pub fn new(deployment: &DeploymentName, number: u32, operation: &str) -> Self {
-        let short: String = operation.chars().take(8).collect();
-        Self { number, secret: format!("panamax-deployment-{deployment}-r{number}-{short}") }
+        Self { number, secret: format!("panamax-deployment-{deployment}-r{number}-{}", short(operation)) }
     }
+
+    /// Whether this operation writes it.
+    pub fn is_of(&self, operation: &str) -> bool {
+        self.secret.ends_with(&format!("-{}", short(operation)))
+    }
+}
+
+/// What a revision's name holds of the operation's id.
+fn short(operation: &str) -> String {
+    operation.chars().take(8).collect()
 }
 
 /// One revision of the index.
@@ -46,7 +55,9 @@ impl Head {
     /// The revisions that are no longer kept: those that were never in force, and, oldest first, all but the newest
     /// ten, the last good one and the current one. They stay in the index until they are deleted.
     pub fn superfluous_revisions(&self) -> Vec<HeadRef> {
-        let discarded = self.revisions.iter().filter(|entry| entry.discarded);
+        // What a dead operation has sent may store its revision late: it is deleted when that is over.
+        let is_in_doubt = |entry: &RevisionEntry| self.superseded.iter().any(|id| entry.revision.is_of(id));
+        let discarded = self.revisions.iter().filter(|entry| entry.discarded && !is_in_doubt(entry));
         let in_force: Vec<&HeadRef> =
             self.revisions.iter().filter(|entry| !entry.discarded).map(|entry| &entry.revision).collect();
         let is_kept = |revision: &HeadRef| {
@@ -66,8 +77,23 @@ impl Head {
             revision,
             time: operation.started,
             complete: false,
-            discarded: false,
+            discarded: true,
         })
+    }
+
+    /// The revisions that a dead operation is rolled forward to, the newest first, and at last the current one: the
+    /// first of them that is stored is the one. Each was begun after the current one, by a holder that has died.
+    pub fn candidates(&self) -> Vec<HeadRef> {
+        let current = self.current.as_ref().map_or(0, |revision| revision.number);
+        let begun = self.operation.as_ref().and_then(|operation| operation.revision.as_ref());
+        let is_dead = |revision: &&HeadRef| self.superseded.iter().any(|id| revision.is_of(id));
+        let newer = self.revisions.iter().map(|entry| &entry.revision);
+        let newer = newer.filter(|revision| revision.number > current).filter(is_dead);
+        let mut found: Vec<HeadRef> = newer.chain(begun).cloned().collect();
+        found.sort_by_key(|revision| std::cmp::Reverse(revision.number));
+        found.dedup();
+        found.extend(self.current.clone());
+        found
     }
 
     /// The number after every one that was ever begun.

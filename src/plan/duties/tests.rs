@@ -170,3 +170,12 @@ fn a_state_is_written_down_once() {
     assert_eq!(asked(&after, Duration::ZERO), Duties::default());
     assert!(is_at_rest(&after));
 }
+
+#[test]
+fn what_scale_has_begun_is_followed_to_its_end() {
+    let counts = Vec::new();
+    let scaled = Transition::Scaled { counts, now: Timestamp::UNIX_EPOCH };
+    let held = held(|head| *head = scaled.apply(head));
+    assert!(!is_at_rest(&held));
+    assert_eq!(asked(&held, Duration::ZERO).now, [Duty::Settle(DeploymentState::Active)]);
+}

@@ -233,6 +233,16 @@ async fn a_secret_that_comes_late_does_not_land_on_one_that_was_there_alike() {
 }
 
 #[tokio::test]
+async fn what_is_created_late_is_removed() {
+    comes_late("fence-create", "PATCH", "/replicationcontrollers/late", 1, 2, 3).await;
+}
+
+#[tokio::test]
+async fn what_a_first_deploy_creates_late_is_removed() {
+    comes_late("fence-first", "PATCH", "/replicationcontrollers/late", 0, 2, 3).await;
+}
+
+#[tokio::test]
 async fn a_revision_that_comes_late_is_one_of_its_revisions() {
     comes_late("fence-revision", "POST", "/secrets", 1, 2, 3).await;
 }

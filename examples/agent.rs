@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use panamax_kubernetes_adapter::artifacts::Namespace;
+use panamax_kubernetes_adapter::clock::Clock;
 use panamax_kubernetes_adapter::cluster::Cluster;
 use panamax_kubernetes_adapter::operations::Settings;
 use panamax_kubernetes_adapter::proto;
@@ -80,7 +81,8 @@ async fn tell_in_sandbox(namespace: String) -> Result<()> {
         holder: "agent".to_owned(),
         keeps: Vec::new(),
     };
-    let parts = Parts { cluster, sandbox: true, settings, drain_timeout: Duration::from_secs(5) };
+    let (clock, drain_timeout) = (Clock::system(), Duration::from_secs(5));
+    let parts = Parts { cluster, sandbox: true, settings, clock, drain_timeout };
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

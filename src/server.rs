@@ -79,6 +79,8 @@ pub struct Parts {
     pub sandbox: bool,
     /// What the operations need to know.
     pub settings: Settings,
+    /// Where time comes from.
+    pub clock: Clock,
     /// How long running operations may take to end.
     pub drain_timeout: Duration,
 }
@@ -93,7 +95,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     let stop = CancellationToken::new();
-    let operations = Operations::new(parts.cluster, parts.settings, Clock::system(), stop.clone());
+    let operations = Operations::new(parts.cluster, parts.settings, parts.clock, stop.clone());
     operations.keep();
     let (reporter, health) = tonic_health::server::health_reporter();
     for service in CLUSTERED {

@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
 use crate::artifacts::Namespace;
+use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::{Config, LogFormat};
 use crate::operations::Settings;
@@ -60,6 +61,7 @@ pub async fn run(config: Config) -> Result<(), Refusal> {
         cluster,
         sandbox: config.sandbox,
         settings: Settings { namespace, lease: config.lease, holder: holder(), keeps },
+        clock: Clock::system(),
         drain_timeout: config.drain_timeout,
     };
     serve(parts, listener, signals).await

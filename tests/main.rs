@@ -42,10 +42,13 @@ mod translate;
 
 /// On the real control plane, a namespace per test.
 mod cluster {
+    mod chaos;
     mod claims;
     mod crashes;
     mod faults;
+    mod fencing;
     mod hostile;
+    mod kills;
     mod knobs;
     mod lifecycle;
     mod main_job;
@@ -58,6 +61,7 @@ mod cluster {
     mod refusals;
     mod rights;
     mod road;
+    mod rollout;
     mod round_trips;
     mod secrets;
     mod templates;

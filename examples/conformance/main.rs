@@ -20,6 +20,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use panamax_kubernetes_adapter::artifacts::Namespace;
+use panamax_kubernetes_adapter::clock::Clock;
 use panamax_kubernetes_adapter::cluster::Cluster;
 use panamax_kubernetes_adapter::operations::Settings;
 use panamax_kubernetes_adapter::sandbox::Sandbox;
@@ -144,7 +145,8 @@ async fn serve<T>(
         holder: "conformance".to_owned(),
         keeps: Vec::new(),
     };
-    let parts = Parts { cluster, sandbox, settings, drain_timeout: Duration::from_secs(5) };
+    let (clock, drain_timeout) = (Clock::system(), Duration::from_secs(5));
+    let parts = Parts { cluster, sandbox, settings, clock, drain_timeout };
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

@@ -69,7 +69,8 @@ pub struct Done {
 pub async fn deploy(engine: &Engine, target: &Target, prepared: Prepared, choices: Choices) -> Result<Done> {
     let (own, target, deadline) = (engine.clone(), target.clone(), choices.deadline);
     let work = async move {
-        let work = deploy_now(&own, &target, prepared, &choices);
+        // Its state is too large to be handed from stack to stack.
+        let work = Box::pin(deploy_now(&own, &target, prepared, &choices));
         let (result, warnings) = cluster::collecting(work).await;
         result.map(|done| Done { warnings, ..done })
     };

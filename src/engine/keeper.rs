@@ -277,7 +277,7 @@ async fn finish(engine: &Engine, target: &Target) -> Result<()> {
     info!(holder = operation.holder, kind = ?operation.kind, "finishing the operation of a holder that died");
     let deadline = Instant::now() + PATIENCE;
     let finished = if held.is_deleting() {
-        teardown::finish(engine, target, held, deadline).await
+        Box::pin(teardown::finish(engine, target, held, deadline)).await
     } else {
         deploy::adopt(engine, target, held, deadline).await.map(|_| ())
     };

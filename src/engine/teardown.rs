@@ -89,7 +89,7 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
         let underway = if joins {
             Some(delete_members(&own, &target, held, grace).await?)
         } else {
-            ask(&own, &target, held, work, grace).await?
+            Box::pin(ask(&own, &target, held, work, grace)).await?
         };
         let going = underway.as_ref().map(|underway| underway.going.clone()).unwrap_or_default();
         let see = own.clone();

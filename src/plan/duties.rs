@@ -100,7 +100,8 @@ pub fn duties(held: &Held, observed: &Observed, unrenewed_for: Duration) -> Duti
 pub fn is_at_rest(held: &Held) -> bool {
     let head = &held.head;
     let is_recorded = match head.phase {
-        // Of an incomplete update the next Deploy is the repair; until then its state may change, and a look tells.
+        // Scale has set a count, or an update was not written whole, which the next Deploy repairs; once its state is
+        // recorded it may change, and a look at it tells.
         Phase::Idle | Phase::Incomplete => head.recorded.state != DeploymentState::Deploying,
         Phase::Applying | Phase::Progressing | Phase::Deleting => false,
     };

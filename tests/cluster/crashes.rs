@@ -34,7 +34,7 @@ const LOOK: Duration = Duration::from_millis(1);
 
 /// The binary with a lease that is over soon, and a client of it.
 async fn start() -> (Binary, Client) {
-    let start = || Binary::start(&control_plane().kubeconfig(User::Adapter), &["--lease", "1s"]);
+    let start = || Binary::start(&control_plane().kubeconfig(User::Adapter), &["--lease", "3s"]);
     // Starting blocks; the moments of other scenarios must not wait for it.
     let binary = tokio::task::spawn_blocking(start).await.expect("the binary starts");
     let client = DeploymentServiceClient::new(connect(binary.address).await);

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use panamax_kubernetes_adapter::artifacts::Namespace as NamespaceName;
+use panamax_kubernetes_adapter::clock::Clock;
 use panamax_kubernetes_adapter::cluster::Cluster;
 use panamax_kubernetes_adapter::operations::Settings;
 use panamax_kubernetes_adapter::proto;
@@ -24,8 +25,8 @@ use super::control_plane::{ControlPlane, User};
 
 /// How long the binary may take to say that it serves.
 const START: Duration = Duration::from_secs(20);
-/// Short, so that nobody waits long for an operation that died.
-const LEASE: Duration = Duration::from_secs(1);
+/// Short, so that nobody waits long for an operation that died; long enough for a busy machine to renew it.
+const LEASE: Duration = Duration::from_secs(3);
 
 /// An adapter in this process; ends with the test's runtime.
 pub struct Adapter {
@@ -63,6 +64,16 @@ impl Adapter {
 
     /// Serves it with a lease of another length.
     pub async fn serve_with_lease(config: kube::Config, sandbox: Option<Sandbox>, lease: Duration) -> Self {
+        Self::serve_by(config, sandbox, lease, Clock::system()).await
+    }
+
+    /// Serves it by another clock, too.
+    pub async fn serve_by(
+        config: kube::Config,
+        sandbox: Option<Sandbox>,
+        lease: Duration,
+        clock: Clock,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let parts = Parts {
@@ -74,6 +85,7 @@ impl Adapter {
                 holder: "test".to_owned(),
                 keeps: vec![NamespaceName::new("default").expect("a namespace")],
             },
+            clock,
             drain_timeout: Duration::from_secs(10),
         };
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -251,10 +263,25 @@ impl Binary {
         self.child.wait().expect("it is gone");
     }
 
+    /// Stops it where it is, as a machine that is put to sleep; `wake` lets it go on.
+    pub fn freeze(&self) {
+        self.send("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn wake(&self) {
+        self.send("CONT");
+    }
+
+    fn send(&self, signal: &str) {
+        let status =
+            Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status();
+        assert!(status.expect("kill runs").success());
+    }
+
     /// Sends a signal by name and waits for its end; returns the exit code.
     pub fn signal(&mut self, name: &str, patience: Duration) -> Option<i32> {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
-        assert!(status.expect("kill runs").success());
+        self.send(name);
         let until = Instant::now() + patience;
         loop {
             if let Some(status) = self.child.try_wait().expect("its state") {

@@ -1,5 +1,6 @@
 //! A road to the API server with faults of one's own: requests are delayed, noted, or answered from a record.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,9 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+
+use super::patience::Seeded;
 
 /// The largest request that is passed on, in bytes.
 const LIMIT: usize = 4 * 1024 * 1024;
@@ -34,6 +38,53 @@ pub enum Fault {
     Silence,
     /// Its answer begins and never goes on; it is not passed on.
     Stall,
+    /// It is kept, to be delivered when nobody waits for its answer any more; the gate closes behind it.
+    Keep(Kept),
+}
+
+/// A request that is on its way for longer than its sender lives or waits.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    request: Arc<Mutex<Option<http::Request<Vec<u8>>>>>,
+    taken: Arc<Notify>,
+}
+
+impl Kept {
+    /// Waits until there is one.
+    pub async fn taken(&self) {
+        self.taken.notified().await;
+    }
+
+    /// Delivers it; returns the code of its answer and what that says.
+    pub async fn deliver(&self, client: &kube::Client) -> (u16, String) {
+        let request = self.request.lock().expect("no panic while passing").take();
+        let request = request.expect("a request was kept").map(kube::client::Body::from);
+        let answer = client.send(request).await.expect("the API server answers");
+        let code = answer.status().as_u16();
+        let body = to_bytes(Body::new(answer.into_body()), LIMIT).await.expect("an answer's body");
+        (code, String::from_utf8_lossy(&body).into_owned())
+    }
+}
+
+/// Where on its way a call is when something happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// The API server has not got it.
+    Unsent,
+    /// The API server has carried it out, and its sender does not know.
+    Unanswered,
+    /// Its sender has the answer.
+    Answered,
+}
+
+/// Closes the gate at one call.
+#[derive(Default)]
+struct Trap {
+    /// Which calls count: those whose path and query hold this part.
+    part: String,
+    /// How many have come.
+    calls: usize,
+    at: Option<(usize, Point)>,
 }
 
 impl Fault {
@@ -76,6 +127,12 @@ struct Road {
     delay: Duration,
     passed: Arc<Mutex<Vec<Passed>>>,
     rules: Arc<Mutex<Vec<Rule>>>,
+    trap: Arc<Mutex<Trap>>,
+    sprung: Arc<Notify>,
+    /// Whether calls pass; those that do not wait until they may.
+    open: watch::Sender<bool>,
+    /// Chance, and how probable it is that a call meets a fault.
+    weather: Arc<Mutex<Option<(Seeded, f64)>>>,
 }
 
 impl Proxy {
@@ -83,7 +140,16 @@ impl Proxy {
     pub async fn start(client: kube::Client, delay: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let road = Road { client, delay, passed: Arc::default(), rules: Arc::default() };
+        let road = Road {
+            client,
+            delay,
+            passed: Arc::default(),
+            rules: Arc::default(),
+            trap: Arc::default(),
+            sprung: Arc::default(),
+            open: watch::Sender::new(true),
+            weather: Arc::default(),
+        };
         let router = Router::new().fallback(pass).with_state(road.clone());
         #[expect(clippy::disallowed_methods, reason = "the test's runtime ends it")]
         tokio::spawn(async move { axum::serve(listener, router).await.expect("the proxy ends well") });
@@ -93,6 +159,50 @@ impl Proxy {
     /// How a client reaches it.
     pub fn config(&self) -> kube::Config {
         kube::Config::new(self.url.parse().expect("an address"))
+    }
+
+    /// A kubeconfig with which a process reaches it.
+    pub fn kubeconfig(&self) -> PathBuf {
+        let port = self.url.rsplit(':').next().expect("a port");
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("proxy-{port}.kubeconfig"));
+        let text = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
+            "clusters": [{ "name": "proxy", "cluster": { "server": self.url } }],
+            "contexts": [{ "name": "proxy", "context": { "cluster": "proxy", "user": "" } }],
+        });
+        std::fs::write(&path, text.to_string()).expect("a file");
+        path
+    }
+
+    /// Counts the calls from now on whose path and query hold this part, watches left out; closes the gate at one.
+    pub fn trap(&self, part: &str, at: Option<(usize, Point)>) {
+        *self.road.trap.lock().expect("no panic while passing") =
+            Trap { part: part.to_owned(), calls: 0, at };
+    }
+
+    /// How many calls have come since.
+    pub fn calls(&self) -> usize {
+        self.road.trap.lock().expect("no panic while passing").calls
+    }
+
+    /// Waits until the trap has closed the gate.
+    pub async fn sprung(&self) {
+        self.road.sprung.notified().await;
+    }
+
+    /// Closes the gate: from now on calls wait, and so do answers that have not come yet.
+    pub fn close(&self) {
+        self.road.open.send_replace(false);
+    }
+
+    /// Opens the gate to all that wait.
+    pub fn open(&self) {
+        self.road.open.send_replace(true);
+    }
+
+    /// Lets a fault befall each call with this probability; zero: none any more.
+    pub fn weather(&self, seed: u64, probability: f64) {
+        *self.road.weather.lock().expect("no panic while passing") = Some((Seeded::new(seed), probability));
     }
 
     /// The requests that have been answered so far, watches left out.
@@ -127,6 +237,46 @@ impl Road {
         rule.left -= 1;
         Some(rule.fault.clone())
     }
+
+    /// What chance does to a call: how long it is held up, and the fault that befalls it.
+    fn chance(&self) -> (Duration, Option<Fault>) {
+        let mut weather = self.weather.lock().expect("no panic while passing");
+        let Some((seeded, probability)) = weather.as_mut() else { return (Duration::ZERO, None) };
+        if seeded.next() >= *probability {
+            return (Duration::ZERO, None);
+        }
+        let kind = seeded.next();
+        if kind < 0.3 {
+            return (Duration::from_secs_f64(seeded.next()), None);
+        }
+        let fault = match kind {
+            kind if kind < 0.5 => Fault::LoseAnswer,
+            kind if kind < 0.7 => Fault::quota_conflict(),
+            kind if kind < 0.85 => Fault::status(503, "ServiceUnavailable", "no", &json!({})),
+            _ => Fault::status(500, "InternalError", "etcdserver: leader changed", &json!({})),
+        };
+        (Duration::ZERO, Some(fault))
+    }
+
+    /// Whether the trap closes the gate at this call, and where on its way.
+    fn springs(&self, uri: &str) -> Option<Point> {
+        let mut trap = self.trap.lock().expect("no panic while passing");
+        if !uri.contains(&trap.part) {
+            return None;
+        }
+        trap.calls += 1;
+        trap.at.filter(|(call, _)| *call == trap.calls).map(|(_, point)| point)
+    }
+
+    fn spring(&self) {
+        self.open.send_replace(false);
+        self.sprung.notify_one();
+    }
+
+    async fn opened(&self) {
+        let mut open = self.open.subscribe();
+        open.wait_for(|open| *open).await.expect("the proxy lives");
+    }
 }
 
 /// An answer whose connection breaks before it is whole.
@@ -141,8 +291,17 @@ async fn pass(State(road): State<Road>, request: Request) -> Response {
     head.headers.remove(http::header::HOST);
     let body = to_bytes(body, LIMIT).await.expect("a request's body");
     let (method, uri) = (head.method.to_string(), head.uri.to_string());
+    let is_watch = uri.contains("watch=true");
+    road.opened().await;
+    let point = if is_watch { None } else { road.springs(&uri) };
+    if point == Some(Point::Unsent) {
+        road.spring();
+        road.opened().await;
+    }
     tokio::time::sleep(road.delay).await;
-    let fault = road.fault(&method, &uri);
+    let (pause, chance) = if is_watch { (Duration::ZERO, None) } else { road.chance() };
+    tokio::time::sleep(pause).await;
+    let fault = road.fault(&method, &uri).or(chance);
     match &fault {
         Some(Fault::Answer { code, headers, body }) => {
             let mut answer = http::Response::builder().status(*code);
@@ -156,21 +315,39 @@ async fn pass(State(road): State<Road>, request: Request) -> Response {
             let stalled = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
             return Response::new(Body::from_stream(stalled));
         }
+        Some(Fault::Keep(kept)) => {
+            *kept.request.lock().expect("no panic while passing") =
+                Some(http::Request::from_parts(head, body.to_vec()));
+            road.open.send_replace(false);
+            kept.taken.notify_one();
+            return std::future::pending().await;
+        }
         Some(Fault::LoseAnswer) | None => {}
     }
     let request = http::Request::from_parts(head, kube::client::Body::from(body));
-    let answer = road.client.send(request).await.expect("the API server answers");
+    // The API server gives up on what takes longer than its sender asked for.
+    let Ok(answer) = road.client.send(request).await else { return lost() };
     let (mut head, answer) = answer.into_parts();
     // The client has unpacked the answer: its length is another.
     head.headers.remove(http::header::CONTENT_LENGTH);
     head.headers.remove(http::header::TRANSFER_ENCODING);
     let answer = Body::new(answer);
-    if uri.contains("watch=true") {
+    if is_watch {
         return Response::from_parts(head, answer);
     }
-    let answer = to_bytes(answer, usize::MAX).await.expect("an answer's body");
+    let Ok(answer) = to_bytes(answer, usize::MAX).await else { return lost() };
     let passed = Passed { method, uri, began, ended: Instant::now() };
     road.passed.lock().expect("no panic while passing").push(passed);
+    match point {
+        Some(Point::Unanswered) => road.spring(),
+        // The answer is on its way when the gate closes.
+        Some(Point::Answered) => {
+            road.spring();
+            return Response::from_parts(head, Body::from(answer));
+        }
+        Some(Point::Unsent) | None => {}
+    }
+    road.opened().await;
     if fault.is_some() {
         return lost();
     }

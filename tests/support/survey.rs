@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kube::api::DynamicObject;
 use kube::{Client, ResourceExt};
+use panamax_kubernetes_adapter::artifacts::DeploymentState;
 use panamax_kubernetes_adapter::proto;
 use panamax_kubernetes_adapter::proto::translate_template_request::TemplateSource;
 use panamax_kubernetes_adapter::record::{Head, MemberState, Phase};
@@ -99,6 +100,29 @@ impl Survey {
             }
         }
         faults
+    }
+
+    /// What keeps this from being exactly one deployment of which nothing is left to do: at rest, and recorded so.
+    pub fn unrest(&self, name: &str) -> Vec<String> {
+        let mut unrest = self.faults(name);
+        let Some(head) = self.head(name) else { return unrest };
+        if head.phase != Phase::Idle {
+            unrest.push(format!("the phase is {}", head.phase.as_str()));
+        }
+        if head.recorded.state != DeploymentState::Active {
+            unrest.push(format!("the state is recorded as {:?}", head.recorded.state));
+        }
+        for revision in head.superfluous_revisions() {
+            unrest.push(format!("the revision {} is still to be deleted", revision.secret));
+        }
+        if let Some(current) = head.current.as_ref().filter(|current| !self.has("Secret", &current.secret)) {
+            unrest.push(format!("the current revision {} is not there", current.secret));
+        }
+        unrest
+    }
+
+    fn has(&self, kind: &str, name: &str) -> bool {
+        self.objects.contains_key(&format!("{kind} {name}"))
     }
 
     /// Whether a pod that nobody owns matches one of these controllers, which will then adopt it in a moment.

@@ -225,3 +225,12 @@ fn operations_that_were_taken_over_are_remembered_for_a_minute() {
     let cleared = Transition::DoubtsCleared { superseded: vec!["dead".to_owned()] }.apply(&held.head);
     assert!(cleared.superseded.is_empty());
 }
+
+#[test]
+fn what_scale_has_begun_is_followed_to_its_end() {
+    let counts = Vec::new();
+    let scaled = Transition::Scaled { counts, now: Timestamp::UNIX_EPOCH };
+    let held = held(|head| *head = scaled.apply(head));
+    assert!(!is_at_rest(&held));
+    assert_eq!(asked(&held, Duration::ZERO).now, [Duty::Settle(DeploymentState::Active)]);
+}

@@ -1,0 +1,130 @@
+//! The pods of a changed ReplicationController are replaced one ready pod at a time, whoever lives to do it.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use futures::TryStreamExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::watcher::{self, Event};
+use panamax_kubernetes_adapter::proto;
+use panamax_kubernetes_adapter::proto::deployment_service_client::DeploymentServiceClient;
+
+use crate::support::adapter::{Binary, connect, deploy, deploy_at_once};
+use crate::support::control_plane::{User, control_plane};
+use crate::support::looking::recorded;
+use crate::support::namespace::{Namespace, namespace};
+use crate::support::survey::Survey;
+
+/// Replicas of the component.
+const REPLICAS: usize = 6;
+/// How long the whole rollout may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn template(edition: u32) -> String {
+    format!(
+        "name: Web\nimages:\n- {{name: web, source: 'example/web:{edition}', deployment: {{count: {REPLICAS}}}}}\n"
+    )
+}
+
+/// What the watch has shown of a pod: its image, and whether it serves.
+type Seen = BTreeMap<String, (String, bool)>;
+
+fn look(pod: &Pod) -> (String, bool) {
+    let image = pod.spec.as_ref().and_then(|spec| spec.containers.first()?.image.clone()).unwrap_or_default();
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let ready = conditions.into_iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True");
+    (image, ready && pod.metadata.deletion_timestamp.is_none())
+}
+
+/// Follows the pods until all are of the new image and serve; returns the fewest that ever served at once.
+///
+/// `told` hears how many of the new image serve.
+async fn follow(
+    namespace: &Namespace,
+    image: &str,
+    began: tokio::sync::oneshot::Sender<()>,
+    told: tokio::sync::watch::Sender<usize>,
+) -> usize {
+    let events = watcher::watcher(namespace.api::<Pod>(), watcher::Config::default());
+    let mut events = pin!(events);
+    let (mut seen, mut began, mut fewest) = (Seen::new(), Some(began), REPLICAS);
+    while let Some(event) = events.try_next().await.expect("the watch goes on") {
+        match event {
+            Event::Apply(pod) | Event::InitApply(pod) => {
+                seen.insert(pod.metadata.name.clone().expect("a name"), look(&pod));
+            }
+            Event::Delete(pod) => {
+                seen.remove(pod.metadata.name.as_deref().expect("a name"));
+            }
+            Event::Init => continue,
+            Event::InitDone => {
+                if let Some(began) = began.take() {
+                    began.send(()).expect("the test waits for it");
+                }
+            }
+        }
+        if began.is_some() {
+            continue;
+        }
+        let serving = seen.values().filter(|(_, serves)| *serves).count();
+        fewest = fewest.min(serving);
+        let new = seen.values().filter(|(of, serves)| *serves && of == image).count();
+        told.send_replace(new);
+        if new == REPLICAS && seen.len() == REPLICAS {
+            return fewest;
+        }
+    }
+    panic!("the watch ended");
+}
+
+async fn replica(namespace: &Namespace) -> Binary {
+    let (kubeconfig, name) = (control_plane().kubeconfig(User::Adapter), namespace.to_string());
+    let start = move || Binary::start(&kubeconfig, &["--lease", "3s", "--namespaces", &name]);
+    tokio::task::spawn_blocking(start).await.expect("the binary starts")
+}
+
+#[tokio::test]
+async fn never_two_pods_are_missing_though_the_adapter_dies_in_the_middle() {
+    let namespace = namespace("rollout").await;
+    let mut binary = replica(&namespace).await;
+    let client = |binary: &Binary| {
+        let address = binary.address;
+        async move { DeploymentServiceClient::new(connect(address).await) }
+    };
+    let mut first = client(&binary).await;
+    first.deploy(deploy(&namespace, "web", &template(1))).await.expect("deployed");
+    recorded(&namespace, "web", "ACTIVE").await;
+    // Once it lives through it all; once it dies when two pods are new, and once it begins with three replicas.
+    for (edition, dies, others) in [(2, false, 0), (3, true, 0), (4, false, 2)] {
+        let image = format!("example/web:{edition}");
+        let mut more = Vec::new();
+        for _ in 0..others {
+            more.push(replica(&namespace).await);
+        }
+        let (began, begins) = tokio::sync::oneshot::channel();
+        let (told, mut hears) = tokio::sync::watch::channel(0);
+        let following = follow(&namespace, &image, began, told);
+        let acting = async {
+            begins.await.expect("the watch begins");
+            let mut client = client(&binary).await;
+            client.deploy(deploy_at_once(&namespace, "web", &template(edition))).await.expect("deployed");
+            if dies {
+                hears.wait_for(|new| *new >= 2).await.expect("pods are replaced");
+                binary.kill();
+                binary = replica(&namespace).await;
+            }
+        };
+        let started = Instant::now();
+        let both = async { tokio::join!(following, acting) };
+        let (fewest, ()) = tokio::time::timeout(PATIENCE, both).await.expect("the rollout ends");
+        eprintln!("rollout: {REPLICAS} pods in {:.1?}, at least {fewest} served", started.elapsed());
+        assert_eq!(fewest, REPLICAS - 1, "one at a time");
+        recorded(&namespace, "web", "ACTIVE").await;
+        let survey = Survey::of(&namespace.client, &namespace).await;
+        assert_eq!(survey.unrest("web"), [""; 0], "{:#?}", survey.names());
+    }
+    let mut last = client(&binary).await;
+    let same = last.deploy(deploy(&namespace, "web", &template(4))).await.expect("deployed").into_inner();
+    assert_eq!(same.outcome(), proto::DeployOutcome::Unchanged);
+}

@@ -177,7 +177,7 @@ impl Error {
         let summary = match faults.as_slice() {
             [fault] => format!("{}: {}", fault.field, fault.description),
             [fault, ..] => format!("{}: {} (and {} more)", fault.field, fault.description, faults.len() - 1),
-            [] => "the request is wrong".to_owned(),
+            [] => "the request is invalid".to_owned(),
         };
         let mut error = Self::new(ErrorKind::FieldInvalid, summary);
         error.0.faults = faults;

@@ -367,7 +367,7 @@ fn tell_replaced(inputs: &Inputs<'_>, plan: &mut Plan) {
         let renewed = member.is_some_and(|member| member.pod_revision != step.member.pod_revision);
         if step.action == Action::Update && renewed {
             let component = &step.artifact.component;
-            let message = format!("component {component}: its pods are replaced at once");
+            let message = format!("component {component}: its pods are replaced, one ready pod at a time");
             let field = step.artifact.origin.clone();
             plan.diagnostics.push(Diagnostic::new(Code::PodsReplaced, field, message));
         }

@@ -130,7 +130,7 @@ impl Cluster {
         }
         Err(Error::new(
             ErrorKind::OperationInProgress,
-            format!("{reference} keeps changing under another writer; look at who else writes it"),
+            format!("another writer keeps changing {reference}; find out who, then try again"),
         )
         .retry_after(Duration::from_secs(1)))
     }

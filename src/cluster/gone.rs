@@ -87,7 +87,7 @@ impl Cluster {
                 let api = self.api(namespace, one.reference.kind);
                 let name = one.reference.name.as_str();
                 let found = self
-                    .call("look at what is being deleted", || api.get_metadata_opt(name))
+                    .call("read what is being deleted", || api.get_metadata_opt(name))
                     .await
                     .map_err(|failure| failure.about(&one.reference))?;
                 let uid = found.and_then(|object| object.metadata.uid);

@@ -248,7 +248,7 @@ impl Cluster {
             Err(failure) if failure.is_gone() || (failure.code() == 400 && !token.is_empty()) => {
                 return Err(Error::new(
                     ErrorKind::PageTokenExpired,
-                    "the page token is too old or not one of ours; start again without it",
+                    "the page token is too old or was not issued here; start again without it",
                 ));
             }
             Err(failure) if failure.code() == 400 && !labels.is_empty() => {
@@ -273,7 +273,7 @@ impl Cluster {
 fn foreign_head(object_name: &str) -> Error {
     Error::new(
         ErrorKind::ObjectNotOwned,
-        format!("ConfigMap {object_name} is not this adapter's; choose another name for the deployment"),
+        format!("ConfigMap {object_name} does not belong to this adapter; choose another name for the deployment"),
     )
     .about("ConfigMap", object_name)
 }

@@ -133,7 +133,7 @@ fn not_ready(target: &Target, last: Option<&DeploymentView>) -> Error {
     };
     Error::new(
         ErrorKind::WaitTimeout,
-        format!("deployment {} is not ready yet ({why}); it is written and goes on, look at it with GetDeployment", target.name),
+        format!("deployment {} is not ready yet ({why}); everything is written and the start goes on, call GetDeployment to follow it", target.name),
     )
     .with("applied", "true")
 }

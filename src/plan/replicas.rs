@@ -64,7 +64,7 @@ pub(super) fn decide(
     if exists && applied.is_some_and(|applied| applied != template) {
         // A controller that Scale made from a Pod is ours alone, its count is Scale's all the same.
         if other.is_some() || scaled.is_some_and(|scaled| scaled != template) {
-            diagnostics.push(note(artifact, Code::ReplicasTakenBack, &format!("set back to {template}")));
+            diagnostics.push(note(artifact, Code::ReplicasTakenBack, &format!("reset to {template}")));
         }
         return Replicas {
             template: Some(template),
@@ -108,7 +108,7 @@ fn inherited(
         diagnostics.push(note(artifact, Code::ReplicasKept, &format!("kept {count} (set by Scale)")));
         set(artifact, count);
     } else if foreign || by_scale.is_some() {
-        diagnostics.push(note(artifact, Code::ReplicasTakenBack, &format!("set back to {template}")));
+        diagnostics.push(note(artifact, Code::ReplicasTakenBack, &format!("reset to {template}")));
     }
     Replicas { template: Some(template), scaled, take_back: None, changes: true }
 }

@@ -126,7 +126,7 @@ fn pod_cause(
     let phase = status.phase.as_deref().unwrap_or_default();
     let (reason, message) = match phase {
         "Failed" => (Reason::PodFailed, "its pod has failed"),
-        "Succeeded" => (Reason::PodSucceeded, "its pod has run to its end"),
+        "Succeeded" => (Reason::PodSucceeded, "its pod has completed"),
         _ => {
             if let Some(claim) = pending_claim(pod, claims) {
                 let message = format!("its pod waits for volume claim {claim}, which is not bound");
@@ -136,7 +136,7 @@ fn pod_cause(
             if state != "False" || reason != Some("Unschedulable") {
                 return None;
             }
-            (Reason::Unschedulable, "no node takes its pod now")
+            (Reason::Unschedulable, "no node can run its pod at the moment")
         }
     };
     Some(Cause { reason, message: message.to_owned() })

@@ -82,11 +82,11 @@ fn by_kind(component: &ExpectedComponent, observed: &Observed, component_pods: &
             .map(|deployment| apps_deployment::conclude(component, deployment, component_pods, observed)),
         Kind::Pod | Kind::Secret | Kind::PersistentVolumeClaim | Kind::Service => {
             let pod = component_pods.iter().find(|pod| is_it(&pod.metadata));
-            let absent = || Conclusion { desired: 1, ..missing("its pod is not there") };
+            let absent = || Conclusion { desired: 1, ..missing("its pod does not exist") };
             return pod.map_or_else(absent, |pod| bare_pod(component, pod, observed));
         }
     }
-    .unwrap_or_else(|| missing("its workload is not there"))
+    .unwrap_or_else(|| missing("its workload does not exist"))
 }
 
 /// Whether a workload is there and does not go: it runs its component beside what came in its place.
@@ -300,7 +300,7 @@ fn replica_failure(text: &str) -> Cause {
     } else if text.contains("violates PodSecurity") {
         (Reason::AdmissionDenied, "the namespace's Pod Security level refuses its pods")
     } else {
-        (Reason::ReplicaFailure, "its controller cannot make pods")
+        (Reason::ReplicaFailure, "its controller cannot create pods")
     };
     Cause { reason, message: message.to_owned() }
 }

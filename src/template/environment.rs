@@ -45,12 +45,12 @@ impl VariableName {
         if text.chars().any(char::is_control) {
             return Err(Fault::new(
                 Code::ControlCharacter,
-                "the name of the variable holds a control character",
+                "the name of the variable contains a control character",
             ));
         }
         let visible = |byte: u8| byte.is_ascii_graphic() && byte != b'=';
         if text.is_empty() || !text.bytes().all(visible) {
-            let message = "the name of a variable needs visible ASCII characters other than `=`";
+            let message = "the name of a variable may contain only visible ASCII characters other than `=`";
             return Err(Fault::new(Code::VariableName, message));
         }
         Ok(Self(text))
@@ -149,7 +149,7 @@ impl fmt::Debug for Variable {
     }
 }
 
-/// Checks `environment`; of a variable that stands there twice, the last counts, at its own place.
+/// Checks `environment`; of a variable that is listed twice, the last counts, at its own place.
 pub(super) fn check(raw: Vec<RawVariable>, image: &str, findings: &mut Findings) -> Vec<Variable> {
     let list = || format!("{image}.environment");
     if raw.len() > MAX_VARIABLES {
@@ -196,7 +196,7 @@ fn check_variable(
         findings.report(Code::VariableNameRelaxed, format!("{field}.variable"), message);
     }
     if required && entry.value.is_empty() {
-        let message = format!("`{}` is required and has no value", name.shown());
+        let message = format!("`{}` is required but has no value", name.shown());
         findings.report(Code::VariableRequired, format!("{field}.value"), message);
     }
     Some(Variable { name, value: entry.value, required, field })

@@ -131,7 +131,7 @@ pub(super) fn of_links(
                 let message = format!("`{}` keeps the template's value", name.shown());
                 findings.report(Code::VariableKept, link.field, message);
             } else if taken.contains(&name) {
-                let message = format!("`{}` is that of another link already", name.shown());
+                let message = format!("`{}` is already set by another link", name.shown());
                 findings.report(Code::LinkVariableTaken, link.field, message);
             } else {
                 bytes += value.size();

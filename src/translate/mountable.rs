@@ -90,7 +90,7 @@ fn of_host(mapping: VolumeMapping, path: &str) -> Option<&'static str> {
     let wants_host = mapping == VolumeMapping::HostPath;
     let Some(host) = absolute(path) else {
         let climbs = path.split('/').any(|part| part == "..");
-        let message = "the path of the host is not a plain absolute one; the volume was left out";
+        let message = "the path on the host is not a plain absolute path; the volume was left out";
         return ((wants_host && !path.is_empty()) || climbs).then_some(message);
     };
     let of_node = NODE_EXACT.contains(&host.as_str()) || within(&host, NODE_WITHIN) || is_socket(&host);
@@ -102,12 +102,12 @@ fn of_host(mapping: VolumeMapping, path: &str) -> Option<&'static str> {
 fn of_container(mapping: VolumeMapping, path: &str) -> Option<&'static str> {
     let container = normalised(path);
     if within(&container, NODE_WITHIN) || CONTAINER_EXACT.contains(&container.as_str()) {
-        return Some("nothing is mounted over what the system has there; the volume was left out");
+        return Some("the container's system has files of its own there; the volume was left out");
     }
     // A path of the host may be a file; what else a volume becomes is a directory.
     let is_no_directory =
         is_socket(&container) || (mapping != VolumeMapping::HostPath && is_file(&container));
-    is_no_directory.then_some("the path is a file by its name, and a volume is a directory; it was left out")
+    is_no_directory.then_some("the path looks like a file, but a volume is a directory; the volume was left out")
 }
 
 fn extension(path: &str) -> Option<&str> {

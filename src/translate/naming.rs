@@ -75,7 +75,7 @@ pub(super) fn component_names(template: &Template, findings: &mut Findings) -> C
     for (index, image) in template.images.iter().enumerate() {
         let field = format!("images[{index}].name");
         let Some(name) = component_name(image.name.as_str()) else {
-            findings.report(Code::NameMissing, field, "nothing of the name is left");
+            findings.report(Code::NameMissing, field, "the name has no letter and no digit");
             names.push(None);
             continue;
         };

@@ -113,7 +113,7 @@ fn tell_apart(context: &Context<'_>, findings: &mut Findings) {
             let first = *owners.entry(path).or_insert(index);
             if first != index {
                 let name = shown(context.template.images[first].name.as_str());
-                let message = format!("`{name}` mounts the same path of the host, and no longer shares it");
+                let message = format!("`{name}` mounts the same path of the host; they no longer share it");
                 findings.report(Code::VolumeNotShared, volume.field.clone(), message);
             }
         }

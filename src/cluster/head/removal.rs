@@ -63,7 +63,7 @@ impl Cluster {
         let api = self.heads(&held.namespace);
         let object_name = head_name(&held.name);
         let found = self
-            .call("look at the deployment's record", || api.get_metadata_opt(&object_name))
+            .call("read the deployment's record", || api.get_metadata_opt(&object_name))
             .await
             .map_err(|failure| about_head(failure, held))?;
         Ok(found.and_then(|object| object.metadata.uid).as_deref() != Some(held.uid.as_str()))

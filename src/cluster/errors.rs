@@ -191,7 +191,8 @@ impl Failure {
                 error(ErrorKind::ClusterUnreachable, "the cluster cannot answer now").retry_after(soon)
             }
             Meaning::Throttled => {
-                error(ErrorKind::ClusterThrottled, "the cluster asks the adapter to slow down").retry_after(soon)
+                error(ErrorKind::ClusterThrottled, "the cluster asks the adapter to slow down")
+                    .retry_after(soon)
             }
             Meaning::QuotaUnknown => {
                 error(ErrorKind::QuotaExceeded, "a ResourceQuota of the namespace is not counted yet")
@@ -209,7 +210,9 @@ impl Failure {
             .retry_after(Duration::from_secs(5)),
             Meaning::MissingRight(right) => error(
                 ErrorKind::ClusterForbidden,
-                &format!("the cluster does not allow this; an operator must grant the adapter the right{right}"),
+                &format!(
+                    "the cluster does not allow this; an operator must grant the adapter the right{right}"
+                ),
             ),
             Meaning::Forbidden => error(
                 ErrorKind::ClusterForbidden,

@@ -22,7 +22,8 @@ pub fn check(inputs: &Inputs<'_>) -> Result<()> {
             return Err(refused(artifact, &format!("is being deleted: {hint}")));
         }
         if let Some((what, hint)) = seen.claim.as_ref().and_then(|claim| obstacle(claim, artifact)) {
-            let hint = format!("{what}; {hint}, or tear the deployment down with volumes VOLUME_POLICY_DELETE");
+            let hint =
+                format!("{what}; {hint}, or tear the deployment down with volumes VOLUME_POLICY_DELETE");
             return Err(refused(artifact, &hint));
         }
     }

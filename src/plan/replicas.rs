@@ -87,9 +87,9 @@ pub(super) fn decide(
     Replicas { template: Some(template), scaled, take_back: None, changes: false }
 }
 
-/// Decides the replicas of a controller that is made in the place of one of another kind.
+/// Decides the replicas of a controller that replaces one of another kind.
 ///
-/// Scale's count goes over with the component; what others have set is not known here, and ends with their object.
+/// A count set by Scale moves to the new controller. A count set by anybody else is lost with the old one.
 fn inherited(
     inputs: &Inputs<'_>,
     artifact: &mut Artifact,

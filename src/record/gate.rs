@@ -52,7 +52,10 @@ fn in_progress(held: &Held, operation: &Operation, remaining: Duration) -> Error
     };
     Error::new(
         ErrorKind::OperationInProgress,
-        format!("deployment {} is {verb} by {}, which began at {}", held.name, operation.holder, operation.started),
+        format!(
+            "deployment {} is {verb} by {}, which began at {}",
+            held.name, operation.holder, operation.started
+        ),
     )
     .with("holder", operation.holder.clone())
     .with("since", operation.started.to_string())

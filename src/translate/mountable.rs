@@ -3,11 +3,12 @@
 use super::VolumeMapping;
 use crate::template::Volume;
 
-/// Paths of a node that are never mounted, whatever a volume becomes: an empty directory is no such thing.
+/// Paths of a node that are never mounted, whatever a volume becomes: an empty directory cannot replace them.
 const NODE_EXACT: &[&str] = &["/", "/etc", "/run", "/var", "/var/run"];
 /// Paths of a node that are never mounted, with all that lies in them.
 const NODE_WITHIN: &[&str] = &["/dev", "/proc", "/sys"];
-/// Further paths that a pod could take its node over by, or read others' secrets in, if it saw the node's own.
+/// Further paths that are refused if the node's own directory would be mounted: through them a pod could take its
+/// node over, or read others' secrets.
 const HOST_WITHIN: &[&str] = &[
     "/bin",
     "/boot",
@@ -43,9 +44,9 @@ const HOST_WITHIN: &[&str] = &[
     "/var/snap",
     "/var/spool",
 ];
-/// Paths that would be such a place from above, or hold everybody's keys.
+/// Parents of those paths, and directories that hold other users' keys.
 const HOST_EXACT: &[&str] = &["/home", "/opt", "/var/lib"];
-/// Where in a container nothing of a template is mounted: the kubelet's and the runtime's own files among them.
+/// Paths in a container over which nothing is mounted; some belong to the kubelet and the container runtime.
 const CONTAINER_EXACT: &[&str] = &[
     "/",
     "/etc",
@@ -107,7 +108,8 @@ fn of_container(mapping: VolumeMapping, path: &str) -> Option<&'static str> {
     // A path of the host may be a file; what else a volume becomes is a directory.
     let is_no_directory =
         is_socket(&container) || (mapping != VolumeMapping::HostPath && is_file(&container));
-    is_no_directory.then_some("the path looks like a file, but a volume is a directory; the volume was left out")
+    is_no_directory
+        .then_some("the path looks like a file, but a volume is a directory; the volume was left out")
 }
 
 fn extension(path: &str) -> Option<&str> {

@@ -103,11 +103,14 @@ fn tell_assumed(context: &Context<'_>, link: &ResolvedLink<'_>, ports: &ImagePor
     let field = format!("images[{}].ports", link.target);
     match ports.linked.first() {
         Some(first) => {
-            let message = format!("`{name}` is the target of a link but lists no port; {} was assumed", first.number);
+            let message =
+                format!("`{name}` is the target of a link but lists no port; {} was assumed", first.number);
             findings.report(Code::PortInferred, field, message);
         }
         None => {
-            let message = format!("`{name}` is the target of a link but lists no port; its Service has only a DNS name");
+            let message = format!(
+                "`{name}` is the target of a link but lists no port; its Service has only a DNS name"
+            );
             findings.report(Code::PortUnknown, field, message);
         }
     }

@@ -143,7 +143,7 @@ fn rules(options: &proto::DeployOptions, faults: &mut Faults) -> Rules {
     rules
 }
 
-/// Size and class of volume claims, which only bear on claims.
+/// Reads size and class of volume claims, which apply to claims only.
 fn claims(options: &proto::DeployOptions, rules: &mut Rules, faults: &mut Faults) {
     let claims = rules.volumes == VolumeMapping::PersistentVolumeClaim;
     for (name, text) in [("volume_size", &options.volume_size), ("storage_class", &options.storage_class)] {

@@ -1,4 +1,4 @@
-//! Volume claims: they hold what must not be lost, so they only grow and are never made anew.
+//! Volume claims: they contain what must not be lost, so they only grow and are never recreated.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Head, Member, Phase};
 
-/// Refuses, before anything is written, what would need a claim to be made anew.
+/// Refuses, before anything is written, a change for which a claim would have to be recreated.
 ///
 /// What the cluster shows is what counts: an earlier update may have asked for something that was refused.
 pub fn check(inputs: &Inputs<'_>) -> Result<()> {

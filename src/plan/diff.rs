@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::artifacts::FieldChange;
 use crate::template::open_part;
 
-/// What stands in the place of a value that nobody may see.
+/// Replaces a value that nobody may see.
 const MASK: &str = "***";
 /// Fields listed for one object; more would not help a reader.
 const LIMIT: usize = 50;

@@ -12,7 +12,7 @@ use crate::record::{self, Member};
 pub(super) struct Replicas {
     /// The template's count.
     pub(super) template: Option<i32>,
-    /// The count Scale asked for, while it stands.
+    /// The count set by Scale, as long as it applies.
     pub(super) scaled: Option<i32>,
     /// Set the replicas back to this before the object is applied.
     pub(super) take_back: Option<i32>,

@@ -1,4 +1,4 @@
-//! The environment of an image: names, values, and what may not stand in either.
+//! The environment of an image: names, values, and what neither may contain.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -102,7 +102,7 @@ impl fmt::Debug for VariableName {
     }
 }
 
-/// Cuts what stands where a variable's name belongs at its first `:` or `=`: a value may follow.
+/// Cuts the text in the place of a variable's name at its first `:` or `=`: a value may follow.
 pub fn open_part(name: &str) -> String {
     match name.split_once([':', '=']) {
         Some((open, _)) => format!("{open}…"),

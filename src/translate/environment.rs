@@ -92,7 +92,7 @@ fn value_of<'v>(
     }
 }
 
-/// What link variables are made of.
+/// The inputs of link variables.
 pub(super) struct Linked<'a, 't> {
     pub(super) links: &'a [ResolvedLink<'t>],
     pub(super) ports: &'a [ImagePorts],

@@ -59,7 +59,7 @@ const CONTAINER_EXACT: &[&str] = &[
     "/etc/shadow",
     "/etc/timezone",
 ];
-/// Endings of files that people mount one by one; no directory can stand for such a file.
+/// Endings of files that people mount one by one. A directory cannot replace such a file.
 const FILE_ENDINGS: &[&str] = &[
     "cfg",
     "cnf",

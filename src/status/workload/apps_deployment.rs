@@ -86,7 +86,7 @@ fn hold_up(component: &ExpectedComponent, deployment: &Deployment) -> Option<&'s
     is_another.then_some("somebody changed its apps Deployment, which now creates pods of another revision")
 }
 
-/// Whether a ReplicaSet made the pod: during a change of kinds, pods of the earlier workload stand beside.
+/// Whether a ReplicaSet created the pod: during a change of kinds, pods of the earlier workload exist, too.
 fn is_of_a_replica_set(pod: &Pod) -> bool {
     let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
     owners.iter().any(|owner| owner.controller == Some(true) && owner.kind == "ReplicaSet")

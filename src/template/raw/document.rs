@@ -53,7 +53,7 @@ fn fault(findings: &mut Findings, code: Code, position: Position, message: impl 
     findings.push(Diagnostic::new(code, "", message).at(Some(position)));
 }
 
-/// Finds a character that YAML forbids as it stands; parsers differ in what they make of one.
+/// Finds a character that YAML forbids unescaped; parsers treat such a character differently.
 fn raw_control_character(text: &str) -> Option<Position> {
     let forbidden =
         |character: char| character.is_control() && !matches!(character, '\t' | '\n' | '\r' | '\u{85}');
@@ -190,7 +190,7 @@ impl<'text, 'findings> Builder<'text, 'findings> {
         true
     }
 
-    /// Refuses an anchor, and a tag other than `!!str` on a scalar; says whether `!!str` stands there.
+    /// Refuses an anchor, and a tag other than `!!str` on a scalar; returns whether the tag is `!!str`.
     fn properties(&mut self, anchor: usize, tag: Option<&Tag>, position: Position, scalar: bool) -> bool {
         if anchor != 0 {
             self.refuse(Code::AliasForbidden, position, "a YAML anchor is used here");

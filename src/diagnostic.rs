@@ -90,7 +90,7 @@ impl Findings {
         self.push(Diagnostic::new(code, field, message));
     }
 
-    /// Adds a finding that is made already.
+    /// Adds a finding that exists already.
     pub fn push(&mut self, diagnostic: Diagnostic) {
         if self.is_full() {
             self.left_out += 1;

@@ -129,7 +129,7 @@ impl Engine {
             Ok(Err(failure)) => Err(Error::internal(format!("the operation's task ended early: {failure}"))),
             Err(_) => Err(Error::new(
                 ErrorKind::ClusterTimeout,
-                "the deadline passed while the cluster was at work; the work goes on, look at it with GetDeployment",
+                "the deadline passed before the work was done; the work goes on, call GetDeployment to follow it",
             )
             .with("applied", "unknown")),
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What kind of failure it is; each stands for one published reason.
+/// The kind of a failure; each corresponds to one published reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The template or the override is wrong; every fault is listed.
@@ -32,7 +32,7 @@ pub enum ErrorKind {
     EtagMismatch,
     /// Another operation holds the deployment, or it is being deleted.
     OperationInProgress,
-    /// The page token is too old, or not one of ours.
+    /// The page token is too old, or was not issued here.
     PageTokenExpired,
     /// The namespace does not exist.
     NamespaceNotFound,
@@ -56,7 +56,7 @@ pub enum ErrorKind {
     ClusterCredentialsRejected,
     /// The wait ended before the deployment was ready or gone; the work goes on.
     WaitTimeout,
-    /// The caller's deadline passed while the cluster was at work; the work goes on.
+    /// The caller's deadline passed before the work was done; the work goes on.
     ClusterTimeout,
     /// Some objects were written, others were not; the next Deploy repairs it.
     ApplyIncomplete,
@@ -177,7 +177,7 @@ impl Error {
         let summary = match faults.as_slice() {
             [fault] => format!("{}: {}", fault.field, fault.description),
             [fault, ..] => format!("{}: {} (and {} more)", fault.field, fault.description, faults.len() - 1),
-            [] => "the request is wrong".to_owned(),
+            [] => "the request is invalid".to_owned(),
         };
         let mut error = Self::new(ErrorKind::FieldInvalid, summary);
         error.0.faults = faults;

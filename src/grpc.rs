@@ -245,7 +245,7 @@ impl ServerService for ServerApi {
         request: Request<proto::GetServerInfoRequest>,
     ) -> Result<Response<proto::GetServerInfoResponse>, Status> {
         let deadline = decode::deadline(request.metadata(), None)?;
-        // A cluster that cannot be reached is what this call tells, not a failure of it.
+        // This call reports a cluster that cannot be reached; that is not a failure of the call.
         let version = in_time(deadline, self.operations.cluster_version()).await.ok();
         Ok(Response::new(encode::server_info(
             self.operations.settings(),

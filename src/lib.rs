@@ -1,4 +1,4 @@
-//! Deploys Panamax templates to Kubernetes; the modules stand in the order a request walks through them.
+//! Deploys Panamax templates to Kubernetes; the modules are listed in the order in which a request walks through them.
 
 pub mod config;
 pub mod server;

@@ -88,13 +88,14 @@ impl Step {
         if self.take_back.is_some() { self.without_replicas() } else { self.artifact.clone() }
     }
 
-    /// Its entry when it was not written: in doubt, and its pods are of the revision that they were of.
+    /// The entry of a step that was not written: its state is uncertain, and its pods keep their former revision.
     pub fn unwritten(&self) -> Member {
         let pods = self.former.as_ref().map_or(self.member.pod_revision, |former| former.pod_revision);
         Member { pod_revision: pods, ..self.member.clone() }
     }
 
-    /// Whether carrying it out, even in vain, may have changed the cluster before it was refused.
+    /// Whether a refused attempt may already have changed the cluster: a delete, or a changed replica count, comes
+    /// first.
     pub fn has_preludes(&self) -> bool {
         let may_delete = self.action == Action::Replace || self.may_replace && self.uid.is_some();
         may_delete || self.take_back.is_some()
@@ -360,14 +361,15 @@ fn is_headless(manifest: &Value) -> bool {
     manifest.pointer("/spec/clusterIP").and_then(Value::as_str) == Some("None")
 }
 
-/// Tells which ReplicationControllers get a new template: they leave their pods running, so these are deleted.
+/// Reports which ReplicationControllers get a new template. They leave their pods running, so the keeper replaces
+/// these.
 fn tell_replaced(inputs: &Inputs<'_>, plan: &mut Plan) {
     for step in plan.steps.iter().filter(|step| step.artifact.reference.kind == Kind::ReplicationController) {
         let member = inputs.head.and_then(|head| head.member(&step.artifact.reference));
         let renewed = member.is_some_and(|member| member.pod_revision != step.member.pod_revision);
         if step.action == Action::Update && renewed {
             let component = &step.artifact.component;
-            let message = format!("component {component}: its pods are replaced at once");
+            let message = format!("component {component}: its pods are replaced, one ready pod at a time");
             let field = step.artifact.origin.clone();
             plan.diagnostics.push(Diagnostic::new(Code::PodsReplaced, field, message));
         }

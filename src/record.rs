@@ -35,7 +35,7 @@ pub struct Head {
     pub generation: u64,
     /// The template's name as its author wrote it.
     pub template_name: String,
-    /// Where the deployment stands.
+    /// What is happening to the deployment.
     pub phase: Phase,
     /// The revision on the cluster, complete or not; `None` before the first was stored.
     pub current: Option<HeadRef>,
@@ -93,7 +93,7 @@ impl Head {
     }
 }
 
-/// Where a deployment stands; also a label of the head.
+/// What is happening to a deployment; also a label of the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {

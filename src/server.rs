@@ -1,4 +1,4 @@
-//! The server: services, health and reflection on a listener, until it is told to stop.
+//! The server: services, health and reflection on a listener, until it is asked to stop.
 
 mod gate;
 
@@ -39,7 +39,7 @@ const CLUSTERED: [&str; 2] = ["", "panamax.kubernetes.v1.DeploymentService"];
 /// The services that do not.
 const ALWAYS: [&str; 2] = ["panamax.kubernetes.v1.TemplateService", "panamax.kubernetes.v1.ServerService"];
 
-/// Why the server ended other than by being told to.
+/// Why the server ended without being asked to.
 #[derive(Debug)]
 pub enum Failure {
     /// The listener or a connection's set-up failed.
@@ -71,7 +71,7 @@ impl std::fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// What the server is made of.
+/// The parts of the server.
 pub struct Parts {
     /// The cluster.
     pub cluster: Cluster,

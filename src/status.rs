@@ -22,7 +22,7 @@ pub enum ComponentState {
     Progressing,
     /// As many replicas as asked for are ready, all of the current revision.
     Ready,
-    /// Something stands in its way that time alone may not mend.
+    /// Something prevents it, and waiting alone may not help.
     Failed,
     /// Scaled to zero, and nothing runs.
     Stopped,
@@ -39,7 +39,7 @@ pub enum Reason {
     CrashLooping,
     /// No node takes the pod now.
     Unschedulable,
-    /// A quota of the namespace stands in the way.
+    /// A quota of the namespace does not allow it.
     QuotaExceeded,
     /// The container cannot be made as it is configured.
     ConfigError,
@@ -47,7 +47,7 @@ pub enum Reason {
     VolumePending,
     /// The pod has failed.
     PodFailed,
-    /// The pod has run to its end.
+    /// The pod has completed.
     PodSucceeded,
     /// The controller cannot make pods.
     ReplicaFailure,
@@ -72,7 +72,7 @@ pub enum Reason {
 pub struct Status {
     /// The state.
     pub state: DeploymentState,
-    /// The first component's cause, if one stands in the way.
+    /// The first cause among the components, if there is one.
     pub reason: Option<Reason>,
     /// The cause as a sentence; empty when all is well.
     pub message: String,

@@ -1,4 +1,4 @@
-//! Pure: a template to Kubernetes objects; the same input gives the same bytes, and every loss is told.
+//! Pure: a template to Kubernetes objects; the same input gives the same bytes, and every loss is reported.
 
 mod environment;
 mod known_ports;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use panamax_kubernetes_adapter::proto;
 use serde_json::Value;
 
-/// The links of a template that lead somewhere, once judged.
+/// The verdict on the links of a template.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Judged {
     /// How many there are.
@@ -37,7 +37,7 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// Takes an object in; of kinds that no link leads through, nothing.
+    /// Adds an object; kinds that no link leads through are ignored.
     pub fn add(&mut self, kind: &str, object: &Value) {
         let name = text(object, "/metadata/name");
         match kind {
@@ -53,7 +53,7 @@ impl Objects {
         }
     }
 
-    /// The pods of a component, by the name of their container, which no selector looks at.
+    /// The pods of a component, found by their container's name, which no selector uses.
     fn of_component(&self, component: &str) -> Vec<&Pod> {
         let has = |pod: &&Pod| pod.containers.iter().any(|(name, _)| name == component);
         self.pods.iter().filter(has).collect()
@@ -93,14 +93,14 @@ fn sanitised(name: &str) -> String {
     name.to_lowercase().chars().map(allowed).collect::<String>().trim_matches('-').to_owned()
 }
 
-/// What Docker calls the variables of an alias by.
+/// The prefix of an alias's variables in Docker.
 fn prefix(alias: &str) -> String {
     let allowed =
         |letter: char| if letter.is_ascii_alphanumeric() { letter.to_ascii_uppercase() } else { '_' };
     alias.chars().map(allowed).collect()
 }
 
-/// The one name among these that a link means: that very name, else one that differs in spelling only.
+/// Finds the name that a link means: exactly that name, else one that differs only in spelling.
 fn meant(names: &[&str], service: &str) -> Option<usize> {
     let exact = names.iter().position(|name| *name == service);
     exact.or_else(|| names.iter().position(|name| sanitised(name) == sanitised(service)))
@@ -174,7 +174,8 @@ impl Link<'_> {
         component.ok_or_else(|| format!("no component for {}", image.name))
     }
 
-    /// By what its application reads: the declared variables where there are some, else the alias as a name.
+    /// Judges the link by what its application reads: the declared variables if there are any, else the alias as a
+    /// host name.
     fn leads(&self) -> Result<(), String> {
         let component = self.component(self.image)?;
         let linkers = self.objects.of_component(component);
@@ -196,7 +197,7 @@ impl Link<'_> {
         Ok(())
     }
 
-    /// A variable of this link that the translation declared; one that the user set says nothing about it.
+    /// Finds a variable of this link that the translation declared. One that the user has set does not count.
     fn declared<'p>(&self, pod: &'p Pod, suffix: &str) -> Option<&'p str> {
         let name = format!("{}{suffix}", prefix(self.alias));
         let is_users = self.image.environment.iter().any(|variable| variable.variable == name);
@@ -214,7 +215,7 @@ impl Link<'_> {
         }
     }
 
-    /// A target without a known port: a Service with ports of its image's kind, or one without any.
+    /// Judges a link to a target without a known port: its Service has an assumed port, or is headless.
     fn leads_somewhere(&self, pod: &Pod, component: &str) -> Result<(), String> {
         let declared = self.declared(pod, "_PORT").and_then(|url| url.split_once("://"));
         let own = format!("{component}-{}", sanitised(self.alias));
@@ -227,10 +228,10 @@ impl Link<'_> {
         if is_headless || !list(service, "/spec/ports").is_empty() {
             return Ok(());
         }
-        Err(format!("Service {} has neither ports nor is it headless", text(service, "/metadata/name")))
+        Err(format!("Service {} has no ports and is not headless", text(service, "/metadata/name")))
     }
 
-    /// The Service picks exactly the target's pods, and its port is this port of theirs.
+    /// Checks that the Service selects exactly the target's pods, and that its port leads to this port of theirs.
     fn reaches(&self, name: &str, offered: &str, port: i32, protocol: &str) -> Result<(), String> {
         let service = self.objects.services.get(name).ok_or_else(|| format!("no Service {name}"))?;
         self.selects(service)?;
@@ -371,7 +372,7 @@ mod tests {
     fn a_target_without_a_port_needs_a_name_at_least() {
         let db = json!({"name": "db-1"});
         let mut headless = service("data-base", &db, &json!([]));
-        is_wrong(&faults(&[], &[], std::slice::from_ref(&headless)), "neither ports nor is it headless");
+        is_wrong(&faults(&[], &[], std::slice::from_ref(&headless)), "has no ports and is not headless");
         headless["spec"]["clusterIP"] = json!("None");
         assert_eq!(faults(&[], &[], &[headless]), [""; 0]);
         assert_eq!(faults(&[], &[], &[service("app-data-base", &db, &json!([{"port": 3306}]))]), [""; 0]);

@@ -5,11 +5,11 @@ use super::{ComponentName, ObjectRef};
 /// What happens to one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
-    /// It is made.
+    /// It is created.
     Create,
     /// It is changed in place.
     Update,
-    /// It is deleted and made again, because Kubernetes cannot change it in place.
+    /// It is deleted and created again, because Kubernetes cannot change it in place.
     Replace,
     /// It stays as it is; nothing is sent.
     Unchanged,
@@ -41,6 +41,6 @@ pub struct FieldChange {
     pub path: String,
     /// The value before, as JSON; `None` if there was none.
     pub before: Option<String>,
-    /// The value after, as JSON; `None` if it goes.
+    /// The value after, as JSON; `None` if it is removed.
     pub after: Option<String>,
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "String", into = "&'static str")]
 pub enum DeploymentState {
-    /// Something is being written or getting ready, and nothing stands in its way.
+    /// Something is being written or getting ready, and nothing prevents it.
     #[default]
     Deploying,
     /// Every component is ready.

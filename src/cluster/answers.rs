@@ -1,4 +1,4 @@
-//! What an answer of the API server means: one table, by code, details and, where these do not tell, its text.
+//! What an answer of the API server means: one table, by code, details and, where these do not suffice, its text.
 //!
 //! A row says whose business it is: it passes and is repeated, it is the caller's, an operator's, or the adapter's.
 
@@ -12,7 +12,7 @@ use super::errors::Subject;
 pub(super) enum Conflict {
     /// There is an object of that name.
     Exists,
-    /// It is another object, or in another form, than the one that was meant; a look at it tells which.
+    /// The object, or its form, is not the one that was meant; reading it shows which.
     Changed,
     /// Other field managers hold fields of it.
     Fields,
@@ -33,7 +33,7 @@ pub(super) enum Meaning {
     NotFound,
     /// The namespace does not exist.
     NamespaceMissing,
-    /// About the object: it stands in the way.
+    /// The object exists already.
     Conflict(Conflict),
     /// What was to be continued or watched from is too old.
     Expired,
@@ -124,7 +124,7 @@ fn conflict(status: &Status, subject: Option<Subject<'_>>) -> Option<Conflict> {
     }
 }
 
-/// A 403 has many meanings; the API server tells them apart in its text alone.
+/// A 403 has many meanings; only the API server's text distinguishes them.
 fn forbidden(status: &Status) -> Meaning {
     let causes = details(status).map_or(&[][..], |details| &details.causes);
     // Names of objects come before, and say nothing.

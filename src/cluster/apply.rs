@@ -14,10 +14,10 @@ use super::gone::Going;
 use crate::artifacts::{Artifact, DeploymentName, Form, LABEL_INSTANCE, Namespace, ObjectRef, field_manager};
 use crate::error::{Error, ErrorKind, Refusal, Result};
 
-/// How long an object of ours that is being deleted may take to go before it is made again.
+/// How long to wait for an object of ours that is being deleted before it is created again.
 const GOING: Duration = Duration::from_secs(60);
 
-/// How often an object whose status moves on is looked at again for one write.
+/// How often an object whose status keeps changing is read again for one write.
 const LOOKS: usize = 20;
 
 /// What an apply may do.
@@ -116,7 +116,7 @@ impl Cluster {
                 // Somebody else writes it all the time.
                 Next::Again(next) if next == guard => tokio::time::sleep(pause).await,
                 Next::Again(next) => guard = next,
-                // A dry run waits for nothing: the object that goes makes room by itself.
+                // A dry run waits for nothing: the object is being deleted already.
                 Next::WaitFor(_) if dry_run => return Ok(Written::default()),
                 Next::WaitFor(going) => {
                     let left =
@@ -130,7 +130,7 @@ impl Cluster {
         }
         Err(Error::new(
             ErrorKind::OperationInProgress,
-            format!("{reference} keeps changing under another writer; look at who else writes it"),
+            format!("another writer keeps changing {reference}; find out who, then try again"),
         )
         .retry_after(Duration::from_secs(1)))
     }
@@ -168,7 +168,7 @@ impl Cluster {
         }))
     }
 
-    /// Looks at what stands in the way of an apply.
+    /// Reads the object that prevents an apply.
     ///
     /// The API server reports other managers' fields before it compares uids, so even a field conflict says
     /// nothing about whose object it is.

@@ -15,7 +15,7 @@ use super::road::{CALL_LIMIT, hearing};
 /// The first pause before a call is tried again; it doubles to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// How often an object that others keep changing is looked at again.
+/// How often an object that others keep changing is read again.
 const LOOKS: usize = 3;
 
 impl Cluster {

@@ -94,7 +94,7 @@ impl Cluster {
         let api = self.api(namespace, reference.kind);
         let name = reference.name.as_str();
         let found = self
-            .call("look at the object", || api.get_metadata_opt(name))
+            .call("read the object", || api.get_metadata_opt(name))
             .await
             .map_err(|failure| failure.about(reference))?;
         Ok(found.and_then(|object| object.metadata.uid).as_deref() != Some(uid))
@@ -104,7 +104,7 @@ impl Cluster {
 /// Whether a deleted object is only marked so far.
 ///
 /// One whose time of grace is over and which no finalizer holds was removed before the answer was sent, and its
-/// version is that of the removal: a watch from there would never tell of it.
+/// version is that of the removal: a watch from there would never report it.
 fn is_still_there(metadata: &ObjectMeta) -> bool {
     let over = metadata.deletion_grace_period_seconds == Some(0)
         && metadata.finalizers.as_ref().is_none_or(Vec::is_empty);

@@ -191,7 +191,8 @@ impl Failure {
                 error(ErrorKind::ClusterUnreachable, "the cluster cannot answer now").retry_after(soon)
             }
             Meaning::Throttled => {
-                error(ErrorKind::ClusterThrottled, "the cluster asks to slow down").retry_after(soon)
+                error(ErrorKind::ClusterThrottled, "the cluster asks the adapter to slow down")
+                    .retry_after(soon)
             }
             Meaning::QuotaUnknown => {
                 error(ErrorKind::QuotaExceeded, "a ResourceQuota of the namespace is not counted yet")
@@ -199,7 +200,7 @@ impl Failure {
             }
             Meaning::StoreFull => error(
                 ErrorKind::ClusterUnreachable,
-                "the store of the cluster (etcd) is full; an operator must make room in it",
+                "the store of the cluster (etcd) is full; an operator must free space in it",
             )
             .retry_after(soon),
             Meaning::Unauthorized => error(
@@ -209,11 +210,13 @@ impl Failure {
             .retry_after(Duration::from_secs(5)),
             Meaning::MissingRight(right) => error(
                 ErrorKind::ClusterForbidden,
-                &format!("the cluster forbids it to the adapter; an operator must grant the right{right}"),
+                &format!(
+                    "the cluster does not allow this; an operator must grant the adapter the right{right}"
+                ),
             ),
             Meaning::Forbidden => error(
                 ErrorKind::ClusterForbidden,
-                "the cluster, or what stands before it, forbids it to the adapter, and names no right that is missing",
+                "the cluster, or a proxy in front of it, does not allow this and does not name a missing right",
             ),
             Meaning::NamespaceMissing => {
                 let name = status.details.as_ref().map(|details| details.name.as_str()).unwrap_or_default();
@@ -233,10 +236,10 @@ impl Failure {
             Meaning::Denied => error(ErrorKind::AdmissionDenied, "the cluster's admission rules refuse it"),
             Meaning::ClaimFixed => error(
                 ErrorKind::VolumeImmutable,
-                "its storage class does not let it grow; set options.volume_size as it was",
+                "its storage class does not allow it to grow; set options.volume_size to what it was",
             ),
             Meaning::TooLarge => {
-                error(ErrorKind::LimitExceeded, "it is larger than the cluster takes; make it smaller")
+                error(ErrorKind::LimitExceeded, "it is larger than the cluster accepts; make it smaller")
             }
             Meaning::Invalid if self.is_immutable_claim(object) => Error::new(
                 ErrorKind::VolumeImmutable,
@@ -262,7 +265,7 @@ impl Failure {
     /// Keeps the causes' fields and reasons; `operations` maps the fields back to the template.
     fn invalid(&self, failed: &str) -> Error {
         let fields: Vec<String> = self.causes().iter().map(|cause| cause.field.clone()).collect();
-        Error::new(ErrorKind::ManifestRejected, format!("{failed}: the cluster finds it invalid"))
+        Error::new(ErrorKind::ManifestRejected, format!("{failed}: the cluster rejects it as invalid"))
             .with("fields", fields.join(","))
             .refused(Refusal::Invalid { fields })
     }

@@ -1,6 +1,6 @@
 //! Waits until deleted objects are gone: by watching from the delete's own answer, so without any LIST.
 //!
-//! Secrets, which the adapter may neither list nor watch, are looked at by name.
+//! Secrets, which the adapter may neither list nor watch, are read by name.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How long a watch may show no end before a look is taken beside it: at first, and at last.
 pub(super) const IDLE: Duration = Duration::from_secs(10);
 pub(super) const LONGEST_IDLE: Duration = Duration::from_secs(80);
-/// Pause before an object that cannot be watched is looked at again.
+/// The pause before an object that cannot be watched is read again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// An object that is marked for deletion.
@@ -30,7 +30,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub struct Going {
     /// Kind and name.
     pub reference: ObjectRef,
-    /// The uid that goes.
+    /// The uid of the object that is being deleted.
     pub uid: String,
     /// What holds it back, as the answer to the delete had it.
     pub finalizers: Vec<String>,
@@ -87,7 +87,7 @@ impl Cluster {
                 let api = self.api(namespace, one.reference.kind);
                 let name = one.reference.name.as_str();
                 let found = self
-                    .call("look at what is being deleted", || api.get_metadata_opt(name))
+                    .call("read what is being deleted", || api.get_metadata_opt(name))
                     .await
                     .map_err(|failure| failure.about(&one.reference))?;
                 let uid = found.and_then(|object| object.metadata.uid);

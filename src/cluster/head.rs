@@ -165,7 +165,8 @@ impl Cluster {
         }
     }
 
-    /// Makes a change of the record, again on whatever others have written meanwhile that came between no operation.
+    /// Changes the record. If others have written it meanwhile and no operation came between, the change is made again on
+    /// their form.
     ///
     /// A change that changes nothing is not written. Fails with OPERATION_IN_PROGRESS when another operation came or
     /// went.
@@ -222,7 +223,7 @@ impl Cluster {
 
     /// Lists heads, a page at a time: of one namespace, or of all (`None`).
     ///
-    /// Returns the token of the next page with them. Records that cannot be read are left out and logged.
+    /// Also returns the next page's token. Records that cannot be read are left out and logged.
     pub async fn list_heads(
         &self,
         namespace: Option<&Namespace>,
@@ -248,7 +249,7 @@ impl Cluster {
             Err(failure) if failure.is_gone() || (failure.code() == 400 && !token.is_empty()) => {
                 return Err(Error::new(
                     ErrorKind::PageTokenExpired,
-                    "the page token is too old or not one of ours; start again without it",
+                    "the page token is too old or was not issued here; start again without it",
                 ));
             }
             Err(failure) if failure.code() == 400 && !labels.is_empty() => {
@@ -273,7 +274,9 @@ impl Cluster {
 fn foreign_head(object_name: &str) -> Error {
     Error::new(
         ErrorKind::ObjectNotOwned,
-        format!("ConfigMap {object_name} is not this adapter's; choose another name for the deployment"),
+        format!(
+            "ConfigMap {object_name} does not belong to this adapter; choose another name for the deployment"
+        ),
     )
     .about("ConfigMap", object_name)
 }

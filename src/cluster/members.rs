@@ -138,7 +138,7 @@ impl Cluster {
         let api = self.api(namespace, reference.kind);
         let name = reference.name.as_str();
         let found = self
-            .call("look at the object", || api.get_metadata_opt(name))
+            .call("read the object", || api.get_metadata_opt(name))
             .await
             .map_err(|failure| failure.about(reference))?;
         Ok(found.and_then(|object| {

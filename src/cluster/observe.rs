@@ -93,7 +93,7 @@ impl Cluster {
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace.as_str());
         let parameters = ListParams::default().labels(selector);
         let list = self
-            .call("look at the deployment's objects", || api.list(&parameters))
+            .call("read the deployment's objects", || api.list(&parameters))
             .await
             .map_err(|failure| failure.into_error(&K::kind(&()), ""))?;
         Ok(list.items.into_iter().map(Arc::new).collect())

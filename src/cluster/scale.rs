@@ -54,7 +54,7 @@ impl Cluster {
             if is_gone {
                 return Err(Error::new(
                     ErrorKind::ComponentNotFound,
-                    format!("{reference} is gone from the cluster; deploy again to make it anew"),
+                    format!("{reference} no longer exists; deploy again to create it"),
                 )
                 .because(failure.summary())
                 .about(reference.kind.as_str(), name));
@@ -78,7 +78,7 @@ impl Cluster {
         let parameters = PatchParams::apply(&scale_manager(deployment)).validation_strict();
         let name = reference.name.as_str();
         let body = Patch::Apply(nothing(reference, uid));
-        self.write("let go of the replicas", Subject::member(reference), || {
+        self.write("give up the replica count", Subject::member(reference), || {
             api.patch_metadata(name, &parameters, &body)
         })
         .await

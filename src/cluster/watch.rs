@@ -203,7 +203,7 @@ pub(super) fn watch_failure(error: watcher::Error) -> Failure {
     }
 }
 
-/// Puts events into the store and tells the subscriptions, until the last one leaves.
+/// Puts events into the store and notifies the subscriptions, until the last one leaves.
 async fn follow(
     mut events: impl futures::Stream<Item = Result<store::Event, (store::WatchedKind, Failure)>> + Unpin,
     store: Arc<Mutex<Store>>,

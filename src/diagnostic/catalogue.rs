@@ -49,7 +49,7 @@ catalogue! {
     /// The text has more than 20,000 values.
     TooManyNodes = "TOO_MANY_NODES", Error,
         "split the template";
-    /// The text holds a second document.
+    /// The text contains a second document.
     MultipleDocuments = "MULTIPLE_DOCUMENTS", Error,
         "send one template at a time";
     /// A mapping of keys was expected.
@@ -72,17 +72,17 @@ catalogue! {
         "write the value out at each place";
     /// The text uses a YAML tag other than `!!str`.
     TagForbidden = "TAG_FORBIDDEN", Error,
-        "remove the tag; quotes make a text of anything";
+        "remove the tag; quotes turn any value into text";
     /// The text uses the YAML merge key `<<`.
     MergeKey = "MERGE_KEY", Error,
         "write the keys out";
-    /// A control character stands where text was expected.
+    /// The text contains a control character.
     ControlCharacter = "CONTROL_CHARACTER", Error,
         "remove the character";
-    /// A name holds a character that cannot be seen.
+    /// A name contains an invisible character.
     InvisibleCharacter = "INVISIBLE_CHARACTER", Error,
         "remove the character";
-    /// The key means nothing here, and was left out.
+    /// The key is unknown here and was ignored.
     UnknownField = "UNKNOWN_FIELD", Warning,
         "remove the key or correct its spelling";
     /// There were too many findings to list, errors among them.
@@ -118,7 +118,7 @@ catalogue! {
     /// The image has no source.
     SourceMissing = "SOURCE_MISSING", Error,
         "name the container image, as `mysql:5.5`";
-    /// The source is no container image reference.
+    /// The source is not a container image reference.
     ImageReference = "IMAGE_REFERENCE", Error,
         "write `registry/repository:tag`, in lower case";
     /// The source has no tag or the tag `latest`, so what runs may change by itself.
@@ -136,10 +136,10 @@ catalogue! {
     /// The protocol is neither TCP nor UDP.
     PortProtocol = "PORT_PROTOCOL", Error,
         "write TCP or UDP";
-    /// The same port stands there twice and was merged.
+    /// The same port is listed twice and was merged.
     PortRepeated = "PORT_REPEATED", Info,
         "remove one of the two";
-    /// Two entries want the same port of one Service; the first got it.
+    /// Two entries need the same port of one Service; the first got it.
     PortShadowed = "PORT_SHADOWED", Info,
         "publish the second on another host port";
     /// A link leads to an image without ports; the usual port of that image was assumed.
@@ -148,13 +148,13 @@ catalogue! {
     /// A link leads to an image without ports, and none is known for it; DNS works, link variables do not.
     PortUnknown = "PORT_UNKNOWN", Warning,
         "list the port under `expose`";
-    /// Two images want the same host port, so their pods cannot share a node.
+    /// Two images need the same host port, so their pods cannot share a node.
     HostPortShared = "HOST_PORT_SHARED", Warning,
         "choose different host ports";
-    /// Several replicas want one host port, so each needs a node of its own.
+    /// Several replicas need one host port, so each needs a node of its own.
     HostPortPerNode = "HOST_PORT_PER_NODE", Warning,
         "remove host_port, or have as many nodes as replicas";
-    /// The container port or the host port has a partner already, so this host port is not to be had.
+    /// The container port or the host port is already paired with another, so this host port is not used.
     HostPortDropped = "HOST_PORT_DROPPED", Warning,
         "give each container port one host port";
     /// No node takes the host port; the component's Service offers it instead.
@@ -163,16 +163,16 @@ catalogue! {
     /// An exposed port is offered by no Service, since no link leads to the image; its pod still listens.
     ExposeUnused = "EXPOSE_UNUSED", Info,
         "link to the image, or list the port under `ports`";
-    /// A port that the image only exposes is reached from outside the cluster, because its Service serves both.
+    /// A port that is only listed under `expose` can be reached from outside the cluster, because one Service serves both.
     ExposedOutside = "EXPOSED_OUTSIDE", Warning,
         "give the link an alias that is not the image's own name";
-    /// Ports were to be reached from outside the cluster, and no image publishes one.
+    /// Ports were to be exposed outside the cluster, but no image publishes one.
     ExposureUnused = "EXPOSURE_UNUSED", Warning,
         "list the port under `ports`, or leave options.exposure out";
     /// An image links to itself; the link was left out.
     LinkSelf = "LINK_SELF", Warning,
         "remove the link";
-    /// The same link, or the same image to take volumes from, stands there twice and was merged.
+    /// The same link, or the same image to take volumes from, is listed twice and was merged.
     LinkRepeated = "LINK_REPEATED", Info,
         "remove one of the two";
     /// A link names an image that the template does not have.
@@ -184,7 +184,7 @@ catalogue! {
     /// One image uses one alias for two targets.
     AliasRepeated = "ALIAS_REPEATED", Error,
         "give each link of an image its own alias";
-    /// The alias means another thing elsewhere in the template, so the link got a Service and variables of its own.
+    /// The alias is used for something else in the template, too, so the link got a Service and variables of its own.
     AliasAmbiguous = "ALIAS_AMBIGUOUS", Warning,
         "choose an alias that is used for one target and is no other image's name";
     /// The template sets a variable that a link would set; the template's value stays.
@@ -202,7 +202,7 @@ catalogue! {
     /// Servers before 1.34 may refuse this name of an environment variable.
     VariableNameRelaxed = "ENV_NAME_RELAXED", Warning,
         "begin with a letter; use letters, digits, `_`, `-` and `.`";
-    /// An entry of `environment` has a key that means nothing there; it may be a piece of a value, so it is not shown.
+    /// An entry of `environment` has an unknown key. It may be a piece of a value, so it is not shown.
     VariableKey = "ENV_KEY", Error,
         "put the value in quotes, or remove the key; an entry has `variable`, `value` and `required`";
     /// One image sets a variable twice; the last value counts.
@@ -222,7 +222,7 @@ catalogue! {
         "close the quote, or escape it with a backslash";
     /// The command begins with options of `docker run`; they reach the container as arguments.
     CommandDockerFlags = "COMMAND_DOCKER_FLAGS", Warning,
-        "say the same with links, ports and volumes";
+        "use links, ports and volumes instead";
     /// The count is not a whole number.
     CountNotANumber = "COUNT_NOT_A_NUMBER", Error,
         "write the count as digits";
@@ -244,13 +244,13 @@ catalogue! {
     /// The volume is kept by a claim of its own; what the host's path holds is not in it.
     VolumeClaimed = "VOLUME_CLAIMED", Info,
         "copy the data into the claim once";
-    /// The volume would mount a system path of the node, or over one or over a file of the container; it was left out.
+    /// The volume would mount a system path of the node, or cover a system path or a file of the container; it was left out.
     VolumeForbidden = "VOLUME_FORBIDDEN", Warning,
         "mount a directory of the application's own";
-    /// Paths of the host were to be mounted, and the volume names none; it lives as long as its pod.
+    /// A path of the host was to be mounted, but the volume names none; it gets a directory that lives as long as its pod.
     VolumeHostPathMissing = "VOLUME_HOST_PATH_MISSING", Warning,
         "add host_path";
-    /// Components that shared a directory have one each.
+    /// Components that shared a directory get one each.
     VolumeNotShared = "VOLUME_NOT_SHARED", Warning,
         "share it with `volumes_from` and volume claims";
     /// Several pods mount the same volume, which needs one node for all, or storage that many nodes can mount.
@@ -259,10 +259,10 @@ catalogue! {
     /// The image to take volumes from mounts none; what its container image declares is not known.
     VolumesFromNothing = "VOLUMES_FROM_NOTHING", Warning,
         "list the paths under `volumes` of that image";
-    /// Two volumes want one path of the container; the image's own, or the first, got it.
+    /// Two volumes need one path of the container; the image's own, or the first, got it.
     VolumeShadowed = "VOLUME_SHADOWED", Info,
         "mount one of the two elsewhere";
-    /// What the options keep is refused by Pod Security level baseline, which profile MODERN passes otherwise.
+    /// An option keeps something that Pod Security level baseline refuses; profile MODERN passes that level otherwise.
     PodSecurityBaseline = "POD_SECURITY_BASELINE", Warning,
         "leave the option out, or deploy where the level is privileged";
     /// volumes_from names an image that the template does not have, or leads back to itself.
@@ -283,16 +283,16 @@ catalogue! {
     /// The component runs as a ReplicationController and stays one, whatever its count.
     ControllerKept = "CONTROLLER_KEPT", Info,
         "tear the deployment down and deploy it again to get a bare Pod";
-    /// The replicas on the cluster were left as somebody set them.
+    /// The replica count on the cluster stays as somebody has set it.
     ReplicasKept = "REPLICAS_KEPT", Info,
         "change deployment.count, or call Scale";
-    /// The replicas on the cluster were set back because the template's count changed.
+    /// The replica count on the cluster was reset, because the template's count changed.
     ReplicasTakenBack = "REPLICAS_TAKEN_BACK", Info,
-        "call Scale to set them again";
-    /// Pods of an earlier revision are deleted at once, so the component is interrupted.
+        "call Scale to set the count again";
+    /// Pods of an earlier revision are replaced, ready ones one at a time; a component with one replica is interrupted.
     PodsReplaced = "PODS_REPLACED", Info,
         "expect an interruption until the new pods are ready";
-    /// The volume claim was left as large as somebody has made it.
+    /// The volume claim keeps the size that somebody has set.
     VolumeSizeKept = "VOLUME_SIZE_KEPT", Info,
         "set options.volume_size to what it has, or more";
     /// The component changes its kind of workload, so it is interrupted until the new pods are ready.

@@ -308,23 +308,23 @@ async fn undo(
 ) -> Error {
     let error = plan::first_failure(template, report.failures)
         .unwrap_or_else(|| Error::internal("a Deploy failed without a failure"));
-    warn!(context = ?error.context(), "first Deploy failed, taking back what it made");
+    warn!(context = ?error.context(), "first Deploy failed, deleting what it created");
     // A claim that was there before, or of which nobody knows, holds what is not this Deploy's to delete.
     let stays = |claim: &record::Member| !report.made_claims.contains(&claim.reference);
     let (inventory, retained) = plan::set_aside(&lock.held().head, stays);
     if let Err(undo) = lock.change(&Transition::TakeBack { inventory, retained }).await {
-        warn!(context = ?undo.context(), "nothing was taken back");
-        return error.prefixed("what was made could not be taken back, call Teardown; ");
+        warn!(context = ?undo.context(), "nothing was deleted");
+        return error.prefixed("what was created could not be deleted, call Teardown; ");
     }
     // Pods may take their time; the caller need not wait for them to hear why.
     let (own, work_target) = (engine.clone(), target.clone());
     let work = engine.tasks.spawn(async move { teardown::take_back(&own, &work_target, lock).await });
     match tokio::time::timeout(PATIENCE, work).await {
         Ok(Ok(Ok(left))) if left.is_empty() => error,
-        Ok(Ok(Ok(_)) | Err(_)) | Err(_) => error.prefixed("what was made is still being taken back; "),
+        Ok(Ok(Ok(_)) | Err(_)) | Err(_) => error.prefixed("what was created is still being deleted; "),
         Ok(Ok(Err(undo))) => {
-            warn!(context = ?undo.context(), "not everything was taken back");
-            error.prefixed("not everything that was made could be taken back, call Teardown; ")
+            warn!(context = ?undo.context(), "not everything was deleted");
+            error.prefixed("not everything that was created could be deleted, call Teardown; ")
         }
     }
 }

@@ -93,7 +93,7 @@ async fn keep_all(engine: &Engine) {
         let (watch, sight) = match sight {
             Ok(sight) => sight,
             Err(error) => {
-                debug!(context = ?error.context(), "watch of records broken");
+                debug!(context = ?error.context(), "the watch of records broke");
                 continue;
             }
         };
@@ -121,7 +121,7 @@ async fn scope(engine: &Engine) -> Scope {
         match engine.cluster.may_watch_all_heads().await {
             Ok(true) => return Scope::All,
             Ok(false) => return Scope::Namespaces(vec![settings.namespace.clone()]),
-            Err(error) => debug!(context = ?error.context(), "the cluster does not say what may be kept"),
+            Err(error) => debug!(context = ?error.context(), "cannot find out which namespaces may be kept"),
         }
         tokio::time::sleep(pause).await;
         pause = LONGEST_PAUSE.min(pause * 2);
@@ -181,7 +181,7 @@ async fn see_to(engine: &Engine, target: &Target) {
             }
             Ok(Next::Rest) => return,
             Err(error) => {
-                debug!(context = ?error.context(), "duty not done, tried again");
+                debug!(context = ?error.context(), "a duty failed, trying again");
                 tokio::select! {
                     biased;
                     () = engine.shutdown.cancelled() => return,

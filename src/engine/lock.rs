@@ -146,7 +146,7 @@ impl Lock {
         Error::new(
             ErrorKind::ClusterUnreachable,
             format!(
-                "the lease on deployment {} ended before it could be renewed; the operation is finished by the keeper",
+                "the lease on deployment {} ended before it could be renewed; the keeper finishes the operation",
                 self.held.name
             ),
         )

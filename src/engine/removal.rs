@@ -1,4 +1,4 @@
-//! Deletes what the template no longer has, and drops its entries once it was seen gone.
+//! Deletes removed objects, and drops their entries once they were seen gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -239,7 +239,7 @@ async fn remove_record(engine: &Engine, held: &Held, left: &[Going]) -> Result<(
     if !engine.cluster.delete_head(held, Instant::now() + PATIENCE).await? {
         return Err(Error::new(
             ErrorKind::WaitTimeout,
-            "objects were still there when the time was up; the teardown goes on",
+            "some objects still existed at the deadline; the teardown goes on",
         )
         .with("applied", "true"));
     }

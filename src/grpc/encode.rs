@@ -105,7 +105,7 @@ pub(super) fn validate_response(validated: &Validated) -> proto::ValidateTemplat
     }
 }
 
-/// Fails only if a manifest is no JSON, which none of ours is.
+/// Fails only if a manifest is not JSON, which cannot happen for our own.
 pub(super) fn translate_response(
     namespace: &Namespace,
     translated: Translated,
@@ -331,7 +331,7 @@ fn component_reason(reason: Reason) -> proto::ComponentReason {
     }
 }
 
-/// What GetServerInfo tells; `version` is the cluster's, if it answered.
+/// The answer to GetServerInfo; `version` is the cluster's, if it answered.
 pub(super) fn server_info(
     settings: &Settings,
     kept: Option<&Scope>,

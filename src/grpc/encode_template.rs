@@ -8,7 +8,7 @@ use crate::template::{
 };
 use crate::translate::{MAX_OBJECT_BYTES, MAX_OBJECTS, MAX_OBJECTS_BYTES};
 
-/// What stands in the place of a value that is not shown.
+/// Replaces a value that is not shown.
 const MASK: &str = "***";
 
 /// One image, with the values of its variables masked, names cut where one may begin, and its command masked, which

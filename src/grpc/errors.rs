@@ -112,7 +112,7 @@ fn cut(text: &str, limit: usize) -> String {
     format!("{}...", text.get(..end).unwrap_or_default())
 }
 
-/// The status of an error that ends a call, told to the log as well.
+/// Converts an error that ends a call into its status, and logs it.
 pub(super) fn logged(error: &Error, span: &Span) -> Status {
     let (code, reason) = code_and_reason(error.deciding_kind());
     let reason = reason.as_str_name();

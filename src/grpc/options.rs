@@ -143,15 +143,15 @@ fn rules(options: &proto::DeployOptions, faults: &mut Faults) -> Rules {
     rules
 }
 
-/// Size and class of volume claims, which only bear on claims.
+/// Reads size and class of volume claims, which apply to claims only.
 fn claims(options: &proto::DeployOptions, rules: &mut Rules, faults: &mut Faults) {
     let claims = rules.volumes == VolumeMapping::PersistentVolumeClaim;
     for (name, text) in [("volume_size", &options.volume_size), ("storage_class", &options.storage_class)] {
         if !text.is_empty() && !claims {
-            let problem = "bears on volume claims only, and options.volumes makes none: set it to \
+            let problem = "applies to volume claims only, but options.volumes creates none: set it to \
                            VOLUME_MAPPING_PERSISTENT_VOLUME_CLAIM, or leave this out";
             faults.add(format!("options.{name}"), problem);
-            faults.add("options.volumes", format!("makes no volume claims, and options.{name} is set"));
+            faults.add("options.volumes", format!("creates no volume claims, but options.{name} is set"));
         }
     }
     if !options.volume_size.is_empty() {
@@ -170,7 +170,7 @@ fn pull_secrets(names: &[String], faults: &mut Faults) -> Vec<ForeignName> {
         let field = format!("options.image_pull_secrets[{index}]");
         let Some(name) = faults.take(&field, ForeignName::new(name)) else { continue };
         if secrets.contains(&name) {
-            faults.add(field, "stands there twice");
+            faults.add(field, "is listed twice");
         } else {
             secrets.push(name);
         }
@@ -203,7 +203,7 @@ fn annotations(
     at_most(annotations.len(), "options.annotations", faults);
     let bytes: usize = annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
     if bytes > MAX_ANNOTATIONS {
-        faults.add("options.annotations", format!("must have at most {MAX_ANNOTATIONS} bytes together"));
+        faults.add("options.annotations", format!("must have at most {MAX_ANNOTATIONS} bytes in total"));
     }
     let sorted: BTreeMap<&String, &String> = annotations.iter().collect();
     let mut known = BTreeMap::new();

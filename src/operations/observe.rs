@@ -87,7 +87,7 @@ impl Operations {
 
     /// Waits until every component is ready, by watch events only.
     ///
-    /// Fails with WAIT_TIMEOUT at the deadline, naming what stands in the way; nothing is undone.
+    /// Fails with WAIT_TIMEOUT at the deadline and names the cause; nothing is undone.
     pub(super) async fn wait_ready(
         &self,
         target: &Target,
@@ -133,7 +133,11 @@ fn not_ready(target: &Target, last: Option<&DeploymentView>) -> Error {
     };
     Error::new(
         ErrorKind::WaitTimeout,
-        format!("deployment {} is not ready yet ({why}); it is written and goes on, look at it with GetDeployment", target.name),
+        format!(
+            "deployment {} is not ready yet ({why}); everything is written and the start goes on, call GetDeployment \
+             to follow it",
+            target.name
+        ),
     )
     .with("applied", "true")
 }

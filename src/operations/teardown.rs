@@ -99,7 +99,7 @@ impl Operations {
     fn still_there(&self, going: &[Going], kind: ErrorKind) -> Error {
         let names: Vec<String> = going.iter().map(|going| going.reference.to_string()).collect();
         let what = if names.is_empty() { "objects".to_owned() } else { names.join(", ") };
-        Error::new(kind, format!("{what} were still there when the time was up; the teardown goes on"))
+        Error::new(kind, format!("{what} still existed at the deadline; the teardown goes on"))
             .with("since", self.engine.clock().now().to_string())
             .with("applied", "true")
     }

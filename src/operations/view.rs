@@ -1,4 +1,4 @@
-//! What callers are told of a deployment: its records and its status, put together.
+//! A deployment as callers see it: its record and its status, combined.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Volume claims: they hold what must not be lost, so they only grow and are never made anew.
+//! Volume claims: they contain what must not be lost, so they only grow and are never recreated.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Head, Member, Phase};
 
-/// Refuses, before anything is written, what would need a claim to be made anew.
+/// Refuses, before anything is written, a change for which a claim would have to be recreated.
 ///
 /// What the cluster shows is what counts: an earlier update may have asked for something that was refused.
 pub fn check(inputs: &Inputs<'_>) -> Result<()> {
@@ -17,12 +17,13 @@ pub fn check(inputs: &Inputs<'_>) -> Result<()> {
         let Some(seen) = find(inputs, artifact) else { continue };
         if seen.terminating {
             // It would be waited for, and goes only with the last pod that uses it.
-            let hint = "it goes with the last pod that uses it, and its data with it; save that, \
-                        take the deployment down, then deploy again";
+            let hint = "it is deleted with the last pod that uses it, and so is its data; save that, \
+                        tear the deployment down, then deploy again";
             return Err(refused(artifact, &format!("is being deleted: {hint}")));
         }
         if let Some((what, hint)) = seen.claim.as_ref().and_then(|claim| obstacle(claim, artifact)) {
-            let hint = format!("{what}; {hint}, or take the deployment down with volumes DELETE");
+            let hint =
+                format!("{what}; {hint}, or tear the deployment down with volumes VOLUME_POLICY_DELETE");
             return Err(refused(artifact, &hint));
         }
     }
@@ -62,7 +63,7 @@ pub(super) fn decide_size(inputs: &Inputs<'_>, artifact: &mut Artifact, diagnost
     let (Some(has), Some(wants)) = (bytes(&claim.size), bytes(asked(artifact))) else { return };
     if has > wants {
         let text = format!(
-            "{} of component {} keeps {}, which somebody has set; {} is asked for",
+            "{} of component {} keeps its size {}, which somebody has set; {} was requested",
             artifact.reference,
             artifact.component,
             claim.size,

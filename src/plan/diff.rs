@@ -1,69 +1,126 @@
 //! Which fields of an object change, with every value of the environment masked.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::artifacts::FieldChange;
 use crate::template::open_part;
 
-/// What stands in the place of a value that nobody may see.
+/// Replaces a value that nobody may see.
 const MASK: &str = "***";
 /// Fields listed for one object; more would not help a reader.
 const LIMIT: usize = 50;
 
+/// Fields of a container that never hold a value of the environment; all others are masked.
+const OPEN: [&str; 7] =
+    ["image", "imagePullPolicy", "name", "ports", "resources", "securityContext", "volumeMounts"];
+
+/// One part of the path to a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part<'a> {
+    Key(&'a str),
+    Index(usize),
+}
+
 /// Lists the fields in which two manifests differ, in the order of their paths.
 pub(super) fn fields(before: &Value, after: &Value) -> Vec<FieldChange> {
     let mut changes = Vec::new();
-    compare(before, after, String::new(), &mut changes);
+    compare(before, after, &mut Vec::new(), &mut changes);
     changes.truncate(LIMIT);
     changes
 }
 
-fn compare(before: &Value, after: &Value, path: String, changes: &mut Vec<FieldChange>) {
+fn compare<'a>(
+    before: &'a Value,
+    after: &'a Value,
+    path: &mut Vec<Part<'a>>,
+    changes: &mut Vec<FieldChange>,
+) {
+    let mut within = |part, left: Option<&'a Value>, right: Option<&'a Value>| {
+        path.push(part);
+        compare(left.unwrap_or(&Value::Null), right.unwrap_or(&Value::Null), path, changes);
+        path.pop();
+    };
     match (before, after) {
         (Value::Object(left), Value::Object(right)) => {
-            let mut keys: Vec<&String> = left.keys().chain(right.keys()).collect();
-            keys.sort();
-            keys.dedup();
+            let keys: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
             for key in keys {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                let (left, right) =
-                    (left.get(key).unwrap_or(&Value::Null), right.get(key).unwrap_or(&Value::Null));
-                compare(left, right, path, changes);
+                within(Part::Key(key), left.get(key), right.get(key));
             }
         }
         (Value::Array(left), Value::Array(right)) => {
             for index in 0..left.len().max(right.len()) {
-                let (left, right) =
-                    (left.get(index).unwrap_or(&Value::Null), right.get(index).unwrap_or(&Value::Null));
-                compare(left, right, format!("{path}[{index}]"), changes);
+                within(Part::Index(index), left.get(index), right.get(index));
             }
         }
-        _ if before != after => {
-            changes.push(FieldChange { before: shown(before, &path), after: shown(after, &path), path });
-        }
+        _ if before != after => changes.push(FieldChange {
+            path: written(path),
+            before: shown(before, path),
+            after: shown(after, path),
+        }),
         _ => {}
     }
 }
 
+/// The path as readers write it: `spec.containers[0].image`.
+fn written(path: &[Part<'_>]) -> String {
+    let mut text = String::new();
+    for part in path {
+        match part {
+            Part::Key(key) if text.is_empty() => text.push_str(key),
+            Part::Key(key) => text.push_str(&format!(".{key}")),
+            Part::Index(index) => text.push_str(&format!("[{index}]")),
+        }
+    }
+    text
+}
+
 /// A value as JSON, masked where it may hold a secret; `None` for an absent one.
-fn shown(value: &Value, path: &str) -> Option<String> {
+fn shown(value: &Value, path: &[Part<'_>]) -> Option<String> {
     if value.is_null() {
         return None;
     }
-    // Whole entries that come or go hold a value too; arguments often hold passwords.
-    let secret = path.contains(".env[") && !path.ends_with("].name")
-        || path.contains(".args")
-        || path.starts_with("data")
-        || path.starts_with("stringData")
-        || path.ends_with(".env")
-        || path.ends_with("containers")
-        || path.ends_with("]") && path.contains("containers[");
-    let container_field = secret || (value.is_object() && path.contains("template"));
     Some(match value {
-        _ if container_field => MASK.to_owned(),
-        Value::String(name) if path.contains(".env[") => Value::from(open_part(name)).to_string(),
+        Value::String(name) if is_variable_name(path) => Value::from(open_part(name)).to_string(),
+        _ if is_masked(path) => MASK.to_owned(),
         _ => value.to_string(),
     })
+}
+
+/// The path from a pod's list of containers on, if it leads there.
+fn in_containers<'a, 'p>(path: &'a [Part<'p>]) -> Option<&'a [Part<'p>]> {
+    let above = above_containers(path);
+    match path.get(above..) {
+        Some([Part::Key("containers"), rest @ ..]) => Some(rest),
+        _ => None,
+    }
+}
+
+/// How many parts of the path lead to a pod's specification: that of a Pod, or of a controller's template.
+fn above_containers(path: &[Part<'_>]) -> usize {
+    let template = [Part::Key("spec"), Part::Key("template"), Part::Key("spec")];
+    if path.starts_with(&template) { template.len() } else { usize::from(path.first() == Some(&template[0])) }
+}
+
+fn is_variable_name(path: &[Part<'_>]) -> bool {
+    let name = in_containers(path);
+    matches!(name, Some([Part::Index(_), Part::Key("env"), Part::Index(_), Part::Key("name")]))
+}
+
+/// Whether what is there is, holds or may hold a value of the environment, an argument, or data of a Secret.
+fn is_masked(path: &[Part<'_>]) -> bool {
+    match path {
+        [Part::Key("data" | "stringData"), ..] => true,
+        // Whole objects around the containers hold them.
+        [] | [Part::Key("spec")] | [Part::Key("spec"), Part::Key("template")] => true,
+        [Part::Key("spec"), Part::Key("template"), Part::Key("spec")] => true,
+        _ => match in_containers(path) {
+            None => false,
+            Some([Part::Index(_), Part::Key(field), ..]) => !OPEN.contains(field),
+            Some(_) => true,
+        },
+    }
 }
 
 #[cfg(test)]
@@ -99,6 +156,49 @@ mod tests {
         let changes = fields(&named("A"), &named("P:secret"));
         assert_eq!(changes[0].after.as_deref(), Some("\"P…\""));
         assert_eq!(changes[0].before.as_deref(), Some("\"A\""));
+    }
+
+    #[test]
+    fn what_is_masked_is_decided_by_where_it_is_and_not_by_what_it_is_called() {
+        let masked = |before: &Value, after: &Value| -> Vec<(String, bool)> {
+            let is_masked = |change: &FieldChange| change.after.as_deref() == Some(MASK);
+            fields(before, after)
+                .into_iter()
+                .map(|change| (change.path.clone(), is_masked(&change)))
+                .collect()
+        };
+        let only = |path: &str, is_masked: bool| vec![(path.to_owned(), is_masked)];
+        let pod = |container: Value| json!({"spec": {"containers": [container]}});
+        let controller = |spec: Value| json!({"spec": {"template": {"spec": spec}}});
+        let none = json!({"spec": {"template": {}}});
+        let container = json!({"name": "a", "env": [{"name": "P", "value": "secret"}]});
+
+        // Whole objects around a container hold what is in it.
+        let spec = json!({"containers": [container]});
+        assert_eq!(masked(&none, &controller(spec.clone())), only("spec.template.spec", true));
+        assert_eq!(masked(&json!({}), &json!({"spec": spec})), only("spec", true));
+        assert_eq!(masked(&json!({"spec": {}}), &pod(container)), only("spec.containers", true));
+        // Arguments, the command, and whatever is not known to be harmless.
+        for (field, path) in [("args", "args"), ("command", "command"), ("livenessProbe", "livenessProbe")] {
+            let path = format!("spec.containers[0].{path}");
+            assert_eq!(masked(&pod(json!({})), &pod(json!({field: ["secret"]}))), only(&path, true));
+        }
+        let by_reference = json!({"env": [{"name": "P", "valueFrom": {"secretKeyRef": {"name": "x"}}}]});
+        let value = pod(json!({"env": [{"name": "P"}]}));
+        assert_eq!(masked(&value, &pod(by_reference)), only("spec.containers[0].env[0].valueFrom", true));
+        assert_eq!(masked(&json!({"data": {"a": "x"}}), &json!({"data": {"a": "y"}})), only("data.a", true));
+
+        // Names alone mask nothing: neither `template` nor `data` nor `args` elsewhere.
+        let mount = pod(json!({"volumeMounts": [{"name": "data", "mountPath": "/args"}]}));
+        let mounts = "spec.containers[0].volumeMounts";
+        assert_eq!(masked(&pod(json!({})), &mount), only(mounts, false));
+        let volumes = controller(json!({"volumes": [{"name": "data", "emptyDir": {}}]}));
+        assert_eq!(masked(&controller(json!({})), &volumes), only("spec.template.spec.volumes", false));
+        let labelled = json!({"metadata": {"labels": {"template": {}}}});
+        assert_eq!(
+            masked(&json!({"metadata": {"labels": {}}}), &labelled),
+            only("metadata.labels.template", false)
+        );
     }
 
     #[test]

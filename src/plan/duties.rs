@@ -58,7 +58,7 @@ pub fn duties(held: &Held, observed: &Observed, unrenewed_for: Duration) -> Duti
     if let Some(operation) = &head.operation {
         let remaining = operation.remaining(unrenewed_for);
         if remaining > Duration::ZERO {
-            let why = format!("an operation of {} holds it", operation.holder);
+            let why = format!("an operation of {} holds its lock", operation.holder);
             return Duties { waits: vec![why], again_in: Some(remaining), ..Duties::default() };
         }
         let duty = if head.phase == Phase::Deleting { Duty::TearDown } else { Duty::Adopt };

@@ -101,7 +101,7 @@ pub fn prepare(call: &TemplateCall) -> Result<Prepared> {
     let diagnostics = validated.diagnostics;
     let template = validated.template.ok_or_else(|| invalid(&diagnostics))?;
     let name = call.name.clone().or_else(|| translate::slug(&template.name)).ok_or_else(|| {
-        let text = "is required: the template's name gives none (letters, digits and dashes are needed)";
+        let text = "is required: the template's name has no letter and no digit to make one from";
         Error::fields(vec![Fault::field("name", text)])
     })?;
     Ok(Prepared { template, name, diagnostics, positions, rules: call.rules.clone(), strict: call.strict })

@@ -12,7 +12,7 @@ use crate::record::{self, Member};
 pub(super) struct Replicas {
     /// The template's count.
     pub(super) template: Option<i32>,
-    /// The count Scale asked for, while it stands.
+    /// The count set by Scale, as long as it applies.
     pub(super) scaled: Option<i32>,
     /// Set the replicas back to this before the object is applied.
     pub(super) take_back: Option<i32>,
@@ -64,7 +64,7 @@ pub(super) fn decide(
     if exists && applied.is_some_and(|applied| applied != template) {
         // A controller that Scale made from a Pod is ours alone, its count is Scale's all the same.
         if other.is_some() || scaled.is_some_and(|scaled| scaled != template) {
-            diagnostics.push(note(artifact, Code::ReplicasTakenBack, &format!("set back to {template}")));
+            diagnostics.push(note(artifact, Code::ReplicasTakenBack, &format!("reset to {template}")));
         }
         return Replicas {
             template: Some(template),
@@ -87,9 +87,9 @@ pub(super) fn decide(
     Replicas { template: Some(template), scaled, take_back: None, changes: false }
 }
 
-/// Decides the replicas of a controller that is made in the place of one of another kind.
+/// Decides the replicas of a controller that replaces one of another kind.
 ///
-/// Scale's count goes over with the component; what others have set is not known here, and ends with their object.
+/// A count set by Scale moves to the new controller. A count set by anybody else is lost with the old one.
 fn inherited(
     inputs: &Inputs<'_>,
     artifact: &mut Artifact,
@@ -108,7 +108,7 @@ fn inherited(
         diagnostics.push(note(artifact, Code::ReplicasKept, &format!("kept {count} (set by Scale)")));
         set(artifact, count);
     } else if foreign || by_scale.is_some() {
-        diagnostics.push(note(artifact, Code::ReplicasTakenBack, &format!("set back to {template}")));
+        diagnostics.push(note(artifact, Code::ReplicasTakenBack, &format!("reset to {template}")));
     }
     Replicas { template: Some(template), scaled, take_back: None, changes: true }
 }

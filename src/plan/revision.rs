@@ -65,7 +65,7 @@ impl Revision {
             return Err(Error::new(
                 ErrorKind::LimitExceeded,
                 format!(
-                    "the template is too large to keep: {} bytes compressed, {LIMIT} are allowed",
+                    "the template is too large to store: {} bytes compressed, {LIMIT} are allowed",
                     packed.len()
                 ),
             ));

@@ -142,7 +142,7 @@ fn unknown<'a>(held: &Held, name: &str, names: impl Iterator<Item = &'a str>) ->
 fn not_scalable(component: &ComponentName) -> Error {
     Error::new(
         ErrorKind::ComponentNotFound,
-        format!("component {component} has no workload that can be scaled; deploy again to make it"),
+        format!("component {component} has no workload that can be scaled; deploy again to create one"),
     )
 }
 

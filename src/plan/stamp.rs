@@ -92,7 +92,7 @@ fn links_changed(inputs: &Inputs<'_>, after: &Artifact) -> bool {
     let linked = inputs.links.get(&after.component);
     linked.into_iter().flatten().any(|service| {
         let before = inputs.before.iter().find(|artifact| artifact.reference == *service);
-        // How it is reached from outside is nothing that pods are told.
+        // Pods learn nothing about how the Service is reached from outside.
         let address = |artifact: Option<&Artifact>| {
             artifact.map(|artifact| {
                 ["/spec/ports", "/spec/clusterIP"].map(|path| artifact.manifest.pointer(path).cloned())

@@ -27,7 +27,7 @@ pub fn check_readable(held: &Held) -> Result<()> {
         return Ok(());
     }
     Err(Error::internal(format!("the head of {} has schema {}", held.name, held.head.schema))
-        .prefixed("the deployment was made by a later version of the adapter: "))
+        .prefixed("the deployment was written by a later version of the adapter: "))
 }
 
 /// Compares the caller's etag; an empty one matches everything.
@@ -52,7 +52,10 @@ fn in_progress(held: &Held, operation: &Operation, remaining: Duration) -> Error
     };
     Error::new(
         ErrorKind::OperationInProgress,
-        format!("deployment {} is {verb} by {} since {}", held.name, operation.holder, operation.started),
+        format!(
+            "deployment {} is {verb} by {}, which began at {}",
+            held.name, operation.holder, operation.started
+        ),
     )
     .with("holder", operation.holder.clone())
     .with("since", operation.started.to_string())
@@ -73,7 +76,7 @@ pub fn being_deleted(held: &Held) -> Error {
 pub fn being_changed(held: &Held) -> Error {
     Error::new(
         ErrorKind::OperationInProgress,
-        format!("deployment {} keeps changing; look again and retry", held.name),
+        format!("deployment {} keeps changing; read it again and retry", held.name),
     )
     .retry_after(Duration::from_secs(1))
 }
@@ -82,7 +85,7 @@ pub fn being_changed(held: &Held) -> Error {
 pub fn lost(name: &DeploymentName) -> Error {
     Error::new(
         ErrorKind::OperationInProgress,
-        format!("another operation on deployment {name} came first; look again and retry"),
+        format!("another operation on deployment {name} came first; read the deployment again and retry"),
     )
     .retry_after(Duration::from_secs(1))
 }

@@ -16,23 +16,23 @@ pub struct Member {
     /// Its uid, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
-    /// Of a workload: the revision in which its pods last changed.
+    /// For a workload: the revision in which its pods last changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_revision: Option<u32>,
-    /// Of a controller: the template's count when it was last applied.
+    /// For a controller: the template's count when it was last applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_replicas: Option<i32>,
     /// For a controller: the count set by Scale, as long as it differs from the template's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaled_replicas: Option<i32>,
-    /// Whether the object with this uid is to be deleted and made anew.
+    /// Whether the object with this uid is to be deleted and created again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replace: bool,
     /// For a controller: its generation after our last write. An observed object of a lower generation is stale and
     /// ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<i64>,
-    /// Of a controller: the Pod of ours that it takes over. Kubernetes does that a moment later, and never once
+    /// For a controller: the Pod of ours that it takes over. Kubernetes does that a moment later, and never once
     /// the controller is being deleted: until both were seen together the Pod must go by its own uid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopts: Option<Adopted>,

@@ -1,4 +1,4 @@
-//! What a single pod tells: whether it is ready, and if not, why.
+//! The status of a single pod: whether it is ready, and if not, why.
 
 use std::sync::Arc;
 
@@ -88,7 +88,7 @@ fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<(&'a str, Option<&'a str>)>
     Some((found.status.as_str(), found.reason.as_deref()))
 }
 
-/// What stands in the pod's way; composed from reasons, names and exit codes only.
+/// Why the pod is not ready; composed from reasons, names and exit codes only.
 pub(super) fn cause(pod: &Pod, claims: &[Arc<PersistentVolumeClaim>]) -> Option<Cause> {
     let status = pod.status.as_ref()?;
     let containers = status.container_statuses.as_deref().unwrap_or_default();
@@ -126,7 +126,7 @@ fn pod_cause(
     let phase = status.phase.as_deref().unwrap_or_default();
     let (reason, message) = match phase {
         "Failed" => (Reason::PodFailed, "its pod has failed"),
-        "Succeeded" => (Reason::PodSucceeded, "its pod has run to its end"),
+        "Succeeded" => (Reason::PodSucceeded, "its pod has completed"),
         _ => {
             if let Some(claim) = pending_claim(pod, claims) {
                 let message = format!("its pod waits for volume claim {claim}, which is not bound");
@@ -136,7 +136,7 @@ fn pod_cause(
             if state != "False" || reason != Some("Unschedulable") {
                 return None;
             }
-            (Reason::Unschedulable, "no node takes its pod now")
+            (Reason::Unschedulable, "no node can run its pod at the moment")
         }
     };
     Some(Cause { reason, message: message.to_owned() })

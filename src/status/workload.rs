@@ -11,7 +11,7 @@ use super::pods::{self, Cause};
 use super::{ComponentState, ComponentStatus, ExpectedComponent, Reason, Rollout};
 use crate::artifacts::{Kind, LABEL_NAME, LABEL_REVISION, ObjectName, ObjectRef, Observed};
 
-/// What a workload amounts to before the component's names are put to it.
+/// The conclusion about a workload, before the component's names are added.
 struct Conclusion {
     desired: i32,
     ready: i32,
@@ -82,14 +82,14 @@ fn by_kind(component: &ExpectedComponent, observed: &Observed, component_pods: &
             .map(|deployment| apps_deployment::conclude(component, deployment, component_pods, observed)),
         Kind::Pod | Kind::Secret | Kind::PersistentVolumeClaim | Kind::Service => {
             let pod = component_pods.iter().find(|pod| is_it(&pod.metadata));
-            let absent = || Conclusion { desired: 1, ..missing("its pod is not there") };
+            let absent = || Conclusion { desired: 1, ..missing("its pod does not exist") };
             return pod.map_or_else(absent, |pod| bare_pod(component, pod, observed));
         }
     }
-    .unwrap_or_else(|| missing("its workload is not there"))
+    .unwrap_or_else(|| missing("its workload does not exist"))
 }
 
-/// Whether a workload is there and does not go: it runs its component beside what came in its place.
+/// Whether a workload exists and is not being deleted: then it runs its component beside its successor.
 fn stands(workload: &ObjectRef, observed: &Observed) -> bool {
     let is_it = |metadata: &ObjectMeta| {
         metadata.name.as_deref() == Some(workload.name.as_str()) && metadata.deletion_timestamp.is_none()
@@ -227,7 +227,7 @@ fn has_seen_its_newest_form(
     observed_generation >= metadata.generation && metadata.generation >= component.generation
 }
 
-/// What a controller amounts to in whose way nothing stands.
+/// The conclusion about a controller that nothing prevents from becoming ready.
 fn outcome(settled: bool, desired: i32, ready: i32) -> (ComponentState, Option<Reason>, String) {
     match (settled, desired) {
         (true, 0) => (ComponentState::Stopped, Some(Reason::ScaledToZero), "scaled to zero".to_owned()),
@@ -300,7 +300,7 @@ fn replica_failure(text: &str) -> Cause {
     } else if text.contains("violates PodSecurity") {
         (Reason::AdmissionDenied, "the namespace's Pod Security level refuses its pods")
     } else {
-        (Reason::ReplicaFailure, "its controller cannot make pods")
+        (Reason::ReplicaFailure, "its controller cannot create pods")
     };
     Cause { reason, message: message.to_owned() }
 }

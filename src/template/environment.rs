@@ -1,4 +1,4 @@
-//! The environment of an image: names, values, and what may not stand in either.
+//! The environment of an image: names, values, and what neither may contain.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -45,12 +45,12 @@ impl VariableName {
         if text.chars().any(char::is_control) {
             return Err(Fault::new(
                 Code::ControlCharacter,
-                "the name of the variable holds a control character",
+                "the name of the variable contains a control character",
             ));
         }
         let visible = |byte: u8| byte.is_ascii_graphic() && byte != b'=';
         if text.is_empty() || !text.bytes().all(visible) {
-            let message = "the name of a variable needs visible ASCII characters other than `=`";
+            let message = "the name of a variable may contain only visible ASCII characters other than `=`";
             return Err(Fault::new(Code::VariableName, message));
         }
         Ok(Self(text))
@@ -102,7 +102,7 @@ impl fmt::Debug for VariableName {
     }
 }
 
-/// Cuts what stands where a variable's name belongs at its first `:` or `=`: a value may follow.
+/// Cuts the text in the place of a variable's name at its first `:` or `=`: a value may follow.
 pub fn open_part(name: &str) -> String {
     match name.split_once([':', '=']) {
         Some((open, _)) => format!("{open}…"),
@@ -149,7 +149,7 @@ impl fmt::Debug for Variable {
     }
 }
 
-/// Checks `environment`; of a variable that stands there twice, the last counts, at its own place.
+/// Checks `environment`; of a variable that is listed twice, the last counts, at its own place.
 pub(super) fn check(raw: Vec<RawVariable>, image: &str, findings: &mut Findings) -> Vec<Variable> {
     let list = || format!("{image}.environment");
     if raw.len() > MAX_VARIABLES {
@@ -196,7 +196,7 @@ fn check_variable(
         findings.report(Code::VariableNameRelaxed, format!("{field}.variable"), message);
     }
     if required && entry.value.is_empty() {
-        let message = format!("`{}` is required and has no value", name.shown());
+        let message = format!("`{}` is required but has no value", name.shown());
         findings.report(Code::VariableRequired, format!("{field}.value"), message);
     }
     Some(Variable { name, value: entry.value, required, field })

@@ -100,7 +100,7 @@ impl ImageReference {
         if is_reference(&text) {
             Ok(Self(text))
         } else {
-            Err(Fault::new(Code::ImageReference, "the source is no container image reference"))
+            Err(Fault::new(Code::ImageReference, "the source is not a container image reference"))
         }
     }
 

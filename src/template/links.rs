@@ -119,7 +119,7 @@ pub(super) fn check(
         match aliases.insert(sanitise(alias.as_str()), target) {
             None => links.push(Link { target, alias, field }),
             Some(known) if known == target => {
-                let message = format!("the alias `{}` stands there twice", shown(alias.as_str()));
+                let message = format!("the alias `{}` is listed twice", shown(alias.as_str()));
                 findings.report(Code::LinkRepeated, field, message);
             }
             Some(_) => {
@@ -150,7 +150,7 @@ pub(super) fn check_volumes_from(
                 findings.report(Code::VolumesFromTarget, field, "the image takes volumes from itself");
             }
             Some((target, _)) if sources.iter().any(|known| known.target == target) => {
-                findings.report(Code::LinkRepeated, field, "the same image stands there twice");
+                findings.report(Code::LinkRepeated, field, "the same image is listed twice");
             }
             Some((target, assumed)) => {
                 if assumed {
@@ -190,7 +190,7 @@ fn resolve(service: &str, field: &str, names: &Names<'_>, findings: &mut Finding
 }
 
 fn assume(name: &str, field: &str, findings: &mut Findings) {
-    let message = format!("`{}` was taken for the image of nearly that name", shown(name));
+    let message = format!("`{}` was taken as the image of nearly that name", shown(name));
     findings.report(Code::LinkTargetAssumed, field, message);
 }
 

@@ -73,10 +73,10 @@ pub(super) fn check_name(name: &str) -> Result<(), Fault> {
         return Err(Fault::new(Code::LimitExceeded, format!("the name is longer than {MAX_NAME} bytes")));
     }
     if name.chars().any(char::is_control) {
-        return Err(Fault::new(Code::ControlCharacter, "the name holds a control character"));
+        return Err(Fault::new(Code::ControlCharacter, "the name contains a control character"));
     }
     if name.chars().any(is_invisible) {
-        return Err(Fault::new(Code::InvisibleCharacter, "the name holds a character that cannot be seen"));
+        return Err(Fault::new(Code::InvisibleCharacter, "the name contains an invisible character"));
     }
     Ok(())
 }
@@ -86,7 +86,7 @@ pub(super) fn check_text(text: &str) -> Result<(), Fault> {
     let forbidden =
         |character: char| character.is_control() && !matches!(character, '\t' | '\n' | '\r' | '\u{85}');
     if text.chars().any(forbidden) {
-        return Err(Fault::new(Code::ControlCharacter, "the text holds a control character"));
+        return Err(Fault::new(Code::ControlCharacter, "the text contains a control character"));
     }
     Ok(())
 }

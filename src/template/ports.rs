@@ -148,7 +148,7 @@ pub(super) fn check(raw: Vec<RawPort>, image: &str, findings: &mut Findings) -> 
         let compatible =
             |known: &&mut Port| known.host.is_none() || port.host.is_none() || known.host == port.host;
         if let Some(known) = ports.iter_mut().filter(same).find(compatible) {
-            let message = format!("port {} stands there twice", port.container);
+            let message = format!("port {} is listed twice", port.container);
             findings.report(Code::PortRepeated, port.field.clone(), message);
             if known.host.is_none() && port.host.is_some() {
                 *known = port;
@@ -195,7 +195,7 @@ pub(super) fn check_exposed(raw: &[Text], image: &str, findings: &mut Findings) 
                 continue;
             };
             if exposed.iter().any(|known| known.container == container && known.protocol == protocol) {
-                let message = format!("port {container} stands there twice");
+                let message = format!("port {container} is listed twice");
                 findings.report(Code::PortRepeated, field.clone(), message);
             } else if exposed.len() == MAX_PORTS {
                 limit(MAX_PORTS + 1, || format!("{image}.expose"), findings);

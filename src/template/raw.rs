@@ -43,7 +43,7 @@ pub fn read(text: &str) -> Reading {
 pub struct Text {
     /// The text as written; empty means absent.
     pub value: String,
-    /// The path it came from, as `override.images[0].command`; absent when it stands where it was written.
+    /// The path it came from, as `override.images[0].command`; absent if it is still where it was written.
     pub field: Option<String>,
 }
 

@@ -79,7 +79,7 @@ fn check_container_path(path: &str) -> Result<(), Fault> {
     }
     if path.starts_with('/') && belongs_to_the_runtime(&plain(path)) {
         let message =
-            "the container's runtime needs this path itself: nothing is mounted at /, /dev or in /proc";
+            "the container runtime needs this path itself: nothing can be mounted at /, at /dev or in /proc";
         return Err(Fault::new(Code::VolumePath, message));
     }
     Ok(())

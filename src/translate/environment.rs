@@ -92,7 +92,7 @@ fn value_of<'v>(
     }
 }
 
-/// What link variables are made of.
+/// The inputs of link variables.
 pub(super) struct Linked<'a, 't> {
     pub(super) links: &'a [ResolvedLink<'t>],
     pub(super) ports: &'a [ImagePorts],
@@ -131,7 +131,7 @@ pub(super) fn of_links(
                 let message = format!("`{}` keeps the template's value", name.shown());
                 findings.report(Code::VariableKept, link.field, message);
             } else if taken.contains(&name) {
-                let message = format!("`{}` is that of another link already", name.shown());
+                let message = format!("`{}` is already set by another link", name.shown());
                 findings.report(Code::LinkVariableTaken, link.field, message);
             } else {
                 bytes += value.size();

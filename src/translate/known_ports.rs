@@ -74,7 +74,7 @@ const COMPANIONS: &[&str] = &[
     "web",
 ];
 
-/// The usual ports of an image by its repository's name; none when the name tells nothing or too much.
+/// The usual ports of an image by its repository's name; none if the name matches no entry or several.
 ///
 /// The whole name counts first, then its words, as in `docker-mysql`; two known words contradict each other.
 pub(super) fn of(repository: &str) -> &'static [u16] {

@@ -75,7 +75,7 @@ fn separate(context: &Context<'_>, links: &mut [ResolvedLink<'_>], findings: &mu
             name = with_hash(&name, &pair, LIMIT);
         }
         let message = format!(
-            "the alias `{}` means another thing elsewhere; this link has Service `{name}` and declared variables",
+            "the alias `{}` is used for something else, too; this link gets Service `{name}` and declared variables of its own",
             shown(link.alias)
         );
         findings.report(Code::AliasAmbiguous, format!("{}.alias", link.field), message);

@@ -3,11 +3,12 @@
 use super::VolumeMapping;
 use crate::template::Volume;
 
-/// Paths of a node that are never mounted, whatever a volume becomes: an empty directory is no such thing.
+/// Paths of a node that are never mounted, whatever a volume becomes: an empty directory cannot replace them.
 const NODE_EXACT: &[&str] = &["/", "/etc", "/run", "/var", "/var/run"];
 /// Paths of a node that are never mounted, with all that lies in them.
 const NODE_WITHIN: &[&str] = &["/dev", "/proc", "/sys"];
-/// Further paths that a pod could take its node over by, or read others' secrets in, if it saw the node's own.
+/// Further paths that are refused if the node's own directory would be mounted: through them a pod could take its
+/// node over, or read others' secrets.
 const HOST_WITHIN: &[&str] = &[
     "/bin",
     "/boot",
@@ -43,9 +44,9 @@ const HOST_WITHIN: &[&str] = &[
     "/var/snap",
     "/var/spool",
 ];
-/// Paths that would be such a place from above, or hold everybody's keys.
+/// Parents of those paths, and directories that hold other users' keys.
 const HOST_EXACT: &[&str] = &["/home", "/opt", "/var/lib"];
-/// Where in a container nothing of a template is mounted: the kubelet's and the runtime's own files among them.
+/// Paths in a container over which nothing is mounted; some belong to the kubelet and the container runtime.
 const CONTAINER_EXACT: &[&str] = &[
     "/",
     "/etc",
@@ -58,7 +59,7 @@ const CONTAINER_EXACT: &[&str] = &[
     "/etc/shadow",
     "/etc/timezone",
 ];
-/// Endings of files that people mount one by one; no directory can stand for such a file.
+/// Endings of files that people mount one by one. A directory cannot replace such a file.
 const FILE_ENDINGS: &[&str] = &[
     "cfg",
     "cnf",
@@ -90,7 +91,7 @@ fn of_host(mapping: VolumeMapping, path: &str) -> Option<&'static str> {
     let wants_host = mapping == VolumeMapping::HostPath;
     let Some(host) = absolute(path) else {
         let climbs = path.split('/').any(|part| part == "..");
-        let message = "the path of the host is not a plain absolute one; the volume was left out";
+        let message = "the path on the host is not a plain absolute path; the volume was left out";
         return ((wants_host && !path.is_empty()) || climbs).then_some(message);
     };
     let of_node = NODE_EXACT.contains(&host.as_str()) || within(&host, NODE_WITHIN) || is_socket(&host);
@@ -102,12 +103,13 @@ fn of_host(mapping: VolumeMapping, path: &str) -> Option<&'static str> {
 fn of_container(mapping: VolumeMapping, path: &str) -> Option<&'static str> {
     let container = normalised(path);
     if within(&container, NODE_WITHIN) || CONTAINER_EXACT.contains(&container.as_str()) {
-        return Some("nothing is mounted over what the system has there; the volume was left out");
+        return Some("the container's system has files of its own there; the volume was left out");
     }
     // A path of the host may be a file; what else a volume becomes is a directory.
     let is_no_directory =
         is_socket(&container) || (mapping != VolumeMapping::HostPath && is_file(&container));
-    is_no_directory.then_some("the path is a file by its name, and a volume is a directory; it was left out")
+    is_no_directory
+        .then_some("the path looks like a file, but a volume is a directory; the volume was left out")
 }
 
 fn extension(path: &str) -> Option<&str> {

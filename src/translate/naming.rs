@@ -75,7 +75,7 @@ pub(super) fn component_names(template: &Template, findings: &mut Findings) -> C
     for (index, image) in template.images.iter().enumerate() {
         let field = format!("images[{index}].name");
         let Some(name) = component_name(image.name.as_str()) else {
-            findings.report(Code::NameMissing, field, "nothing of the name is left");
+            findings.report(Code::NameMissing, field, "the name has no letter and no digit");
             names.push(None);
             continue;
         };
@@ -113,7 +113,7 @@ pub(super) fn tell_change(written: &str, name: &str, field: &str, findings: &mut
     }
 }
 
-/// Checks the name of a Service that will exist: reserved is refused, a digit at the start is told.
+/// Checks the name of a Service that will exist: refuses a reserved one, reports a digit at the start.
 pub(super) fn check_service_name(name: &str, field: &str, findings: &mut Findings) {
     if name == RESERVED {
         findings.report(Code::NameReserved, field, "a Service of that name would hide the API server");
@@ -125,7 +125,7 @@ pub(super) fn check_service_name(name: &str, field: &str, findings: &mut Finding
 
 /// Makes the name of an object from a text that is sanitised already and within its limit.
 ///
-/// `None` never happens for such a text; callers leave the object out and the check on duplicates tells.
+/// `None` never happens for such a text; callers leave the object out, and the check for duplicates reports it.
 pub(super) fn object_name(text: impl Into<String>) -> Option<ObjectName> {
     ObjectName::new(text).ok()
 }

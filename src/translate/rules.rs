@@ -102,7 +102,7 @@ pub struct Rules {
     pub secrets: SecretHandling,
     /// How published ports are reached from outside.
     pub exposure: Exposure,
-    /// The size of each volume claim; bears on claims only.
+    /// The size of each volume claim; applies to claims only.
     pub volume_size: StorageSize,
     /// The storage class of claims; `None`: the cluster's default.
     pub storage_class: Option<ForeignName>,

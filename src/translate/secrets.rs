@@ -83,7 +83,7 @@ fn key_of(name: &VariableName) -> String {
     if key == name.in_full() { key } else { with_hash(&key, name.in_full(), MAX_KEY) }
 }
 
-/// Parts of names that say secret wherever they stand.
+/// Parts of names that mean a secret wherever they occur.
 const ANYWHERE: &[&str] =
     &["PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "CREDENTIAL", "APIKEY", "PRIVATEKEY"];
 /// Words that say secret when a word of the name ends with them.

@@ -55,7 +55,7 @@ pub(super) fn plan<'t>(
         findings.report(
             Code::PortShadowed,
             field.clone(),
-            "another entry has this port of the Service already",
+            "another entry already has this port of the Service",
         );
     }
     tell_expose(context, &services, findings);
@@ -85,7 +85,7 @@ fn tell_expose(context: &Context<'_>, services: &[PlannedService<'_>], findings:
         let image = &images[service.target];
         let only = |port: &&ServicePort| !is_published(image, port.target, port.protocol);
         for port in service.ports.iter().filter(only) {
-            let message = format!("Service `{}` shows the port outside the cluster too", service.name);
+            let message = format!("Service `{}` exposes the port outside the cluster, too", service.name);
             findings.report(Code::ExposedOutside, port.field.clone(), message);
         }
     }
@@ -103,11 +103,14 @@ fn tell_assumed(context: &Context<'_>, link: &ResolvedLink<'_>, ports: &ImagePor
     let field = format!("images[{}].ports", link.target);
     match ports.linked.first() {
         Some(first) => {
-            let message = format!("`{name}` is linked to and lists no port; {} was assumed", first.number);
+            let message =
+                format!("`{name}` is the target of a link but lists no port; {} was assumed", first.number);
             findings.report(Code::PortInferred, field, message);
         }
         None => {
-            let message = format!("`{name}` is linked to and lists no port; its Service has only a DNS name");
+            let message = format!(
+                "`{name}` is the target of a link but lists no port; its Service has only a DNS name"
+            );
             findings.report(Code::PortUnknown, field, message);
         }
     }

@@ -12,7 +12,7 @@ use crate::artifacts::{Artifact, Kind, ObjectRef};
 use crate::diagnostic::{Code, Findings};
 use crate::template::{Image, Volume, shown};
 
-/// What stands behind a mounted path.
+/// The volume behind a mounted path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Source {
     EmptyDir,
@@ -20,7 +20,7 @@ enum Source {
     Claim(String),
 }
 
-/// One path of a container and what stands behind it.
+/// One path of a container and the volume behind it.
 #[derive(Clone, Debug)]
 struct Mount {
     path: String,
@@ -65,7 +65,7 @@ impl Mounts {
     }
 }
 
-/// Decides what every image mounts, lent volumes included; what is left out or changed is told.
+/// Decides what every image mounts, lent volumes included. Reports what is left out or changed.
 pub(super) fn of_images(context: &Context<'_>, findings: &mut Findings) -> Vec<Mounts> {
     let images = &context.template.images;
     if context.rules().volumes == VolumeMapping::Omit {
@@ -113,7 +113,7 @@ fn tell_apart(context: &Context<'_>, findings: &mut Findings) {
             let first = *owners.entry(path).or_insert(index);
             if first != index {
                 let name = shown(context.template.images[first].name.as_str());
-                let message = format!("`{name}` mounts the same path of the host, and no longer shares it");
+                let message = format!("`{name}` mounts the same path of the host; they no longer share it");
                 findings.report(Code::VolumeNotShared, volume.field.clone(), message);
             }
         }
@@ -222,12 +222,12 @@ fn lent_by<'m>(context: &Context<'_>, lender: usize, own: &'m [Vec<Mount>]) -> V
     lent
 }
 
-/// How many bytes of its hash stand for a path in names.
+/// How many bytes of a path's hash represent it in names.
 const SHORT: usize = 4;
 /// How many do where the short ones of two paths are alike.
 const LONG: usize = 16;
 
-/// Digits that stand for a path in names.
+/// The digits that represent a path in names.
 fn hash(path: &str, bytes: usize) -> String {
     Sha256::digest(path.as_bytes()).iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -208,13 +208,13 @@ pub(super) fn tell_host_ports(
         for (port, host) in ports.iter().filter_map(|port| port.host.map(|host| (port, host))) {
             let field = || host_port_field(image, port, host);
             if count(image) > 1 {
-                let message = format!("each of the {} replicas wants host port {host}", count(image));
+                let message = format!("each of the {} replicas needs host port {host}", count(image));
                 findings.report(Code::HostPortPerNode, field(), message);
             }
             match owners.get(&(host, port.protocol)) {
                 Some(first) => {
                     let name = shown(context.template.images[*first].name.as_str());
-                    let message = format!("host port {host} is wanted by `{name}` too");
+                    let message = format!("`{name}` needs host port {host}, too");
                     findings.report(Code::HostPortShared, field(), message);
                 }
                 None => {

@@ -1,12 +1,16 @@
 //! The rights in `deploy/adapter.yaml`: enough for everything, and none too many.
 
 use std::collections::BTreeSet;
+use std::io::Write;
+use std::process::Stdio;
 use std::time::Duration;
 
+use futures::StreamExt;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::{ReplicationController, Secret, Service};
-use k8s_openapi::api::rbac::v1::Role;
+use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
 use kube::api::{ListParams, PostParams};
+use panamax_kubernetes_adapter::cluster::{Cluster, Scope, Sight};
 use panamax_kubernetes_adapter::proto;
 use panamax_kubernetes_adapter::proto::deployment_service_client::DeploymentServiceClient;
 use serde_json::json;
@@ -31,8 +35,29 @@ fn apply_manifest(namespace: &Namespace) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Gives the namespace's account what the optional manifest gives, under a name of its own.
+fn apply_keeper(namespace: &Namespace) {
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/keeper.yaml");
+    let text = std::fs::read_to_string(manifest).expect("the manifest");
+    let text = text.replace("panamax-kubernetes-adapter-keeper", &keeper_role(namespace));
+    let text = text.replace("namespace: default", &format!("namespace: {}", &**namespace));
+    let mut kubectl = namespace.plane.kubectl(User::Admin);
+    let mut child = kubectl.args(["apply", "-f", "-"]).stdin(Stdio::piped()).spawn().expect("kubectl runs");
+    child.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("kubectl reads");
+    assert!(child.wait().expect("kubectl ends").success());
+}
+
+fn keeper_role(namespace: &Namespace) -> String {
+    format!("keeper-of-{}", &**namespace)
+}
+
 /// An adapter that is nobody but the manifest's ServiceAccount.
 async fn adapter(namespace: &Namespace) -> Adapter {
+    Adapter::serve(config(namespace).await, None).await
+}
+
+/// The way to the API server as the manifest's ServiceAccount.
+async fn config(namespace: &Namespace) -> kube::Config {
     let create = ["create", "token", "panamax-kubernetes-adapter", "-n", namespace];
     let output = namespace.plane.kubectl(User::Admin).args(create).output().expect("kubectl runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -43,15 +68,18 @@ async fn adapter(namespace: &Namespace) -> Adapter {
     let kubeconfig =
         kube::config::Kubeconfig::from_yaml(&file.replace(bob, token.trim())).expect("a kubeconfig");
     let options = kube::config::KubeConfigOptions::default();
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("a configuration");
-    Adapter::serve(config, None).await
+    kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("a configuration")
 }
 
 /// The rights that the Role gives.
 async fn given(namespace: &Namespace) -> BTreeSet<Right> {
     let role = namespace.api::<Role>().get("panamax-kubernetes-adapter").await.expect("the role");
+    rights(role.rules)
+}
+
+fn rights(rules: Option<Vec<PolicyRule>>) -> BTreeSet<Right> {
     let mut rights = BTreeSet::new();
-    for rule in role.rules.expect("rules") {
+    for rule in rules.expect("rules") {
         for resource in rule.resources.expect("resources") {
             rights.extend(rule.verbs.iter().map(|verb| (verb.clone(), resource.clone())));
         }
@@ -127,6 +155,49 @@ async fn the_manifest_gives_exactly_the_rights_that_are_used() {
         }
     }
     assert_eq!(used, given(&namespace).await);
+}
+
+#[tokio::test]
+async fn a_keeper_of_all_namespaces_uses_exactly_the_rights_of_its_manifest() {
+    let namespace = namespace("cluster-keeper-rights").await;
+    apply_manifest(&namespace);
+    let cluster = Cluster::new(config(&namespace).await).expect("a cluster");
+    let may = cluster.may_watch_all_heads().await.expect("an answer");
+    assert!(!may, "the Role is for one namespace");
+
+    apply_keeper(&namespace);
+    // The API server learns of a new binding a moment later.
+    let granted = async { while !cluster.may_watch_all_heads().await.expect("an answer") {} };
+    tokio::time::timeout(Duration::from_secs(60), granted).await.expect("granted in time");
+    let mut calls = Recorder::start(control_plane());
+    assert!(cluster.may_watch_all_heads().await.expect("an answer"));
+    let mut sights = cluster.watch_heads(&Scope::All);
+    let listed = async {
+        while !matches!(sights.next().await.expect("it goes on").expect("a sight").1, Sight::Complete) {}
+    };
+    tokio::time::timeout(Duration::from_secs(60), listed).await.expect("listed in time");
+    let account = format!("system:serviceaccount:{}:panamax-kubernetes-adapter", &*namespace);
+    let watched = async {
+        // The watch begins once the stream is asked for what comes next.
+        tokio::select! {
+            _ = async { while sights.next().await.is_some() {} } => unreachable!("a watch does not end"),
+            () = until_watched(&mut calls, &account) => {}
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), watched).await.expect("watched in time");
+
+    let admin = namespace.plane.client(User::Admin).await;
+    let role = kube::Api::<ClusterRole>::all(admin).get(&keeper_role(&namespace)).await.expect("the role");
+    let own = calls.calls().iter().filter(|call| call.user == account);
+    let used: BTreeSet<Right> = own.map(|call| (call.verb.clone(), call.resource.clone())).collect();
+    assert_eq!(used, rights(role.rules));
+}
+
+/// Waits until the audit log has a watch of the account's.
+async fn until_watched(calls: &mut Recorder, account: &str) {
+    while !calls.calls().iter().any(|call| call.user == account && call.verb == "watch") {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// The claim of the volume that [`with_volume`] gives WP.

@@ -215,7 +215,7 @@ async fn the_manifests_are_taken_by_a_real_cluster() {
     let namespace = namespace("edge-manifest").await;
     let manifests = blocks(&read("README.md"), "yaml");
     assert_eq!(manifests.len(), 1);
-    for text in manifests.into_iter().chain([read("deploy/adapter.yaml")]) {
+    for text in manifests.into_iter().chain(["deploy/adapter.yaml", "deploy/keeper.yaml"].map(read)) {
         let mut child = control_plane()
             .kubectl(User::Admin)
             .args(["-n", &namespace, "apply", "--dry-run=server", "--validate=strict", "-f", "-"])

@@ -38,7 +38,7 @@ impl Cluster {
                 Ok(Either::Left(object)) if object.metadata.deletion_timestamp.is_some() => {
                     let version = object.resource_version().unwrap_or_default();
                     let gone = tokio::time::timeout_at(deadline, self.head_gone(held, version)).await;
-                    // A watch that fell silent told nothing.
+                    // A watch that fell silent has reported nothing.
                     return if gone.is_ok() { Ok(true) } else { self.is_head_replaced(held).await };
                 }
                 Ok(_) => return Ok(true),
@@ -63,7 +63,7 @@ impl Cluster {
         let api = self.heads(&held.namespace);
         let object_name = head_name(&held.name);
         let found = self
-            .call("look at the deployment's record", || api.get_metadata_opt(&object_name))
+            .call("read the deployment's record", || api.get_metadata_opt(&object_name))
             .await
             .map_err(|failure| about_head(failure, held))?;
         Ok(found.and_then(|object| object.metadata.uid).as_deref() != Some(held.uid.as_str()))
@@ -77,7 +77,7 @@ impl Cluster {
             if tokio::time::timeout(idle, watching).await == Ok(true) {
                 return;
             }
-            // The watch told nothing: it was too old, the connection broke or fell silent.
+            // The watch reported nothing: it was too old, or the connection broke or fell silent.
             if self.is_head_replaced(held).await.unwrap_or(false) {
                 return;
             }

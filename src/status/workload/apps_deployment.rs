@@ -66,7 +66,7 @@ pub(super) fn conclude(
     } else if late {
         of_cause(Cause {
             reason: Reason::ProgressDeadlineExceeded,
-            message: format!("{ready_now} of {desired} replicas became ready within the time of a rollout"),
+            message: format!("{ready_now} of {desired} replicas became ready before the rollout's deadline"),
         })
     } else {
         outcome(false, desired, ready_now)
@@ -83,10 +83,10 @@ fn hold_up(component: &ExpectedComponent, deployment: &Deployment) -> Option<&'s
     let labels = spec.template.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref());
     let made = labels.and_then(|labels| labels.get(LABEL_REVISION)?.parse::<u32>().ok());
     let is_another = component.pod_revision.is_some() && made != component.pod_revision;
-    is_another.then_some("somebody has changed its apps Deployment, which makes pods of another revision now")
+    is_another.then_some("somebody changed its apps Deployment, which now creates pods of another revision")
 }
 
-/// Whether a ReplicaSet made the pod: during a change of kinds, pods of the earlier workload stand beside.
+/// Whether a ReplicaSet created the pod: during a change of kinds, pods of the earlier workload exist, too.
 fn is_of_a_replica_set(pod: &Pod) -> bool {
     let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
     owners.iter().any(|owner| owner.controller == Some(true) && owner.kind == "ReplicaSet")

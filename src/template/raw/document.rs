@@ -43,7 +43,7 @@ pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
         return None;
     }
     if let Some(position) = raw_control_character(text) {
-        fault(findings, Code::ControlCharacter, position, "the text holds a control character");
+        fault(findings, Code::ControlCharacter, position, "the text contains a control character");
         return None;
     }
     Builder::new(text, findings).run()
@@ -53,7 +53,7 @@ fn fault(findings: &mut Findings, code: Code, position: Position, message: impl 
     findings.push(Diagnostic::new(code, "", message).at(Some(position)));
 }
 
-/// Finds a character that YAML forbids as it stands; parsers differ in what they make of one.
+/// Finds a character that YAML forbids unescaped; parsers treat such a character differently.
 fn raw_control_character(text: &str) -> Option<Position> {
     let forbidden =
         |character: char| character.is_control() && !matches!(character, '\t' | '\n' | '\r' | '\u{85}');
@@ -132,7 +132,7 @@ impl<'text, 'findings> Builder<'text, 'findings> {
                         return None;
                     }
                     if self.refused >= MAX_REFUSED {
-                        let message = "reading stopped here; what follows was not looked at";
+                        let message = "reading stopped here; the rest was not checked";
                         fault(self.findings, Code::ErrorsLeftOut, place_of(&span.start), message);
                         return None;
                     }
@@ -166,7 +166,7 @@ impl<'text, 'findings> Builder<'text, 'findings> {
                 }
             }
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
-                self.refuse(Code::AliasForbidden, position, "a YAML alias stands here");
+                self.refuse(Code::AliasForbidden, position, "a YAML alias is used here");
                 self.holes = true;
                 return self.add(Node { position, value: Value::Null });
             }
@@ -190,15 +190,15 @@ impl<'text, 'findings> Builder<'text, 'findings> {
         true
     }
 
-    /// Refuses an anchor, and a tag other than `!!str` on a scalar; says whether `!!str` stands there.
+    /// Refuses an anchor, and a tag other than `!!str` on a scalar; returns whether the tag is `!!str`.
     fn properties(&mut self, anchor: usize, tag: Option<&Tag>, position: Position, scalar: bool) -> bool {
         if anchor != 0 {
-            self.refuse(Code::AliasForbidden, position, "a YAML anchor stands here");
+            self.refuse(Code::AliasForbidden, position, "a YAML anchor is used here");
         }
         let Some(tag) = tag else { return false };
         let text = scalar && tag.is_yaml_core_schema_tag("str");
         if !text {
-            self.refuse(Code::TagForbidden, position, "a YAML tag stands here");
+            self.refuse(Code::TagForbidden, position, "a YAML tag is used here");
             self.holes = true;
         }
         text
@@ -264,11 +264,11 @@ impl<'text, 'findings> Builder<'text, 'findings> {
 
     fn read_key(&mut self, node: Node) -> Key {
         let refused = match node.value {
-            Value::Scalar(name) if name == "<<" => (Code::MergeKey, "the YAML merge key stands here"),
+            Value::Scalar(name) if name == "<<" => (Code::MergeKey, "the YAML merge key is used here"),
             Value::Scalar(name) => return Key::Read(name, node.position),
             Value::Null => return Key::Read(String::new(), node.position),
             Value::Sequence(_) | Value::Mapping(_) => {
-                (Code::KeyNotText, "a list or mapping stands where a key belongs")
+                (Code::KeyNotText, "a list or mapping is used as a key")
             }
         };
         self.holes = true;

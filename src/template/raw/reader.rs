@@ -115,7 +115,7 @@ impl Reader<'_> {
         let mut written: BTreeMap<&str, &Entry> = BTreeMap::new();
         for entry in entries {
             if written.insert(&entry.key, entry).is_some() {
-                let message = |key: &str| format!("{key} stands twice in one mapping");
+                let message = |key: &str| format!("{key} appears twice in one mapping");
                 self.report_key(Code::DuplicateKey, (entry, known), path, message);
                 continue;
             }
@@ -124,7 +124,7 @@ impl Reader<'_> {
                     false => did_you_mean(&entry.key, known.iter().copied()),
                     true => String::new(),
                 };
-                let message = |key: &str| format!("{key} means nothing here{near}");
+                let message = |key: &str| format!("{key} is not a known key here{near}");
                 self.report_key(Code::UnknownField, (entry, known), path, message);
                 continue;
             };
@@ -166,8 +166,8 @@ impl Reader<'_> {
         let unknown = |entry: &&Entry| known_key(&entry.key, VARIABLE_KEYS).is_none();
         let Some(first) = entries.iter().find(unknown) else { return };
         let (code, message) = match self.wire {
-            true => (Code::UnknownField, "what is none of `variable`, `value` and `required` was left out"),
-            false => (Code::VariableKey, "a key here is none of `variable`, `value` and `required`"),
+            true => (Code::UnknownField, "keys other than `variable`, `value` and `required` were ignored"),
+            false => (Code::VariableKey, "only the keys `variable`, `value` and `required` are allowed here"),
         };
         self.findings.push(Diagnostic::new(code, path.to_string(), message).at(Some(first.position)));
     }

@@ -32,8 +32,8 @@ pub struct Config {
     #[arg(long, env = "PANAMAX_NAMESPACE", default_value = "default", value_name = "NAME")]
     pub namespace: String,
 
-    /// Namespaces whose deployments are kept: finished when an adapter died, rolled out, pruned [default: all, or the
-    /// default namespace if the rights allow no more]
+    /// Namespaces whose deployments are kept: what a crash left is finished, old pods are replaced, removed objects
+    /// deleted; none: all namespaces, or the default one if the rights allow no more
     #[arg(long, env = "PANAMAX_NAMESPACES", value_delimiter = ',', value_name = "NAMES")]
     pub namespaces: Vec<String>,
 

@@ -1,8 +1,11 @@
 //! The engine: carries out what plans say, under a lock, and sees to what is left afterwards.
 
+mod awake;
 mod claims;
+mod decide;
 mod deploy;
 mod keeper;
+mod keeping;
 mod known;
 mod lock;
 mod look;
@@ -30,8 +33,11 @@ use crate::record::Held;
 use sights::Sights;
 
 pub use crate::cluster::{Going, Scope, Snapshot, Subscription};
-pub use deploy::{Choices, Outcome, deploy};
-pub use keeper::{keep, kept, wake};
+pub use awake::wake;
+pub use decide::Choices;
+pub use deploy::{Outcome, deploy};
+pub use keeping::keep;
+pub use known::kept;
 pub use look::{Page, list, look_at, look_at_all, must_read, read_revision, subscribe};
 pub use scale::{Choices as ScaleChoices, scale};
 pub use teardown::{Choices as TeardownChoices, Teardown, teardown};
@@ -57,23 +63,27 @@ pub struct Engine {
     settings: Arc<Settings>,
     clock: Clock,
     sights: Arc<Sights>,
-    keeper: Arc<keeper::Keeper>,
+    awake: Arc<awake::Awake>,
+    known: Arc<known::Known>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
 
 impl Engine {
-    /// Puts an engine together.
+    /// Puts an engine together, with its keeper; inside a tokio runtime.
     pub fn new(cluster: Cluster, settings: Settings, clock: Clock, shutdown: CancellationToken) -> Self {
-        Self {
+        let engine = Self {
             cluster,
             settings: Arc::new(settings),
             clock,
             sights: Arc::default(),
-            keeper: Arc::default(),
+            awake: Arc::default(),
+            known: Arc::default(),
             tasks: TaskTracker::new(),
             shutdown,
-        }
+        };
+        keeper::start(&engine);
+        engine
     }
 
     /// The settings in force.

@@ -81,6 +81,18 @@ mod edge {
     mod translating;
 }
 
+/// Every fault that can be, in memory and in no time.
+mod sim {
+    mod histories;
+    mod judge;
+    mod known;
+    mod road;
+    mod schedules;
+    mod templates;
+    mod work;
+    mod world;
+}
+
 /// The sandbox: beside the real API server, and as its callers use it.
 mod sandbox {
     mod differential;

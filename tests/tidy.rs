@@ -121,7 +121,7 @@ fn only_one_file_names_a_grpc_code() {
 }
 
 /// Rooms that simulation repeats call by call: no choice in them is left to chance.
-const REPEATABLE: [&str; 2] = ["cluster", "sandbox"];
+const REPEATABLE: [&str; 4] = ["cluster", "engine", "operations", "sandbox"];
 
 /// A `select!` that begins with a branch drawn by lot.
 fn drawn(source: &Source) -> Option<String> {

@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::Cluster;
-use super::errors::{Failure, Subject};
+use super::answers::Subject;
+use super::errors::Failure;
 use super::gone::Going;
 use crate::artifacts::{Artifact, DeploymentName, Form, LABEL_INSTANCE, Namespace, ObjectRef, field_manager};
 use crate::error::{Error, ErrorKind, Refusal, Result};

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::Cluster;
-use super::errors::{Failure, Subject};
+use super::answers::Subject;
+use super::errors::Failure;
 use super::patience;
 use super::road::{CALL_LIMIT, hearing};
 

@@ -4,7 +4,7 @@ use either::Either;
 use kube::api::{DeleteParams, ObjectMeta, Preconditions, PropagationPolicy};
 
 use super::Cluster;
-use super::errors::Subject;
+use super::answers::Subject;
 use super::gone::Going;
 use crate::artifacts::{Form, Kind, Namespace, ObjectRef};
 use crate::error::Result;

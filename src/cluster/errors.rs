@@ -5,36 +5,12 @@ use std::time::Duration;
 use kube::core::Status;
 use kube::core::response::StatusCause;
 
-use super::answers::{Conflict, Meaning};
-use crate::artifacts::{Kind, ObjectRef};
+use super::answers::{Conflict, Meaning, Subject};
+use crate::artifacts::ObjectRef;
 use crate::error::{Error, ErrorKind, Refusal};
 
 /// How long a cluster is left alone that does not mend by itself.
 const LASTING: Duration = Duration::from_secs(5);
-
-/// The object that a write is about, as answers name it: a conflict about anything else says nothing of it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Subject<'a> {
-    /// The plural in the API's paths, by which most answers name it.
-    pub(super) resource: &'static str,
-    /// The kind, by which the answer to a DELETE names it whose uid is another's.
-    pub(super) kind: &'static str,
-    pub(super) name: &'a str,
-}
-
-impl<'a> Subject<'a> {
-    pub(super) fn member(object: &'a ObjectRef) -> Self {
-        let resource = match object.kind {
-            Kind::Secret => "secrets",
-            Kind::PersistentVolumeClaim => "persistentvolumeclaims",
-            Kind::Service => "services",
-            Kind::ReplicationController => "replicationcontrollers",
-            Kind::Deployment => "deployments",
-            Kind::Pod => "pods",
-        };
-        Self { resource, kind: object.kind.as_str(), name: object.name.as_str() }
-    }
-}
 
 /// Why one API call gave no answer that can be used.
 pub(super) struct Failure {

@@ -9,8 +9,8 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams, ObjectMeta, PostParams};
 
 use super::Cluster;
-use super::answers::Conflict;
-use super::errors::{Failure, Subject};
+use super::answers::{Conflict, Subject};
+use super::errors::Failure;
 use crate::artifacts::{
     DeploymentName, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_PHASE, LABEL_RECORD, MANAGED_BY, Namespace,
 };

@@ -4,8 +4,7 @@ use k8s_openapi::api::core::v1::Namespace as NamespaceObject;
 use kube::api::{Api, ObjectMeta, PostParams};
 
 use super::Cluster;
-use super::answers::Conflict;
-use super::errors::Subject;
+use super::answers::{Conflict, Subject};
 use crate::artifacts::Namespace;
 use crate::error::Result;
 

@@ -6,8 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
 
 use super::Cluster;
-use super::answers::Conflict;
-use super::errors::Subject;
+use super::answers::{Conflict, Subject};
 use super::head::head_name;
 use crate::artifacts::{LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, Namespace};
 use crate::error::{Error, Result};

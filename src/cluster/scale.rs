@@ -4,8 +4,8 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::Cluster;
+use super::answers::Subject;
 use super::apply::is_uid_changed;
-use super::errors::Subject;
 use crate::artifacts::{DeploymentName, Namespace, ObjectRef, scale_manager};
 use crate::error::{Error, ErrorKind, Result};
 

@@ -5,8 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::awake::wake;
+use super::decide::{Choices, decide};
 use super::lock::Lock;
-use super::{Engine, keeper, look, removal, stages, teardown};
+use super::{Engine, look, removal, stages, teardown};
 use crate::artifacts::{Action, Artifact, Change, Stage, Target};
 use crate::cluster;
 use crate::diagnostic::Diagnostic;
@@ -17,21 +19,6 @@ use crate::template::Template;
 
 /// How long a caller who hears of a failure waits for deleted objects to go as well.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// How a template is deployed.
-#[derive(Clone, Debug)]
-pub struct Choices {
-    /// Whether a missing namespace is made.
-    pub create_namespace: bool,
-    /// What becomes of removed objects.
-    pub prune: PrunePolicy,
-    /// Check everything, write nothing.
-    pub validate_only: bool,
-    /// The etag the caller has seen; empty: any.
-    pub etag: String,
-    /// When the caller's own deadline ends.
-    pub deadline: Instant,
-}
 
 /// How a Deploy ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,16 +72,16 @@ async fn deploy_now(
 ) -> Result<Done> {
     // Where a watch shows no such deployment, the lock itself finds out whether that is true.
     let may_believe = choices.etag.is_empty() && !choices.validate_only;
-    let mut believed = may_believe && keeper::is_absent(engine, target);
+    let mut believed = may_believe && engine.known.is_absent(target);
     loop {
         // 1. What is there, and what has to happen to it.
-        let decided = look::decide(engine, target, prepared, choices, believed).await?;
+        let decided = decide(engine, target, prepared, choices, believed).await?;
         if choices.validate_only {
             return validated(engine, target, decided, choices.create_namespace).await;
         }
         if let Some(held) = decided.held.as_ref().filter(|_| decided.is_unchanged()) {
             let held = drop_gone(engine, held, &decided.plan).await?;
-            keeper::wake(engine, &held);
+            wake(engine, &held);
             return Ok(done(held, decided, Outcome::Unchanged));
         }
         // 2. Lock, write-ahead log and record of the request: one compare-and-swap.
@@ -343,7 +330,7 @@ async fn end(
         // The deployment is what it was, and says so.
         let earlier = Box::new(earlier.clone());
         let held = lock.release(&Transition::Refused { earlier, revision, now }).await?;
-        keeper::wake(engine, &held);
+        wake(engine, &held);
         return Ok(held);
     }
     let complete = report.failures.is_empty();
@@ -361,7 +348,7 @@ async fn end(
     } else {
         Ok(held.clone())
     };
-    keeper::wake(engine, ended.as_ref().unwrap_or(&held));
+    wake(engine, ended.as_ref().unwrap_or(&held));
     ended
 }
 

@@ -3,20 +3,17 @@
 //! There is no leader. Every duty is guarded by a uid or by a compare-and-swap, and every keeper picks the same pod.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt;
 use tokio::time::Instant;
 use tracing::{Instrument, debug, info, info_span, warn};
 
-use super::known::Known;
 use super::{Engine, deploy, look, removal, stages, teardown};
-use crate::artifacts::{DeploymentState, Form, Namespace, ObjectRef, Observed, Seen, Target};
-use crate::cluster::{Scope, Sight, Snapshot};
+use crate::artifacts::{DeploymentState, Form, ObjectRef, Observed, Seen, Target};
+use crate::cluster::Snapshot;
 use crate::error::{ErrorKind, Result};
 use crate::plan::{self, Duty};
-use crate::record::{HeadRef, Held, Moment, Standing, Transition};
+use crate::record::{HeadRef, Held, Transition};
 
 /// The first pause before a retry. It doubles with each failure.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -24,17 +21,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long a finished operation may take until its objects are gone.
 const PATIENCE: Duration = Duration::from_secs(600);
-
-/// The deployments that are seen to, each by one task.
-#[derive(Debug, Default)]
-pub(super) struct Keeper {
-    /// What each task must have seen before it may find that nothing is left to do.
-    awake: Mutex<BTreeMap<Target, Moment>>,
-    /// The namespaces that are kept, once that is known.
-    scope: OnceLock<Scope>,
-    /// The deployments in them.
-    known: Known,
-}
 
 /// What one task remembers of its own doing; if it dies, everything is only asked for again.
 #[derive(Default)]
@@ -53,96 +39,24 @@ enum Next {
     Rest,
 }
 
-/// The namespaces that are kept; `None` while nobody knows, since the cluster has not answered yet.
-pub fn kept(engine: &Engine) -> Option<&Scope> {
-    engine.keeper.scope.get()
-}
-
-/// Whether the keeper's watch shows no such deployment; it may lag, and `false` says nothing.
-pub(super) fn is_absent(engine: &Engine, target: &Target) -> bool {
-    let watch = kept(engine).and_then(|scope| scope.watch_of(&target.namespace));
-    watch.is_some_and(|watch| engine.keeper.known.is_absent(watch, target))
-}
-
-/// Keeps the deployments of the namespaces that the settings name, until the adapter shuts down.
-pub fn keep(engine: &Engine) {
+/// Starts a task for every deployment that is called, until the adapter shuts down.
+pub(super) fn start(engine: &Engine) {
     let own = engine.clone();
-    let kept = async move {
-        tokio::select! {
-            biased;
-            () = own.shutdown.cancelled() => {}
-            () = keep_all(&own) => {}
+    let keeper = async move {
+        loop {
+            let called = tokio::select! {
+                biased;
+                () = own.shutdown.cancelled() => return,
+                called = own.awake.called() => called,
+            };
+            for target in called {
+                let span = info_span!("keeper", deployment = %target.name, namespace = %target.namespace);
+                let engine = own.clone();
+                own.tasks.spawn(async move { see_to(&engine, &target).await }.instrument(span));
+            }
         }
     };
-    engine.tasks.spawn(kept.instrument(info_span!("keeper")));
-}
-
-/// Wakes a task for every record with something left to do, as a watch of all records shows them.
-async fn keep_all(engine: &Engine) {
-    let scope = scope(engine).await;
-    let scope = engine.keeper.scope.get_or_init(|| scope);
-    match scope {
-        Scope::All => info!("keeps the deployments of all namespaces"),
-        Scope::Namespaces(namespaces) => {
-            let names: Vec<&str> = namespaces.iter().map(Namespace::as_str).collect();
-            info!(namespaces = names.join(","), "keeps the deployments of these namespaces and of no others");
-        }
-    }
-    let mut sights = engine.cluster.watch_heads(scope);
-    while let Some(sight) = sights.next().await {
-        let (watch, sight) = match sight {
-            Ok(sight) => sight,
-            Err(error) => {
-                debug!(context = ?error.context(), "the watch of records broke");
-                continue;
-            }
-        };
-        engine.keeper.known.take(watch, &sight);
-        match sight {
-            Sight::Listed(held) | Sight::Now(held) => {
-                // A lease is judged from the first sight on.
-                engine.unrenewed_for(&held);
-                wake(engine, &held);
-            }
-            Sight::Gone(held) => engine.sights.forget(&held.target()),
-            Sight::Begin | Sight::Complete => {}
-        }
-    }
-}
-
-/// What is kept: what the settings name, or as much as the rights allow.
-async fn scope(engine: &Engine) -> Scope {
-    let settings = &engine.settings;
-    if !settings.keeps.is_empty() {
-        return Scope::Namespaces(settings.keeps.clone());
-    }
-    let mut pause = PAUSE;
-    loop {
-        match engine.cluster.may_watch_all_heads().await {
-            Ok(true) => return Scope::All,
-            Ok(false) => return Scope::Namespaces(vec![settings.namespace.clone()]),
-            Err(error) => debug!(context = ?error.context(), "cannot find out which namespaces may be kept"),
-        }
-        tokio::time::sleep(pause).await;
-        pause = LONGEST_PAUSE.min(pause * 2);
-    }
-}
-
-/// Sees to what is left of a deployment, as it was just read or written.
-///
-/// Does nothing if nothing is left, or if a task sees to it already.
-pub fn wake(engine: &Engine, held: &Held) {
-    if plan::is_at_rest(held) || engine.shutdown.is_cancelled() {
-        return;
-    }
-    let target = held.target();
-    let mut awake = engine.keeper.awake.lock().unwrap_or_else(PoisonError::into_inner);
-    if awake.insert(target.clone(), held.moment()).is_some() {
-        return;
-    }
-    let span = info_span!("keeper", deployment = %target.name, namespace = %target.namespace);
-    let own = engine.clone();
-    engine.tasks.spawn(async move { see_to(&own, &target).await }.instrument(span));
+    engine.tasks.spawn(keeper);
 }
 
 /// Sees to a deployment until nothing is left to do, or the adapter shuts down.
@@ -198,11 +112,7 @@ async fn see_to(engine: &Engine, target: &Target) {
 /// Does what a snapshot asks for, and says what comes next.
 async fn step(engine: &Engine, target: &Target, snapshot: &Snapshot, memory: &mut Memory) -> Result<Next> {
     let Some(held) = &snapshot.head else { return missing(engine, target).await };
-    let must_have_seen = {
-        let awake = engine.keeper.awake.lock().unwrap_or_else(PoisonError::into_inner);
-        awake.get(target).cloned()
-    };
-    if must_have_seen.is_some_and(|moment| moment.standing(held) == Standing::Earlier) {
+    if engine.awake.is_stale(held) {
         return Ok(Next::Wait(None));
     }
     let duties = plan::duties(held, &snapshot.observed, engine.unrenewed_for(held));
@@ -212,7 +122,7 @@ async fn step(engine: &Engine, target: &Target, snapshot: &Snapshot, memory: &mu
         }
         memory.waits.clone_from(&duties.waits);
     }
-    if duties.now.is_empty() && plan::is_at_rest(held) && rest(engine, held) {
+    if duties.now.is_empty() && plan::is_at_rest(held) && engine.awake.rest(held) {
         return Ok(Next::Rest);
     }
     let mut again = duties.again_in;
@@ -229,21 +139,10 @@ async fn missing(engine: &Engine, target: &Target) -> Result<Next> {
     match look::read(engine, target).await? {
         Some(_) => Ok(Next::Wait(Some(Instant::now() + PAUSE))),
         None => {
-            engine.keeper.awake.lock().unwrap_or_else(PoisonError::into_inner).remove(target);
+            engine.awake.forget(target);
             Ok(Next::Rest)
         }
     }
-}
-
-/// Ends a task, unless somebody has written the record since.
-fn rest(engine: &Engine, held: &Held) -> bool {
-    let mut awake = engine.keeper.awake.lock().unwrap_or_else(PoisonError::into_inner);
-    let target = held.target();
-    let is_newest = awake.get(&target).is_none_or(|moment| moment.standing(held) != Standing::Earlier);
-    if is_newest {
-        awake.remove(&target);
-    }
-    is_newest
 }
 
 /// Carries one duty out; returns when to ask again if the watches would not show its effect.

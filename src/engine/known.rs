@@ -1,10 +1,11 @@
 //! Which deployments there are, as the keeper's watches last showed them: a first Deploy needs no look then.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
+use super::Engine;
 use crate::artifacts::Target;
-use crate::cluster::Sight;
+use crate::cluster::{Scope, Sight};
 
 /// The deployments of one watch.
 #[derive(Debug, Default)]
@@ -15,14 +16,22 @@ struct Watched {
     listing: BTreeSet<Target>,
 }
 
-/// The deployments of all watches, by their number.
+/// The deployments of all watches, by the number of the watch.
 #[derive(Debug, Default)]
-pub(super) struct Known(Mutex<Vec<Watched>>);
+pub(super) struct Known {
+    scope: OnceLock<Scope>,
+    watches: Mutex<Vec<Watched>>,
+}
+
+/// The namespaces that are kept; `None` while nobody knows, since the cluster has not answered yet.
+pub fn kept(engine: &Engine) -> Option<&Scope> {
+    engine.known.scope.get()
+}
 
 impl Known {
     /// Takes what a watch shows.
     pub(super) fn take(&self, watch: usize, sight: &Sight) {
-        let mut watches = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         if watches.len() <= watch {
             watches.resize_with(watch + 1, Watched::default);
         }
@@ -42,9 +51,16 @@ impl Known {
         }
     }
 
-    /// Whether a watch has listed its deployments, and shows no such one; it may lag.
-    pub(super) fn is_absent(&self, watch: usize, target: &Target) -> bool {
-        let watches = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Settles what is kept.
+    pub(super) fn settle(&self, scope: Scope) -> &Scope {
+        self.scope.get_or_init(|| scope)
+    }
+
+    /// Whether a watch has listed its deployments, and shows no such one; it may lag, and `false` says nothing.
+    pub(super) fn is_absent(&self, target: &Target) -> bool {
+        let watch = self.scope.get().and_then(|scope| scope.watch_of(&target.namespace));
+        let Some(watch) = watch else { return false };
+        let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         let known = watches.get(watch).and_then(|watched| watched.known.as_ref());
         known.is_some_and(|known| !known.contains(target))
     }

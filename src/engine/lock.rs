@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{Engine, keeper};
+use super::Engine;
+use super::awake::wake;
 use crate::artifacts::Target;
 use crate::cluster::Patience;
 use crate::error::{Error, ErrorKind, Result};
@@ -27,7 +28,7 @@ impl Drop for Lock {
     /// Leaves what a lock was taken for to the keeper: the operation has failed, or the record could not be written.
     fn drop(&mut self) {
         if !self.is_released {
-            keeper::wake(&self.engine, &self.held);
+            wake(&self.engine, &self.held);
         }
     }
 }

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::try_join_all;
 
-use super::{Choices, Engine, Subscription, teardown};
-use crate::artifacts::{Kind, Namespace, ObjectRef, Observed, Target};
+use super::{Engine, Subscription};
+use crate::artifacts::{Namespace, Observed, Target};
 use crate::error::{Error, Result};
-use crate::plan::{self, Decided, Prepared, Revision};
-use crate::record::{self, Head, HeadRef, Held, Phase};
+use crate::plan::Revision;
+use crate::record::{self, HeadRef, Held};
 
 /// One page of a list of deployments.
 pub struct Page<'a> {
@@ -80,46 +80,4 @@ pub async fn current_revision(engine: &Engine, target: &Target, held: &Held) -> 
         Error::internal("the current revision is not stored")
             .prefixed("the record of what is deployed is lost, deploy again to repair it; ")
     })
-}
-
-/// Reads the deployment and plans a Deploy; `believed`: it is not read, since a watch shows no such deployment.
-///
-/// Writes nothing, but for a teardown that died half-way: that is finished first, and then this is a first Deploy.
-pub(super) async fn decide(
-    engine: &Engine,
-    target: &Target,
-    prepared: Prepared,
-    choices: &Choices,
-    believed: bool,
-) -> Result<Decided> {
-    let mut held = if believed { None } else { read(engine, target).await? };
-    record::check_etag(held.as_ref(), &choices.etag)?;
-    if let Some(found) = &held {
-        record::gate(found, engine.unrenewed_for(found))?;
-        if found.terminating {
-            return Err(record::being_deleted(found));
-        }
-        if found.head.phase == Phase::Deleting {
-            if choices.validate_only {
-                return Err(record::being_deleted(found));
-            }
-            teardown::finish(engine, target, found.clone(), choices.deadline).await?;
-            held = None;
-        }
-    }
-    let head = held.as_ref().map(|held| &held.head);
-    let rendered = plan::render(&prepared, head.map(Head::controllers).unwrap_or_default())?;
-    let current = head.and_then(|head| head.current.as_ref());
-    let members: BTreeSet<ObjectRef> = head.map_or_else(BTreeSet::new, |head| {
-        // A Secret that is new to the deployment needs no look: it is made only where there is none.
-        let objects = rendered.artifacts.objects().iter().map(|artifact| &artifact.reference);
-        let objects = objects.filter(|reference| reference.kind != Kind::Secret);
-        head.inventory.iter().map(|member| &member.reference).chain(objects).cloned().collect()
-    });
-    let (previous, seen) = tokio::try_join!(
-        read_revision(engine, target, current),
-        engine.cluster.list_members(&target.namespace, &target.name, &members),
-    )?;
-    let operation = engine.operation_id();
-    plan::decide(prepared, rendered, held, previous.as_ref(), &seen, choices.prune, &operation)
 }

@@ -6,8 +6,9 @@ use futures::future::join_all;
 use tokio::time::Instant;
 use tracing::info;
 
+use super::awake::wake;
 use super::lock::Lock;
-use super::{Engine, deploy, keeper, look, stages};
+use super::{Engine, deploy, look, stages};
 use crate::artifacts::{Change, ComponentName, Stage, Target};
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
@@ -76,7 +77,7 @@ async fn scale_now(engine: &Engine, target: &Target, choices: &Choices) -> Resul
         held = remember(engine, target, held, &set).await?;
     }
     info!(components = changes.len(), "scaled");
-    keeper::wake(engine, &held);
+    wake(engine, &held);
     if let Some(error) = failed {
         let done: Vec<String> = set.iter().map(|member| member.reference.to_string()).collect();
         return Err(if set.is_empty() { error } else { Error::incomplete(error, done.join(", ")) });

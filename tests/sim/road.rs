@@ -1,0 +1,342 @@
+//! The road from one replica to the API server in memory, and everything that can go wrong on it.
+
+use std::collections::BTreeMap;
+use std::future::{Future, pending};
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body as Answer;
+use futures::{StreamExt, stream};
+use http::{Request, Response, header};
+use kube::client::Body;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::{Service, ServiceExt};
+
+use super::judge;
+
+/// How late a call arrives that is later than any lease.
+const LATE: Duration = Duration::from_secs(75);
+/// How long a watch that is cut lives.
+const CUT: Duration = Duration::from_millis(30);
+
+/// What can happen to one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// The connection breaks before the request arrives.
+    LoseBefore,
+    /// The request is carried out, and the connection breaks before the answer arrives.
+    LoseAnswer,
+    /// A quota of the namespace was written by somebody else at the same time.
+    Quota,
+    /// The object was written by somebody else at the same time.
+    Stale,
+    /// The version that is asked for is too old.
+    Expired,
+    /// The API server asks to wait a second.
+    Throttle,
+    /// The API server fails.
+    Internal,
+    /// The API server cannot answer now.
+    Unavailable,
+    /// The request arrives when every lease is over, and its answer never.
+    Late,
+    /// The watch begins and breaks.
+    Cut,
+    /// The replica dies before the request arrives.
+    DieBefore,
+    /// The request is carried out, and the replica dies.
+    DieAfter,
+}
+
+impl Fault {
+    pub const ALL: [Self; 12] = [
+        Self::LoseBefore,
+        Self::LoseAnswer,
+        Self::Quota,
+        Self::Stale,
+        Self::Expired,
+        Self::Throttle,
+        Self::Internal,
+        Self::Unavailable,
+        Self::Late,
+        Self::Cut,
+        Self::DieBefore,
+        Self::DieAfter,
+    ];
+
+    /// Whether a real API server, or a real network, can do this to such a call.
+    pub fn fits(self, call: &Call) -> bool {
+        let writes = call.method != "GET";
+        match self {
+            Self::Quota => writes,
+            Self::Stale => call.method == "PUT" || call.method == "PATCH",
+            Self::Expired | Self::Cut => call.watches,
+            // To lose the answer to what changes nothing is to lose the request.
+            Self::LoseAnswer | Self::Late | Self::DieAfter => writes,
+            Self::LoseBefore | Self::Throttle | Self::Internal | Self::Unavailable | Self::DieBefore => true,
+        }
+    }
+
+    pub fn kills(self) -> bool {
+        matches!(self, Self::DieBefore | Self::DieAfter)
+    }
+}
+
+/// One call as a trace tells of it: nothing of its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    pub method: String,
+    /// Behind the namespace, without what is random in it.
+    pub path: String,
+    pub watches: bool,
+    /// Whether it renews a lease.
+    pub renews: bool,
+}
+
+impl Call {
+    fn of(request: &Request<Body>) -> Self {
+        let query = request.uri().query().unwrap_or_default();
+        let path = request.uri().path();
+        let path = path.split_once("/namespaces/").map_or(path, |(_, path)| path);
+        Self {
+            method: request.method().to_string(),
+            path: plain(path.split_once('/').map_or(path, |(_, path)| path)),
+            watches: query.contains("watch="),
+            renews: query.contains("fieldManager=panamax-lease"),
+        }
+    }
+
+    /// Whether it is one of those that an operation is allowed so many of.
+    pub fn counts(&self) -> bool {
+        !self.watches && !self.renews
+    }
+}
+
+/// A path without the random end of a revision's name.
+fn plain(path: &str) -> String {
+    match path.rsplit_once('-') {
+        Some((name, id)) if path.starts_with("secrets/panamax-") && id.len() == 8 => name.to_owned(),
+        _ => path.to_owned(),
+    }
+}
+
+/// What goes wrong on one road.
+#[derive(Debug)]
+pub enum Faults {
+    /// At these calls, counted from 0.
+    At(BTreeMap<usize, Fault>),
+    /// One of these at so many of a thousand calls, which also take their time.
+    Sometimes(Box<StdRng>, u32, Vec<Fault>),
+}
+
+impl Faults {
+    pub fn none() -> Self {
+        Self::At(BTreeMap::new())
+    }
+
+    pub fn sometimes(seed: u64, of_thousand: u32, usual: Vec<Fault>) -> Self {
+        Self::Sometimes(Box::new(StdRng::seed_from_u64(seed)), of_thousand, usual)
+    }
+
+    /// What happens to the next call, and how long it is under way.
+    fn next(&mut self, number: usize, call: &Call) -> (Option<Fault>, Duration) {
+        match self {
+            Self::At(faults) => (faults.remove(&number).filter(|fault| fault.fits(call)), Duration::ZERO),
+            Self::Sometimes(chance, of_thousand, usual) => {
+                let delay = Duration::from_millis(chance.random_range(0..20));
+                let strikes = chance.random_range(0..1000) < *of_thousand;
+                let fault = usual[chance.random_range(0..usual.len())];
+                (Some(fault).filter(|fault| strikes && fault.fits(call)), delay)
+            }
+        }
+    }
+}
+
+/// What all roads of a world write down.
+#[derive(Default)]
+pub struct Log {
+    /// Every call, with its road's name.
+    pub calls: Vec<(char, Call)>,
+    /// The same as text, with what happened.
+    pub trace: Vec<String>,
+    /// Requests that are under way and late.
+    pub late: usize,
+    /// What must never be asked for, if it was.
+    pub misdeeds: Vec<String>,
+    /// When anything was last asked for that counts.
+    pub active: Option<Instant>,
+    /// How many faults have struck.
+    pub struck: usize,
+}
+
+/// The road of one replica; its copies are the same road.
+#[derive(Clone)]
+pub struct Road(Arc<Shared>);
+
+struct Shared {
+    name: char,
+    api: Router,
+    log: Arc<Mutex<Log>>,
+    faults: Mutex<(usize, Faults)>,
+    dead: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Road {
+    pub fn new(name: char, api: Router, log: Arc<Mutex<Log>>, tasks: TaskTracker) -> Self {
+        let faults = Mutex::new((0, Faults::none()));
+        Self(Arc::new(Shared { name, api, log, faults, dead: CancellationToken::new(), tasks }))
+    }
+
+    /// Sets what goes wrong from now on.
+    pub fn arm(&self, faults: Faults) {
+        *lock(&self.0.faults) = (0, faults);
+    }
+
+    /// Resolves when the replica has died.
+    pub async fn died(&self) {
+        self.0.dead.cancelled().await;
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.0.dead.is_cancelled()
+    }
+
+    /// Carries one call there and back.
+    async fn carry(self, request: Request<Body>) -> io::Result<Response<Answer>> {
+        if self.is_dead() {
+            return pending().await;
+        }
+        let call = Call::of(&request);
+        let (fault, delay) = {
+            let mut faults = lock(&self.0.faults);
+            faults.0 += 1;
+            let number = faults.0 - 1;
+            faults.1.next(number, &call)
+        };
+        let place = self.note(&call, fault);
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
+        self.look_at(&call).await;
+        let broken = || Err(io::Error::new(io::ErrorKind::ConnectionReset, "the connection broke"));
+        match fault {
+            None => self.pass(request, place).await,
+            Some(Fault::LoseBefore) => broken(),
+            Some(Fault::LoseAnswer) => {
+                self.pass(request, place).await?;
+                broken()
+            }
+            Some(Fault::Late) => {
+                lock(&self.0.log).late += 1;
+                let road = self.clone();
+                self.0.tasks.spawn(async move {
+                    sleep(LATE).await;
+                    let answer = road.pass(request, place).await;
+                    lock(&road.0.log).late -= 1;
+                    drop(answer);
+                });
+                pending().await
+            }
+            Some(Fault::Cut) => {
+                let body = self.pass(request, place).await?.into_body().into_data_stream();
+                let body = body.take_until(sleep(CUT)).map(|chunk| chunk.map_err(io::Error::other));
+                let end = stream::once(async { Err(io::ErrorKind::ConnectionReset.into()) });
+                Ok(Response::new(Answer::from_stream(body.chain(end))))
+            }
+            Some(Fault::DieBefore) => self.die().await,
+            Some(Fault::DieAfter) => {
+                self.pass(request, place).await?;
+                self.die().await
+            }
+            Some(refusal) => Ok(refuse(refusal, &call)),
+        }
+    }
+
+    async fn pass(&self, request: Request<Body>, place: usize) -> io::Result<Response<Answer>> {
+        let answer = self.0.api.clone().oneshot(request).await;
+        let answer = answer.unwrap_or_else(|never| match never {});
+        let code = answer.status().as_u16();
+        lock(&self.0.log).trace[place].push_str(&format!(" {code}"));
+        Ok(answer)
+    }
+
+    async fn die<T>(&self) -> T {
+        self.0.dead.cancel();
+        pending().await
+    }
+
+    fn note(&self, call: &Call, fault: Option<Fault>) -> usize {
+        let mut log = lock(&self.0.log);
+        let what = if call.watches { "WATCH" } else { &call.method };
+        let fault_text = fault.map(|fault| format!(" !{fault:?}")).unwrap_or_default();
+        log.trace.push(format!("{} {what} {}{fault_text}", self.0.name, call.path));
+        log.calls.push((self.0.name, call.clone()));
+        log.struck += usize::from(fault.is_some());
+        if !call.watches {
+            log.active = Some(Instant::now());
+        }
+        log.trace.len() - 1
+    }
+
+    /// Looks whether a pod is deleted that must not be.
+    async fn look_at(&self, call: &Call) {
+        let Some(name) = call.path.strip_prefix("pods/").filter(|_| call.method == "DELETE") else { return };
+        let pods = judge::list(&self.0.api, "/api/v1/namespaces/sim/pods").await;
+        if let Some(misdeed) = judge::interrupts(&pods, name) {
+            lock(&self.0.log).misdeeds.push(misdeed);
+        }
+    }
+}
+
+impl Service<Request<Body>> for Road {
+    type Response = Response<Answer>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Response<Answer>>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        Box::pin(self.clone().carry(request))
+    }
+}
+
+/// What the API server, or a part of it, answers instead.
+fn refuse(fault: Fault, call: &Call) -> Response<Answer> {
+    let (resource, name) = call.path.split_once('/').unwrap_or((&call.path, ""));
+    let (code, reason, details) = match fault {
+        Fault::Quota => (409, "Conflict", json!({ "name": "quota", "kind": "resourcequotas" })),
+        Fault::Stale => (409, "Conflict", json!({ "name": name, "kind": resource })),
+        Fault::Expired => (410, "Expired", json!({})),
+        Fault::Throttle => (429, "TooManyRequests", json!({ "retryAfterSeconds": 1 })),
+        Fault::Unavailable => (503, "ServiceUnavailable", json!({})),
+        _ => (500, "InternalError", json!({})),
+    };
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code, "reason": reason,
+        "message": "the simulation says so", "details": details,
+    });
+    let mut answer = Response::new(Answer::from(status.to_string()));
+    *answer.status_mut() = http::StatusCode::from_u16(code).unwrap_or_default();
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    if fault == Fault::Throttle {
+        headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+    }
+    answer
+}
+
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

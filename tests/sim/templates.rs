@@ -1,0 +1,71 @@
+//! The templates that schedules deploy: small, and each different from the others in its own way.
+
+/// Two bare Pods with a Service each, one linked to the other.
+pub const PODS: &str = "\
+name: Shop
+images:
+- name: DB
+  source: example/db:1
+  expose: [5432]
+  environment: [{variable: DB_PASSWORD, value: quiet}]
+- name: WEB
+  source: example/web:1
+  ports: [{container_port: 80, host_port: 8080}]
+  links: [{service: DB, alias: DB}]
+";
+
+/// The same with another image, and a variable that a running Pod cannot be given.
+pub const PODS_CHANGED: &str = "\
+name: Shop
+images:
+- name: DB
+  source: example/db:2
+  expose: [5432]
+  environment: [{variable: DB_PASSWORD, value: quiet}]
+- name: WEB
+  source: example/web:1
+  ports: [{container_port: 80, host_port: 8080}]
+  environment: [{variable: COLOUR, value: red}]
+  links: [{service: DB, alias: DB}]
+";
+
+/// A ReplicationController of two, beside a bare Pod.
+pub const MANY: &str = "\
+name: Shop
+images:
+- name: DB
+  source: example/db:1
+  expose: [5432]
+- name: WEB
+  source: example/web:1
+  ports: [{container_port: 80}]
+  deployment: {count: 2}
+  links: [{service: DB, alias: DB}]
+";
+
+/// The same with another image for both of the controller's pods.
+pub const MANY_CHANGED: &str = "\
+name: Shop
+images:
+- name: DB
+  source: example/db:1
+  expose: [5432]
+- name: WEB
+  source: example/web:2
+  ports: [{container_port: 80}]
+  deployment: {count: 2}
+  links: [{service: DB, alias: DB}]
+";
+
+/// One component less and another one more.
+pub const OTHER: &str = "\
+name: Shop
+images:
+- name: WEB
+  source: example/web:3
+  ports: [{container_port: 80}, {container_port: 81}]
+  deployment: {count: 2}
+- name: CACHE
+  source: example/cache:1
+  expose: [6379]
+";

@@ -1,0 +1,92 @@
+//! Runs many schedules on every core, and tells the story of those that fail.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::road::lock;
+
+/// How many failures are told of by name, and how many of those with their calls.
+const NAMED: usize = 400;
+const TOLD: usize = 3;
+
+/// What a schedule came to.
+pub struct Verdict {
+    /// What must not be so; empty if all is well.
+    pub faults: Vec<String>,
+    /// Every call.
+    pub trace: Vec<String>,
+}
+
+/// The calls, one a line; what comes again and again is counted.
+fn told(trace: &[String]) -> String {
+    let mut lines: Vec<(&String, usize)> = Vec::new();
+    for line in trace {
+        match lines.last_mut() {
+            Some((last, count)) if *last == line => *count += 1,
+            _ => lines.push((line, 1)),
+        }
+    }
+    let line = |(line, count): &(&String, usize)| {
+        if *count > 1 { format!("{line} ({count} times)") } else { (*line).clone() }
+    };
+    lines.iter().map(line).collect::<Vec<_>>().join("\n  ")
+}
+
+/// How many seeds are to be tried: those of the fixed set, or as many as the environment says.
+pub fn seeds(fixed: usize) -> usize {
+    let asked = std::env::var("SIM_SEEDS").ok();
+    asked.map_or(fixed, |count| count.parse().expect("SIM_SEEDS is a number"))
+}
+
+/// Draws numbers below a bound.
+pub fn draw(seed: u64) -> impl FnMut(usize) -> usize {
+    let mut chance = StdRng::seed_from_u64(seed);
+    move |bound| chance.random_range(0..bound)
+}
+
+/// Runs every schedule; fails with the story of those that do not end well.
+///
+/// `again` is what to put before the command that runs one of them alone.
+pub fn check<S: Sync>(
+    name: &str,
+    schedules: &[S],
+    verdict: impl Fn(&S) -> Verdict + Sync,
+    again: impl Fn(&S) -> String + Sync,
+) {
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(Vec::new());
+    let worker = || {
+        while let Some(schedule) = schedules.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let judged = catch_unwind(AssertUnwindSafe(|| verdict(schedule)));
+            let judged = judged
+                .unwrap_or_else(|_| Verdict { faults: vec!["it panics".to_owned()], trace: Vec::new() });
+            if !judged.faults.is_empty() {
+                lock(&failures).push((again(schedule), judged));
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(worker);
+        }
+    });
+    let mut failures = failures.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if failures.is_empty() {
+        return;
+    }
+    // The shortest story is the easiest to read.
+    failures.sort_by_key(|(again, judged)| (judged.trace.len(), again.clone()));
+    let mut story = String::new();
+    for (again, judged) in failures.iter().take(NAMED) {
+        story.push_str(&format!("{again}: {}\n", judged.faults.join("; ")));
+    }
+    for (again, judged) in failures.iter().take(TOLD) {
+        story.push_str(&format!("\n{again} cargo test --test main sim::\n  {}\n", told(&judged.trace)));
+    }
+    panic!("{} of {} {name} do not end well:\n{story}", failures.len(), schedules.len());
+}

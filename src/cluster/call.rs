@@ -65,15 +65,15 @@ impl Cluster {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
+            if failure.is_transient() {
+                patience::had().await;
+            }
             let pause = pauses.next().unwrap_or_default().max(failure.retry_after().unwrap_or_default());
             if !failure.is_transient() || !patience::allows(begun, tries, pause, failure.is_lasting()) {
                 return Err(failure);
             }
             debug!(purpose, ?pause, failure = failure.summary(), "call tried again");
             tokio::time::sleep(pause).await;
-            if patience::is_over() {
-                return Err(failure);
-            }
         }
         Err(Failure::timeout(purpose))
     }
@@ -89,8 +89,15 @@ impl Cluster {
         F: Fn() -> Fut,
         Fut: Future<Output = kube::Result<T>>,
     {
-        let _permit =
-            self.calls.acquire().await.map_err(|_| Failure::broken(purpose, "the handle is closed"))?;
+        let _permit = loop {
+            patience::had().await;
+            let permit =
+                self.calls.acquire().await.map_err(|_| Failure::broken(purpose, "the handle is closed"))?;
+            // It may be over by the time that a permit is there.
+            if !patience::is_over() {
+                break permit;
+            }
+        };
         match tokio::time::timeout(CALL_LIMIT, hearing(make())).await {
             Ok((Ok(answer), _)) => Ok(answer),
             Ok((Err(error), asked)) => Err(Failure::new(purpose, subject, error).asking(asked)),

@@ -1,9 +1,10 @@
 //! How long a call is repeated whose failure passes.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// Tries of one call of which nobody says how long it may take, the first included.
@@ -19,24 +20,24 @@ tokio::task_local! {
 /// than its length. Shared, so that a renewed lease lengthens it for calls that are under way.
 #[derive(Clone, Debug)]
 pub struct Patience {
-    end: Arc<Mutex<Instant>>,
+    end: Arc<watch::Sender<Instant>>,
     each: Duration,
 }
 
 impl Patience {
     /// Ends at a moment; one call is repeated for `each` at most.
     pub fn until(end: Instant, each: Duration) -> Self {
-        Self { end: Arc::new(Mutex::new(end)), each }
+        Self { end: Arc::new(watch::Sender::new(end)), each }
     }
 
     /// Ends at another moment from now on.
     pub fn extend(&self, end: Instant) {
-        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = end;
+        self.end.send_replace(end);
     }
 
     /// When it ends.
     fn end(&self) -> Instant {
-        *self.end.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.end.borrow()
     }
 
     /// Whether a call may be repeated after a pause; the lock may be renewed meanwhile, so it must only be held now.
@@ -53,6 +54,16 @@ impl Patience {
 /// How long the operation that asks has patience still; `None` if nobody said.
 pub(super) fn left() -> Option<Duration> {
     CURRENT.try_with(|patience| patience.end().saturating_duration_since(Instant::now())).ok()
+}
+
+/// Waits until the operation that asks has patience: what would begin after its end waits until that is extended.
+///
+/// What has begun goes on. Standing still it would keep what others wait for: its permit, or the opening of a
+/// connection, and among those others is the renewal that it would stand still for.
+pub(super) async fn had() {
+    let Ok(mut end) = CURRENT.try_with(|patience| patience.end.subscribe()) else { return };
+    // Its sender is the operation's own, and lives as long as it asks.
+    let _ = end.wait_for(|end| Instant::now() < *end).await;
 }
 
 /// Whether the patience of the operation that asks is over.

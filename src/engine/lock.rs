@@ -85,7 +85,7 @@ impl Lock {
 
     /// Runs work that needs the lock, renewing the lease at a third of its length.
     ///
-    /// When the lease has ended without a renewal the work stands still until a renewal says that the lock is ours
+    /// When the lease has ended without a renewal the work makes no new call until a renewal says that the lock is ours
     /// still. Fails, dropping the work, when the lock is lost, or when nobody says so for another lease. What was sent
     /// before names the version it was meant for, and does not land on a later one.
     pub(super) async fn during<T>(&mut self, work: impl Future<Output = T>) -> Result<T> {
@@ -106,7 +106,6 @@ impl Lock {
                 tokio::select! {
                     biased;
                     renewed = &mut renewal => (None, renewed),
-                    () = tokio::time::sleep_until(self.until) => (None, renewal.await),
                     // A renewal that is under way is waited for: the next write needs its version.
                     output = &mut work => (Some(output), renewal.await),
                 }

@@ -98,6 +98,7 @@ impl Operations {
         let mut last: Option<DeploymentView> = None;
         loop {
             let next = tokio::select! {
+                biased;
                 next = subscription.next(until) => next?,
                 () = self.shutting_down() => {
                     return Err(Error::new(ErrorKind::ShuttingDown, "the adapter is shutting down; the work goes on")

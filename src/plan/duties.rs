@@ -165,6 +165,4 @@ fn delete(head: &Head, state: DeploymentState, duties: &mut Duties) {
 }
 
 #[cfg(test)]
-mod search;
-#[cfg(test)]
 mod tests;

@@ -118,6 +118,23 @@ async fn clocks_an_hour_apart_change_nothing() {
     }
 }
 
+#[tokio::test]
+async fn an_operation_outlives_a_silence_longer_than_its_lease() {
+    let namespace = namespace("fence-silence").await;
+    let road = proxy().await;
+    let adapter = off_by(&road, 0).await;
+    // One call breaks, and the next, which all others wait for, since it opens the connection anew, takes long.
+    road.befall("PATCH", "/pods/web-pod", 1, Fault::LoseAnswer);
+    road.trap("/pods/web-pod", Some((2, Point::Unsent)));
+    let call = calling(adapter.deployments(), request(&namespace, 1));
+    tokio::time::timeout(LEASE, road.sprung()).await.expect("it gets there");
+    tokio::time::sleep(LEASE + LEASE / 3).await;
+    road.open();
+    let made = call.await.expect("no panic").expect("deployed").into_inner();
+    assert_eq!(made.outcome(), proto::DeployOutcome::Created);
+    recorded(&namespace, "web", "ACTIVE").await;
+}
+
 /// Another template wins while the first operation sleeps or its writes are on their way; returns when that rests.
 async fn wins(namespace: &Namespace, client: &DeploymentServiceClient<Channel>, edition: u32) {
     let next = || {

@@ -23,6 +23,8 @@ use crate::support::survey::Survey;
 
 /// Namespaces in which processes are killed, one after another in each.
 const LANES: usize = 6;
+/// The last call at which a process that comes after a kill is killed, too.
+const SECOND: usize = 12;
 /// One of so many moments is chosen.
 const CHOSEN: f64 = 10.0;
 /// The lease of the processes that are killed, and of those that come after them.
@@ -198,8 +200,10 @@ impl Lane {
     }
 
     /// Runs an operation, kills its process at a moment, and sees how it ends when nobody calls.
-    async fn run(&self, operation: Operation, moment: Option<Moment>) -> Run {
-        let what = format!("{operation:?} killed at {moment:?}");
+    ///
+    /// The process that comes after it may be killed, too, at its so manieth call.
+    async fn run(&self, operation: Operation, moment: Option<Moment>, second: Option<usize>) -> Run {
+        let what = format!("{operation:?} killed at {moment:?}, then at {second:?}");
         let proxy = Proxy::start(control_plane().client(User::Adapter).await, Duration::ZERO).await;
         let mut victim = replica(&self.namespace, Some(&proxy)).await;
         let mut client = DeploymentServiceClient::new(connect(victim.address).await);
@@ -213,7 +217,7 @@ impl Lane {
             Some(Moment::Call(call, point)) => Some((call, point)),
             Some(Moment::Answer) | None => None,
         };
-        proxy.trap(&format!("/namespaces/{}/", &*self.namespace), at);
+        proxy.trap(&self.part(), at);
         let call = tokio::task::spawn_local(operation.call(client, self.namespace.to_string()));
         let made = [operation.made()];
         let (answered, late) = match moment {
@@ -243,16 +247,44 @@ impl Lane {
             }
         };
         let killed = Instant::now();
-        let _next = match &self.other {
-            Some(_) => None,
-            None => Some(replica(&self.namespace, None).await),
-        };
         let ends = if answered { made.to_vec() } else { vec![operation.before(), operation.made()] };
-        let end = self.rests(&what, &ends, killed + LEASE + KEEPER + PODS).await;
+        let end = self.ends(&what, &ends, second).await;
         let run = Run { calls: proxy.calls(), time: killed.elapsed(), late };
         self.is_whole(&what, operation, &end).await;
         self.clear().await;
         run
+    }
+
+    /// What the path of every call in the namespace holds.
+    fn part(&self) -> String {
+        format!("/namespaces/{}/", &*self.namespace)
+    }
+
+    /// Waits for the end that another replica brings about, or a process that is started now; or, if that is killed at
+    /// a call, the one after it.
+    async fn ends(
+        &self,
+        what: &str,
+        ends: &[BTreeMap<String, String>],
+        second: Option<usize>,
+    ) -> BTreeMap<String, String> {
+        let until = Instant::now() + LEASE + KEEPER + PODS;
+        if self.other.is_some() {
+            return self.rests(what, ends, until).await;
+        }
+        if let Some(call) = second {
+            let road = Proxy::start(control_plane().client(User::Adapter).await, Duration::ZERO).await;
+            road.trap(&self.part(), Some((call, Point::Unanswered)));
+            let mut next = replica(&self.namespace, Some(&road)).await;
+            tokio::select! {
+                () = road.sprung() => {}
+                end = self.rests(what, ends, until) => return end,
+            }
+            next.kill();
+        }
+        let _last = replica(&self.namespace, None).await;
+        // A lease that was taken over has begun anew.
+        self.rests(what, ends, until + LEASE + KEEPER).await
     }
 
     /// The template that stands is all there: deploying it changes nothing.
@@ -313,10 +345,9 @@ async fn a_keeper_ends_what_a_killed_process_began_though_nobody_calls() {
     let local = tokio::task::LocalSet::new();
     local
         .run_until(async {
-            let undisturbed = lanes
-                .iter()
-                .zip(OPERATIONS)
-                .map(|(lane, operation)| async move { (operation, lane.run(operation, None).await.calls) });
+            let undisturbed = lanes.iter().zip(OPERATIONS).map(|(lane, operation)| async move {
+                (operation, lane.run(operation, None, None).await.calls)
+            });
             let calls: Vec<(Operation, usize)> = join_all(undisturbed).await;
             let mut moments = moments(&calls);
             let all = moments.len();
@@ -327,11 +358,17 @@ async fn a_keeper_ends_what_a_killed_process_began_though_nobody_calls() {
                     seeded.next() * CHOSEN < 1.0 || matches!(moment, Moment::Answer)
                 });
             }
+            // Every second process that comes after a kill is killed, too.
+            let mut seeded = Seeded::new(12);
+            let seconds: Vec<Option<usize>> =
+                moments.iter().map(|_| (1..=SECOND).find(|_| seeded.next() < 1.0 / 16.0)).collect();
             let next = AtomicUsize::new(0);
             let work = lanes.iter().map(|lane| async {
                 let (mut longest, mut late): (BTreeMap<Operation, Duration>, usize) = Default::default();
-                while let Some((operation, moment)) = moments.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let run = lane.run(*operation, Some(*moment)).await;
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((operation, moment)) = moments.get(index) else { break };
+                    let run = lane.run(*operation, Some(*moment), seconds[index]).await;
                     let time = longest.entry(*operation).or_default();
                     *time = run.time.max(*time);
                     late += usize::from(run.late);

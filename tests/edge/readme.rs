@@ -132,6 +132,21 @@ async fn the_calls_run_as_printed() {
     assert!(calls >= 15, "{calls} calls");
 }
 
+/// The long tests take too long to be run here; their names and variables are looked for.
+#[test]
+fn the_long_tests_are_there() {
+    let readme = read("README.md");
+    let block = blocks(&readme, "sh").concat();
+    let command = block.lines().find(|line| line.contains("KILL_ALL=1")).expect("the long command");
+    let filters: Vec<&str> = command.split(' ').filter(|word| word.contains("::")).collect();
+    let files: String =
+        filters.iter().map(|name| read(&format!("tests/{}.rs", name.replace("::", "/")))).collect();
+    assert_eq!(filters.len(), 2, "{command}");
+    for variable in ["KILL_ALL", "CHAOS_SECONDS", "CHAOS_SEED"] {
+        assert!(readme.contains(variable) && files.contains(&format!("\"{variable}\"")), "{variable}");
+    }
+}
+
 #[test]
 fn every_method_is_called() {
     let readme = read("README.md");

@@ -127,6 +127,7 @@ impl Watching {
             let in_doubt = self.last.is_none() && self.moment.is_some();
             let until = if in_doubt { wake.min(Instant::now() + DOUBT) } else { wake };
             let snapshot = tokio::select! {
+                biased;
                 snapshot = self.subscription.next(until) => snapshot?,
                 () = self.operations.shutting_down() => return Ok(WatchUpdate::Complete(WatchEnd::ServerShutdown)),
             };

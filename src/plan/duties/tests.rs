@@ -1,5 +1,7 @@
 //! What is left to do for a record, and that it is nothing exactly at rest.
 
+mod search;
+
 use jiff::Timestamp;
 
 use super::*;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 
-use super::*;
+use super::super::*;
 use crate::artifacts::{ComponentName, DeploymentName, Namespace};
 use crate::record::{Applied, Begin, Member, Operation, Recorded, Version, Work};
 

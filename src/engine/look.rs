@@ -88,7 +88,7 @@ pub async fn current_revision(engine: &Engine, target: &Target, held: &Held) -> 
 pub(super) async fn decide(
     engine: &Engine,
     target: &Target,
-    prepared: Prepared,
+    mut prepared: Prepared,
     choices: &Choices,
 ) -> Result<Decided> {
     let mut held = read(engine, target).await?;
@@ -107,7 +107,7 @@ pub(super) async fn decide(
         }
     }
     let head = held.as_ref().map(|held| &held.head);
-    let rendered = plan::render(&prepared, head.map(Head::controllers).unwrap_or_default())?;
+    let rendered = plan::render(&mut prepared, head.map(Head::controllers).unwrap_or_default())?;
     let current = head.and_then(|head| head.current.as_ref());
     let previous = read_revision(engine, target, current).await?;
     let seen = match head {

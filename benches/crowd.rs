@@ -187,7 +187,8 @@ fn template(number: usize) -> String {
              - variable: NUMBER\n    value: '{number}'\n"
         );
         if let Some(before) = index.checked_sub(1) {
-            let _ = write!(text, "  links:\n  - service: D{number}C{before}\n    alias: D{number}UP{before}\n");
+            let _ =
+                write!(text, "  links:\n  - service: D{number}C{before}\n    alias: D{number}UP{before}\n");
         }
     }
     text

@@ -133,7 +133,8 @@ impl Engine {
             return Err(Error::new(ErrorKind::ShuttingDown, "the adapter is shutting down; try again")
                 .retry_after(Duration::from_secs(1)));
         }
-        let task = self.tasks.spawn(work.in_current_span());
+        // An operation's future is large, and spawning moves what it is given from hand to hand.
+        let task = self.tasks.spawn(Box::pin(work).in_current_span());
         match tokio::time::timeout_at(deadline, task).await {
             Ok(Ok(result)) => result,
             Ok(Err(failure)) => Err(Error::internal(format!("the operation's task ended early: {failure}"))),

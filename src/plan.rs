@@ -25,7 +25,9 @@ pub use blame::{first as first_failure, listing};
 pub use claims::{VolumePolicy, check as check_claims, set_aside};
 pub use decided::{Decided, PrunePolicy, decide};
 pub use duties::{Duty, duties, is_at_rest, late};
-pub use prepared::{Prepared, Rendered, Source, TemplateCall, combine, judge, prepare, read, render};
+pub use prepared::{
+    Prepared, Rendered, Source, TemplateCall, check_renders, combine, judge, prepare, read, render,
+};
 pub use remedy::{Remedy, is_refusal, remedy};
 pub use removals::{deleting, waits};
 pub use revision::Revision;

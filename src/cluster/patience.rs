@@ -1,10 +1,11 @@
 //! How long a call is repeated whose failure passes.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// Tries of one call of which nobody says how long it may take, the first included.
@@ -20,24 +21,27 @@ tokio::task_local! {
 /// than its length. Shared, so that a renewed lease lengthens it for calls that are under way.
 #[derive(Clone, Debug)]
 pub struct Patience {
-    end: Arc<watch::Sender<Instant>>,
+    end: Arc<Mutex<Instant>>,
+    /// Wakes those who wait in their order: a watch channel draws lots.
+    extended: Arc<Notify>,
     each: Duration,
 }
 
 impl Patience {
     /// Ends at a moment; one call is repeated for `each` at most.
     pub fn until(end: Instant, each: Duration) -> Self {
-        Self { end: Arc::new(watch::Sender::new(end)), each }
+        Self { end: Arc::new(Mutex::new(end)), extended: Arc::default(), each }
     }
 
     /// Ends at another moment from now on.
     pub fn extend(&self, end: Instant) {
-        self.end.send_replace(end);
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = end;
+        self.extended.notify_waiters();
     }
 
     /// When it ends.
     fn end(&self) -> Instant {
-        *self.end.borrow()
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a call may be repeated after a pause; the lock may be renewed meanwhile, so it must only be held now.
@@ -61,9 +65,16 @@ pub(super) fn left() -> Option<Duration> {
 /// What has begun goes on. Standing still it would keep what others wait for: its permit, or the opening of a
 /// connection, and among those others is the renewal that it would stand still for.
 pub(super) async fn had() {
-    let Ok(mut end) = CURRENT.try_with(|patience| patience.end.subscribe()) else { return };
-    // Its sender is the operation's own, and lives as long as it asks.
-    let _ = end.wait_for(|end| Instant::now() < *end).await;
+    let Ok(patience) = CURRENT.try_with(Patience::clone) else { return };
+    loop {
+        let mut extended = pin!(patience.extended.notified());
+        // From here on no extension is missed.
+        extended.as_mut().enable();
+        if Instant::now() < patience.end() {
+            return;
+        }
+        extended.await;
+    }
 }
 
 /// Whether the patience of the operation that asks is over.

@@ -2,8 +2,9 @@
 
 mod store;
 
+use std::any::Any;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -15,7 +16,6 @@ use kube::api::Api;
 use kube::runtime::utils::ResetTimerBackoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -28,21 +28,34 @@ use crate::artifacts::{DeploymentName, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_B
 use crate::error::{Error, Result};
 use crate::record::Held;
 
-use store::{Object, Store};
+use store::{Changes, Object, Store};
 
 /// The first pause before a broken watch is opened again; it doubles to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(800);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long without a failure makes the next pause the first again.
 const CALM: Duration = Duration::from_secs(120);
+/// How many events are filed before the subscriptions look.
+const BURST: usize = 256;
 
-/// One deployment at one moment, as the watches last showed it.
-#[derive(Clone, Debug, Default)]
+/// One deployment at one moment, as the watches last showed it; all its subscriptions share it.
+#[derive(Debug, Default)]
 pub struct Snapshot {
     /// Its head; `None` once there is none.
-    pub head: Option<Held>,
+    pub head: Option<Arc<Held>>,
     /// Its members.
     pub observed: Observed,
+    /// What the rooms above concluded from it.
+    concluded: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Snapshot {
+    /// What somebody concludes from this snapshot: the first who asks does it for all others.
+    pub fn concluded<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        let concluded = self.concluded.get_or_init(|| Arc::new(T::default()));
+        // Who concludes something else does so alone.
+        Arc::clone(concluded).downcast().unwrap_or_default()
+    }
 }
 
 /// The watches that run, by namespace; each ends with its last subscription.
@@ -55,7 +68,6 @@ pub(super) struct Watches {
 /// The watches of one namespace.
 struct NamespaceWatch {
     store: Arc<Mutex<Store>>,
-    changes: watch::Receiver<u64>,
     _running: DropGuard,
     _road: WatchClient,
 }
@@ -63,7 +75,7 @@ struct NamespaceWatch {
 /// A view of one deployment that follows the cluster.
 pub struct Subscription {
     watch: Arc<NamespaceWatch>,
-    changes: watch::Receiver<u64>,
+    changes: Changes,
     deployment: DeploymentName,
     seen: Option<u64>,
 }
@@ -73,16 +85,14 @@ impl Subscription {
     /// something of it has changed. `None` at the deadline.
     ///
     /// Fails when the cluster refuses the watches.
-    pub async fn next(&mut self, deadline: Instant) -> Result<Option<Snapshot>> {
+    pub async fn next(&mut self, deadline: Instant) -> Result<Option<Arc<Snapshot>>> {
         loop {
-            self.changes.mark_unchanged();
+            self.changes.forget();
             if let Some(snapshot) = self.changed()? {
                 return Ok(Some(snapshot));
             }
-            match tokio::time::timeout_at(deadline, self.changes.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Err(Error::internal("the watch task ended")),
-                Err(_) => return Ok(None),
+            if tokio::time::timeout_at(deadline, self.changes.heard()).await.is_err() {
+                return Ok(None);
             }
         }
     }
@@ -93,10 +103,13 @@ impl Subscription {
     }
 
     /// The snapshot, if it differs from the last one returned.
-    fn changed(&mut self) -> Result<Option<Snapshot>> {
-        let store = self.watch.store.lock().unwrap_or_else(PoisonError::into_inner);
+    fn changed(&mut self) -> Result<Option<Arc<Snapshot>>> {
+        let mut store = open(&self.watch.store);
         if let Some(error) = store.refused() {
             return Err(error);
+        }
+        if store.has_ended() {
+            return Err(Error::internal("the watch task ended"));
         }
         if !store.is_complete() {
             return Ok(None);
@@ -121,7 +134,8 @@ impl Cluster {
             running.insert(namespace.clone(), Arc::downgrade(&watch));
             watch
         });
-        Subscription { changes: watch.changes.clone(), watch, deployment: deployment.clone(), seen: None }
+        let changes = open(&watch.store).changes(deployment);
+        Subscription { changes, watch, deployment: deployment.clone(), seen: None }
     }
 
     /// The pauses before a broken watch is opened again.
@@ -132,7 +146,6 @@ impl Cluster {
 
     fn start_watch(&self, namespace: &Namespace) -> NamespaceWatch {
         let store = Arc::new(Mutex::new(Store::default()));
-        let (sender, changes) = watch::channel(0);
         let stop = CancellationToken::new();
         let road = self.road.watches(store::WATCHES);
         let by = &road.client;
@@ -151,13 +164,13 @@ impl Cluster {
                 Object::Service(Arc::new(service))
             }),
             events(by, self.watch_pauses(), namespace, ",panamax.io/record=head", |head: ConfigMap| {
-                Object::Head(Arc::new(head))
+                Object::head(&head)
             }),
         ]);
-        let task = follow(events, Arc::clone(&store), sender, stop.clone());
+        let task = follow(events, Filing(Arc::clone(&store)), stop.clone());
         let span = info_span!("watch", %namespace);
         self.watches.tasks.spawn(task.instrument(span));
-        NamespaceWatch { store, changes, _running: stop.drop_guard(), _road: road }
+        NamespaceWatch { store, _running: stop.drop_guard(), _road: road }
     }
 }
 
@@ -203,29 +216,43 @@ pub(super) fn watch_failure(error: watcher::Error) -> Failure {
     }
 }
 
-/// Puts events into the store and notifies the subscriptions, until the last one leaves.
+/// A store that is written; when nobody writes it any more, its subscriptions hear of it.
+struct Filing(Arc<Mutex<Store>>);
+
+impl Drop for Filing {
+    fn drop(&mut self) {
+        open(&self.0).end();
+    }
+}
+
+fn open(store: &Mutex<Store>) -> MutexGuard<'_, Store> {
+    store.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Puts events into the store, until the last subscription leaves.
 async fn follow(
-    mut events: impl futures::Stream<Item = Result<store::Event, (store::WatchedKind, Failure)>> + Unpin,
-    store: Arc<Mutex<Store>>,
-    changes: watch::Sender<u64>,
+    events: impl futures::Stream<Item = Result<store::Event, (store::WatchedKind, Failure)>> + Unpin,
+    filing: Filing,
     stop: CancellationToken,
 ) {
+    // A burst of events becomes one wake-up of those who follow their deployment.
+    let mut bursts = events.ready_chunks(BURST);
     loop {
-        let event = tokio::select! {
+        let burst = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            event = events.next() => event,
+            burst = bursts.next() => burst,
         };
-        match event {
-            Some(Ok(event)) => store.lock().unwrap_or_else(PoisonError::into_inner).take(event),
-            Some(Err((kind, failure))) => {
-                debug!(?kind, failure = failure.summary(), "watch broken");
-                store.lock().unwrap_or_else(PoisonError::into_inner).fail(kind, failure);
+        let Some(burst) = burst else { return };
+        let mut store = open(&filing.0);
+        for event in burst {
+            match event {
+                Ok(event) => store.take(event),
+                Err((kind, failure)) => {
+                    debug!(?kind, failure = failure.summary(), "watch broken");
+                    store.fail(kind, failure);
+                }
             }
-            None => return,
         }
-        changes.send_modify(|count| *count += 1);
-        // A burst of events becomes one wake-up of the subscriptions.
-        tokio::time::sleep(Duration::ZERO).await;
     }
 }

@@ -31,7 +31,7 @@ pub struct Choices {
 pub(super) async fn decide(
     engine: &Engine,
     target: &Target,
-    prepared: Prepared,
+    mut prepared: Prepared,
     choices: &Choices,
     believed: bool,
 ) -> Result<Decided> {
@@ -51,7 +51,7 @@ pub(super) async fn decide(
         }
     }
     let head = held.as_ref().map(|held| &held.head);
-    let rendered = plan::render(&prepared, head.map(Head::controllers).unwrap_or_default())?;
+    let rendered = plan::render(&mut prepared, head.map(Head::controllers).unwrap_or_default())?;
     let current = head.and_then(|head| head.current.as_ref());
     let members: BTreeSet<ObjectRef> = head.map_or_else(BTreeSet::new, |head| {
         // A Secret that is new to the deployment needs no look: it is made only where there is none.

@@ -1,7 +1,5 @@
 //! Deploy: a template becomes objects on the cluster, first or again.
 
-use std::collections::BTreeSet;
-
 use tokio::time::Instant;
 
 use super::view::{self, DeploymentView};
@@ -50,8 +48,8 @@ impl Operations {
     pub async fn deploy(&self, call: DeployCall) -> Result<Deployed> {
         // 1. The template: every fault at once, before the cluster is asked anything.
         Self::check_namespace(&call.namespace)?;
-        let prepared = plan::prepare(&call.template)?;
-        plan::render(&prepared, BTreeSet::new())?;
+        let mut prepared = plan::prepare(&call.template)?;
+        plan::check_renders(&mut prepared)?;
         let target = Target { namespace: call.namespace, name: prepared.name.clone() };
         let validate_only = call.choices.validate_only;
         // 2. Everything that touches the cluster.

@@ -2,6 +2,7 @@
 
 mod watching;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -95,7 +96,7 @@ impl Operations {
         moment: &Moment,
     ) -> Result<DeploymentView> {
         let mut subscription = engine::subscribe(&self.engine, target);
-        let mut last: Option<DeploymentView> = None;
+        let mut last: Option<Arc<DeploymentView>> = None;
         loop {
             let next = tokio::select! {
                 biased;
@@ -105,22 +106,22 @@ impl Operations {
                         .retry_after(Duration::from_secs(1)));
                 }
             };
-            let Some(snapshot) = next else { return Err(not_ready(target, last.as_ref())) };
-            let Some(held) = snapshot.head else {
+            let Some(snapshot) = next else { return Err(not_ready(target, last.as_deref())) };
+            let Some(held) = &snapshot.head else {
                 // Before anything was shown, the watches may lag behind what this call has just written.
                 if last.is_some() {
                     return Err(record::not_found(target));
                 }
                 continue;
             };
-            match moment.standing(&held) {
+            match moment.standing(held) {
                 Standing::Earlier => continue,
                 Standing::Replaced => return Err(record::not_found(target)),
                 Standing::Same | Standing::Later => {}
             }
-            let view = view::observed(&held, &snapshot.observed, false);
+            let Some(view) = view::watched(&snapshot, false) else { continue };
             if view.status.is_ready() {
-                return Ok(view);
+                return Ok(DeploymentView::clone(&view));
             }
             last = Some(view);
         }

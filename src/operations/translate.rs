@@ -79,8 +79,8 @@ impl Operations {
 
     /// Translates a template into manifests.
     pub fn translate_template(call: &TemplateCall) -> Result<Translated> {
-        let prepared = prepare(call)?;
-        let Rendered { artifacts, diagnostics, .. } = render(&prepared, BTreeSet::new())?;
+        let mut prepared = prepare(call)?;
+        let Rendered { artifacts, diagnostics, .. } = render(&mut prepared, BTreeSet::new())?;
         let manifest_yaml = translate::manifest_yaml(&artifacts);
         let manifests = artifacts.objects().iter().map(translate::object_yaml).collect();
         Ok(Translated {

@@ -1,10 +1,12 @@
 //! A deployment as callers see it: its record and its status, combined.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::artifacts::{DeploymentName, DeploymentState, Namespace, ObjectRef, Observed, Target};
+use crate::engine::Snapshot;
 use crate::plan;
 use crate::record::{Held, Recorded};
 use crate::status::{self, Status, expected, expected_of_new};
@@ -37,6 +39,21 @@ pub struct DeploymentView {
     pub template: Option<Template>,
     /// Whether the FULL view was asked for.
     pub full: bool,
+}
+
+/// The views of one snapshot; each is made for the first who asks and shared by all who follow the deployment.
+#[derive(Debug, Default)]
+struct Views {
+    basic: OnceLock<Arc<DeploymentView>>,
+    full: OnceLock<Arc<DeploymentView>>,
+}
+
+/// The view of what the watches show; `None` when there is no record.
+pub(super) fn watched(snapshot: &Snapshot, full: bool) -> Option<Arc<DeploymentView>> {
+    let held = snapshot.head.as_ref()?;
+    let views = snapshot.concluded::<Views>();
+    let view = if full { &views.full } else { &views.basic };
+    Some(Arc::clone(view.get_or_init(|| Arc::new(observed(held, &snapshot.observed, full)))))
 }
 
 /// The view with a status concluded from what the cluster showed.

@@ -58,6 +58,8 @@ pub struct Prepared {
     pub rules: Rules,
     /// Whether warnings refuse it.
     strict: bool,
+    /// What it was found to become, until somebody takes it.
+    checked: Option<Rendered>,
 }
 
 impl Prepared {
@@ -70,6 +72,7 @@ impl Prepared {
             positions: Positions::default(),
             rules: options.rules.clone(),
             strict: false,
+            checked: None,
         }
     }
 }
@@ -104,7 +107,8 @@ pub fn prepare(call: &TemplateCall) -> Result<Prepared> {
         let text = "is required: the template's name has no letter and no digit to make one from";
         Error::fields(vec![Fault::field("name", text)])
     })?;
-    Ok(Prepared { template, name, diagnostics, positions, rules: call.rules.clone(), strict: call.strict })
+    let (rules, strict) = (call.rules.clone(), call.strict);
+    Ok(Prepared { template, name, diagnostics, positions, rules, strict, checked: None })
 }
 
 /// A template as objects, and what translating it found.
@@ -118,10 +122,21 @@ pub struct Rendered {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// Checks that it can be translated; what it becomes is kept for [`render`].
+///
+/// Fails like [`render`].
+pub fn check_renders(prepared: &mut Prepared) -> Result<()> {
+    prepared.checked = Some(render(prepared, BTreeSet::new())?);
+    Ok(())
+}
+
 /// Translates; components in `controllers` stay controllers whatever their count.
 ///
 /// Fails with TEMPLATE_INVALID, and all that was found since the template was read, when anything refuses it.
-pub fn render(prepared: &Prepared, controllers: BTreeSet<ComponentName>) -> Result<Rendered> {
+pub fn render(prepared: &mut Prepared, controllers: BTreeSet<ComponentName>) -> Result<Rendered> {
+    if let Some(checked) = prepared.checked.take_if(|checked| checked.options.controllers == controllers) {
+        return Ok(checked);
+    }
     let options = Options { controllers, ..Options::with(prepared.name.clone(), prepared.rules.clone()) };
     let mut translation = translate::translate(&prepared.template, &options);
     prepared.positions.locate(&mut translation.diagnostics);

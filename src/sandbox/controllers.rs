@@ -27,7 +27,7 @@ pub async fn run(shared: Arc<Shared>) {
     // When the pods that wait for something are due.
     let mut waiting = BTreeMap::new();
     loop {
-        news.borrow_and_update();
+        news.forget();
         // Whatever this changes is news, which brings the next round.
         {
             let store = &mut shared.store();
@@ -41,7 +41,7 @@ pub async fn run(shared: Arc<Shared>) {
         tokio::select! {
             biased;
             () = shared.stop.cancelled() => return,
-            changed = news.changed() => if changed.is_err() { return },
+            more = news.heard() => if !more { return },
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
         }
     }

@@ -5,7 +5,8 @@ use super::kinds::Kind;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 /// How many changes a watch may lie behind before it must list again.
 const HISTORY: usize = 10_000;
@@ -34,10 +35,27 @@ pub struct Store {
     history: VecDeque<Change>,
     /// The newest revision that history has lost.
     forgotten: u64,
-    revision: watch::Sender<u64>,
+    revision: u64,
+    /// Wakes its receivers in the order in which they wait: a watch channel draws lots.
+    news: broadcast::Sender<()>,
     addresses: u32,
     clock: Clock,
     pub chance: Chance,
+}
+
+/// Hears of new revisions.
+pub struct News(broadcast::Receiver<()>);
+
+impl News {
+    /// Forgets what it has heard of so far.
+    pub fn forget(&mut self) {
+        while !matches!(self.0.try_recv(), Err(TryRecvError::Empty | TryRecvError::Closed)) {}
+    }
+
+    /// Waits for the next revision; `false` once there will be none.
+    pub async fn heard(&mut self) -> bool {
+        !matches!(self.0.recv().await, Err(RecvError::Closed))
+    }
 }
 
 /// Whether somebody has deleted it already.
@@ -57,7 +75,8 @@ impl Store {
             objects: BTreeMap::new(),
             history: VecDeque::new(),
             forgotten: FIRST_REVISION,
-            revision: watch::Sender::new(FIRST_REVISION),
+            revision: FIRST_REVISION,
+            news: broadcast::Sender::new(1),
             addresses: 0,
             clock,
             chance: Chance::new(seed),
@@ -75,12 +94,12 @@ impl Store {
     }
 
     pub fn revision(&self) -> u64 {
-        *self.revision.borrow()
+        self.revision
     }
 
     /// Tells of every new revision.
-    pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.revision.subscribe()
+    pub fn subscribe(&self) -> News {
+        News(self.news.subscribe())
     }
 
     pub fn get(&self, key: &Key) -> Option<&Arc<Value>> {
@@ -123,7 +142,9 @@ impl Store {
         if self.history.len() > HISTORY {
             self.forgotten = self.history.pop_front().map_or(revision, |oldest| oldest.revision);
         }
-        self.revision.send_replace(revision);
+        self.revision = revision;
+        // Nobody may be listening.
+        let _ = self.news.send(());
         object
     }
 

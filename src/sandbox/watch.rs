@@ -32,7 +32,7 @@ impl Watch {
         stream::unfold(Some((self, shared, news, position)), move |state| async move {
             let (watch, shared, mut news, mut position) = state?;
             loop {
-                news.borrow_and_update();
+                news.forget();
                 let lines = watch.advance(&shared.store(), &mut position);
                 match lines {
                     Ok(lines) if lines.is_empty() => {}
@@ -43,7 +43,7 @@ impl Watch {
                     biased;
                     () = shared.stop.cancelled() => return None,
                     () = sleep_until(end) => return None,
-                    changed = news.changed() => changed.ok()?,
+                    more = news.heard() => if !more { return None },
                 }
             }
         })

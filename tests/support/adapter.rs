@@ -210,10 +210,14 @@ impl Binary {
         let log: &[&str] = if flags.contains(&"--log") { &[] } else { &["--log", "debug"] };
         // The other tests' deployments are theirs: a keeper of all of them would finish what they interrupt.
         let keeps: &[&str] = if flags.contains(&"--namespaces") { &[] } else { &["--namespaces", "default"] };
-        let mut child = Command::new(env!("CARGO_BIN_EXE_panamax-kubernetes-adapter"))
+        let program = Path::new(env!("CARGO_BIN_EXE_panamax-kubernetes-adapter"));
+        Self::start_program(program, &[log, keeps, flags].concat())
+    }
+
+    /// Starts any build of the binary, with these flags beside the listener's.
+    pub fn start_program(program: &Path, flags: &[&str]) -> Self {
+        let mut child = Command::new(program)
             .args(["--listen", "127.0.0.1:0", "--log-format", "json"])
-            .args(log)
-            .args(keeps)
             .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use serde_json::{Value, json};
@@ -23,6 +23,11 @@ pub struct Passed {
     pub method: String,
     /// Path and query.
     pub uri: String,
+    pub headers: http::HeaderMap,
+    /// What was sent, and what was answered.
+    pub sent: Bytes,
+    pub code: u16,
+    pub answer: Bytes,
     pub began: Instant,
     pub ended: Instant,
 }
@@ -324,6 +329,7 @@ async fn pass(State(road): State<Road>, request: Request) -> Response {
         }
         Some(Fault::LoseAnswer) | None => {}
     }
+    let (headers, sent) = (head.headers.clone(), body.clone());
     let request = http::Request::from_parts(head, kube::client::Body::from(body));
     // The API server gives up on what takes longer than its sender asked for.
     let Ok(answer) = road.client.send(request).await else { return lost() };
@@ -336,7 +342,8 @@ async fn pass(State(road): State<Road>, request: Request) -> Response {
         return Response::from_parts(head, answer);
     }
     let Ok(answer) = to_bytes(answer, usize::MAX).await else { return lost() };
-    let passed = Passed { method, uri, began, ended: Instant::now() };
+    let (code, ended) = (head.status.as_u16(), Instant::now());
+    let passed = Passed { method, uri, headers, sent, code, answer: answer.clone(), began, ended };
     road.passed.lock().expect("no panic while passing").push(passed);
     match point {
         Some(Point::Unanswered) => road.spring(),

@@ -9,12 +9,15 @@ use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Replicat
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::ResourceExt;
 use kube::runtime::watcher;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::TryRecvError;
 
 use super::super::errors::Failure;
 use super::super::head;
 use super::Snapshot;
 use crate::artifacts::{DeploymentName, FIELD_MANAGER, LABEL_INSTANCE};
 use crate::error::Error;
+use crate::record::Held;
 
 /// The kinds that are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,7 +50,8 @@ pub(super) enum Object {
     Deployment(Arc<Deployment>),
     Claim(Arc<PersistentVolumeClaim>),
     Service(Arc<Service>),
-    Head(Arc<ConfigMap>),
+    /// `None`: it cannot be read.
+    Head(Option<Arc<Held>>),
 }
 
 /// One event of one kind's watch.
@@ -134,6 +138,14 @@ fn is_ours(entry: &ManagedFieldsEntry) -> bool {
 }
 
 impl Object {
+    /// Reads a record once, for everybody who will ever look at it.
+    pub(super) fn head(object: &ConfigMap) -> Self {
+        let held = head::parse(object).and_then(|read| {
+            read.inspect_err(|error| tracing::warn!(context = ?error.context(), "head skipped")).ok()
+        });
+        Object::Head(held.map(Arc::new))
+    }
+
     /// Drops arguments and values of the environment: no status needs them.
     fn trimmed(self) -> Self {
         match self {
@@ -171,6 +183,45 @@ impl Object {
 struct Group {
     version: u64,
     objects: BTreeMap<(WatchedKind, String), Object>,
+    /// What its subscriptions were last shown; made for the first of them that asks.
+    shown: Option<Arc<Snapshot>>,
+}
+
+impl Group {
+    fn changed(&mut self, version: u64) {
+        self.version = version;
+        self.shown = None;
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        for object in self.objects.values() {
+            match object {
+                Object::Pod(pod) => snapshot.observed.pods.push(Arc::clone(pod)),
+                Object::Controller(controller) => snapshot.observed.controllers.push(Arc::clone(controller)),
+                Object::Deployment(deployment) => snapshot.observed.deployments.push(Arc::clone(deployment)),
+                Object::Claim(claim) => snapshot.observed.claims.push(Arc::clone(claim)),
+                Object::Service(service) => snapshot.observed.services.push(Arc::clone(service)),
+                Object::Head(held) => snapshot.head = held.clone().or(snapshot.head),
+            }
+        }
+        snapshot
+    }
+}
+
+/// Hears of the changes of one deployment, in the order in which those wait who hear of them: a watch channel draws lots.
+pub(super) struct Changes(broadcast::Receiver<()>);
+
+impl Changes {
+    /// Forgets the changes so far.
+    pub(super) fn forget(&mut self) {
+        while !matches!(self.0.try_recv(), Err(TryRecvError::Empty | TryRecvError::Closed)) {}
+    }
+
+    /// Waits for the next change; the store tells whether there will be another.
+    pub(super) async fn heard(&mut self) {
+        let _ = self.0.recv().await;
+    }
 }
 
 /// Everything the watches of a namespace have shown.
@@ -181,6 +232,9 @@ pub(super) struct Store {
     complete: BTreeSet<WatchedKind>,
     refused: BTreeMap<WatchedKind, Error>,
     clock: u64,
+    /// Who waits for a change of a deployment: a change wakes nobody who follows another one.
+    waiting: BTreeMap<String, broadcast::Sender<()>>,
+    ended: bool,
 }
 
 impl Store {
@@ -202,6 +256,7 @@ impl Store {
     pub(super) fn fail(&mut self, kind: WatchedKind, failure: Failure) {
         if matches!(failure.code(), 401 | 403) {
             self.refused.insert(kind, failure.into_error("Watch", ""));
+            self.wake_all();
         }
     }
 
@@ -220,41 +275,64 @@ impl Store {
         self.groups.get(deployment.as_str()).map_or(0, |group| group.version)
     }
 
-    /// A deployment as it is now.
-    pub(super) fn snapshot(&self, deployment: &DeploymentName) -> Snapshot {
-        let mut snapshot = Snapshot::default();
-        let Some(group) = self.groups.get(deployment.as_str()) else { return snapshot };
-        for object in group.objects.values() {
-            match object {
-                Object::Pod(pod) => snapshot.observed.pods.push(Arc::clone(pod)),
-                Object::Controller(controller) => snapshot.observed.controllers.push(Arc::clone(controller)),
-                Object::Deployment(deployment) => snapshot.observed.deployments.push(Arc::clone(deployment)),
-                Object::Claim(claim) => snapshot.observed.claims.push(Arc::clone(claim)),
-                Object::Service(service) => snapshot.observed.services.push(Arc::clone(service)),
-                Object::Head(config_map) => match head::parse(config_map) {
-                    Some(Ok(held)) => snapshot.head = Some(held),
-                    Some(Err(error)) => tracing::warn!(context = ?error.context(), "head skipped"),
-                    None => {}
-                },
-            }
-        }
+    /// A deployment as it is now; the same snapshot until something of it changes.
+    pub(super) fn snapshot(&mut self, deployment: &DeploymentName) -> Arc<Snapshot> {
+        let Some(group) = self.groups.get_mut(deployment.as_str()) else { return Arc::default() };
+        let snapshot = group.shown.take().unwrap_or_else(|| Arc::new(group.snapshot()));
+        group.shown = Some(Arc::clone(&snapshot));
         snapshot
+    }
+
+    /// Tells of every change of a deployment from now on.
+    pub(super) fn changes(&mut self, deployment: &DeploymentName) -> Changes {
+        self.waiting.retain(|_, sender| sender.receiver_count() > 0);
+        let name = deployment.as_str().to_owned();
+        Changes(self.waiting.entry(name).or_insert_with(|| broadcast::Sender::new(1)).subscribe())
+    }
+
+    /// Notes that nothing will be filed any more.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+        self.wake_all();
+    }
+
+    /// Whether nothing will be filed any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    fn wake(&self, instance: &str) {
+        if let Some(sender) = self.waiting.get(instance) {
+            // Nobody may be waiting.
+            let _ = sender.send(());
+        }
+    }
+
+    fn wake_all(&self) {
+        for sender in self.waiting.values() {
+            let _ = sender.send(());
+        }
     }
 
     fn put(&mut self, kind: WatchedKind, entry: Entry) {
         self.clock += 1;
+        self.wake(&entry.instance);
         let group = self.groups.entry(entry.instance).or_default();
-        group.version = self.clock;
+        group.changed(self.clock);
         group.objects.insert((kind, entry.name), entry.object);
     }
 
     fn remove(&mut self, kind: WatchedKind, instance: &str, name: &str) {
         self.clock += 1;
+        self.wake(instance);
         if let Some(group) = self.groups.get_mut(instance) {
-            group.version = self.clock;
+            group.changed(self.clock);
             group.objects.remove(&(kind, name.to_owned()));
+            if group.objects.is_empty() {
+                // A deployment without objects has version 0 again, so that names do not pile up.
+                self.groups.remove(instance);
+            }
         }
-        self.forget_empty();
     }
 
     /// Puts a finished list in the place of everything known of its kind.
@@ -266,17 +344,62 @@ impl Store {
             let before = group.objects.len();
             group.objects.retain(|(known, _), _| *known != kind);
             if group.objects.len() != before {
-                group.version = self.clock;
+                group.changed(self.clock);
             }
         }
         for entry in entries {
             self.put(kind, entry);
         }
-        self.forget_empty();
+        self.groups.retain(|_, group| !group.objects.is_empty());
+        self.wake_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(instance: &str, name: &str) -> Event {
+        let object = Object::Pod(Arc::new(Pod::default()));
+        let entry = Entry { instance: instance.to_owned(), name: name.to_owned(), object };
+        Event::Changed(WatchedKind::Pod, entry)
     }
 
-    /// A deployment without objects has version 0 again, so that names do not pile up.
-    fn forget_empty(&mut self) {
-        self.groups.retain(|_, group| !group.objects.is_empty());
+    fn deployment(name: &str) -> DeploymentName {
+        DeploymentName::new(name).unwrap()
+    }
+
+    #[test]
+    fn all_subscriptions_share_a_snapshot_until_something_changes() {
+        let mut store = Store::default();
+        store.take(pod("shop", "web"));
+        let first = store.snapshot(&deployment("shop"));
+        store.take(pod("blog", "web"));
+        assert!(Arc::ptr_eq(&first, &store.snapshot(&deployment("shop"))), "another deployment changed");
+        assert!(Arc::ptr_eq(&first.concluded::<String>(), &first.concluded::<String>()));
+        store.take(pod("shop", "db"));
+        let second = store.snapshot(&deployment("shop"));
+        assert_eq!((first.observed.pods.len(), second.observed.pods.len()), (1, 2));
+    }
+
+    #[test]
+    fn a_change_wakes_those_alone_who_follow_its_deployment() {
+        let mut store = Store::default();
+        let (shop, blog) = (store.changes(&deployment("shop")), store.changes(&deployment("blog")));
+        store.take(pod("shop", "web"));
+        assert_eq!((!shop.0.is_empty(), !blog.0.is_empty()), (true, false));
+        store.take(Event::Begin(WatchedKind::Pod));
+        store.take(Event::Complete(WatchedKind::Pod));
+        assert!(!blog.0.is_empty(), "a list was completed");
+    }
+
+    #[test]
+    fn those_who_are_gone_leave_nothing_behind() {
+        let mut store = Store::default();
+        drop(store.changes(&deployment("shop")));
+        let _blog = store.changes(&deployment("blog"));
+        assert_eq!(store.waiting.keys().collect::<Vec<_>>(), ["blog"]);
+        store.end();
+        assert!(store.has_ended());
     }
 }

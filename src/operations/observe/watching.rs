@@ -1,5 +1,6 @@
 //! Watch: a stream of snapshots, each when something changed, until the asked-for moment.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
@@ -48,7 +49,7 @@ pub enum WatchEnd {
 #[derive(Clone, Debug)]
 pub enum WatchUpdate {
     /// The whole deployment, with the components that changed since the last snapshot.
-    Snapshot(Box<DeploymentView>, Vec<ComponentName>),
+    Snapshot(Arc<DeploymentView>, Vec<ComponentName>),
     /// Nothing has changed; the watch is alive.
     Heartbeat,
     /// The last event.
@@ -65,7 +66,7 @@ struct Watching {
     deadline: Option<Instant>,
     full: bool,
     moment: Option<Moment>,
-    last: Option<DeploymentView>,
+    last: Option<Arc<DeploymentView>>,
     end: Option<WatchEnd>,
     ended: bool,
 }
@@ -151,33 +152,33 @@ impl Watching {
                     WatchUpdate::Heartbeat
                 });
             };
-            if let Some(update) = self.take(snapshot) {
+            if let Some(update) = self.take(&snapshot) {
                 return Ok(update);
             }
         }
     }
 
     /// What a snapshot means for the caller; `None` if it shows nothing new.
-    fn take(&mut self, snapshot: Snapshot) -> Option<WatchUpdate> {
-        let Some(held) = snapshot.head else {
+    fn take(&mut self, snapshot: &Snapshot) -> Option<WatchUpdate> {
+        let Some(held) = &snapshot.head else {
             let was_there = self.last.is_some() || self.moment.is_none();
             return was_there.then_some(WatchUpdate::Complete(WatchEnd::Gone));
         };
-        match self.moment.as_ref().map(|moment| moment.standing(&held)) {
+        match self.moment.as_ref().map(|moment| moment.standing(held)) {
             Some(Standing::Earlier) => return None,
             Some(Standing::Replaced) => return Some(WatchUpdate::Complete(WatchEnd::Gone)),
             Some(Standing::Same | Standing::Later) | None => {}
         }
-        let view = view::observed(&held, &snapshot.observed, self.full);
-        let changed = changed(self.last.as_ref(), &view);
-        let same =
-            self.last.as_ref().is_some_and(|last| last.status == view.status && last.etag == view.etag);
+        let view = view::watched(snapshot, self.full)?;
+        let last = self.last.as_deref();
+        let changed = changed(last, &view);
+        let same = last.is_some_and(|last| last.status == view.status && last.etag == view.etag);
         if same {
             return None;
         }
         self.end = end(self.until, &view);
-        self.last = Some(view.clone());
-        Some(WatchUpdate::Snapshot(Box::new(view), changed))
+        self.last = Some(Arc::clone(&view));
+        Some(WatchUpdate::Snapshot(view, changed))
     }
 }
 

@@ -167,13 +167,16 @@ async fn played(
     Played { answer, calls, counted, sequel: sequel_answer, state, faults: found, trace: world.trace() }
 }
 
+/// How the sequel was answered, and what stands in the end.
+type End = (Option<Answer>, BTreeMap<String, Value>);
+
 /// What a scenario comes to without a fault.
 struct Undisturbed {
     /// Every call, in order: the faults' numbers.
     calls: Vec<Call>,
     counted: usize,
     /// The end, with the question and without it, for each sequel.
-    ends: BTreeMap<Sequel, [(Option<Answer>, BTreeMap<String, Value>); 2]>,
+    ends: BTreeMap<Sequel, [End; 2]>,
 }
 
 impl Undisturbed {

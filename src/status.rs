@@ -5,7 +5,7 @@ mod expected;
 mod pods;
 mod workload;
 
-use crate::artifacts::{ComponentName, ObjectRef, Observed};
+use crate::artifacts::{ComponentName, Form, ObjectRef, Observed};
 
 pub use crate::artifacts::DeploymentState;
 
@@ -146,8 +146,8 @@ pub fn conclude(expected: &Expected, observed: &Observed) -> Status {
 /// How the pods of one component's earlier revisions are replaced, where nothing on the cluster does it by itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rollout {
-    /// The pods that are deleted now, by uid.
-    pub replace: Vec<(ObjectRef, String)>,
+    /// The pods that are deleted now, in the form that was seen.
+    pub replace: Vec<(ObjectRef, Form)>,
     /// Why there are none, although pods of an earlier revision are left.
     pub waits: Option<String>,
 }

@@ -65,8 +65,13 @@ impl Cluster {
         }
     }
 
-    /// Deletes the object in exactly this form; one that somebody has written since is left alone.
-    pub async fn delete_form(&self, namespace: &Namespace, reference: &ObjectRef, form: &Form) -> Result<()> {
+    /// Deletes the object in exactly this form; one that somebody has written since is left alone. Returns whether it was deleted.
+    pub async fn delete_form(
+        &self,
+        namespace: &Namespace,
+        reference: &ObjectRef,
+        form: &Form,
+    ) -> Result<bool> {
         let api = self.api(namespace, reference.kind);
         let name = reference.name.as_str();
         let preconditions =
@@ -78,8 +83,9 @@ impl Cluster {
         };
         let subject = Subject::member(reference);
         match self.write("delete the object", subject, || api.delete(name, &parameters)).await {
-            Ok(_) => Ok(()),
-            Err(failure) if failure.is_not_found() || failure.conflict().is_some() => Ok(()),
+            Ok(_) => Ok(true),
+            Err(failure) if failure.is_not_found() => Ok(true),
+            Err(failure) if failure.conflict().is_some() => Ok(false),
             Err(failure) => Err(failure.about(reference)),
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{Instrument, debug, info, info_span, warn};
 
-use super::{Engine, deploy, look, removal, stages, teardown};
+use super::{Engine, deploy, look, removal, teardown};
 use crate::artifacts::{DeploymentState, Form, ObjectRef, Observed, Seen, Target};
 use crate::cluster::Snapshot;
 use crate::error::{ErrorKind, Result};
@@ -195,13 +195,18 @@ async fn finish(engine: &Engine, target: &Target) -> Result<()> {
 async fn replace(
     engine: &Engine,
     target: &Target,
-    pods: Vec<(ObjectRef, String)>,
+    pods: Vec<(ObjectRef, Form)>,
     memory: &mut Memory,
 ) -> Result<()> {
-    let new: Vec<_> = pods.into_iter().filter(|(_, uid)| !memory.asked.contains_key(uid)).collect();
-    let uids: Vec<String> = new.iter().map(|(_, uid)| uid.clone()).collect();
-    stages::delete_all(engine, target, new, None).await?;
-    memory.asked.extend(uids.into_iter().map(|uid| (uid, 1)));
+    for (reference, form) in pods {
+        if memory.asked.contains_key(&form.uid) {
+            continue;
+        }
+        // What was seen of a pod that has changed since is no reason to delete it: it may have become ready.
+        if engine.cluster.delete_form(&target.namespace, &reference, &form).await? {
+            memory.asked.insert(form.uid, 1);
+        }
+    }
     Ok(())
 }
 

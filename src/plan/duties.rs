@@ -34,8 +34,8 @@ pub enum Duty {
     Adopt,
     /// Finish the teardown of a holder that died.
     TearDown,
-    /// Delete pods of an earlier revision, by uid.
-    Replace(Vec<(ObjectRef, String)>),
+    /// Delete pods of an earlier revision, in the form that was seen: one that has become ready since is left alone.
+    Replace(Vec<(ObjectRef, Form)>),
     /// Delete objects that the template no longer has, by uid.
     Delete(Vec<Doomed>),
     /// Delete objects that an operation which was taken over has created late, in this form, unless a

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::pods::{self, Cause};
 use super::{ComponentState, ComponentStatus, ExpectedComponent, Reason, Rollout};
-use crate::artifacts::{Kind, LABEL_NAME, LABEL_REVISION, ObjectName, ObjectRef, Observed};
+use crate::artifacts::{Form, Kind, LABEL_NAME, LABEL_REVISION, ObjectName, ObjectRef, Observed};
 
 /// The conclusion about a workload, before the component's names are added.
 struct Conclusion {
@@ -198,7 +198,8 @@ pub(super) fn rollout(component: &ExpectedComponent, observed: &Observed) -> Rol
     }
     let reference = |pod: &Arc<Pod>| {
         let name = ObjectName::new(pod.metadata.name.clone()?).ok()?;
-        Some((ObjectRef::new(Kind::Pod, name), pod.metadata.uid.clone()?))
+        let form = Form { uid: pod.metadata.uid.clone()?, version: pod.metadata.resource_version.clone() };
+        Some((ObjectRef::new(Kind::Pod, name), form))
     };
     let unready: Vec<_> = outdated.iter().filter(|pod| !pods::is_ready(pod)).collect();
     if !unready.is_empty() {

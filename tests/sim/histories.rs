@@ -16,7 +16,7 @@ use super::work::{self, Verdict};
 use super::world::{self, Answer, Ask, Replica, World};
 
 /// How many histories the fixed set has.
-const HISTORIES: usize = 500;
+const HISTORIES: usize = 16;
 const REPLICAS: usize = 3;
 const CALLERS: usize = 8;
 /// How many requests a caller makes.

@@ -71,6 +71,11 @@ fn is_going(object: &Value) -> bool {
     object.pointer("/metadata/deletionTimestamp").is_some()
 }
 
+/// Whether a record says that its deployment is being torn down.
+pub fn is_being_deleted(record: &Value) -> bool {
+    text(record, "/metadata/labels/panamax.io~1phase") == "deleting"
+}
+
 /// Why the pod of this name must not be deleted now: it is ready, and another of its component is not.
 pub fn interrupts(pods: &[Value], name: &str) -> Option<String> {
     const COMPONENT: &str = "/metadata/labels/app.kubernetes.io~1name";

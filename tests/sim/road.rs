@@ -227,7 +227,6 @@ impl Road {
         if !delay.is_zero() {
             sleep(delay).await;
         }
-        self.look_at(&call).await;
         let broken = || Err(io::Error::new(io::ErrorKind::ConnectionReset, "the connection broke"));
         match fault {
             None => self.pass(request, place).await,
@@ -263,8 +262,11 @@ impl Road {
     }
 
     async fn pass(&self, request: Request<Body>, place: usize) -> io::Result<Response<Answer>> {
+        let misdeed = self.misdeed(&Call::of(&request)).await;
         let answer = self.0.api.clone().oneshot(request).await;
         let answer = answer.unwrap_or_else(|never| match never {});
+        // A delete that was refused has deleted nothing.
+        lock(&self.0.log).misdeeds.extend(misdeed.filter(|_| answer.status().is_success()));
         let code = answer.status().as_u16();
         lock(&self.0.log).trace[place].push_str(&format!(" {code}"));
         Ok(answer)
@@ -288,13 +290,16 @@ impl Road {
         log.trace.len() - 1
     }
 
-    /// Looks whether a pod is deleted that must not be.
-    async fn look_at(&self, call: &Call) {
-        let Some(name) = call.path.strip_prefix("pods/").filter(|_| call.method == "DELETE") else { return };
-        let pods = judge::list(&self.0.api, "/api/v1/namespaces/sim/pods").await;
-        if let Some(misdeed) = judge::interrupts(&pods, name) {
-            lock(&self.0.log).misdeeds.push(misdeed);
+    /// Why a call deletes a pod that must not be deleted.
+    async fn misdeed(&self, call: &Call) -> Option<String> {
+        let name = call.path.strip_prefix("pods/").filter(|_| call.method == "DELETE")?;
+        // A teardown deletes every pod.
+        let records = judge::list(&self.0.api, "/api/v1/namespaces/sim/configmaps").await;
+        if records.iter().any(judge::is_being_deleted) {
+            return None;
         }
+        let pods = judge::list(&self.0.api, "/api/v1/namespaces/sim/pods").await;
+        judge::interrupts(&pods, name)
     }
 }
 

@@ -43,6 +43,18 @@ pub fn seeds(fixed: usize) -> usize {
     asked.map_or(fixed, |count| count.parse().expect("SIM_SEEDS is a number"))
 }
 
+/// So many of these, drawn by one seed; all of them if the environment asks for other seeds than the fixed set's.
+pub fn some<S>(mut all: Vec<S>, count: usize) -> Vec<S> {
+    if std::env::var_os("SIM_SEEDS").is_some() {
+        return all;
+    }
+    let mut draw = draw(7);
+    while all.len() > count {
+        all.swap_remove(draw(all.len()));
+    }
+    all
+}
+
 /// Draws numbers below a bound.
 pub fn draw(seed: u64) -> impl FnMut(usize) -> usize {
     let mut chance = StdRng::seed_from_u64(seed);

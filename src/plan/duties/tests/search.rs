@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use super::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 
 use super::super::*;

@@ -202,6 +202,20 @@ fn ready_pods_go_one_at_a_time_and_unready_ones_at_once() {
 }
 
 #[test]
+fn nothing_is_stopped_while_a_pod_is_still_ending() {
+    let zero = |controller: &mut Value| {
+        controller["spec"]["replicas"] = json!(0);
+        for field in ["replicas", "readyReplicas", "availableReplicas"] {
+            controller["status"][field] = json!(0);
+        }
+    };
+    assert_eq!(controlled(zero, Vec::new()).state, DeploymentState::Stopped);
+    let mut ending = pod("a", 2, true, Value::Null, true);
+    ending["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    assert_eq!(controlled(zero, vec![ending]).state, DeploymentState::Deploying);
+}
+
+#[test]
 fn counts_of_old_pods_never_make_new_ones_ready() {
     let starting = ["a", "b"].map(|name| pod(name, 2, false, Value::Null, true)).to_vec();
     assert_eq!(controlled(|_| {}, starting).state, DeploymentState::Deploying);

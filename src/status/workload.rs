@@ -141,7 +141,10 @@ fn replication_controller(
     // Its own count lags behind its pods: while they are replaced it still speaks of the old ones.
     let ready = count(alive.clone().filter(|pod| is_current(component, pod) && pods::is_ready(pod)));
     let seen = has_seen_its_newest_form(component, &controller.metadata, status.observed_generation);
+    // Scaled to zero means that nothing runs, pods that are still ending included.
+    let is_quiet = desired > 0 || owned.is_empty();
     let settled = seen
+        && is_quiet
         && status.replicas == desired
         && ready >= desired
         && status.ready_replicas.unwrap_or(0) >= desired

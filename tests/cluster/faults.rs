@@ -214,7 +214,7 @@ async fn passing_failures_pass_and_others_are_told_apart() {
             "QUOTA_EXCEEDED",
             "ResourceQuota",
         ),
-        (text(403, &[], "blocked"), Code::PermissionDenied, "CLUSTER_FORBIDDEN", "names no right"),
+        (text(403, &[], "blocked"), Code::PermissionDenied, "CLUSTER_FORBIDDEN", "name a missing right"),
         (
             text(429, &[("retry-after", "999999")], "slow"),
             Code::Unavailable,

@@ -32,7 +32,10 @@ pub(super) fn conclude(
     let ready = count(alive.iter().filter(|pod| pods::is_ready(pod)));
     let ready_now = count(current(component, alive.iter()).filter(|pod| pods::is_ready(pod)));
     let seen = has_seen_its_newest_form(component, &deployment.metadata, status.observed_generation);
+    // Scaled to zero means that nothing runs, pods that are still ending included.
+    let is_quiet = desired > 0 || !component_pods.iter().any(|pod| is_of_a_replica_set(pod));
     let settled = seen
+        && is_quiet
         && status.updated_replicas.unwrap_or(0) >= desired
         && status.replicas.unwrap_or(0) == status.updated_replicas.unwrap_or(0)
         && status.available_replicas.unwrap_or(0) >= desired

@@ -16,7 +16,7 @@ use crate::support::control_plane::{User, control_plane};
 use http::{Request, header};
 use kube::client::Body;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// The manager whose fields the engine's guards are about.
@@ -29,27 +29,41 @@ const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
 /// Fails with every exchange that was answered differently.
+///
+/// The real server's controllers run beside the script, and on a busy machine they may be ahead of one of its steps: what
+/// differs counts if it differs when the real server plays the script again.
 #[tokio::test]
 async fn answers_as_the_real_server_does() {
     let (server, sandbox) = start().await;
-    let real = control_plane().client(User::Admin).await;
-    let (sandbox, real) = tokio::join!(play(sandbox), play(real));
+    let real = || async { play(control_plane().client(User::Admin).await).await };
+    let (sandbox, first) = tokio::join!(play(sandbox), real());
     server.shutdown().await;
-    let mut differences = Vec::new();
-    for ((label, ours), (_, theirs)) in sandbox.iter().zip(&real) {
+    let mut differences = differences(&sandbox, &first);
+    if !differences.is_empty() {
+        let again = self::differences(&sandbox, &real().await);
+        differences.retain(|place, _| again.contains_key(place));
+    }
+    let (count, all) = (differences.len(), sandbox.len());
+    let told: Vec<String> = differences.into_values().collect();
+    assert!(told.is_empty(), "{count} of {all} answers differ:\n{}", told.join("\n"));
+}
+
+/// The exchanges that were answered differently, by their place in the script.
+fn differences(sandbox: &[(String, Value)], real: &[(String, Value)]) -> BTreeMap<usize, String> {
+    let labels = |log: &[(String, Value)]| log.iter().map(|(label, _)| label.clone()).collect::<Vec<_>>();
+    assert_eq!(labels(sandbox), labels(real), "both play the same script");
+    let mut differences = BTreeMap::new();
+    for (place, ((label, ours), (_, theirs))) in sandbox.iter().zip(real).enumerate() {
         let mut found = Vec::new();
         if theirs.get("never came").is_some() {
             found.push(format!("  never came on the real server: {theirs}"));
         }
         differ("", ours, theirs, &mut found);
         if !found.is_empty() {
-            differences.push(format!("{label}\n{}", found.join("\n")));
+            differences.insert(place, format!("{label}\n{}", found.join("\n")));
         }
     }
-    let labels = |log: &[(String, Value)]| log.iter().map(|(label, _)| label.clone()).collect::<Vec<_>>();
-    assert_eq!(labels(&sandbox), labels(&real), "both play the same script");
-    let (count, all) = (differences.len(), sandbox.len());
-    assert!(differences.is_empty(), "{count} of {all} answers differ:\n{}", differences.join("\n"));
+    differences
 }
 
 /// Names what differs, and only that.

@@ -28,7 +28,7 @@ use crate::artifacts::Namespace;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::Held;
+use crate::record::{Held, Transition};
 
 use sights::Sights;
 
@@ -99,6 +99,23 @@ impl Engine {
     /// How long this process has not seen the record's operation renewed.
     fn unrenewed_for(&self, held: &Held) -> Duration {
         self.sights.unrenewed_for(held, self.clock.elapsed())
+    }
+
+    /// Changes a record beside the operations; the record as it was, if an operation came first: that sees for itself.
+    async fn amend(&self, held: &Held, transition: &Transition) -> Result<Held> {
+        match self.cluster.change(held, transition).await {
+            Err(error) if error.kind() == ErrorKind::OperationInProgress => Ok(held.clone()),
+            other => other,
+        }
+    }
+
+    /// Refuses to begin what nobody waits for any more; asked before the first write of every operation.
+    fn begins_in_time(&self, deadline: Instant) -> Result<()> {
+        if self.clock.elapsed() < deadline {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::ClusterTimeout, "the deadline passed before anything was written")
+            .with("applied", "false"))
     }
 
     /// A random id for an operation.

@@ -141,3 +141,6 @@ pub struct RecordedComponent {
     /// The container image.
     pub image: String,
 }
+
+#[cfg(test)]
+mod tests;

@@ -115,6 +115,11 @@ fn manager(writer: Writer) -> &'static str {
     }
 }
 
+/// Selects the heads of all deployments.
+pub(super) fn selector() -> String {
+    format!("{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_RECORD}=head")
+}
+
 /// A head as answers name it.
 fn subject(object_name: &str) -> Subject<'_> {
     Subject { resource: "configmaps", kind: "ConfigMap", name: object_name }
@@ -235,7 +240,7 @@ impl Cluster {
             Some(namespace) => self.heads(namespace),
             None => Api::all(self.client.clone()),
         };
-        let mut selector = format!("{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_RECORD}=head");
+        let mut selector = selector();
         if !labels.is_empty() {
             selector.push(',');
             selector.push_str(labels);

@@ -7,10 +7,10 @@ use kube::api::{Api, ListParams};
 use kube::runtime::{WatchStreamExt, watcher};
 
 use super::Cluster;
-use super::head;
+use super::head::{self, selector};
 use super::road::WATCH_SECONDS;
 use super::watch::watch_failure;
-use crate::artifacts::{LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, Namespace};
+use crate::artifacts::Namespace;
 use crate::error::{ErrorKind, Result};
 use crate::record::Held;
 
@@ -46,10 +46,6 @@ pub enum Sight {
     Now(Box<Held>),
     /// A record was deleted.
     Gone(Box<Held>),
-}
-
-fn selector() -> String {
-    format!("{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_RECORD}=head")
 }
 
 impl Cluster {

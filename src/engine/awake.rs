@@ -76,8 +76,18 @@ impl Awake {
         is_newest
     }
 
-    /// Ends the task of a deployment that is gone.
-    pub(super) fn forget(&self, target: &Target) {
-        self.state().moments.remove(target);
+    /// What a deployment's task must have seen.
+    pub(super) fn moment(&self, target: &Target) -> Option<Moment> {
+        self.state().moments.get(target).cloned()
+    }
+
+    /// Ends the task of a deployment that is gone, unless it was called for since; says whether it did.
+    pub(super) fn forget(&self, target: &Target, called_for: Option<&Moment>) -> bool {
+        let mut state = self.state();
+        let is_last_call = state.moments.get(target) == called_for;
+        if is_last_call {
+            state.moments.remove(target);
+        }
+        is_last_call
     }
 }

@@ -13,7 +13,7 @@ use crate::artifacts::{Action, Artifact, Change, Stage, Target};
 use crate::cluster;
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{self, Decided, Plan, Prepared, PrunePolicy};
+use crate::plan::{self, Decided, Prepared, PrunePolicy};
 use crate::record::{self, Applied, Head, Held, Phase, Recorded, Transition, Work};
 use crate::template::Template;
 
@@ -80,13 +80,15 @@ async fn deploy_now(
             return validated(engine, target, decided, choices.create_namespace).await;
         }
         if let Some(held) = decided.held.as_ref().filter(|_| decided.is_unchanged()) {
-            let held = drop_gone(engine, held, &decided.plan).await?;
+            // Nothing else is to be written: only the entries of objects that were seen gone are dropped.
+            let gone = Transition::Gone { objects: decided.plan.gone.clone() };
+            let held = engine.amend(held, &gone).await?;
             wake(engine, &held);
             return Ok(done(held, decided, Outcome::Unchanged));
         }
         // 2. Lock, write-ahead log and record of the request: one compare-and-swap.
         let packed = decided.pack()?;
-        begins_in_time(choices.deadline)?;
+        engine.begins_in_time(choices.deadline)?;
         match take_lock(engine, target, &decided, choices.create_namespace).await {
             Ok(lock) => return write(engine, target, decided, lock, packed).await,
             Err(error) if believed && error.kind() == ErrorKind::OperationInProgress => {
@@ -238,15 +240,6 @@ async fn take_lock(
     }
 }
 
-/// Refuses to begin what nobody waits for any more.
-pub(super) fn begins_in_time(deadline: Instant) -> Result<()> {
-    if Instant::now() < deadline {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::ClusterTimeout, "the deadline passed before anything was written")
-        .with("applied", "false"))
-}
-
 /// Stores the revision and applies both stages; the workloads start only when the revision is stored.
 ///
 /// A first Deploy stores it beside the first stage; an update stores it before anything, so that a revision which the
@@ -350,18 +343,6 @@ async fn end(
     };
     wake(engine, ended.as_ref().unwrap_or(&held));
     ended
-}
-
-/// Drops the entries of objects that were seen gone, where nothing else has to be written.
-async fn drop_gone(engine: &Engine, held: &Held, plan: &Plan) -> Result<Held> {
-    if plan.gone.is_empty() {
-        return Ok(held.clone());
-    }
-    match engine.cluster.change(held, &Transition::Gone { objects: plan.gone.clone() }).await {
-        // Another operation came first, and sees for itself.
-        Err(error) if error.kind() == ErrorKind::OperationInProgress => Ok(held.clone()),
-        other => other,
-    }
 }
 
 /// The record as it was, if an update of it ends that has changed nothing: refused, or not even attempted.

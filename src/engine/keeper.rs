@@ -136,13 +136,13 @@ async fn step(engine: &Engine, target: &Target, snapshot: &Snapshot, memory: &mu
 
 /// Ends a task whose watches show no record: they may only lag behind a record that was just made.
 async fn missing(engine: &Engine, target: &Target) -> Result<Next> {
-    match look::read(engine, target).await? {
-        Some(_) => Ok(Next::Wait(Some(Instant::now() + PAUSE))),
-        None => {
-            engine.awake.forget(target);
-            Ok(Next::Rest)
-        }
+    let called_for = engine.awake.moment(target);
+    let is_there = look::read(engine, target).await?.is_some();
+    // A deployment of the same name may have been created, and called for, since the look.
+    if is_there || !engine.awake.forget(target, called_for.as_ref()) {
+        return Ok(Next::Wait(Some(Instant::now() + PAUSE)));
     }
+    Ok(Next::Rest)
 }
 
 /// Carries one duty out; returns when to ask again if the watches would not show its effect.
@@ -239,7 +239,7 @@ async fn clear_doubts(engine: &Engine, held: &Held, superseded: Vec<String>) -> 
             engine.cluster.delete_form(namespace, reference, &form).await?;
         }
     }
-    change(engine, held, &Transition::DoubtsCleared { superseded }).await
+    engine.amend(held, &Transition::DoubtsCleared { superseded }).await.map(|_| ())
 }
 
 /// Deletes revisions that are no longer kept, and drops their entries.
@@ -247,24 +247,14 @@ async fn drop_revisions(engine: &Engine, held: &Held, revisions: Vec<HeadRef>) -
     for revision in &revisions {
         engine.cluster.delete_revision(&held.namespace, revision).await?;
     }
-    change(engine, held, &Transition::RevisionsDropped { revisions }).await
+    engine.amend(held, &Transition::RevisionsDropped { revisions }).await.map(|_| ())
 }
 
 /// Writes down a state that was seen.
 async fn settle(engine: &Engine, held: &Held, state: DeploymentState) -> Result<()> {
-    change(engine, held, &Transition::Settled { state: Some(state), gone: BTreeSet::new() }).await?;
-    info!(state = state.as_str(), "state recorded");
-    Ok(())
-}
-
-/// Changes the record beside the operations; an operation that came first sees for itself.
-pub(super) async fn change(engine: &Engine, held: &Held, transition: &Transition) -> Result<()> {
-    match engine.cluster.change(held, transition).await {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::OperationInProgress => {
-            warn!("the record was changed by another operation first");
-            Ok(())
-        }
-        Err(error) => Err(error),
+    let settled = Transition::Settled { state: Some(state), gone: BTreeSet::new() };
+    if engine.amend(held, &settled).await?.head.recorded.state == state {
+        info!(state = state.as_str(), "state recorded");
     }
+    Ok(())
 }

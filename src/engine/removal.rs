@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{Engine, stages};
 use crate::artifacts::{Kind, ObjectRef, Observed, Target};
 use crate::cluster::{Deletion, Going};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::plan::{Doomed, waits};
 use crate::record::{Held, Transition};
 
@@ -54,7 +54,7 @@ pub(super) async fn prune(engine: &Engine, target: &Target, held: Held, doomed: 
     let left = left.map_err(|error| Error::not_deleted(error, names.join(", ")))?;
     let is_left = |uid: &String| left.iter().any(|going| going.uid == *uid);
     results.gone.extend(uids.into_iter().filter(|uid| !is_left(uid)));
-    drop_entries(engine, &held, results.gone).await
+    drop_entries(engine, &held, doomed, &results.gone).await
 }
 
 /// Deletes objects that an operation left to be deleted, and drops the entries of those that are gone.
@@ -83,15 +83,7 @@ pub(super) async fn delete(
         }
         *times += 1;
     }
-    // An entry stays while the Pod that its controller was to take over is there.
-    let mut gone = results.gone;
-    for doomed in doomed {
-        let adopted = doomed.member.adopts.as_ref().map(|pod| &pod.uid);
-        if adopted.is_some_and(|uid| asked.contains_key(uid) && !gone.contains(uid)) {
-            gone.remove(&doomed.uid);
-        }
-    }
-    drop_entries(engine, held, gone).await?;
+    drop_entries(engine, held, doomed, &results.gone).await?;
     match results.failures.into_iter().next() {
         Some((_, error)) => Err(error),
         None => Ok(again),
@@ -112,11 +104,14 @@ async fn delete_each(engine: &Engine, target: &Target, objects: Vec<(ObjectRef, 
     results
 }
 
-/// Drops the entries of deleted objects that are gone.
-async fn drop_entries(engine: &Engine, held: &Held, gone: BTreeSet<String>) -> Result<Held> {
-    match engine.cluster.change(held, &Transition::Settled { state: None, gone }).await {
-        // Another operation came meanwhile: it sees for itself that they are gone.
-        Err(error) if error.kind() == ErrorKind::OperationInProgress => Ok(held.clone()),
-        other => other,
-    }
+/// Drops the entries that are gone: a controller's with the Pod that it may not have taken over.
+async fn drop_entries(
+    engine: &Engine,
+    held: &Held,
+    doomed: &[Doomed],
+    gone: &BTreeSet<String>,
+) -> Result<Held> {
+    let is_gone = |doomed: &&Doomed| doomed.objects().all(|(_, uid)| gone.contains(&uid));
+    let gone = doomed.iter().filter(is_gone).map(|doomed| doomed.uid.clone()).collect();
+    engine.amend(held, &Transition::Settled { state: None, gone }).await
 }

@@ -60,6 +60,7 @@ async fn scale_now(engine: &Engine, target: &Target, choices: &Choices) -> Resul
     if choices.validate_only {
         return validated(engine, target, held, &scale).await;
     }
+    engine.begins_in_time(choices.deadline)?;
     let mut changes: Vec<Change> = scale.unchanged().collect();
     let mut diagnostics = Vec::new();
     // 3. Pods that become controllers: under the lock, with the objects of the current revision.

@@ -69,7 +69,7 @@ struct Underway {
 /// Returns when everything is marked. `None`: there is no such deployment.
 pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Result<Option<Teardown>> {
     // 1. What is there.
-    let Some(mut held) = look::read(engine, target).await? else { return Ok(None) };
+    let Some(held) = look::read(engine, target).await? else { return Ok(None) };
     record::check_readable(&held)?;
     record::check_etag(Some(&held), &choices.etag)?;
     let joins = held.is_deleting();
@@ -81,7 +81,7 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
     if choices.validate_only {
         return Ok(Some(Teardown { inventory, retained, going: Vec::new(), ending: None }));
     }
-    held.head.retained.clone_from(&retained);
+    engine.begins_in_time(choices.deadline)?;
     let (own, target, grace) = (engine.clone(), target.clone(), choices.grace_seconds);
     let work = Work::Teardown { inventory: inventory.clone(), retained: retained.clone() };
     // 2. The mark that ends every other operation; 3. the deletes, which nobody's leaving stops.

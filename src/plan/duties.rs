@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Doomed, waits};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::{Doomed, waits};
 use crate::artifacts::{
     ANNOTATION_OPERATION, DeploymentState, Form, Kind, ObjectName, ObjectRef, Observed, field_manager,
 };
@@ -131,9 +131,7 @@ pub fn late(held: &Held, observed: &Observed) -> Vec<(ObjectRef, Form)> {
             metadata.annotations.as_ref().is_some_and(|marks| marks.contains_key(ANNOTATION_OPERATION));
         let mut owners = metadata.owner_references.iter().flatten();
         let is_controlled = owners.any(|owner| owner.controller == Some(true));
-        let mut handed_over = head.inventory.iter().filter_map(|member| member.adopts.as_ref());
-        let is_known =
-            head.member(&reference).is_some() || handed_over.any(|pod| pod.uid == uid) || is_controlled;
+        let is_known = head.knows(&reference, &uid) || is_controlled;
         let stays = kind == Kind::PersistentVolumeClaim || metadata.deletion_timestamp.is_some();
         let form = Form { uid, version: metadata.resource_version.clone() };
         (is_ours && is_marked && !is_known && !stays).then_some((reference, form))

@@ -79,17 +79,14 @@ pub(super) fn decide(inputs: &Inputs<'_>, plan: &mut Plan) {
 /// controller has taken over is its own, and what lies on a volume goes only when a Teardown says so.
 pub(super) fn decide_late(inputs: &Inputs<'_>, plan: &mut Plan) {
     let Some(head) = inputs.head else { return };
-    let adopted = |uid: &String| {
-        head.inventory.iter().filter_map(|member| member.adopts.as_ref()).any(|pod| pod.uid == *uid)
-    };
     for seen in inputs.seen.unwrap_or_default() {
-        let is_known = head.member(&seen.reference).is_some() || inputs.after.get(&seen.reference).is_some();
+        let is_known = head.knows(&seen.reference, &seen.uid) || inputs.after.get(&seen.reference).is_some();
         let is_claim = seen.reference.kind == Kind::PersistentVolumeClaim;
         let Some(operation) = seen.operation.as_ref().filter(|_| seen.ours && !seen.terminating) else {
             continue;
         };
         let Ok(component) = ComponentName::new(seen.component.clone()) else { continue };
-        if is_known || is_claim || seen.controlled || adopted(&seen.uid) {
+        if is_known || is_claim || seen.controlled {
             continue;
         }
         let member =

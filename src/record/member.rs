@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Head;
 use crate::artifacts::{ComponentName, ObjectRef, Stage};
 
 /// One object of the inventory.
@@ -52,6 +53,14 @@ pub struct Adopted {
     pub reference: ObjectRef,
     /// Its uid.
     pub uid: String,
+}
+
+impl Head {
+    /// Whether the inventory has an object of this name, or hands the Pod with this uid over to a controller.
+    pub fn knows(&self, reference: &ObjectRef, uid: &str) -> bool {
+        let mut handed_over = self.inventory.iter().filter_map(|member| member.adopts.as_ref());
+        self.member(reference).is_some() || handed_over.any(|pod| pod.uid == uid)
+    }
 }
 
 impl Member {

@@ -6,6 +6,10 @@ use clap::Parser;
 use panamax_kubernetes_adapter::config::Config;
 use panamax_kubernetes_adapter::start;
 
+/// Gives memory back to the system soon after a burst of work.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let served = match Config::try_parse() {

@@ -41,6 +41,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     descriptors.file.retain(|file| file.package() != "google.api");
 
     tonic_prost_build::configure()
+        // In order, so that the same request has the same bytes.
+        .btree_map(".")
         .skip_debug(REDACTED.map(|message| format!(".{PACKAGE}.{message}")))
         .compile_fds(descriptors)?;
     Ok(())

@@ -123,6 +123,12 @@ impl Cluster {
         format!("{:016x}", id ^ (id >> 31))
     }
 
+    /// A secret key of 32 random bytes, in hexadecimal digits. Other ids are no secrets, and those of one process can be
+    /// told from each other, so this one comes from the system's own chance, in a simulation as well.
+    pub fn random_key(&self) -> String {
+        rand::random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// The API server's address, for people.
     pub fn server(&self) -> &str {
         &self.server

@@ -18,6 +18,8 @@ pub enum ErrorKind {
     ComponentNotFound,
     /// Named in the contract, not built yet.
     NotImplemented,
+    /// The name of the request was another request's before.
+    RequestIdReused,
     /// The replicas belong to an autoscaler.
     ReplicasOwned,
     /// A namespace that is never written to.
@@ -81,6 +83,7 @@ impl ErrorKind {
             | ErrorKind::DeploymentNotFound
             | ErrorKind::ComponentNotFound
             | ErrorKind::NotImplemented
+            | ErrorKind::RequestIdReused
             | ErrorKind::ReplicasOwned
             | ErrorKind::NamespaceReserved
             | ErrorKind::ObjectNotOwned

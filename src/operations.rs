@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub use crate::artifacts::Target;
 pub use crate::engine::{Outcome, Scope, Settings};
-pub use crate::plan::{PrunePolicy, Source, TemplateCall, VolumePolicy};
+pub use crate::plan::{Named as NamedRequest, PrunePolicy, Source, TemplateCall, VolumePolicy};
 pub use deploy::{DeployCall, DeployChoices, Deployed};
 pub use observe::{ListCall, Listed, Until, WatchEnd, WatchUpdate};
 pub use scale::{ScaleCall, Scaled};

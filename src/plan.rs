@@ -5,6 +5,7 @@ mod claims;
 mod decided;
 mod diff;
 mod duties;
+mod named;
 mod prepared;
 mod remedy;
 mod removals;
@@ -25,6 +26,7 @@ pub use blame::{first as first_failure, listing};
 pub use claims::{VolumePolicy, check as check_claims, set_aside};
 pub use decided::{Decided, PrunePolicy, decide};
 pub use duties::{Duty, duties, is_at_rest, late};
+pub use named::{Mixed, Named};
 pub use prepared::{
     Prepared, Rendered, Source, TemplateCall, check_renders, combine, judge, prepare, read, render,
 };
@@ -286,11 +288,15 @@ fn step(
     if let Some(operation) = &operation {
         stamp::mark(&mut stamped, operation);
     }
+    let is_written = action != Action::Unchanged;
     Step {
         action,
         uid: existing.as_ref().map(|existing| existing.uid.to_owned()),
         version: existing.as_ref().and_then(|existing| existing.version).map(str::to_owned),
-        member: planned_member(&stamped, member, action, pod_revision, operation, &replicas),
+        member: Member {
+            pods_before: stamp::earlier(inputs, &artifact.component).filter(|_| is_written && is_workload),
+            ..planned_member(&stamped, member, action, pod_revision, operation, &replicas)
+        },
         former: member.cloned(),
         take_back: replicas.take_back,
         template_replicas: replicas.template,
@@ -323,6 +329,7 @@ fn planned_member(
         state: MemberState::Planned,
         uid: member.and_then(|member| member.uid.clone()),
         pod_revision,
+        pods_before: None,
         // Until the object is written, the counts that were last applied are what decides about its replicas.
         template_replicas: member.map_or(replicas.template, |member| member.template_replicas),
         scaled_replicas: member.map_or(replicas.scaled, |member| member.scaled_replicas),

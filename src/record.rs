@@ -4,6 +4,7 @@ mod gate;
 mod member;
 mod moment;
 mod operation;
+mod requests;
 mod revisions;
 mod stored;
 mod transitions;
@@ -18,10 +19,11 @@ pub use gate::{being_changed, being_deleted, check_etag, check_readable, gate, l
 pub use member::{Adopted, Member, MemberState};
 pub use moment::{Moment, Standing};
 pub use operation::{Operation, OperationKind};
+pub use requests::{Request, RequestEntry, RequestOutcome, reused};
 pub use revisions::{HeadRef, RevisionEntry};
 pub use stored::{Held, Version};
 pub use transitions::{Applied, Begin, Transition, Work, Writer};
-pub use workloads::{applied, former, serving, to_be_scaled};
+pub use workloads::{applied, former, pods, serving, to_be_scaled};
 
 /// The version of the record's form that this adapter writes.
 const SCHEMA: u32 = 1;
@@ -53,6 +55,9 @@ pub struct Head {
     /// Volume claims that stay when everything in the inventory goes; filled when it is marked for deletion.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retained: Vec<Member>,
+    /// Requests that their callers have named and that were carried out, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<RequestEntry>,
     /// The state a BASIC list shows.
     pub recorded: Recorded,
     /// When the deployment was made.
@@ -76,6 +81,7 @@ impl Head {
             superseded: Vec::new(),
             inventory: Vec::new(),
             retained: Vec::new(),
+            requests: Vec::new(),
             recorded: Recorded::default(),
             created: now,
             updated: now,

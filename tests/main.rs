@@ -16,6 +16,7 @@ mod support {
     pub mod looking;
     pub mod namespace;
     pub mod node;
+    pub mod order;
     pub mod patience;
     pub mod programs;
     pub mod proxy;
@@ -59,6 +60,7 @@ mod cluster {
     mod portable;
     mod races;
     mod refusals;
+    mod requests;
     mod rights;
     mod road;
     mod rollout;

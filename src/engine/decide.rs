@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use super::{Engine, look, teardown};
 use crate::artifacts::{Kind, ObjectRef, Target};
 use crate::error::Result;
-use crate::plan::{self, Decided, Prepared, PrunePolicy};
-use crate::record::{self, Head, Phase};
+use crate::plan::{self, Decided, Mixed, Named, Prepared, PrunePolicy};
+use crate::record::{self, Head, Held, Phase, Request};
 
 /// How a template is deployed.
 #[derive(Clone, Debug)]
@@ -21,11 +21,15 @@ pub struct Choices {
     pub validate_only: bool,
     /// The etag the caller has seen; empty: any.
     pub etag: String,
+    /// The request, if its caller has named it.
+    pub request: Option<Named>,
+    /// A request whose operation has died, and which this one carries out in its stead.
+    pub inherited: Option<Request>,
     /// When the caller's own deadline ends.
     pub deadline: Instant,
 }
 
-/// Reads the deployment and plans a Deploy; `believed`: it is not read, since a watch shows no such deployment.
+/// Plans a Deploy of a deployment as it was read.
 ///
 /// Writes nothing, but for a teardown that died half-way: that is finished first, and then this is a first Deploy.
 pub(super) async fn decide(
@@ -33,9 +37,9 @@ pub(super) async fn decide(
     target: &Target,
     mut prepared: Prepared,
     choices: &Choices,
-    believed: bool,
+    held: Option<Held>,
 ) -> Result<Decided> {
-    let mut held = if believed { None } else { look::read(engine, target).await? };
+    let mut held = held;
     record::check_etag(held.as_ref(), &choices.etag)?;
     if let Some(found) = &held {
         record::gate(found, engine.unrenewed_for(found))?;
@@ -64,5 +68,17 @@ pub(super) async fn decide(
         engine.cluster.list_members(&target.namespace, &target.name, &members),
     )?;
     let operation = engine.operation_id();
-    plan::decide(prepared, rendered, held, previous.as_ref(), &seen, choices.prune, &operation)
+    let inherited = prepared.key.clone();
+    let mut decided =
+        plan::decide(prepared, rendered, held, previous.as_ref(), &seen, choices.prune, &operation)?;
+    if decided.key.is_none() && !decided.is_unchanged() {
+        // The first revision of all, or the first since there are keys.
+        decided.key = inherited.or_else(|| Some(engine.cluster.random_key()));
+    }
+    decided.request = choices.inherited.clone();
+    if let Some(named) = &choices.request {
+        let mixed = decided.key.as_deref().map_or(Mixed::Unknown, Mixed::Key);
+        decided.request = Some(named.recorded(mixed));
+    }
+    Ok(decided)
 }

@@ -7,47 +7,22 @@ use tracing::{info, warn};
 
 use super::awake::wake;
 use super::decide::{Choices, decide};
+use super::done::{Done, Outcome, done, repeated};
 use super::lock::Lock;
+use super::requests::{self, Known};
 use super::{Engine, look, removal, stages, teardown};
 use crate::artifacts::{Action, Artifact, Change, Stage, Target};
 use crate::cluster;
-use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, Decided, Prepared, PrunePolicy};
-use crate::record::{self, Applied, Head, Held, Phase, Recorded, Transition, Work};
+use crate::record::{
+    self, Applied, Head, Held, Operation, OperationKind, Phase, RequestEntry, RequestOutcome, Transition,
+    Work,
+};
 use crate::template::Template;
 
 /// How long a caller who hears of a failure waits for deleted objects to go as well.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// How a Deploy ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// There was no such deployment before.
-    Created,
-    /// It was changed.
-    Updated,
-    /// It was as the template says already; nothing was written.
-    Unchanged,
-}
-
-/// What a Deploy did, or, if it was only to be checked, would do.
-pub struct Done {
-    /// The record; `None`: a deployment that is not there was only to be checked.
-    pub held: Option<Held>,
-    /// What a list would show of it.
-    pub recorded: Recorded,
-    /// The template's name.
-    pub template_name: String,
-    /// What was done to each object.
-    pub changes: Vec<Change>,
-    /// What was lost, changed or assumed.
-    pub diagnostics: Vec<Diagnostic>,
-    /// What the API server warned of.
-    pub warnings: Vec<String>,
-    /// How it ended.
-    pub outcome: Outcome,
-}
 
 /// Brings the deployment to what the template says, in a task of its own.
 ///
@@ -75,14 +50,26 @@ async fn deploy_now(
     let mut believed = may_believe && engine.known.is_absent(target);
     loop {
         // 1. What is there, and what has to happen to it.
-        let decided = decide(engine, target, prepared, choices, believed).await?;
+        let mut held = if believed { None } else { look::read(engine, target).await? };
+        if let Some(named) = choices.request.as_ref().filter(|_| !choices.validate_only) {
+            held = match requests::known(engine, target, held, named, true, choices.deadline).await? {
+                Known::Answered(held, outcome) => return Ok(repeated(held, outcome)),
+                Known::New(held) => held,
+            };
+        }
+        let decided = decide(engine, target, prepared, choices, held).await?;
         if choices.validate_only {
             return validated(engine, target, decided, choices.create_namespace).await;
         }
         if let Some(held) = decided.held.as_ref().filter(|_| decided.is_unchanged()) {
             // Nothing else is to be written: only the entries of objects that were seen gone are dropped.
             let gone = Transition::Gone { objects: decided.plan.gone.clone() };
-            let held = engine.amend(held, &gone).await?;
+            let mut held = engine.amend(held, &gone).await?;
+            if let Some(request) = decided.request.clone() {
+                let outcome = RequestOutcome::Unchanged;
+                let entry = RequestEntry { request, outcome, time: engine.clock.now() };
+                held = engine.cluster.change(&held, &Transition::Answered(entry)).await?;
+            }
             wake(engine, &held);
             return Ok(done(held, decided, Outcome::Unchanged));
         }
@@ -91,7 +78,12 @@ async fn deploy_now(
         engine.begins_in_time(choices.deadline)?;
         match take_lock(engine, target, &decided, choices.create_namespace).await {
             Ok(lock) => return write(engine, target, decided, lock, packed).await,
-            Err(error) if believed && error.kind() == ErrorKind::OperationInProgress => {
+            // Another operation came first; it may be this very request.
+            Err(error)
+                if error.kind() == ErrorKind::OperationInProgress
+                    && (believed
+                        || choices.request.is_some() && engine.begins_in_time(choices.deadline).is_ok()) =>
+            {
                 prepared = decided.prepared;
                 believed = false;
             }
@@ -137,10 +129,11 @@ async fn write(
 ///
 /// A first Deploy that never stored its revision is taken back; then there is no such deployment.
 pub(super) async fn adopt(engine: &Engine, target: &Target, held: Held, deadline: Instant) -> Result<Held> {
-    let mut stored = None;
+    let (mut stored, mut chosen) = (None, None);
     for candidate in held.head.candidates() {
         stored = look::read_revision(engine, target, Some(&candidate)).await?;
         if stored.is_some() {
+            chosen = Some(candidate);
             break;
         }
     }
@@ -152,13 +145,19 @@ pub(super) async fn adopt(engine: &Engine, target: &Target, held: Held, deadline
         teardown::finish(engine, target, held, deadline).await?;
         return Err(record::not_found(target));
     };
-    let prepared = Prepared::stored(revision.template, &revision.options);
+    let prepared = Prepared::stored(&revision);
+    // Rolled forward, the request of the dead operation is carried out; rolled back, it was not.
+    let dead = held.head.operation.as_ref();
+    let is_done = |dead: &&Operation| dead.kind == OperationKind::Scale || dead.revision == chosen;
+    let inherited = dead.filter(is_done).and_then(|dead| dead.request.clone());
     let choices = Choices {
         create_namespace: false,
         // What the dead operation meant to delete is marked so in the inventory.
         prune: PrunePolicy::Keep,
         validate_only: false,
         etag: String::new(),
+        request: None,
+        inherited,
         deadline,
     };
     Box::pin(deploy_now(engine, target, prepared, &choices)).await?;
@@ -195,28 +194,6 @@ async fn validated(
     })
 }
 
-/// The answer to a Deploy that has ended well, with the uids that are known now.
-fn done(held: Held, decided: Decided, outcome: Outcome) -> Done {
-    let diagnostics = decided.diagnostics();
-    let recorded = decided.recorded();
-    let mut changes = decided.plan.changes;
-    if outcome != Outcome::Unchanged {
-        for change in &mut changes {
-            let member = held.head.member(&change.reference);
-            change.uid = member.and_then(|member| member.uid.clone()).or(change.uid.take());
-        }
-    }
-    Done {
-        held: Some(held),
-        recorded,
-        template_name: decided.prepared.template.name.clone(),
-        changes,
-        diagnostics,
-        warnings: Vec::new(),
-        outcome,
-    }
-}
-
 /// Takes the lock; creates a missing namespace first if that is wanted.
 async fn take_lock(
     engine: &Engine,
@@ -231,10 +208,12 @@ async fn take_lock(
         recorded: decided.recorded(),
         inventory: decided.plan.union(),
     };
-    match Lock::take(engine, target, decided.held.as_ref(), id.clone(), work.clone()).await {
+    let request = decided.request.clone();
+    let held = decided.held.as_ref();
+    match Lock::take(engine, target, held, id.clone(), work.clone(), request.clone()).await {
         Err(error) if error.kind() == ErrorKind::NamespaceNotFound && create_namespace => {
             engine.cluster.create_namespace(&target.namespace).await?;
-            Lock::take(engine, target, decided.held.as_ref(), id, work).await
+            Lock::take(engine, target, held, id, work, request).await
         }
         other => other,
     }

@@ -13,7 +13,7 @@ use super::awake::wake;
 use crate::artifacts::Target;
 use crate::cluster::Patience;
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{Begin, Head, Held, Operation, Transition, Work};
+use crate::record::{Begin, Head, Held, Operation, Request, Transition, Work};
 
 /// A deployment held by one operation of ours.
 pub(super) struct Lock {
@@ -36,13 +36,15 @@ impl Drop for Lock {
 impl Lock {
     /// Takes the lock: one compare-and-swap that also writes down what is about to happen.
     ///
-    /// `held` is the record as it was read (`None`: there is none yet); `id` is random and unique.
+    /// `held` is the record as it was read (`None`: there is none yet); `id` is random and unique; `request`
+    /// is what its caller has named, if anything.
     pub(super) async fn take(
         engine: &Engine,
         target: &Target,
         held: Option<&Held>,
         id: String,
         work: Work,
+        request: Option<Request>,
     ) -> Result<Self> {
         let lease = engine.settings.lease;
         let now = engine.clock.now();
@@ -61,6 +63,7 @@ impl Lock {
             lease_until: after(now, lease),
             lease_millis: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
             revision: work.revision().cloned(),
+            request,
         };
         let name = match &work {
             Work::Deploy { template_name, .. } => template_name.clone(),

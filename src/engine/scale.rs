@@ -8,12 +8,15 @@ use tracing::info;
 
 use super::awake::wake;
 use super::lock::Lock;
+use super::requests::{self, Known};
 use super::{Engine, deploy, look, stages};
 use crate::artifacts::{Change, ComponentName, Stage, Target};
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{self, Conversion, ScalePlan};
-use crate::record::{self, Applied, Held, Member, Phase, Transition, Work};
+use crate::plan::{self, Conversion, Mixed, Named, ScalePlan};
+use crate::record::{
+    self, Applied, Held, Member, Phase, Request, RequestEntry, RequestOutcome, Transition, Work,
+};
 
 /// What a Scale did.
 pub struct Scaling {
@@ -34,6 +37,8 @@ pub struct Choices {
     pub validate_only: bool,
     /// The etag the caller has seen; empty: any.
     pub etag: String,
+    /// The request, if its caller has named it.
+    pub request: Option<Named>,
     /// When the caller's own deadline ends.
     pub deadline: Instant,
 }
@@ -47,6 +52,14 @@ pub async fn scale(engine: &Engine, target: &Target, choices: Choices) -> Result
 async fn scale_now(engine: &Engine, target: &Target, choices: &Choices) -> Result<Scaling> {
     // 1. What is there; an operation that died is finished first, so that there is one thing to scale.
     let mut held = look::must_read(engine, target).await?;
+    if let Some(named) = choices.request.as_ref().filter(|_| !choices.validate_only) {
+        held = match requests::known(engine, target, Some(held), named, false, choices.deadline).await? {
+            Known::Answered(held, _) => {
+                return Ok(Scaling { held, changes: Vec::new(), diagnostics: Vec::new() });
+            }
+            Known::New(held) => held.ok_or_else(|| record::not_found(target))?,
+        };
+    }
     record::check_etag(Some(&held), &choices.etag)?;
     record::gate(&held, engine.unrenewed_for(&held))?;
     if held.is_deleting() {
@@ -64,8 +77,11 @@ async fn scale_now(engine: &Engine, target: &Target, choices: &Choices) -> Resul
     let mut changes: Vec<Change> = scale.unchanged().collect();
     let mut diagnostics = Vec::new();
     // 3. Pods that become controllers: under the lock, with the objects of the current revision.
+    let request = choices.request.as_ref().map(|named| named.recorded(Mixed::Plain));
     if !scale.convert.is_empty() {
-        let (converted, conversion) = convert(engine, target, held, &scale.convert).await?;
+        // What comes last remembers the request.
+        let last = request.clone().filter(|_| scale.set.is_empty());
+        let (converted, conversion) = convert(engine, target, held, &scale.convert, last).await?;
         held = converted;
         changes.extend(conversion.changes());
         diagnostics = conversion.plan.diagnostics;
@@ -74,8 +90,13 @@ async fn scale_now(engine: &Engine, target: &Target, choices: &Choices) -> Resul
     let sets = scale.set.iter().map(|(member, replicas)| set(engine, target, member, *replicas, false));
     let (set, failed) = split(join_all(sets).await);
     changes.extend(scale.updates());
+    let entry = |request| RequestEntry { request, outcome: RequestOutcome::Scaled, time: engine.clock.now() };
     if !set.is_empty() {
-        held = remember(engine, target, held, &set).await?;
+        // What has failed in part is not done.
+        let answered = request.filter(|_| failed.is_none()).map(entry);
+        held = remember(engine, target, held, &set, answered).await?;
+    } else if let Some(request) = request.filter(|_| scale.convert.is_empty() && failed.is_none()) {
+        held = engine.cluster.change(&held, &Transition::Answered(entry(request))).await?;
     }
     info!(components = changes.len(), "scaled");
     wake(engine, &held);
@@ -122,10 +143,17 @@ async fn set(
 }
 
 /// Writes the counts into the inventory; whoever wrote the record meanwhile is read again.
-async fn remember(engine: &Engine, target: &Target, held: Held, set: &[Member]) -> Result<Held> {
+async fn remember(
+    engine: &Engine,
+    target: &Target,
+    held: Held,
+    set: &[Member],
+    request: Option<RequestEntry>,
+) -> Result<Held> {
     let mut held = held;
     for _ in 0..5 {
-        let scaled = Transition::Scaled { counts: set.to_vec(), now: engine.clock.now() };
+        let (counts, request) = (set.to_vec(), request.clone());
+        let scaled = Transition::Scaled { counts, request, now: engine.clock.now() };
         match engine.cluster.change(&held, &scaled).await {
             Err(error) if error.kind() == ErrorKind::OperationInProgress => {
                 held = look::must_read(engine, target).await?;
@@ -147,13 +175,14 @@ async fn convert(
     target: &Target,
     held: Held,
     convert: &BTreeMap<ComponentName, i32>,
+    request: Option<Request>,
 ) -> Result<(Held, Conversion)> {
     let revision = look::current_revision(engine, target, &held).await?;
     let id = engine.operation_id();
     let conversion = Conversion::new(&held, &revision, convert, &id)?;
     let plan = &conversion.plan;
     let work = Work::Scale { inventory: plan.union() };
-    let mut lock = Lock::take(engine, target, Some(&held), id, work).await?;
+    let mut lock = Lock::take(engine, target, Some(&held), id, work, request).await?;
     let apply = async {
         let mut report = stages::Report::default();
         stages::apply(engine, target, plan, Stage::Foundation, &mut report).await;

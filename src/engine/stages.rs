@@ -89,6 +89,7 @@ impl Report {
                 self.applied.push(Member {
                     state: MemberState::Applied,
                     replace: false,
+                    pods_before: None,
                     template_replicas: step.template_replicas,
                     scaled_replicas: step.scaled_replicas,
                     uid: Some(written.uid),

@@ -8,11 +8,12 @@ use tokio::time::Instant;
 use tracing::{Instrument, info};
 
 use super::lock::Lock;
+use super::requests::{self, Known};
 use super::{Engine, claims, look, stages};
 use crate::artifacts::{Kind, ObjectRef, Seen, Stage, Target};
 use crate::cluster::Going;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{self, VolumePolicy};
+use crate::plan::{self, Named, VolumePolicy};
 use crate::record::{self, Held, Member, MemberState, Phase, Work};
 
 /// How long a teardown keeps watching objects go before it leaves them to the next call.
@@ -29,6 +30,8 @@ pub struct Choices {
     pub validate_only: bool,
     /// The etag the caller has seen; empty: any.
     pub etag: String,
+    /// The request, if its caller has named it.
+    pub request: Option<Named>,
     /// When the caller's own deadline ends.
     pub deadline: Instant,
 }
@@ -69,7 +72,7 @@ struct Underway {
 /// Returns when everything is marked. `None`: there is no such deployment.
 pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Result<Option<Teardown>> {
     // 1. What is there.
-    let Some(held) = look::read(engine, target).await? else { return Ok(None) };
+    let Some(held) = named_anew(engine, target, &choices).await? else { return Ok(None) };
     record::check_readable(&held)?;
     record::check_etag(Some(&held), &choices.etag)?;
     let joins = held.is_deleting();
@@ -105,13 +108,23 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
     engine.detached(choices.deadline, ask).await
 }
 
+/// Reads the record; refuses a request whose name was another's. What a Teardown has done nobody remembers.
+async fn named_anew(engine: &Engine, target: &Target, choices: &Choices) -> Result<Option<Held>> {
+    let held = look::read(engine, target).await?;
+    let Some(named) = choices.request.as_ref().filter(|_| !choices.validate_only) else { return Ok(held) };
+    match requests::known(engine, target, held, named, false, choices.deadline).await? {
+        Known::New(held) => Ok(held),
+        Known::Answered(..) => Err(record::reused(named.id())),
+    }
+}
+
 /// Finishes a teardown that died half-way.
 ///
 /// A teardown that nobody asked for deletes no volume claim: whose they were before is not known.
 pub(super) async fn finish(engine: &Engine, target: &Target, held: Held, deadline: Instant) -> Result<()> {
     let (inventory, retained) = plan::set_aside(&held.head, |_| true);
     let work = Work::Teardown { inventory, retained };
-    let lock = Lock::take(engine, target, Some(&held), engine.operation_id(), work).await?;
+    let lock = Lock::take(engine, target, Some(&held), engine.operation_id(), work, None).await?;
     let work = async {
         match delete_locked(engine, target, lock, None).await? {
             Some(underway) => see_gone(engine, target, underway, None).await,
@@ -148,7 +161,7 @@ async fn ask(
     work: Work,
     grace: Option<u32>,
 ) -> Result<Option<Underway>> {
-    match Lock::take(engine, target, Some(&held), engine.operation_id(), work).await {
+    match Lock::take(engine, target, Some(&held), engine.operation_id(), work, None).await {
         Ok(lock) => delete_locked(engine, target, lock, grace).await,
         Err(lost) => join(engine, target, &held, lost, grace).await,
     }

@@ -5,6 +5,7 @@ mod templates;
 
 use std::time::Duration;
 
+use prost::Message;
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 
@@ -16,7 +17,8 @@ use super::{DEFAULT_DEADLINE, MAX_DEADLINE};
 use crate::artifacts::{DeploymentName, Namespace};
 use crate::error::{Error, Fault, Result};
 use crate::operations::{
-    DeployCall, DeployChoices, ScaleCall, Settings, Source, Target, TeardownCall, TemplateCall, VolumePolicy,
+    DeployCall, DeployChoices, NamedRequest, ScaleCall, Settings, Source, Target, TeardownCall, TemplateCall,
+    VolumePolicy,
 };
 use crate::proto;
 
@@ -25,6 +27,8 @@ pub(super) use templates::{translate, validate};
 
 /// The most replicas of one component.
 pub(super) const MAX_REPLICAS: i32 = 100;
+/// The most characters of a request's name.
+const MAX_REQUEST_ID: usize = 128;
 /// What is kept of the caller's deadline for the answer itself.
 const ANSWERING: Duration = Duration::from_millis(200);
 /// What is kept of the caller's deadline when the caller waits and names no time.
@@ -135,9 +139,22 @@ fn wait(
     waits.then_some(until)
 }
 
-/// Refuses an idempotency key, which a later version brings.
-fn no_request_id(request_id: &str) -> Result<()> {
-    if request_id.is_empty() { Ok(()) } else { Err(options::not_implemented("request_id")) }
+/// The request under the name that its caller gave it, if any; `rest` is the request without its name and without what
+/// its caller waits for, which change nothing of what is done.
+fn named(request_id: &str, method: &str, rest: &impl Message, faults: &mut Faults) -> Option<NamedRequest> {
+    if request_id.len() > MAX_REQUEST_ID {
+        faults.add("request_id", format!("must have at most {MAX_REQUEST_ID} characters"));
+    }
+    if request_id.chars().any(char::is_control) {
+        faults.add("request_id", "must not have control characters");
+    }
+    if request_id.is_empty() {
+        return None;
+    }
+    let mut body = method.as_bytes().to_vec();
+    body.push(0);
+    body.extend(rest.encode_to_vec());
+    Some(NamedRequest::new(request_id.to_owned(), body))
 }
 
 pub(super) fn deploy(
@@ -147,7 +164,9 @@ pub(super) fn deploy(
 ) -> Result<DeployCall> {
     use proto::deploy_request::TemplateSource;
     let mut faults = Faults::default();
-    no_request_id(&request.request_id)?;
+    let rest =
+        proto::DeployRequest { request_id: String::new(), wait: 0, wait_timeout: None, ..request.clone() };
+    let named = named(&request.request_id, "Deploy", &rest, &mut faults);
     if !request.plan_id.is_empty() {
         return Err(options::not_implemented("plan_id"));
     }
@@ -178,6 +197,8 @@ pub(super) fn deploy(
                 prune: options.prune,
                 validate_only: request.validate_only,
                 etag: request.etag,
+                request: named,
+                inherited: None,
                 deadline,
             },
             wait_ready,
@@ -202,7 +223,9 @@ pub(super) fn scale(
     deadline: Instant,
 ) -> Result<ScaleCall> {
     let mut faults = Faults::default();
-    no_request_id(&request.request_id)?;
+    let rest =
+        proto::ScaleRequest { request_id: String::new(), wait: 0, wait_timeout: None, ..request.clone() };
+    let named = named(&request.request_id, "Scale", &rest, &mut faults);
     let target = target(&request.namespace, &request.name, settings, &mut faults);
     if request.replicas.is_empty() {
         faults.add("replicas", "is required: name at least one component");
@@ -223,6 +246,7 @@ pub(super) fn scale(
         replicas: replicas.into_iter().collect(),
         validate_only: request.validate_only,
         etag: request.etag,
+        request: named,
         wait_ready,
         deadline,
     });
@@ -235,7 +259,9 @@ pub(super) fn teardown(
     deadline: Instant,
 ) -> Result<TeardownCall> {
     let mut faults = Faults::default();
-    no_request_id(&request.request_id)?;
+    let rest =
+        proto::TeardownRequest { request_id: String::new(), wait: 0, wait_timeout: None, ..request.clone() };
+    let named = named(&request.request_id, "Teardown", &rest, &mut faults);
     let target = target(&request.namespace, &request.name, settings, &mut faults);
     let volumes: proto::VolumePolicy = enumeration(request.volumes, "volumes", &mut faults);
     let grace = duration(request.grace_period.as_ref(), "grace_period", &mut faults);
@@ -256,6 +282,7 @@ pub(super) fn teardown(
         wait_gone,
         validate_only: request.validate_only,
         etag: request.etag,
+        request: named,
         deadline,
     });
     faults.finish(call)

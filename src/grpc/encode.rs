@@ -154,7 +154,7 @@ pub(super) fn deployment(view: &DeploymentView) -> proto::Deployment {
         create_time: made(view.created),
         update_time: made(view.updated),
         uid: view.uid.clone(),
-        labels: std::collections::HashMap::new(),
+        labels: std::collections::BTreeMap::new(),
         objects: view
             .objects
             .iter()

@@ -24,6 +24,7 @@ fn code_and_reason(kind: ErrorKind) -> (Code, ErrorReason) {
         ErrorKind::DeploymentNotFound => (Code::NotFound, ErrorReason::DeploymentNotFound),
         ErrorKind::ComponentNotFound => (Code::NotFound, ErrorReason::ComponentNotFound),
         ErrorKind::NotImplemented => (Code::Unimplemented, ErrorReason::NotImplemented),
+        ErrorKind::RequestIdReused => (Code::InvalidArgument, ErrorReason::RequestIdReused),
         ErrorKind::ReplicasOwned => (Code::FailedPrecondition, ErrorReason::ReplicasOwned),
         ErrorKind::NamespaceReserved => (Code::FailedPrecondition, ErrorReason::NamespaceReserved),
         ErrorKind::ShuttingDown => (Code::Unavailable, ErrorReason::ShuttingDown),

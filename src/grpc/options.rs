@@ -178,10 +178,7 @@ fn pull_secrets(names: &[String], faults: &mut Faults) -> Vec<ForeignName> {
     secrets
 }
 
-fn labels(
-    labels: &std::collections::HashMap<String, String>,
-    faults: &mut Faults,
-) -> BTreeMap<LabelKey, LabelValue> {
+fn labels(labels: &BTreeMap<String, String>, faults: &mut Faults) -> BTreeMap<LabelKey, LabelValue> {
     at_most(labels.len(), "options.labels", faults);
     // Sorted, so that the same request always gives the same faults.
     let sorted: BTreeMap<&String, &String> = labels.iter().collect();
@@ -197,7 +194,7 @@ fn labels(
 }
 
 fn annotations(
-    annotations: &std::collections::HashMap<String, String>,
+    annotations: &BTreeMap<String, String>,
     faults: &mut Faults,
 ) -> BTreeMap<AnnotationKey, String> {
     at_most(annotations.len(), "options.annotations", faults);

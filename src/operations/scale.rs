@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 use super::view::{self, DeploymentView};
-use super::{Operations, Target};
+use super::{NamedRequest, Operations, Target};
 use crate::artifacts::{Change, DeploymentName, Namespace};
 use crate::diagnostic::Diagnostic;
 use crate::engine::{self, ScaleChoices};
@@ -24,6 +24,8 @@ pub struct ScaleCall {
     pub validate_only: bool,
     /// The etag the caller has seen; empty: any.
     pub etag: String,
+    /// The request, if its caller has named it.
+    pub request: Option<NamedRequest>,
     /// Wait until every component is ready, at most until then.
     pub wait_ready: Option<Instant>,
     /// When the caller's own deadline ends.
@@ -50,6 +52,7 @@ impl Operations {
             replicas: call.replicas,
             validate_only: call.validate_only,
             etag: call.etag,
+            request: call.request,
             deadline: call.deadline,
         };
         let scaling = engine::scale(&self.engine, &target, choices).await?;

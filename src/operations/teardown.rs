@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{Operations, Target};
+use super::{NamedRequest, Operations, Target};
 use crate::artifacts::{Action, Change, DeploymentName, Namespace, ObjectRef};
 use crate::engine::{self, Going, Teardown, TeardownChoices};
 use crate::error::{Error, ErrorKind, Result};
@@ -29,6 +29,8 @@ pub struct TeardownCall {
     pub validate_only: bool,
     /// The etag the caller has seen; empty: any.
     pub etag: String,
+    /// The request, if its caller has named it.
+    pub request: Option<NamedRequest>,
     /// When the caller's own deadline ends.
     pub deadline: Instant,
 }
@@ -69,6 +71,7 @@ impl Operations {
             grace_seconds: call.grace_seconds,
             validate_only: call.validate_only,
             etag: call.etag,
+            request: call.request,
             deadline: call.deadline,
         };
         // 1. Everything is marked.

@@ -7,7 +7,7 @@ use super::{Inputs, Plan, Revision, check_claims, plan};
 use crate::artifacts::{DeploymentState, Seen, field_manager, scale_manager};
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{Head, HeadRef, Held, Phase, Recorded, RecordedComponent};
+use crate::record::{Head, HeadRef, Held, Phase, Recorded, RecordedComponent, Request};
 use crate::translate::MAX_OBJECTS;
 
 /// The most objects of one deployment with the leftovers of an earlier revision; translating bounds the rest.
@@ -37,6 +37,10 @@ pub struct Decided {
     pub revision: HeadRef,
     /// What happens to every object.
     pub plan: Plan,
+    /// What digests of requests are mixed with; see [`Revision::key`].
+    pub key: Option<String>,
+    /// The request that is carried out, if its caller has named it.
+    pub request: Option<Request>,
 }
 
 /// Decides a Deploy from what was read; `previous` is the stored revision that comparisons are made with, `operation`
@@ -78,7 +82,9 @@ pub fn decide(
         return Err(too_many(count));
     }
     let revision = HeadRef::new(&prepared.name, number, operation);
-    Ok(Decided { prepared, rendered, held, operation: operation.to_owned(), revision, plan })
+    let key = previous.and_then(|previous| previous.key.clone());
+    let operation = operation.to_owned();
+    Ok(Decided { prepared, rendered, held, operation, revision, plan, key, request: None })
 }
 
 impl Decided {
@@ -103,6 +109,7 @@ impl Decided {
             options: self.rendered.options.clone(),
             rendered: self.rendered.artifacts.objects().to_vec(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            key: self.key.clone(),
         }
         .pack()
     }

@@ -110,7 +110,7 @@ pub fn is_at_rest(held: &Held) -> bool {
     head.operation.is_none() && head.superseded.is_empty() && is_recorded && !deletes && !drops
 }
 
-/// Objects of ours that no inventory has: an operation that was taken over has created them late.
+/// Objects that an operation which was taken over has created late: they bear its mark, and no inventory has them.
 ///
 /// The same rules as for a plan: nobody else applies as our field manager, what a controller has taken over is its own,
 /// and what lies on a volume stays.
@@ -127,8 +127,8 @@ pub fn late(held: &Held, observed: &Observed) -> Vec<(ObjectRef, Form)> {
         let is_ours = entries.any(|entry| {
             entry.manager.as_ref() == Some(&manager) && entry.operation.as_deref() == Some("Apply")
         });
-        let is_marked =
-            metadata.annotations.as_ref().is_some_and(|marks| marks.contains_key(ANNOTATION_OPERATION));
+        let mark = metadata.annotations.as_ref().and_then(|marks| marks.get(ANNOTATION_OPERATION));
+        let is_marked = mark.is_some_and(|operation| head.superseded.contains(operation));
         let mut owners = metadata.owner_references.iter().flatten();
         let is_controlled = owners.any(|owner| owner.controller == Some(true));
         let is_known = head.knows(&reference, &uid) || is_controlled;

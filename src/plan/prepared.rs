@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::Revision;
 use crate::artifacts::{Artifacts, ComponentName, DeploymentName};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::error::{Error, ErrorKind, Fault, Result};
@@ -60,19 +61,23 @@ pub struct Prepared {
     strict: bool,
     /// What it was found to become, until somebody takes it.
     checked: Option<Rendered>,
+    /// The key of the revision that it was stored in; see [`super::Revision::key`].
+    pub key: Option<String>,
 }
 
 impl Prepared {
     /// A template that was stored: nothing is left to be said about it.
-    pub fn stored(template: Template, options: &Options) -> Self {
+    pub fn stored(revision: &Revision) -> Self {
+        let options = &revision.options;
         Self {
-            template,
+            template: revision.template.clone(),
             name: options.deployment.clone(),
             diagnostics: Vec::new(),
             positions: Positions::default(),
             rules: options.rules.clone(),
             strict: false,
             checked: None,
+            key: revision.key.clone(),
         }
     }
 }
@@ -108,7 +113,7 @@ pub fn prepare(call: &TemplateCall) -> Result<Prepared> {
         Error::fields(vec![Fault::field("name", text)])
     })?;
     let (rules, strict) = (call.rules.clone(), call.strict);
-    Ok(Prepared { template, name, diagnostics, positions, rules, strict, checked: None })
+    Ok(Prepared { template, name, diagnostics, positions, rules, strict, checked: None, key: None })
 }
 
 /// A template as objects, and what translating it found.

@@ -86,7 +86,9 @@ pub(super) fn decide_late(inputs: &Inputs<'_>, plan: &mut Plan) {
             continue;
         };
         let Ok(component) = ComponentName::new(seen.component.clone()) else { continue };
-        if is_known || is_claim || seen.controlled {
+        // A record that was lost and begun anew knows not everything that was there: such objects go as removed ones do.
+        let goes = inputs.prune || head.superseded.contains(operation);
+        if is_known || is_claim || seen.controlled || !goes {
             continue;
         }
         let member =

@@ -58,7 +58,9 @@ pub(super) fn decide(
         return inherited(inputs, artifact, template, former, diagnostics);
     }
     let applied = member.and_then(|member| member.template_replicas);
+    // A count of Scale's stands beside the template's count that it was set for, and goes with it.
     let scaled = member.and_then(|member| member.scaled_replicas);
+    let stays = scaled.filter(|_| applied == Some(template));
     let (own, scale) = inputs.managers;
     let other = owners.iter().find(|owner| owner.as_str() != own);
     if exists && applied.is_some_and(|applied| applied != template) {
@@ -80,11 +82,11 @@ pub(super) fn decide(
             diagnostics.push(note(artifact, Code::ReplicasKept, &format!("kept {count}(owner {owner})")));
         }
         unset(artifact);
-    } else if let Some(scaled) = scaled.filter(|scaled| applied == Some(template) && *scaled != template) {
+    } else if let Some(scaled) = stays.filter(|scaled| *scaled != template) {
         diagnostics.push(note(artifact, Code::ReplicasKept, &format!("kept {scaled} (set by Scale)")));
         set(artifact, scaled);
     }
-    Replicas { template: Some(template), scaled, take_back: None, changes: false }
+    Replicas { template: Some(template), scaled: stays, take_back: None, changes: false }
 }
 
 /// Decides the replicas of a controller that replaces one of another kind.

@@ -25,6 +25,9 @@ pub struct Revision {
     pub rendered: Vec<Artifact>,
     /// The version of the adapter that made it.
     pub version: String,
+    /// What digests of requests are mixed with in the record; random, handed from revision to revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 impl Revision {

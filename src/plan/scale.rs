@@ -73,7 +73,7 @@ impl Conversion {
         let now = held.head.controllers();
         let then: BTreeSet<ComponentName> = now.iter().chain(convert.keys()).cloned().collect();
         let before = revision.rendered_with(now);
-        let mut prepared = Prepared::stored(revision.template.clone(), &revision.options);
+        let mut prepared = Prepared::stored(revision);
         let after = render(&mut prepared, then)?.artifacts;
         let (own, scale) = (field_manager(&held.name), scale_manager(&held.name));
         // A refused update may have asked for another kind of workload.

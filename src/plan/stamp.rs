@@ -45,8 +45,8 @@ pub(super) fn pod_revisions(inputs: &Inputs<'_>) -> BTreeMap<ComponentName, u32>
 }
 
 /// The revision the component's pods are of now, if that is known for certain.
-fn earlier(inputs: &Inputs<'_>, component: &ComponentName) -> Option<u32> {
-    record::applied(&inputs.head?.inventory, component)?.pod_revision
+pub(super) fn earlier(inputs: &Inputs<'_>, component: &ComponentName) -> Option<u32> {
+    record::pods(&inputs.head?.inventory, component)
 }
 
 /// Whether the pods, the Secrets they read and the Services they are linked to stay as they are.

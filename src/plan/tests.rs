@@ -54,6 +54,7 @@ fn deployed(artifacts: &Artifacts) -> (Head, Vec<Seen>) {
             state: MemberState::Applied,
             uid: Some(uid.clone()),
             pod_revision: is_workload.then_some(1),
+            pods_before: None,
             template_replicas: count.and_then(|count| i32::try_from(count).ok()),
             scaled_replicas: None,
             generation: None,

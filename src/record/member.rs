@@ -20,6 +20,10 @@ pub struct Member {
     /// For a workload: the revision in which its pods last changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_revision: Option<u32>,
+    /// For a workload that is planned: the revision that its pods are of if it is not written. That holds as long as
+    /// the current revision stays the one that it was planned over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods_before: Option<u32>,
     /// For a controller: the template's count when it was last applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_replicas: Option<i32>,
@@ -72,6 +76,7 @@ impl Member {
             state: MemberState::Deleting,
             uid: Some(uid),
             pod_revision: None,
+            pods_before: None,
             template_replicas: None,
             scaled_replicas: None,
             replace: false,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::HeadRef;
+use super::{HeadRef, Request};
 
 /// The longest lease that others wait for.
 const LONGEST_LEASE: Duration = Duration::from_secs(600);
@@ -41,6 +41,9 @@ pub struct Operation {
     pub lease_millis: u64,
     /// The revision it writes.
     pub revision: Option<HeadRef>,
+    /// The request that it carries out, if its caller has named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Request>,
 }
 
 impl Operation {

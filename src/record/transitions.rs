@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::{Head, HeadRef, Member, MemberState, Operation, OperationKind, Phase, Recorded, RevisionEntry};
+use super::{
+    Head, HeadRef, Member, MemberState, Operation, OperationKind, Phase, Recorded, RequestEntry,
+    RequestOutcome, RevisionEntry,
+};
 use crate::artifacts::{DeploymentState, ObjectRef};
 
 /// Operations that were taken over and are remembered; more would mean that holders die faster than doubts end.
@@ -53,9 +56,13 @@ pub enum Transition {
     Scaled {
         /// The entries of the controllers, with their counts.
         counts: Vec<Member>,
+        /// The request that asked for it, if its caller has named it.
+        request: Option<RequestEntry>,
         /// When they were set.
         now: Timestamp,
     },
+    /// A named request was carried out without any other change of the record.
+    Answered(RequestEntry),
     /// The state was seen, and objects that were to be deleted were seen gone.
     Settled {
         /// The state, if it is to be recorded.
@@ -159,7 +166,8 @@ impl Transition {
             | Transition::TakeBack { .. }
             | Transition::Applied(_)
             | Transition::Refused { .. }
-            | Transition::Scaled { .. } => Writer::Operation,
+            | Transition::Scaled { .. }
+            | Transition::Answered(_) => Writer::Operation,
             Transition::Renew { .. } => Writer::Lease,
             Transition::Settled { .. }
             | Transition::Gone { .. }
@@ -180,6 +188,7 @@ impl Transition {
             Transition::Renew { .. }
             | Transition::TakeBack { .. }
             | Transition::Scaled { .. }
+            | Transition::Answered(_)
             | Transition::Settled { .. }
             | Transition::Gone { .. }
             | Transition::DoubtsCleared { .. }
@@ -209,6 +218,7 @@ impl Transition {
                     last_good: head.last_good,
                     operation: None,
                     superseded: head.superseded.clone(),
+                    requests: head.requests.clone(),
                     updated: *now,
                     ..Head::clone(earlier)
                 };
@@ -219,7 +229,11 @@ impl Transition {
                     discarded: true,
                 });
             }
-            Transition::Scaled { counts, now } => next.scaled(counts, *now),
+            Transition::Scaled { counts, request, now } => {
+                next.scaled(counts, *now);
+                request.iter().for_each(|entry| next.answer(entry.clone()));
+            }
+            Transition::Answered(entry) => next.answer(entry.clone()),
             Transition::Settled { state, gone } => next.settle(*state, gone),
             Transition::Gone { objects } => {
                 next.inventory.retain(|member| !objects.contains(&member.reference));
@@ -268,6 +282,20 @@ impl Head {
     }
 
     fn end(&mut self, applied: &Applied) {
+        // What has failed in part is not done: sent again, the request is carried out again.
+        let request = self.operation.as_mut().filter(|_| applied.complete);
+        if let Some(operation) = request
+            && let Some(request) = operation.request.take()
+        {
+            let outcome = match operation.kind {
+                OperationKind::Scale => RequestOutcome::Scaled,
+                OperationKind::Deploy | OperationKind::Teardown if self.current.is_none() => {
+                    RequestOutcome::Created
+                }
+                OperationKind::Deploy | OperationKind::Teardown => RequestOutcome::Updated,
+            };
+            self.answer(RequestEntry { request, outcome, time: applied.now });
+        }
         self.inventory.clone_from(&applied.inventory);
         // A revision that was not stored is none: the one before it stays what comparisons are made with.
         if let Some(revision) = &applied.revision {
@@ -278,6 +306,8 @@ impl Head {
                 discarded: false,
             });
             self.current = Some(revision.clone());
+            // What was planned over the former one is compared with this one from now on.
+            self.inventory.iter_mut().for_each(|member| member.pods_before = None);
         }
         self.recorded.state = DeploymentState::Deploying;
         self.operation = None;

@@ -52,6 +52,17 @@ pub fn applied<'a>(inventory: &'a [Member], component: &'a ComponentName) -> Opt
     Some(controller.unwrap_or(first))
 }
 
+/// The revision that the component's pods are of for certain, as far as they are like the current revision's.
+///
+/// A workload that is planned may have been written, with another template; written like the current revision again,
+/// the pods it had before are as they should be.
+pub fn pods(inventory: &[Member], component: &ComponentName) -> Option<u32> {
+    match applied(inventory, component) {
+        Some(member) => member.pod_revision,
+        None => workloads(inventory, component).find_map(|member| member.pods_before),
+    }
+}
+
 /// The controller of another kind that runs the component until the controller `next` does.
 pub fn former<'a>(
     inventory: &'a [Member],

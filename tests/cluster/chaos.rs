@@ -3,8 +3,6 @@
 //! In the end one whole deployment stands, or none.
 //! `CHAOS_SECONDS` says for how long; `CHAOS_SEED` which chances are taken.
 
-mod order;
-
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -17,11 +15,10 @@ use tonic::{Code, Request, Response, Status};
 use crate::support::adapter::{Adapter, Binary, deploy_at_once, reason, scale, teardown};
 use crate::support::control_plane::{User, control_plane};
 use crate::support::namespace::{Namespace, namespace};
+use crate::support::order::{Answer, Call, History};
 use crate::support::patience::Seeded;
 use crate::support::proxy::Proxy;
 use crate::support::survey::Survey;
-
-use order::{Answer, Call, History};
 
 const REPLICAS: usize = 3;
 const CALLERS: u64 = 8;

@@ -2,18 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::join_all;
+use panamax_kubernetes_adapter::error::ErrorKind;
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::judge::{self, Objects};
 use super::known;
 use super::road::{Faults, lock};
 use super::templates::{MANY, MANY_CHANGED, OTHER, PODS, PODS_CHANGED};
 use super::work::{self, Verdict};
-use super::world::{self, Answer, Ask, Replica, World};
+use super::world::{self, Answer, Ask, Replica, Told, World};
+use crate::support::order::{self, History};
 
 /// How many histories the fixed set has.
 const HISTORIES: usize = 16;
@@ -36,23 +38,35 @@ fn ask(draw: &mut impl FnMut(usize) -> usize) -> Ask {
     }
 }
 
-/// The replicas as they come and go.
+/// How a clock goes wrong: not at all, an hour ahead of the others, or set forward by an hour while it runs.
+fn skew(seed: u64) -> impl Fn(Duration) -> Duration + Send + Sync + 'static {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    move |passed| match seed % 3 {
+        0 => Duration::ZERO,
+        1 => HOUR,
+        _ if passed < Duration::from_secs(6) => Duration::ZERO,
+        _ => HOUR,
+    }
+}
+
+/// The replicas as they come and go, and what was asked and answered.
 struct Crowd<'a> {
     world: &'a World,
     seed: u64,
     running: Mutex<Vec<Arc<Replica>>>,
+    told: Mutex<History>,
 }
 
 impl<'a> Crowd<'a> {
     fn new(world: &'a World, seed: u64) -> Self {
-        let crowd = Self { world, seed, running: Mutex::default() };
+        let crowd = Self { world, seed, running: Mutex::default(), told: Mutex::default() };
         (0..REPLICAS).for_each(|place| lock(&crowd.running).push(crowd.start(place, 0)));
         crowd
     }
 
     fn start(&self, place: usize, turn: u64) -> Arc<Replica> {
         let name = char::from(b'a' + u8::try_from(place).expect("few replicas"));
-        let replica = self.world.replica(name, Duration::ZERO);
+        let replica = self.world.replica_ahead(name, skew(self.seed + place as u64));
         let chance = self.seed.wrapping_mul(1_000).wrapping_add(turn * 10 + place as u64);
         replica.road.arm(Faults::sometimes(chance, FAULTY, known::usual()));
         Arc::new(replica)
@@ -82,14 +96,68 @@ impl<'a> Crowd<'a> {
         for _ in 0..REQUESTS {
             sleep(Duration::from_millis(draw(4_000) as u64)).await;
             let (ask, replica) = (ask(&mut draw), self.any(&mut draw));
-            let answer = replica.ask(&ask).await;
+            let began = Instant::now().into_std();
+            let (answer, told) = replica.ask_told(&ask).await;
+            let ended = Instant::now().into_std();
             self.world.tell(format!("caller {number}: {} {answer:?}", ask.name()));
-            if answer == Answer::Stuck {
-                found.push(format!("{} was never answered", ask.name()));
+            match (answer, order_of(&ask)) {
+                (Answer::Stuck, _) => found.push(format!("{} was never answered", ask.name())),
+                (_, None) => {}
+                (answer, Some(call)) => match said(&answer, told) {
+                    Ok(said) => lock(&self.told).add(call, said, began, ended),
+                    Err(kind) => found.push(format!("{} was answered {kind:?}", ask.name())),
+                },
             }
         }
         found
     }
+}
+
+/// The request as the serial order knows it.
+fn order_of(ask: &Ask) -> Option<order::Call> {
+    match ask {
+        Ask::Deploy(text) => {
+            let edition = TEMPLATES.iter().position(|template| template == text);
+            edition.map(order::Call::Deploy)
+        }
+        Ask::Scale(..) => Some(order::Call::Scale),
+        Ask::Teardown => Some(order::Call::Teardown),
+        Ask::Get => Some(order::Call::Get),
+        Ask::Named(_) | Ask::Watch => None,
+    }
+}
+
+/// What an answer says of the order; the kind of failure if nobody should ever be answered so.
+fn said(answer: &Answer, told: Option<Told>) -> Result<Option<order::Answer>, ErrorKind> {
+    Ok(Some(match (answer, told) {
+        (Answer::Done, None) => return Ok(None),
+        (Answer::Done, Some(Told::Created)) => order::Answer::Created,
+        (Answer::Done, Some(Told::Updated)) => order::Answer::Updated,
+        (Answer::Done, Some(Told::Unchanged)) => order::Answer::Unchanged,
+        (Answer::Done, Some(Told::Stands(name))) => {
+            let is_named = |template: &&str| template.starts_with(&format!("name: {name}\n"));
+            order::Answer::Stands(TEMPLATES.iter().position(is_named).expect("one of the templates"))
+        }
+        // A Scale may find the record and then no controller any more: a Teardown came between.
+        (Answer::Failed(ErrorKind::DeploymentNotFound | ErrorKind::ComponentNotFound, _), _) => {
+            order::Answer::Missing
+        }
+        (Answer::Failed(ErrorKind::OperationInProgress, _), _) => order::Answer::Refused,
+        (Answer::Failed(kind, _), _) if !is_passing(*kind) => return Err(*kind),
+        (Answer::Failed(..) | Answer::Died | Answer::Stuck, _) => order::Answer::Unknown,
+    }))
+}
+
+/// Whether a bad road, or a death, may be answered so: done or not.
+fn is_passing(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::ApplyIncomplete
+            | ErrorKind::ClusterUnreachable
+            | ErrorKind::ClusterThrottled
+            | ErrorKind::ClusterTimeout
+            | ErrorKind::WaitTimeout
+    )
 }
 
 async fn history(world: &World, seed: u64) -> Vec<String> {
@@ -103,9 +171,10 @@ async fn history(world: &World, seed: u64) -> Vec<String> {
     for replica in lock(&crowd.running).iter() {
         replica.road.arm(Faults::none());
     }
+    found.extend(lock(&crowd.told).fits().err());
     found.extend(world.settle().await.err());
     // Whatever has happened, the next request finds a deployment that it can change, and one that it can tear down.
-    let last = world.replica('z', Duration::ZERO);
+    let last = world.replica('z');
     let template = TEMPLATES[usize::try_from(seed % 5).expect("a small number")];
     let answer = last.insist(&Ask::Deploy(template)).await;
     world.tell(format!("the last Deploy: {answer:?}"));
@@ -132,7 +201,7 @@ async fn history(world: &World, seed: u64) -> Vec<String> {
 /// What keeps the objects from being those of one template, which kind of workload it may be left aside.
 fn is_exactly(objects: &Objects, template: &'static str) -> Vec<String> {
     let fresh = world::run(1, async |world| {
-        assert_eq!(world.replica('a', Duration::ZERO).ask(&Ask::Deploy(template)).await, Answer::Done);
+        assert_eq!(world.replica('a').ask(&Ask::Deploy(template)).await, Answer::Done);
         world.settle().await.expect("rest");
         world.objects().await
     });
@@ -178,7 +247,7 @@ fn verdict(seed: &u64) -> Verdict {
 
 #[test]
 fn histories_end_in_order() {
-    let begin = Instant::now();
+    let begin = std::time::Instant::now();
     let one: Option<u64> = std::env::var("SIM_SEED").ok().map(|seed| seed.parse().expect("a seed"));
     let mut seeds: Vec<u64> = match one {
         Some(seed) => vec![seed],

@@ -181,6 +181,10 @@ pub fn state(objects: &Objects) -> BTreeMap<String, Value> {
         }
         let owner = items(object, "/metadata/ownerReferences").next();
         let mut plain = plain(object);
+        if is_scaled(objects, name) {
+            // A Scale that is asked again finds the controller there, and holds the count under its own name.
+            leave_out_count_holders(&mut plain);
+        }
         for at in [REVISION, POD_REVISION] {
             if let Some(label) = plain.pointer_mut(at) {
                 *label = json!(label.as_str().and_then(|text| text.parse().ok()).map(rank));
@@ -205,6 +209,23 @@ pub fn state(objects: &Objects) -> BTreeMap<String, Value> {
         state.insert(of, json!(each));
     }
     state
+}
+
+/// Whether Scale has set the count of this controller, as the record has it.
+fn is_scaled(objects: &Objects, name: &str) -> bool {
+    let head = head(objects).unwrap_or_default();
+    items(&head, "/inventory").any(|member| reference(member) == name && member["scaled_replicas"].is_i64())
+}
+
+/// Leaves out who holds the replica count.
+fn leave_out_count_holders(plain: &mut Value) {
+    let Some(entries) = plain.pointer_mut("/metadata/fields").and_then(Value::as_array_mut) else { return };
+    entries.retain(|entry| !text(entry, "/manager").starts_with("panamax-scale:"));
+    for entry in entries {
+        if let Some(spec) = entry.pointer_mut("/fieldsV1/f:spec").and_then(Value::as_object_mut) {
+            spec.remove("f:replicas");
+        }
+    }
 }
 
 fn record(head: &Value, rank: impl Fn(u64) -> usize) -> Value {

@@ -19,12 +19,6 @@ pub fn reason(schedule: &Schedule, _calls: &[Call]) -> Option<&'static str> {
         ("scale", Sequel::Other) if dies => Some(
             "Scale writes the count to the cluster before the record: death in between loses whose it is",
         ),
-        ("convert", Sequel::Other) if dies => {
-            Some("the count of a dead Scale stays in the record when the template takes the count back")
-        }
-        ("update" | "rollout", Sequel::Scale) if dies => {
-            Some("rolling back stamps workloads anew that never changed: all their pods are replaced")
-        }
         _ => None,
     }
 }

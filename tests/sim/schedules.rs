@@ -28,10 +28,12 @@ pub struct Scenario {
     asked: Ask,
 }
 
-pub const SCENARIOS: [Scenario; 9] = [
+pub const SCENARIOS: [Scenario; 11] = [
     Scenario { name: "first", before: &[], asked: Ask::Deploy(PODS) },
     Scenario { name: "unchanged", before: &[Ask::Deploy(PODS)], asked: Ask::Deploy(PODS) },
     Scenario { name: "update", before: &[Ask::Deploy(PODS)], asked: Ask::Deploy(PODS_CHANGED) },
+    Scenario { name: "named-first", before: &[], asked: Ask::Named(PODS) },
+    Scenario { name: "named", before: &[Ask::Deploy(PODS)], asked: Ask::Named(PODS_CHANGED) },
     Scenario { name: "rollout", before: &[Ask::Deploy(MANY)], asked: Ask::Deploy(MANY_CHANGED) },
     Scenario { name: "scale", before: &[Ask::Deploy(MANY)], asked: Ask::Scale("WEB", 4) },
     Scenario { name: "convert", before: &[Ask::Deploy(PODS)], asked: Ask::Scale("WEB", 2) },
@@ -129,7 +131,7 @@ async fn played(
     faults: Option<&BTreeMap<usize, Fault>>,
     sequel: Sequel,
 ) -> Played {
-    let (first, spare) = (world.replica('a', Default::default()), world.replica('b', Default::default()));
+    let (first, spare) = (world.replica('a'), world.replica('b'));
     let mut found = Vec::new();
     for ask in scenario.before {
         let answer = first.ask(ask).await;

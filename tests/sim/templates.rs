@@ -1,8 +1,10 @@
 //! The templates that schedules deploy: small, and each different from the others in its own way.
+//!
+//! Each has a name of its own, so that an answer tells which of them stands.
 
 /// Two bare Pods with a Service each, one linked to the other.
 pub const PODS: &str = "\
-name: Shop
+name: Pods
 images:
 - name: DB
   source: example/db:1
@@ -16,7 +18,7 @@ images:
 
 /// The same with another image, and a variable that a running Pod cannot be given.
 pub const PODS_CHANGED: &str = "\
-name: Shop
+name: Pods changed
 images:
 - name: DB
   source: example/db:2
@@ -31,7 +33,7 @@ images:
 
 /// A ReplicationController of two, beside a bare Pod.
 pub const MANY: &str = "\
-name: Shop
+name: Many
 images:
 - name: DB
   source: example/db:1
@@ -45,7 +47,7 @@ images:
 
 /// The same with another image for both of the controller's pods.
 pub const MANY_CHANGED: &str = "\
-name: Shop
+name: Many changed
 images:
 - name: DB
   source: example/db:1
@@ -59,7 +61,7 @@ images:
 
 /// One component less and another one more.
 pub const OTHER: &str = "\
-name: Shop
+name: Other
 images:
 - name: WEB
   source: example/web:3

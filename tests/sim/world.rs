@@ -13,8 +13,8 @@ use panamax_kubernetes_adapter::clock::Clock;
 use panamax_kubernetes_adapter::cluster::Cluster;
 use panamax_kubernetes_adapter::error::{Error, ErrorKind};
 use panamax_kubernetes_adapter::operations::{
-    DeployCall, DeployChoices, Operations, PrunePolicy, ScaleCall, Settings, Source, Target, TeardownCall,
-    TemplateCall, Until, VolumePolicy, WatchUpdate,
+    DeployCall, DeployChoices, NamedRequest, Operations, Outcome, PrunePolicy, ScaleCall, Settings, Source,
+    Target, TeardownCall, TemplateCall, Until, VolumePolicy, WatchUpdate,
 };
 use panamax_kubernetes_adapter::sandbox::Sandbox;
 use panamax_kubernetes_adapter::translate::Rules;
@@ -42,6 +42,8 @@ const BEGIN: i64 = 1_767_225_600;
 pub enum Ask {
     /// Deploy this template.
     Deploy(&'static str),
+    /// Deploy this template, under a name of the caller's.
+    Named(&'static str),
     /// Set the count of a component.
     Scale(&'static str, i32),
     /// Tear everything down; nothing to tear down is fine.
@@ -56,7 +58,7 @@ impl Ask {
     /// The request in two words.
     pub fn name(&self) -> String {
         match self {
-            Self::Deploy(text) => format!("Deploy of {} bytes", text.len()),
+            Self::Deploy(text) | Self::Named(text) => format!("Deploy of {} bytes", text.len()),
             Self::Scale(component, count) => format!("Scale {component} to {count}"),
             Self::Teardown | Self::Get | Self::Watch => format!("{self:?}"),
         }
@@ -72,6 +74,19 @@ pub enum Answer {
     Died,
     /// No answer came in all the time that there was.
     Stuck,
+}
+
+/// What a good answer says of the deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// There was none.
+    Created,
+    /// It was changed.
+    Updated,
+    /// It was so already.
+    Unchanged,
+    /// The template of this name stands.
+    Stands(String),
 }
 
 /// A world with nothing in it but one namespace.
@@ -128,8 +143,17 @@ impl World {
         assert!(answer.is_ok_and(|answer| answer.status().is_success()), "a namespace");
     }
 
-    /// Starts a process of the adapter whose clock is ahead by so much.
-    pub fn replica(&self, name: char, ahead: Duration) -> Replica {
+    /// Starts a process of the adapter whose clock shows the true time.
+    pub fn replica(&self, name: char) -> Replica {
+        self.replica_ahead(name, |_| Duration::ZERO)
+    }
+
+    /// Starts a process of the adapter; `ahead` says by how much its clock is ahead when so much time has passed.
+    pub fn replica_ahead(
+        &self,
+        name: char,
+        ahead: impl Fn(Duration) -> Duration + Send + Sync + 'static,
+    ) -> Replica {
         let road = Road::new(name, self.api.clone(), Arc::clone(&self.log), self.tasks.clone());
         let cluster = Cluster::over(road.clone(), self.seed ^ u64::from(u32::from(name)));
         let settings = Settings {
@@ -139,7 +163,7 @@ impl World {
             keeps: vec![namespace()],
         };
         let began = self.began;
-        let clock = Clock::new(move || at(began, ahead));
+        let clock = Clock::new(move || at(began, ahead(began.elapsed())));
         let operations = Operations::new(cluster, settings, clock, CancellationToken::new());
         operations.keep();
         Replica { operations, road }
@@ -209,16 +233,22 @@ fn name() -> DeploymentName {
 impl Replica {
     /// Asks once.
     pub async fn ask(&self, ask: &Ask) -> Answer {
+        self.ask_told(ask).await.0
+    }
+
+    /// Asks once; also returns what a good answer says of the deployment.
+    pub async fn ask_told(&self, ask: &Ask) -> (Answer, Option<Told>) {
         let work = tokio::time::timeout(PATIENCE * 2, self.carry_out(ask));
-        tokio::select! {
+        let answer = tokio::select! {
             biased;
             answered = work => match answered {
-                Ok(Ok(())) => Answer::Done,
+                Ok(Ok(told)) => return (Answer::Done, told),
                 Ok(Err(error)) => Answer::Failed(error.kind(), error.retry_delay().filter(|_| error.kind().retryable())),
                 Err(_) => Answer::Stuck,
             },
             () = self.road.died() => Answer::Died,
-        }
+        };
+        (answer, None)
     }
 
     /// Asks until there is an answer that is not meant to be asked again, as a patient client does.
@@ -232,11 +262,23 @@ impl Replica {
         }
     }
 
-    async fn carry_out(&self, ask: &Ask) -> Result<(), Error> {
+    async fn carry_out(&self, ask: &Ask) -> Result<Option<Told>, Error> {
         let deadline = Instant::now() + PATIENCE;
         let target = Target { namespace: namespace(), name: name() };
         match ask {
-            Ask::Deploy(text) => self.operations.deploy(deploy(text, deadline)).await.map(drop),
+            Ask::Deploy(text) | Ask::Named(text) => {
+                let mut call = deploy(text, deadline);
+                if matches!(ask, Ask::Named(_)) {
+                    call.choices.request =
+                        Some(NamedRequest::new("once".to_owned(), text.as_bytes().to_vec()));
+                }
+                let deployed = self.operations.deploy(call).await?;
+                Ok(Some(match deployed.outcome {
+                    Outcome::Created => Told::Created,
+                    Outcome::Updated => Told::Updated,
+                    Outcome::Unchanged => Told::Unchanged,
+                }))
+            }
             Ask::Scale(component, count) => {
                 let call = ScaleCall {
                     namespace: namespace(),
@@ -244,10 +286,11 @@ impl Replica {
                     replicas: BTreeMap::from([((*component).to_owned(), *count)]),
                     validate_only: false,
                     etag: String::new(),
+                    request: None,
                     wait_ready: None,
                     deadline,
                 };
-                self.operations.scale(call).await.map(drop)
+                self.operations.scale(call).await.map(|_| Some(Told::Updated))
             }
             Ask::Teardown => {
                 let call = TeardownCall {
@@ -259,12 +302,17 @@ impl Replica {
                     wait_gone: Some(deadline),
                     validate_only: false,
                     etag: String::new(),
+                    request: None,
                     deadline,
                 };
-                self.operations.teardown(call).await.map(drop)
+                self.operations.teardown(call).await.map(|_| Some(Told::Updated))
             }
-            Ask::Get => self.operations.get(&target, true).await.map(drop),
-            Ask::Watch => self.watch(target, deadline).await,
+            Ask::Get => {
+                let view = self.operations.get(&target, true).await?;
+                // What is under way may stand or not.
+                Ok(view.status.is_ready().then_some(Told::Stands(view.template_name)))
+            }
+            Ask::Watch => self.watch(target, deadline).await.map(|()| None),
         }
     }
 
@@ -306,6 +354,8 @@ fn deploy(text: &str, deadline: Instant) -> DeployCall {
             prune: PrunePolicy::DeleteRemoved,
             validate_only: false,
             etag: String::new(),
+            request: None,
+            inherited: None,
             deadline,
         },
         wait_ready: None,

@@ -74,6 +74,17 @@ impl Adapter {
         lease: Duration,
         clock: Clock,
     ) -> Self {
+        Self::serve_keeping(config, sandbox, lease, clock, "default").await
+    }
+
+    /// Serves it, and keeps another namespace than the default one.
+    pub async fn serve_keeping(
+        config: kube::Config,
+        sandbox: Option<Sandbox>,
+        lease: Duration,
+        clock: Clock,
+        keeps: &str,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let parts = Parts {
@@ -83,7 +94,7 @@ impl Adapter {
                 namespace: NamespaceName::new("default").expect("a namespace"),
                 lease,
                 holder: "test".to_owned(),
-                keeps: vec![NamespaceName::new("default").expect("a namespace")],
+                keeps: vec![NamespaceName::new(keeps).expect("a namespace")],
             },
             clock,
             drain_timeout: Duration::from_secs(10),
@@ -98,6 +109,11 @@ impl Adapter {
         });
         let channel = connect(address).await;
         Self { channel, stop: Some(stop), sandbox }
+    }
+
+    /// Serves whatever API server the configuration names, and keeps this namespace.
+    pub async fn keeping(config: kube::Config, namespace: &str) -> Self {
+        Self::serve_keeping(config, None, LEASE, Clock::system(), namespace).await
     }
 
     /// A client of the sandbox that this adapter serves.

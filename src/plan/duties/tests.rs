@@ -19,6 +19,7 @@ fn doomed_member(kind: Kind, name: &str) -> Member {
         state: MemberState::Deleting,
         uid: Some(format!("uid-{name}")),
         pod_revision: None,
+        pods_before: None,
         template_replicas: None,
         scaled_replicas: None,
         replace: false,
@@ -62,6 +63,7 @@ fn operation(lease_millis: u64) -> Operation {
         lease_until: Timestamp::UNIX_EPOCH,
         lease_millis,
         revision: None,
+        request: None,
     }
 }
 
@@ -188,7 +190,7 @@ fn late_service(change: impl FnOnce(&mut ObjectMeta)) -> Observed {
 
 #[test]
 fn what_a_dead_operation_creates_late_is_deleted_in_that_form() {
-    let held = held(|_| {});
+    let held = held(|head| head.superseded = vec!["dead".to_owned()]);
     let form = Form { uid: "late".to_owned(), version: Some("7".to_owned()) };
     let expected = vec![(reference(Kind::Service, "db"), form)];
     let observed = late_service(|_| {});
@@ -198,11 +200,16 @@ fn what_a_dead_operation_creates_late_is_deleted_in_that_form() {
 
 #[test]
 fn what_is_known_or_others_own_is_no_late_creation() {
-    let at_rest = held(|_| {});
+    let dead = |head: &mut Head| head.superseded = vec!["dead".to_owned()];
+    let at_rest = held(dead);
     let copy = late_service(|metadata| metadata.managed_fields = None);
     assert_eq!(late(&at_rest, &copy), [], "a person has copied it with all our marks");
     let older = late_service(|metadata| metadata.annotations = None);
     assert_eq!(late(&at_rest, &older), [], "an earlier version has created it");
+    let of_another = late_service(|metadata| {
+        metadata.annotations = Some([("panamax.io/operation".to_owned(), "alive".to_owned())].into());
+    });
+    assert_eq!(late(&at_rest, &of_another), [], "of a record that was lost, perhaps");
     let owner = serde_json::json!([
         {"apiVersion": "v1", "kind": "ReplicationController", "name": "web", "uid": "rc", "controller": true}
     ]);
@@ -210,9 +217,15 @@ fn what_is_known_or_others_own_is_no_late_creation() {
         metadata.owner_references = serde_json::from_value(owner).expect("owners");
     });
     assert_eq!(late(&at_rest, &owned), [], "a controller has taken it over");
-    let known = held(|head| head.inventory = vec![doomed_member(Kind::Service, "db")]);
+    let known = held(|head| {
+        dead(head);
+        head.inventory = vec![doomed_member(Kind::Service, "db")];
+    });
     assert_eq!(late(&known, &late_service(|_| {})), []);
-    let busy = held(|head| head.operation = Some(operation(1_000)));
+    let busy = held(|head| {
+        dead(head);
+        head.operation = Some(operation(1_000));
+    });
     assert_eq!(late(&busy, &late_service(|_| {})), [], "an operation may be creating it");
 }
 
@@ -231,7 +244,7 @@ fn operations_that_were_taken_over_are_remembered_for_a_minute() {
 #[test]
 fn what_scale_has_begun_is_followed_to_its_end() {
     let counts = Vec::new();
-    let scaled = Transition::Scaled { counts, now: Timestamp::UNIX_EPOCH };
+    let scaled = Transition::Scaled { counts, request: None, now: Timestamp::UNIX_EPOCH };
     let held = held(|head| *head = scaled.apply(head));
     assert!(!is_at_rest(&held));
     assert_eq!(asked(&held, Duration::ZERO).now, [Duty::Settle(DeploymentState::Active)]);

@@ -116,6 +116,7 @@ impl State {
             lease_until: Timestamp::UNIX_EPOCH,
             lease_millis: u64::try_from(LEASE.as_millis()).expect("a short lease"),
             revision: work.revision().cloned(),
+            request: None,
         };
         self.take(&Transition::Begin(Box::new(Begin { operation, work })));
     }
@@ -201,7 +202,11 @@ impl State {
                 next.begin(Work::Teardown { inventory, retained: Vec::new() });
             }
             Event::Scale if self.head.operation.is_none() => {
-                next.take(&Transition::Scaled { counts: Vec::new(), now: Timestamp::UNIX_EPOCH });
+                next.take(&Transition::Scaled {
+                    counts: Vec::new(),
+                    request: None,
+                    now: Timestamp::UNIX_EPOCH,
+                });
             }
             Event::Renew if !self.is_free() => {
                 let until = self.head.operation.as_ref()?.lease_until.checked_add(LEASE).ok()?;

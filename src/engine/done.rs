@@ -1,0 +1,74 @@
+//! What a Deploy answers.
+
+use crate::artifacts::Change;
+use crate::diagnostic::Diagnostic;
+use crate::plan::Decided;
+use crate::record::{Held, Recorded, RequestOutcome};
+
+/// How a Deploy ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// There was no such deployment before.
+    Created,
+    /// It was changed.
+    Updated,
+    /// It was as the template says already; nothing was written.
+    Unchanged,
+}
+
+/// What a Deploy did, or, if it was only to be checked, would do.
+pub struct Done {
+    /// The record; `None`: a deployment that is not there was only to be checked.
+    pub held: Option<Held>,
+    /// What a list would show of it.
+    pub recorded: Recorded,
+    /// The template's name.
+    pub template_name: String,
+    /// What was done to each object.
+    pub changes: Vec<Change>,
+    /// What was lost, changed or assumed.
+    pub diagnostics: Vec<Diagnostic>,
+    /// What the API server warned of.
+    pub warnings: Vec<String>,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// The answer to a request that was carried out before: its outcome, and the deployment as it is now.
+pub(super) fn repeated(held: Held, outcome: RequestOutcome) -> Done {
+    Done {
+        recorded: held.head.recorded.clone(),
+        template_name: held.head.template_name.clone(),
+        held: Some(held),
+        changes: Vec::new(),
+        diagnostics: Vec::new(),
+        warnings: Vec::new(),
+        outcome: match outcome {
+            RequestOutcome::Created => Outcome::Created,
+            RequestOutcome::Updated | RequestOutcome::Scaled => Outcome::Updated,
+            RequestOutcome::Unchanged => Outcome::Unchanged,
+        },
+    }
+}
+
+/// The answer to a Deploy that has ended well, with the uids that are known now.
+pub(super) fn done(held: Held, decided: Decided, outcome: Outcome) -> Done {
+    let diagnostics = decided.diagnostics();
+    let recorded = decided.recorded();
+    let mut changes = decided.plan.changes;
+    if outcome != Outcome::Unchanged {
+        for change in &mut changes {
+            let member = held.head.member(&change.reference);
+            change.uid = member.and_then(|member| member.uid.clone()).or(change.uid.take());
+        }
+    }
+    Done {
+        held: Some(held),
+        recorded,
+        template_name: decided.prepared.template.name.clone(),
+        changes,
+        diagnostics,
+        warnings: Vec::new(),
+        outcome,
+    }
+}

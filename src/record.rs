@@ -18,7 +18,7 @@ pub use gate::{being_changed, being_deleted, check_etag, check_readable, gate, l
 pub use member::{Adopted, Member, MemberState};
 pub use moment::{Moment, Standing};
 pub use operation::{Operation, OperationKind};
-pub use revisions::{HeadRef, RevisionEntry};
+pub use revisions::{HeadRef, Outcome, RevisionEntry, RevisionResult};
 pub use stored::{Held, Version};
 pub use transitions::{Applied, Begin, Transition, Work, Writer};
 pub use workloads::{applied, former, serving, to_be_scaled};

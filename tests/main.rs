@@ -54,11 +54,13 @@ mod cluster {
     mod main_job;
     mod manifests;
     mod modern;
+    mod on_failure;
     mod ownership;
     mod plane;
     mod portable;
     mod races;
     mod refusals;
+    mod revisions;
     mod rights;
     mod road;
     mod rollout;

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use tokio::time::Instant;
 
-use super::{Engine, look, teardown};
-use crate::artifacts::{Kind, ObjectRef, Target};
-use crate::error::Result;
-use crate::plan::{self, Decided, Prepared, PrunePolicy};
-use crate::record::{self, Head, Phase};
+use super::{Engine, look, stages, teardown};
+use crate::artifacts::{Action, Kind, ObjectRef, Target};
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::{self, Back, Course, Decided, FailurePolicy, Plan, Prepared, PrunePolicy, Revision};
+use crate::record::{self, Head, HeadRef, Held, Phase};
 
 /// How a template is deployed.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub struct Choices {
     pub create_namespace: bool,
     /// What becomes of removed objects.
     pub prune: PrunePolicy,
+    /// What becomes of an update that fails.
+    pub on_failure: FailurePolicy,
     /// Check everything, write nothing.
     pub validate_only: bool,
     /// The etag the caller has seen; empty: any.
@@ -25,31 +27,76 @@ pub struct Choices {
     pub deadline: Instant,
 }
 
-/// Reads the deployment and plans a Deploy; `believed`: it is not read, since a watch shows no such deployment.
+/// What is to be brought about.
+pub(super) enum Wanted {
+    /// A template, as it came with a request.
+    Template(Box<Prepared>),
+    /// A stored revision of this number again; 0: the newest good one below the current.
+    Earlier(u32),
+    /// A stored revision, for an operation that has failed or died.
+    Recovered(Box<Recovered>),
+}
+
+/// What ends an operation that has failed or died.
+pub(super) struct Recovered {
+    /// The record as it is known: the operation in it is the one that is ended.
+    pub(super) held: Held,
+    /// The template.
+    pub(super) prepared: Prepared,
+    /// How it is brought about.
+    pub(super) course: Course,
+}
+
+impl Recovered {
+    /// Puts a revision in force; `repeats`: under a number of its own, since that one was in force already.
+    pub(super) fn new(held: Held, stored: Revision, repeats: Option<u32>, back: Back) -> Self {
+        let (prepared, course) = again(stored, repeats, back);
+        Self { held, prepared, course }
+    }
+}
+
+/// A stored template and options, and how they are brought about.
+fn again(stored: Revision, repeats: Option<u32>, back: Back) -> (Prepared, Course) {
+    let course = Course {
+        prune: stored.prune,
+        on_failure: stored.on_failure,
+        rollback_of: repeats.or(stored.rollback_of),
+        back: Some(back),
+    };
+    (Prepared::stored(stored.template, &stored.options), course)
+}
+
+/// Reads the deployment and plans what brings it to what is wanted; `believed`: it is not read, since a watch shows no
+/// such deployment.
 ///
 /// Writes nothing, but for a teardown that died half-way: that is finished first, and then this is a first Deploy.
 pub(super) async fn decide(
     engine: &Engine,
     target: &Target,
-    mut prepared: Prepared,
+    wanted: Wanted,
     choices: &Choices,
     believed: bool,
 ) -> Result<Decided> {
-    let mut held = if believed { None } else { look::read(engine, target).await? };
-    record::check_etag(held.as_ref(), &choices.etag)?;
-    if let Some(found) = &held {
-        record::gate(found, engine.unrenewed_for(found))?;
-        if found.terminating {
-            return Err(record::being_deleted(found));
+    let (held, mut prepared, course) = match wanted {
+        Wanted::Recovered(recovered) => (Some(recovered.held), recovered.prepared, recovered.course),
+        Wanted::Template(prepared) => {
+            let held = if believed { None } else { free(engine, target, choices).await? };
+            let (prune, on_failure) = (choices.prune, choices.on_failure);
+            (held, *prepared, Course { prune, on_failure, ..Course::default() })
         }
-        if found.head.phase == Phase::Deleting {
-            if choices.validate_only {
-                return Err(record::being_deleted(found));
+        Wanted::Earlier(number) => {
+            let held = look::read(engine, target).await?;
+            let held = held.ok_or_else(|| record::not_found(target))?;
+            record::check_etag(Some(&held), &choices.etag)?;
+            record::gate(&held, engine.unrenewed_for(&held))?;
+            if held.is_deleting() {
+                return Err(record::being_deleted(&held));
             }
-            teardown::finish(engine, target, found.clone(), choices.deadline).await?;
-            held = None;
+            let (number, stored) = choose(engine, target, &held, number).await?;
+            let (prepared, course) = again(stored, Some(number), Back::default());
+            (Some(held), prepared, course)
         }
-    }
+    };
     let head = held.as_ref().map(|held| &held.head);
     let rendered = plan::render(&mut prepared, head.map(Head::controllers).unwrap_or_default())?;
     let current = head.and_then(|head| head.current.as_ref());
@@ -64,5 +111,66 @@ pub(super) async fn decide(
         engine.cluster.list_members(&target.namespace, &target.name, &members),
     )?;
     let operation = engine.operation_id();
-    plan::decide(prepared, rendered, held, previous.as_ref(), &seen, choices.prune, &operation)
+    let is_asked = course.back.as_ref().is_some_and(|back| !back.recovers);
+    let decided = plan::decide(prepared, rendered, held, previous.as_ref(), &seen, course, &operation)?;
+    if is_asked && !choices.validate_only {
+        try_new(engine, target, &decided).await?;
+    }
+    Ok(decided)
+}
+
+/// Reads the record of a deployment on which an operation may begin; `None`: there is none, or none any more.
+async fn free(engine: &Engine, target: &Target, choices: &Choices) -> Result<Option<Held>> {
+    let held = look::read(engine, target).await?;
+    record::check_etag(held.as_ref(), &choices.etag)?;
+    let Some(found) = held else { return Ok(None) };
+    record::gate(&found, engine.unrenewed_for(&found))?;
+    if found.terminating {
+        return Err(record::being_deleted(&found));
+    }
+    if found.head.phase != Phase::Deleting {
+        return Ok(Some(found));
+    }
+    if choices.validate_only {
+        return Err(record::being_deleted(&found));
+    }
+    teardown::finish(engine, target, found, choices.deadline).await?;
+    Ok(None)
+}
+
+/// Finds the revision that is asked for; 0: the newest below the current that was seen ready.
+///
+/// Fails with REVISION_NOT_FOUND.
+async fn choose(engine: &Engine, target: &Target, held: &Held, number: u32) -> Result<(u32, Revision)> {
+    let candidates: Vec<HeadRef> = match number {
+        0 => held.head.good_before().map(|entry| entry.revision.clone()).collect(),
+        _ => {
+            let listed = held.head.listed().into_iter().map(|entry| &entry.revision);
+            listed.filter(|revision| revision.number == number).cloned().collect()
+        }
+    };
+    for candidate in candidates {
+        // Somebody may have deleted its Secret.
+        if let Some(stored) = look::read_revision(engine, target, Some(&candidate)).await? {
+            return Ok((candidate.number, stored));
+        }
+    }
+    let kept: Vec<String> =
+        held.head.listed().iter().map(|entry| entry.revision.number.to_string()).collect();
+    let kept = kept.join(", ");
+    let text = match number {
+        0 => format!("no revision of deployment {} below the current one was ever ready", target.name),
+        _ => format!("revision {number} of deployment {} is not kept", target.name),
+    };
+    Err(Error::new(ErrorKind::RevisionNotFound, format!("{text}; kept are {kept}"))
+        .about("Deployment", target.name.as_str())
+        .with("revisions", kept))
+}
+
+/// Lets the API server check what will be made anew: a name may have been taken since the revision was in force.
+async fn try_new(engine: &Engine, target: &Target, decided: &Decided) -> Result<()> {
+    let steps = decided.plan.steps.iter().filter(|step| step.action == Action::Create);
+    let new = Plan { steps: steps.cloned().collect(), ..Plan::default() };
+    let failures = stages::dry_run(engine, target, &new).await;
+    plan::first_failure(&decided.prepared.template, failures).map_or(Ok(()), Err)
 }

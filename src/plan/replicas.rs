@@ -61,7 +61,9 @@ pub(super) fn decide(
     let scaled = member.and_then(|member| member.scaled_replicas);
     let (own, scale) = inputs.managers;
     let other = owners.iter().find(|owner| owner.as_str() != own);
-    if exists && applied.is_some_and(|applied| applied != template) {
+    // Whoever goes back to a revision means its template: what an autoscaler has found since is right for the load now.
+    let stays = inputs.back.is_some() && other.is_some_and(|owner| owner != scale);
+    if !stays && exists && applied.is_some_and(|applied| applied != template) {
         // A controller that Scale made from a Pod is ours alone, its count is Scale's all the same.
         if other.is_some() || scaled.is_some_and(|scaled| scaled != template) {
             diagnostics.push(note(artifact, Code::ReplicasTakenBack, &format!("reset to {template}")));

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::{FailurePolicy, PrunePolicy};
 use crate::artifacts::{Artifact, ComponentName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::template::Template;
@@ -25,6 +26,15 @@ pub struct Revision {
     pub rendered: Vec<Artifact>,
     /// The version of the adapter that made it.
     pub version: String,
+    /// What became of objects that the template did not have.
+    #[serde(default)]
+    pub prune: PrunePolicy,
+    /// What was to become of it if it failed.
+    #[serde(default)]
+    pub on_failure: FailurePolicy,
+    /// The revision that it repeats.
+    #[serde(default)]
+    pub rollback_of: Option<u32>,
 }
 
 impl Revision {

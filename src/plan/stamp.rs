@@ -46,7 +46,9 @@ pub(super) fn pod_revisions(inputs: &Inputs<'_>) -> BTreeMap<ComponentName, u32>
 
 /// The revision the component's pods are of now, if that is known for certain.
 fn earlier(inputs: &Inputs<'_>, component: &ComponentName) -> Option<u32> {
-    record::applied(&inputs.head?.inventory, component)?.pod_revision
+    let applied = record::applied(&inputs.head?.inventory, component);
+    let known = || inputs.back?.pods.get(component).copied();
+    applied.and_then(|member| member.pod_revision).or_else(known)
 }
 
 /// Whether the pods, the Secrets they read and the Services they are linked to stay as they are.

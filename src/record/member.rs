@@ -20,6 +20,9 @@ pub struct Member {
     /// For a workload: the revision in which its pods last changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_revision: Option<u32>,
+    /// For a workload that is to be written: the revision that its pods were of until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods_before: Option<u32>,
     /// For a controller: the template's count when it was last applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_replicas: Option<i32>,
@@ -72,6 +75,7 @@ impl Member {
             state: MemberState::Deleting,
             uid: Some(uid),
             pod_revision: None,
+            pods_before: None,
             template_replicas: None,
             scaled_replicas: None,
             replace: false,
@@ -86,6 +90,14 @@ impl Member {
     /// sent its creation before.
     pub fn may_still_arrive(&self) -> bool {
         self.state == MemberState::Deleting && self.uid.is_none()
+    }
+
+    /// The revision that the pods of a workload are of as long as it is not written anew.
+    pub fn pods_now(&self) -> Option<u32> {
+        match self.state {
+            MemberState::Applied => self.pod_revision,
+            MemberState::Planned | MemberState::Deleting => self.pods_before,
+        }
     }
 
     /// The stage it is applied in.

@@ -41,6 +41,12 @@ pub struct Operation {
     pub lease_millis: u64,
     /// The revision it writes.
     pub revision: Option<HeadRef>,
+    /// The revision that is put back if the operation fails or dies; `None`: what was written stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back_to: Option<HeadRef>,
+    /// The revision that its own repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_of: Option<u32>,
 }
 
 impl Operation {

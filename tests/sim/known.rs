@@ -22,9 +22,6 @@ pub fn reason(schedule: &Schedule, _calls: &[Call]) -> Option<&'static str> {
         ("convert", Sequel::Other) if dies => {
             Some("the count of a dead Scale stays in the record when the template takes the count back")
         }
-        ("update" | "rollout", Sequel::Scale) if dies => {
-            Some("rolling back stamps workloads anew that never changed: all their pods are replaced")
-        }
         _ => None,
     }
 }

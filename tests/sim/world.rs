@@ -13,8 +13,8 @@ use panamax_kubernetes_adapter::clock::Clock;
 use panamax_kubernetes_adapter::cluster::Cluster;
 use panamax_kubernetes_adapter::error::{Error, ErrorKind};
 use panamax_kubernetes_adapter::operations::{
-    DeployCall, DeployChoices, Operations, PrunePolicy, ScaleCall, Settings, Source, Target, TeardownCall,
-    TemplateCall, Until, VolumePolicy, WatchUpdate,
+    DeployCall, DeployChoices, FailurePolicy, Operations, PrunePolicy, RollbackCall, ScaleCall, Settings,
+    Source, Target, TeardownCall, TemplateCall, Until, VolumePolicy, WatchUpdate,
 };
 use panamax_kubernetes_adapter::sandbox::Sandbox;
 use panamax_kubernetes_adapter::translate::Rules;
@@ -42,6 +42,10 @@ const BEGIN: i64 = 1_767_225_600;
 pub enum Ask {
     /// Deploy this template.
     Deploy(&'static str),
+    /// Deploy this template, and put the revision before back if that fails: to do so is to have done it.
+    OrBack(&'static str),
+    /// Deploy an earlier revision again; 0: the newest good one.
+    Rollback(u32),
     /// Set the count of a component.
     Scale(&'static str, i32),
     /// Tear everything down; nothing to tear down is fine.
@@ -57,8 +61,9 @@ impl Ask {
     pub fn name(&self) -> String {
         match self {
             Self::Deploy(text) => format!("Deploy of {} bytes", text.len()),
+            Self::OrBack(text) => format!("Deploy or back of {} bytes", text.len()),
             Self::Scale(component, count) => format!("Scale {component} to {count}"),
-            Self::Teardown | Self::Get | Self::Watch => format!("{self:?}"),
+            Self::Rollback(_) | Self::Teardown | Self::Get | Self::Watch => format!("{self:?}"),
         }
     }
 }
@@ -237,6 +242,25 @@ impl Replica {
         let target = Target { namespace: namespace(), name: name() };
         match ask {
             Ask::Deploy(text) => self.operations.deploy(deploy(text, deadline)).await.map(drop),
+            Ask::OrBack(text) => {
+                let mut call = deploy(text, deadline);
+                call.choices.on_failure = FailurePolicy::Rollback;
+                match self.operations.deploy(call).await {
+                    Err(error) if error.metadata().contains_key("rolled_back_to") => Ok(()),
+                    other => other.map(drop),
+                }
+            }
+            Ask::Rollback(revision) => {
+                let call = RollbackCall {
+                    target,
+                    revision: *revision,
+                    validate_only: false,
+                    etag: String::new(),
+                    wait_ready: None,
+                    deadline,
+                };
+                self.operations.rollback(call).await.map(drop)
+            }
             Ask::Scale(component, count) => {
                 let call = ScaleCall {
                     namespace: namespace(),
@@ -304,6 +328,7 @@ fn deploy(text: &str, deadline: Instant) -> DeployCall {
         choices: DeployChoices {
             create_namespace: false,
             prune: PrunePolicy::DeleteRemoved,
+            on_failure: FailurePolicy::Keep,
             validate_only: false,
             etag: String::new(),
             deadline,

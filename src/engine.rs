@@ -37,11 +37,11 @@ use sights::Sights;
 pub use crate::cluster::{Going, Scope, Snapshot, Subscription};
 pub use awake::wake;
 pub use decide::Choices;
-pub use deploy::deploy;
-pub use done::Outcome;
+pub use deploy::{deploy, rollback};
+pub use done::{Done, Outcome};
 pub use keeping::keep;
 pub use known::kept;
-pub use look::{Page, list, look_at, look_at_all, must_read, read_revision, subscribe};
+pub use look::{Page, list, look_at, look_at_all, must_read, read_revision, revisions, subscribe};
 pub use scale::{Choices as ScaleChoices, scale};
 pub use teardown::{Choices as TeardownChoices, Teardown, teardown};
 

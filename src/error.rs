@@ -16,6 +16,8 @@ pub enum ErrorKind {
     DeploymentNotFound,
     /// The deployment has no such component.
     ComponentNotFound,
+    /// The deployment has no such revision any more, or none that was ever ready.
+    RevisionNotFound,
     /// Named in the contract, not built yet.
     NotImplemented,
     /// The name of the request was another request's before.
@@ -82,6 +84,7 @@ impl ErrorKind {
             | ErrorKind::ManifestRejected
             | ErrorKind::DeploymentNotFound
             | ErrorKind::ComponentNotFound
+            | ErrorKind::RevisionNotFound
             | ErrorKind::NotImplemented
             | ErrorKind::RequestIdReused
             | ErrorKind::ReplicasOwned
@@ -258,6 +261,30 @@ impl Error {
         let prefix = format!("everything was written, but these could not be deleted: {objects}; ");
         let cause = first.kind();
         let mut error = first.prefixed(&prefix);
+        error.0.cause = Some(cause);
+        error.0.kind = ErrorKind::ApplyIncomplete;
+        error.with("objects", objects)
+    }
+
+    /// An update that failed and was taken back to the revision of this number; `first` decides the code.
+    #[must_use]
+    pub fn rolled_back(first: Error, objects: String, number: u32) -> Self {
+        let cause = first.kind();
+        let prefix = format!("the update failed and was rolled back to revision {number}: ");
+        let mut error = first.prefixed(&prefix);
+        error.0.cause = Some(cause);
+        error.0.kind = ErrorKind::ApplyIncomplete;
+        error.with("objects", objects).with("rolled_back_to", number.to_string())
+    }
+
+    /// An update that failed, as did putting the revision of this number back; `first` decides the code.
+    #[must_use]
+    pub fn not_rolled_back(first: Error, objects: String, number: u32, why: &Error) -> Self {
+        let cause = first.kind();
+        let prefix = "the update failed; ";
+        let text = format!("; going back to revision {number} did not succeed either: {}", why.message());
+        let mut error = first.prefixed(prefix).because(why.context().join("; "));
+        error.0.message.push_str(&text);
         error.0.cause = Some(cause);
         error.0.kind = ErrorKind::ApplyIncomplete;
         error.with("objects", objects)

@@ -3,6 +3,7 @@
 mod decode;
 mod decode_template;
 mod encode;
+mod encode_revisions;
 mod encode_template;
 mod errors;
 mod faults;
@@ -197,16 +198,36 @@ impl DeploymentService for DeploymentApi {
 
     async fn list_revisions(
         &self,
-        _request: Request<proto::ListRevisionsRequest>,
+        request: Request<proto::ListRevisionsRequest>,
     ) -> Result<Response<proto::ListRevisionsResponse>, Status> {
-        Err(not_implemented("ListRevisions"))
+        let deadline = decode::deadline(request.metadata(), None)?;
+        let message = request.into_inner();
+        let span = span("ListRevisions", &message.namespace, &message.name);
+        let call = decode::revisions(message, self.operations.settings());
+        async move {
+            let listed = in_time(deadline, self.operations.revisions(&call?)).await?;
+            Ok(Response::new(encode_revisions::revisions_response(&listed)))
+        }
+        .instrument(span.clone())
+        .await
+        .map_err(|error: Error| errors::logged(&error, &span))
     }
 
     async fn rollback(
         &self,
-        _request: Request<proto::RollbackRequest>,
+        request: Request<proto::RollbackRequest>,
     ) -> Result<Response<proto::RollbackResponse>, Status> {
-        Err(not_implemented("Rollback (deploy the earlier template again)"))
+        let deadline = decode::deadline(request.metadata(), request.get_ref().wait_timeout.as_ref())?;
+        let message = request.into_inner();
+        let span = span("Rollback", &message.namespace, &message.name);
+        let call = decode::rollback(message, self.operations.settings(), deadline);
+        async move {
+            let deployed = self.operations.rollback(call?).await?;
+            Ok(Response::new(encode_revisions::rollback_response(&deployed)))
+        }
+        .instrument(span.clone())
+        .await
+        .map_err(|error: Error| errors::logged(&error, &span))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod deploy;
 mod observe;
+mod revisions;
 mod scale;
 mod teardown;
 mod translate;
@@ -17,9 +18,13 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub use crate::artifacts::Target;
 pub use crate::engine::{Outcome, Scope, Settings};
-pub use crate::plan::{Named as NamedRequest, PrunePolicy, Source, TemplateCall, VolumePolicy};
+pub use crate::plan::{
+    FailurePolicy, Named as NamedRequest, PrunePolicy, Source, TemplateCall, VolumePolicy,
+};
+pub use crate::record::RevisionResult;
 pub use deploy::{DeployCall, DeployChoices, Deployed};
 pub use observe::{ListCall, Listed, Until, WatchEnd, WatchUpdate};
+pub use revisions::{ListedRevisions, RevisionView, RevisionsCall, RollbackCall};
 pub use scale::{ScaleCall, Scaled};
 pub use teardown::{Blocked, TeardownCall, TornDown};
 pub use translate::{Translated, Validated};

@@ -1,5 +1,6 @@
 //! The plan: what happens to every object, decided before anything is touched.
 
+mod back;
 mod blame;
 mod claims;
 mod decided;
@@ -22,10 +23,11 @@ use crate::artifacts::{Action, Artifact, Artifacts, Change, ComponentName, Kind,
 use crate::diagnostic::{Code, Diagnostic};
 use crate::record::{Head, Member, MemberState};
 
+pub use back::{Back, Course, FailurePolicy, PrunePolicy, restored};
 pub use blame::{first as first_failure, listing};
 pub use claims::{VolumePolicy, check as check_claims, set_aside};
-pub use decided::{Decided, PrunePolicy, decide};
-pub use duties::{Duty, duties, is_at_rest, late};
+pub use decided::{Decided, decide};
+pub use duties::{Duty, duties, is_at_rest, is_recorded, late};
 pub use named::{Mixed, Named};
 pub use prepared::{
     Prepared, Rendered, Source, TemplateCall, check_renders, combine, judge, prepare, read, render,
@@ -59,6 +61,8 @@ pub struct Inputs<'a> {
     pub scale: &'a BTreeMap<ComponentName, i32>,
     /// The field managers of this deployment: of its objects, and of Scale.
     pub managers: (&'a str, &'a str),
+    /// What is different where an earlier revision is put back.
+    pub back: Option<&'a Back>,
 }
 
 /// One object to be applied, or to be left as it is.
@@ -257,6 +261,8 @@ fn step(
     let known = member.filter(|member| member.state == MemberState::Applied).and(before);
     // An operation that died may have left the Service as it was; a change in place would be lost in silence.
     let in_doubt = before.filter(|_| artifact.reference.kind == Kind::Service);
+    let may_be = inputs.back.and_then(|back| find(&back.doubted, &artifact.reference));
+    let may_be = may_be.filter(|_| known.is_none() && artifact.reference.kind == Kind::Service);
     let same_content = known
         .is_some_and(|before| replicas::ignored(&before.manifest) == replicas::ignored(&artifact.manifest))
         && member.is_some_and(|member| member.pod_revision == pod_revision)
@@ -272,7 +278,13 @@ fn step(
         None => Action::Create,
         Some(_) if same_content && same_object => Action::Unchanged,
         Some(existing) if member.is_some_and(|member| is_going(member, existing.uid)) => Action::Replace,
-        Some(_) if known.or(in_doubt).is_some_and(|before| must_replace(inputs, before, artifact)) => {
+        Some(_)
+            if known
+                .or(in_doubt)
+                .into_iter()
+                .chain(may_be)
+                .any(|one| must_replace(inputs, one, artifact)) =>
+        {
             Action::Replace
         }
         Some(_) => Action::Update,

@@ -20,7 +20,7 @@ pub use member::{Adopted, Member, MemberState};
 pub use moment::{Moment, Standing};
 pub use operation::{Operation, OperationKind};
 pub use requests::{Request, RequestEntry, RequestOutcome, reused};
-pub use revisions::{HeadRef, RevisionEntry};
+pub use revisions::{HeadRef, Outcome, RevisionEntry, RevisionResult};
 pub use stored::{Held, Version};
 pub use transitions::{Applied, Begin, Transition, Work, Writer};
 pub use workloads::{applied, former, pods, serving, to_be_scaled};

@@ -55,12 +55,14 @@ mod cluster {
     mod main_job;
     mod manifests;
     mod modern;
+    mod on_failure;
     mod ownership;
     mod plane;
     mod portable;
     mod races;
     mod refusals;
     mod requests;
+    mod revisions;
     mod rights;
     mod road;
     mod rollout;

@@ -111,7 +111,7 @@ impl Cluster {
 ///
 /// One whose time of grace is over and which no finalizer holds was removed before the answer was sent, and its
 /// version is that of the removal: a watch from there would never report it.
-fn is_still_there(metadata: &ObjectMeta) -> bool {
+pub(super) fn is_still_there(metadata: &ObjectMeta) -> bool {
     let over = metadata.deletion_grace_period_seconds == Some(0)
         && metadata.finalizers.as_ref().is_none_or(Vec::is_empty);
     metadata.deletion_timestamp.is_some() && !over

@@ -1,5 +1,6 @@
 //! Revision Secrets: what was deployed, stored once and never changed.
 
+use either::Either;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -7,6 +8,7 @@ use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
 
 use super::Cluster;
 use super::answers::{Conflict, Subject};
+use super::delete::is_still_there;
 use super::head::head_name;
 use crate::artifacts::{LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, Namespace};
 use crate::error::{Error, Result};
@@ -64,15 +66,26 @@ impl Cluster {
         }
     }
 
-    /// Deletes a revision that is no longer kept; one that is gone counts as deleted.
-    pub async fn delete_revision(&self, namespace: &Namespace, revision: &HeadRef) -> Result<()> {
+    /// Deletes a revision that is no longer kept; returns whether it is gone. A finalizer may hold it.
+    pub async fn delete_revision(&self, namespace: &Namespace, revision: &HeadRef) -> Result<bool> {
         let api = self.revisions(namespace);
         let parameters = DeleteParams::background();
         match self.call("delete an old revision", || api.delete(&revision.secret, &parameters)).await {
-            Ok(_) => Ok(()),
-            Err(failure) if failure.is_not_found() => Ok(()),
+            Ok(Either::Left(secret)) => Ok(!is_still_there(&secret.metadata)),
+            Ok(Either::Right(_)) => Ok(true),
+            Err(failure) if failure.is_not_found() => Ok(true),
             Err(failure) => Err(failure.into_error("Secret", &revision.secret)),
         }
+    }
+
+    /// Whether a revision is stored, without reading it.
+    pub async fn has_revision(&self, namespace: &Namespace, revision: &HeadRef) -> Result<bool> {
+        let api = self.revisions(namespace);
+        let found = self
+            .call("look for the revision", || api.get_metadata_opt(&revision.secret))
+            .await
+            .map_err(|failure| failure.into_error("Secret", &revision.secret))?;
+        Ok(found.is_some_and(|secret| secret.metadata.deletion_timestamp.is_none()))
     }
 
     /// Reads a revision; `None` if it was never stored.

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use tokio::time::Instant;
 
-use super::{Engine, look, teardown};
-use crate::artifacts::{Kind, ObjectRef, Target};
-use crate::error::Result;
-use crate::plan::{self, Decided, Mixed, Named, Prepared, PrunePolicy};
-use crate::record::{self, Head, Held, Phase, Request};
+use super::{Engine, look, stages, teardown};
+use crate::artifacts::{Action, Kind, ObjectRef, Target};
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::{
+    self, Back, Course, Decided, FailurePolicy, Mixed, Named, Plan, Prepared, PrunePolicy, Revision,
+};
+use crate::record::{self, Head, HeadRef, Held, Phase, Request};
 
 /// How a template is deployed.
 #[derive(Clone, Debug)]
@@ -17,43 +19,92 @@ pub struct Choices {
     pub create_namespace: bool,
     /// What becomes of removed objects.
     pub prune: PrunePolicy,
+    /// What becomes of an update that fails.
+    pub on_failure: FailurePolicy,
     /// Check everything, write nothing.
     pub validate_only: bool,
     /// The etag the caller has seen; empty: any.
     pub etag: String,
     /// The request, if its caller has named it.
     pub request: Option<Named>,
-    /// A request whose operation has died, and which this one carries out in its stead.
-    pub inherited: Option<Request>,
     /// When the caller's own deadline ends.
     pub deadline: Instant,
 }
 
-/// Plans a Deploy of a deployment as it was read.
+/// What is to be brought about.
+pub(super) enum Wanted {
+    /// A template, as it came with a request.
+    Template(Box<Prepared>),
+    /// A stored revision of this number again; 0: the newest good one below the current.
+    Earlier(u32),
+    /// A stored revision, for an operation that has failed or died.
+    Recovered(Box<Recovered>),
+}
+
+/// What ends an operation that has failed or died.
+pub(super) struct Recovered {
+    /// The record as it is known: the operation in it is the one that is ended.
+    pub(super) held: Held,
+    /// The template.
+    pub(super) prepared: Prepared,
+    /// How it is brought about.
+    pub(super) course: Course,
+    /// The request that is carried out in the stead of that operation.
+    pub(super) request: Option<Request>,
+}
+
+impl Recovered {
+    /// Puts a revision in force; `repeats`: under a number of its own, since that one was in force already.
+    pub(super) fn new(held: Held, stored: &Revision, repeats: Option<u32>, back: Back) -> Self {
+        let (prepared, course) = again(stored, repeats, back);
+        Self { held, prepared, course, request: None }
+    }
+}
+
+/// A stored template and options, and how they are brought about.
+fn again(stored: &Revision, repeats: Option<u32>, back: Back) -> (Prepared, Course) {
+    let course = Course {
+        prune: stored.prune,
+        on_failure: stored.on_failure,
+        rollback_of: repeats.or(stored.rollback_of),
+        back: Some(back),
+    };
+    (Prepared::stored(stored), course)
+}
+
+/// Plans what brings a deployment, as it was read, to what is wanted.
 ///
 /// Writes nothing, but for a teardown that died half-way: that is finished first, and then this is a first Deploy.
 pub(super) async fn decide(
     engine: &Engine,
     target: &Target,
-    mut prepared: Prepared,
+    wanted: Wanted,
     choices: &Choices,
     held: Option<Held>,
 ) -> Result<Decided> {
-    let mut held = held;
-    record::check_etag(held.as_ref(), &choices.etag)?;
-    if let Some(found) = &held {
-        record::gate(found, engine.unrenewed_for(found))?;
-        if found.terminating {
-            return Err(record::being_deleted(found));
+    let mut request = None;
+    let (held, mut prepared, course) = match wanted {
+        Wanted::Recovered(recovered) => {
+            request = recovered.request;
+            (Some(recovered.held), recovered.prepared, recovered.course)
         }
-        if found.head.phase == Phase::Deleting {
-            if choices.validate_only {
-                return Err(record::being_deleted(found));
+        Wanted::Template(prepared) => {
+            let held = free(engine, target, choices, held).await?;
+            let (prune, on_failure) = (choices.prune, choices.on_failure);
+            (held, *prepared, Course { prune, on_failure, ..Course::default() })
+        }
+        Wanted::Earlier(number) => {
+            let held = held.ok_or_else(|| record::not_found(target))?;
+            record::check_etag(Some(&held), &choices.etag)?;
+            record::gate(&held, engine.unrenewed_for(&held))?;
+            if held.is_deleting() {
+                return Err(record::being_deleted(&held));
             }
-            teardown::finish(engine, target, found.clone(), choices.deadline).await?;
-            held = None;
+            let (number, stored) = choose(engine, target, &held, number).await?;
+            let (prepared, course) = again(&stored, Some(number), Back::default());
+            (Some(held), prepared, course)
         }
-    }
+    };
     let head = held.as_ref().map(|held| &held.head);
     let rendered = plan::render(&mut prepared, head.map(Head::controllers).unwrap_or_default())?;
     let current = head.and_then(|head| head.current.as_ref());
@@ -68,17 +119,80 @@ pub(super) async fn decide(
         engine.cluster.list_members(&target.namespace, &target.name, &members),
     )?;
     let operation = engine.operation_id();
-    let inherited = prepared.key.clone();
-    let mut decided =
-        plan::decide(prepared, rendered, held, previous.as_ref(), &seen, choices.prune, &operation)?;
+    let inherited_key = prepared.key.clone();
+    let is_asked = course.back.as_ref().is_some_and(|back| !back.recovers);
+    let mut decided = plan::decide(prepared, rendered, held, previous.as_ref(), &seen, course, &operation)?;
     if decided.key.is_none() && !decided.is_unchanged() {
         // The first revision of all, or the first since there are keys.
-        decided.key = inherited.or_else(|| Some(engine.cluster.random_key()));
+        decided.key = inherited_key.or_else(|| Some(engine.cluster.random_key()));
     }
-    decided.request = choices.inherited.clone();
     if let Some(named) = &choices.request {
         let mixed = decided.key.as_deref().map_or(Mixed::Unknown, Mixed::Key);
-        decided.request = Some(named.recorded(mixed));
+        request = Some(named.recorded(mixed));
+    }
+    decided.request = request;
+    if is_asked && !choices.validate_only {
+        try_new(engine, target, &decided).await?;
     }
     Ok(decided)
+}
+
+/// Checks that an operation may begin on a deployment as it was read; `None`: there is none, or none any more.
+async fn free(
+    engine: &Engine,
+    target: &Target,
+    choices: &Choices,
+    held: Option<Held>,
+) -> Result<Option<Held>> {
+    record::check_etag(held.as_ref(), &choices.etag)?;
+    let Some(found) = held else { return Ok(None) };
+    record::gate(&found, engine.unrenewed_for(&found))?;
+    if found.terminating {
+        return Err(record::being_deleted(&found));
+    }
+    if found.head.phase != Phase::Deleting {
+        return Ok(Some(found));
+    }
+    if choices.validate_only {
+        return Err(record::being_deleted(&found));
+    }
+    teardown::finish(engine, target, found, choices.deadline).await?;
+    Ok(None)
+}
+
+/// Finds the revision that is asked for; 0: the newest below the current that was seen ready.
+///
+/// Fails with REVISION_NOT_FOUND.
+async fn choose(engine: &Engine, target: &Target, held: &Held, number: u32) -> Result<(u32, Revision)> {
+    let candidates: Vec<HeadRef> = match number {
+        0 => held.head.good_before().map(|entry| entry.revision.clone()).collect(),
+        _ => {
+            let listed = held.head.listed().into_iter().map(|entry| &entry.revision);
+            listed.filter(|revision| revision.number == number).cloned().collect()
+        }
+    };
+    for candidate in candidates {
+        // Somebody may have deleted its Secret.
+        if let Some(stored) = look::read_revision(engine, target, Some(&candidate)).await? {
+            return Ok((candidate.number, stored));
+        }
+    }
+    let kept: Vec<String> =
+        held.head.listed().iter().map(|entry| entry.revision.number.to_string()).collect();
+    let kept = kept.join(", ");
+    let text = match number {
+        0 => format!("no revision of deployment {} below the current one was ever ready", target.name),
+        _ => format!("revision {number} of deployment {} is not kept", target.name),
+    };
+    Err(Error::new(ErrorKind::RevisionNotFound, format!("{text}; kept are {kept}"))
+        .about("Deployment", target.name.as_str())
+        .with("revisions", kept))
+}
+
+/// Lets the API server check what will be made anew: a name may have been taken since the revision was in force.
+async fn try_new(engine: &Engine, target: &Target, decided: &Decided) -> Result<()> {
+    let steps = decided.plan.steps.iter().filter(|step| step.action == Action::Create);
+    let new = Plan { steps: steps.cloned().collect(), ..Plan::default() };
+    let failures = stages::dry_run(engine, target, &new).await;
+    plan::first_failure(&decided.prepared.template, failures).map_or(Ok(()), Err)
 }

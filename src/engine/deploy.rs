@@ -1,12 +1,13 @@
 //! Deploy: the lock, the stages, and then what ends it well or takes it back.
 
+mod back;
+
 use std::time::Duration;
 
-use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::awake::wake;
-use super::decide::{Choices, decide};
+use super::decide::{Choices, Wanted, decide};
 use super::done::{Done, Outcome, done, repeated};
 use super::lock::Lock;
 use super::requests::{self, Known};
@@ -14,12 +15,11 @@ use super::{Engine, look, removal, stages, teardown};
 use crate::artifacts::{Action, Artifact, Change, Stage, Target};
 use crate::cluster;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{self, Decided, Prepared, PrunePolicy};
-use crate::record::{
-    self, Applied, Head, Held, Operation, OperationKind, Phase, RequestEntry, RequestOutcome, Transition,
-    Work,
-};
+use crate::plan::{self, Decided, Prepared};
+use crate::record::{self, Applied, Head, Held, Phase, RequestEntry, RequestOutcome, Transition, Work};
 use crate::template::Template;
+
+pub(super) use back::adopt;
 
 /// How long a caller who hears of a failure waits for deleted objects to go as well.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -29,35 +29,47 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// A name that is taken, a lost lock: nothing is written. A first Deploy that fails takes back what it made; an
 /// update that fails in part is APPLY_INCOMPLETE and repaired by the next.
 pub async fn deploy(engine: &Engine, target: &Target, prepared: Prepared, choices: Choices) -> Result<Done> {
+    bring_about(engine, target, Wanted::Template(Box::new(prepared)), choices).await
+}
+
+/// Deploys a stored revision again, as a new one, in a task of its own; 0: the newest good one below the current.
+///
+/// Fails as a Deploy does, and with REVISION_NOT_FOUND. A name that was taken since is found before anything is written.
+pub async fn rollback(engine: &Engine, target: &Target, number: u32, choices: Choices) -> Result<Done> {
+    bring_about(engine, target, Wanted::Earlier(number), choices).await
+}
+
+async fn bring_about(engine: &Engine, target: &Target, wanted: Wanted, choices: Choices) -> Result<Done> {
     let (own, target, deadline) = (engine.clone(), target.clone(), choices.deadline);
     let work = async move {
         // Its state is too large to be handed from stack to stack.
-        let work = Box::pin(deploy_now(&own, &target, prepared, &choices));
+        let work = Box::pin(deploy_now(&own, &target, wanted, &choices));
         let (result, warnings) = cluster::collecting(work).await;
         result.map(|done| Done { warnings, ..done })
     };
     engine.detached(deadline, work).await
 }
 
-async fn deploy_now(
-    engine: &Engine,
-    target: &Target,
-    mut prepared: Prepared,
-    choices: &Choices,
-) -> Result<Done> {
+async fn deploy_now(engine: &Engine, target: &Target, mut wanted: Wanted, choices: &Choices) -> Result<Done> {
     // Where a watch shows no such deployment, the lock itself finds out whether that is true.
-    let may_believe = choices.etag.is_empty() && !choices.validate_only;
+    let is_template = matches!(wanted, Wanted::Template(_));
+    let may_believe = is_template && choices.etag.is_empty() && !choices.validate_only;
     let mut believed = may_believe && engine.known.is_absent(target);
     loop {
         // 1. What is there, and what has to happen to it.
-        let mut held = if believed { None } else { look::read(engine, target).await? };
+        let is_read = !believed && !matches!(wanted, Wanted::Recovered(_));
+        let mut held = if is_read { look::read(engine, target).await? } else { None };
         if let Some(named) = choices.request.as_ref().filter(|_| !choices.validate_only) {
             held = match requests::known(engine, target, held, named, true, choices.deadline).await? {
                 Known::Answered(held, outcome) => return Ok(repeated(held, outcome)),
                 Known::New(held) => held,
             };
         }
-        let decided = decide(engine, target, prepared, choices, held).await?;
+        let again = match wanted {
+            Wanted::Earlier(number) => Some(number),
+            Wanted::Template(_) | Wanted::Recovered(_) => None,
+        };
+        let decided = decide(engine, target, wanted, choices, held).await?;
         if choices.validate_only {
             return validated(engine, target, decided, choices.create_namespace).await;
         }
@@ -84,7 +96,7 @@ async fn deploy_now(
                     && (believed
                         || choices.request.is_some() && engine.begins_in_time(choices.deadline).is_ok()) =>
             {
-                prepared = decided.prepared;
+                wanted = again.map_or_else(|| Wanted::Template(Box::new(decided.prepared)), Wanted::Earlier);
                 believed = false;
             }
             Err(error) => return Err(error),
@@ -108,6 +120,10 @@ async fn write(
     if first && !report.failures.is_empty() && !report.adopted {
         return Err(undo(engine, target, &decided.prepared.template, lock, report).await);
     }
+    let is_touched = refused_at(&decided, &report).is_none();
+    if let Some(earlier) = decided.back_to().filter(|_| !report.failures.is_empty() && is_touched) {
+        return Err(Box::pin(back::take_back(engine, target, decided, lock, report, earlier)).await);
+    }
     // 5. The lock ends before any waiting. 6. Then what the template no longer has goes.
     let held = end(engine, target, lock, &decided, &report).await?;
     let touched = report.touched(&decided.plan);
@@ -123,45 +139,6 @@ async fn write(
     let changes = done.changes.iter().filter(is_effective).count();
     info!(outcome = ?done.outcome, changes, "deployed");
     Ok(done)
-}
-
-/// Finishes a Deploy or Scale that died: forward to the revision it stored, or back to the one before.
-///
-/// A first Deploy that never stored its revision is taken back; then there is no such deployment.
-pub(super) async fn adopt(engine: &Engine, target: &Target, held: Held, deadline: Instant) -> Result<Held> {
-    let (mut stored, mut chosen) = (None, None);
-    for candidate in held.head.candidates() {
-        stored = look::read_revision(engine, target, Some(&candidate)).await?;
-        if stored.is_some() {
-            chosen = Some(candidate);
-            break;
-        }
-    }
-    let Some(revision) = stored else {
-        if held.head.current.is_some() {
-            return Err(Error::internal("neither the revision that was begun nor the current one is stored")
-                .prefixed("the record of what is deployed is lost, deploy again to repair it; "));
-        }
-        teardown::finish(engine, target, held, deadline).await?;
-        return Err(record::not_found(target));
-    };
-    let prepared = Prepared::stored(&revision);
-    // Rolled forward, the request of the dead operation is carried out; rolled back, it was not.
-    let dead = held.head.operation.as_ref();
-    let is_done = |dead: &&Operation| dead.kind == OperationKind::Scale || dead.revision == chosen;
-    let inherited = dead.filter(is_done).and_then(|dead| dead.request.clone());
-    let choices = Choices {
-        create_namespace: false,
-        // What the dead operation meant to delete is marked so in the inventory.
-        prune: PrunePolicy::Keep,
-        validate_only: false,
-        etag: String::new(),
-        request: None,
-        inherited,
-        deadline,
-    };
-    Box::pin(deploy_now(engine, target, prepared, &choices)).await?;
-    look::must_read(engine, target).await
 }
 
 /// Lets the API server check every object, ownership included, without writing any.
@@ -207,6 +184,9 @@ async fn take_lock(
         template_name: decided.prepared.template.name.clone(),
         recorded: decided.recorded(),
         inventory: decided.plan.union(),
+        back_to: decided.back_to(),
+        rollback_of: decided.course.rollback_of,
+        takes_back: decided.course.takes_back(),
     };
     let request = decided.request.clone();
     let held = decided.held.as_ref();

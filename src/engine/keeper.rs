@@ -160,7 +160,7 @@ async fn carry_out(
         Duty::Delete(doomed) => removal::delete(engine, held, observed, &doomed, &mut memory.asked).await,
         Duty::DeleteLate(late) => delete_late(engine, target, observed, late).await.map(|()| None),
         Duty::ClearDoubts(superseded) => clear_doubts(engine, held, superseded).await.map(|()| None),
-        Duty::DropRevisions(revisions) => drop_revisions(engine, held, revisions).await.map(|()| None),
+        Duty::DropRevisions(revisions) => drop_revisions(engine, held, revisions).await,
         Duty::Settle(state) => settle(engine, held, state).await.map(|()| None),
     }
 }
@@ -242,12 +242,20 @@ async fn clear_doubts(engine: &Engine, held: &Held, superseded: Vec<String>) -> 
     engine.amend(held, &Transition::DoubtsCleared { superseded }).await.map(|_| ())
 }
 
-/// Deletes revisions that are no longer kept, and drops their entries.
-async fn drop_revisions(engine: &Engine, held: &Held, revisions: Vec<HeadRef>) -> Result<()> {
-    for revision in &revisions {
-        engine.cluster.delete_revision(&held.namespace, revision).await?;
+/// Deletes revisions that are no longer kept, and drops the entries of those that are gone. Returns when to ask again for
+/// the others, which nobody may watch.
+async fn drop_revisions(engine: &Engine, held: &Held, revisions: Vec<HeadRef>) -> Result<Option<Duration>> {
+    let mut gone = Vec::new();
+    let mut again = None;
+    for revision in revisions {
+        if engine.cluster.delete_revision(&held.namespace, &revision).await? {
+            gone.push(revision);
+        } else {
+            again = Some(LONGEST_PAUSE);
+        }
     }
-    engine.amend(held, &Transition::RevisionsDropped { revisions }).await.map(|_| ())
+    engine.amend(held, &Transition::RevisionsDropped { revisions: gone }).await?;
+    Ok(again)
 }
 
 /// Writes down a state that was seen.

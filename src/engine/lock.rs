@@ -50,7 +50,7 @@ impl Lock {
         let now = engine.clock.now();
         let dead = held.and_then(|held| held.head.operation.as_ref());
         if let Some(dead) = dead {
-            warn!(holder = dead.holder, kind = ?dead.kind, "taking over an operation past its lease");
+            warn!(holder = dead.holder, kind = ?dead.kind, "taking over an operation");
         }
         let kind = work.kind();
         let until = engine.clock.elapsed() + lease;
@@ -64,6 +64,8 @@ impl Lock {
             lease_millis: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
             revision: work.revision().cloned(),
             request,
+            back_to: work.back_to().cloned(),
+            rollback_of: work.rollback_of(),
         };
         let name = match &work {
             Work::Deploy { template_name, .. } => template_name.clone(),

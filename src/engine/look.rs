@@ -8,7 +8,7 @@ use super::{Engine, Subscription};
 use crate::artifacts::{Namespace, Observed, Target};
 use crate::error::{Error, Result};
 use crate::plan::Revision;
-use crate::record::{self, HeadRef, Held};
+use crate::record::{self, HeadRef, Held, RevisionEntry};
 
 /// One page of a list of deployments.
 pub struct Page<'a> {
@@ -71,6 +71,18 @@ pub async fn read_revision(
     let Some(revision) = revision else { return Ok(None) };
     let packed = engine.cluster.read_revision(&target.namespace, revision).await?;
     packed.map(|packed| Revision::unpack(&packed)).transpose()
+}
+
+/// The revisions of a deployment that are kept and stored, the newest first; with the one that an operation is about to
+/// put in force, once that is stored.
+pub async fn revisions(engine: &Engine, held: &Held) -> Result<Vec<RevisionEntry>> {
+    let begun = held.head.begun_revision();
+    let listed = begun.iter().chain(held.head.listed());
+    let looks = listed.map(|entry| async move {
+        let is_stored = engine.cluster.has_revision(&held.namespace, &entry.revision).await?;
+        Ok::<_, Error>(Some(entry.clone()).filter(|_| is_stored))
+    });
+    Ok(try_join_all(looks).await?.into_iter().flatten().collect())
 }
 
 /// Reads the current revision, which must be there.

@@ -78,6 +78,34 @@ impl Report {
         written.chain(plan.handed_over.iter().cloned()).chain(doomed).collect()
     }
 
+    /// The inventory for going back to what was before the plan: what was certainly not written is as it was, and all
+    /// else that was to be written is in doubt.
+    pub(super) fn inventory_before(&self, plan: &Plan) -> Vec<Member> {
+        let refused = |step: &Step| {
+            let mut failures = self.failures.iter();
+            let failure = failures.find(|(artifact, _)| artifact.reference == step.artifact.reference);
+            failure.is_some_and(|(_, error)| is_refusal(error.kind())) && !step.has_preludes()
+        };
+        let before = |step: &Step| {
+            if step.action == Action::Unchanged {
+                return Some(step.member.clone());
+            }
+            let reference = &step.artifact.reference;
+            if self.skipped.contains(reference) || refused(step) {
+                return step.former.clone();
+            }
+            let written = self.applied.iter().find(|member| member.reference == *reference);
+            let uid = written.and_then(|written| written.uid.clone()).or(step.member.uid.clone());
+            // The counts that decide about its replicas are those of the revision that is put back.
+            let former = step.former.as_ref().unwrap_or(&step.member);
+            let (template_replicas, scaled_replicas) = (former.template_replicas, former.scaled_replicas);
+            Some(Member { uid, template_replicas, scaled_replicas, ..step.member.clone() })
+        };
+        let others = plan.doomed.iter().map(|doomed| doomed.member.clone());
+        let others = others.chain(plan.handed_over.iter().cloned()).chain(plan.kept.iter().cloned());
+        plan.steps.iter().filter_map(before).chain(others).collect()
+    }
+
     fn take(&mut self, step: &Step, result: Result<Written>) {
         match result {
             Ok(written) => {

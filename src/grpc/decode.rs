@@ -17,12 +17,12 @@ use super::{DEFAULT_DEADLINE, MAX_DEADLINE};
 use crate::artifacts::{DeploymentName, Namespace};
 use crate::error::{Error, Fault, Result};
 use crate::operations::{
-    DeployCall, DeployChoices, NamedRequest, ScaleCall, Settings, Source, Target, TeardownCall, TemplateCall,
-    VolumePolicy,
+    DeployCall, DeployChoices, NamedRequest, RollbackCall, ScaleCall, Settings, Source, Target, TeardownCall,
+    TemplateCall, VolumePolicy,
 };
 use crate::proto;
 
-pub(super) use reads::{MAX_PAGE_SIZE, PAGE_SIZE, WatchCall, get, list, watch};
+pub(super) use reads::{MAX_PAGE_SIZE, PAGE_SIZE, WatchCall, get, list, revisions, watch};
 pub(super) use templates::{translate, validate};
 
 /// The most replicas of one component.
@@ -195,10 +195,10 @@ pub(super) fn deploy(
             choices: DeployChoices {
                 create_namespace: options.create_namespace,
                 prune: options.prune,
+                on_failure: options.on_failure,
                 validate_only: request.validate_only,
                 etag: request.etag,
                 request: named,
-                inherited: None,
                 deadline,
             },
             wait_ready,
@@ -244,6 +244,35 @@ pub(super) fn scale(
         namespace: target.namespace,
         name: target.name,
         replicas: replicas.into_iter().collect(),
+        validate_only: request.validate_only,
+        etag: request.etag,
+        request: named,
+        wait_ready,
+        deadline,
+    });
+    faults.finish(call)
+}
+
+pub(super) fn rollback(
+    request: proto::RollbackRequest,
+    settings: &Settings,
+    deadline: Instant,
+) -> Result<RollbackCall> {
+    let mut faults = Faults::default();
+    let rest =
+        proto::RollbackRequest { request_id: String::new(), wait: 0, wait_timeout: None, ..request.clone() };
+    let named = named(&request.request_id, "Rollback", &rest, &mut faults);
+    let target = target(&request.namespace, &request.name, settings, &mut faults);
+    let revision = u32::try_from(request.revision);
+    if revision.is_err() {
+        faults.add("revision", "must not be negative; 0 is the last good one before the current");
+    }
+    let mode: proto::WaitMode = enumeration(request.wait, "wait", &mut faults);
+    let ready = mode == proto::WaitMode::Ready;
+    let wait_ready = wait(ready, request.wait_timeout.as_ref(), deadline, &mut faults);
+    let call = target.map(|target| RollbackCall {
+        target,
+        revision: revision.unwrap_or_default(),
         validate_only: request.validate_only,
         etag: request.etag,
         request: named,

@@ -170,7 +170,7 @@ fn made(time: Timestamp) -> Option<prost_types::Timestamp> {
     (time != Timestamp::UNIX_EPOCH).then(|| timestamp(time))
 }
 
-fn timestamp(time: Timestamp) -> prost_types::Timestamp {
+pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
 }
 

@@ -23,6 +23,7 @@ fn code_and_reason(kind: ErrorKind) -> (Code, ErrorReason) {
         ErrorKind::ManifestRejected => (Code::Internal, ErrorReason::ManifestRejected),
         ErrorKind::DeploymentNotFound => (Code::NotFound, ErrorReason::DeploymentNotFound),
         ErrorKind::ComponentNotFound => (Code::NotFound, ErrorReason::ComponentNotFound),
+        ErrorKind::RevisionNotFound => (Code::NotFound, ErrorReason::RevisionNotFound),
         ErrorKind::NotImplemented => (Code::Unimplemented, ErrorReason::NotImplemented),
         ErrorKind::RequestIdReused => (Code::InvalidArgument, ErrorReason::RequestIdReused),
         ErrorKind::ReplicasOwned => (Code::FailedPrecondition, ErrorReason::ReplicasOwned),

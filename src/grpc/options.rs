@@ -8,7 +8,7 @@ use crate::artifacts::{
     is_reserved_label,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::operations::PrunePolicy;
+use crate::operations::{FailurePolicy, PrunePolicy};
 use crate::proto;
 use crate::translate::{
     Exposure, HostPorts, LinkEnvironment, Profile, Rules, SecretHandling, VolumeMapping, Workload,
@@ -24,6 +24,7 @@ const MAX_ENTRIES: usize = 64;
 pub(super) struct Options {
     pub(super) create_namespace: bool,
     pub(super) prune: PrunePolicy,
+    pub(super) on_failure: FailurePolicy,
     pub(super) rules: Rules,
     pub(super) strict: bool,
 }
@@ -61,12 +62,17 @@ pub(super) fn deploy(options: Option<&proto::DeployOptions>, faults: &mut Faults
         return Err(not_implemented(&missing.join(", ")));
     }
     let prune: proto::PrunePolicy = enumeration(options.prune, "options.prune", faults);
+    let on_failure: proto::FailurePolicy = enumeration(options.on_failure, "options.on_failure", faults);
     let strictness: proto::Strictness = enumeration(options.strictness, "options.strictness", faults);
     Ok(Options {
         create_namespace: options.create_namespace,
         prune: match prune {
             proto::PrunePolicy::Unspecified | proto::PrunePolicy::DeleteRemoved => PrunePolicy::DeleteRemoved,
             proto::PrunePolicy::Keep => PrunePolicy::Keep,
+        },
+        on_failure: match on_failure {
+            proto::FailurePolicy::Unspecified | proto::FailurePolicy::Keep => FailurePolicy::Keep,
+            proto::FailurePolicy::Rollback => FailurePolicy::Rollback,
         },
         rules: rules(options, faults),
         strict: strictness == proto::Strictness::Strict,
@@ -90,7 +96,6 @@ fn missing(options: &proto::DeployOptions, faults: &mut Faults) -> Vec<String> {
     }
     only!(conflicts, ConflictPolicy, Fail);
     only!(replicas_policy, ReplicasPolicy, Auto);
-    only!(on_failure, FailurePolicy, Keep);
     missing
 }
 

@@ -54,10 +54,20 @@ impl Operations {
         let validate_only = call.choices.validate_only;
         // 2. Everything that touches the cluster.
         let done = engine::deploy(&self.engine, &target, prepared, call.choices).await?;
+        self.deployed(&target, done, call.wait_ready.filter(|_| !validate_only)).await
+    }
+
+    /// The answer to what was done, once it is ready, if the caller waits for that.
+    pub(super) async fn deployed(
+        &self,
+        target: &Target,
+        done: engine::Done,
+        wait_ready: Option<Instant>,
+    ) -> Result<Deployed> {
         let mut deployed = Deployed {
             deployment: match &done.held {
                 Some(held) => view::recorded(held),
-                None => view::not_made(&target, &done.recorded, &done.template_name),
+                None => view::not_made(target, &done.recorded, &done.template_name),
             },
             changes: done.changes,
             diagnostics: done.diagnostics,
@@ -65,8 +75,8 @@ impl Operations {
             outcome: done.outcome,
         };
         // 3. The lock is free again; waiting only looks.
-        if let (Some(until), Some(held), false) = (call.wait_ready, &done.held, validate_only) {
-            deployed.deployment = self.wait_ready(&target, until, &held.moment()).await?;
+        if let (Some(until), Some(held)) = (wait_ready, &done.held) {
+            deployed.deployment = self.wait_ready(target, until, &held.moment()).await?;
         }
         Ok(deployed)
     }

@@ -12,9 +12,13 @@ use super::{Operations, Target};
 use crate::artifacts::{DeploymentState, Namespace};
 use crate::engine::{self, Page};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan;
 use crate::record::{self, Moment, Standing};
 
 pub use watching::{Until, WatchEnd, WatchUpdate};
+
+/// How long the answer that all is ready waits until that is recorded.
+const RECORDING: Duration = Duration::from_secs(1);
 
 /// A ListDeployments, decoded.
 #[derive(Clone, Debug)]
@@ -97,7 +101,10 @@ impl Operations {
     ) -> Result<DeploymentView> {
         let mut subscription = engine::subscribe(&self.engine, target);
         let mut last: Option<Arc<DeploymentView>> = None;
+        // Once it is ready: until when the keeper's record of that is waited for.
+        let mut ready: Option<(Arc<DeploymentView>, Instant)> = None;
         loop {
+            let until = ready.as_ref().map_or(until, |(_, recording)| until.min(*recording));
             let next = tokio::select! {
                 biased;
                 next = subscription.next(until) => next?,
@@ -106,7 +113,10 @@ impl Operations {
                         .retry_after(Duration::from_secs(1)));
                 }
             };
-            let Some(snapshot) = next else { return Err(not_ready(target, last.as_deref())) };
+            let Some(snapshot) = next else {
+                let ready = ready.map(|(view, _)| DeploymentView::clone(&view));
+                return ready.ok_or_else(|| not_ready(target, last.as_deref()));
+            };
             let Some(held) = &snapshot.head else {
                 // Before anything was shown, the watches may lag behind what this call has just written.
                 if last.is_some() {
@@ -120,8 +130,15 @@ impl Operations {
                 Standing::Same | Standing::Later => {}
             }
             let Some(view) = view::watched(&snapshot, false) else { continue };
-            if view.status.is_ready() {
+            // Whoever hears that it is ready finds it so in the list of revisions.
+            if view.status.is_ready() && plan::is_recorded(&held.head, view.status.state) {
                 return Ok(DeploymentView::clone(&view));
+            }
+            match (ready.as_ref(), view.status.is_ready()) {
+                (None, true) => ready = Some((Arc::clone(&view), Instant::now() + RECORDING)),
+                // It was ready; what comes after that is no part of the answer.
+                (Some((view, _)), false) => return Ok(DeploymentView::clone(view)),
+                (Some(_), true) | (None, false) => {}
             }
             last = Some(view);
         }

@@ -21,7 +21,11 @@ pub fn check(inputs: &Inputs<'_>) -> Result<()> {
                         tear the deployment down, then deploy again";
             return Err(refused(artifact, &format!("is being deleted: {hint}")));
         }
-        if let Some((what, hint)) = seen.claim.as_ref().and_then(|claim| obstacle(claim, artifact)) {
+        // Whoever goes back to a smaller size means the template, not the loss of what has been written since.
+        let keeps_size = inputs.back.is_some();
+        if let Some((what, hint)) =
+            seen.claim.as_ref().and_then(|claim| obstacle(claim, artifact, keeps_size))
+        {
             let hint =
                 format!("{what}; {hint}, or tear the deployment down with volumes VOLUME_POLICY_DELETE");
             return Err(refused(artifact, &hint));
@@ -57,10 +61,14 @@ fn asked(artifact: &Artifact) -> &str {
 /// The field is left out then: whoever set it holds it, so leaving it out changes nothing.
 pub(super) fn decide_size(inputs: &Inputs<'_>, artifact: &mut Artifact, diagnostics: &mut Vec<Diagnostic>) {
     let seen = find(inputs, artifact).filter(|seen| !seen.terminating);
-    let Some(claim) = seen.and_then(|seen| seen.claim.as_ref()).filter(|claim| claim.size_is_others) else {
-        return;
-    };
+    let Some(claim) = seen.and_then(|seen| seen.claim.as_ref()) else { return };
     let (Some(has), Some(wants)) = (bytes(&claim.size), bytes(asked(artifact))) else { return };
+    if !claim.size_is_others {
+        if inputs.back.is_some() && has > wants {
+            keep_grown(claim, artifact, diagnostics);
+        }
+        return;
+    }
     if has > wants {
         let text = format!(
             "{} of component {} keeps its size {}, which somebody has set; {} was requested",
@@ -78,14 +86,30 @@ pub(super) fn decide_size(inputs: &Inputs<'_>, artifact: &mut Artifact, diagnost
     }
 }
 
+/// Asks for the size that a claim has grown to: it cannot shrink, and nobody else holds the field.
+fn keep_grown(claim: &SeenClaim, artifact: &mut Artifact, diagnostics: &mut Vec<Diagnostic>) {
+    let text = format!(
+        "{} of component {} keeps its size {}, since a claim cannot shrink; {} was requested",
+        artifact.reference,
+        artifact.component,
+        claim.size,
+        asked(artifact)
+    );
+    diagnostics.push(Diagnostic::new(Code::VolumeSizeKept, artifact.origin.clone(), text));
+    if let Some(size) = artifact.manifest.pointer_mut("/spec/resources/requests/storage") {
+        *size = Value::from(claim.size.as_str());
+    }
+}
+
 /// What keeps the claim from becoming as the artifact has it, and what to do about it.
-fn obstacle(claim: &SeenClaim, artifact: &Artifact) -> Option<(String, String)> {
+fn obstacle(claim: &SeenClaim, artifact: &Artifact, keeps_size: bool) -> Option<(String, String)> {
     let spec = |path: &str| artifact.manifest.pointer(path).and_then(Value::as_str);
     let asked = asked(artifact);
     // A size that this adapter cannot read is the API server's to compare.
     if let (Some(has), Some(wants)) = (bytes(&claim.size), bytes(asked))
         && wants < has
         && !claim.size_is_others
+        && !keeps_size
     {
         let what = format!("has {} and cannot shrink to {asked}", claim.size);
         return Some((what, format!("set options.volume_size to {} or more", claim.size)));

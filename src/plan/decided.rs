@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::prepared::{Prepared, Rendered};
-use super::{Inputs, Plan, Revision, check_claims, plan};
+use super::{Course, Inputs, Plan, Revision, check_claims, plan};
 use crate::artifacts::{DeploymentState, Seen, field_manager, scale_manager};
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
@@ -12,16 +12,6 @@ use crate::translate::MAX_OBJECTS;
 
 /// The most objects of one deployment with the leftovers of an earlier revision; translating bounds the rest.
 const MAX_INVENTORY: usize = 512;
-
-/// What becomes of objects that the template no longer has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PrunePolicy {
-    /// They are deleted.
-    #[default]
-    DeleteRemoved,
-    /// They stay, and go with the deployment.
-    Keep,
-}
 
 /// Everything decided about one Deploy before its first write.
 pub struct Decided {
@@ -41,6 +31,8 @@ pub struct Decided {
     pub key: Option<String>,
     /// The request that is carried out, if its caller has named it.
     pub request: Option<Request>,
+    /// How the template is brought about.
+    pub course: Course,
 }
 
 /// Decides a Deploy from what was read; `previous` is the stored revision that comparisons are made with, `operation`
@@ -53,7 +45,7 @@ pub fn decide(
     held: Option<Held>,
     previous: Option<&Revision>,
     seen: &[Seen],
-    prune: PrunePolicy,
+    course: Course,
     operation: &str,
 ) -> Result<Decided> {
     let head = held.as_ref().map(|held| &held.head);
@@ -70,9 +62,10 @@ pub fn decide(
         seen: Some(seen),
         revision: number,
         operation,
-        prune: prune == PrunePolicy::DeleteRemoved,
+        prune: course.deletes_removed(),
         scale: &BTreeMap::new(),
         managers: (&own, &scale),
+        back: course.back.as_ref(),
     };
     check_claims(&inputs)?;
     let mut plan = plan(&inputs);
@@ -84,7 +77,7 @@ pub fn decide(
     let revision = HeadRef::new(&prepared.name, number, operation);
     let key = previous.and_then(|previous| previous.key.clone());
     let operation = operation.to_owned();
-    Ok(Decided { prepared, rendered, held, operation, revision, plan, key, request: None })
+    Ok(Decided { prepared, rendered, held, operation, revision, plan, course, key, request: None })
 }
 
 impl Decided {
@@ -102,6 +95,12 @@ impl Decided {
         self.held.as_ref().is_none_or(|held| held.head.current.is_none())
     }
 
+    /// The revision that is put back if it fails.
+    pub fn back_to(&self) -> Option<HeadRef> {
+        let head = &self.held.as_ref()?.head;
+        head.back_to().filter(|_| self.course.is_taken_back())
+    }
+
     /// The revision to be stored.
     pub fn pack(&self) -> Result<Vec<u8>> {
         Revision {
@@ -110,6 +109,9 @@ impl Decided {
             rendered: self.rendered.artifacts.objects().to_vec(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             key: self.key.clone(),
+            prune: self.course.prune,
+            on_failure: self.course.on_failure,
+            rollback_of: self.course.rollback_of,
         }
         .pack()
     }

@@ -88,12 +88,17 @@ pub fn duties(held: &Held, observed: &Observed, unrenewed_for: Duration) -> Duti
     if !superfluous.is_empty() {
         duties.now.push(Duty::DropRevisions(superfluous));
     }
-    let is_conclusive = !matches!(state, DeploymentState::Deploying | DeploymentState::Deleting);
-    let settled = Transition::Settled { state: Some(state), gone: BTreeSet::new() };
-    if is_conclusive && settled.apply(head) != *head {
+    if !is_recorded(head, state) {
         duties.now.push(Duty::Settle(state));
     }
     duties
+}
+
+/// Whether there is nothing to write down of a state that was seen.
+pub fn is_recorded(head: &Head, state: DeploymentState) -> bool {
+    let is_conclusive = !matches!(state, DeploymentState::Deploying | DeploymentState::Deleting);
+    let settled = Transition::Settled { state: Some(state), gone: BTreeSet::new() };
+    !is_conclusive || settled.apply(head) == *head
 }
 
 /// Whether nothing is left to do for a deployment whatever its objects do: then it need not be watched.

@@ -30,6 +30,7 @@ pub(super) fn decide(inputs: &Inputs<'_>, plan: &mut Plan) {
         let adopted = kind == Kind::Pod && adopting.contains(&member.component);
         // Another workload runs the component now: two of them would run it twice.
         let superseded = kind.stage() == Stage::Workload && running.contains(&member.component);
+        let is_undone = inputs.back.is_some_and(|back| back.undoes(member));
         let action = match uid {
             // A dead operation's creation of a Secret may still arrive, and nobody may watch Secrets.
             None if kind == Kind::Secret && head.operation.is_some() && member.uid.is_none() => {
@@ -51,7 +52,7 @@ pub(super) fn decide(inputs: &Inputs<'_>, plan: &mut Plan) {
                 plan.kept.push(member.clone());
                 Action::Keep
             }
-            Some(uid) if inputs.prune || superseded || member.state == MemberState::Deleting => {
+            Some(uid) if inputs.prune || superseded || is_undone || member.state == MemberState::Deleting => {
                 if superseded && member.state != MemberState::Deleting {
                     tell_interruption(plan, member);
                 }

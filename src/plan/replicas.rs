@@ -60,10 +60,12 @@ pub(super) fn decide(
     let applied = member.and_then(|member| member.template_replicas);
     // A count of Scale's stands beside the template's count that it was set for, and goes with it.
     let scaled = member.and_then(|member| member.scaled_replicas);
-    let stays = scaled.filter(|_| applied == Some(template));
+    let kept = scaled.filter(|_| applied == Some(template));
     let (own, scale) = inputs.managers;
     let other = owners.iter().find(|owner| owner.as_str() != own);
-    if exists && applied.is_some_and(|applied| applied != template) {
+    // Whoever goes back to a revision means its template: what an autoscaler has found since is right for the load now.
+    let stays = inputs.back.is_some() && other.is_some_and(|owner| owner != scale);
+    if !stays && exists && applied.is_some_and(|applied| applied != template) {
         // A controller that Scale made from a Pod is ours alone, its count is Scale's all the same.
         if other.is_some() || scaled.is_some_and(|scaled| scaled != template) {
             diagnostics.push(note(artifact, Code::ReplicasTakenBack, &format!("reset to {template}")));
@@ -82,11 +84,11 @@ pub(super) fn decide(
             diagnostics.push(note(artifact, Code::ReplicasKept, &format!("kept {count}(owner {owner})")));
         }
         unset(artifact);
-    } else if let Some(scaled) = stays.filter(|scaled| *scaled != template) {
+    } else if let Some(scaled) = kept.filter(|scaled| *scaled != template) {
         diagnostics.push(note(artifact, Code::ReplicasKept, &format!("kept {scaled} (set by Scale)")));
         set(artifact, scaled);
     }
-    Replicas { template: Some(template), scaled: stays, take_back: None, changes: false }
+    Replicas { template: Some(template), scaled: kept, take_back: None, changes: false }
 }
 
 /// Decides the replicas of a controller that replaces one of another kind.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::{FailurePolicy, PrunePolicy};
 use crate::artifacts::{Artifact, ComponentName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::template::Template;
@@ -28,6 +29,15 @@ pub struct Revision {
     /// What digests of requests are mixed with in the record; random, handed from revision to revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// What became of objects that the template did not have.
+    #[serde(default)]
+    pub prune: PrunePolicy,
+    /// What was to become of it if it failed.
+    #[serde(default)]
+    pub on_failure: FailurePolicy,
+    /// The revision that it repeats.
+    #[serde(default)]
+    pub rollback_of: Option<u32>,
 }
 
 impl Revision {

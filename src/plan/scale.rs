@@ -97,6 +97,7 @@ impl Conversion {
             prune: false,
             scale: convert,
             managers: (&own, &scale),
+            back: None,
         });
         let is_open = restrict(&mut plan, &held.head, convert);
         Ok(Self { plan, is_open })

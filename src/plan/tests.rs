@@ -94,6 +94,7 @@ fn plan_between(before: &Artifacts, after: &Artifacts, text: &str, head: &Head, 
         prune: true,
         scale: &BTreeMap::new(),
         managers: (OWN, SCALE),
+        back: None,
     })
 }
 
@@ -134,6 +135,7 @@ fn a_first_deploy_creates_everything_at_its_revision() {
         prune: true,
         scale: &BTreeMap::new(),
         managers: (OWN, SCALE),
+        back: None,
     });
     expect(&plan, &[("db", Action::Create), ("db-pod", Action::Create), ("web-pod", Action::Create)]);
     assert_eq!(revision_of(&plan, "web-pod").as_deref(), Some("1"));
@@ -309,4 +311,5 @@ fn pods_of_earlier_revisions_go_with_a_changed_controller() {
     assert_eq!(codes(&plan), []);
 }
 
+mod back;
 mod modern;

@@ -44,6 +44,12 @@ pub struct Operation {
     /// The request that it carries out, if its caller has named it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Request>,
+    /// The revision that is put back if the operation fails or dies; `None`: what was written stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back_to: Option<HeadRef>,
+    /// The revision that its own repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_of: Option<u32>,
 }
 
 impl Operation {

@@ -1,10 +1,10 @@
-//! Which revisions of a deployment are kept.
+//! Which revisions of a deployment are kept, and what came of each.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Head;
-use crate::artifacts::DeploymentName;
+use super::{Head, Phase};
+use crate::artifacts::{DeploymentName, DeploymentState};
 
 /// Revisions that are kept beside the last good one.
 const KEPT_REVISIONS: usize = 10;
@@ -49,9 +49,133 @@ pub struct RevisionEntry {
     /// Whether it was never in force, so that it is deleted as soon as possible.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub discarded: bool,
+    /// What was seen of it; `None`: nothing yet, or the entry is of a version that wrote nothing of it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Outcome>,
+    /// The number of the revision that it repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_of: Option<u32>,
+}
+
+/// What was seen of a revision; written down once, so that what happens later does not take it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Every component was seen ready.
+    Succeeded,
+    /// A component was seen failed, and none of the later looks found all of them ready.
+    Failed,
+    /// It failed and was taken back.
+    RolledBack,
+}
+
+/// What came of a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RevisionResult {
+    /// It is being applied or rolled out.
+    InProgress,
+    /// Every component was seen ready.
+    Succeeded,
+    /// It was applied, but a component failed.
+    Failed,
+    /// Some of its objects could not be applied.
+    Incomplete,
+    /// It failed and was taken back.
+    RolledBack,
+    /// Another came before its end was known.
+    Superseded,
+}
+
+impl RevisionEntry {
+    /// A revision that was never in force.
+    pub(super) fn discarded(revision: HeadRef, time: Timestamp) -> Self {
+        Self { revision, time, complete: false, discarded: true, seen: None, rollback_of: None }
+    }
 }
 
 impl Head {
+    /// The revisions that are listed, the newest first: those that were in force and are not about to be deleted.
+    pub fn listed(&self) -> Vec<&RevisionEntry> {
+        let superfluous = self.superfluous_revisions();
+        let is_listed = |entry: &&RevisionEntry| !entry.discarded && !superfluous.contains(&entry.revision);
+        let mut listed: Vec<&RevisionEntry> = self.revisions.iter().filter(is_listed).collect();
+        listed.sort_by_key(|entry| std::cmp::Reverse(entry.revision.number));
+        listed
+    }
+
+    /// What came of a revision that was in force.
+    pub fn result(&self, entry: &RevisionEntry) -> RevisionResult {
+        let is_current = self.current.as_ref() == Some(&entry.revision);
+        match entry.seen {
+            Some(Outcome::Succeeded) => RevisionResult::Succeeded,
+            Some(Outcome::Failed) => RevisionResult::Failed,
+            Some(Outcome::RolledBack) => RevisionResult::RolledBack,
+            // The version before wrote no more down than which one was good last.
+            None if Some(entry.revision.number) == self.last_good => RevisionResult::Succeeded,
+            None if !entry.complete => RevisionResult::Incomplete,
+            None if !is_current => RevisionResult::Superseded,
+            None => match self.recorded.state {
+                DeploymentState::Failed | DeploymentState::Degraded => RevisionResult::Failed,
+                DeploymentState::Deploying
+                | DeploymentState::Active
+                | DeploymentState::Stopped
+                | DeploymentState::Deleting => RevisionResult::InProgress,
+            },
+        }
+    }
+
+    /// The revisions that `Rollback` chooses from by itself, the newest first: those below the current that were seen
+    /// ready. What an operation that died was about to make counts as the current: part of it may be in force.
+    pub fn good_before(&self) -> impl Iterator<Item = &RevisionEntry> {
+        let begun = self.operation.as_ref().and_then(|operation| operation.revision.as_ref());
+        let bound = begun.or(self.current.as_ref()).map_or(0, |revision| revision.number);
+        let is_good = move |entry: &&RevisionEntry| {
+            entry.revision.number < bound && self.result(entry) == RevisionResult::Succeeded
+        };
+        self.listed().into_iter().filter(is_good)
+    }
+
+    /// The revision that an update which fails is taken back to: the current one, or, if that was seen to fail or was
+    /// never applied whole, the last good one.
+    pub fn back_to(&self) -> Option<HeadRef> {
+        let current = self.current.as_ref()?;
+        let entry = |number: u32| self.revisions.iter().find(|entry| entry.revision.number == number);
+        let is_whole = |entry: &RevisionEntry| {
+            matches!(self.result(entry), RevisionResult::Succeeded | RevisionResult::InProgress)
+        };
+        if entry(current.number).is_some_and(is_whole) {
+            return Some(current.clone());
+        }
+        let good = self.last_good.and_then(entry).map(|entry| entry.revision.clone());
+        Some(good.unwrap_or_else(|| current.clone()))
+    }
+
+    /// Writes down what was seen of the current revision: ready stays, whatever comes later.
+    pub(super) fn note(&mut self, state: DeploymentState) {
+        // Whoever asked for no replicas at all has them; a revision that Scale has stopped may never have run.
+        let is_scaled = self.inventory.iter().any(|member| member.scaled_replicas.is_some());
+        let is_good = state == DeploymentState::Active || state == DeploymentState::Stopped && !is_scaled;
+        // What an operation could not write says nothing of the revision.
+        let is_bad = matches!(state, DeploymentState::Failed | DeploymentState::Degraded)
+            && self.phase != Phase::Incomplete;
+        // The version before wrote down by this number alone which revision was good.
+        let (current, good) = (self.current.clone(), self.last_good);
+        for entry in &mut self.revisions {
+            let is_current = current.as_ref() == Some(&entry.revision);
+            if Some(entry.revision.number) == good || is_current && is_good {
+                entry.seen = entry.seen.or(Some(Outcome::Succeeded)).map(|seen| match seen {
+                    Outcome::Failed => Outcome::Succeeded,
+                    other => other,
+                });
+            } else if is_current && is_bad && entry.complete && entry.seen.is_none() {
+                entry.seen = Some(Outcome::Failed);
+            }
+        }
+        if is_good {
+            self.last_good = current.map(|revision| revision.number);
+        }
+    }
+
     /// The revisions that are no longer kept: those that were never in force, and, oldest first, all but the newest
     /// ten, the last good one and the current one. They stay in the index until they are deleted.
     pub fn superfluous_revisions(&self) -> Vec<HeadRef> {
@@ -63,8 +187,8 @@ impl Head {
         let is_kept = |revision: &HeadRef| {
             Some(revision.number) == self.last_good || Some(revision) == self.current.as_ref()
         };
-        let old = in_force.iter().copied().filter(|revision| !is_kept(revision));
-        let old = old.take(in_force.len().saturating_sub(KEPT_REVISIONS));
+        let old = in_force.iter().copied().take(in_force.len().saturating_sub(KEPT_REVISIONS));
+        let old = old.filter(|revision| !is_kept(revision));
         discarded.map(|entry| &entry.revision).chain(old).cloned().collect()
     }
 
@@ -73,11 +197,9 @@ impl Head {
         let operation = self.operation.as_ref()?;
         let revision = operation.revision.clone()?;
         let known = self.revisions.iter().any(|entry| entry.revision == revision);
-        (!known).then_some(RevisionEntry {
-            revision,
-            time: operation.started,
-            complete: false,
-            discarded: true,
+        (!known).then(|| RevisionEntry {
+            rollback_of: operation.rollback_of,
+            ..RevisionEntry::discarded(revision, operation.started)
         })
     }
 
@@ -87,7 +209,9 @@ impl Head {
         let current = self.current.as_ref().map_or(0, |revision| revision.number);
         let begun = self.operation.as_ref().and_then(|operation| operation.revision.as_ref());
         let is_dead = |revision: &&HeadRef| self.superseded.iter().any(|id| revision.is_of(id));
-        let newer = self.revisions.iter().map(|entry| &entry.revision);
+        // What was taken back is none to go forward to.
+        let newer = self.revisions.iter().filter(|entry| entry.seen != Some(Outcome::RolledBack));
+        let newer = newer.map(|entry| &entry.revision);
         let newer = newer.filter(|revision| revision.number > current).filter(is_dead);
         let mut found: Vec<HeadRef> = newer.chain(begun).cloned().collect();
         found.sort_by_key(|revision| std::cmp::Reverse(revision.number));

@@ -1,4 +1,4 @@
-//! Records that earlier versions have written.
+//! Records that earlier versions have written, and what is concluded of revisions.
 
 use super::*;
 
@@ -36,4 +36,99 @@ fn a_deployment_that_was_never_looked_at_is_deploying() {
     let text = EARLIER.replace("\"ACTIVE\"", "\"\"");
     let head: Head = serde_json::from_str(&text).expect("a record");
     assert_eq!(head.recorded.state, DeploymentState::Deploying);
+}
+
+#[test]
+fn what_an_earlier_version_did_not_write_down_is_concluded() {
+    let mut head: Head = serde_json::from_str(EARLIER).expect("a record");
+    let results = |head: &Head| -> Vec<_> {
+        head.listed().into_iter().map(|entry| (entry.revision.number, head.result(entry))).collect()
+    };
+    assert_eq!(results(&head), [(2, RevisionResult::Succeeded), (1, RevisionResult::Superseded)]);
+    // The next one is good, too: the one before stays so.
+    let third = HeadRef { number: 3, secret: "panamax-deployment-shop-r3-01234567".to_owned() };
+    head.revisions.push(RevisionEntry { revision: third.clone(), ..head.revisions[1].clone() });
+    head.current = Some(third);
+    head.recorded.state = DeploymentState::Deploying;
+    assert_eq!(results(&head)[0], (3, RevisionResult::InProgress));
+    assert_eq!(head.good_before().map(|entry| entry.revision.number).collect::<Vec<_>>(), [2]);
+    for (state, result) in [
+        (DeploymentState::Degraded, RevisionResult::Failed),
+        (DeploymentState::Active, RevisionResult::Succeeded),
+        (DeploymentState::Failed, RevisionResult::Succeeded),
+        (DeploymentState::Stopped, RevisionResult::Succeeded),
+    ] {
+        head = Transition::Settled { state: Some(state), gone: Default::default() }.apply(&head);
+        assert_eq!(results(&head)[..2], [(3, result), (2, RevisionResult::Succeeded)], "{state:?}");
+    }
+    assert_eq!(head.last_good, Some(3));
+}
+
+#[test]
+fn a_revision_that_scale_has_stopped_is_not_called_good() {
+    let mut head: Head = serde_json::from_str(EARLIER).expect("a record");
+    (head.last_good, head.inventory[0].scaled_replicas) = (None, Some(0));
+    let stopped = Transition::Settled { state: Some(DeploymentState::Stopped), gone: Default::default() };
+    assert_eq!(stopped.apply(&head).last_good, None);
+    head.inventory[0].scaled_replicas = None;
+    assert_eq!(stopped.apply(&head).last_good, Some(2), "its template asks for none");
+}
+
+#[test]
+fn nobody_goes_forward_to_what_is_taken_back() {
+    let head: Head = serde_json::from_str(EARLIER).expect("a record");
+    let begin = |head: &Head, id: &str, takes_back: bool, back_to: Option<HeadRef>| {
+        let number = head.next_revision();
+        let revision = HeadRef { number, secret: format!("panamax-deployment-shop-r{number}-{id}") };
+        let operation = Operation {
+            id: id.to_owned(),
+            kind: OperationKind::Deploy,
+            epoch: 1,
+            holder: "somebody".to_owned(),
+            started: head.created,
+            lease_until: head.created,
+            lease_millis: 1,
+            revision: Some(revision.clone()),
+            request: None,
+            back_to: back_to.clone(),
+            rollback_of: None,
+        };
+        let work = Work::Deploy {
+            revision,
+            template_name: String::new(),
+            recorded: Recorded::default(),
+            inventory: Vec::new(),
+            back_to,
+            rollback_of: None,
+            takes_back,
+        };
+        Transition::Begin(Box::new(Begin { operation, work })).apply(head)
+    };
+    let numbers = |head: &Head| head.candidates().iter().map(|one| one.number).collect::<Vec<_>>();
+    let updated = begin(&head, "aaaaaaaa", false, head.back_to());
+    assert_eq!(updated.operation.as_ref().and_then(|one| one.back_to.clone()), head.current);
+    let back = begin(&updated, "bbbbbbbb", true, None);
+    let failed = back.listed()[0];
+    assert_eq!((failed.revision.number, back.result(failed)), (3, RevisionResult::RolledBack));
+    assert_eq!(numbers(&back), [4, 2]);
+    // Whoever takes it over with a template of its own, and dies, leaves the same choice.
+    let other = begin(&updated, "cccccccc", false, None);
+    assert_eq!((numbers(&other), other.listed().len()), (vec![4, 2], 2));
+}
+
+#[test]
+fn what_is_put_back_was_applied_whole_and_not_seen_to_fail() {
+    let mut head: Head = serde_json::from_str(EARLIER).expect("a record");
+    let number = |head: &Head| head.back_to().map(|one| one.number);
+    assert_eq!(number(&head), Some(2));
+    head.last_good = Some(1);
+    assert_eq!(number(&head), Some(2), "it may become ready yet");
+    head.revisions[1].seen = Some(Outcome::Failed);
+    assert_eq!(number(&head), Some(1));
+    (head.revisions[1].seen, head.revisions[1].complete) = (None, false);
+    assert_eq!(number(&head), Some(1));
+    head.last_good = None;
+    assert_eq!(number(&head), Some(2), "there is no better one");
+    head.current = None;
+    assert_eq!(number(&head), None);
 }

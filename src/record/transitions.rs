@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::{
-    Head, HeadRef, Member, MemberState, Operation, OperationKind, Phase, Recorded, RequestEntry,
+    Head, HeadRef, Member, MemberState, Operation, OperationKind, Outcome, Phase, Recorded, RequestEntry,
     RequestOutcome, RevisionEntry,
 };
 use crate::artifacts::{DeploymentState, ObjectRef};
@@ -109,6 +109,12 @@ pub enum Work {
         recorded: Recorded,
         /// The objects.
         inventory: Vec<Member>,
+        /// The revision that is put back if the operation fails or dies.
+        back_to: Option<HeadRef>,
+        /// The revision that is repeated.
+        rollback_of: Option<u32>,
+        /// Whether it takes back the operation before it, whose revision was stored: that one was in force, in part.
+        takes_back: bool,
     },
     /// Pods become controllers.
     Scale {
@@ -131,6 +137,22 @@ impl Work {
             Work::Deploy { .. } => OperationKind::Deploy,
             Work::Scale { .. } => OperationKind::Scale,
             Work::Teardown { .. } => OperationKind::Teardown,
+        }
+    }
+
+    /// The revision that is put back if it fails or dies.
+    pub fn back_to(&self) -> Option<&HeadRef> {
+        match self {
+            Work::Deploy { back_to, .. } => back_to.as_ref(),
+            Work::Scale { .. } | Work::Teardown { .. } => None,
+        }
+    }
+
+    /// The revision that is repeated.
+    pub fn rollback_of(&self) -> Option<u32> {
+        match self {
+            Work::Deploy { rollback_of, .. } => *rollback_of,
+            Work::Scale { .. } | Work::Teardown { .. } => None,
         }
     }
 
@@ -222,12 +244,7 @@ impl Transition {
                     updated: *now,
                     ..Head::clone(earlier)
                 };
-                next.revisions.push(RevisionEntry {
-                    revision: revision.clone(),
-                    time: *now,
-                    complete: false,
-                    discarded: true,
-                });
+                next.revisions.push(RevisionEntry::discarded(revision.clone(), *now));
             }
             Transition::Scaled { counts, request, now } => {
                 next.scaled(counts, *now);
@@ -260,9 +277,17 @@ impl Head {
             self.superseded.drain(..forgotten);
         }
         match &begin.work {
-            Work::Deploy { template_name, recorded, inventory, .. } => {
+            Work::Deploy { template_name, recorded, inventory, takes_back, .. } => {
                 // A dead operation may have stored its revision: it stays known, and goes with the others of its age.
-                self.revisions.extend(self.begun_revision());
+                let begun = self.begun_revision();
+                // Whose holder chose to go back, nobody goes forward to.
+                let chose_back = self.operation.as_ref().is_some_and(|dead| dead.back_to.is_some());
+                let goes_back = *takes_back || chose_back;
+                self.revisions.extend(begun.map(|begun| RevisionEntry {
+                    discarded: !takes_back,
+                    seen: goes_back.then_some(Outcome::RolledBack),
+                    ..begun
+                }));
                 self.template_name.clone_from(template_name);
                 self.recorded.clone_from(recorded);
                 self.inventory.clone_from(inventory);
@@ -304,6 +329,8 @@ impl Head {
                 time: applied.now,
                 complete: applied.complete,
                 discarded: false,
+                seen: None,
+                rollback_of: self.operation.as_ref().and_then(|operation| operation.rollback_of),
             });
             self.current = Some(revision.clone());
             // What was planned over the former one is compared with this one from now on.
@@ -336,8 +363,8 @@ impl Head {
         self.inventory.retain(|member| member.state != MemberState::Deleting || !is_gone(member));
         let Some(state) = state else { return };
         self.recorded.state = state;
+        self.note(state);
         if state == DeploymentState::Active {
-            self.last_good = self.current.as_ref().map(|revision| revision.number);
             // Controllers that are ready have taken over what they were handed.
             self.inventory.iter_mut().for_each(|member| member.adopts = None);
         }

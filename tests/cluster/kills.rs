@@ -14,6 +14,7 @@ use serde_json::Value;
 use tonic::Status;
 use tonic::transport::Channel;
 
+use super::revisions::rollback;
 use crate::support::adapter::{Adapter, Binary, connect, deploy, deploy_at_once, scale, teardown};
 use crate::support::control_plane::{User, control_plane};
 use crate::support::namespace::{Namespace, namespace};
@@ -52,15 +53,20 @@ enum Operation {
     Count,
     Convert,
     Teardown,
+    /// An update that is to be taken back if it fails; to be killed is to fail.
+    OrBack,
+    Rollback,
 }
 
-const OPERATIONS: [Operation; 6] = [
+const OPERATIONS: [Operation; 8] = [
     Operation::First,
     Operation::Update,
     Operation::Rollout,
     Operation::Count,
     Operation::Convert,
     Operation::Teardown,
+    Operation::OrBack,
+    Operation::Rollback,
 ];
 
 impl Operation {
@@ -68,10 +74,21 @@ impl Operation {
     fn template(self) -> String {
         match self {
             // One component goes, one comes, and a Secret changes.
-            Operation::Update => OLD.replace("job", "more").replace("value: one", "value: two"),
+            Operation::Update | Operation::OrBack => {
+                OLD.replace("job", "more").replace("value: one", "value: two")
+            }
             Operation::Rollout => OLD.replace("web:1", "web:2"),
-            Operation::First | Operation::Count | Operation::Convert | Operation::Teardown => OLD.to_owned(),
+            Operation::First
+            | Operation::Count
+            | Operation::Convert
+            | Operation::Teardown
+            | Operation::Rollback => OLD.to_owned(),
         }
+    }
+
+    /// The template before.
+    fn template_before(self) -> String {
+        if self == Operation::Rollback { Operation::Update.template() } else { OLD.to_owned() }
     }
 
     /// What stands afterwards, as [`standing`] shows it.
@@ -96,7 +113,11 @@ impl Operation {
 
     /// What stands before.
     fn before(self) -> BTreeMap<String, String> {
-        if self == Operation::First { BTreeMap::new() } else { Operation::First.made() }
+        match self {
+            Operation::First => BTreeMap::new(),
+            Operation::Rollback => Operation::Update.made(),
+            _ => Operation::First.made(),
+        }
     }
 
     async fn call(
@@ -108,6 +129,15 @@ impl Operation {
             Operation::First | Operation::Update | Operation::Rollout => {
                 let request = deploy_at_once(&namespace, "app", &self.template());
                 client.deploy(with_secrets(request)).await.map(|_| ())
+            }
+            Operation::OrBack => {
+                let mut request = with_secrets(deploy_at_once(&namespace, "app", &self.template()));
+                request.options.get_or_insert_default().set_on_failure(proto::FailurePolicy::Rollback);
+                client.deploy(request).await.map(|_| ())
+            }
+            Operation::Rollback => {
+                let request = proto::RollbackRequest { wait: 0, ..rollback(&namespace, "app", 1) };
+                client.rollback(request).await.map(|_| ())
             }
             Operation::Count => client.scale(at_once(scale(&namespace, "app", "web", 3))).await.map(|_| ()),
             Operation::Convert => client.scale(at_once(scale(&namespace, "app", "job", 2))).await.map(|_| ()),
@@ -211,7 +241,12 @@ impl Lane {
         if operation != Operation::First {
             let request = with_secrets(deploy(&self.namespace, "app", OLD));
             client.deploy(request).await.expect("deployed");
-            self.rests(&what, &[operation.before()], long()).await;
+            self.rests(&what, &[Operation::First.made()], long()).await;
+            if operation == Operation::Rollback {
+                let request = with_secrets(deploy(&self.namespace, "app", &operation.template_before()));
+                client.deploy(request).await.expect("deployed");
+                self.rests(&what, &[operation.before()], long()).await;
+            }
         }
         let at = match moment {
             Some(Moment::Call(call, point)) => Some((call, point)),
@@ -292,7 +327,8 @@ impl Lane {
         if end.is_empty() {
             return;
         }
-        let template = if *end == operation.made() { operation.template() } else { OLD.to_owned() };
+        let template =
+            if *end == operation.made() { operation.template() } else { operation.template_before() };
         let request = with_secrets(deploy_at_once(&self.namespace, "app", &template));
         let again = self.judge.deployments().deploy(request).await.expect("deployed").into_inner();
         assert_eq!(again.outcome(), proto::DeployOutcome::Unchanged, "{what}: {again:#?}");
@@ -345,10 +381,13 @@ async fn a_keeper_ends_what_a_killed_process_began_though_nobody_calls() {
     let local = tokio::task::LocalSet::new();
     local
         .run_until(async {
-            let undisturbed = lanes.iter().zip(OPERATIONS).map(|(lane, operation)| async move {
-                (operation, lane.run(operation, None, None).await.calls)
-            });
-            let calls: Vec<(Operation, usize)> = join_all(undisturbed).await;
+            let mut calls: Vec<(Operation, usize)> = Vec::new();
+            for some in OPERATIONS.chunks(LANES) {
+                let undisturbed = lanes.iter().zip(some).map(|(lane, operation)| async move {
+                    (*operation, lane.run(*operation, None, None).await.calls)
+                });
+                calls.extend(join_all(undisturbed).await);
+            }
             let mut moments = moments(&calls);
             let all = moments.len();
             if std::env::var_os("KILL_ALL").is_none() {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::judge::{self, Objects};
 use super::known;
 use super::road::{Faults, lock};
-use super::templates::{MANY, MANY_CHANGED, OTHER, PODS, PODS_CHANGED};
+use super::templates::{CURSED, MANY, MANY_CHANGED, MANY_CURSED, OTHER, PODS, PODS_CHANGED};
 use super::work::{self, Verdict};
 use super::world::{self, Answer, Ask, Replica, Told, World};
 use crate::support::order::{self, History};
@@ -29,7 +29,11 @@ const FAULTY: u32 = 30;
 const TEMPLATES: [&str; 5] = [PODS, PODS_CHANGED, MANY, MANY_CHANGED, OTHER];
 
 fn ask(draw: &mut impl FnMut(usize) -> usize) -> Ask {
-    match draw(10) {
+    match draw(14) {
+        10 => Ask::Rollback(0),
+        11 => Ask::Rollback(u32::try_from(draw(5)).expect("a small number")),
+        12 => Ask::OrBack([CURSED, MANY_CURSED][draw(2)]),
+        13 => Ask::OrBack(TEMPLATES[draw(TEMPLATES.len())]),
         0..5 => Ask::Deploy(TEMPLATES[draw(TEMPLATES.len())]),
         5..7 => Ask::Scale("WEB", i32::try_from(draw(4)).expect("a small number")),
         7 => Ask::Teardown,
@@ -123,7 +127,7 @@ fn order_of(ask: &Ask) -> Option<order::Call> {
         Ask::Scale(..) => Some(order::Call::Scale),
         Ask::Teardown => Some(order::Call::Teardown),
         Ask::Get => Some(order::Call::Get),
-        Ask::Named(_) | Ask::Watch => None,
+        Ask::Named(_) | Ask::OrBack(_) | Ask::Rollback(_) | Ask::Watch => None,
     }
 }
 

@@ -28,6 +28,9 @@ const LATE: Duration = Duration::from_secs(75);
 /// How long a watch that is cut lives.
 const CUT: Duration = Duration::from_millis(30);
 
+/// What the API server never takes has this in its name.
+const CURSED: &str = "cursed";
+
 /// What can happen to one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -262,6 +265,10 @@ impl Road {
     }
 
     async fn pass(&self, request: Request<Body>, place: usize) -> io::Result<Response<Answer>> {
+        if request.method() == http::Method::PATCH && request.uri().path().contains(CURSED) {
+            lock(&self.0.log).trace[place].push_str(" 403");
+            return Ok(forbid(&Call::of(&request)));
+        }
         let misdeed = self.misdeed(&Call::of(&request)).await;
         let answer = self.0.api.clone().oneshot(request).await;
         let answer = answer.unwrap_or_else(|never| match never {});
@@ -328,17 +335,27 @@ fn refuse(fault: Fault, call: &Call) -> Response<Answer> {
         Fault::Unavailable => (503, "ServiceUnavailable", json!({})),
         _ => (500, "InternalError", json!({})),
     };
+    let mut answer = status(code, reason, &details);
+    if fault == Fault::Throttle {
+        answer.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+    }
+    answer
+}
+
+/// What the API server answers about an object that it never takes.
+fn forbid(call: &Call) -> Response<Answer> {
+    let (resource, name) = call.path.split_once('/').unwrap_or((&call.path, ""));
+    status(403, "Forbidden", &json!({ "name": name, "kind": resource }))
+}
+
+fn status(code: u16, reason: &str, details: &serde_json::Value) -> Response<Answer> {
     let status = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code, "reason": reason,
         "message": "the simulation says so", "details": details,
     });
     let mut answer = Response::new(Answer::from(status.to_string()));
     *answer.status_mut() = http::StatusCode::from_u16(code).unwrap_or_default();
-    let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
-    if fault == Fault::Throttle {
-        headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
-    }
+    answer.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     answer
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::judge;
 use super::known;
 use super::road::{Call, Fault, Faults};
-use super::templates::{MANY, MANY_CHANGED, OTHER, PODS, PODS_CHANGED};
+use super::templates::{CURSED, MANY, MANY_CHANGED, MANY_CURSED, OTHER, PODS, PODS_CHANGED};
 use super::work::{self, Verdict};
 use super::world::{self, Answer, Ask, World};
 
@@ -28,7 +28,7 @@ pub struct Scenario {
     asked: Ask,
 }
 
-pub const SCENARIOS: [Scenario; 11] = [
+pub const SCENARIOS: [Scenario; 15] = [
     Scenario { name: "first", before: &[], asked: Ask::Deploy(PODS) },
     Scenario { name: "unchanged", before: &[Ask::Deploy(PODS)], asked: Ask::Deploy(PODS) },
     Scenario { name: "update", before: &[Ask::Deploy(PODS)], asked: Ask::Deploy(PODS_CHANGED) },
@@ -39,6 +39,18 @@ pub const SCENARIOS: [Scenario; 11] = [
     Scenario { name: "convert", before: &[Ask::Deploy(PODS)], asked: Ask::Scale("WEB", 2) },
     Scenario { name: "teardown", before: &[Ask::Deploy(MANY)], asked: Ask::Teardown },
     Scenario { name: "get", before: &[Ask::Deploy(MANY)], asked: Ask::Get },
+    Scenario {
+        name: "rollback",
+        before: &[Ask::Deploy(PODS), Ask::Deploy(PODS_CHANGED)],
+        asked: Ask::Rollback(1),
+    },
+    Scenario {
+        name: "rollback-many",
+        before: &[Ask::Deploy(MANY), Ask::Deploy(OTHER)],
+        asked: Ask::Rollback(1),
+    },
+    Scenario { name: "on-failure", before: &[Ask::Deploy(PODS)], asked: Ask::OrBack(CURSED) },
+    Scenario { name: "on-failure-many", before: &[Ask::Deploy(MANY)], asked: Ask::OrBack(MANY_CURSED) },
     Scenario { name: "watch", before: &[Ask::Deploy(MANY)], asked: Ask::Watch },
 ];
 

@@ -71,3 +71,36 @@ images:
   source: example/cache:1
   expose: [6379]
 ";
+
+/// A change of both Pods, and a third that the cluster never takes: see `Road`.
+pub const CURSED: &str = "\
+name: Shop
+images:
+- name: DB
+  source: example/db:2
+  expose: [5432]
+  environment: [{variable: DB_PASSWORD, value: quiet}]
+- name: WEB
+  source: example/web:1
+  ports: [{container_port: 80, host_port: 8080}]
+  environment: [{variable: COLOUR, value: red}]
+  links: [{service: DB, alias: DB}]
+- name: CURSED
+  source: example/cursed:1
+";
+
+/// The same for a ReplicationController.
+pub const MANY_CURSED: &str = "\
+name: Shop
+images:
+- name: DB
+  source: example/db:1
+  expose: [5432]
+- name: WEB
+  source: example/web:2
+  ports: [{container_port: 80}]
+  deployment: {count: 2}
+  links: [{service: DB, alias: DB}]
+- name: CURSED
+  source: example/cursed:1
+";

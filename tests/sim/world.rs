@@ -13,8 +13,8 @@ use panamax_kubernetes_adapter::clock::Clock;
 use panamax_kubernetes_adapter::cluster::Cluster;
 use panamax_kubernetes_adapter::error::{Error, ErrorKind};
 use panamax_kubernetes_adapter::operations::{
-    DeployCall, DeployChoices, NamedRequest, Operations, Outcome, PrunePolicy, ScaleCall, Settings, Source,
-    Target, TeardownCall, TemplateCall, Until, VolumePolicy, WatchUpdate,
+    DeployCall, DeployChoices, FailurePolicy, NamedRequest, Operations, Outcome, PrunePolicy, RollbackCall,
+    ScaleCall, Settings, Source, Target, TeardownCall, TemplateCall, Until, VolumePolicy, WatchUpdate,
 };
 use panamax_kubernetes_adapter::sandbox::Sandbox;
 use panamax_kubernetes_adapter::translate::Rules;
@@ -44,6 +44,10 @@ pub enum Ask {
     Deploy(&'static str),
     /// Deploy this template, under a name of the caller's.
     Named(&'static str),
+    /// Deploy this template, and put the revision before back if that fails: to do so is to have done it.
+    OrBack(&'static str),
+    /// Deploy an earlier revision again; 0: the newest good one.
+    Rollback(u32),
     /// Set the count of a component.
     Scale(&'static str, i32),
     /// Tear everything down; nothing to tear down is fine.
@@ -59,8 +63,9 @@ impl Ask {
     pub fn name(&self) -> String {
         match self {
             Self::Deploy(text) | Self::Named(text) => format!("Deploy of {} bytes", text.len()),
+            Self::OrBack(text) => format!("Deploy or back of {} bytes", text.len()),
             Self::Scale(component, count) => format!("Scale {component} to {count}"),
-            Self::Teardown | Self::Get | Self::Watch => format!("{self:?}"),
+            Self::Rollback(_) | Self::Teardown | Self::Get | Self::Watch => format!("{self:?}"),
         }
     }
 }
@@ -266,18 +271,33 @@ impl Replica {
         let deadline = Instant::now() + PATIENCE;
         let target = Target { namespace: namespace(), name: name() };
         match ask {
-            Ask::Deploy(text) | Ask::Named(text) => {
+            Ask::Deploy(text) | Ask::Named(text) | Ask::OrBack(text) => {
                 let mut call = deploy(text, deadline);
-                if matches!(ask, Ask::Named(_)) {
-                    call.choices.request =
-                        Some(NamedRequest::new("once".to_owned(), text.as_bytes().to_vec()));
+                match ask {
+                    Ask::Named(_) => {
+                        call.choices.request =
+                            Some(NamedRequest::new("once".to_owned(), text.as_bytes().to_vec()));
+                    }
+                    Ask::OrBack(_) => call.choices.on_failure = FailurePolicy::Rollback,
+                    _ => {}
                 }
-                let deployed = self.operations.deploy(call).await?;
-                Ok(Some(match deployed.outcome {
-                    Outcome::Created => Told::Created,
-                    Outcome::Updated => Told::Updated,
-                    Outcome::Unchanged => Told::Unchanged,
-                }))
+                match self.operations.deploy(call).await {
+                    Err(error) if error.metadata().contains_key("rolled_back_to") => Ok(None),
+                    Err(error) => Err(error),
+                    Ok(deployed) => Ok(Some(told(deployed.outcome))),
+                }
+            }
+            Ask::Rollback(revision) => {
+                let call = RollbackCall {
+                    target,
+                    revision: *revision,
+                    validate_only: false,
+                    etag: String::new(),
+                    request: None,
+                    wait_ready: None,
+                    deadline,
+                };
+                self.operations.rollback(call).await.map(|done| Some(told(done.outcome)))
             }
             Ask::Scale(component, count) => {
                 let call = ScaleCall {
@@ -339,6 +359,14 @@ impl Replica {
     }
 }
 
+fn told(outcome: Outcome) -> Told {
+    match outcome {
+        Outcome::Created => Told::Created,
+        Outcome::Updated => Told::Updated,
+        Outcome::Unchanged => Told::Unchanged,
+    }
+}
+
 fn deploy(text: &str, deadline: Instant) -> DeployCall {
     DeployCall {
         namespace: namespace(),
@@ -352,10 +380,10 @@ fn deploy(text: &str, deadline: Instant) -> DeployCall {
         choices: DeployChoices {
             create_namespace: false,
             prune: PrunePolicy::DeleteRemoved,
+            on_failure: FailurePolicy::Keep,
             validate_only: false,
             etag: String::new(),
             request: None,
-            inherited: None,
             deadline,
         },
         wait_ready: None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::faults::{Faults, enumeration};
 use super::{duration, namespace, target};
 use crate::error::Result;
-use crate::operations::{ListCall, Settings, Target, Until};
+use crate::operations::{ListCall, RevisionsCall, Settings, Target, Until};
 use crate::proto;
 use crate::status::DeploymentState;
 
@@ -38,14 +38,7 @@ pub(in super::super) fn list(
     let mut faults = Faults::default();
     let all = request.namespace == "-";
     let namespace = if all { None } else { namespace(&request.namespace, settings, &mut faults) };
-    let page_size = match u32::try_from(request.page_size) {
-        Ok(0) => PAGE_SIZE,
-        Ok(size) => size.min(MAX_PAGE_SIZE),
-        Err(_) => {
-            faults.add("page_size", "must not be negative");
-            PAGE_SIZE
-        }
-    };
+    let page_size = page_size(request.page_size, &mut faults);
     let states = request
         .states
         .iter()
@@ -65,6 +58,27 @@ pub(in super::super) fn list(
         states,
         full,
     }))
+}
+
+fn page_size(asked: i32, faults: &mut Faults) -> u32 {
+    match u32::try_from(asked) {
+        Ok(0) => PAGE_SIZE,
+        Ok(size) => size.min(MAX_PAGE_SIZE),
+        Err(_) => {
+            faults.add("page_size", "must not be negative");
+            PAGE_SIZE
+        }
+    }
+}
+
+pub(in super::super) fn revisions(
+    request: proto::ListRevisionsRequest,
+    settings: &Settings,
+) -> Result<RevisionsCall> {
+    let mut faults = Faults::default();
+    let target = target(&request.namespace, &request.name, settings, &mut faults);
+    let page_size = page_size(request.page_size, &mut faults);
+    faults.finish(target.map(|target| RevisionsCall { target, page_size, page_token: request.page_token }))
 }
 
 fn deployment_state(state: proto::DeploymentState) -> Option<DeploymentState> {

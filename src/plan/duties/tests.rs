@@ -64,6 +64,8 @@ fn operation(lease_millis: u64) -> Operation {
         lease_millis,
         revision: None,
         request: None,
+        back_to: None,
+        rollback_of: None,
     }
 }
 
@@ -148,17 +150,19 @@ fn revisions_stay_listed_until_they_are_deleted() {
         time: Timestamp::UNIX_EPOCH,
         complete: true,
         discarded: number == 13,
+        seen: None,
+        rollback_of: None,
     };
     let held = held(|head| {
         head.revisions = (1..=13).map(entry).collect();
         head.current = Some(revision(12));
         head.last_good = Some(1);
     });
-    let dropped = vec![revision(13), revision(2), revision(3)];
+    let dropped = vec![revision(13), revision(2)];
     let now = asked(&held, Duration::ZERO).now;
     assert_eq!(now[0], Duty::DropRevisions(dropped.clone()), "the last good one stays");
     let after = Transition::RevisionsDropped { revisions: dropped }.apply(&held.head);
-    assert_eq!(after.revisions.len(), 10);
+    assert_eq!(after.revisions.len(), 11, "the last ten, and the last good one");
     assert!(after.superfluous_revisions().is_empty());
 }
 

@@ -110,6 +110,7 @@ fn workloads_of_another_kind_are_made_and_the_old_ones_go() {
             prune,
             scale: &BTreeMap::new(),
             managers: (OWN, SCALE),
+            back: None,
         });
         assert_eq!(of(&plan, Kind::Deployment, "web"), Some(Action::Create));
         assert_eq!(of(&plan, Kind::Pod, "web-pod"), Some(Action::Delete), "with prune {prune}");
@@ -229,6 +230,7 @@ fn refusal(has: (&str, Option<&str>, bool), size: &str, class: Option<&str>) -> 
         prune: true,
         scale: &BTreeMap::new(),
         managers: (OWN, SCALE),
+        back: None,
     });
     refused.err().map(|error| {
         assert_eq!(error.kind(), ErrorKind::VolumeImmutable);

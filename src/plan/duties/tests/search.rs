@@ -117,6 +117,8 @@ impl State {
             lease_millis: u64::try_from(LEASE.as_millis()).expect("a short lease"),
             revision: work.revision().cloned(),
             request: None,
+            back_to: None,
+            rollback_of: None,
         };
         self.take(&Transition::Begin(Box::new(Begin { operation, work })));
     }
@@ -135,7 +137,15 @@ impl State {
         let number = self.head.next_revision();
         let revision = HeadRef { number, secret: format!("r{number}") };
         let recorded = Recorded { state: DeploymentState::Deploying, components: Vec::new() };
-        self.begin(Work::Deploy { revision, template_name: "Shop".to_owned(), recorded, inventory });
+        self.begin(Work::Deploy {
+            revision,
+            template_name: "Shop".to_owned(),
+            recorded,
+            inventory,
+            back_to: None,
+            rollback_of: None,
+            takes_back: false,
+        });
     }
 
     fn member(&self, name: &str) -> Member {

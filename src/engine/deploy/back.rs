@@ -1,0 +1,162 @@
+//! Ends an operation that has failed or died: forward to what it stored, or back to the revision before.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::super::decide::{Choices, Recovered, Wanted};
+use super::super::lock::Lock;
+use super::super::{Engine, look, stages, teardown};
+use super::deploy_now;
+use crate::artifacts::Target;
+use crate::error::{Error, Result};
+use crate::plan::{self, Back, Decided, FailurePolicy, PrunePolicy, Revision};
+use crate::record::{self, Head, HeadRef, Held, OperationKind};
+
+/// How long going back may take until its objects are written.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Takes an update back that has failed, under its own lock, and returns its failure.
+///
+/// Whoever finds the record before that is done goes the same way: the operation in it says where to.
+pub(super) async fn take_back(
+    engine: &Engine,
+    target: &Target,
+    decided: Decided,
+    lock: Lock,
+    report: stages::Report,
+    earlier: HeadRef,
+) -> Error {
+    let mut held = lock.held().clone();
+    let (number, deadline) = (earlier.number, Instant::now() + PATIENCE);
+    warn!(revision = number, "the update failed, putting the revision before back");
+    held.head.inventory = report.inventory_before(&decided.plan);
+    let back = Back {
+        recovers: true,
+        takes_back: report.stored,
+        undone: undone(&held.head),
+        doubted: decided.rendered.artifacts.objects().to_vec(),
+        ..Back::default()
+    };
+    let template = decided.prepared.template;
+    let listing = plan::listing(&report.failures);
+    let failure = plan::first_failure(&template, report.failures)
+        .unwrap_or_else(|| Error::internal("an update failed without a failure"));
+    // Whoever follows it finds out by himself: the record says what is to be done.
+    drop(lock);
+    match put_back(engine, target, held, &earlier, back, deadline).await {
+        Ok(()) => Error::rolled_back(failure, listing, number),
+        Err(error) => {
+            warn!(told = error.message(), context = ?error.context(), "the revision before was not put back");
+            Error::not_rolled_back(failure, listing, number, &error)
+        }
+    }
+}
+
+/// Deploys the earlier revision in the name of the operation that the record shows.
+async fn put_back(
+    engine: &Engine,
+    target: &Target,
+    held: Held,
+    earlier: &HeadRef,
+    back: Back,
+    deadline: Instant,
+) -> Result<()> {
+    let stored = look::read_revision(engine, target, Some(earlier)).await?;
+    let stored = stored.ok_or_else(lost)?;
+    go_back(engine, target, held, (earlier.number, stored), back, deadline).await
+}
+
+async fn go_back(
+    engine: &Engine,
+    target: &Target,
+    mut held: Held,
+    (number, stored): (u32, Revision),
+    back: Back,
+    deadline: Instant,
+) -> Result<()> {
+    if held.head.current.as_ref().is_some_and(|current| current.number == number) {
+        held.head = plan::restored(&held.head, &stored.rendered);
+    }
+    // Rolled back, what a Deploy was asked for was not done; a Scale is finished all the same.
+    let dead = held.head.operation.as_ref().filter(|dead| dead.kind == OperationKind::Scale);
+    let request = dead.and_then(|dead| dead.request.clone());
+    let wanted = Recovered { request, ..Recovered::new(held, &stored, Some(number), back) };
+    recover(engine, target, wanted, deadline).await
+}
+
+async fn recover(engine: &Engine, target: &Target, wanted: Recovered, deadline: Instant) -> Result<()> {
+    let choices = Choices {
+        create_namespace: false,
+        prune: PrunePolicy::Keep,
+        on_failure: FailurePolicy::Keep,
+        validate_only: false,
+        etag: String::new(),
+        request: None,
+        deadline,
+    };
+    Box::pin(deploy_now(engine, target, Wanted::Recovered(Box::new(wanted)), &choices)).await.map(|_| ())
+}
+
+/// The operations whose objects go when the revision before is put back.
+fn undone(head: &Head) -> Vec<String> {
+    let begun = head.operation.iter().map(|operation| operation.id.clone());
+    begun.chain(head.superseded.iter().cloned()).collect()
+}
+
+fn lost() -> Error {
+    Error::internal("neither the revision that was begun nor the one before is stored")
+        .prefixed("the record of what is deployed is lost, deploy again to repair it; ")
+}
+
+/// Finishes a Deploy or Scale that died: back to the revision before if that was its choice for a failure, else forward
+/// to the revision it stored; back, too, if it stored none.
+///
+/// A first Deploy that never stored its revision is taken back; then there is no such deployment.
+pub(in super::super) async fn adopt(
+    engine: &Engine,
+    target: &Target,
+    held: Held,
+    deadline: Instant,
+) -> Result<Held> {
+    let operation = held.head.operation.as_ref();
+    let (back_to, begun) = operation
+        .map(|operation| (operation.back_to.clone(), operation.revision.clone()))
+        .unwrap_or_default();
+    if let Some(earlier) = back_to
+        && let Some(stored) = look::read_revision(engine, target, Some(&earlier)).await?
+    {
+        info!(revision = earlier.number, "putting the revision before back");
+        let begun = look::read_revision(engine, target, begun.as_ref()).await?;
+        let back = Back {
+            recovers: true,
+            takes_back: begun.is_some(),
+            undone: undone(&held.head),
+            doubted: begun.map(|begun| begun.rendered).unwrap_or_default(),
+            ..Back::default()
+        };
+        go_back(engine, target, held, (earlier.number, stored), back, deadline).await?;
+        return look::must_read(engine, target).await;
+    }
+    for candidate in held.head.candidates() {
+        let Some(stored) = look::read_revision(engine, target, Some(&candidate)).await? else { continue };
+        let back = Back { recovers: true, deletes_marked_only: true, ..Back::default() };
+        if held.head.current.as_ref() == Some(&candidate) {
+            go_back(engine, target, held, (candidate.number, stored), back, deadline).await?;
+        } else {
+            // Rolled forward, what the dead operation was asked for is done.
+            let dead = held.head.operation.as_ref();
+            let is_of_it = dead.filter(|dead| dead.revision.as_ref() == Some(&candidate));
+            let request = is_of_it.and_then(|dead| dead.request.clone());
+            let wanted = Recovered { request, ..Recovered::new(held, &stored, None, back) };
+            recover(engine, target, wanted, deadline).await?;
+        }
+        return look::must_read(engine, target).await;
+    }
+    if held.head.current.is_some() {
+        return Err(lost());
+    }
+    teardown::finish(engine, target, held, deadline).await?;
+    Err(record::not_found(target))
+}

@@ -1,6 +1,6 @@
 //! Updates that fail and are taken back: by the call itself, by a keeper, and by the next call.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{Patch, PatchParams, PostParams};
@@ -52,19 +52,17 @@ async fn take(namespace: &Namespace, name: &str) {
 
 /// Waits until the deployment is one whole again.
 async fn whole(namespace: &Namespace) -> Survey {
-    let settled = async {
-        loop {
-            let mut survey = Survey::of(&namespace.client, namespace).await;
-            survey.objects.remove("Pod taken-pod");
-            let faults = survey.faults("shop");
-            if faults.is_empty() {
-                return survey;
-            }
-            println!("{faults:?}");
-            tokio::time::sleep(Duration::from_millis(200)).await;
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let mut survey = Survey::of(&namespace.client, namespace).await;
+        survey.objects.remove("Pod taken-pod");
+        let faults = survey.faults("shop");
+        if faults.is_empty() {
+            return survey;
         }
-    };
-    tokio::time::timeout(Duration::from_secs(60), settled).await.expect("it comes to rest")
+        assert!(Instant::now() < until, "{faults:#?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// Checks that every object is the first revision's.

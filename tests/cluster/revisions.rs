@@ -54,6 +54,16 @@ pub async fn revisions(
     answer.revisions.iter().map(told).collect()
 }
 
+/// Waits until something is known of the newest revision.
+async fn failed(client: &mut Client, namespace: &str, name: &str) {
+    let seen = async {
+        while revisions(client, namespace, name).await[0].1 == InProgress {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), seen).await.expect("its failure is recorded");
+}
+
 fn image(edition: u32) -> String {
     wordpress_at(2).replace("wordpress:3.9.1", &format!("wordpress:{edition}"))
 }
@@ -75,12 +85,7 @@ async fn the_list_is_true_of_what_was_seen() {
     let broken = image(1).replace("centurylink/wordpress:1", "docker.io/example/missing:x");
     client.deploy(deploy_at_once(&namespace, "wp", &broken)).await.expect("deployed");
     assert_eq!(revisions(&mut client, &namespace, "wp").await[0], (2, InProgress, None));
-    let seen = async {
-        while revisions(&mut client, &namespace, "wp").await[0].1 == InProgress {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), seen).await.expect("its failure is recorded");
+    failed(&mut client, &namespace, "wp").await;
     let failed = [(2, Failed, None), (1, Succeeded, None)];
     assert_eq!(revisions(&mut client, &namespace, "wp").await, failed);
     client
@@ -118,14 +123,16 @@ async fn ten_are_kept_and_the_last_good_one_and_they_come_in_pages() {
     let adapter = Adapter::real(control_plane(), User::Adapter).await;
     let mut client = adapter.deployments();
     let web = |edition: u32| {
-        format!("name: Web\nimages:\n- {{name: web, source: 'docker.io/example/missing:{edition}'}}\n")
+        format!(
+            "name: Web\nimages:\n- {{name: web, source: 'docker.io/example/missing:{edition}', deployment: {{count: 2}}}}\n"
+        )
     };
     let good = web(0).replace("docker.io/example/missing", "example/web");
     client.deploy(deploy(&namespace, "web", &good)).await.expect("deployed");
     for edition in 1..=12 {
         client.deploy(deploy_at_once(&namespace, "web", &web(edition))).await.expect("deployed");
     }
-    recorded(&namespace, "web", "FAILED").await;
+    failed(&mut client, &namespace, "web").await;
     let numbers =
         |all: &[(i32, RevisionResult, Option<i32>)]| all.iter().map(|one| one.0).collect::<Vec<_>>();
     let all = revisions(&mut client, &namespace, "web").await;

@@ -9,6 +9,8 @@ mod stored;
 mod transitions;
 mod workloads;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -127,6 +129,9 @@ impl Phase {
 pub struct Recorded {
     /// The deployment's state as last seen.
     pub state: DeploymentState,
+    /// The caller's labels: the record itself carries them, so that a list finds it by them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Its components, in the template's order.
     pub components: Vec<RecordedComponent>,
 }

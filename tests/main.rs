@@ -47,6 +47,7 @@ mod cluster {
     mod crashes;
     mod faults;
     mod fencing;
+    mod fields;
     mod hostile;
     mod kills;
     mod knobs;
@@ -58,6 +59,7 @@ mod cluster {
     mod plane;
     mod portable;
     mod races;
+    mod readiness;
     mod refusals;
     mod rights;
     mod road;

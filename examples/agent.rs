@@ -78,6 +78,7 @@ async fn tell_in_sandbox(namespace: String) -> Result<()> {
     let settings = Settings {
         namespace: Namespace::new("default")?,
         lease: Duration::from_secs(30),
+        unschedulable_grace: Duration::from_secs(120),
         holder: "agent".to_owned(),
         keeps: Vec::new(),
     };

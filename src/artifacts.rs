@@ -16,7 +16,7 @@ pub use names::{
     AnnotationKey, ComponentName, DeploymentName, ForeignName, LabelKey, LabelValue, NameError, Namespace,
     ObjectName, Target,
 };
-pub use observed::Observed;
+pub use observed::{HoldUp, Observed};
 pub use ownership::{
     ANNOTATION_ALIAS, ANNOTATION_IMAGE, ANNOTATION_OPERATION, FIELD_MANAGER, LABEL_COMPONENT, LABEL_INSTANCE,
     LABEL_MANAGED_BY, LABEL_NAME, LABEL_PHASE, LABEL_RECORD, LABEL_REVISION, MANAGED_BY, field_manager,

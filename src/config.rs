@@ -41,6 +41,10 @@ pub struct Config {
     #[arg(long, env = "PANAMAX_LEASE", default_value = "30s", value_parser = lease, value_name = "TIME")]
     pub lease: Duration,
 
+    /// How long a pod may be without a node or a volume before that is a failure; 0s to 1h
+    #[arg(long, env = "PANAMAX_UNSCHEDULABLE_GRACE", default_value = "2m", value_parser = grace, value_name = "TIME")]
+    pub unschedulable_grace: Duration,
+
     /// How long running operations may take to end at a shutdown; 0s to 10m
     #[arg(long, env = "PANAMAX_DRAIN_TIMEOUT", default_value = "30s", value_parser = drain, value_name = "TIME")]
     pub drain_timeout: Duration,
@@ -69,6 +73,10 @@ pub enum LogFormat {
 
 fn lease(text: &str) -> Result<Duration, String> {
     time(text, Duration::from_secs(1)..=Duration::from_secs(600))
+}
+
+fn grace(text: &str) -> Result<Duration, String> {
+    time(text, Duration::ZERO..=Duration::from_secs(3600))
 }
 
 fn drain(text: &str) -> Result<Duration, String> {
@@ -107,6 +115,8 @@ mod tests {
     fn times_have_a_unit_and_a_range() {
         assert_eq!(lease("30s"), Ok(Duration::from_secs(30)));
         assert_eq!(drain("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(grace("2m"), Ok(Duration::from_secs(120)));
+        assert!(grace("61m").is_err());
         assert!(lease("0s").is_err());
         assert!(lease("30").is_err());
         assert!(lease("11m").is_err());

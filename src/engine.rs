@@ -10,6 +10,7 @@ mod keeping;
 mod known;
 mod lock;
 mod look;
+mod patience;
 mod removal;
 mod requests;
 mod scale;
@@ -42,6 +43,7 @@ pub use done::{Done, Outcome};
 pub use keeping::keep;
 pub use known::kept;
 pub use look::{Page, list, look_at, look_at_all, must_read, read_revision, revisions, subscribe};
+pub use patience::{Sighting, overdue};
 pub use scale::{Choices as ScaleChoices, scale};
 pub use teardown::{Choices as TeardownChoices, Teardown, teardown};
 
@@ -52,6 +54,8 @@ pub struct Settings {
     pub namespace: Namespace,
     /// How long an operation holds a deployment without renewing.
     pub lease: Duration,
+    /// How long a pod may be without a node or a volume before that is a failure.
+    pub unschedulable_grace: Duration,
     /// Who this adapter is, for those who wait for it.
     pub holder: String,
     /// The namespaces whose deployments are kept; none: all of the cluster if its rights allow that, else the default
@@ -66,6 +70,7 @@ pub struct Engine {
     settings: Arc<Settings>,
     clock: Clock,
     sights: Arc<Sights>,
+    patience: Arc<patience::Patience>,
     awake: Arc<awake::Awake>,
     known: Arc<known::Known>,
     tasks: TaskTracker,
@@ -80,6 +85,7 @@ impl Engine {
             settings: Arc::new(settings),
             clock,
             sights: Arc::default(),
+            patience: Arc::default(),
             awake: Arc::default(),
             known: Arc::default(),
             tasks: TaskTracker::new(),

@@ -8,6 +8,7 @@ mod encode_template;
 mod errors;
 mod faults;
 mod options;
+mod sizes;
 mod streams;
 
 use std::pin::Pin;
@@ -90,7 +91,7 @@ impl DeploymentService for DeploymentApi {
         let call = decode::deploy(message, self.operations.settings(), deadline);
         async move {
             let deployed = self.operations.deploy(call?).await?;
-            Ok(Response::new(encode::deploy_response(&deployed)))
+            sizes::sized(encode::deploy_response(&deployed))
         }
         .instrument(span.clone())
         .await
@@ -114,7 +115,7 @@ impl DeploymentService for DeploymentApi {
         let call = decode::scale(message, self.operations.settings(), deadline);
         async move {
             let scaled = self.operations.scale(call?).await?;
-            Ok(Response::new(encode::scale_response(&scaled)))
+            sizes::sized(encode::scale_response(&scaled))
         }
         .instrument(span.clone())
         .await
@@ -133,7 +134,7 @@ impl DeploymentService for DeploymentApi {
             let call = call?;
             let namespace = call.namespace.clone();
             let torn_down = in_time(deadline, self.operations.teardown(call)).await?;
-            Ok(Response::new(encode::teardown_response(&namespace, &torn_down)))
+            sizes::sized(encode::teardown_response(&namespace, &torn_down))
         }
         .instrument(span.clone())
         .await
@@ -151,7 +152,7 @@ impl DeploymentService for DeploymentApi {
         async move {
             let (target, full) = call?;
             let view = in_time(deadline, self.operations.get(&target, full)).await?;
-            Ok(Response::new(proto::GetDeploymentResponse { deployment: Some(encode::deployment(&view)) }))
+            sizes::sized(proto::GetDeploymentResponse { deployment: Some(encode::deployment(&view)) })
         }
         .instrument(span.clone())
         .await
@@ -168,7 +169,7 @@ impl DeploymentService for DeploymentApi {
         let call = decode::list(message, self.operations.settings());
         async move {
             let listed = in_time(deadline, self.operations.list(&call?)).await?;
-            Ok(Response::new(encode::list_response(&listed)))
+            sizes::page(listed)
         }
         .instrument(span.clone())
         .await
@@ -242,7 +243,8 @@ impl TemplateService for TemplateApi {
         let call = decode::validate(message, self.operations.settings());
         let call = call.map_err(|error| errors::logged(&error, &span))?;
         let validated = Operations::validate_template(&call);
-        Ok(Response::new(encode::validate_response(&validated)))
+        let answer = sizes::sized(encode::validate_response(&validated));
+        answer.map_err(|error| errors::logged(&error, &span))
     }
 
     async fn translate_template(
@@ -252,10 +254,11 @@ impl TemplateService for TemplateApi {
         let message = request.into_inner();
         let span = span("TranslateTemplate", &message.namespace, &message.name);
         let translated =
-            decode::translate(message, self.operations.settings()).and_then(|(namespace, call, format)| {
-                encode::translate_response(&namespace, Operations::translate_template(&call)?, format)
+            decode::translate(message, self.operations.settings()).and_then(|(namespace, call, each)| {
+                let translated = Operations::translate_template(&call)?;
+                sizes::sized(encode::translate_response(&namespace, translated, each)?)
             });
-        translated.map(Response::new).map_err(|error| errors::logged(&error, &span))
+        translated.map_err(|error| errors::logged(&error, &span))
     }
 }
 

@@ -209,6 +209,7 @@ struct Existing<'a> {
     uid: &'a str,
     version: Option<&'a str>,
     owned: Option<&'a str>,
+    ended: bool,
     replicas_owners: &'a [String],
 }
 
@@ -222,6 +223,7 @@ fn existing<'a>(inputs: &'a Inputs<'_>, reference: &ObjectRef) -> Option<Existin
                 uid: &seen.uid,
                 version: Some(&seen.version),
                 owned: Some(&seen.owned),
+                ended: seen.ended,
                 replicas_owners: &seen.replicas_owners,
             }),
         None => {
@@ -231,6 +233,7 @@ fn existing<'a>(inputs: &'a Inputs<'_>, reference: &ObjectRef) -> Option<Existin
                 uid,
                 version: None,
                 owned: None,
+                ended: false,
                 replicas_owners: &[],
             })
         }
@@ -276,6 +279,8 @@ fn step(
     };
     let action = match &existing {
         None => Action::Create,
+        // A pod that has ended is never started again.
+        Some(existing) if existing.ended => Action::Replace,
         Some(_) if same_content && same_object => Action::Unchanged,
         Some(existing) if member.is_some_and(|member| is_going(member, existing.uid)) => Action::Replace,
         Some(_)

@@ -10,6 +10,8 @@ mod stored;
 mod transitions;
 mod workloads;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -133,6 +135,9 @@ impl Phase {
 pub struct Recorded {
     /// The deployment's state as last seen.
     pub state: DeploymentState,
+    /// The caller's labels: the record itself carries them, so that a list finds it by them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Its components, in the template's order.
     pub components: Vec<RecordedComponent>,
 }

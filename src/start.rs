@@ -60,7 +60,13 @@ pub async fn run(config: Config) -> Result<(), Refusal> {
     let parts = Parts {
         cluster,
         sandbox: config.sandbox,
-        settings: Settings { namespace, lease: config.lease, holder: holder(), keeps },
+        settings: Settings {
+            namespace,
+            lease: config.lease,
+            unschedulable_grace: config.unschedulable_grace,
+            holder: holder(),
+            keeps,
+        },
         clock: Clock::system(),
         drain_timeout: config.drain_timeout,
     };

@@ -1,17 +1,18 @@
 //! View: a fold from what the cluster showed to the state of a deployment.
 
+mod containers;
 mod endpoints;
 mod expected;
 mod pods;
 mod workload;
 
-use crate::artifacts::{ComponentName, Form, ObjectRef, Observed};
+use crate::artifacts::{ComponentName, Form, HoldUp, ObjectRef, Observed};
 
 pub use crate::artifacts::DeploymentState;
 
 pub use endpoints::Endpoint;
 pub use expected::{Expected, ExpectedComponent, expected, expected_of_new};
-pub use pods::PodStatus;
+pub use pods::{PodStatus, has_ended};
 
 /// The state of one component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,16 +56,55 @@ pub enum Reason {
     ProgressDeadlineExceeded,
     /// The cluster's admission rules refuse the pods.
     AdmissionDenied,
+    /// A container was made and cannot be started.
+    StartFailed,
+    /// Its containers run and are not ready.
+    NotReady,
     /// Pods are starting or stopping.
     Progressing,
     /// The workload is not on the cluster.
     WorkloadMissing,
+    /// Another object has the workload's name.
+    WorkloadNotOwned,
     /// Its objects could not all be written.
     ApplyIncomplete,
     /// It is scaled to zero.
     ScaledToZero,
     /// It is being deleted.
     Terminating,
+}
+
+/// How grave a cause is, the gravest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Grade {
+    /// It does not pass by itself, as far as anybody can tell.
+    Failed,
+    /// It has failed, and the cluster is trying again.
+    Trying,
+    /// It may pass in a moment.
+    Waiting,
+}
+
+/// Why a pod or a component is not getting ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Cause {
+    reason: Reason,
+    message: String,
+    grade: Grade,
+    /// What is counted, of a cause that is grave once it was seen for long enough.
+    hold_up: Option<HoldUp>,
+}
+
+impl Cause {
+    /// One that does not pass by itself.
+    fn failed(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), grade: Grade::Failed, hold_up: None }
+    }
+
+    /// One that may pass in a moment.
+    fn waiting(reason: Reason, message: impl Into<String>) -> Self {
+        Self { grade: Grade::Waiting, ..Self::failed(reason, message) }
+    }
 }
 
 /// The state of a deployment and its parts.
@@ -86,6 +126,23 @@ impl Status {
     /// Whether waiting for READY is over.
     pub fn is_ready(&self) -> bool {
         self.state.is_ready()
+    }
+
+    /// Whether waiting for READY is in vain: a component has failed, and not in a way that often passes.
+    pub fn is_hopeless(&self) -> bool {
+        let has_failed = matches!(self.state, DeploymentState::Failed | DeploymentState::Degraded);
+        has_failed && self.components.iter().any(|component| component.is_hopeless)
+    }
+
+    /// What holds its components up, and is told as a failure once it was seen for long enough.
+    pub fn held_up(&self) -> Vec<HoldUp> {
+        self.components.iter().flat_map(|component| component.held_up.iter().cloned()).collect()
+    }
+
+    /// The component that keeps it from being ready: one that fails before one that only waits.
+    pub fn blocking(&self) -> Option<&ComponentStatus> {
+        let failed = self.components.iter().find(|component| component.state == ComponentState::Failed);
+        failed.or_else(|| self.components.iter().find(|component| !is_settled_well(component)))
     }
 }
 
@@ -114,6 +171,12 @@ pub struct ComponentStatus {
     pub message: String,
     /// Its pods, by name.
     pub pods: Vec<PodStatus>,
+    /// Whether its counts are known: its workload was found, or its state says them.
+    pub is_counted: bool,
+    /// Whether it has failed in a way that does not often pass.
+    pub is_hopeless: bool,
+    /// What holds it up, and is told as a failure once it was seen for long enough.
+    pub held_up: Vec<HoldUp>,
 }
 
 /// Concludes the state of a deployment from its records and what the cluster showed.
@@ -121,14 +184,16 @@ pub fn conclude(expected: &Expected, observed: &Observed) -> Status {
     let components: Vec<ComponentStatus> = expected
         .components
         .iter()
-        .map(|component| workload::conclude(component, expected.deleting, observed))
+        .map(|component| workload::conclude(component, expected, observed))
         .collect();
-    let state = deployment_state(expected, &components);
-    let blocking = components
-        .iter()
-        .find(|component| component.state == ComponentState::Failed)
-        .or_else(|| components.iter().find(|component| !is_settled_well(component)));
-    let (reason, message) = match blocking {
+    let mut status = Status {
+        state: deployment_state(expected, &components),
+        reason: None,
+        message: String::new(),
+        components,
+        endpoints: endpoints::conclude(&expected.namespace, observed),
+    };
+    (status.reason, status.message) = match status.blocking() {
         Some(component) if expected.deleting => {
             (Some(Reason::Terminating), format!("component {}", component.name))
         }
@@ -139,8 +204,7 @@ pub fn conclude(expected: &Expected, observed: &Observed) -> Status {
         ),
         None => (None, String::new()),
     };
-    let endpoints = endpoints::conclude(&expected.namespace, observed);
-    Status { state, reason, message, components, endpoints }
+    status
 }
 
 /// How the pods of one component's earlier revisions are replaced, where nothing on the cluster does it by itself.
@@ -177,11 +241,14 @@ pub fn recorded(expected: &Expected, state: DeploymentState) -> Status {
         workload: component.workload.clone(),
         desired: component.replicas.unwrap_or(1),
         ready: if state == DeploymentState::Active { component.replicas.unwrap_or(1) } else { 0 },
-        updated: 0,
+        updated: if state == DeploymentState::Active { component.replicas.unwrap_or(1) } else { 0 },
         state: component_state,
         reason: None,
         message: message.to_owned(),
         pods: Vec::new(),
+        is_counted: true,
+        is_hopeless: false,
+        held_up: Vec::new(),
     });
     Status {
         state,
@@ -203,8 +270,10 @@ fn deployment_state(expected: &Expected, components: &[ComponentStatus]) -> Depl
     if expected.applying {
         return DeploymentState::Deploying;
     }
-    let mut failed =
-        components.iter().filter(|component| component.state == ComponentState::Failed).peekable();
+    // What an update has left out is told by the deployment as a whole.
+    let is_left_out = |component: &ComponentStatus| component.reason == Some(Reason::ApplyIncomplete);
+    let failed = components.iter().filter(|component| component.state == ComponentState::Failed);
+    let mut failed = failed.filter(|component| !is_left_out(component)).peekable();
     if failed.peek().is_some() {
         let dead = failed.any(|component| component.ready == 0);
         return if dead { DeploymentState::Failed } else { DeploymentState::Degraded };

@@ -48,6 +48,7 @@ mod cluster {
     mod crashes;
     mod faults;
     mod fencing;
+    mod fields;
     mod hostile;
     mod kills;
     mod knobs;
@@ -60,6 +61,7 @@ mod cluster {
     mod plane;
     mod portable;
     mod races;
+    mod readiness;
     mod refusals;
     mod requests;
     mod revisions;

@@ -142,6 +142,7 @@ async fn serve<T>(
     let settings = Settings {
         namespace: Namespace::new("default")?,
         lease: Duration::from_secs(30),
+        unschedulable_grace: Duration::from_secs(120),
         holder: "conformance".to_owned(),
         keeps: Vec::new(),
     };

@@ -1,12 +1,30 @@
 //! Observed: the members of one deployment as the cluster last showed them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ReplicationController, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::Kind;
+use super::{Kind, ObjectRef};
+
+/// What may hold a component up for a moment, and is told as a failure once it was seen so for too long.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HoldUp {
+    /// The workload of this uid does not exist: it was deleted, or the watches have yet to show it.
+    Missing {
+        /// Kind and name.
+        workload: ObjectRef,
+        /// Its uid, as the records have it.
+        uid: String,
+    },
+    /// The pod of this uid has no node, or waits for a volume.
+    Waiting {
+        /// Its uid.
+        pod: String,
+    },
+}
 
 /// What the cluster showed of one deployment at one moment.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +39,8 @@ pub struct Observed {
     pub claims: Vec<Arc<PersistentVolumeClaim>>,
     /// Its Services.
     pub services: Vec<Arc<Service>>,
+    /// What was seen to hold something up for longer than it may, by the clock of who watched.
+    pub overdue: BTreeSet<HoldUp>,
 }
 
 impl Observed {
@@ -39,5 +59,10 @@ impl Observed {
         let is_it =
             |(has, metadata): (Kind, &ObjectMeta)| has == kind && metadata.uid.as_deref() == Some(uid);
         (kind != Kind::Secret).then(|| self.metadata().any(is_it))
+    }
+
+    /// The same, with what has held something up for too long.
+    pub fn with_overdue(&self, overdue: BTreeSet<HoldUp>) -> Self {
+        Self { overdue, ..self.clone() }
     }
 }

@@ -17,6 +17,8 @@ pub struct Seen {
     pub ours: bool,
     /// Whether a controller counts it as its own.
     pub controlled: bool,
+    /// Of a pod: whether it has ended for good.
+    pub ended: bool,
     /// The digest of the fields that our field manager owns; empty if none.
     pub owned: String,
     /// The field managers that own its replica count.

@@ -94,6 +94,10 @@ fn config_map(name: &DeploymentName, head: &Head, held: Option<&Held>) -> Result
     metadata.uid = held.map(|held| held.uid.clone());
     metadata.resource_version = held.map(|held| held.version.as_str().to_owned());
     let labels = metadata.labels.get_or_insert_default();
+    for key in held.into_iter().flat_map(|held| held.head.recorded.labels.keys()) {
+        labels.remove(key);
+    }
+    labels.extend(head.recorded.labels.clone());
     for (key, value) in [
         (LABEL_MANAGED_BY, MANAGED_BY),
         (LABEL_INSTANCE, name.as_str()),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures::future::try_join_all;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{Api, ListParams, ObjectMeta};
 
@@ -50,6 +50,7 @@ pub(super) fn seen(kind: Kind, metadata: &ObjectMeta, deployment: &DeploymentNam
         terminating: metadata.deletion_timestamp.is_some(),
         ours: labelled && owned.is_some(),
         controlled: metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true)),
+        ended: false,
         owned: owned.unwrap_or_default(),
         replicas_owners: replicas_owners(entries),
         component: labels.get(LABEL_NAME).cloned().unwrap_or_default(),
@@ -85,8 +86,10 @@ impl Cluster {
         deployment: &DeploymentName,
         kind: Kind,
     ) -> Result<Vec<Seen>> {
-        if kind == Kind::PersistentVolumeClaim {
-            return self.list_claims(namespace, deployment).await;
+        match kind {
+            Kind::PersistentVolumeClaim => return self.list_claims(namespace, deployment).await,
+            Kind::Pod => return self.list_pods(namespace, deployment).await,
+            _ => {}
         }
         let api = self.api(namespace, kind);
         let parameters = ListParams::default().labels(&selector_of(deployment));
@@ -95,6 +98,22 @@ impl Cluster {
             .await
             .map_err(|failure| failure.into_error(kind.as_str(), ""))?;
         Ok(list.items.iter().filter_map(|item| seen(kind, &item.metadata, deployment)).collect())
+    }
+
+    /// Pods whole: one that has ended never runs again, and only its status says so.
+    async fn list_pods(&self, namespace: &Namespace, deployment: &DeploymentName) -> Result<Vec<Seen>> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace.as_str());
+        let parameters = ListParams::default().labels(&selector_of(deployment));
+        let list = self
+            .call("list the deployment's objects", || api.list(&parameters))
+            .await
+            .map_err(|failure| failure.into_error(Kind::Pod.as_str(), ""))?;
+        let seen = list.items.iter().filter_map(|item| {
+            let metadata = seen(Kind::Pod, &item.metadata, deployment)?;
+            let phase = item.status.as_ref().and_then(|status| status.phase.as_deref());
+            Some(Seen { ended: matches!(phase, Some("Failed" | "Succeeded")), ..metadata })
+        });
+        Ok(seen.collect())
     }
 
     /// Volume claims whole: what they ask for decides whether they can become what is asked now.

@@ -63,7 +63,7 @@ impl Cluster {
             self.list_if::<PersistentVolumeClaim>(namespace, selector, Kind::PersistentVolumeClaim, kinds),
             self.list_if::<Service>(namespace, selector, Kind::Service, kinds),
         )?;
-        Ok(Observed { pods, controllers, deployments, claims, services })
+        Ok(Observed { pods, controllers, deployments, claims, services, ..Observed::default() })
     }
 
     /// Lists a kind if it is among those asked for.

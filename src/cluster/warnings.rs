@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use tower::{Layer, Service};
 
 /// Warnings kept for one operation; more would only repeat themselves.
@@ -31,6 +31,21 @@ fn text_of(header: &str) -> Option<String> {
     let (_, quoted) = header.split_once('"')?;
     let text = quoted.strip_suffix('"').unwrap_or(quoted);
     Some(text.replace("\\\"", "\""))
+}
+
+/// Whether a call is about a head or a revision: a warning may quote what it is about, and what these hold is nobody's.
+///
+/// Heads are the only ConfigMaps, and revisions the only Secrets that are created by POST: those of components are
+/// applied.
+fn is_about_records(method: &Method, path: &str) -> bool {
+    let parts: Vec<&str> = path.split('/').collect();
+    let ["", "api", "v1", "namespaces", _, resource @ ..] = parts.as_slice() else { return false };
+    match resource {
+        ["configmaps"] | ["configmaps", _] => true,
+        ["secrets"] => method == Method::POST,
+        ["secrets", name] => method == Method::DELETE && name.starts_with("panamax-deployment-"),
+        _ => false,
+    }
 }
 
 /// Remembers the warnings of one answer, if an operation is collecting them.
@@ -79,10 +94,13 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        let is_about_records = is_about_records(request.method(), request.uri().path());
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await?;
-            remember(answer.headers());
+            if !is_about_records {
+                remember(answer.headers());
+            }
             Ok(answer)
         })
     }
@@ -91,6 +109,26 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn warnings_about_records_are_nobodys() {
+        let base = "/api/v1/namespaces/default";
+        for (method, path, is_about_records) in [
+            (Method::PUT, "configmaps/panamax-deployment-wp", true),
+            (Method::POST, "configmaps", true),
+            (Method::POST, "secrets", true),
+            (Method::DELETE, "secrets/panamax-deployment-wp-r1-01234567", true),
+            (Method::PATCH, "secrets/db-environment", false),
+            (Method::PATCH, "services/configmaps", false),
+            (Method::PATCH, "pods/wp-pod", false),
+        ] {
+            assert_eq!(
+                super::is_about_records(&method, &format!("{base}/{path}")),
+                is_about_records,
+                "{path}"
+            );
+        }
+    }
 
     #[test]
     fn takes_the_quoted_text() {

@@ -292,6 +292,9 @@ catalogue! {
     /// Pods of an earlier revision are replaced, ready ones one at a time; a component with one replica is interrupted.
     PodsReplaced = "PODS_REPLACED", Info,
         "expect an interruption until the new pods are ready";
+    /// New labels or annotations alone start no pod again; pods get them when they change themselves.
+    PodMetadataKept = "POD_METADATA_KEPT", Info,
+        "change the image or a variable as well to have them on the pods at once";
     /// The volume claim keeps the size that somebody has set.
     VolumeSizeKept = "VOLUME_SIZE_KEPT", Info,
         "set options.volume_size to what it has, or more";

@@ -2,12 +2,14 @@
 //!
 //! There is no leader. Every duty is guarded by a uid or by a compare-and-swap, and every keeper picks the same pod.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{Instrument, debug, info, info_span, warn};
 
+use super::patience::{Sighting, overdue};
 use super::{Engine, deploy, look, removal, teardown};
 use crate::artifacts::{DeploymentState, Form, ObjectRef, Observed, Seen, Target};
 use crate::cluster::Snapshot;
@@ -115,7 +117,13 @@ async fn step(engine: &Engine, target: &Target, snapshot: &Snapshot, memory: &mu
     if engine.awake.is_stale(held) {
         return Ok(Next::Wait(None));
     }
-    let duties = plan::duties(held, &snapshot.observed, engine.unrenewed_for(held));
+    let mut observed = Cow::Borrowed(&snapshot.observed);
+    let mut duties = plan::duties(held, &observed, engine.unrenewed_for(held));
+    let overdue = overdue(engine, held, &duties.held_up, Sighting::Watched).await;
+    if !overdue.held_up.is_empty() {
+        observed = Cow::Owned(observed.with_overdue(overdue.held_up));
+        duties = plan::duties(held, &observed, engine.unrenewed_for(held));
+    }
     if duties.waits != memory.waits {
         for why in &duties.waits {
             info!(why, "waits");
@@ -125,9 +133,9 @@ async fn step(engine: &Engine, target: &Target, snapshot: &Snapshot, memory: &mu
     if duties.now.is_empty() && plan::is_at_rest(held) && engine.awake.rest(held) {
         return Ok(Next::Rest);
     }
-    let mut again = duties.again_in;
+    let mut again = duties.again_in.into_iter().chain(overdue.again_in).min();
     for duty in duties.now {
-        if let Some(pause) = carry_out(engine, held, &snapshot.observed, duty, memory).await? {
+        if let Some(pause) = carry_out(engine, held, &observed, duty, memory).await? {
             again = Some(again.map_or(pause, |again| again.min(pause)));
         }
     }

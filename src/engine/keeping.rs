@@ -54,7 +54,10 @@ async fn keep_all(engine: &Engine) {
                 engine.unrenewed_for(&held);
                 wake(engine, &held);
             }
-            Sight::Gone(held) => engine.sights.forget(&held.target()),
+            Sight::Gone(held) => {
+                engine.sights.forget(&held.target());
+                engine.patience.forget(&held.target());
+            }
             Sight::Begin | Sight::Complete => {}
         }
     }

@@ -31,7 +31,7 @@ pub(super) const MAX_REPLICAS: i32 = 100;
 const MAX_REQUEST_ID: usize = 128;
 /// What is kept of the caller's deadline for the answer itself.
 const ANSWERING: Duration = Duration::from_millis(200);
-/// What is kept of the caller's deadline when the caller waits and names no time.
+/// What is kept of the caller's deadline when the caller waits, at the most: a tenth of a shorter one.
 const WAITING: Duration = Duration::from_secs(1);
 
 /// When a unary call must be answered: the caller's deadline, a little early.
@@ -132,11 +132,18 @@ fn wait(
     if asked == Some(Duration::ZERO) {
         faults.add("wait_timeout", "must be longer than 0 s");
     }
-    let longest = deadline.checked_sub(WAITING).unwrap_or(deadline).max(Instant::now());
-    let until = asked
-        .and_then(|asked| Instant::now().checked_add(asked))
-        .map_or(longest, |until| until.min(deadline));
+    let now = Instant::now();
+    let longest = now + longest_wait(deadline.saturating_duration_since(now));
+    let until = asked.and_then(|asked| now.checked_add(asked)).map_or(longest, |until| until.min(longest));
     waits.then_some(until)
+}
+
+/// How long a call may wait that must be answered in so long: until a tenth of its deadline before that, at most a
+/// second; [`deadline`] has taken off a part of that already.
+fn longest_wait(answered_in: Duration) -> Duration {
+    let short = answered_in.mul_f64(10.0 / 9.0);
+    let asked = if short / 10 <= ANSWERING { short } else { answered_in + ANSWERING };
+    asked.saturating_sub(WAITING.min(asked / 10)).min(answered_in)
 }
 
 /// The request under the name that its caller gave it, if any; `rest` is the request without its name and without what
@@ -315,4 +322,21 @@ pub(super) fn teardown(
         deadline,
     });
     faults.finish(call)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_ends_a_tenth_of_the_deadline_before_it_and_at_most_a_second() {
+        for (asked, waits) in
+            [(500, 450), (1_000, 900), (2_000, 1_800), (5_000, 4_500), (10_000, 9_000), (60_000, 59_000)]
+        {
+            let asked = Duration::from_millis(asked);
+            let answered_in = asked - ANSWERING.min(asked / 10);
+            let wait = longest_wait(answered_in).as_secs_f64() * 1_000.0;
+            assert!((wait - f64::from(waits)).abs() < 1.0, "{asked:?}: {wait}");
+        }
+    }
 }

@@ -10,8 +10,8 @@ use crate::artifacts::{Action, Artifact, Change, Namespace, ObjectRef};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::error::{Error, Result};
 use crate::operations::{
-    Deployed, DeploymentView, Listed, Outcome, Scaled, Scope, Settings, TornDown, Translated, Validated,
-    WatchEnd, WatchUpdate,
+    Deployed, DeploymentView, Outcome, Scaled, Scope, Settings, TornDown, Translated, Validated, WatchEnd,
+    WatchUpdate,
 };
 use crate::proto;
 use crate::status::{ComponentState, ComponentStatus, DeploymentState, Endpoint, PodStatus, Reason};
@@ -63,13 +63,6 @@ pub(super) fn teardown_response(namespace: &Namespace, torn_down: &TornDown) -> 
     }
 }
 
-pub(super) fn list_response(listed: &Listed) -> proto::ListDeploymentsResponse {
-    proto::ListDeploymentsResponse {
-        deployments: listed.deployments.iter().map(deployment).collect(),
-        next_page_token: listed.next_page_token.clone(),
-    }
-}
-
 pub(super) fn watch_response(update: WatchUpdate) -> proto::WatchDeploymentResponse {
     use proto::watch_deployment_response::Event;
     let mut changed_components = Vec::new();
@@ -105,14 +98,16 @@ pub(super) fn validate_response(validated: &Validated) -> proto::ValidateTemplat
     }
 }
 
+/// The objects with their manifests, if somebody asks for `each` in a format.
+///
 /// Fails only if a manifest is not JSON, which cannot happen for our own.
 pub(super) fn translate_response(
     namespace: &Namespace,
     translated: Translated,
-    format: proto::ManifestFormat,
+    each: Option<proto::ManifestFormat>,
 ) -> Result<proto::TranslateTemplateResponse> {
-    let pairs = translated.artifacts.objects().iter().zip(translated.manifests);
-    let objects = pairs.map(|(artifact, yaml)| translated_object(namespace, artifact, yaml, format));
+    let objects = translated.artifacts.objects().iter();
+    let objects = objects.map(|artifact| translated_object(namespace, artifact, each));
     Ok(proto::TranslateTemplateResponse {
         objects: objects.collect::<Result<_>>()?,
         manifest_yaml: translated.manifest_yaml,
@@ -123,13 +118,15 @@ pub(super) fn translate_response(
 fn translated_object(
     namespace: &Namespace,
     artifact: &Artifact,
-    yaml: String,
-    format: proto::ManifestFormat,
+    each: Option<proto::ManifestFormat>,
 ) -> Result<proto::TranslatedObject> {
-    let manifest = match format {
-        proto::ManifestFormat::Json => serde_json::to_string_pretty(&artifact.manifest)
+    let manifest = match each {
+        Some(proto::ManifestFormat::Json) => serde_json::to_string_pretty(&artifact.manifest)
             .map_err(|error| Error::internal(format!("a manifest is no JSON: {error}")))?,
-        proto::ManifestFormat::Unspecified | proto::ManifestFormat::Yaml => yaml,
+        Some(proto::ManifestFormat::Unspecified | proto::ManifestFormat::Yaml) => {
+            crate::translate::object_yaml(artifact)
+        }
+        None => String::new(),
     };
     Ok(proto::TranslatedObject {
         r#ref: Some(object_ref(namespace, &artifact.reference, None)),
@@ -154,7 +151,7 @@ pub(super) fn deployment(view: &DeploymentView) -> proto::Deployment {
         create_time: made(view.created),
         update_time: made(view.updated),
         uid: view.uid.clone(),
-        labels: std::collections::BTreeMap::new(),
+        labels: view.labels.clone().into_iter().collect(),
         objects: view
             .objects
             .iter()
@@ -183,9 +180,9 @@ fn component(view: &DeploymentView, status: &ComponentStatus) -> proto::Componen
         reason: status.reason.map_or(proto::ComponentReason::Unspecified, component_reason).into(),
         message: status.message.clone(),
         workload: status.workload.as_ref().map(|reference| object_ref(&view.namespace, reference, None)),
-        desired_replicas: Some(status.desired),
-        ready_replicas: Some(status.ready),
-        updated_replicas: Some(status.updated),
+        desired_replicas: status.is_counted.then_some(status.desired),
+        ready_replicas: status.is_counted.then_some(status.ready),
+        updated_replicas: status.is_counted.then_some(status.updated),
         pods: if view.full { status.pods.iter().map(pod).collect() } else { Vec::new() },
     }
 }
@@ -219,7 +216,7 @@ fn endpoint(endpoint: &Endpoint) -> proto::Endpoint {
         alias: endpoint.alias.clone(),
         cluster_ip: endpoint.cluster_ip.clone(),
         node_port: endpoint.node_port,
-        host_port: None,
+        host_port: endpoint.host_port,
         load_balancer: endpoint.load_balancer.clone(),
     }
 }
@@ -323,6 +320,9 @@ fn component_reason(reason: Reason) -> proto::ComponentReason {
         Reason::ReplicaFailure => proto::ComponentReason::ReplicaFailure,
         Reason::ProgressDeadlineExceeded => proto::ComponentReason::ProgressDeadlineExceeded,
         Reason::AdmissionDenied => proto::ComponentReason::AdmissionDenied,
+        Reason::StartFailed => proto::ComponentReason::StartFailed,
+        Reason::NotReady => proto::ComponentReason::NotReady,
+        Reason::WorkloadNotOwned => proto::ComponentReason::WorkloadNotOwned,
         Reason::Progressing => proto::ComponentReason::Progressing,
         Reason::WorkloadMissing => proto::ComponentReason::WorkloadMissing,
         Reason::ApplyIncomplete => proto::ComponentReason::ApplyIncomplete,

@@ -6,7 +6,7 @@ use futures::{Stream, StreamExt};
 use tonic::Status;
 use tracing::Span;
 
-use super::{encode, errors};
+use super::{encode, errors, sizes};
 use crate::error::Error;
 use crate::operations::WatchUpdate;
 use crate::proto;
@@ -17,7 +17,9 @@ pub(super) fn responses(
     span: Span,
 ) -> Pin<Box<dyn Stream<Item = Result<proto::WatchDeploymentResponse, Status>> + Send + 'static>> {
     Box::pin(updates.map(move |update| match update {
-        Ok(update) => Ok(encode::watch_response(update)),
+        Ok(update) => {
+            sizes::fits(encode::watch_response(update)).map_err(|error| errors::logged(&error, &span))
+        }
         Err(error) => Err(errors::logged(&error, &span)),
     }))
 }

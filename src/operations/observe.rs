@@ -5,18 +5,26 @@ mod watching;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
 use super::view::{self, DeploymentView};
 use super::{Operations, Target};
-use crate::artifacts::{DeploymentState, Namespace};
+use crate::artifacts::{DeploymentState, Namespace, Observed};
 use crate::engine::{self, Page};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan;
-use crate::record::{self, Moment, Standing};
+use crate::record::{self, Held, Moment, Standing};
 
 pub use watching::{Until, WatchEnd, WatchUpdate};
 
+/// What begins and ends the part of a page token that leads into a page; the API server's own tokens have none.
+const WITHIN: &str = "~";
+/// Revisions of a list that are read at a time.
+const READS: usize = 16;
+/// How long the look before a WAIT_TIMEOUT may take, at the least and at the most.
+const SHORTEST_LOOK: Duration = Duration::from_millis(50);
+const LONGEST_LOOK: Duration = Duration::from_millis(500);
 /// How long the answer that all is ready waits until that is recorded.
 const RECORDING: Duration = Duration::from_secs(1);
 
@@ -44,6 +52,27 @@ pub struct Listed {
     pub deployments: Vec<DeploymentView>,
     /// Where the next page starts; empty: there is none.
     pub next_page_token: String,
+    /// Where this page starts.
+    token: String,
+}
+
+impl Listed {
+    /// Leaves all but so many deployments to the next page.
+    pub fn cut(&mut self, whole: usize) {
+        if whole >= self.deployments.len() {
+            return;
+        }
+        self.deployments.truncate(whole);
+        if let Some(last) = self.deployments.last() {
+            self.next_page_token = format!("{WITHIN}{}/{}{WITHIN}{}", last.namespace, last.name, self.token);
+        }
+    }
+}
+
+/// Splits a token that leads into a page: after which deployment, and where that page starts.
+fn split(token: &str) -> (Option<&str>, &str) {
+    let within = token.strip_prefix(WITHIN).and_then(|token| token.split_once(WITHIN));
+    within.map_or((None, token), |(after, token)| (Some(after), token))
 }
 
 impl Operations {
@@ -53,33 +82,46 @@ impl Operations {
         record::check_readable(&held)?;
         engine::wake(&self.engine, &held);
         let observed = engine::look_at(&self.engine, &held).await?;
-        let mut view = view::observed(&held, &observed, full);
         if full {
-            let revision = engine::read_revision(&self.engine, target, held.head.current.as_ref()).await?;
-            view.template = revision.map(|revision| revision.template);
+            self.full(&held, &observed).await
+        } else {
+            Ok(view::looked(&self.engine, &held, &observed, false).await)
         }
-        Ok(view)
+    }
+
+    /// The FULL view of a deployment that was looked at.
+    async fn full(&self, held: &Held, observed: &Observed) -> Result<DeploymentView> {
+        let current = held.head.current.as_ref();
+        let revision = engine::read_revision(&self.engine, &held.target(), current).await?;
+        let view = view::looked(&self.engine, held, observed, true).await;
+        Ok(DeploymentView { template: revision.map(|revision| revision.template), ..view })
     }
 
     /// Lists deployments, a page at a time: their states as last recorded, or, for FULL, as they are now.
     ///
     /// A page holds at most `page_size` deployments; fewer, when states are asked for.
     pub async fn list(&self, call: &ListCall) -> Result<Listed> {
+        let (after, token) = split(&call.page_token);
         let page = Page {
             namespace: call.namespace.as_ref(),
             labels: &call.label_selector,
             size: call.page_size,
-            token: &call.page_token,
+            token,
         };
-        let (records, next) = engine::list(&self.engine, &page).await?;
+        let (mut records, next) = engine::list(&self.engine, &page).await?;
+        // As the API server orders them.
+        records.retain(|held| {
+            after.is_none_or(|after| format!("{}/{}", held.namespace, held.name).as_str() > after)
+        });
         records.iter().for_each(|held| engine::wake(&self.engine, held));
         let views: Vec<DeploymentView> = if call.full {
             let observed = engine::look_at_all(&self.engine, &records).await?;
-            records
-                .iter()
-                .zip(&observed)
-                .map(|(held, observed)| view::observed(held, observed, true))
-                .collect()
+            let looked = records.into_iter().zip(observed);
+            let views = looked.map(|(held, observed)| {
+                let own = self.clone();
+                async move { own.full(&held, &observed).await }
+            });
+            stream::iter(views).buffered(READS).try_collect().await?
         } else {
             records.iter().map(view::recorded).collect()
         };
@@ -87,12 +129,13 @@ impl Operations {
             .into_iter()
             .filter(|view| call.states.is_empty() || call.states.contains(&view.status.state))
             .collect();
-        Ok(Listed { deployments, next_page_token: next.unwrap_or_default() })
+        Ok(Listed { deployments, next_page_token: next.unwrap_or_default(), token: token.to_owned() })
     }
 
-    /// Waits until every component is ready, by watch events only.
+    /// Waits until every component is ready, by watch events only, or until one has failed for good.
     ///
-    /// Fails with WAIT_TIMEOUT at the deadline and names the cause; nothing is undone.
+    /// Fails with WAIT_TIMEOUT at the deadline, or when waiting is in vain, and names the cause; nothing is undone. Before
+    /// that it looks once: the watches may lag behind, and show the parts of a deployment one after the other.
     pub(super) async fn wait_ready(
         &self,
         target: &Target,
@@ -103,19 +146,30 @@ impl Operations {
         let mut last: Option<Arc<DeploymentView>> = None;
         // Once it is ready: until when the keeper's record of that is waited for.
         let mut ready: Option<(Arc<DeploymentView>, Instant)> = None;
+        let mut again: Option<Instant> = None;
+        let began = Instant::now();
         loop {
-            let until = ready.as_ref().map_or(until, |(_, recording)| until.min(*recording));
+            let end = ready.as_ref().map_or(until, |(_, recording)| until.min(*recording));
+            let wake = again.map_or(end, |again| end.min(again));
             let next = tokio::select! {
                 biased;
-                next = subscription.next(until) => next?,
+                next = subscription.next(wake) => next?,
                 () = self.shutting_down() => {
                     return Err(Error::new(ErrorKind::ShuttingDown, "the adapter is shutting down; the work goes on")
                         .retry_after(Duration::from_secs(1)));
                 }
             };
             let Some(snapshot) = next else {
-                let ready = ready.map(|(view, _)| DeploymentView::clone(&view));
-                return ready.ok_or_else(|| not_ready(target, last.as_deref()));
+                if let Some((view, _)) = ready.as_ref().filter(|_| Instant::now() >= end) {
+                    return Ok(DeploymentView::clone(view));
+                }
+                if Instant::now() < until {
+                    // Nothing has changed: the time to judge it again has come.
+                    subscription.replay();
+                    again = None;
+                    continue;
+                }
+                return self.at_the_end(target, moment, began, last.as_deref()).await;
             };
             let Some(held) = &snapshot.head else {
                 // Before anything was shown, the watches may lag behind what this call has just written.
@@ -129,7 +183,10 @@ impl Operations {
                 Standing::Replaced => return Err(record::not_found(target)),
                 Standing::Same | Standing::Later => {}
             }
-            let Some(view) = view::watched(&snapshot, false) else { continue };
+            let Some((view, again_in)) = view::watched(&self.engine, &snapshot, false).await else {
+                continue;
+            };
+            again = again_in.map(|again_in| Instant::now() + again_in);
             // Whoever hears that it is ready finds it so in the list of revisions.
             if view.status.is_ready() && plan::is_recorded(&held.head, view.status.state) {
                 return Ok(DeploymentView::clone(&view));
@@ -140,9 +197,56 @@ impl Operations {
                 (Some((view, _)), false) => return Ok(DeploymentView::clone(view)),
                 (Some(_), true) | (None, false) => {}
             }
+            if view.status.is_hopeless()
+                && let Some(view) = self.look_once(target, moment, until).await
+                && (view.status.is_ready() || view.status.is_hopeless())
+            {
+                return if view.status.is_ready() { Ok(view) } else { Err(hopeless(target, &view)) };
+            }
             last = Some(view);
         }
     }
+
+    /// The end of a wait at its deadline: a last look decides.
+    async fn at_the_end(
+        &self,
+        target: &Target,
+        moment: &Moment,
+        began: Instant,
+        last: Option<&DeploymentView>,
+    ) -> Result<DeploymentView> {
+        // What is left of the caller's own deadline is for this look and the answer.
+        let patience = (began.elapsed() / 20).clamp(SHORTEST_LOOK, LONGEST_LOOK);
+        match self.look_once(target, moment, Instant::now() + patience).await {
+            Some(view) if view.status.is_ready() => Ok(view),
+            Some(view) => Err(not_ready(target, Some(&view))),
+            None => Err(not_ready(target, last)),
+        }
+    }
+
+    /// The deployment as it is now; `None` if the cluster does not say so in time, or it is another one by now.
+    async fn look_once(&self, target: &Target, moment: &Moment, until: Instant) -> Option<DeploymentView> {
+        let look = async {
+            let held = engine::must_read(&self.engine, target).await?;
+            let observed = engine::look_at(&self.engine, &held).await?;
+            let view = view::looked(&self.engine, &held, &observed, false).await;
+            Ok::<_, Error>((moment.standing(&held), view))
+        };
+        match tokio::time::timeout_at(until, look).await {
+            Ok(Ok((Standing::Same | Standing::Later, view))) => Some(view),
+            Ok(Ok((Standing::Earlier | Standing::Replaced, _)) | Err(_)) | Err(_) => None,
+        }
+    }
+}
+
+/// The end of a wait that more time would not help.
+fn hopeless(target: &Target, view: &DeploymentView) -> Error {
+    let text = format!(
+        "deployment {} does not become ready without a change ({}); everything is written and stays, correct the cause \
+         and deploy again",
+        target.name, view.status.message
+    );
+    waited_for(Error::new(ErrorKind::WaitTimeout, text), Some(view))
 }
 
 fn not_ready(target: &Target, last: Option<&DeploymentView>) -> Error {
@@ -150,13 +254,34 @@ fn not_ready(target: &Target, last: Option<&DeploymentView>) -> Error {
         Some(view) if !view.status.message.is_empty() => view.status.message.clone(),
         _ => "the cluster has shown nothing of it yet".to_owned(),
     };
-    Error::new(
-        ErrorKind::WaitTimeout,
-        format!(
-            "deployment {} is not ready yet ({why}); everything is written and the start goes on, call GetDeployment \
-             to follow it",
-            target.name
-        ),
-    )
-    .with("applied", "true")
+    let text = format!(
+        "deployment {} is not ready yet ({why}); everything is written and the start goes on, call GetDeployment \
+         to follow it",
+        target.name
+    );
+    waited_for(Error::new(ErrorKind::WaitTimeout, text), last)
+}
+
+/// Adds what was waited for: the component, its state and the reason.
+fn waited_for(error: Error, view: Option<&DeploymentView>) -> Error {
+    let error = error.with("applied", "true");
+    let Some(component) = view.and_then(|view| view.status.blocking()) else { return error };
+    let error = error.with("component", component.name.to_string());
+    let error = error.with("state", word(&format!("{:?}", component.state)));
+    match component.reason {
+        Some(reason) => error.with("reason", word(&format!("{reason:?}"))),
+        None => error,
+    }
+}
+
+/// A name of an enumeration as the contract spells it: `CrashLooping` is `CRASH_LOOPING`.
+fn word(name: &str) -> String {
+    let mut word = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !word.is_empty() {
+            word.push('_');
+        }
+        word.push(letter.to_ascii_uppercase());
+    }
+    word
 }

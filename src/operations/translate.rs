@@ -26,8 +26,6 @@ pub struct Validated {
 pub struct Translated {
     /// The objects, in the order of applying.
     pub artifacts: Artifacts,
-    /// Each of them as YAML text, in the same order.
-    pub manifests: Vec<String>,
     /// All of them as one YAML text.
     pub manifest_yaml: String,
     /// What was lost, changed or assumed.
@@ -82,12 +80,6 @@ impl Operations {
         let mut prepared = prepare(call)?;
         let Rendered { artifacts, diagnostics, .. } = render(&mut prepared, BTreeSet::new())?;
         let manifest_yaml = translate::manifest_yaml(&artifacts);
-        let manifests = artifacts.objects().iter().map(translate::object_yaml).collect();
-        Ok(Translated {
-            manifests,
-            manifest_yaml,
-            artifacts,
-            diagnostics: combine(&prepared.diagnostics, &diagnostics),
-        })
+        Ok(Translated { manifest_yaml, artifacts, diagnostics: combine(&prepared.diagnostics, &diagnostics) })
     }
 }

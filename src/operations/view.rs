@@ -1,12 +1,13 @@
 //! A deployment as callers see it: its record and its status, combined.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::artifacts::{DeploymentName, DeploymentState, Namespace, ObjectRef, Observed, Target};
-use crate::engine::Snapshot;
+use crate::engine::{self, Engine, Sighting, Snapshot};
 use crate::plan;
 use crate::record::{Held, Recorded};
 use crate::status::{self, Status, expected, expected_of_new};
@@ -27,6 +28,8 @@ pub struct DeploymentView {
     pub revision: u32,
     /// The template's name.
     pub template_name: String,
+    /// The labels that its caller gave it.
+    pub labels: BTreeMap<String, String>,
     /// When it was made.
     pub created: Timestamp,
     /// When an operation last changed it.
@@ -48,16 +51,35 @@ struct Views {
     full: OnceLock<Arc<DeploymentView>>,
 }
 
-/// The view of what the watches show; `None` when there is no record.
-pub(super) fn watched(snapshot: &Snapshot, full: bool) -> Option<Arc<DeploymentView>> {
+/// The view of what the watches show, and when to judge it again if nothing changes until then; `None` when there is no
+/// record.
+pub(super) async fn watched(
+    engine: &Engine,
+    snapshot: &Snapshot,
+    full: bool,
+) -> Option<(Arc<DeploymentView>, Option<Duration>)> {
     let held = snapshot.head.as_ref()?;
     let views = snapshot.concluded::<Views>();
     let view = if full { &views.full } else { &views.basic };
-    Some(Arc::clone(view.get_or_init(|| Arc::new(observed(held, &snapshot.observed, full)))))
+    let view = Arc::clone(view.get_or_init(|| Arc::new(observed(held, &snapshot.observed, full))));
+    let overdue = engine::overdue(engine, held, &view.status.held_up(), Sighting::Watched).await;
+    if overdue.held_up.is_empty() {
+        return Some((view, overdue.again_in));
+    }
+    // What is overdue depends on the time: such a view is nobody else's.
+    let now = snapshot.observed.with_overdue(overdue.held_up);
+    Some((Arc::new(observed(held, &now, full)), overdue.again_in))
+}
+
+/// The view of what a look has shown: the record was read first, and then the objects.
+pub(super) async fn looked(engine: &Engine, held: &Held, seen: &Observed, full: bool) -> DeploymentView {
+    let view = observed(held, seen, full);
+    let overdue = engine::overdue(engine, held, &view.status.held_up(), Sighting::Looked).await;
+    if overdue.held_up.is_empty() { view } else { observed(held, &seen.with_overdue(overdue.held_up), full) }
 }
 
 /// The view with a status concluded from what the cluster showed.
-pub(super) fn observed(held: &Held, observed: &Observed, full: bool) -> DeploymentView {
+fn observed(held: &Held, observed: &Observed, full: bool) -> DeploymentView {
     let mut status = status::conclude(&expected(held), observed);
     if !status.is_ready() {
         let waits = plan::duties(held, observed, Duration::ZERO).waits.into_iter();
@@ -84,6 +106,7 @@ pub(super) fn not_made(target: &Target, record: &Recorded, template_name: &str) 
         etag: String::new(),
         revision: 0,
         template_name: template_name.to_owned(),
+        labels: record.labels.clone(),
         created: Timestamp::UNIX_EPOCH,
         updated: Timestamp::UNIX_EPOCH,
         status: status::recorded(&expected, DeploymentState::Deploying),
@@ -108,6 +131,7 @@ fn view(held: &Held, status: Status, full: bool) -> DeploymentView {
         etag: held.etag(),
         revision: head.current.as_ref().map_or(0, |revision| revision.number),
         template_name: head.template_name.clone(),
+        labels: head.recorded.labels.clone(),
         created: head.created,
         updated: head.updated,
         status,

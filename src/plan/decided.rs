@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::prepared::{Prepared, Rendered};
-use super::{Course, Inputs, Plan, Revision, check_claims, plan};
-use crate::artifacts::{DeploymentState, Seen, field_manager, scale_manager};
-use crate::diagnostic::Diagnostic;
+use super::{Course, Inputs, Plan, Revision, check_claims, plan, stamp};
+use crate::artifacts::{Artifacts, ComponentName, DeploymentState, Seen, field_manager, scale_manager};
+use crate::diagnostic::{Code, Diagnostic};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Head, HeadRef, Held, Phase, Recorded, RecordedComponent, Request};
 use crate::translate::MAX_OBJECTS;
@@ -41,7 +41,7 @@ pub struct Decided {
 /// Fails when a volume claim cannot become what is asked, or when the deployment would have too many objects.
 pub fn decide(
     prepared: Prepared,
-    rendered: Rendered,
+    mut rendered: Rendered,
     held: Option<Held>,
     previous: Option<&Revision>,
     seen: &[Seen],
@@ -68,7 +68,11 @@ pub fn decide(
         back: course.back.as_ref(),
     };
     check_claims(&inputs)?;
-    let mut plan = plan(&inputs);
+    // What is stored is what is applied: the next Deploy is compared with that.
+    let (artifacts, kept) = stamp::keep_metadata(&inputs);
+    let mut plan = plan(&Inputs { after: &artifacts, ..inputs });
+    plan.diagnostics.extend(kept.iter().filter_map(|component| tell_kept(&artifacts, component)));
+    rendered.artifacts = artifacts;
     prepared.positions.locate(&mut plan.diagnostics);
     let count = plan.union().len();
     if count > MAX_INVENTORY {
@@ -85,7 +89,9 @@ impl Decided {
     pub fn is_unchanged(&self) -> bool {
         let in_order = |held: &Held| {
             let head = &held.head;
-            head.operation.is_none() && head.phase != Phase::Incomplete && head.current.is_some()
+            let is_whole =
+                head.operation.is_none() && head.phase != Phase::Incomplete && head.current.is_some();
+            is_whole && head.recorded.labels == self.labels()
         };
         self.plan.is_noop() && self.held.as_ref().is_some_and(in_order)
     }
@@ -116,11 +122,18 @@ impl Decided {
         .pack()
     }
 
+    /// The caller's labels, which the record carries, too.
+    fn labels(&self) -> BTreeMap<String, String> {
+        let labels = self.prepared.rules.labels.iter();
+        labels.map(|(key, value)| (key.to_string(), value.as_str().to_owned())).collect()
+    }
+
     /// What a BASIC list shows of it.
     pub fn recorded(&self) -> Recorded {
         let components = crate::translate::components(&self.prepared.template).into_iter();
         Recorded {
             state: DeploymentState::Deploying,
+            labels: self.labels(),
             components: components
                 .map(|component| RecordedComponent {
                     name: component.name,
@@ -136,6 +149,18 @@ impl Decided {
         let steps = [&self.prepared.diagnostics, &self.rendered.diagnostics, &self.plan.diagnostics];
         steps.into_iter().flatten().cloned().collect()
     }
+}
+
+/// Says that a component's pods get new labels and annotations later.
+fn tell_kept(artifacts: &Artifacts, component: &ComponentName) -> Option<Diagnostic> {
+    let workload = artifacts
+        .objects()
+        .iter()
+        .find(|artifact| artifact.component == *component && artifact.reference.kind.is_controller())?;
+    let text = format!(
+        "component {component}: its pods get the new labels and annotations when they change themselves"
+    );
+    Some(Diagnostic::new(Code::PodMetadataKept, workload.origin.clone(), text))
 }
 
 fn too_many(count: usize) -> Error {

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Doomed, waits};
 use crate::artifacts::{
-    ANNOTATION_OPERATION, DeploymentState, Form, Kind, ObjectName, ObjectRef, Observed, field_manager,
+    ANNOTATION_OPERATION, DeploymentState, Form, HoldUp, Kind, ObjectName, ObjectRef, Observed, field_manager,
 };
 use crate::record::{Head, HeadRef, Held, MemberState, Phase, Transition};
 use crate::status::{self, expected};
@@ -25,6 +25,8 @@ pub struct Duties {
     pub waits: Vec<String>,
     /// When to ask again, if nothing on the cluster changes until then.
     pub again_in: Option<Duration>,
+    /// What holds components up, and becomes a failure once it was seen for long enough.
+    pub held_up: Vec<HoldUp>,
 }
 
 /// One thing to do; done twice, it changes nothing the second time.
@@ -72,7 +74,13 @@ pub fn duties(held: &Held, observed: &Observed, unrenewed_for: Duration) -> Duti
         }
         duties.waits.extend(rollout.waits);
     }
-    let state = status::conclude(&expected, observed).state;
+    let dead = never_adopted(head, observed);
+    if !dead.is_empty() {
+        duties.now.push(Duty::Replace(dead));
+    }
+    let status = status::conclude(&expected, observed);
+    let state = status.state;
+    duties.held_up = status.held_up();
     delete(head, state, &mut duties);
     let late = late(held, observed);
     if !late.is_empty() {
@@ -142,6 +150,19 @@ pub fn late(held: &Held, observed: &Observed) -> Vec<(ObjectRef, Form)> {
         (is_ours && is_marked && !is_known && !stays).then_some((reference, form))
     };
     observed.metadata().filter_map(is_late).collect()
+}
+
+/// Pods that were handed to a controller and have ended: none adopts such a pod, so nobody else deletes it.
+fn never_adopted(head: &Head, observed: &Observed) -> Vec<(ObjectRef, Form)> {
+    let handed_over = head.inventory.iter().filter_map(|member| member.adopts.as_ref());
+    let dead = handed_over.filter_map(|adopted| {
+        let mut pods = observed.pods.iter();
+        let pod = pods.find(|pod| pod.metadata.uid.as_ref() == Some(&adopted.uid))?;
+        let is_left = status::has_ended(pod) && pod.metadata.deletion_timestamp.is_none();
+        let form = Form { uid: adopted.uid.clone(), version: pod.metadata.resource_version.clone() };
+        is_left.then(|| (adopted.reference.clone(), form))
+    });
+    dead.collect()
 }
 
 /// The objects that an operation left to be deleted.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Inputs, Plan, Prepared, Revision, plan, render};
+use super::{Inputs, Plan, Prepared, Revision, plan, render, stamp};
 use crate::artifacts::{
     Action, Change, ComponentName, FieldChange, Kind, ObjectRef, field_manager, scale_manager,
 };
@@ -85,7 +85,7 @@ impl Conversion {
         if let Some(component) = convert.keys().find(|component| !is_made(component)) {
             return Err(not_scalable(component));
         }
-        let mut plan = plan(&Inputs {
+        let inputs = Inputs {
             head: Some(&held.head),
             before: &before,
             after: &after,
@@ -98,7 +98,9 @@ impl Conversion {
             scale: convert,
             managers: (&own, &scale),
             back: None,
-        });
+        };
+        let (artifacts, _) = stamp::keep_metadata(&inputs);
+        let mut plan = plan(&Inputs { after: &artifacts, ..inputs });
         let is_open = restrict(&mut plan, &held.head, convert);
         Ok(Self { plan, is_open })
     }

@@ -5,24 +5,63 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::Inputs;
-use crate::artifacts::{ANNOTATION_OPERATION, Artifact, ComponentName, Kind, LABEL_REVISION, Stage};
+use crate::artifacts::{
+    ANNOTATION_OPERATION, Artifact, Artifacts, ComponentName, Kind, LABEL_REVISION, Stage,
+};
 use crate::record;
 
-/// What pods of a workload are made from: labels, spec, and, where they change the pods too, annotations.
-fn pod_template(artifact: &Artifact) -> [Option<&Value>; 3] {
-    let base = match artifact.reference.kind {
-        Kind::Pod => Some(&artifact.manifest),
-        Kind::ReplicationController | Kind::Deployment => artifact.manifest.pointer("/spec/template"),
+/// What the containers of a workload's pods are made from: labels and annotations alone make no other pods.
+fn pod_spec(artifact: &Artifact) -> Option<&Value> {
+    match artifact.reference.kind {
+        Kind::Pod => artifact.manifest.get("spec"),
+        Kind::ReplicationController | Kind::Deployment => artifact.manifest.pointer("/spec/template/spec"),
         Kind::Secret | Kind::PersistentVolumeClaim | Kind::Service => None,
+    }
+}
+
+/// The objects as they are applied, and the components whose pods keep the labels and annotations that they have.
+///
+/// An apps Deployment renews its pods whatever changes in its template, and a ReplicationController's would differ from
+/// each other. So where nothing but metadata has changed, a controller's template keeps what it had: the new labels and
+/// annotations come with the next change of the pods themselves.
+pub(super) fn keep_metadata(inputs: &Inputs<'_>) -> (Artifacts, BTreeSet<ComponentName>) {
+    let mut kept = BTreeSet::new();
+    let objects = inputs.after.objects().iter().map(|artifact| {
+        let mut artifact = artifact.clone();
+        if let Some(metadata) = former_metadata(inputs, &artifact) {
+            if let Some(now) = artifact.manifest.pointer_mut("/spec/template/metadata") {
+                *now = metadata;
+            }
+            kept.insert(artifact.component.clone());
+        }
+        artifact
+    });
+    let objects = objects.collect();
+    (Artifacts::new(objects), kept)
+}
+
+/// The metadata that a controller's template keeps; `None` if it is to have its own.
+fn former_metadata(inputs: &Inputs<'_>, after: &Artifact) -> Option<Value> {
+    const METADATA: &str = "/spec/template/metadata";
+    let before = inputs.before.iter().find(|before| before.reference == after.reference)?;
+    let former = before.manifest.pointer(METADATA)?;
+    let is_kept = after.reference.kind.is_controller()
+        && is_same(inputs, &after.component, after)
+        && after.manifest.pointer(METADATA) != Some(former)
+        && is_selected(after, former.get("labels"));
+    is_kept.then(|| former.clone())
+}
+
+/// Whether a controller's selector finds pods with these labels.
+fn is_selected(controller: &Artifact, labels: Option<&Value>) -> bool {
+    let path = match controller.reference.kind {
+        Kind::Deployment => "/spec/selector/matchLabels",
+        _ => "/spec/selector",
     };
-    let metadata = base.and_then(|base| base.get("metadata"));
-    // An apps Deployment renews its pods whatever changes in its template.
-    let annotations = metadata.filter(|_| artifact.reference.kind == Kind::Deployment);
-    [
-        metadata.and_then(|metadata| metadata.get("labels")),
-        base.and_then(|base| base.get("spec")),
-        annotations.and_then(|metadata| metadata.get("annotations")),
-    ]
+    let selector = controller.manifest.pointer(path).and_then(Value::as_object);
+    selector.is_some_and(|selector| {
+        selector.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
+    })
 }
 
 fn workload<'a>(artifacts: &'a [Artifact], component: &ComponentName) -> Option<&'a Artifact> {
@@ -55,7 +94,7 @@ fn is_same(inputs: &Inputs<'_>, component: &ComponentName, after: &Artifact) -> 
     // Pods never move between an apps Deployment and another workload: they are made anew, whatever they are of.
     let is_deployment = |artifact: &Artifact| artifact.reference.kind == Kind::Deployment;
     is_deployment(before) == is_deployment(after)
-        && pod_template(before) == pod_template(after)
+        && pod_spec(before) == pod_spec(after)
         && !environment_changed(inputs, after)
 }
 
@@ -66,8 +105,7 @@ pub(super) fn environment_changed(inputs: &Inputs<'_>, after: &Artifact) -> bool
 
 /// Whether a Secret changes that the pods read values from; it may be that of a component they are linked to.
 fn secrets_changed(inputs: &Inputs<'_>, after: &Artifact) -> bool {
-    let [_, spec, _] = pod_template(after);
-    let containers = spec.and_then(|spec| spec.get("containers")).and_then(Value::as_array);
+    let containers = pod_spec(after).and_then(|spec| spec.get("containers")).and_then(Value::as_array);
     let variables = containers.into_iter().flatten().filter_map(|container| container.get("env")?.as_array());
     let names: BTreeSet<&str> = variables
         .flatten()
@@ -85,8 +123,7 @@ fn secrets_changed(inputs: &Inputs<'_>, after: &Artifact) -> bool {
 /// Whether a Service that the component is linked to changes: a pod learns its links' addresses when it starts,
 /// so it needs a new one. Pods that get no variables of Services learn nothing from them.
 fn links_changed(inputs: &Inputs<'_>, after: &Artifact) -> bool {
-    let [_, spec, _] = pod_template(after);
-    if spec.and_then(|spec| spec.get("enableServiceLinks")) == Some(&Value::Bool(false)) {
+    if pod_spec(after).and_then(|spec| spec.get("enableServiceLinks")) == Some(&Value::Bool(false)) {
         return false;
     }
     let linked = inputs.links.get(&after.component);

@@ -1,7 +1,7 @@
 //! What the records say there should be: what a status is concluded against.
 
 use crate::artifacts::{ComponentName, Kind, Namespace, ObjectRef};
-use crate::record::{self, Held, Member, Phase, Recorded, RecordedComponent};
+use crate::record::{self, Held, Member, MemberState, Phase, Recorded, RecordedComponent};
 
 /// What the records say there should be.
 #[derive(Clone, Debug)]
@@ -31,9 +31,11 @@ pub struct ExpectedComponent {
     pub workload: Option<ObjectRef>,
     /// What ran it before and is to be deleted.
     pub superseded: Vec<ObjectRef>,
-    /// The revision its pods must be of.
+    /// The uid of what runs it, once it was created.
+    pub uid: Option<String>,
+    /// The revision its pods must be of; `None`: that which its workload says.
     pub pod_revision: Option<u32>,
-    /// The generation of its controller that we last wrote.
+    /// The generation of its controller that we last wrote, of the object with that uid.
     pub generation: Option<i64>,
     /// The replicas last asked for, if the records know.
     pub replicas: Option<i32>,
@@ -48,7 +50,7 @@ pub fn expected(held: &Held) -> Expected {
             .recorded
             .components
             .iter()
-            .map(|one| expected_component(one, &head.inventory))
+            .map(|one| expected_component(one, &head.inventory, head.operation.is_some()))
             .collect(),
         deleting: held.is_deleting(),
         applying: head.operation.is_some(),
@@ -60,23 +62,35 @@ pub fn expected(held: &Held) -> Expected {
 pub fn expected_of_new(namespace: &Namespace, recorded: &Recorded) -> Expected {
     Expected {
         namespace: namespace.clone(),
-        components: recorded.components.iter().map(|component| expected_component(component, &[])).collect(),
+        components: recorded
+            .components
+            .iter()
+            .map(|component| expected_component(component, &[], true))
+            .collect(),
         deleting: false,
-        applying: false,
+        applying: true,
         incomplete: false,
     }
 }
 
-fn expected_component(component: &RecordedComponent, inventory: &[Member]) -> ExpectedComponent {
+/// While an operation is applying, nobody knows whether a planned workload is written: it is judged by the form that it
+/// has.
+fn expected_component(
+    component: &RecordedComponent,
+    inventory: &[Member],
+    applying: bool,
+) -> ExpectedComponent {
     let (workload, superseded) = record::serving(inventory, &component.name);
+    let written = workload.filter(|member| !applying || member.state != MemberState::Planned);
     ExpectedComponent {
         name: component.name.clone(),
         image_name: component.image_name.clone(),
         image: component.image.clone(),
         workload: workload.map(|member| member.reference.clone()),
-        pod_revision: workload.and_then(|member| member.pod_revision),
+        uid: written.and_then(|member| member.uid.clone()),
+        pod_revision: written.and_then(|member| member.pod_revision),
         superseded: superseded.into_iter().map(|member| member.reference.clone()).collect(),
-        generation: workload.and_then(|member| member.generation),
+        generation: written.and_then(|member| member.generation),
         replicas: workload.and_then(|member| {
             let is_pod = member.reference.kind == Kind::Pod;
             if is_pod { Some(1) } else { member.scaled_replicas.or(member.template_replicas) }

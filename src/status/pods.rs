@@ -1,21 +1,11 @@
 //! The status of a single pod: whether it is ready, and if not, why.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{
-    ContainerStatus, PersistentVolumeClaim, Pod, PodStatus as KubernetesPodStatus,
-};
+use k8s_openapi::api::core::v1::{Pod, PodStatus as KubernetesPodStatus};
 
-use super::Reason;
-use crate::artifacts::LABEL_REVISION;
-
-/// Why a pod is not getting ready.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Cause {
-    pub(super) reason: Reason,
-    pub(super) message: String,
-}
+use super::containers::{self, Container};
+use super::{Cause, Grade, Reason};
+use crate::artifacts::{ComponentName, HoldUp, LABEL_REVISION, Observed};
 
 /// One pod, for callers who ask for all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,9 +22,9 @@ pub struct PodStatus {
     pub reason: Option<Reason>,
     /// The same as a sentence.
     pub message: String,
-    /// How often its container was started again.
+    /// How often its component's container was started again.
     pub restarts: i32,
-    /// The exit code of the container's last end.
+    /// The exit code of that container's last end.
     pub exit_code: Option<i32>,
     /// The revision it is of.
     pub revision: Option<u32>,
@@ -48,21 +38,22 @@ pub struct PodStatus {
     pub deleted: Option<Timestamp>,
 }
 
-/// Describes one pod.
-pub(super) fn describe(pod: &Pod, claims: &[Arc<PersistentVolumeClaim>]) -> PodStatus {
+/// Describes one pod of a component.
+pub(super) fn describe(pod: &Pod, component: &ComponentName, observed: &Observed) -> PodStatus {
     let status = pod.status.clone().unwrap_or_default();
-    let container = status.container_statuses.as_ref().and_then(|statuses| statuses.first());
-    let cause = cause(pod, claims);
+    let own = containers::own(&status, component);
+    let ready = is_ready(pod);
+    let cause = cause(pod, component, observed).filter(|_| !ready);
     let labels = pod.metadata.labels.as_ref();
     PodStatus {
         name: pod.metadata.name.clone().unwrap_or_default(),
         uid: pod.metadata.uid.clone().unwrap_or_default(),
         phase: status.phase.clone().unwrap_or_default(),
-        ready: is_ready(pod),
+        ready,
         reason: cause.as_ref().map(|cause| cause.reason),
         message: cause.map(|cause| cause.message).unwrap_or_default(),
-        restarts: container.map_or(0, |container| container.restart_count),
-        exit_code: container.and_then(exit_code),
+        restarts: own.map_or(0, |container| container.restart_count),
+        exit_code: own.and_then(containers::exit_code),
         revision: labels.and_then(|labels| labels.get(LABEL_REVISION)?.parse().ok()),
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
         ip: status.pod_ip.clone().unwrap_or_default(),
@@ -75,91 +66,133 @@ pub(super) fn describe(pod: &Pod, claims: &[Arc<PersistentVolumeClaim>]) -> PodS
 pub(super) fn is_ready(pod: &Pod) -> bool {
     // A pod whose image was just changed is Ready until its kubelet has seen the change; kubelets that do not
     // say what they have seen are believed.
-    let observed = pod.status.as_ref().and_then(|status| status.observed_generation).filter(|seen| *seen > 0);
-    let is_newest = observed.is_none() || observed >= pod.metadata.generation;
-    pod.metadata.deletion_timestamp.is_none()
-        && is_newest
-        && condition(pod, "Ready").is_some_and(|(status, _)| status == "True")
+    is_alive(pod)
+        && has_been_seen(pod).unwrap_or(true)
+        && condition(pod, "Ready").is_some_and(|found| found.status == "True")
 }
 
-fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<(&'a str, Option<&'a str>)> {
+/// Whether the pod runs, or is still to run: one that has ended never does again, and its controller counts it no more.
+pub(super) fn is_alive(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_none() && !has_ended(pod)
+}
+
+/// Whether its containers have ended for good.
+pub fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Failed" | "Succeeded"))
+}
+
+/// Whether its kubelet says to have seen its newest form; `None` if it says nothing about that.
+fn has_been_seen(pod: &Pod) -> Option<bool> {
+    let observed = pod.status.as_ref()?.observed_generation.filter(|seen| *seen > 0)?;
+    Some(Some(observed) >= pod.metadata.generation)
+}
+
+/// Whether what its status says of its containers speaks of the images that they are to run now.
+///
+/// A changed image is told by the generation that the kubelet has seen. Where it does not say that, a pod that was
+/// changed in place is judged by the image that its component's container was started from.
+fn speaks_of_newest_form(pod: &Pod, status: &KubernetesPodStatus, component: &ComponentName) -> bool {
+    if let Some(seen) = has_been_seen(pod) {
+        return seen;
+    }
+    if pod.metadata.generation == Some(1) {
+        return true;
+    }
+    let wanted = pod.spec.as_ref().and_then(|spec| {
+        let own = spec.containers.iter().find(|container| container.name == component.as_str());
+        own?.image.as_deref()
+    });
+    let started = containers::own(status, component).map(|container| container.image.as_str());
+    match (wanted, started) {
+        (Some(wanted), Some(started)) => containers::is_same_image(wanted, started),
+        (None, _) | (_, None) => true,
+    }
+}
+
+/// One condition of a pod.
+struct Condition<'a> {
+    status: &'a str,
+    reason: Option<&'a str>,
+    message: &'a str,
+}
+
+fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<Condition<'a>> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
     let found = conditions.iter().find(|condition| condition.type_ == kind)?;
-    Some((found.status.as_str(), found.reason.as_deref()))
+    Some(Condition {
+        status: &found.status,
+        reason: found.reason.as_deref(),
+        message: found.message.as_deref().unwrap_or_default(),
+    })
 }
 
-/// Why the pod is not ready; composed from reasons, names and exit codes only.
-pub(super) fn cause(pod: &Pod, claims: &[Arc<PersistentVolumeClaim>]) -> Option<Cause> {
+/// Why the pod is not ready: the gravest cause, that of the component's own container first.
+///
+/// Composed from reasons, names and exit codes only.
+pub(super) fn cause(pod: &Pod, component: &ComponentName, observed: &Observed) -> Option<Cause> {
     let status = pod.status.as_ref()?;
-    let containers = status.container_statuses.as_deref().unwrap_or_default();
-    containers.iter().find_map(container_cause).or_else(|| pod_cause(pod, status, claims))
-}
-
-fn container_cause(container: &ContainerStatus) -> Option<Cause> {
-    let waiting = container.state.as_ref()?.waiting.as_ref()?.reason.as_deref()?;
-    let reason = match waiting {
-        "ImagePullBackOff"
-        | "ErrImagePull"
-        | "InvalidImageName"
-        | "ErrImageNeverPull"
-        | "ImageInspectError"
-        | "RegistryUnavailable" => Reason::ImagePullFailed,
-        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => Reason::ConfigError,
-        "CrashLoopBackOff" => Reason::CrashLooping,
-        _ => return None,
-    };
-    let mut message = format!("container {}: {waiting}", container.name);
-    if reason == Reason::CrashLooping {
-        if let Some(code) = exit_code(container) {
-            message.push_str(&format!(", last exit code {code}"));
-        }
-        message.push_str(&format!(", {} restarts", container.restart_count));
+    if has_ended(pod) {
+        return Some(ended(status));
     }
-    Some(Cause { reason, message })
+    if !speaks_of_newest_form(pod, status, component) {
+        return None;
+    }
+    let containers = containers::all(status, component).into_iter();
+    let of_containers = containers.filter_map(Container::cause);
+    of_containers.chain(placement(pod, observed)).min_by_key(|cause| cause.grade)
 }
 
-fn pod_cause(
-    pod: &Pod,
-    status: &KubernetesPodStatus,
-    claims: &[Arc<PersistentVolumeClaim>],
-) -> Option<Cause> {
-    let phase = status.phase.as_deref().unwrap_or_default();
-    let (reason, message) = match phase {
-        "Failed" => (Reason::PodFailed, "its pod has failed"),
-        "Succeeded" => (Reason::PodSucceeded, "its pod has completed"),
-        _ => {
-            if let Some(claim) = pending_claim(pod, claims) {
-                let message = format!("its pod waits for volume claim {claim}, which is not bound");
-                return Some(Cause { reason: Reason::VolumePending, message });
-            }
-            let (state, reason) = condition(pod, "PodScheduled")?;
-            if state != "False" || reason != Some("Unschedulable") {
-                return None;
-            }
-            (Reason::Unschedulable, "no node can run its pod at the moment")
-        }
+/// The cause of a pod that never runs again.
+fn ended(status: &KubernetesPodStatus) -> Cause {
+    // A word of Kubernetes' own, as `Evicted`.
+    let word = status.reason.as_deref().filter(|word| word.chars().all(char::is_alphanumeric));
+    let word = word.map(|word| format!(" ({word})")).unwrap_or_default();
+    let (reason, text) = match status.phase.as_deref() {
+        Some("Succeeded") => (Reason::PodSucceeded, "has completed"),
+        _ => (Reason::PodFailed, "has failed"),
     };
-    Some(Cause { reason, message: message.to_owned() })
+    Cause::failed(reason, format!("its pod {text}{word} and is not started again"))
 }
 
-/// The first volume claim of a pod without a node that is not bound; a pod gets its node when its claims are.
-fn pending_claim<'a>(pod: &'a Pod, claims: &[Arc<PersistentVolumeClaim>]) -> Option<&'a str> {
-    let spec = pod.spec.as_ref().filter(|spec| spec.node_name.is_none())?;
-    let names = spec
-        .volumes
-        .iter()
-        .flatten()
-        .filter_map(|volume| Some(volume.persistent_volume_claim.as_ref()?.claim_name.as_str()));
+/// What keeps a pod from getting a node: a wish that no node fulfils, or a volume.
+///
+/// A claim that is not bound is no cause beside a node: some are bound only once the scheduler has chosen one.
+fn placement(pod: &Pod, observed: &Observed) -> Option<Cause> {
+    if pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()) {
+        return None;
+    }
+    let scheduled = condition(pod, "PodScheduled").filter(|found| found.status == "False");
+    let is_refused = scheduled.as_ref().is_some_and(|found| found.reason == Some("Unschedulable"));
+    let is_gated = scheduled.as_ref().is_some_and(|found| found.reason == Some("SchedulingGated"));
+    let verdict = scheduled.map(|found| found.message.to_ascii_lowercase()).unwrap_or_default();
+    let names_volume = ["persistentvolumeclaim", "persistent volume", "volume node affinity"];
+    let is_about_volume = verdict.is_empty() || names_volume.iter().any(|word| verdict.contains(word));
+    let claim = pending_claim(pod, observed).filter(|_| !is_refused || is_about_volume);
+    let (reason, message) = match claim {
+        Some(claim) => {
+            (Reason::VolumePending, format!("its pod waits for volume claim {claim}, which is not bound"))
+        }
+        None if is_refused && is_about_volume && !verdict.is_empty() => {
+            (Reason::VolumePending, "no node can reach the volumes of its pod".to_owned())
+        }
+        None if is_refused => (Reason::Unschedulable, "no node can run its pod at the moment".to_owned()),
+        None if is_gated => (Reason::Unschedulable, "a scheduling gate holds its pod back".to_owned()),
+        None => return None,
+    };
+    let hold_up = HoldUp::Waiting { pod: pod.metadata.uid.clone().unwrap_or_default() };
+    let grade = if observed.overdue.contains(&hold_up) { Grade::Failed } else { Grade::Waiting };
+    Some(Cause { reason, message, grade, hold_up: Some(hold_up) })
+}
+
+/// The first volume claim of a pod that is not bound.
+fn pending_claim<'a>(pod: &'a Pod, observed: &Observed) -> Option<&'a str> {
+    let names = pod.spec.as_ref()?.volumes.iter().flatten();
+    let mut names =
+        names.filter_map(|volume| Some(volume.persistent_volume_claim.as_ref()?.claim_name.as_str()));
     let is_bound = |name: &str| {
-        let claim = claims.iter().find(|claim| claim.metadata.name.as_deref() == Some(name));
+        let claim = observed.claims.iter().find(|claim| claim.metadata.name.as_deref() == Some(name));
         claim.and_then(|claim| claim.status.as_ref()?.phase.as_deref()) == Some("Bound")
     };
-    names.into_iter().find(|name| !is_bound(name))
-}
-
-fn exit_code(container: &ContainerStatus) -> Option<i32> {
-    let ended = |state: Option<&k8s_openapi::api::core::v1::ContainerState>| {
-        state.and_then(|state| state.terminated.as_ref()).map(|terminated| terminated.exit_code)
-    };
-    ended(container.state.as_ref()).or_else(|| ended(container.last_state.as_ref()))
+    names.find(|name| !is_bound(name))
 }

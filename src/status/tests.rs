@@ -1,6 +1,7 @@
 //! The fold, from objects as the cluster shows them: one test per state and per cause.
 
 mod apps_deployment;
+mod evidence;
 
 use std::sync::Arc;
 
@@ -15,6 +16,11 @@ fn from_json<T: serde::de::DeserializeOwned>(value: Value) -> Arc<T> {
 }
 
 fn expected(kind: Kind, name: &str) -> Expected {
+    let uid = match kind {
+        Kind::ReplicationController => "rc-uid",
+        Kind::Deployment => "web-uid",
+        _ => name,
+    };
     Expected {
         namespace: Namespace::new("default").expect("a namespace"),
         components: vec![ExpectedComponent {
@@ -23,6 +29,7 @@ fn expected(kind: Kind, name: &str) -> Expected {
             image: "example/web:1".to_owned(),
             workload: Some(ObjectRef::new(kind, ObjectName::new(name).expect("a name"))),
             superseded: Vec::new(),
+            uid: Some(uid.to_owned()),
             pod_revision: Some(2),
             generation: Some(3),
             replicas: Some(2),
@@ -117,10 +124,24 @@ fn causes_are_told_at_once_in_our_own_words() {
 }
 
 #[test]
-fn a_pod_that_is_not_there_is_pending() {
-    let status = conclude(&expected(Kind::Pod, "web-pod"), &Observed::default());
-    assert_eq!(status.components[0].state, ComponentState::Pending);
-    assert_eq!(status.reason, Some(Reason::WorkloadMissing));
+fn a_workload_that_is_not_there_is_pending_while_something_is_applied_and_else_missing() {
+    for (kind, name) in
+        [(Kind::Pod, "web-pod"), (Kind::ReplicationController, "rc"), (Kind::Deployment, "web")]
+    {
+        let expected = expected(kind, name);
+        let applying = conclude(&Expected { applying: true, ..expected.clone() }, &Observed::default());
+        assert_eq!(applying.components[0].state, ComponentState::Pending);
+        assert_eq!((applying.state, applying.held_up()), (DeploymentState::Deploying, vec![]));
+        // The watches may lag: at first it is only not seen yet.
+        let unseen = conclude(&expected, &Observed::default());
+        assert_eq!((unseen.state, unseen.is_hopeless()), (DeploymentState::Deploying, false));
+        assert_eq!(unseen.held_up().len(), 1);
+        let overdue = unseen.held_up().into_iter().collect();
+        let missing = conclude(&expected, &Observed { overdue, ..Observed::default() });
+        assert_eq!((missing.state, missing.reason), (DeploymentState::Failed, Some(Reason::WorkloadMissing)));
+        assert!(missing.is_hopeless() && missing.message.contains("the next Deploy creates it again"));
+        assert!(!missing.components[0].is_counted, "nobody knows its counts");
+    }
 }
 
 #[test]
@@ -245,6 +266,19 @@ fn a_quota_is_told() {
         controller["status"]["conditions"] = json!([{"type": "ReplicaFailure", "status": "True", "message": "pods are forbidden: exceeded quota"}]);
     };
     assert_eq!(controlled(full, Vec::new()).reason, Some(Reason::QuotaExceeded));
+}
+
+#[test]
+fn a_count_of_zero_waits_for_nothing() {
+    let zero = |controller: &mut Value| {
+        controller["spec"]["replicas"] = json!(0);
+        controller["status"] = json!({"replicas": 0, "conditions":
+            [{"type": "ReplicaFailure", "status": "True", "message": "pods are forbidden: exceeded quota"}]});
+    };
+    assert_eq!(controlled(zero, Vec::new()).state, DeploymentState::Stopped, "its status is yet to come");
+    let mut dead = pod("a", 2, false, Value::Null, true);
+    dead["status"]["phase"] = json!("Failed");
+    assert_eq!(controlled(zero, vec![dead]).state, DeploymentState::Stopped, "dead pods run nothing");
 }
 
 #[test]

@@ -1,92 +1,201 @@
 //! The state of one component: its workload, its pods, its cause.
 
 mod apps_deployment;
+mod refusal;
+mod replication_controller;
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, ReplicationController};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::pods::{self, Cause};
-use super::{ComponentState, ComponentStatus, ExpectedComponent, Reason, Rollout};
-use crate::artifacts::{Form, Kind, LABEL_NAME, LABEL_REVISION, ObjectName, ObjectRef, Observed};
+use super::{Cause, ComponentState, ComponentStatus, Expected, ExpectedComponent, Grade, Reason, pods};
+use crate::artifacts::{HoldUp, Kind, LABEL_NAME, LABEL_REVISION, ObjectRef, Observed};
+
+pub(super) use replication_controller::rollout;
 
 /// The conclusion about a workload, before the component's names are added.
 struct Conclusion {
     desired: i32,
     ready: i32,
     updated: i32,
+    outcome: Outcome,
+    /// The uid of the workload; `None`: it was not found.
+    uid: Option<String>,
+}
+
+/// The state of a component, and why.
+struct Outcome {
     state: ComponentState,
     reason: Option<Reason>,
     message: String,
+    is_hopeless: bool,
 }
 
-impl Conclusion {
-    fn new(state: ComponentState, reason: Reason, message: &str) -> Self {
-        Self { desired: 0, ready: 0, updated: 0, state, reason: Some(reason), message: message.to_owned() }
+impl Outcome {
+    fn new(state: ComponentState, reason: Reason, message: impl Into<String>) -> Self {
+        Self { state, reason: Some(reason), message: message.into(), is_hopeless: false }
+    }
+
+    /// A state that does not become ready without a change.
+    fn hopeless(reason: Reason, message: impl Into<String>) -> Self {
+        Self { is_hopeless: true, ..Self::new(ComponentState::Failed, reason, message) }
+    }
+
+    fn ready() -> Self {
+        Self { state: ComponentState::Ready, reason: None, message: String::new(), is_hopeless: false }
+    }
+
+    fn of(cause: Cause) -> Self {
+        match cause.grade {
+            Grade::Failed => Self::hopeless(cause.reason, cause.message),
+            Grade::Trying => Self::new(ComponentState::Failed, cause.reason, cause.message),
+            // A pod that no node takes now may be taken in a moment: a node may come, a claim may be bound.
+            Grade::Waiting => Self::new(ComponentState::Progressing, cause.reason, cause.message),
+        }
     }
 }
 
 /// Concludes the state of one component.
 pub(super) fn conclude(
     component: &ExpectedComponent,
-    deleting: bool,
+    expected: &Expected,
     observed: &Observed,
 ) -> ComponentStatus {
     let mut component_pods: Vec<&Arc<Pod>> =
         observed.pods.iter().filter(|pod| label(pod, LABEL_NAME) == Some(component.name.as_str())).collect();
     component_pods.sort_by(|left, right| left.metadata.name.cmp(&right.metadata.name));
-    let mut conclusion = by_kind(component, observed, &component_pods);
-    if matches!(conclusion.state, ComponentState::Ready | ComponentState::Stopped)
+    let found = by_kind(component, observed, &component_pods);
+    let mut held_up = waiting(component, &component_pods, observed);
+    let mut conclusion = found.unwrap_or_else(|| Conclusion {
+        desired: i32::from(component.workload.as_ref().is_some_and(|one| one.kind == Kind::Pod)),
+        ready: 0,
+        updated: 0,
+        outcome: Outcome::new(
+            ComponentState::Pending,
+            Reason::WorkloadMissing,
+            "its workload is yet to be made",
+        ),
+        uid: None,
+    });
+    if !expected.applying && !expected.deleting {
+        missing(component, expected, observed, &mut conclusion, &mut held_up);
+    }
+    let outcome = &mut conclusion.outcome;
+    if matches!(outcome.state, ComponentState::Ready | ComponentState::Stopped)
         && let Some(former) = component.superseded.iter().find(|former| stands(former, observed))
     {
-        conclusion.state = ComponentState::Progressing;
-        conclusion.reason = Some(Reason::Progressing);
-        conclusion.message = format!("{former}, which ran it before, is still to be deleted");
+        let message = format!("{former}, which ran it before, is still to be deleted");
+        *outcome = Outcome::new(ComponentState::Progressing, Reason::Progressing, message);
     }
-    if deleting {
-        conclusion.state = ComponentState::Deleting;
-        conclusion.reason = Some(Reason::Terminating);
-        conclusion.message = "it is being deleted".to_owned();
+    if expected.deleting {
+        *outcome = Outcome::new(ComponentState::Deleting, Reason::Terminating, "it is being deleted");
     }
+    let Conclusion { desired, ready, updated, outcome, uid } = conclusion;
     ComponentStatus {
         name: component.name.clone(),
         image_name: component.image_name.clone(),
         image: component.image.clone(),
         workload: component.workload.clone(),
-        desired: conclusion.desired,
-        ready: conclusion.ready,
-        updated: conclusion.updated,
-        state: conclusion.state,
-        reason: conclusion.reason,
-        message: conclusion.message,
-        pods: component_pods.iter().map(|pod| pods::describe(pod, &observed.claims)).collect(),
+        desired,
+        ready,
+        updated,
+        state: outcome.state,
+        reason: outcome.reason,
+        message: outcome.message,
+        pods: component_pods.iter().map(|pod| pods::describe(pod, &component.name, observed)).collect(),
+        is_counted: uid.is_some(),
+        is_hopeless: outcome.is_hopeless,
+        held_up,
     }
 }
 
-/// Finds the component's workload and concludes by its kind's own rules.
-fn by_kind(component: &ExpectedComponent, observed: &Observed, component_pods: &[&Arc<Pod>]) -> Conclusion {
-    let missing = |message| Conclusion::new(ComponentState::Pending, Reason::WorkloadMissing, message);
-    let Some(workload) = &component.workload else { return missing("it has no workload") };
+/// Tells a workload that is not there, or is not the one that was written: neither comes by itself.
+///
+/// The watches of two kinds do not show a moment together. So what they do not show counts once it was seen missing for
+/// long enough.
+fn missing(
+    component: &ExpectedComponent,
+    expected: &Expected,
+    observed: &Observed,
+    conclusion: &mut Conclusion,
+    held_up: &mut Vec<HoldUp>,
+) {
+    let (Some(workload), Some(uid)) = (&component.workload, &component.uid) else {
+        // The records themselves know of none that was created.
+        if conclusion.uid.is_none() {
+            conclusion.outcome = if expected.incomplete {
+                Outcome::hopeless(
+                    Reason::ApplyIncomplete,
+                    "the last update could not create its workload; the next Deploy repairs it",
+                )
+            } else {
+                Outcome::hopeless(Reason::WorkloadMissing, "it has no workload; the next Deploy creates one")
+            };
+        }
+        return;
+    };
+    if conclusion.uid.as_ref() == Some(uid) {
+        return;
+    }
+    let hold_up = HoldUp::Missing { workload: workload.clone(), uid: uid.clone() };
+    let is_overdue = observed.overdue.contains(&hold_up);
+    held_up.push(hold_up);
+    let is_absent = conclusion.uid.is_none();
+    let outcome = &mut conclusion.outcome;
+    if is_overdue && is_absent {
+        let message =
+            format!("{workload} does not exist, somebody has deleted it; the next Deploy creates it again");
+        *outcome = Outcome::hopeless(Reason::WorkloadMissing, message);
+    } else if is_overdue {
+        let message = format!(
+            "{workload} is not the one that was created here, somebody has created it again; the next Deploy says \
+             whether it can be taken over"
+        );
+        *outcome = Outcome::hopeless(Reason::WorkloadNotOwned, message);
+    } else if !is_absent && matches!(outcome.state, ComponentState::Ready | ComponentState::Stopped) {
+        let message = format!("{workload} is another object than the one that was created here");
+        *outcome = Outcome::new(ComponentState::Progressing, Reason::Progressing, message);
+    }
+}
+
+/// The pods of the component that wait for a node or a volume.
+fn waiting(component: &ExpectedComponent, pods: &[&Arc<Pod>], observed: &Observed) -> Vec<HoldUp> {
+    let alive = pods.iter().filter(|pod| pods::is_alive(pod));
+    current(component, alive).filter_map(|pod| pods::cause(pod, &component.name, observed)?.hold_up).collect()
+}
+
+/// Finds the component's workload and concludes by its kind's own rules; `None` if there is none.
+fn by_kind(
+    component: &ExpectedComponent,
+    observed: &Observed,
+    component_pods: &[&Arc<Pod>],
+) -> Option<Conclusion> {
+    let workload = component.workload.as_ref()?;
     let is_it = |metadata: &ObjectMeta| metadata.name.as_deref() == Some(workload.name.as_str());
     match workload.kind {
-        Kind::ReplicationController => observed
-            .controllers
-            .iter()
-            .find(|controller| is_it(&controller.metadata))
-            .map(|controller| replication_controller(component, controller, component_pods, observed)),
-        Kind::Deployment => observed
-            .deployments
-            .iter()
-            .find(|deployment| is_it(&deployment.metadata))
-            .map(|deployment| apps_deployment::conclude(component, deployment, component_pods, observed)),
+        Kind::ReplicationController => {
+            let controller = observed.controllers.iter().find(|controller| is_it(&controller.metadata))?;
+            let component = &component.or_of(replication_controller::made_revision(controller));
+            Some(replication_controller::conclude(component, controller, component_pods, observed))
+        }
+        Kind::Deployment => {
+            let deployment = observed.deployments.iter().find(|deployment| is_it(&deployment.metadata))?;
+            let component = &component.or_of(apps_deployment::made_revision(deployment));
+            Some(apps_deployment::conclude(component, deployment, component_pods, observed))
+        }
         Kind::Pod | Kind::Secret | Kind::PersistentVolumeClaim | Kind::Service => {
-            let pod = component_pods.iter().find(|pod| is_it(&pod.metadata));
-            let absent = || Conclusion { desired: 1, ..missing("its pod does not exist") };
-            return pod.map_or_else(absent, |pod| bare_pod(component, pod, observed));
+            let pod = component_pods.iter().find(|pod| is_it(&pod.metadata))?;
+            Some(bare_pod(component, pod, observed))
         }
     }
-    .unwrap_or_else(|| missing("its workload does not exist"))
+}
+
+impl ExpectedComponent {
+    /// The same, of the revision that its workload says where nobody knows which was written last.
+    fn or_of(&self, made: Option<u32>) -> Self {
+        Self { pod_revision: self.pod_revision.or(made), ..self.clone() }
+    }
 }
 
 /// Whether a workload exists and is not being deleted: then it runs its component beside its successor.
@@ -108,114 +217,30 @@ fn label<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
 
 /// A bare Pod is ready when it is Ready and of the current revision.
 fn bare_pod(component: &ExpectedComponent, pod: &Pod, observed: &Observed) -> Conclusion {
-    let updated = i32::from(is_current(component, pod));
-    let ready = i32::from(pods::is_ready(pod));
+    let is_new = is_current(component, pod);
+    let is_ready = pods::is_ready(pod);
     // What an earlier form of it failed at is over.
-    let cause = pods::cause(pod, &observed.claims).filter(|_| updated == 1);
-    let (state, reason, message) = if pod.metadata.deletion_timestamp.is_some() {
-        (ComponentState::Progressing, Some(Reason::Terminating), "its pod is being replaced".to_owned())
+    let cause = pods::cause(pod, &component.name, observed).filter(|_| is_new && !is_ready);
+    let outcome = if pod.metadata.deletion_timestamp.is_some() {
+        Outcome::new(ComponentState::Progressing, Reason::Terminating, "its pod is being replaced")
     } else if let Some(cause) = cause {
-        of_cause(cause)
-    } else if ready == 1 && updated == 1 {
-        (ComponentState::Ready, None, String::new())
+        let mut outcome = Outcome::of(cause);
+        if pods::has_ended(pod) {
+            outcome.message.push_str("; the next Deploy replaces it");
+        }
+        outcome
+    } else if is_ready && is_new {
+        Outcome::ready()
     } else {
-        (ComponentState::Progressing, Some(Reason::Progressing), "its pod is starting".to_owned())
+        Outcome::new(ComponentState::Progressing, Reason::Progressing, "its pod is starting")
     };
-    Conclusion { desired: 1, ready, updated, state, reason, message }
-}
-
-/// A ReplicationController is ready when it has seen its newest form, and as many pods as asked for are
-/// ready and available, every one of the current revision. Its own status counts pods of any revision.
-fn replication_controller(
-    component: &ExpectedComponent,
-    controller: &ReplicationController,
-    component_pods: &[&Arc<Pod>],
-    observed: &Observed,
-) -> Conclusion {
-    let desired = controller.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    let status = controller.status.clone().unwrap_or_default();
-    let owned = owned_pods(controller, component_pods.iter().copied());
-    let alive = owned.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-    let updated = count(alive.clone().filter(|pod| is_current(component, pod)));
-    let outdated = alive.clone().any(|pod| !is_current(component, pod));
-    // Its own count lags behind its pods: while they are replaced it still speaks of the old ones.
-    let ready = count(alive.clone().filter(|pod| is_current(component, pod) && pods::is_ready(pod)));
-    let seen = has_seen_its_newest_form(component, &controller.metadata, status.observed_generation);
-    // Scaled to zero means that nothing runs, pods that are still ending included.
-    let is_quiet = desired > 0 || owned.is_empty();
-    let settled = seen
-        && is_quiet
-        && status.replicas == desired
-        && ready >= desired
-        && status.ready_replicas.unwrap_or(0) >= desired
-        && status.available_replicas.unwrap_or(0) >= desired
-        && updated >= desired
-        && !outdated;
-    let conditions = status.conditions.as_deref().unwrap_or_default();
-    let failure = conditions
-        .iter()
-        .find(|one| one.type_ == "ReplicaFailure" && one.status == "True")
-        .map(|one| replica_failure(one.message.as_deref().unwrap_or_default()));
-    let (state, reason, message) = if controller.metadata.deletion_timestamp.is_some() {
-        (ComponentState::Deleting, Some(Reason::Terminating), "its controller is being deleted".to_owned())
-    } else if let Some(cause) = failure.or_else(|| unready_cause(component, alive, observed)) {
-        of_cause(cause)
-    } else {
-        outcome(settled, desired, ready)
-    };
-    Conclusion { desired, ready, updated, state, reason, message }
-}
-
-/// Which pods of an earlier revision are replaced now, since their ReplicationController leaves them running.
-///
-/// Unready ones at once; ready ones one at a time, and only while every other pod is ready, so that never two of a
-/// component are missing. Whoever asks gets the same pod: the oldest revision first, then by name. None before the
-/// controller is known to have seen its newest form: it would make new pods of the old one.
-pub(super) fn rollout(component: &ExpectedComponent, observed: &Observed) -> Rollout {
-    let is_its = |controller: &&Arc<ReplicationController>| {
-        let workload = component.workload.as_ref();
-        workload.is_some_and(|workload| {
-            workload.kind == Kind::ReplicationController
-                && controller.metadata.name.as_deref() == Some(workload.name.as_str())
-        })
-    };
-    let Some(controller) = observed.controllers.iter().find(is_its) else { return Rollout::default() };
-    let owned = owned_pods(controller, observed.pods.iter());
-    let alive: Vec<&Arc<Pod>> =
-        owned.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect();
-    let mut outdated: Vec<&Arc<Pod>> =
-        alive.iter().copied().filter(|pod| !is_current(component, pod)).collect();
-    if outdated.is_empty() {
-        return Rollout::default();
+    Conclusion {
+        desired: 1,
+        ready: i32::from(is_ready),
+        updated: i32::from(is_new && pods::is_alive(pod)),
+        outcome,
+        uid: pod.metadata.uid.clone(),
     }
-    let wait = |why: &str| Rollout {
-        waits: Some(format!("component {}: pods of an earlier revision are replaced {why}", component.name)),
-        ..Rollout::default()
-    };
-    // A controller that makes pods of another revision would make them again for ever.
-    let observed_generation = controller.status.as_ref().and_then(|status| status.observed_generation);
-    if !has_seen_its_newest_form(component, &controller.metadata, observed_generation)
-        || made_revision(controller).is_none_or(|made| Some(made) != component.pod_revision)
-    {
-        return wait("once their controller has seen its new template");
-    }
-    let reference = |pod: &Arc<Pod>| {
-        let name = ObjectName::new(pod.metadata.name.clone()?).ok()?;
-        let form = Form { uid: pod.metadata.uid.clone()?, version: pod.metadata.resource_version.clone() };
-        Some((ObjectRef::new(Kind::Pod, name), form))
-    };
-    let unready: Vec<_> = outdated.iter().filter(|pod| !pods::is_ready(pod)).collect();
-    if !unready.is_empty() {
-        let replace = unready.into_iter().filter_map(|pod| reference(pod)).collect();
-        return Rollout { replace, waits: None };
-    }
-    let desired = controller.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    let missing = count(alive.iter().filter(|pod| pods::is_ready(pod))) < desired;
-    if missing || alive.iter().any(|pod| !pods::is_ready(pod)) {
-        return wait("one at a time, the next once every other pod is ready");
-    }
-    outdated.sort_by_key(|pod| (revision(pod), pod.metadata.name.clone()));
-    Rollout { replace: outdated.first().and_then(|pod| reference(pod)).into_iter().collect(), waits: None }
 }
 
 fn revision(pod: &Pod) -> Option<u32> {
@@ -228,48 +253,43 @@ fn has_seen_its_newest_form(
     metadata: &ObjectMeta,
     observed_generation: Option<i64>,
 ) -> bool {
-    observed_generation >= metadata.generation && metadata.generation >= component.generation
+    observed_generation >= metadata.generation && is_not_stale(component, metadata)
+}
+
+/// The object is not older than our last write of it; of an object with another uid that says nothing.
+fn is_not_stale(component: &ExpectedComponent, metadata: &ObjectMeta) -> bool {
+    let is_another = component.uid.is_some() && component.uid != metadata.uid;
+    is_another || metadata.generation >= component.generation
 }
 
 /// The conclusion about a controller that nothing prevents from becoming ready.
-fn outcome(settled: bool, desired: i32, ready: i32) -> (ComponentState, Option<Reason>, String) {
+fn progress(settled: bool, desired: i32, ready: i32) -> Outcome {
     match (settled, desired) {
-        (true, 0) => (ComponentState::Stopped, Some(Reason::ScaledToZero), "scaled to zero".to_owned()),
-        (true, _) => (ComponentState::Ready, None, String::new()),
-        (false, _) => (
+        (true, 0) => Outcome::new(ComponentState::Stopped, Reason::ScaledToZero, "scaled to zero"),
+        (true, _) => Outcome::ready(),
+        (false, 0) => Outcome::new(ComponentState::Progressing, Reason::Progressing, "its pods are ending"),
+        (false, _) => Outcome::new(
             ComponentState::Progressing,
-            Some(Reason::Progressing),
+            Reason::Progressing,
             format!("{ready} of {desired} replicas are ready"),
         ),
     }
 }
 
-/// The first cause among the pods of the current revision.
+/// The graver of two causes; of equals the first.
+fn gravest(first: Option<Cause>, second: Option<Cause>) -> Option<Cause> {
+    first.into_iter().chain(second).min_by_key(|cause| cause.grade)
+}
+
+/// The gravest cause among the pods of the current revision.
 fn unready_cause<'a>(
     component: &'a ExpectedComponent,
     pods: impl Iterator<Item = &'a &'a Arc<Pod>>,
     observed: &Observed,
 ) -> Option<Cause> {
-    current(component, pods).find_map(|pod| pods::cause(pod, &observed.claims))
-}
-
-/// The revision of the pods that the controller makes.
-fn made_revision(controller: &ReplicationController) -> Option<u32> {
-    let template = controller.spec.as_ref()?.template.as_ref()?;
-    template.metadata.as_ref()?.labels.as_ref()?.get(LABEL_REVISION)?.parse().ok()
-}
-
-/// The pods that the controller counts as its own.
-fn owned_pods<'a>(
-    controller: &ReplicationController,
-    pods: impl Iterator<Item = &'a Arc<Pod>>,
-) -> Vec<&'a Arc<Pod>> {
-    let uid = controller.metadata.uid.as_deref();
-    pods.filter(|pod| {
-        let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
-        owners.iter().any(|owner| owner.controller == Some(true) && Some(owner.uid.as_str()) == uid)
-    })
-    .collect()
+    let unready = current(component, pods).filter(|pod| !pods::is_ready(pod));
+    let causes = unready.filter_map(|pod| pods::cause(pod, &component.name, observed));
+    causes.min_by_key(|cause| cause.grade)
 }
 
 fn is_current(component: &ExpectedComponent, pod: &Pod) -> bool {
@@ -286,25 +306,4 @@ fn current<'a>(
 
 fn count<'a>(pods: impl Iterator<Item = &'a &'a Arc<Pod>>) -> i32 {
     i32::try_from(pods.count()).unwrap_or(i32::MAX)
-}
-
-fn of_cause(cause: Cause) -> (ComponentState, Option<Reason>, String) {
-    // A pod that no node takes now may be taken in a moment: a node may come, a claim may be bound.
-    let state = match cause.reason {
-        Reason::Unschedulable | Reason::VolumePending => ComponentState::Progressing,
-        _ => ComponentState::Failed,
-    };
-    (state, Some(cause.reason), cause.message)
-}
-
-/// Why a controller cannot make pods; the text names quota and limits, never values of the environment.
-fn replica_failure(text: &str) -> Cause {
-    let (reason, message) = if text.contains("exceeded quota") {
-        (Reason::QuotaExceeded, "a ResourceQuota of the namespace is used up")
-    } else if text.contains("violates PodSecurity") {
-        (Reason::AdmissionDenied, "the namespace's Pod Security level refuses its pods")
-    } else {
-        (Reason::ReplicaFailure, "its controller cannot create pods")
-    };
-    Cause { reason, message: message.to_owned() }
 }

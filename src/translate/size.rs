@@ -7,8 +7,8 @@ use crate::diagnostic::{Code, Findings};
 
 /// The largest object, in bytes of JSON; etcd refuses at 1.5 MiB, and the API server adds fields.
 pub const MAX_OBJECT: usize = 900 * 1024;
-/// The largest sum of a deployment's objects.
-pub const MAX_TOTAL: usize = 4 * 1024 * 1024;
+/// The largest sum of a deployment's objects: what can be deployed can be shown in one answer, too.
+pub const MAX_TOTAL: usize = 3_584 * 1024;
 
 /// Refuses objects that are too large, alone or together.
 pub(super) fn check(objects: &[Artifact], findings: &mut Findings) {

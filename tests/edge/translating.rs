@@ -43,8 +43,23 @@ fn of_text(text: &str, options: proto::DeployOptions) -> proto::TranslateTemplat
     proto::TranslateTemplateRequest {
         template_source: Some(translate_template_request::TemplateSource::TemplateYaml(text.to_owned())),
         options: Some(options),
+        object_manifests: true,
         ..proto::TranslateTemplateRequest::default()
     }
+}
+
+#[tokio::test]
+async fn each_object_comes_alone_only_where_somebody_asks() {
+    let adapter = Adapter::sandbox().await;
+    let asked = translated(&adapter, of_text(SHOP, modern())).await;
+    let request = proto::TranslateTemplateRequest { object_manifests: false, ..of_text(SHOP, modern()) };
+    let plain = translated(&adapter, request.clone()).await;
+    assert_eq!(plain.manifest_yaml, asked.manifest_yaml, "all of them together are always there");
+    assert_eq!(plain.objects.len(), asked.objects.len());
+    assert!(plain.objects.iter().all(|object| object.manifest.is_empty() && object.r#ref.is_some()));
+    // Who names a format wants each: so asked the clients of before.
+    let request = proto::TranslateTemplateRequest { format: proto::ManifestFormat::Yaml.into(), ..request };
+    assert_eq!(translated(&adapter, request).await, asked);
 }
 
 async fn translated(

@@ -164,6 +164,7 @@ impl World {
         let settings = Settings {
             namespace: namespace(),
             lease: LEASE,
+            unschedulable_grace: Duration::from_secs(120),
             holder: format!("replica-{name}"),
             keeps: vec![namespace()],
         };

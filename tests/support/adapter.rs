@@ -28,6 +28,9 @@ const START: Duration = Duration::from_secs(20);
 /// Short, so that nobody waits long for an operation that died; long enough for a busy machine to renew it.
 const LEASE: Duration = Duration::from_secs(3);
 
+/// Longer than any test waits.
+const GRACE: Duration = Duration::from_secs(120);
+
 /// An adapter in this process; ends with the test's runtime.
 pub struct Adapter {
     channel: Channel,
@@ -47,6 +50,15 @@ impl Adapter {
         let options = kube::config::KubeConfigOptions::default();
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
         Self::serve_with_lease(config.expect("a configuration"), None, lease).await
+    }
+
+    /// Serves the real control plane with a short patience for pods that get no node or no volume.
+    pub async fn impatient(plane: &ControlPlane, user: User, grace: Duration) -> Self {
+        let kubeconfig = kube::config::Kubeconfig::read_from(plane.kubeconfig(user)).expect("a kubeconfig");
+        let options = kube::config::KubeConfigOptions::default();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
+        Self::serve_all(config.expect("a configuration"), None, LEASE, grace, Clock::system(), "default")
+            .await
     }
 
     /// Serves a sandbox of its own.
@@ -85,6 +97,17 @@ impl Adapter {
         clock: Clock,
         keeps: &str,
     ) -> Self {
+        Self::serve_all(config, sandbox, lease, GRACE, clock, keeps).await
+    }
+
+    async fn serve_all(
+        config: kube::Config,
+        sandbox: Option<Sandbox>,
+        lease: Duration,
+        grace: Duration,
+        clock: Clock,
+        keeps: &str,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let parts = Parts {
@@ -93,6 +116,7 @@ impl Adapter {
             settings: Settings {
                 namespace: NamespaceName::new("default").expect("a namespace"),
                 lease,
+                unschedulable_grace: grace,
                 holder: "test".to_owned(),
                 keeps: vec![NamespaceName::new(keeps).expect("a namespace")],
             },

@@ -12,6 +12,8 @@ use crate::status::DeploymentState;
 /// Deployments of a page when the caller names no number, and at the most.
 pub(in super::super) const PAGE_SIZE: u32 = 100;
 pub(in super::super) const MAX_PAGE_SIZE: u32 = 500;
+/// The longest label selector, in bytes: it becomes part of an address.
+const MAX_SELECTOR: usize = 1024;
 /// A heartbeat when the caller names none, and its range.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 const HEARTBEAT_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
@@ -49,6 +51,9 @@ pub(in super::super) fn list(
             deployment_state(state)
         })
         .collect();
+    if request.label_selector.len() > MAX_SELECTOR {
+        faults.add("label_selector", format!("must have {MAX_SELECTOR} bytes at the most"));
+    }
     let full = is_full(request.view, &mut faults);
     faults.finish(Some(ListCall {
         namespace,

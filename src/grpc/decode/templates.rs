@@ -37,10 +37,11 @@ pub(in super::super) fn validate(
     template_call(common, settings, Faults::default()).map(|(_, call)| call)
 }
 
+/// A TranslateTemplate, with the format of each object's manifest; `None`: only all together are asked for.
 pub(in super::super) fn translate(
     request: proto::TranslateTemplateRequest,
     settings: &Settings,
-) -> Result<(Namespace, TemplateCall, proto::ManifestFormat)> {
+) -> Result<(Namespace, TemplateCall, Option<proto::ManifestFormat>)> {
     use proto::translate_template_request::TemplateSource;
     let mut faults = Faults::default();
     let source = request.template_source.map(|source| match source {
@@ -48,6 +49,8 @@ pub(in super::super) fn translate(
         TemplateSource::Template(message) => Source::Structured(template::raw(message)),
     });
     let format = enumeration(request.format, "format", &mut faults);
+    // Who names a format wants it for something.
+    let each = request.object_manifests || format != proto::ManifestFormat::Unspecified;
     let common = Common {
         namespace: &request.namespace,
         name: &request.name,
@@ -56,7 +59,7 @@ pub(in super::super) fn translate(
         options: request.options.as_ref(),
     };
     let (namespace, call) = template_call(common, settings, faults)?;
-    Ok((namespace, call, format))
+    Ok((namespace, call, each.then_some(format)))
 }
 
 fn template_call(

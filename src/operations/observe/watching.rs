@@ -67,6 +67,8 @@ struct Watching {
     full: bool,
     moment: Option<Moment>,
     last: Option<Arc<DeploymentView>>,
+    /// When to judge what was shown again, if nothing changes until then.
+    again: Option<Instant>,
     end: Option<WatchEnd>,
     ended: bool,
 }
@@ -102,6 +104,7 @@ impl Operations {
             full,
             moment,
             last: None,
+            again: None,
             end: None,
             ended: false,
         };
@@ -127,13 +130,16 @@ impl Watching {
             // Nothing was ever shown: the watches lag, or it went before they began. Only a look can tell.
             let in_doubt = self.last.is_none() && self.moment.is_some();
             let until = if in_doubt { wake.min(Instant::now() + DOUBT) } else { wake };
+            let until = self.again.map_or(until, |again| until.min(again));
             let snapshot = tokio::select! {
                 biased;
                 snapshot = self.subscription.next(until) => snapshot?,
                 () = self.operations.shutting_down() => return Ok(WatchUpdate::Complete(WatchEnd::ServerShutdown)),
             };
             let Some(snapshot) = snapshot else {
-                if in_doubt {
+                if self.again.take_if(|again| *again <= Instant::now()).is_some() {
+                    self.subscription.replay();
+                } else if in_doubt {
                     match engine::must_read(&self.operations.engine, &self.target).await {
                         Ok(_) => {}
                         Err(error) if error.kind() == ErrorKind::DeploymentNotFound => {
@@ -152,14 +158,14 @@ impl Watching {
                     WatchUpdate::Heartbeat
                 });
             };
-            if let Some(update) = self.take(&snapshot) {
+            if let Some(update) = self.take(&snapshot).await {
                 return Ok(update);
             }
         }
     }
 
     /// What a snapshot means for the caller; `None` if it shows nothing new.
-    fn take(&mut self, snapshot: &Snapshot) -> Option<WatchUpdate> {
+    async fn take(&mut self, snapshot: &Snapshot) -> Option<WatchUpdate> {
         let Some(held) = &snapshot.head else {
             let was_there = self.last.is_some() || self.moment.is_none();
             return was_there.then_some(WatchUpdate::Complete(WatchEnd::Gone));
@@ -169,7 +175,8 @@ impl Watching {
             Some(Standing::Replaced) => return Some(WatchUpdate::Complete(WatchEnd::Gone)),
             Some(Standing::Same | Standing::Later) | None => {}
         }
-        let view = view::watched(snapshot, self.full)?;
+        let (view, again_in) = view::watched(&self.operations.engine, snapshot, self.full).await?;
+        self.again = again_in.map(|again_in| Instant::now() + again_in);
         let last = self.last.as_deref();
         let changed = changed(last, &view);
         let same = last.is_some_and(|last| last.status == view.status && last.etag == view.etag);

@@ -40,7 +40,7 @@ fn held(change: impl FnOnce(&mut Head)) -> Held {
     head.phase = Phase::Idle;
     head.current = Some(revision(1));
     head.last_good = Some(1);
-    head.recorded = Recorded { state: DeploymentState::Active, components: Vec::new() };
+    head.recorded = Recorded { state: DeploymentState::Active, ..Recorded::default() };
     change(&mut head);
     Held {
         head,

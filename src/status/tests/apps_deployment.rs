@@ -141,7 +141,7 @@ fn a_pod_without_a_node_names_the_claim_it_waits_for() {
 fn what_ran_the_component_before_and_stands_still_keeps_it_from_being_ready() {
     let ready = |former: Value| {
         let deployment = json!({
-            "metadata": {"name": "web", "generation": 3},
+            "metadata": {"name": "web", "uid": "web-uid", "generation": 3},
             "spec": {"replicas": 2, "selector": {}, "template": {}},
             "status": {"replicas": 2, "availableReplicas": 2, "updatedReplicas": 2, "observedGeneration": 3},
         });

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 
+use super::refusal::replica_failure;
 use super::{
-    Conclusion, count, current, has_seen_its_newest_form, of_cause, outcome, replica_failure, unready_cause,
+    Conclusion, Outcome, count, current, gravest, has_seen_its_newest_form, is_not_stale, progress,
+    unready_cause,
 };
 use crate::artifacts::{LABEL_REVISION, Observed};
-use crate::status::pods::{self, Cause};
-use crate::status::{ComponentState, ExpectedComponent, Reason};
+use crate::status::{ComponentState, ExpectedComponent, Grade, Reason, pods};
 
 /// An apps Deployment is ready when it has seen its newest form, all of its replicas are of that form and
 /// available, and as many pods of the current revision as asked for are ready. It replaces its pods itself.
@@ -22,25 +23,26 @@ pub(super) fn conclude(
 ) -> Conclusion {
     let desired = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let status = deployment.status.clone().unwrap_or_default();
-    let alive: Vec<&Arc<Pod>> = component_pods
-        .iter()
-        .copied()
-        .filter(|pod| is_of_a_replica_set(pod) && pod.metadata.deletion_timestamp.is_none())
-        .collect();
+    let of_sets: Vec<&Arc<Pod>> =
+        component_pods.iter().copied().filter(|pod| is_of_a_replica_set(pod)).collect();
+    let alive: Vec<&Arc<Pod>> = of_sets.iter().copied().filter(|pod| pods::is_alive(pod)).collect();
     let updated = count(current(component, alive.iter()));
     // Pods of an earlier revision serve until those of the current one are ready.
     let ready = count(alive.iter().filter(|pod| pods::is_ready(pod)));
     let ready_now = count(current(component, alive.iter()).filter(|pod| pods::is_ready(pod)));
     let seen = has_seen_its_newest_form(component, &deployment.metadata, status.observed_generation);
+    let is_fresh = is_not_stale(component, &deployment.metadata);
     // Scaled to zero means that nothing runs, pods that are still ending included.
-    let is_quiet = desired > 0 || !component_pods.iter().any(|pod| is_of_a_replica_set(pod));
-    let settled = seen
-        && is_quiet
-        && status.updated_replicas.unwrap_or(0) >= desired
-        && status.replicas.unwrap_or(0) == status.updated_replicas.unwrap_or(0)
-        && status.available_replicas.unwrap_or(0) >= desired
-        && status.replicas.unwrap_or(0) == desired
-        && ready_now >= desired;
+    let settled = match desired {
+        0 => is_fresh && of_sets.iter().all(|pod| pods::has_ended(pod)),
+        _ => {
+            seen && status.updated_replicas.unwrap_or(0) >= desired
+                && status.replicas.unwrap_or(0) == status.updated_replicas.unwrap_or(0)
+                && status.available_replicas.unwrap_or(0) >= desired
+                && status.replicas.unwrap_or(0) == desired
+                && ready_now >= desired
+        }
+    };
     // Once its own status knows of no others, pods of an earlier revision are what the watches have yet to see go.
     let ready = if settled { ready_now } else { ready };
     let conditions = status.conditions.as_deref().unwrap_or_default();
@@ -48,33 +50,32 @@ pub(super) fn conclude(
         .iter()
         .find(|one| seen && one.type_ == "ReplicaFailure" && one.status == "True")
         .map(|one| replica_failure(one.message.as_deref().unwrap_or_default()));
-    let cause = || failure.clone().or_else(|| unready_cause(component, alive.iter(), observed));
+    let cause = || gravest(failure.clone(), unready_cause(component, alive.iter(), observed));
     let late = conditions.iter().any(|one| {
         seen && one.type_ == "Progressing" && one.reason.as_deref() == Some("ProgressDeadlineExceeded")
     });
-    let (state, reason, message) = if deployment.metadata.deletion_timestamp.is_some() {
-        (
-            ComponentState::Deleting,
-            Some(Reason::Terminating),
-            "its apps Deployment is being deleted".to_owned(),
-        )
-    } else if settled {
-        outcome(true, desired, ready)
-    } else if let Some(cause) = cause() {
-        let (state, reason, message) = of_cause(cause);
+    let outcome = if deployment.metadata.deletion_timestamp.is_some() {
+        Outcome::new(ComponentState::Deleting, Reason::Terminating, "its apps Deployment is being deleted")
+    } else if settled || desired == 0 {
+        progress(settled, desired, ready)
+    } else if let Some(cause) = cause().filter(|cause| late || cause.grade != Grade::Waiting) {
         // What time might have mended has had its time.
-        (if late { ComponentState::Failed } else { state }, reason, message)
+        if late { Outcome::hopeless(cause.reason, cause.message) } else { Outcome::of(cause) }
     } else if let Some(message) = hold_up(component, deployment).filter(|_| seen) {
-        (ComponentState::Failed, Some(Reason::ReplicaFailure), message.to_owned())
+        Outcome::hopeless(Reason::ReplicaFailure, message)
     } else if late {
-        of_cause(Cause {
-            reason: Reason::ProgressDeadlineExceeded,
-            message: format!("{ready_now} of {desired} replicas became ready before the rollout's deadline"),
-        })
+        let message = format!("{ready_now} of {desired} replicas became ready before the rollout's deadline");
+        Outcome::hopeless(Reason::ProgressDeadlineExceeded, message)
     } else {
-        outcome(false, desired, ready_now)
+        cause().map_or_else(|| progress(false, desired, ready_now), Outcome::of)
     };
-    Conclusion { desired, ready, updated, state, reason, message }
+    Conclusion { desired, ready, updated, outcome, uid: deployment.metadata.uid.clone() }
+}
+
+/// The revision of the pods that the apps Deployment makes.
+pub(super) fn made_revision(deployment: &Deployment) -> Option<u32> {
+    let metadata = deployment.spec.as_ref()?.template.metadata.as_ref()?;
+    metadata.labels.as_ref()?.get(LABEL_REVISION)?.parse().ok()
 }
 
 /// What somebody has done to the apps Deployment so that it never makes the pods of the current revision.
@@ -83,9 +84,7 @@ fn hold_up(component: &ExpectedComponent, deployment: &Deployment) -> Option<&'s
     if spec.paused == Some(true) {
         return Some("its apps Deployment is paused, so it replaces no pods until somebody resumes it");
     }
-    let labels = spec.template.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref());
-    let made = labels.and_then(|labels| labels.get(LABEL_REVISION)?.parse::<u32>().ok());
-    let is_another = component.pod_revision.is_some() && made != component.pod_revision;
+    let is_another = component.pod_revision.is_some() && made_revision(deployment) != component.pod_revision;
     is_another.then_some("somebody changed its apps Deployment, which now creates pods of another revision")
 }
 

@@ -136,7 +136,7 @@ impl State {
         inventory.extend(doomed.map(|member| Member { state: MemberState::Deleting, ..member.clone() }));
         let number = self.head.next_revision();
         let revision = HeadRef { number, secret: format!("r{number}") };
-        let recorded = Recorded { state: DeploymentState::Deploying, components: Vec::new() };
+        let recorded = Recorded { state: DeploymentState::Deploying, ..Recorded::default() };
         self.begin(Work::Deploy {
             revision,
             template_name: "Shop".to_owned(),

@@ -1,0 +1,193 @@
+//! Whose evidence counts: that of the form last written, of the pods that are alive, of the containers by their names.
+
+use super::*;
+use crate::artifacts::HoldUp;
+
+fn dead(name: &str, phase: &str, owner: bool) -> Value {
+    let mut pod = pod(name, 2, false, Value::Null, owner);
+    pod["status"]["phase"] = json!(phase);
+    pod["status"]["reason"] = json!("Evicted");
+    pod
+}
+
+#[test]
+fn dead_pods_beside_a_full_controller_count_for_nothing() {
+    for phase in ["Failed", "Succeeded"] {
+        let mut pods = two_pods(2);
+        pods.push(dead("c", phase, true));
+        let status = controlled(|_| {}, pods);
+        assert_eq!((status.state, status.reason), (DeploymentState::Active, None), "{phase}");
+        assert_eq!((status.components[0].ready, status.components[0].updated), (2, 2));
+        // Nor do they hold a rollout back: of an older revision they are nobody's to replace.
+        let mut old = dead("old", phase, true);
+        old["metadata"]["labels"]["panamax.io/revision"] = json!("1");
+        let mut pods = two_pods(2);
+        pods.push(old);
+        assert_eq!(controlled(|_| {}, pods.clone()).state, DeploymentState::Active);
+        assert_eq!(rolling(3, 2, pods), Rollout::default());
+    }
+}
+
+#[test]
+fn a_bare_pod_that_has_ended_has_failed_and_says_what_to_do() {
+    for (phase, reason) in [("Failed", Reason::PodFailed), ("Succeeded", Reason::PodSucceeded)] {
+        let status = bare(dead("web-pod", phase, false));
+        assert_eq!((status.state, status.reason), (DeploymentState::Failed, Some(reason)));
+        assert!(status.is_hopeless());
+        assert!(status.message.contains("(Evicted)"), "{}", status.message);
+        assert!(status.message.contains("the next Deploy replaces it"), "{}", status.message);
+    }
+}
+
+/// A pod whose image was changed in place to `wanted`, while its kubelet still speaks of the crashing `example/web:1`.
+fn changed_in_place(wanted: &str, generation: Option<i64>, seen: Option<i64>) -> Status {
+    let mut pod = pod("web-pod", 2, false, json!({"reason": "CrashLoopBackOff"}), false);
+    pod["metadata"]["generation"] = json!(generation);
+    pod["status"]["observedGeneration"] = json!(seen);
+    pod["spec"] = json!({"containers": [{"name": "web", "image": wanted}]});
+    bare(pod)
+}
+
+#[test]
+fn the_former_containers_crash_is_not_the_new_ones() {
+    for (wanted, generation, seen, is_former) in [
+        ("example/web:2", Some(2), Some(1), true),
+        ("example/web:2", Some(2), None, true),
+        ("example/web:2", None, None, true),
+        ("example/web:1", Some(2), Some(1), true),
+        ("example/web:1", Some(2), Some(2), false),
+        ("example/web:2", Some(2), Some(2), false),
+        ("example/web:2", Some(1), None, false),
+        ("example/web:1", None, None, false),
+    ] {
+        let status = changed_in_place(wanted, generation, seen);
+        let state = if is_former { DeploymentState::Deploying } else { DeploymentState::Failed };
+        assert_eq!(status.state, state, "{wanted} {generation:?} {seen:?}");
+    }
+}
+
+#[test]
+fn a_generation_counts_for_the_same_object_alone() {
+    let again = |controller: &mut Value| {
+        controller["metadata"]["uid"] = json!("another");
+        controller["metadata"]["generation"] = json!(1);
+        controller["status"]["observedGeneration"] = json!(1);
+    };
+    let pods = || {
+        let pods = two_pods(2).into_iter().map(|mut pod| {
+            pod["metadata"]["ownerReferences"][0]["uid"] = json!("another");
+            pod
+        });
+        pods.collect::<Vec<_>>()
+    };
+    let status = controlled(again, pods());
+    assert_eq!((status.state, status.components[0].ready), (DeploymentState::Deploying, 2));
+    assert!(status.message.contains("another object"), "{}", status.message);
+    assert!(matches!(status.held_up().as_slice(), [HoldUp::Missing { uid, .. }] if uid == "rc-uid"));
+    assert!(!status.is_hopeless(), "the record may only be behind");
+}
+
+#[test]
+fn while_an_operation_applies_a_planned_workload_is_judged_by_the_form_that_it_has() {
+    let mut expected = expected(Kind::ReplicationController, "rc");
+    expected.applying = true;
+    let component = &mut expected.components[0];
+    (component.pod_revision, component.generation, component.uid) = (None, None, None);
+    let observed = Observed {
+        pods: two_pods(1).into_iter().map(from_json).collect(),
+        controllers: vec![from_json(json!({
+            "metadata": {"name": "rc", "uid": "rc-uid", "generation": 3},
+            "spec": {"replicas": 2, "template": {"metadata": {"labels": {"panamax.io/revision": "1"}}}},
+            "status": {"replicas": 2, "readyReplicas": 2, "availableReplicas": 2, "observedGeneration": 3},
+        }))],
+        ..Observed::default()
+    };
+    let status = conclude(&expected, &observed);
+    assert_eq!(status.state, DeploymentState::Deploying);
+    assert_eq!((status.components[0].state, status.components[0].ready), (ComponentState::Ready, 2));
+}
+
+/// A pod with what a mesh puts in: an init container and a sidecar before ours.
+fn meshed(init: Value, sidecar: Value, own: Value) -> Status {
+    let mut pod = pod("web-pod", 2, false, Value::Null, false);
+    let container = |name: &str, state: Value, ready: bool| {
+        json!({"name": name, "image": "", "imageID": "", "ready": ready, "restartCount": 5, "state": state,
+            "lastState": {"terminated": {"exitCode": 3}}})
+    };
+    pod["status"]["initContainerStatuses"] = json!([container("mesh-init", init, false)]);
+    let beside = container("mesh-proxy", sidecar, false);
+    pod["status"]["containerStatuses"] = json!([beside, container("web", own, true)]);
+    bare(pod)
+}
+
+#[test]
+fn injected_containers_are_named_and_not_mistaken_for_ours() {
+    let waiting = |reason: &str| json!({"waiting": {"reason": reason}});
+    let running = || json!({"running": {}});
+    let init = meshed(waiting("CrashLoopBackOff"), waiting("PodInitializing"), waiting("PodInitializing"));
+    assert_eq!((init.state, init.reason), (DeploymentState::Failed, Some(Reason::CrashLooping)));
+    assert!(
+        init.message.contains("init container mesh-init, which is not of the template"),
+        "{}",
+        init.message
+    );
+    let image = meshed(waiting("ImagePullBackOff"), waiting("PodInitializing"), waiting("PodInitializing"));
+    assert_eq!(image.reason, Some(Reason::ImagePullFailed));
+    let sidecar = meshed(json!({"terminated": {"exitCode": 0}}), waiting("CrashLoopBackOff"), running());
+    assert!(sidecar.message.contains("container mesh-proxy, which is not of"), "{}", sidecar.message);
+    let unready = meshed(json!({"terminated": {"exitCode": 0}}), running(), running());
+    assert_eq!((unready.state, unready.reason), (DeploymentState::Deploying, Some(Reason::NotReady)));
+    assert!(unready.message.contains("mesh-proxy"), "{}", unready.message);
+    // Restarts and exit code are those of the component's own container, wherever it stands.
+    let own = meshed(json!({"terminated": {"exitCode": 0}}), running(), waiting("CrashLoopBackOff"));
+    assert!(own.message.contains("container web: CrashLoopBackOff"), "{}", own.message);
+    assert_eq!((own.components[0].pods[0].restarts, own.components[0].pods[0].exit_code), (5, Some(3)));
+}
+
+#[test]
+fn a_container_that_ends_without_a_fault_is_told_what_to_do() {
+    let mut pod = pod("web-pod", 2, false, json!({"reason": "CrashLoopBackOff"}), false);
+    pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] = json!(0);
+    let status = bare(pod);
+    assert_eq!(status.reason, Some(Reason::CrashLooping));
+    assert!(status.message.contains("give it a command that keeps running"), "{}", status.message);
+}
+
+#[test]
+fn a_first_crash_is_told_and_ends_no_wait() {
+    let crash = |restarts: i32| {
+        let mut pod = pod("web-pod", 2, false, json!({"reason": "CrashLoopBackOff"}), false);
+        pod["status"]["containerStatuses"][0]["restartCount"] = json!(restarts);
+        bare(pod)
+    };
+    assert_eq!((crash(1).state, crash(1).is_hopeless()), (DeploymentState::Failed, false));
+    assert_eq!((crash(3).state, crash(3).is_hopeless()), (DeploymentState::Failed, true));
+}
+
+#[test]
+fn what_waits_for_a_node_or_a_volume_fails_once_it_is_overdue() {
+    let unplaced = |message: &str, overdue: bool| {
+        let mut pod = pod("web-pod", 2, false, Value::Null, false);
+        pod["status"] = json!({"phase": "Pending", "conditions":
+            [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}]});
+        pod["spec"] = json!({"containers": [], "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "web-1"}}]});
+        let overdue = overdue.then(|| HoldUp::Waiting { pod: "web-pod".to_owned() }).into_iter().collect();
+        let claim = json!({"metadata": {"name": "web-1"}, "status": {"phase": "Pending"}});
+        let claims = vec![from_json(claim)];
+        let observed = Observed { pods: vec![from_json(pod)], claims, overdue, ..Observed::default() };
+        conclude(&expected(Kind::Pod, "web-pod"), &observed)
+    };
+    // A claim that is bound with its first pod is no cause where the scheduler names another one.
+    for (message, reason) in [
+        ("0/3 nodes are available: 3 Insufficient cpu.", Reason::Unschedulable),
+        ("0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims.", Reason::VolumePending),
+        ("", Reason::VolumePending),
+    ] {
+        let waiting = unplaced(message, false);
+        assert_eq!((waiting.state, waiting.reason), (DeploymentState::Deploying, Some(reason)));
+        assert_eq!(waiting.held_up(), [HoldUp::Waiting { pod: "web-pod".to_owned() }]);
+        let overdue = unplaced(message, true);
+        assert_eq!((overdue.state, overdue.reason), (DeploymentState::Failed, Some(reason)));
+        assert!(overdue.is_hopeless());
+    }
+}

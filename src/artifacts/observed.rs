@@ -19,6 +19,11 @@ pub enum HoldUp {
         /// Its uid, as the records have it.
         uid: String,
     },
+    /// The pod of this uid cannot pull an image, and its node tries again.
+    Pulling {
+        /// Its uid.
+        pod: String,
+    },
     /// The pod of this uid has no node, or waits for a volume.
     Waiting {
         /// Its uid.

@@ -15,6 +15,8 @@ use crate::record::Held;
 
 /// How long the watches may lag behind each other before the cluster is asked whether an object is really missing.
 const DOUBT: Duration = Duration::from_secs(1);
+/// How long a registry may fail before nobody waits for it any more.
+const PULLING: Duration = Duration::from_secs(15);
 /// Deployments that are kept in sight; more would mean that nothing of them ever starts.
 const LIMIT: usize = 10_000;
 
@@ -69,7 +71,7 @@ pub async fn overdue(engine: &Engine, held: &Held, seen: &[HoldUp], sighting: Si
     };
     let is_missing = |hold_up: &HoldUp| match hold_up {
         HoldUp::Missing { workload, uid } => observed.has(workload.kind, uid) == Some(false),
-        HoldUp::Waiting { .. } => false,
+        HoldUp::Pulling { .. } | HoldUp::Waiting { .. } => false,
     };
     let (proven, lagging): (Vec<HoldUp>, Vec<HoldUp>) = doubted.into_iter().partition(is_missing);
     engine.patience.settle(&target, &proven, &lagging, engine.clock.elapsed());
@@ -112,6 +114,7 @@ impl Patience {
             let left = match hold_up {
                 HoldUp::Missing { .. } if sight.is_proven => Duration::ZERO,
                 HoldUp::Missing { .. } => DOUBT.saturating_sub(seen_for),
+                HoldUp::Pulling { .. } => PULLING.saturating_sub(seen_for),
                 HoldUp::Waiting { .. } => grace.saturating_sub(seen_for),
             };
             let is_doubted = matches!(hold_up, HoldUp::Missing { .. }) && !sight.is_proven;

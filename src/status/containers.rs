@@ -58,11 +58,13 @@ impl Container<'_> {
         let state = self.status.state.as_ref()?;
         let waiting = state.waiting.as_ref().and_then(|waiting| waiting.reason.as_deref());
         let (reason, grade) = match waiting {
-            Some("ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" | "ImageInspectError") => {
+            Some("InvalidImageName" | "ErrImageNeverPull" | "ImageInspectError") => {
                 (Reason::ImagePullFailed, Grade::Failed)
             }
-            // The first try of several.
-            Some("ErrImagePull" | "RegistryUnavailable") => (Reason::ImagePullFailed, Grade::Trying),
+            // A registry may have a bad moment: its node tries again.
+            Some("ImagePullBackOff" | "ErrImagePull" | "RegistryUnavailable") => {
+                (Reason::ImagePullFailed, Grade::Trying)
+            }
             Some("CreateContainerConfigError" | "CreateContainerError") => {
                 (Reason::ConfigError, Grade::Failed)
             }

@@ -139,8 +139,18 @@ pub(super) fn cause(pod: &Pod, component: &ComponentName, observed: &Observed) -
         return None;
     }
     let containers = containers::all(status, component).into_iter();
-    let of_containers = containers.filter_map(Container::cause);
+    let of_containers = containers.filter_map(Container::cause).map(|cause| pulling(pod, cause, observed));
     of_containers.chain(placement(pod, observed)).min_by_key(|cause| cause.grade)
+}
+
+/// The cause with what is counted of it: an image that could not be pulled for long enough is waited for no more.
+fn pulling(pod: &Pod, cause: Cause, observed: &Observed) -> Cause {
+    if cause.reason != Reason::ImagePullFailed || cause.grade != Grade::Trying {
+        return cause;
+    }
+    let hold_up = HoldUp::Pulling { pod: pod.metadata.uid.clone().unwrap_or_default() };
+    let grade = if observed.overdue.contains(&hold_up) { Grade::Failed } else { cause.grade };
+    Cause { grade, hold_up: Some(hold_up), ..cause }
 }
 
 /// The cause of a pod that never runs again.

@@ -22,6 +22,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("Deployment.events", "not built yet"),
     ("Revision.created_by", "the server knows no callers"),
     ("ServerKeeper.all_namespaces", "the tests' adapters keep one namespace"),
+    ("DeployOptions.volume_size", "the default profile makes no volume claims"),
     ("DeployOptions.storage_class", "the default is none"),
     ("DeployOptions.image_pull_secrets", "the default is none"),
     ("DeployOptions.labels", "the default is none"),
@@ -90,13 +91,9 @@ impl Contract {
     }
 
     /// Every field that an answer to these methods can have.
-    fn all(&self, methods: &BTreeSet<&str>) -> BTreeSet<String> {
-        let mut left: Vec<&String> = self
-            .answers
-            .iter()
-            .filter(|(method, _)| methods.contains(method.as_str()))
-            .map(|one| one.1)
-            .collect();
+    fn all(&self, methods: &BTreeSet<String>) -> BTreeSet<String> {
+        let mut left: Vec<&String> =
+            self.answers.iter().filter(|(method, _)| methods.contains(*method)).map(|one| one.1).collect();
         let (mut done, mut fields) = (BTreeSet::new(), BTreeSet::new());
         while let Some(name) = left.pop() {
             let Some(message) = self.messages.get(name).filter(|_| done.insert(name)) else { continue };
@@ -208,54 +205,13 @@ async fn watched(contract: &mut Contract, adapter: &Adapter, namespace: &Namespa
     }
 }
 
-#[tokio::test]
-async fn every_field_of_every_answer_is_set_by_something() {
-    let namespace = namespace("fields-real").await;
-    let adapter = Adapter::real(control_plane(), User::Adapter).await;
-    let mut client = adapter.deployments();
-    let mut contract = Contract::read();
-    templates(&mut contract, &adapter).await;
-    // Pod Security warns of what it would refuse.
-    let warn = json!({"metadata": {"labels": {"pod-security.kubernetes.io/warn": "restricted"}}});
-    let namespaces: Api<CoreNamespace> = Api::all(namespace.client.clone());
-    let patched = namespaces.patch(&namespace, &PatchParams::default(), &Patch::Merge(&warn)).await;
-    patched.expect("labels");
-
-    let first = client.deploy(labelled(deploy_at_once(&namespace, "shop", SHOP))).await.expect("deployed");
-    contract.note("Deploy", &first.into_inner());
-    recorded(&namespace, "shop", "FAILED").await;
-    let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}});
-    let services = namespace.api::<Service>();
-    let patched = services.patch_status("web", &PatchParams::default(), &Patch::Merge(&status)).await;
-    patched.expect("an address");
-    contract.note("GetDeployment", &full(&adapter, &namespace, "shop").await);
-    let newer = SHOP.replace("example/web:1", "example/web:2");
-    let second = client.deploy(labelled(deploy_at_once(&namespace, "shop", &newer))).await.expect("deployed");
-    contract.note("Deploy", &second.into_inner());
-    let request = proto::ScaleRequest { wait: 0, ..scale(&namespace, "shop", "web", 3) };
-    contract.note("Scale", &client.scale(request).await.expect("scaled").into_inner());
-    watched(&mut contract, &adapter, &namespace).await;
-    let other = SHOP.replace("name: Shop", "name: Other").replace("8080", "8081").replace("7070", "7071");
-    let other = other.replace("example/crashing:1", "example/good:1");
-    client.deploy(modern(deploy(&namespace, "other", &other))).await.expect("deployed");
-    contract.note("GetDeployment", &full(&adapter, &namespace, "other").await);
-    for view in [proto::DeploymentView::Basic, proto::DeploymentView::Full] {
-        let request = proto::ListDeploymentsRequest {
-            namespace: namespace.to_string(),
-            page_size: 1,
-            view: view.into(),
-            ..Default::default()
-        };
-        let page = client.list_deployments(request).await.expect("a page").into_inner();
-        let listed = page.deployments.first().expect("a deployment");
-        assert_eq!(listed.template.is_some(), view == proto::DeploymentView::Full, "FULL has the template");
-        contract.note("ListDeployments", &page);
-    }
-
+/// Notes what tells of plans and revisions, and returns every field that an answer can have.
+async fn history(contract: &mut Contract, adapter: &Adapter, namespace: &Namespace) -> BTreeSet<String> {
     // What is not built yet has no answer; what is, has.
-    let mut methods: BTreeSet<&str> = contract.answers.keys().map(String::as_str).collect();
+    let mut methods: BTreeSet<String> = contract.answers.keys().cloned().collect();
+    let mut client = adapter.deployments();
     let (mut plans, mut revisions, mut rollbacks) = (None, None, None);
-    let request = labelled(deploy(&namespace, "shop", SHOP));
+    let request = labelled(deploy(namespace, "shop", SHOP));
     let plan = proto::PlanDeployRequest::decode(request.encode_to_vec().as_slice()).expect("the same fields");
     match client.plan_deploy(plan).await {
         Err(status) if status.code() == Code::Unimplemented => drop(methods.remove("PlanDeploy")),
@@ -293,22 +249,75 @@ async fn every_field_of_every_answer_is_set_by_something() {
         };
         contract.note("ListRevisions", &client.list_revisions(request).await.expect("all").into_inner());
     }
+    all
+}
 
+/// Notes what tells of deletions.
+async fn taken_down(contract: &mut Contract, adapter: &Adapter, namespace: &Namespace) {
+    let mut client = adapter.deployments();
     // Something holds the deletion up.
     let hold = json!({"metadata": {"finalizers": ["example.com/held"]}});
     let pods = namespace.api::<Pod>();
     pods.patch("edge-pod", &PatchParams::default(), &Patch::Merge(&hold)).await.expect("a finalizer");
-    let request = proto::TeardownRequest { wait: 0, ..teardown(&namespace, "shop") };
+    let request = proto::TeardownRequest { wait: 0, ..teardown(namespace, "shop") };
     contract.note("Teardown", &client.teardown(request).await.expect("going").into_inner());
-    contract.note("GetDeployment", &full(&adapter, &namespace, "shop").await);
+    contract.note("GetDeployment", &full(adapter, namespace, "shop").await);
     let free = json!({"metadata": {"finalizers": null}});
     pods.patch("edge-pod", &PatchParams::default(), &Patch::Merge(&free)).await.expect("no finalizer");
     client
-        .teardown(proto::TeardownRequest { allow_missing: true, ..teardown(&namespace, "shop") })
+        .teardown(proto::TeardownRequest { allow_missing: true, ..teardown(namespace, "shop") })
         .await
         .expect("gone");
-    let torn_down = client.teardown(teardown(&namespace, "other")).await.expect("gone").into_inner();
+    let torn_down = client.teardown(teardown(namespace, "other")).await.expect("gone").into_inner();
     contract.note("Teardown", &torn_down);
+}
+
+#[tokio::test]
+async fn every_field_of_every_answer_is_set_by_something() {
+    let namespace = namespace("fields-real").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    let mut contract = Contract::read();
+    templates(&mut contract, &adapter).await;
+    // Pod Security warns of what it would refuse.
+    let warn = json!({"metadata": {"labels": {"pod-security.kubernetes.io/warn": "restricted"}}});
+    let namespaces: Api<CoreNamespace> = Api::all(namespace.client.clone());
+    let patched = namespaces.patch(&namespace, &PatchParams::default(), &Patch::Merge(&warn)).await;
+    patched.expect("labels");
+
+    let first = client.deploy(labelled(deploy_at_once(&namespace, "shop", SHOP))).await.expect("deployed");
+    contract.note("Deploy", &first.into_inner());
+    recorded(&namespace, "shop", "FAILED").await;
+    let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}});
+    let services = namespace.api::<Service>();
+    let patched = services.patch_status("web", &PatchParams::default(), &Patch::Merge(&status)).await;
+    patched.expect("an address");
+    contract.note("GetDeployment", &full(&adapter, &namespace, "shop").await);
+    let newer = SHOP.replace("example/web:1", "example/web:2");
+    let second = client.deploy(labelled(deploy_at_once(&namespace, "shop", &newer))).await.expect("deployed");
+    contract.note("Deploy", &second.into_inner());
+    let request = proto::ScaleRequest { wait: 0, ..scale(&namespace, "shop", "web", 3) };
+    contract.note("Scale", &client.scale(request).await.expect("scaled").into_inner());
+    watched(&mut contract, &adapter, &namespace).await;
+    let other = "name: Other\nimages:\n- {name: store, source: 'example/store:1', expose: [7000], \
+                 volumes: [{container_path: /data}], environment: [{variable: A_PASSWORD, value: s}]}\n";
+    client.deploy(modern(deploy(&namespace, "other", other))).await.expect("deployed");
+    contract.note("GetDeployment", &full(&adapter, &namespace, "other").await);
+    for view in [proto::DeploymentView::Basic, proto::DeploymentView::Full] {
+        let request = proto::ListDeploymentsRequest {
+            namespace: namespace.to_string(),
+            page_size: 1,
+            view: view.into(),
+            ..Default::default()
+        };
+        let page = client.list_deployments(request).await.expect("a page").into_inner();
+        let listed = page.deployments.first().expect("a deployment");
+        assert_eq!(listed.template.is_some(), view == proto::DeploymentView::Full, "FULL has the template");
+        contract.note("ListDeployments", &page);
+    }
+
+    let all = history(&mut contract, &adapter, &namespace).await;
+    taken_down(&mut contract, &adapter, &namespace).await;
 
     let is_event = |field: &String| field.starts_with("DeploymentEvent.");
     let excepted: BTreeSet<String> = EXCEPTIONS.iter().map(|(field, _)| (*field).to_owned()).collect();

@@ -106,9 +106,14 @@ async fn a_pod_that_gets_no_node_or_no_volume_has_failed_after_the_grace() {
     let adapter = Adapter::impatient(control_plane(), User::Adapter, Duration::from_secs(2)).await;
     let mut client = adapter.deployments();
     // Each takes a port of its node, and there are fewer nodes than that.
-    let crowded = "name: Web\nimages:\n- {name: web, source: 'example/web:1', ports: [{host_port: 4711, \
-                   container_port: 80}], deployment: {count: 40}}\n";
-    let mut request = tonic::Request::new(deploy(&namespace, "web", crowded));
+    let image = |name: &str, count: u32| {
+        format!(
+            "- {{name: {name}, source: 'example/web:1', ports: [{{host_port: 4711, container_port: 80}}], \
+             deployment: {{count: {count}}}}}\n"
+        )
+    };
+    let crowded = format!("name: Web\nimages:\n{}{}", image("crowd", 100), image("web", 3));
+    let mut request = tonic::Request::new(deploy(&namespace, "web", &crowded));
     request.set_timeout(Duration::from_secs(100));
     let begin = Instant::now();
     let refusal = refused(client.deploy(request).await, Code::DeadlineExceeded, "WAIT_TIMEOUT");

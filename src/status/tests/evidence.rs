@@ -191,3 +191,23 @@ fn what_waits_for_a_node_or_a_volume_fails_once_it_is_overdue() {
         assert!(overdue.is_hopeless());
     }
 }
+
+#[test]
+fn an_image_that_cannot_be_pulled_is_told_at_once_and_ends_a_wait_after_a_while() {
+    let pulling = |reason: &str, overdue: bool| {
+        let pod = pod("web-pod", 2, false, json!({"reason": reason}), false);
+        let overdue = overdue.then(|| HoldUp::Pulling { pod: "web-pod".to_owned() }).into_iter().collect();
+        let observed = Observed { pods: vec![from_json(pod)], overdue, ..Observed::default() };
+        conclude(&expected(Kind::Pod, "web-pod"), &observed)
+    };
+    for (reason, overdue, is_hopeless) in [
+        ("ImagePullBackOff", false, false),
+        ("ErrImagePull", false, false),
+        ("ImagePullBackOff", true, true),
+        ("InvalidImageName", false, true),
+    ] {
+        let status = pulling(reason, overdue);
+        assert_eq!((status.state, status.reason), (DeploymentState::Failed, Some(Reason::ImagePullFailed)));
+        assert_eq!(status.is_hopeless(), is_hopeless, "{reason} {overdue}");
+    }
+}

@@ -9,6 +9,7 @@ mod keeping;
 mod known;
 mod lock;
 mod look;
+mod rehearsal;
 mod removal;
 mod scale;
 mod sights;
@@ -39,6 +40,7 @@ pub use deploy::{Outcome, deploy};
 pub use keeping::keep;
 pub use known::kept;
 pub use look::{Page, list, look_at, look_at_all, must_read, read_revision, subscribe};
+pub use rehearsal::plan_deploy;
 pub use scale::{Choices as ScaleChoices, scale};
 pub use teardown::{Choices as TeardownChoices, Teardown, teardown};
 

@@ -98,9 +98,19 @@ impl DeploymentService for DeploymentApi {
 
     async fn plan_deploy(
         &self,
-        _request: Request<proto::PlanDeployRequest>,
+        request: Request<proto::PlanDeployRequest>,
     ) -> Result<Response<proto::PlanDeployResponse>, Status> {
-        Err(not_implemented("PlanDeploy (use Deploy with validate_only)"))
+        let deadline = decode::deadline(request.metadata(), None)?;
+        let message = request.into_inner();
+        let span = span("PlanDeploy", &message.namespace, &message.name);
+        let call = decode::plan(message, self.operations.settings(), deadline);
+        async move {
+            let planned = self.operations.plan_deploy(call?).await?;
+            Ok(Response::new(encode::plan_response(planned)))
+        }
+        .instrument(span.clone())
+        .await
+        .map_err(|error: Error| errors::logged(&error, &span))
     }
 
     async fn scale(

@@ -17,8 +17,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub use crate::artifacts::Target;
 pub use crate::engine::{Outcome, Scope, Settings};
-pub use crate::plan::{PrunePolicy, Source, TemplateCall, VolumePolicy};
-pub use deploy::{DeployCall, DeployChoices, Deployed};
+pub use crate::plan::{ConflictPolicy, PrunePolicy, ReplicasPolicy, Source, TemplateCall, VolumePolicy};
+pub use deploy::{DeployCall, DeployChoices, Deployed, PlannedDeploy};
 pub use observe::{ListCall, Listed, Until, WatchEnd, WatchUpdate};
 pub use scale::{ScaleCall, Scaled};
 pub use teardown::{Blocked, TeardownCall, TornDown};

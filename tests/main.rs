@@ -54,8 +54,10 @@ mod cluster {
     mod main_job;
     mod manifests;
     mod modern;
+    mod owners;
     mod ownership;
     mod plane;
+    mod plans;
     mod portable;
     mod races;
     mod refusals;

@@ -75,8 +75,12 @@ impl Cluster {
         }
     }
 
-    /// Reads a revision; `None` if it was never stored.
-    pub async fn read_revision(&self, namespace: &Namespace, revision: &HeadRef) -> Result<Option<Vec<u8>>> {
+    /// Reads a revision, and the uid of the Secret that keeps it; `None` if it was never stored.
+    pub async fn read_revision(
+        &self,
+        namespace: &Namespace,
+        revision: &HeadRef,
+    ) -> Result<Option<(String, Vec<u8>)>> {
         let api = self.revisions(namespace);
         let secret = self
             .call("read the revision", || api.get_opt(&revision.secret))
@@ -86,6 +90,6 @@ impl Cluster {
         let content = secret.data.and_then(|mut data| data.remove(KEY));
         let content = content
             .ok_or_else(|| Error::internal(format!("the revision {} has no content", revision.secret)))?;
-        Ok(Some(content.0))
+        Ok(Some((secret.metadata.uid.unwrap_or_default(), content.0)))
     }
 }

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use super::awake::wake;
 use super::decide::{Choices, decide};
 use super::lock::Lock;
+use super::rehearsal::{checked, settled};
 use super::{Engine, look, removal, stages, teardown};
 use crate::artifacts::{Action, Artifact, Change, Stage, Target};
 use crate::cluster;
@@ -71,14 +72,15 @@ async fn deploy_now(
     choices: &Choices,
 ) -> Result<Done> {
     // Where a watch shows no such deployment, the lock itself finds out whether that is true.
-    let may_believe = choices.etag.is_empty() && !choices.validate_only;
+    let may_believe = choices.etag.is_empty() && choices.plan_id.is_empty() && !choices.validate_only;
     let mut believed = may_believe && engine.known.is_absent(target);
     loop {
         // 1. What is there, and what has to happen to it.
         let decided = decide(engine, target, prepared, choices, believed).await?;
         if choices.validate_only {
-            return validated(engine, target, decided, choices.create_namespace).await;
+            return Ok(validated(checked(engine, target, decided, choices).await?));
         }
+        let decided = settled(engine, target, decided, choices).await?;
         if let Some(held) = decided.held.as_ref().filter(|_| decided.is_unchanged()) {
             // Nothing else is to be written: only the entries of objects that were seen gone are dropped.
             let gone = Transition::Gone { objects: decided.plan.gone.clone() };
@@ -157,34 +159,25 @@ pub(super) async fn adopt(engine: &Engine, target: &Target, held: Held, deadline
         create_namespace: false,
         // What the dead operation meant to delete is marked so in the inventory.
         prune: PrunePolicy::Keep,
+        conflicts: revision.conflicts,
+        replicas: revision.replicas,
         validate_only: false,
         etag: String::new(),
+        plan_id: String::new(),
         deadline,
     };
     Box::pin(deploy_now(engine, target, prepared, &choices)).await?;
     look::must_read(engine, target).await
 }
 
-/// Lets the API server check every object, ownership included, without writing any.
-async fn validated(
-    engine: &Engine,
-    target: &Target,
-    decided: Decided,
-    create_namespace: bool,
-) -> Result<Done> {
-    let mut failures = stages::dry_run(engine, target, &decided.plan).await;
-    if create_namespace {
-        failures.retain(|(_, error)| error.kind() != ErrorKind::NamespaceNotFound);
-    }
-    if let Some(error) = plan::first_failure(&decided.prepared.template, failures) {
-        return Err(error);
-    }
+/// The answer to a Deploy that was only to be checked.
+fn validated(decided: Decided) -> Done {
     let outcome = match &decided.held {
         None => Outcome::Created,
         Some(_) if decided.is_unchanged() => Outcome::Unchanged,
         Some(_) => Outcome::Updated,
     };
-    Ok(Done {
+    Done {
         held: decided.held.clone(),
         recorded: decided.recorded(),
         template_name: decided.prepared.template.name.clone(),
@@ -192,7 +185,7 @@ async fn validated(
         changes: decided.plan.changes,
         warnings: Vec::new(),
         outcome,
-    })
+    }
 }
 
 /// The answer to a Deploy that has ended well, with the uids that are known now.

@@ -148,9 +148,6 @@ pub(super) fn deploy(
     use proto::deploy_request::TemplateSource;
     let mut faults = Faults::default();
     no_request_id(&request.request_id)?;
-    if !request.plan_id.is_empty() {
-        return Err(options::not_implemented("plan_id"));
-    }
     let namespace = namespace(&request.namespace, settings, &mut faults);
     let name = optional_name(&request.name, &mut faults);
     let source = match request.template_source {
@@ -176,8 +173,11 @@ pub(super) fn deploy(
             choices: DeployChoices {
                 create_namespace: options.create_namespace,
                 prune: options.prune,
+                conflicts: options.conflicts,
+                replicas: options.replicas,
                 validate_only: request.validate_only,
                 etag: request.etag,
+                plan_id: request.plan_id,
                 deadline,
             },
             wait_ready,
@@ -185,6 +185,35 @@ pub(super) fn deploy(
     };
     let call = call();
     faults.finish(call)
+}
+
+/// A plan is asked for with the request of the Deploy; what that would wait for does not matter, and nothing is
+/// remembered under its `request_id`.
+pub(super) fn plan(
+    request: proto::PlanDeployRequest,
+    settings: &Settings,
+    deadline: Instant,
+) -> Result<DeployCall> {
+    use proto::deploy_request::TemplateSource as Of;
+    use proto::plan_deploy_request::TemplateSource;
+    let template_source = request.template_source.map(|source| match source {
+        TemplateSource::TemplateYaml(text) => Of::TemplateYaml(text),
+        TemplateSource::Template(message) => Of::Template(message),
+    });
+    let request = proto::DeployRequest {
+        namespace: request.namespace,
+        name: request.name,
+        template_source,
+        r#override: request.r#override,
+        options: request.options,
+        wait: request.wait,
+        wait_timeout: request.wait_timeout,
+        validate_only: true,
+        etag: request.etag,
+        request_id: String::new(),
+        plan_id: request.plan_id,
+    };
+    deploy(request, settings, deadline)
 }
 
 fn optional_name(text: &str, faults: &mut Faults) -> Option<DeploymentName> {

@@ -31,6 +31,7 @@ fn code_and_reason(kind: ErrorKind) -> (Code, ErrorReason) {
         ErrorKind::FieldConflict => (Code::FailedPrecondition, ErrorReason::FieldConflict),
         ErrorKind::EtagMismatch => (Code::Aborted, ErrorReason::EtagMismatch),
         ErrorKind::OperationInProgress => (Code::Aborted, ErrorReason::OperationInProgress),
+        ErrorKind::PlanStale => (Code::Aborted, ErrorReason::PlanStale),
         ErrorKind::PageTokenExpired => (Code::Aborted, ErrorReason::PageTokenExpired),
         ErrorKind::NamespaceNotFound => (Code::FailedPrecondition, ErrorReason::NamespaceNotFound),
         ErrorKind::NamespaceTerminating => (Code::FailedPrecondition, ErrorReason::NamespaceTerminating),

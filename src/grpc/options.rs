@@ -8,7 +8,7 @@ use crate::artifacts::{
     is_reserved_label,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::operations::PrunePolicy;
+use crate::operations::{ConflictPolicy, PrunePolicy, ReplicasPolicy};
 use crate::proto;
 use crate::translate::{
     Exposure, HostPorts, LinkEnvironment, Profile, Rules, SecretHandling, VolumeMapping, Workload,
@@ -24,6 +24,8 @@ const MAX_ENTRIES: usize = 64;
 pub(super) struct Options {
     pub(super) create_namespace: bool,
     pub(super) prune: PrunePolicy,
+    pub(super) conflicts: ConflictPolicy,
+    pub(super) replicas: ReplicasPolicy,
     pub(super) rules: Rules,
     pub(super) strict: bool,
 }
@@ -68,6 +70,16 @@ pub(super) fn deploy(options: Option<&proto::DeployOptions>, faults: &mut Faults
             proto::PrunePolicy::Unspecified | proto::PrunePolicy::DeleteRemoved => PrunePolicy::DeleteRemoved,
             proto::PrunePolicy::Keep => PrunePolicy::Keep,
         },
+        conflicts: match enumeration(options.conflicts, "options.conflicts", faults) {
+            proto::ConflictPolicy::Unspecified | proto::ConflictPolicy::Fail => ConflictPolicy::Fail,
+            proto::ConflictPolicy::Yield => ConflictPolicy::Yield,
+            proto::ConflictPolicy::Force => ConflictPolicy::Force,
+        },
+        replicas: match enumeration(options.replicas_policy, "options.replicas_policy", faults) {
+            proto::ReplicasPolicy::Unspecified | proto::ReplicasPolicy::Auto => ReplicasPolicy::Auto,
+            proto::ReplicasPolicy::Preserve => ReplicasPolicy::Preserve,
+            proto::ReplicasPolicy::Template => ReplicasPolicy::Template,
+        },
         rules: rules(options, faults),
         strict: strictness == proto::Strictness::Strict,
     })
@@ -88,8 +100,6 @@ fn missing(options: &proto::DeployOptions, faults: &mut Faults) -> Vec<String> {
             knob(stringify!($field), matches!(value, proto::$type::Unspecified | proto::$type::$built));
         };
     }
-    only!(conflicts, ConflictPolicy, Fail);
-    only!(replicas_policy, ReplicasPolicy, Auto);
     only!(on_failure, FailurePolicy, Keep);
     missing
 }
@@ -384,9 +394,9 @@ mod tests {
 
     #[test]
     fn what_a_later_version_brings_is_named() {
-        let options = proto::DeployOptions { conflicts: proto::ConflictPolicy::Force.into(), ..modern() };
+        let options = proto::DeployOptions { on_failure: proto::FailurePolicy::Rollback.into(), ..modern() };
         let error = deploy(Some(&options), &mut Faults::default()).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::NotImplemented);
-        assert!(error.message().contains("options.conflicts"));
+        assert!(error.message().contains("options.on_failure"));
     }
 }

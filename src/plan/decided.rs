@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::prepared::{Prepared, Rendered};
-use super::{Inputs, Plan, Revision, check_claims, plan};
+use super::{ConflictPolicy, Inputs, Plan, ReplicasPolicy, Revision, check_claims, plan};
 use crate::artifacts::{DeploymentState, Seen, field_manager, scale_manager};
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
@@ -23,6 +23,17 @@ pub enum PrunePolicy {
     Keep,
 }
 
+/// What the caller decides where a template alone does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policies {
+    /// What becomes of removed objects.
+    pub prune: PrunePolicy,
+    /// What is done where others hold fields.
+    pub conflicts: ConflictPolicy,
+    /// Whose replica counts hold.
+    pub replicas: ReplicasPolicy,
+}
+
 /// Everything decided about one Deploy before its first write.
 pub struct Decided {
     /// The template.
@@ -37,6 +48,10 @@ pub struct Decided {
     pub revision: HeadRef,
     /// What happens to every object.
     pub plan: Plan,
+    /// What the caller has decided.
+    pub policies: Policies,
+    /// The uid of the Secret that keeps the current revision; empty before the first is stored.
+    pub key: String,
 }
 
 /// Decides a Deploy from what was read; `previous` is the stored revision that comparisons are made with, `operation`
@@ -49,7 +64,7 @@ pub fn decide(
     held: Option<Held>,
     previous: Option<&Revision>,
     seen: &[Seen],
-    prune: PrunePolicy,
+    policies: Policies,
     operation: &str,
 ) -> Result<Decided> {
     let head = held.as_ref().map(|held| &held.head);
@@ -66,19 +81,24 @@ pub fn decide(
         seen: Some(seen),
         revision: number,
         operation,
-        prune: prune == PrunePolicy::DeleteRemoved,
+        prune: policies.prune == PrunePolicy::DeleteRemoved,
+        conflicts: policies.conflicts,
+        replicas: policies.replicas,
+        uncounted: &crate::translate::uncounted(&prepared.template),
         scale: &BTreeMap::new(),
         managers: (&own, &scale),
     };
     check_claims(&inputs)?;
     let mut plan = plan(&inputs);
-    prepared.positions.locate(&mut plan.diagnostics);
+    prepared.check(&mut plan.diagnostics)?;
     let count = plan.union().len();
     if count > MAX_INVENTORY {
         return Err(too_many(count));
     }
     let revision = HeadRef::new(&prepared.name, number, operation);
-    Ok(Decided { prepared, rendered, held, operation: operation.to_owned(), revision, plan })
+    let key = previous.map(|previous| previous.key.clone()).unwrap_or_default();
+    let operation = operation.to_owned();
+    Ok(Decided { prepared, rendered, held, operation, revision, plan, policies, key })
 }
 
 impl Decided {
@@ -103,6 +123,9 @@ impl Decided {
             options: self.rendered.options.clone(),
             rendered: self.rendered.artifacts.objects().to_vec(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            conflicts: self.policies.conflicts,
+            replicas: self.policies.replicas,
+            key: String::new(),
         }
         .pack()
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::{ConflictPolicy, ReplicasPolicy};
 use crate::artifacts::{Artifact, ComponentName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::template::Template;
@@ -25,6 +26,20 @@ pub struct Revision {
     pub rendered: Vec<Artifact>,
     /// The version of the adapter that made it.
     pub version: String,
+    /// What was done where others held fields: whoever finishes this revision does the same.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub conflicts: ConflictPolicy,
+    /// Whose replica counts held.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub replicas: ReplicasPolicy,
+    /// The uid of the Secret that it was read from, known to those alone who may read that: the ids of plans are mixed
+    /// with it.
+    #[serde(skip)]
+    pub key: String,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Revision {

@@ -12,16 +12,7 @@ use crate::support::namespace::namespace;
 
 fn options() -> Vec<(proto::DeployOptions, &'static str)> {
     let good = proto::DeployOptions::default();
-    broken(
-        &good,
-        vec![
-            (|one| one.set_conflicts(proto::ConflictPolicy::Yield), "options.conflicts"),
-            (|one| one.set_conflicts(proto::ConflictPolicy::Force), "options.conflicts"),
-            (|one| one.set_replicas_policy(proto::ReplicasPolicy::Preserve), "options.replicas_policy"),
-            (|one| one.set_replicas_policy(proto::ReplicasPolicy::Template), "options.replicas_policy"),
-            (|one| one.set_on_failure(proto::FailurePolicy::Rollback), "options.on_failure"),
-        ],
-    )
+    broken(&good, vec![(|one| one.set_on_failure(proto::FailurePolicy::Rollback), "options.on_failure")])
 }
 
 #[tokio::test]
@@ -57,13 +48,10 @@ async fn what_is_not_built_yet_is_said_and_never_ignored() {
     let id = "once".to_owned();
     let request = proto::DeployRequest { request_id: id.clone(), ..deploy(&namespace, "web", GOOD) };
     tell(client.deploy(request).await.expect_err("not built"), "request_id");
-    let request = proto::DeployRequest { plan_id: id.clone(), ..deploy(&namespace, "web", GOOD) };
-    tell(client.deploy(request).await.expect_err("not built"), "plan_id");
     let request = proto::ScaleRequest { request_id: id.clone(), ..scale(&namespace, "web", "web", 1) };
     tell(client.scale(request).await.expect_err("not built"), "request_id");
     let request = proto::TeardownRequest { request_id: id, ..teardown(&namespace, "web") };
     tell(client.teardown(request).await.expect_err("not built"), "request_id");
-    tell(client.plan_deploy(proto::PlanDeployRequest::default()).await.expect_err("not built"), "PlanDeploy");
     tell(
         client.list_revisions(proto::ListRevisionsRequest::default()).await.expect_err("not built"),
         "ListRevisions",
@@ -77,6 +65,6 @@ async fn what_is_not_built_yet_is_said_and_never_ignored() {
         );
         assert!(refusal.message.contains(word), "{word}: {refusal:#?}");
     }
-    assert_eq!(told.len(), 5 * 3 + 7);
+    assert_eq!(told.len(), 3 + 5);
     assert!(calls.calls().is_empty(), "{:#?}", calls.calls());
 }

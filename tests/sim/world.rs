@@ -13,8 +13,8 @@ use panamax_kubernetes_adapter::clock::Clock;
 use panamax_kubernetes_adapter::cluster::Cluster;
 use panamax_kubernetes_adapter::error::{Error, ErrorKind};
 use panamax_kubernetes_adapter::operations::{
-    DeployCall, DeployChoices, Operations, PrunePolicy, ScaleCall, Settings, Source, Target, TeardownCall,
-    TemplateCall, Until, VolumePolicy, WatchUpdate,
+    ConflictPolicy, DeployCall, DeployChoices, Operations, PrunePolicy, ReplicasPolicy, ScaleCall, Settings,
+    Source, Target, TeardownCall, TemplateCall, Until, VolumePolicy, WatchUpdate,
 };
 use panamax_kubernetes_adapter::sandbox::Sandbox;
 use panamax_kubernetes_adapter::translate::Rules;
@@ -304,8 +304,11 @@ fn deploy(text: &str, deadline: Instant) -> DeployCall {
         choices: DeployChoices {
             create_namespace: false,
             prune: PrunePolicy::DeleteRemoved,
+            conflicts: ConflictPolicy::Fail,
+            replicas: ReplicasPolicy::Auto,
             validate_only: false,
             etag: String::new(),
+            plan_id: String::new(),
             deadline,
         },
         wait_ready: None,

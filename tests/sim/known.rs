@@ -14,6 +14,7 @@ pub const HISTORIES: [u64; 0] = [];
 /// Why a schedule is left out, if it is.
 pub fn reason(schedule: &Schedule, _calls: &[Call]) -> Option<&'static str> {
     let dies = schedule.faults.values().any(|fault| fault.kills());
+    let is_late = schedule.faults.values().any(|fault| matches!(fault, Fault::Late));
     let scenario = SCENARIOS[schedule.scenario].name;
     match (scenario, schedule.sequel) {
         ("scale", Sequel::Other) if dies => Some(
@@ -21,6 +22,9 @@ pub fn reason(schedule: &Schedule, _calls: &[Call]) -> Option<&'static str> {
         ),
         ("convert", Sequel::Other) if dies => {
             Some("the count of a dead Scale stays in the record when the template takes the count back")
+        }
+        ("convert", Sequel::Teardown) if is_late && schedule.faults.len() > 1 => {
+            Some("a create that arrives after the Teardown finds no record that knows it, and stays")
         }
         ("update" | "rollout", Sequel::Scale) if dies => {
             Some("rolling back stamps workloads anew that never changed: all their pods are replaced")

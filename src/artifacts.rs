@@ -22,7 +22,7 @@ pub use ownership::{
     LABEL_MANAGED_BY, LABEL_NAME, LABEL_PHASE, LABEL_RECORD, LABEL_REVISION, MANAGED_BY, field_manager,
     is_reserved_annotation, is_reserved_label, scale_manager, selector_of,
 };
-pub use seen::{Form, Seen, SeenClaim};
+pub use seen::{Form, Others, Seen, SeenClaim};
 pub use size::StorageSize;
 pub use state::DeploymentState;
 

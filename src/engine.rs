@@ -11,6 +11,7 @@ mod known;
 mod lock;
 mod look;
 mod patience;
+mod rehearsal;
 mod removal;
 mod requests;
 mod scale;
@@ -44,6 +45,7 @@ pub use keeping::keep;
 pub use known::kept;
 pub use look::{Page, list, look_at, look_at_all, must_read, read_revision, revisions, subscribe};
 pub use patience::{Sighting, overdue};
+pub use rehearsal::plan_deploy;
 pub use scale::{Choices as ScaleChoices, scale};
 pub use teardown::{Choices as TeardownChoices, Teardown, teardown};
 

@@ -18,8 +18,6 @@ pub enum ErrorKind {
     ComponentNotFound,
     /// The deployment has no such revision any more, or none that was ever ready.
     RevisionNotFound,
-    /// Named in the contract, not built yet.
-    NotImplemented,
     /// The name of the request was another request's before.
     RequestIdReused,
     /// The replicas belong to an autoscaler.
@@ -36,6 +34,8 @@ pub enum ErrorKind {
     EtagMismatch,
     /// Another operation holds the deployment, or it is being deleted.
     OperationInProgress,
+    /// What would be done is no longer what the plan said.
+    PlanStale,
     /// The page token is too old, or was not issued here.
     PageTokenExpired,
     /// The namespace does not exist.
@@ -74,6 +74,7 @@ impl ErrorKind {
         match self {
             ErrorKind::ShuttingDown
             | ErrorKind::EtagMismatch
+            | ErrorKind::PlanStale
             | ErrorKind::OperationInProgress
             | ErrorKind::PageTokenExpired
             | ErrorKind::ClusterUnreachable
@@ -85,7 +86,6 @@ impl ErrorKind {
             | ErrorKind::DeploymentNotFound
             | ErrorKind::ComponentNotFound
             | ErrorKind::RevisionNotFound
-            | ErrorKind::NotImplemented
             | ErrorKind::RequestIdReused
             | ErrorKind::ReplicasOwned
             | ErrorKind::NamespaceReserved
@@ -132,13 +132,20 @@ pub enum Refusal {
         /// The fields' paths in the object.
         fields: Vec<String>,
     },
-    /// Another field manager holds these fields.
+    /// Other field managers hold these fields.
     Held {
-        /// The fields' paths in the object.
-        fields: Vec<String>,
-        /// The field manager.
-        manager: String,
+        /// The fields, each with who holds it.
+        holds: Vec<Hold>,
     },
+}
+
+/// A field that somebody else holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The field's path in the object.
+    pub field: String,
+    /// The field manager.
+    pub manager: String,
 }
 
 /// A failure with what the caller and what the log should know.

@@ -74,11 +74,6 @@ fn span(method: &'static str, namespace: &str, deployment: &str) -> Span {
     info_span!("call", method, namespace, deployment)
 }
 
-/// The answer to what the contract names and a later version brings.
-fn not_implemented(what: &str) -> Status {
-    errors::status(&Error::new(ErrorKind::NotImplemented, format!("not implemented yet: {what}")))
-}
-
 #[tonic::async_trait]
 impl DeploymentService for DeploymentApi {
     async fn deploy(
@@ -100,9 +95,19 @@ impl DeploymentService for DeploymentApi {
 
     async fn plan_deploy(
         &self,
-        _request: Request<proto::PlanDeployRequest>,
+        request: Request<proto::PlanDeployRequest>,
     ) -> Result<Response<proto::PlanDeployResponse>, Status> {
-        Err(not_implemented("PlanDeploy (use Deploy with validate_only)"))
+        let deadline = decode::deadline(request.metadata(), None)?;
+        let message = request.into_inner();
+        let span = span("PlanDeploy", &message.namespace, &message.name);
+        let call = decode::plan(message, self.operations.settings(), deadline);
+        async move {
+            let planned = self.operations.plan_deploy(call?).await?;
+            Ok(Response::new(encode::plan_response(planned)))
+        }
+        .instrument(span.clone())
+        .await
+        .map_err(|error: Error| errors::logged(&error, &span))
     }
 
     async fn scale(

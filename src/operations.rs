@@ -19,10 +19,11 @@ use crate::error::{Error, ErrorKind, Result};
 pub use crate::artifacts::Target;
 pub use crate::engine::{Outcome, Scope, Settings};
 pub use crate::plan::{
-    FailurePolicy, Named as NamedRequest, PrunePolicy, Source, TemplateCall, VolumePolicy,
+    ConflictPolicy, FailurePolicy, Named as NamedRequest, PrunePolicy, ReplicasPolicy, Source, TemplateCall,
+    VolumePolicy,
 };
 pub use crate::record::RevisionResult;
-pub use deploy::{DeployCall, DeployChoices, Deployed};
+pub use deploy::{DeployCall, DeployChoices, Deployed, PlannedDeploy};
 pub use observe::{ListCall, Listed, Until, WatchEnd, WatchUpdate};
 pub use revisions::{ListedRevisions, RevisionView, RevisionsCall, RollbackCall};
 pub use scale::{ScaleCall, Scaled};

@@ -6,10 +6,15 @@ mod claims;
 mod decided;
 mod diff;
 mod duties;
+mod existing;
+mod fields;
+mod id;
 mod named;
+mod owners;
 mod prepared;
 mod remedy;
 mod removals;
+mod replacing;
 mod replicas;
 mod revision;
 mod scale;
@@ -17,10 +22,10 @@ mod stamp;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
-
-use crate::artifacts::{Action, Artifact, Artifacts, Change, ComponentName, Kind, ObjectRef, Seen, Stage};
-use crate::diagnostic::{Code, Diagnostic};
+use crate::artifacts::{
+    Action, Artifact, Artifacts, Change, ComponentName, Kind, ObjectRef, Others, Seen, Stage,
+};
+use crate::diagnostic::Diagnostic;
 use crate::record::{Head, Member, MemberState};
 
 pub use back::{Back, Course, FailurePolicy, PrunePolicy, restored};
@@ -28,12 +33,16 @@ pub use blame::{first as first_failure, listing};
 pub use claims::{VolumePolicy, check as check_claims, set_aside};
 pub use decided::{Decided, decide};
 pub use duties::{Duty, duties, is_at_rest, is_recorded, late};
+pub use id::{check_id, id, stale};
 pub use named::{Mixed, Named};
+pub use owners::{Decision, check_autoscalers};
 pub use prepared::{
     Prepared, Rendered, Source, TemplateCall, check_renders, combine, judge, prepare, read, render,
 };
-pub use remedy::{Remedy, is_refusal, remedy};
+pub use remedy::{ConflictPolicy, Remedy, blamed, is_refusal, remedy, without};
 pub use removals::{deleting, waits};
+pub use replacing::tell_untried;
+pub use replicas::{ReplicasPolicy, autoscaled, counts_to_read};
 pub use revision::Revision;
 pub use scale::{Conversion, ScalePlan};
 
@@ -57,6 +66,12 @@ pub struct Inputs<'a> {
     pub operation: &'a str,
     /// Whether objects that the template no longer has are deleted.
     pub prune: bool,
+    /// What is done where others hold fields.
+    pub conflicts: ConflictPolicy,
+    /// Whose replica counts hold.
+    pub replicas: ReplicasPolicy,
+    /// The components for which the template has no count.
+    pub uncounted: &'a BTreeSet<ComponentName>,
     /// Replica counts asked for by Scale.
     pub scale: &'a BTreeMap<ComponentName, i32>,
     /// The field managers of this deployment: of its objects, and of Scale.
@@ -86,6 +101,12 @@ pub struct Step {
     pub template_replicas: Option<i32>,
     /// See above.
     pub scaled_replicas: Option<i32>,
+    /// Of a controller: whether the template has no count.
+    pub uncounted: bool,
+    /// What other field managers hold of it that may get into the way.
+    pub others: Vec<Others>,
+    /// Whether nobody knows any more who holds its fields: the entries were wiped.
+    pub is_wiped: bool,
     /// Whether an update that turns out impossible may become a replacement: nobody knows which form is there.
     pub may_replace: bool,
 }
@@ -109,8 +130,13 @@ impl Step {
         may_delete || self.take_back.is_some()
     }
 
+    /// Whether others may object to an update: somebody else holds fields of it, or nobody knows who does.
+    pub fn is_contested(&self) -> bool {
+        self.action == Action::Update && (self.is_wiped || !self.others.is_empty())
+    }
+
     /// The object without its replica count, for when another manager holds that.
-    pub fn without_replicas(&self) -> Artifact {
+    fn without_replicas(&self) -> Artifact {
         let manifest = replicas::ignored(&self.artifact.manifest);
         Artifact { manifest, ..self.artifact.clone() }
     }
@@ -150,6 +176,8 @@ pub struct Plan {
     pub diagnostics: Vec<Diagnostic>,
     /// The changes, for the answer.
     pub changes: Vec<Change>,
+    /// What is done where others hold fields.
+    pub conflicts: ConflictPolicy,
 }
 
 impl Plan {
@@ -175,7 +203,7 @@ impl Plan {
 
 /// Decides what happens to every object.
 pub fn plan(inputs: &Inputs<'_>) -> Plan {
-    let mut plan = Plan::default();
+    let mut plan = Plan { conflicts: inputs.conflicts, ..Plan::default() };
     let pod_revisions = stamp::pod_revisions(inputs);
     for artifact in inputs.after.objects() {
         let step =
@@ -196,48 +224,12 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     }
     removals::decide(inputs, &mut plan);
     removals::decide_late(inputs, &mut plan);
-    tell_replaced(inputs, &mut plan);
+    replacing::tell_pods(inputs, &mut plan);
     plan
 }
 
 fn find<'a>(artifacts: &'a [Artifact], reference: &ObjectRef) -> Option<&'a Artifact> {
     artifacts.iter().find(|artifact| artifact.reference == *reference)
-}
-
-/// What is known of one object that may be on the cluster.
-struct Existing<'a> {
-    uid: &'a str,
-    version: Option<&'a str>,
-    owned: Option<&'a str>,
-    ended: bool,
-    replicas_owners: &'a [String],
-}
-
-/// Finds the object on the cluster: as seen, or, when nobody looked, as the inventory has it.
-fn existing<'a>(inputs: &'a Inputs<'_>, reference: &ObjectRef) -> Option<Existing<'a>> {
-    match inputs.seen {
-        Some(seen) => seen
-            .iter()
-            .find(|seen| seen.reference == *reference && seen.ours && !seen.terminating)
-            .map(|seen| Existing {
-                uid: &seen.uid,
-                version: Some(&seen.version),
-                owned: Some(&seen.owned),
-                ended: seen.ended,
-                replicas_owners: &seen.replicas_owners,
-            }),
-        None => {
-            let member = inputs.head?.member(reference)?;
-            let uid = member.uid.as_deref()?;
-            (member.state == MemberState::Applied).then_some(Existing {
-                uid,
-                version: None,
-                owned: None,
-                ended: false,
-                replicas_owners: &[],
-            })
-        }
-    }
 }
 
 /// Decides what happens to one object.
@@ -248,7 +240,7 @@ fn step(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Step {
     let member = inputs.head.and_then(|head| head.member(&artifact.reference));
-    let existing = existing(inputs, &artifact.reference);
+    let existing = existing::find(inputs, &artifact.reference);
     let before = find(inputs.before, &artifact.reference);
     let mut stamped = artifact.clone();
     let is_workload = artifact.reference.kind.stage() == Stage::Workload;
@@ -259,8 +251,7 @@ fn step(
     if artifact.reference.kind == Kind::PersistentVolumeClaim {
         claims::decide_size(inputs, &mut stamped, diagnostics);
     }
-    let owners = existing.as_ref().map_or(&[][..], |existing| existing.replicas_owners);
-    let replicas = replicas::decide(inputs, &mut stamped, member, owners, existing.is_some(), diagnostics);
+    let replicas = replicas::decide(inputs, &mut stamped, member, existing.is_some(), diagnostics);
     let known = member.filter(|member| member.state == MemberState::Applied).and(before);
     // An operation that died may have left the Service as it was; a change in place would be lost in silence.
     let in_doubt = before.filter(|_| artifact.reference.kind == Kind::Service);
@@ -270,30 +261,26 @@ fn step(
         .is_some_and(|before| replicas::ignored(&before.manifest) == replicas::ignored(&artifact.manifest))
         && member.is_some_and(|member| member.pod_revision == pod_revision)
         && !replicas.changes;
-    let same_object = match (&existing, member) {
-        (Some(existing), Some(member)) => {
-            member.uid.as_deref() == Some(existing.uid)
-                && existing.owned.is_none_or(|owned| owned == member.owned)
+    let same_object = existing::is_same_object(inputs, existing.as_ref(), member, &stamped);
+    let replacement = match &existing {
+        Some(existing) if member.is_some_and(|member| replacing::is_going(member, existing.uid)) => {
+            Some("an earlier operation has begun to")
         }
-        _ => false,
+        Some(existing) if existing.ended => Some("its pod has ended, and is never started again"),
+        _ => {
+            let mut forms = known.or(in_doubt).into_iter().chain(may_be);
+            forms.find_map(|before| replacing::obstacle(inputs, before, artifact))
+        }
     };
     let action = match &existing {
         None => Action::Create,
-        // A pod that has ended is never started again.
-        Some(existing) if existing.ended => Action::Replace,
-        Some(_) if same_content && same_object => Action::Unchanged,
-        Some(existing) if member.is_some_and(|member| is_going(member, existing.uid)) => Action::Replace,
-        Some(_)
-            if known
-                .or(in_doubt)
-                .into_iter()
-                .chain(may_be)
-                .any(|one| must_replace(inputs, one, artifact)) =>
-        {
-            Action::Replace
-        }
+        Some(existing) if same_content && same_object && !existing.ended => Action::Unchanged,
+        Some(_) if replacement.is_some() => Action::Replace,
         Some(_) => Action::Update,
     };
+    if let Some(why) = replacement.filter(|_| action == Action::Replace) {
+        diagnostics.push(replacing::told(artifact, why));
+    }
     // What a dead operation still writes to an object in doubt names the version it saw: the new mark makes a later one.
     let is_marked_anew = action != Action::Unchanged && known.is_none();
     let earlier = member.and_then(|member| member.operation.clone());
@@ -305,27 +292,32 @@ fn step(
     if let Some(operation) = &operation {
         stamp::mark(&mut stamped, operation);
     }
-    let is_written = action != Action::Unchanged;
+    stamp::leave_out_empty_values(&mut stamped);
+    let others = existing.as_ref().map_or(&[][..], |existing| existing.others);
+    match (action, known, &existing) {
+        (Action::Update, Some(before), _) => owners::tell_given_up(before, artifact, others, diagnostics),
+        (Action::Unchanged, _, Some(met)) => owners::tell_left(others, met.held, &stamped, diagnostics),
+        _ => {}
+    }
     Step {
         action,
         uid: existing.as_ref().map(|existing| existing.uid.to_owned()),
         version: existing.as_ref().and_then(|existing| existing.version).map(str::to_owned),
         member: Member {
-            pods_before: stamp::earlier(inputs, &artifact.component).filter(|_| is_written && is_workload),
+            pods_before: stamp::earlier(inputs, &artifact.component)
+                .filter(|_| action != Action::Unchanged && is_workload),
             ..planned_member(&stamped, member, action, pod_revision, operation, &replicas)
         },
         former: member.cloned(),
         take_back: replicas.take_back,
         template_replicas: replicas.template,
         scaled_replicas: replicas.scaled,
+        uncounted: replicas.uncounted,
+        others: owners::concerned(others, &stamped),
+        is_wiped: existing.as_ref().is_some_and(|existing| existing.owned == Some("")),
         may_replace: artifact.reference.kind == Kind::Pod && known.is_none(),
         artifact: stamped,
     }
-}
-
-/// Whether this very object was to be deleted: a DELETE may be under way, or have been forgotten by a crash.
-fn is_going(member: &Member, uid: &str) -> bool {
-    (member.replace || member.state == MemberState::Deleting) && member.uid.as_deref() == Some(uid)
 }
 
 /// The inventory's entry of an object that is about to be written, or stays.
@@ -350,55 +342,12 @@ fn planned_member(
         // Until the object is written, the counts that were last applied are what decides about its replicas.
         template_replicas: member.map_or(replicas.template, |member| member.template_replicas),
         scaled_replicas: member.map_or(replicas.scaled, |member| member.scaled_replicas),
+        uncounted: member.map_or(replicas.uncounted, |member| member.uncounted),
         replace: action == Action::Replace,
         generation: None,
         adopts: member.and_then(|member| member.adopts.clone()),
         operation,
         owned: String::new(),
-    }
-}
-
-/// Whether Kubernetes cannot change the object in place.
-///
-/// Of a bare Pod only the image and the metadata can change, and it learns of changed links and Secrets only when
-/// it starts; a Service cannot change between headless and not.
-fn must_replace(inputs: &Inputs<'_>, before: &Artifact, after: &Artifact) -> bool {
-    match after.reference.kind {
-        Kind::Pod => {
-            without_images(&before.manifest) != without_images(&after.manifest)
-                || stamp::environment_changed(inputs, after)
-        }
-        Kind::Service => is_headless(&before.manifest) != is_headless(&after.manifest),
-        Kind::Secret | Kind::PersistentVolumeClaim | Kind::ReplicationController | Kind::Deployment => false,
-    }
-}
-
-fn without_images(manifest: &Value) -> Value {
-    let mut spec = manifest.get("spec").cloned().unwrap_or_default();
-    for container in spec.get_mut("containers").and_then(Value::as_array_mut).into_iter().flatten() {
-        if let Some(container) = container.as_object_mut() {
-            container.remove("image");
-        }
-    }
-    spec
-}
-
-fn is_headless(manifest: &Value) -> bool {
-    manifest.pointer("/spec/clusterIP").and_then(Value::as_str) == Some("None")
-}
-
-/// Reports which ReplicationControllers get a new template. They leave their pods running, so the keeper replaces
-/// these.
-fn tell_replaced(inputs: &Inputs<'_>, plan: &mut Plan) {
-    for step in plan.steps.iter().filter(|step| step.artifact.reference.kind == Kind::ReplicationController) {
-        let member = inputs.head.and_then(|head| head.member(&step.artifact.reference));
-        let renewed = member.is_some_and(|member| member.pod_revision != step.member.pod_revision);
-        if step.action == Action::Update && renewed {
-            let component = &step.artifact.component;
-            let message = format!("component {component}: its pods are replaced, one ready pod at a time");
-            let field = step.artifact.origin.clone();
-            plan.diagnostics.push(Diagnostic::new(Code::PodsReplaced, field, message));
-        }
     }
 }
 

@@ -114,6 +114,13 @@ pub fn components(template: &Template) -> Vec<Component> {
     template.images.iter().zip(names.per_image()).filter_map(with_name).collect()
 }
 
+/// The components for which the template has no count: it has no opinion about them.
+pub fn uncounted(template: &Template) -> BTreeSet<ComponentName> {
+    let names = naming::component_names(template, &mut Findings::default());
+    let images = template.images.iter().zip(names.per_image());
+    images.filter(|(image, _)| image.count.is_none()).filter_map(|(_, name)| name).collect()
+}
+
 /// For each component, the Services its links lead to.
 pub fn linked_services(template: &Template) -> BTreeMap<ComponentName, BTreeSet<ObjectRef>> {
     let mut findings = Findings::default();

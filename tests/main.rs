@@ -57,8 +57,10 @@ mod cluster {
     mod manifests;
     mod modern;
     mod on_failure;
+    mod owners;
     mod ownership;
     mod plane;
+    mod plans;
     mod portable;
     mod races;
     mod readiness;
@@ -71,7 +73,6 @@ mod cluster {
     mod round_trips;
     mod secrets;
     mod templates;
-    mod unbuilt;
     mod updates;
     mod watching;
 }

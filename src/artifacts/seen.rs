@@ -13,6 +13,8 @@ pub struct Seen {
     pub version: String,
     /// Whether it is being deleted.
     pub terminating: bool,
+    /// Whether it carries this deployment's labels.
+    pub labelled: bool,
     /// Whether this deployment's field manager applied it: it is ours, not made by a controller or a person.
     pub ours: bool,
     /// Whether a controller counts it as its own.
@@ -23,6 +25,12 @@ pub struct Seen {
     pub owned: String,
     /// The field managers that own its replica count.
     pub replicas_owners: Vec<String>,
+    /// Its replica count, where somebody has looked for it.
+    pub replicas: Option<i32>,
+    /// What other field managers hold.
+    pub others: Vec<Others>,
+    /// What our own holds, in the same form; null if nothing.
+    pub held: serde_json::Value,
     /// The `name` label: the component.
     pub component: String,
     /// The operation that it is marked with.
@@ -31,6 +39,23 @@ pub struct Seen {
     pub revision: Option<u32>,
     /// Of a volume claim: what it asks for.
     pub claim: Option<SeenClaim>,
+}
+
+impl Seen {
+    /// Whether it is this deployment's, whose record has this uid for it: our labels, and either the entry of our field
+    /// manager or that uid. Somebody may have wiped the entries.
+    pub fn is_ours(&self, recorded: Option<&str>) -> bool {
+        self.ours || self.labelled && recorded == Some(self.uid.as_str())
+    }
+}
+
+/// The fields of an object that another field manager holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Others {
+    /// The field manager.
+    pub manager: String,
+    /// The fields, as the API server writes them (`fieldsV1`): names, and no values but the keys of list items.
+    pub fields: serde_json::Value,
 }
 
 /// What a volume claim on the cluster asks for.

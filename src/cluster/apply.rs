@@ -12,8 +12,11 @@ use super::Cluster;
 use super::answers::Subject;
 use super::errors::Failure;
 use super::gone::Going;
-use crate::artifacts::{Artifact, DeploymentName, Form, LABEL_INSTANCE, Namespace, ObjectRef, field_manager};
-use crate::error::{Error, ErrorKind, Refusal, Result};
+use crate::artifacts::{
+    Artifact, DeploymentName, Form, LABEL_INSTANCE, LABEL_MANAGED_BY, MANAGED_BY, Namespace, ObjectRef,
+    field_manager,
+};
+use crate::error::{Error, ErrorKind, Hold, Refusal, Result};
 
 /// How long to wait for an object of ours that is being deleted before it is created again.
 const GOING: Duration = Duration::from_secs(60);
@@ -36,10 +39,27 @@ impl Guard {
     /// Whether it means a later form of the object that `earlier` means.
     fn is_later_form_of(&self, earlier: &Guard) -> bool {
         match (self, earlier) {
-            (Guard::UpdateOnly(now), Guard::UpdateOnly(then)) => {
+            (Guard::UpdateOnly(now), Guard::UpdateOnly(then))
+            | (Guard::TakeFields(now), Guard::TakeFields(then)) => {
                 now.uid == then.uid && now.version != then.version
             }
             _ => false,
+        }
+    }
+
+    /// The uid of the object that is meant.
+    fn uid(&self) -> Option<&str> {
+        match self {
+            Guard::CreateOnly => None,
+            Guard::UpdateOnly(form) | Guard::TakeFields(form) => Some(&form.uid),
+        }
+    }
+
+    /// The same for the form that is there now.
+    fn on(&self, form: Form) -> Guard {
+        match self {
+            Guard::CreateOnly | Guard::UpdateOnly(_) => Guard::UpdateOnly(form),
+            Guard::TakeFields(_) => Guard::TakeFields(form),
         }
     }
 }
@@ -184,8 +204,8 @@ impl Cluster {
         let Some((seen, metadata)) = self.see(namespace, deployment, reference).await? else {
             return Ok(Next::Again(Guard::CreateOnly));
         };
-        if !seen.ours {
-            return Err(not_owned(namespace, reference, &metadata));
+        if !seen.is_ours(guard.uid()) {
+            return Err(not_owned(namespace, deployment, reference, &metadata));
         }
         if seen.terminating {
             return Ok(Next::WaitFor(Going::new(reference, &seen.uid, metadata)));
@@ -193,7 +213,7 @@ impl Cluster {
         match (field_conflict(failure, reference), guard) {
             (Some(conflict), Guard::UpdateOnly(form)) if form.uid == seen.uid => Err(conflict),
             // Its status moved on, say: the caller holds the lock still, or this would not be running.
-            _ => Ok(Next::Again(Guard::UpdateOnly(Form { uid: seen.uid, version: Some(seen.version) }))),
+            _ => Ok(Next::Again(guard.on(Form { uid: seen.uid, version: Some(seen.version) }))),
         }
     }
 }
@@ -224,43 +244,73 @@ pub(super) fn is_uid_changed(failure: &Failure) -> bool {
 fn field_conflict(failure: &Failure, reference: &ObjectRef) -> Option<Error> {
     let conflicts: Vec<_> =
         failure.causes().iter().filter(|cause| cause.reason == "FieldManagerConflict").collect();
-    let first = conflicts.first()?;
-    let manager = first.message.split('"').nth(1).unwrap_or("another manager").to_owned();
-    let fields = conflicts.iter().map(|cause| cause.field.trim_start_matches('.').to_owned());
+    let holds = conflicts.iter().map(|cause| Hold {
+        field: cause.field.trim_start_matches('.').to_owned(),
+        manager: cause.message.split('"').nth(1).unwrap_or("another manager").to_owned(),
+    });
+    let holds: Vec<Hold> = holds.collect();
+    let manager = holds.first()?.manager.clone();
+    // The fields of one: whoever undoes its changes meets the next one afterwards.
+    let fields = holds.iter().filter(|hold| hold.manager == manager).map(|hold| hold.field.clone());
     let fields: Vec<String> = fields.collect();
     Some(
         Error::new(
             ErrorKind::FieldConflict,
             format!(
-                "{reference}: {} belongs to field manager {manager}; undo that change, or deploy under another name",
-                fields.join(", ")
+                "{reference}: {} belongs to field manager {manager}; undo that change, or set options.conflicts",
+                shown(&fields.join(", "))
             ),
         )
-        .with("field", fields.join(","))
-        .with("manager", manager.clone())
-        .refused(Refusal::Held { fields, manager })
+        .with("field", shown(&fields.join(",")))
+        .with("manager", manager)
+        .refused(Refusal::Held { holds })
         .about(reference.kind.as_str(), reference.name.as_str()),
     )
 }
 
-fn not_owned(namespace: &Namespace, reference: &ObjectRef, metadata: &ObjectMeta) -> Error {
+/// Paths as people may see them: the name of a variable ends where a value may begin.
+fn shown(paths: &str) -> String {
+    let parts = paths.split('"').enumerate().map(|(index, part)| match part.find([':', '=']) {
+        Some(end) if index % 2 == 1 => format!("{}…", &part[..end]),
+        _ => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join("\"")
+}
+
+/// The error for an object that is not this deployment's; it never names the caller's own as the owner.
+fn not_owned(
+    namespace: &Namespace,
+    deployment: &DeploymentName,
+    reference: &ObjectRef,
+    metadata: &ObjectMeta,
+) -> Error {
     let labels = metadata.labels.clone().unwrap_or_default();
-    let instance = labels.get(LABEL_INSTANCE).cloned();
-    let managed = labels.get(crate::artifacts::LABEL_MANAGED_BY).map(String::as_str);
-    let owner = match (instance, managed) {
-        (Some(instance), Some(crate::artifacts::MANAGED_BY)) => format!("deployment {instance}"),
-        _ => metadata
-            .managed_fields
-            .as_ref()
-            .and_then(|entries| entries.first()?.manager.clone())
-            .map_or_else(|| "somebody else".to_owned(), |manager| format!("field manager {manager}")),
+    let managed = labels.get(LABEL_MANAGED_BY).is_some_and(|value| value == MANAGED_BY);
+    let instance = labels.get(LABEL_INSTANCE).filter(|_| managed);
+    let entries = metadata.managed_fields.iter().flatten();
+    let last = entries.max_by_key(|entry| entry.time.clone()).and_then(|entry| entry.manager.clone());
+    let manager =
+        last.map_or_else(|| "somebody else".to_owned(), |manager| format!("field manager {manager}"));
+    let (owner, what) = match instance {
+        Some(instance) if instance == deployment.as_str() => {
+            let what = format!(
+                "has the labels of deployment {deployment}, whose record does not have it; {manager} wrote it last. \
+                 Delete it if nobody needs it, or deploy into another namespace"
+            );
+            (manager, what)
+        }
+        Some(instance) => (
+            format!("deployment {instance}"),
+            format!("belongs to deployment {instance}; deploy into another namespace"),
+        ),
+        None => {
+            let what = format!("belongs to {manager}; deploy into another namespace");
+            (manager, what)
+        }
     };
-    Error::new(
-        ErrorKind::ObjectNotOwned,
-        format!("{reference} in namespace {namespace} belongs to {owner}; deploy into another namespace"),
-    )
-    .with("owner", owner)
-    .about(reference.kind.as_str(), reference.name.as_str())
+    Error::new(ErrorKind::ObjectNotOwned, format!("{reference} in namespace {namespace} {what}"))
+        .with("owner", owner)
+        .about(reference.kind.as_str(), reference.name.as_str())
 }
 
 fn still_going(reference: &ObjectRef) -> Error {
@@ -276,17 +326,22 @@ fn still_going(reference: &ObjectRef) -> Error {
 ///
 /// It changes when another manager takes a field from us, whatever the value.
 pub fn owned_fields(entries: &[ManagedFieldsEntry], manager: &str) -> Option<String> {
-    let entry = entries.iter().find(|entry| {
-        entry.manager.as_deref() == Some(manager)
-            && entry.operation.as_deref() == Some("Apply")
-            && entry.subresource.as_deref().is_none_or(str::is_empty)
-    })?;
-    let mut fields = entry.fields_v1.as_ref()?.0.clone();
+    let mut fields = applied(entries, manager)?.clone();
     if let Some(spec) = fields.get_mut("f:spec").and_then(Value::as_object_mut) {
         spec.remove("f:replicas");
     }
     let digest = Sha256::digest(fields.to_string().as_bytes());
     Some(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The fields that `manager` applied.
+pub(super) fn applied<'e>(entries: &'e [ManagedFieldsEntry], manager: &str) -> Option<&'e Value> {
+    let entry = entries.iter().find(|entry| {
+        entry.manager.as_deref() == Some(manager)
+            && entry.operation.as_deref() == Some("Apply")
+            && entry.subresource.as_deref().is_none_or(str::is_empty)
+    })?;
+    entry.fields_v1.as_ref().map(|fields| &fields.0)
 }
 
 /// The managers that own the replica count.

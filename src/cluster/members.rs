@@ -8,10 +8,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{Api, ListParams, ObjectMeta};
 
 use super::Cluster;
-use super::apply::{owned_fields, replicas_owners};
+use super::apply::{applied, owned_fields, replicas_owners};
 use crate::artifacts::{
     ANNOTATION_OPERATION, DeploymentName, Kind, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_NAME, LABEL_REVISION,
-    MANAGED_BY, Namespace, ObjectName, ObjectRef, Seen, SeenClaim, field_manager, selector_of,
+    MANAGED_BY, Namespace, ObjectName, ObjectRef, Others, Seen, SeenClaim, field_manager, scale_manager,
+    selector_of,
 };
 use crate::error::Result;
 
@@ -35,6 +36,17 @@ fn seen_claim(claim: &PersistentVolumeClaim, manager: &str) -> Option<SeenClaim>
     })
 }
 
+/// What others than this deployment's field managers hold; what they write through a subresource, as a status, is apart.
+fn others(entries: &[ManagedFieldsEntry], deployment: &DeploymentName) -> Vec<Others> {
+    let ours = [field_manager(deployment), scale_manager(deployment)];
+    let is_whole = |entry: &&ManagedFieldsEntry| entry.subresource.as_deref().is_none_or(str::is_empty);
+    let held = entries.iter().filter(is_whole).filter_map(|entry| {
+        let manager = entry.manager.clone().filter(|manager| !ours.contains(manager))?;
+        Some(Others { manager, fields: entry.fields_v1.as_ref()?.0.clone() })
+    });
+    held.collect()
+}
+
 /// Reads the marks from an object's metadata; `None` if the name is none that we would give.
 pub(super) fn seen(kind: Kind, metadata: &ObjectMeta, deployment: &DeploymentName) -> Option<Seen> {
     let labels = metadata.labels.clone().unwrap_or_default();
@@ -48,11 +60,15 @@ pub(super) fn seen(kind: Kind, metadata: &ObjectMeta, deployment: &DeploymentNam
         uid: metadata.uid.clone()?,
         version: metadata.resource_version.clone().unwrap_or_default(),
         terminating: metadata.deletion_timestamp.is_some(),
+        labelled,
         ours: labelled && owned.is_some(),
         controlled: metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true)),
         ended: false,
         owned: owned.unwrap_or_default(),
         replicas_owners: replicas_owners(entries),
+        replicas: None,
+        others: others(entries, deployment),
+        held: applied(entries, &field_manager(deployment)).cloned().unwrap_or_default(),
         component: labels.get(LABEL_NAME).cloned().unwrap_or_default(),
         operation: annotations.get(ANNOTATION_OPERATION).cloned(),
         revision: labels.get(LABEL_REVISION).and_then(|text| text.parse().ok()),
@@ -145,6 +161,18 @@ impl Cluster {
     ) -> Result<Option<Seen>> {
         let found = self.see(namespace, deployment, reference).await?;
         Ok(found.map(|(seen, _)| seen).filter(|seen| seen.ours && !seen.terminating))
+    }
+
+    /// Reads how many replicas a controller is to have; `None` if there is none.
+    pub async fn replicas(&self, namespace: &Namespace, reference: &ObjectRef) -> Result<Option<i32>> {
+        let api = self.api(namespace, reference.kind);
+        let name = reference.name.as_str();
+        let found = self
+            .call("read the replica count", || api.get_opt(name))
+            .await
+            .map_err(|failure| failure.about(reference))?;
+        let count = found.and_then(|object| object.data.pointer("/spec/replicas")?.as_i64());
+        Ok(count.and_then(|count| i32::try_from(count).ok()))
     }
 
     /// Reads one object's metadata; `None` if there is none.

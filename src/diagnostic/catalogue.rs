@@ -298,6 +298,22 @@ catalogue! {
     /// The volume claim keeps the size that somebody has set.
     VolumeSizeKept = "VOLUME_SIZE_KEPT", Info,
         "set options.volume_size to what it has, or more";
+    /// The object cannot change in place: it is deleted and created again.
+    ObjectReplaced = "OBJECT_REPLACED", Info,
+        "expect an interruption; the message says why";
+    /// Another field manager has changed a field that the template sets; its value stays, as options.conflicts asks.
+    FieldYielded = "FIELD_YIELDED", Info,
+        "set options.conflicts to FORCE to set the template's value";
+    /// Another field manager has changed a field that the template sets; the template's value is set again, as
+    /// options.conflicts asks.
+    FieldTaken = "FIELD_TAKEN", Info,
+        "whoever changed it may change it again";
+    /// The template no longer sets a field that another field manager holds, too, so the field stays as it is.
+    FieldStays = "FIELD_STAYS", Warning,
+        "undo the other's change, or delete the object and deploy again";
+    /// The plan says what would be done to the object, but no dry run could try it.
+    NotTried = "NOT_TRIED", Info,
+        "the Deploy itself may still be refused";
     /// The component changes its kind of workload, so it is interrupted until the new pods are ready.
     WorkloadReplaced = "WORKLOAD_REPLACED", Info,
         "expect an interruption until the new pods are ready";

@@ -1,7 +1,7 @@
 //! Which volume claims a teardown leaves where they are.
 
 use super::Engine;
-use crate::artifacts::Target;
+use crate::artifacts::{Seen, Target};
 use crate::error::Result;
 use crate::record::Member;
 
@@ -13,8 +13,8 @@ pub(super) async fn standing(engine: &Engine, target: &Target, retained: Vec<Mem
     let claims = retained.iter().map(|claim| claim.reference.clone()).collect();
     let seen = engine.cluster.list_members(&target.namespace, &target.name, &claims).await?;
     let standing = retained.into_iter().filter_map(|claim| {
-        let found =
-            seen.iter().find(|seen| seen.reference == claim.reference && seen.ours && !seen.terminating)?;
+        let is_found = |seen: &&Seen| seen.reference == claim.reference && seen.is_ours(claim.uid.as_deref());
+        let found = seen.iter().find(is_found).filter(|seen| !seen.terminating)?;
         Some(Member { uid: Some(found.uid.clone()), ..claim })
     });
     Ok(standing.collect())

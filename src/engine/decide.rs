@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use futures::future::try_join_all;
 use tokio::time::Instant;
 
-use super::{Engine, look, stages, teardown};
-use crate::artifacts::{Action, Kind, ObjectRef, Target};
+use super::{Engine, look, teardown};
+use crate::artifacts::{Kind, ObjectRef, Target};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{
-    self, Back, Course, Decided, FailurePolicy, Mixed, Named, Plan, Prepared, PrunePolicy, Revision,
+    self, Back, ConflictPolicy, Course, Decided, FailurePolicy, Mixed, Named, Prepared, PrunePolicy,
+    ReplicasPolicy, Revision,
 };
 use crate::record::{self, Head, HeadRef, Held, Phase, Request};
 
@@ -21,12 +23,18 @@ pub struct Choices {
     pub prune: PrunePolicy,
     /// What becomes of an update that fails.
     pub on_failure: FailurePolicy,
+    /// What is done where others hold fields.
+    pub conflicts: ConflictPolicy,
+    /// Whose replica counts hold.
+    pub replicas: ReplicasPolicy,
     /// Check everything, write nothing.
     pub validate_only: bool,
     /// The etag the caller has seen; empty: any.
     pub etag: String,
     /// The request, if its caller has named it.
     pub request: Option<Named>,
+    /// The plan that is to be carried out and nothing else; empty: whatever it takes.
+    pub plan_id: String,
     /// When the caller's own deadline ends.
     pub deadline: Instant,
 }
@@ -63,9 +71,13 @@ impl Recovered {
 
 /// A stored template and options, and how they are brought about.
 fn again(stored: &Revision, repeats: Option<u32>, back: Back) -> (Prepared, Course) {
+    // Whoever goes back means the template: what an autoscaler has found since is right for the load now.
+    let replicas = if repeats.is_some() { ReplicasPolicy::Rollback } else { stored.replicas };
     let course = Course {
         prune: stored.prune,
         on_failure: stored.on_failure,
+        conflicts: stored.conflicts,
+        replicas,
         rollback_of: repeats.or(stored.rollback_of),
         back: Some(back),
     };
@@ -90,8 +102,14 @@ pub(super) async fn decide(
         }
         Wanted::Template(prepared) => {
             let held = free(engine, target, choices, held).await?;
-            let (prune, on_failure) = (choices.prune, choices.on_failure);
-            (held, *prepared, Course { prune, on_failure, ..Course::default() })
+            let course = Course {
+                prune: choices.prune,
+                on_failure: choices.on_failure,
+                conflicts: choices.conflicts,
+                replicas: choices.replicas,
+                ..Course::default()
+            };
+            (held, *prepared, course)
         }
         Wanted::Earlier(number) => {
             let held = held.ok_or_else(|| record::not_found(target))?;
@@ -106,7 +124,7 @@ pub(super) async fn decide(
         }
     };
     let head = held.as_ref().map(|held| &held.head);
-    let rendered = plan::render(&mut prepared, head.map(Head::controllers).unwrap_or_default())?;
+    let mut rendered = plan::render(&mut prepared, head.map(Head::controllers).unwrap_or_default())?;
     let current = head.and_then(|head| head.current.as_ref());
     let members: BTreeSet<ObjectRef> = head.map_or_else(BTreeSet::new, |head| {
         // A Secret that is new to the deployment needs no look: it is made only where there is none.
@@ -114,13 +132,25 @@ pub(super) async fn decide(
         let objects = objects.filter(|reference| reference.kind != Kind::Secret);
         head.inventory.iter().map(|member| &member.reference).chain(objects).cloned().collect()
     });
-    let (previous, seen) = tokio::try_join!(
+    let (previous, mut seen) = tokio::try_join!(
         look::read_revision(engine, target, current),
         engine.cluster.list_members(&target.namespace, &target.name, &members),
     )?;
+    if let Some(head) = head {
+        let autoscaled = plan::autoscaled(head, &rendered.artifacts, &seen, &target.name);
+        if !autoscaled.is_empty() {
+            rendered =
+                plan::render(&mut prepared, head.controllers().into_iter().chain(autoscaled).collect())?;
+        }
+        let unknown = plan::counts_to_read(head, &rendered.artifacts, &seen, course.replicas, &target.name);
+        let reads = unknown.iter().map(|controller| engine.cluster.replicas(&target.namespace, controller));
+        for (controller, count) in unknown.iter().zip(try_join_all(reads).await?) {
+            let counted = seen.iter_mut().filter(|seen| seen.reference == *controller);
+            counted.for_each(|seen| seen.replicas = count);
+        }
+    }
     let operation = engine.operation_id();
     let inherited_key = prepared.key.clone();
-    let is_asked = course.back.as_ref().is_some_and(|back| !back.recovers);
     let mut decided = plan::decide(prepared, rendered, held, previous.as_ref(), &seen, course, &operation)?;
     if decided.key.is_none() && !decided.is_unchanged() {
         // The first revision of all, or the first since there are keys.
@@ -131,9 +161,6 @@ pub(super) async fn decide(
         request = Some(named.recorded(mixed));
     }
     decided.request = request;
-    if is_asked && !choices.validate_only {
-        try_new(engine, target, &decided).await?;
-    }
     Ok(decided)
 }
 
@@ -153,7 +180,8 @@ async fn free(
     if found.head.phase != Phase::Deleting {
         return Ok(Some(found));
     }
-    if choices.validate_only {
+    // Finishing it would be a write that no plan has said.
+    if choices.validate_only || !choices.plan_id.is_empty() {
         return Err(record::being_deleted(&found));
     }
     teardown::finish(engine, target, found, choices.deadline).await?;
@@ -187,12 +215,4 @@ async fn choose(engine: &Engine, target: &Target, held: &Held, number: u32) -> R
     Err(Error::new(ErrorKind::RevisionNotFound, format!("{text}; kept are {kept}"))
         .about("Deployment", target.name.as_str())
         .with("revisions", kept))
-}
-
-/// Lets the API server check what will be made anew: a name may have been taken since the revision was in force.
-async fn try_new(engine: &Engine, target: &Target, decided: &Decided) -> Result<()> {
-    let steps = decided.plan.steps.iter().filter(|step| step.action == Action::Create);
-    let new = Plan { steps: steps.cloned().collect(), ..Plan::default() };
-    let failures = stages::dry_run(engine, target, &new).await;
-    plan::first_failure(&decided.prepared.template, failures).map_or(Ok(()), Err)
 }

@@ -10,6 +10,7 @@ use super::awake::wake;
 use super::decide::{Choices, Wanted, decide};
 use super::done::{Done, Outcome, done, repeated};
 use super::lock::Lock;
+use super::rehearsal::{checked, settled};
 use super::requests::{self, Known};
 use super::{Engine, look, removal, stages, teardown};
 use crate::artifacts::{Action, Artifact, Change, Stage, Target};
@@ -53,7 +54,8 @@ async fn bring_about(engine: &Engine, target: &Target, wanted: Wanted, choices: 
 async fn deploy_now(engine: &Engine, target: &Target, mut wanted: Wanted, choices: &Choices) -> Result<Done> {
     // Where a watch shows no such deployment, the lock itself finds out whether that is true.
     let is_template = matches!(wanted, Wanted::Template(_));
-    let may_believe = is_template && choices.etag.is_empty() && !choices.validate_only;
+    let is_bound = !choices.etag.is_empty() || !choices.plan_id.is_empty();
+    let may_believe = is_template && !is_bound && !choices.validate_only;
     let mut believed = may_believe && engine.known.is_absent(target);
     loop {
         // 1. What is there, and what has to happen to it.
@@ -71,8 +73,9 @@ async fn deploy_now(engine: &Engine, target: &Target, mut wanted: Wanted, choice
         };
         let decided = decide(engine, target, wanted, choices, held).await?;
         if choices.validate_only {
-            return validated(engine, target, decided, choices.create_namespace).await;
+            return Ok(validated(checked(engine, target, decided, choices).await?));
         }
+        let decided = settled(engine, target, decided, choices).await?;
         if let Some(held) = decided.held.as_ref().filter(|_| decided.is_unchanged()) {
             // Nothing else is to be written: only the entries of objects that were seen gone are dropped.
             let gone = Transition::Gone { objects: decided.plan.gone.clone() };
@@ -141,26 +144,14 @@ async fn write(
     Ok(done)
 }
 
-/// Lets the API server check every object, ownership included, without writing any.
-async fn validated(
-    engine: &Engine,
-    target: &Target,
-    decided: Decided,
-    create_namespace: bool,
-) -> Result<Done> {
-    let mut failures = stages::dry_run(engine, target, &decided.plan).await;
-    if create_namespace {
-        failures.retain(|(_, error)| error.kind() != ErrorKind::NamespaceNotFound);
-    }
-    if let Some(error) = plan::first_failure(&decided.prepared.template, failures) {
-        return Err(error);
-    }
+/// The answer to a Deploy that was only to be checked.
+fn validated(decided: Decided) -> Done {
     let outcome = match &decided.held {
         None => Outcome::Created,
         Some(_) if decided.is_unchanged() => Outcome::Unchanged,
         Some(_) => Outcome::Updated,
     };
-    Ok(Done {
+    Done {
         held: decided.held.clone(),
         recorded: decided.recorded(),
         template_name: decided.prepared.template.name.clone(),
@@ -168,7 +159,7 @@ async fn validated(
         changes: decided.plan.changes,
         warnings: Vec::new(),
         outcome,
-    })
+    }
 }
 
 /// Takes the lock; creates a missing namespace first if that is wanted.

@@ -69,8 +69,8 @@ pub async fn read_revision(
     revision: Option<&HeadRef>,
 ) -> Result<Option<Revision>> {
     let Some(revision) = revision else { return Ok(None) };
-    let packed = engine.cluster.read_revision(&target.namespace, revision).await?;
-    packed.map(|packed| Revision::unpack(&packed)).transpose()
+    let stored = engine.cluster.read_revision(&target.namespace, revision).await?;
+    stored.map(|packed| Revision::unpack(&packed)).transpose()
 }
 
 /// The revisions of a deployment that are kept and stored, the newest first; with the one that an operation is about to

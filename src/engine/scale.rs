@@ -9,7 +9,7 @@ use tracing::info;
 use super::awake::wake;
 use super::lock::Lock;
 use super::requests::{self, Known};
-use super::{Engine, deploy, look, stages};
+use super::{Engine, deploy, look, rehearsal, stages};
 use crate::artifacts::{Change, ComponentName, Stage, Target};
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
@@ -70,6 +70,9 @@ async fn scale_now(engine: &Engine, target: &Target, choices: &Choices) -> Resul
     }
     // 2. Which components, and what each needs.
     let scale = ScalePlan::new(&held, &choices.replicas)?;
+    let controllers = scale.set.iter().map(|(member, _)| member.reference.clone()).collect();
+    let seen = engine.cluster.list_members(&target.namespace, &target.name, &controllers).await?;
+    plan::check_autoscalers(&scale, &seen, &target.name)?;
     if choices.validate_only {
         return validated(engine, target, held, &scale).await;
     }
@@ -117,8 +120,8 @@ async fn validated(engine: &Engine, target: &Target, held: Held, scale: &ScalePl
     }
     if !scale.convert.is_empty() {
         let revision = look::current_revision(engine, target, &held).await?;
-        let conversion = Conversion::new(&held, &revision, &scale.convert, &engine.operation_id())?;
-        let failures = stages::dry_run(engine, target, &conversion.plan).await;
+        let mut conversion = Conversion::new(&held, &revision, &scale.convert, &engine.operation_id())?;
+        let failures = rehearsal::rehearse(engine, target, &mut conversion.plan, |_| true).await;
         if let Some(error) = plan::first_failure(&revision.template, failures) {
             return Err(error);
         }

@@ -9,7 +9,7 @@ use super::Engine;
 use crate::artifacts::{Action, Artifact, Form, Kind, ObjectRef, Stage, Target};
 use crate::cluster::{Deletion, Going, Guard, Written};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{self, Plan, Remedy, Step, is_refusal};
+use crate::plan::{self, ConflictPolicy, Plan, Remedy, Step, is_refusal};
 use crate::record::{Member, MemberState};
 
 /// How long one object may take to go before it is made again.
@@ -120,6 +120,7 @@ impl Report {
                     pods_before: None,
                     template_replicas: step.template_replicas,
                     scaled_replicas: step.scaled_replicas,
+                    uncounted: step.uncounted,
                     uid: Some(written.uid),
                     owned: written.owned,
                     generation: written.generation.filter(|_| step.artifact.reference.kind.is_controller()),
@@ -152,7 +153,8 @@ pub(super) async fn apply(engine: &Engine, target: &Target, plan: &Plan, stage: 
         } else {
             let reference = &step.artifact.reference;
             let span = info_span!("object", kind = reference.kind.as_str(), name = %reference.name);
-            changed.push(async move { (step, apply_step(engine, target, step).instrument(span).await) });
+            changed
+                .push(async move { (step, apply_step(engine, target, plan, step).instrument(span).await) });
         }
     }
     // How many calls are really under way at once is the cluster handle's to limit.
@@ -176,7 +178,7 @@ pub(super) fn skip(plan: &Plan, stage: Stage, report: &mut Report) {
     }
 }
 
-async fn apply_step(engine: &Engine, target: &Target, step: &Step) -> Result<Written> {
+async fn apply_step(engine: &Engine, target: &Target, plan: &Plan, step: &Step) -> Result<Written> {
     let mut form = step.uid.clone().map(|uid| Form { uid, version: step.version.clone() });
     if let (Some(replicas), Some(form)) = (step.take_back, form.as_mut()) {
         let (reference, uid) = (&step.artifact.reference, &form.uid);
@@ -186,8 +188,8 @@ async fn apply_step(engine: &Engine, target: &Target, step: &Step) -> Result<Wri
     }
     let written = match (step.action, form) {
         (Action::Replace, Some(form)) => replace(engine, target, &step.artifact, &form.uid).await?,
-        (Action::Update, Some(form)) => update(engine, target, step, form).await?,
-        _ => create(engine, target, step).await?,
+        (Action::Update, Some(form)) => update(engine, target, plan, step, form).await?,
+        _ => create(engine, target, plan, step).await?,
     };
     if let (Some(_), Some(uid)) = (step.take_back, step.uid.as_deref()) {
         // Otherwise Scale's manager would stay owner beside us, and our next change would conflict with it.
@@ -198,37 +200,73 @@ async fn apply_step(engine: &Engine, target: &Target, step: &Step) -> Result<Wri
     Ok(written)
 }
 
-/// Changes the object in place, or does what a refusal of that leads to.
-async fn update(engine: &Engine, target: &Target, step: &Step, form: Form) -> Result<Written> {
+/// How often what a refusal leads to is tried: a count is left out, fields are left out or taken.
+const TURNS: usize = 4;
+
+/// What one object took, or would take.
+pub(super) enum Attempt {
+    /// It is written as it was to be, but for what was decided about others' fields.
+    Written(Written, plan::Decision),
+    /// It cannot become so in place, and may be replaced.
+    Replace(Error),
+}
+
+/// Writes one object under a guard, and does what refusals of that lead to.
+pub(super) async fn attempt(
+    engine: &Engine,
+    target: &Target,
+    step: &Step,
+    conflicts: ConflictPolicy,
+    mut guard: Guard,
+    dry_run: bool,
+) -> Result<Attempt> {
     let (namespace, name) = (&target.namespace, &target.name);
-    let guard = Guard::UpdateOnly(form.clone());
-    let refused = match engine.cluster.apply(namespace, name, &step.artifact, guard.clone(), false).await {
-        Ok(written) => return Ok(written),
-        Err(refused) => refused,
-    };
-    match plan::remedy(&refused, step, name) {
-        Remedy::Fail => Err(refused),
-        Remedy::Replace => {
+    let mut artifact = if dry_run { step.tried() } else { step.artifact.clone() };
+    let mut decision = plan::Decision::default();
+    let mut turns = 0;
+    loop {
+        let refused = match engine.cluster.apply(namespace, name, &artifact, guard.clone(), dry_run).await {
+            Ok(written) => return Ok(Attempt::Written(written, decision)),
+            Err(refused) => plan::blamed(refused, step),
+        };
+        turns += 1;
+        match plan::remedy(&refused, step, conflicts) {
+            Remedy::Replace => return Ok(Attempt::Replace(refused)),
+            Remedy::LeaveOut(holds) if turns < TURNS => {
+                let Some(left) = plan::without(&artifact, &holds) else { return Err(refused) };
+                artifact = left;
+                decision.yielded.extend(holds);
+            }
+            Remedy::Take(holds) if turns < TURNS => {
+                let Guard::UpdateOnly(form) = guard else { return Err(refused) };
+                guard = Guard::TakeFields(form);
+                decision.taken.extend(holds);
+            }
+            Remedy::Fail | Remedy::LeaveOut(_) | Remedy::Take(_) => return Err(refused),
+        }
+    }
+}
+
+/// Changes the object in place, or replaces it where that turns out impossible.
+async fn update(engine: &Engine, target: &Target, plan: &Plan, step: &Step, form: Form) -> Result<Written> {
+    let uid = form.uid.clone();
+    let attempt = attempt(engine, target, step, plan.conflicts, Guard::UpdateOnly(form), false);
+    match Box::pin(attempt).await? {
+        Attempt::Written(written, _) => Ok(written),
+        Attempt::Replace(refused) => {
             info!(context = ?refused.context(), "cannot change in place, replaced");
-            replace(engine, target, &step.artifact, &form.uid).await
-        }
-        Remedy::WithoutReplicas => {
-            let artifact = step.without_replicas();
-            engine.cluster.apply(namespace, name, &artifact, guard, false).await
-        }
-        Remedy::TakeFields => {
-            let guard = Guard::TakeFields(form);
-            engine.cluster.apply(namespace, name, &step.artifact, guard, false).await
+            replace(engine, target, &step.artifact, &uid).await
         }
     }
 }
 
 /// Makes the object, or adopts our own that the records have lost.
-async fn create(engine: &Engine, target: &Target, step: &Step) -> Result<Written> {
+async fn create(engine: &Engine, target: &Target, plan: &Plan, step: &Step) -> Result<Written> {
     let (namespace, artifact) = (&target.namespace, &step.artifact);
-    let created = engine.cluster.apply(namespace, &target.name, artifact, Guard::CreateOnly, false).await;
-    match created {
-        Err(refused) if plan::remedy(&refused, step, &target.name) == Remedy::Replace => {
+    let attempt = attempt(engine, target, step, plan.conflicts, Guard::CreateOnly, false);
+    match Box::pin(attempt).await? {
+        Attempt::Written(written, _) => Ok(written),
+        Attempt::Replace(refused) => {
             match engine.cluster.find_ours(namespace, &target.name, &artifact.reference).await? {
                 Some(seen) => {
                     info!(context = ?refused.context(), "cannot change in place, replaced");
@@ -237,7 +275,6 @@ async fn create(engine: &Engine, target: &Target, step: &Step) -> Result<Written
                 None => Err(refused),
             }
         }
-        other => other,
     }
 }
 
@@ -256,43 +293,6 @@ async fn replace(engine: &Engine, target: &Target, artifact: &Artifact, uid: &st
         }
     }
     engine.cluster.apply(&target.namespace, &target.name, artifact, Guard::CreateOnly, false).await
-}
-
-/// Asks the API server whether every object could be written; writes nothing.
-pub(super) async fn dry_run(engine: &Engine, target: &Target, plan: &Plan) -> Vec<(Artifact, Error)> {
-    let mut tries = Vec::new();
-    for step in &plan.steps {
-        let guard = match (step.action, &step.uid) {
-            (Action::Update, Some(uid)) => {
-                Guard::UpdateOnly(Form { uid: uid.clone(), version: step.version.clone() })
-            }
-            (Action::Create, _) => Guard::CreateOnly,
-            // What is to be replaced is still there, so its new form cannot be tried.
-            _ => continue,
-        };
-        tries.push(async move {
-            let (namespace, name, artifact) = (&target.namespace, &target.name, step.tried());
-            let tried = engine.cluster.apply(namespace, name, &artifact, guard.clone(), true).await;
-            let result = match (tried, guard) {
-                (Err(refused), Guard::UpdateOnly(form))
-                    if plan::remedy(&refused, step, name) == Remedy::TakeFields =>
-                {
-                    engine.cluster.apply(namespace, name, &artifact, Guard::TakeFields(form), true).await
-                }
-                (result, _) => result,
-            };
-            (step, result)
-        });
-    }
-    let mut failures = Vec::new();
-    for (step, result) in join_all(tries).await {
-        match result {
-            Err(refused) if plan::remedy(&refused, step, &target.name) == Remedy::Replace => {}
-            Err(error) => failures.push((step.artifact.clone(), error)),
-            Ok(_) => {}
-        }
-    }
-    failures
 }
 
 /// Deletes objects by uid, all at once; returns what became of each.

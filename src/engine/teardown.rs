@@ -326,7 +326,8 @@ async fn known_uids(engine: &Engine, target: &Target, held: &Held) -> Result<Vec
     // Claims that stay are ours as well, and so are those of a revision before.
     let goes =
         |seen: &Seen| seen.reference.kind != Kind::PersistentVolumeClaim || members.contains(&seen.reference);
-    let ours = listed.into_iter().filter(|seen| seen.ours && goes(seen));
+    let recorded = |seen: &Seen| held.head.member(&seen.reference).and_then(|member| member.uid.as_deref());
+    let ours = listed.into_iter().filter(|seen| seen.is_ours(recorded(seen)) && goes(seen));
     let objects: BTreeSet<_> = ours.map(|seen| (seen.reference, seen.uid)).chain(adopted).collect();
     Ok(objects.into_iter().collect())
 }

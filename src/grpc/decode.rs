@@ -174,9 +174,6 @@ pub(super) fn deploy(
     let rest =
         proto::DeployRequest { request_id: String::new(), wait: 0, wait_timeout: None, ..request.clone() };
     let named = named(&request.request_id, "Deploy", &rest, &mut faults);
-    if !request.plan_id.is_empty() {
-        return Err(options::not_implemented("plan_id"));
-    }
     let namespace = namespace(&request.namespace, settings, &mut faults);
     let name = optional_name(&request.name, &mut faults);
     let source = match request.template_source {
@@ -184,7 +181,7 @@ pub(super) fn deploy(
         Some(TemplateSource::Template(message)) => Some(Source::Structured(template::raw(message))),
         None => no_source(&mut faults),
     };
-    let options = options::deploy(request.options.as_ref(), &mut faults)?;
+    let options = options::deploy(request.options.as_ref(), &mut faults);
     let mode: proto::WaitMode = enumeration(request.wait, "wait", &mut faults);
     let ready = mode == proto::WaitMode::Ready;
     let wait_ready = wait(ready, request.wait_timeout.as_ref(), deadline, &mut faults);
@@ -203,9 +200,12 @@ pub(super) fn deploy(
                 create_namespace: options.create_namespace,
                 prune: options.prune,
                 on_failure: options.on_failure,
+                conflicts: options.conflicts,
+                replicas: options.replicas,
                 validate_only: request.validate_only,
                 etag: request.etag,
                 request: named,
+                plan_id: request.plan_id,
                 deadline,
             },
             wait_ready,
@@ -213,6 +213,35 @@ pub(super) fn deploy(
     };
     let call = call();
     faults.finish(call)
+}
+
+/// A plan is asked for with the request of the Deploy; what that would wait for does not matter, and nothing is
+/// remembered under its `request_id`.
+pub(super) fn plan(
+    request: proto::PlanDeployRequest,
+    settings: &Settings,
+    deadline: Instant,
+) -> Result<DeployCall> {
+    use proto::deploy_request::TemplateSource as Of;
+    use proto::plan_deploy_request::TemplateSource;
+    let template_source = request.template_source.map(|source| match source {
+        TemplateSource::TemplateYaml(text) => Of::TemplateYaml(text),
+        TemplateSource::Template(message) => Of::Template(message),
+    });
+    let request = proto::DeployRequest {
+        namespace: request.namespace,
+        name: request.name,
+        template_source,
+        r#override: request.r#override,
+        options: request.options,
+        wait: request.wait,
+        wait_timeout: request.wait_timeout,
+        validate_only: true,
+        etag: request.etag,
+        request_id: String::new(),
+        plan_id: request.plan_id,
+    };
+    deploy(request, settings, deadline)
 }
 
 fn optional_name(text: &str, faults: &mut Faults) -> Option<DeploymentName> {

@@ -10,8 +10,8 @@ use crate::artifacts::{Action, Artifact, Change, Namespace, ObjectRef};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::error::{Error, Result};
 use crate::operations::{
-    Deployed, DeploymentView, Outcome, Scaled, Scope, Settings, TornDown, Translated, Validated, WatchEnd,
-    WatchUpdate,
+    Deployed, DeploymentView, Outcome, PlannedDeploy, Scaled, Scope, Settings, TornDown, Translated,
+    Validated, WatchEnd, WatchUpdate,
 };
 use crate::proto;
 use crate::status::{ComponentState, ComponentStatus, DeploymentState, Endpoint, PodStatus, Reason};
@@ -30,6 +30,17 @@ pub(super) fn deploy_response(deployed: &Deployed) -> proto::DeployResponse {
         diagnostics: deployed.diagnostics.iter().map(diagnostic).collect(),
         warnings: deployed.warnings.clone(),
         outcome: outcome.into(),
+    }
+}
+
+pub(super) fn plan_response(planned: PlannedDeploy) -> proto::PlanDeployResponse {
+    let namespace = &planned.namespace;
+    proto::PlanDeployResponse {
+        changes: planned.changes.iter().map(|one| change(namespace, one)).collect(),
+        diagnostics: planned.diagnostics.iter().map(diagnostic).collect(),
+        warnings: planned.warnings,
+        manifest_yaml: planned.manifest_yaml,
+        plan_id: planned.id,
     }
 }
 

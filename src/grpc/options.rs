@@ -1,4 +1,4 @@
-//! Wire to domain: the options of a Deploy; what a later version brings is refused by name.
+//! Wire to domain: the options of a Deploy.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,7 @@ use crate::artifacts::{
     AnnotationKey, ForeignName, LabelKey, LabelValue, NameError, StorageSize, is_reserved_annotation,
     is_reserved_label,
 };
-use crate::error::{Error, ErrorKind, Result};
-use crate::operations::{FailurePolicy, PrunePolicy};
+use crate::operations::{ConflictPolicy, FailurePolicy, PrunePolicy, ReplicasPolicy};
 use crate::proto;
 use crate::translate::{
     Exposure, HostPorts, LinkEnvironment, Profile, Rules, SecretHandling, VolumeMapping, Workload,
@@ -25,13 +24,10 @@ pub(super) struct Options {
     pub(super) create_namespace: bool,
     pub(super) prune: PrunePolicy,
     pub(super) on_failure: FailurePolicy,
+    pub(super) conflicts: ConflictPolicy,
+    pub(super) replicas: ReplicasPolicy,
     pub(super) rules: Rules,
     pub(super) strict: bool,
-}
-
-/// The answer to a field that the contract names and a later version brings.
-pub(super) fn not_implemented(what: &str) -> Error {
-    Error::new(ErrorKind::NotImplemented, format!("not implemented yet, leave it out: {what}"))
 }
 
 /// The options in force for a request that sets none.
@@ -53,50 +49,35 @@ pub(super) fn defaults() -> proto::DeployOptions {
     }
 }
 
-/// Decodes the options; every one that is not built yet is named in one refusal.
-pub(super) fn deploy(options: Option<&proto::DeployOptions>, faults: &mut Faults) -> Result<Options> {
+/// Decodes the options.
+pub(super) fn deploy(options: Option<&proto::DeployOptions>, faults: &mut Faults) -> Options {
     let default = proto::DeployOptions::default();
     let options = options.unwrap_or(&default);
-    let missing = missing(options, faults);
-    if !missing.is_empty() {
-        return Err(not_implemented(&missing.join(", ")));
-    }
     let prune: proto::PrunePolicy = enumeration(options.prune, "options.prune", faults);
-    let on_failure: proto::FailurePolicy = enumeration(options.on_failure, "options.on_failure", faults);
     let strictness: proto::Strictness = enumeration(options.strictness, "options.strictness", faults);
-    Ok(Options {
+    Options {
         create_namespace: options.create_namespace,
         prune: match prune {
             proto::PrunePolicy::Unspecified | proto::PrunePolicy::DeleteRemoved => PrunePolicy::DeleteRemoved,
             proto::PrunePolicy::Keep => PrunePolicy::Keep,
         },
-        on_failure: match on_failure {
+        on_failure: match enumeration(options.on_failure, "options.on_failure", faults) {
             proto::FailurePolicy::Unspecified | proto::FailurePolicy::Keep => FailurePolicy::Keep,
             proto::FailurePolicy::Rollback => FailurePolicy::Rollback,
         },
+        conflicts: match enumeration(options.conflicts, "options.conflicts", faults) {
+            proto::ConflictPolicy::Unspecified | proto::ConflictPolicy::Fail => ConflictPolicy::Fail,
+            proto::ConflictPolicy::Yield => ConflictPolicy::Yield,
+            proto::ConflictPolicy::Force => ConflictPolicy::Force,
+        },
+        replicas: match enumeration(options.replicas_policy, "options.replicas_policy", faults) {
+            proto::ReplicasPolicy::Unspecified | proto::ReplicasPolicy::Auto => ReplicasPolicy::Auto,
+            proto::ReplicasPolicy::Preserve => ReplicasPolicy::Preserve,
+            proto::ReplicasPolicy::Template => ReplicasPolicy::Template,
+        },
         rules: rules(options, faults),
         strict: strictness == proto::Strictness::Strict,
-    })
-}
-
-/// Names every option that is set to something this version does not do.
-fn missing(options: &proto::DeployOptions, faults: &mut Faults) -> Vec<String> {
-    let mut missing = Vec::new();
-    let mut knob = |name: &str, is_built: bool| {
-        if !is_built {
-            missing.push(format!("options.{name}"));
-        }
-    };
-    macro_rules! only {
-        ($field:ident, $type:ident, $built:ident) => {
-            let value: proto::$type =
-                enumeration(options.$field, concat!("options.", stringify!($field)), faults);
-            knob(stringify!($field), matches!(value, proto::$type::Unspecified | proto::$type::$built));
-        };
     }
-    only!(conflicts, ConflictPolicy, Fail);
-    only!(replicas_policy, ReplicasPolicy, Auto);
-    missing
 }
 
 /// The profile with every knob that is turned; a mix that cannot work names both its fields.
@@ -253,11 +234,12 @@ fn at_most(count: usize, field: &str, faults: &mut Faults) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     /// The rules of some options, or the fields that are wrong with them.
     fn decode(options: &proto::DeployOptions) -> std::result::Result<Options, Vec<String>> {
         let mut faults = Faults::default();
-        let decoded = deploy(Some(options), &mut faults).unwrap();
+        let decoded = deploy(Some(options), &mut faults);
         let fields = |error: Error| error.faults().iter().map(|fault| fault.field.clone()).collect();
         faults.finish(Some(decoded)).map_err(fields)
     }
@@ -382,13 +364,5 @@ mod tests {
         let large = map(&[("a", "x".repeat(MAX_ANNOTATIONS).as_str())]);
         let options = proto::DeployOptions { annotations: large, ..Default::default() };
         assert_eq!(wrong(&options), ["options.annotations"]);
-    }
-
-    #[test]
-    fn what_a_later_version_brings_is_named() {
-        let options = proto::DeployOptions { conflicts: proto::ConflictPolicy::Force.into(), ..modern() };
-        let error = deploy(Some(&options), &mut Faults::default()).err().unwrap();
-        assert_eq!(error.kind(), ErrorKind::NotImplemented);
-        assert!(error.message().contains("options.conflicts"));
     }
 }

@@ -8,7 +8,8 @@ use crate::artifacts::{Change, Namespace};
 use crate::diagnostic::Diagnostic;
 use crate::engine;
 use crate::error::Result;
-use crate::plan::{self, TemplateCall};
+use crate::plan::{self, Prepared, TemplateCall};
+use crate::translate;
 
 pub use crate::engine::Choices as DeployChoices;
 
@@ -40,17 +41,63 @@ pub struct Deployed {
     pub outcome: Outcome,
 }
 
+/// The answer to a PlanDeploy.
+#[derive(Clone)]
+pub struct PlannedDeploy {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// What would be done to each object.
+    pub changes: Vec<Change>,
+    /// What would be lost, changed or assumed.
+    pub diagnostics: Vec<Diagnostic>,
+    /// What the API server warns of.
+    pub warnings: Vec<String>,
+    /// All objects as one YAML text, in the order of applying.
+    pub manifest_yaml: String,
+    /// The plan's id.
+    pub id: String,
+}
+
+impl std::fmt::Debug for PlannedDeploy {
+    /// Leaves the manifests out: they hold the values of the environment.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut debug = formatter.debug_struct("PlannedDeploy");
+        debug.field("changes", &self.changes).field("diagnostics", &self.diagnostics);
+        debug.field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 impl Operations {
+    /// Tells what a Deploy would do, and does nothing.
+    pub async fn plan_deploy(&self, call: DeployCall) -> Result<PlannedDeploy> {
+        let (target, prepared) = Self::read(call.namespace, &call.template)?;
+        let planned = engine::plan_deploy(&self.engine, &target, prepared, call.choices).await?;
+        Ok(PlannedDeploy {
+            namespace: target.namespace,
+            changes: planned.changes,
+            diagnostics: planned.diagnostics,
+            warnings: planned.warnings,
+            manifest_yaml: translate::manifest_yaml(&planned.artifacts),
+            id: planned.id,
+        })
+    }
+
+    /// The template of a call: every fault at once, before the cluster is asked anything.
+    fn read(namespace: Namespace, template: &TemplateCall) -> Result<(Target, Prepared)> {
+        Self::check_namespace(&namespace)?;
+        let mut prepared = plan::prepare(template)?;
+        plan::check_renders(&mut prepared)?;
+        let name = prepared.name.clone();
+        Ok((Target { namespace, name }, prepared))
+    }
+
     /// Brings the deployment to what the template says.
     ///
     /// An invalid template, a name that is taken, a lost lock: nothing is written. A first Deploy that fails
     /// takes back what it made; an update that fails in part is APPLY_INCOMPLETE and repaired by the next.
     pub async fn deploy(&self, call: DeployCall) -> Result<Deployed> {
-        // 1. The template: every fault at once, before the cluster is asked anything.
-        Self::check_namespace(&call.namespace)?;
-        let mut prepared = plan::prepare(&call.template)?;
-        plan::check_renders(&mut prepared)?;
-        let target = Target { namespace: call.namespace, name: prepared.name.clone() };
+        // 1. The template.
+        let (target, prepared) = Self::read(call.namespace, &call.template)?;
         let validate_only = call.choices.validate_only;
         // 2. Everything that touches the cluster.
         let done = engine::deploy(&self.engine, &target, prepared, call.choices).await?;

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::{Deployed, NamedRequest, Operations, Target};
 use crate::engine;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{FailurePolicy, PrunePolicy};
+use crate::plan::{ConflictPolicy, FailurePolicy, PrunePolicy, ReplicasPolicy};
 use crate::record::{self, RevisionEntry, RevisionResult};
 
 /// A ListRevisions, decoded.
@@ -93,6 +93,9 @@ impl Operations {
             // What the stored revision says counts.
             prune: PrunePolicy::default(),
             on_failure: FailurePolicy::default(),
+            conflicts: ConflictPolicy::default(),
+            replicas: ReplicasPolicy::default(),
+            plan_id: String::new(),
             validate_only: call.validate_only,
             etag: call.etag,
             request: call.request,

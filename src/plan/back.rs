@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{ConflictPolicy, ReplicasPolicy};
 use crate::artifacts::Artifact;
 use crate::record::{Head, Member, MemberState};
 
@@ -32,6 +33,10 @@ pub struct Course {
     pub prune: PrunePolicy,
     /// What becomes of it if it fails.
     pub on_failure: FailurePolicy,
+    /// What is done where others hold fields.
+    pub conflicts: ConflictPolicy,
+    /// Whose replica counts hold.
+    pub replicas: ReplicasPolicy,
     /// The revision that it repeats.
     pub rollback_of: Option<u32>,
     /// What is different because the template was stored; `None`: it came with a request.

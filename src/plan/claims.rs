@@ -36,7 +36,8 @@ pub fn check(inputs: &Inputs<'_>) -> Result<()> {
 
 fn find<'a>(inputs: &Inputs<'a>, artifact: &Artifact) -> Option<&'a Seen> {
     let mut seen = inputs.seen.unwrap_or_default().iter();
-    seen.find(|seen| seen.reference == artifact.reference && seen.ours)
+    let uid = inputs.head.and_then(|head| head.member(&artifact.reference)?.uid.as_deref());
+    seen.find(|seen| seen.reference == artifact.reference && seen.is_ours(uid))
 }
 
 fn refused(artifact: &Artifact, what: &str) -> Error {

@@ -29,6 +29,8 @@ pub struct Decided {
     pub plan: Plan,
     /// What digests of requests are mixed with; see [`Revision::key`].
     pub key: Option<String>,
+    /// What the id of the plan is mixed with: the key of the current revision; empty before the first is stored.
+    pub mixed: String,
     /// The request that is carried out, if its caller has named it.
     pub request: Option<Request>,
     /// How the template is brought about.
@@ -63,6 +65,9 @@ pub fn decide(
         revision: number,
         operation,
         prune: course.deletes_removed(),
+        conflicts: course.conflicts,
+        replicas: course.replicas,
+        uncounted: &crate::translate::uncounted(&prepared.template),
         scale: &BTreeMap::new(),
         managers: (&own, &scale),
         back: course.back.as_ref(),
@@ -73,15 +78,16 @@ pub fn decide(
     let mut plan = plan(&Inputs { after: &artifacts, ..inputs });
     plan.diagnostics.extend(kept.iter().filter_map(|component| tell_kept(&artifacts, component)));
     rendered.artifacts = artifacts;
-    prepared.positions.locate(&mut plan.diagnostics);
+    prepared.check(&mut plan.diagnostics)?;
     let count = plan.union().len();
     if count > MAX_INVENTORY {
         return Err(too_many(count));
     }
     let revision = HeadRef::new(&prepared.name, number, operation);
     let key = previous.and_then(|previous| previous.key.clone());
+    let mixed = key.clone().unwrap_or_default();
     let operation = operation.to_owned();
-    Ok(Decided { prepared, rendered, held, operation, revision, plan, course, key, request: None })
+    Ok(Decided { prepared, rendered, held, operation, revision, plan, course, mixed, key, request: None })
 }
 
 impl Decided {
@@ -117,6 +123,8 @@ impl Decided {
             key: self.key.clone(),
             prune: self.course.prune,
             on_failure: self.course.on_failure,
+            conflicts: self.course.conflicts,
+            replicas: self.course.replicas,
             rollback_of: self.course.rollback_of,
         }
         .pack()

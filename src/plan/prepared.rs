@@ -82,6 +82,15 @@ impl Prepared {
     }
 }
 
+impl Prepared {
+    /// Gives later findings their places in the text; fails with TEMPLATE_INVALID if one of them refuses it.
+    pub(super) fn check(&self, found: &mut [Diagnostic]) -> Result<()> {
+        self.positions.locate(found);
+        judge(found, self.strict);
+        if found.iter().any(Diagnostic::is_error) { Err(invalid(found)) } else { Ok(()) }
+    }
+}
+
 /// Reads, merges and validates; no template when an error refuses it.
 pub fn read(call: &TemplateCall) -> (validate::Validated, Positions) {
     let limits = validate::Limits::default();

@@ -1,40 +1,111 @@
-//! What a refused write leads to.
+//! What a refused write leads to, and who is to blame for it: one rule for plans and for what carries them out.
 
-use super::Step;
-use crate::artifacts::{DeploymentName, Kind, scale_manager};
-use crate::error::{Error, ErrorKind, Refusal};
+use super::{Step, fields};
+use crate::artifacts::{Artifact, Kind};
+use crate::error::{Error, ErrorKind, Hold, Refusal};
+
+/// What is done where somebody else manages a field that the template sets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConflictPolicy {
+    /// The call fails.
+    #[default]
+    Fail,
+    /// The other's value stays.
+    Yield,
+    /// The template's value is set, and the field taken over.
+    Force,
+}
 
 /// What is done about a refused write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remedy {
     /// Nothing: the step has failed.
     Fail,
     /// Delete the object and create it anew: nobody knew which form was there.
     Replace,
-    /// Leave the replica count out: Scale came after the plan was made, and holds it now.
-    WithoutReplicas,
-    /// Take the size of a volume claim from whoever holds it: a plan asks for a size only if the claim grows.
-    TakeFields,
+    /// Leave these fields out: they stay as whoever holds them has set them.
+    LeaveOut(Vec<Hold>),
+    /// Take these fields from whoever holds them.
+    Take(Vec<Hold>),
 }
 
 /// Decides what is done about a refused write of this step.
-pub fn remedy(error: &Error, step: &Step, deployment: &DeploymentName) -> Remedy {
-    let is = |fields: &[String], only: &str| matches!(fields, [field] if field == only);
-    let kind = step.artifact.reference.kind;
+pub fn remedy(error: &Error, step: &Step, conflicts: ConflictPolicy) -> Remedy {
     match error.refusal() {
-        Some(Refusal::Invalid { fields }) if step.may_replace && is(fields, "spec") => Remedy::Replace,
-        Some(Refusal::Held { fields, manager })
-            if is(fields, "spec.replicas") && *manager == scale_manager(deployment) =>
+        Some(Refusal::Invalid { fields })
+            if step.may_replace && matches!(fields.as_slice(), [one] if one == "spec") =>
         {
-            Remedy::WithoutReplicas
+            Remedy::Replace
         }
-        Some(Refusal::Held { fields, .. })
-            if kind == Kind::PersistentVolumeClaim && is(fields, "spec.resources.requests.storage") =>
-        {
-            Remedy::TakeFields
+        Some(Refusal::Invalid { .. }) if conflicts == ConflictPolicy::Yield => {
+            excluded(error, step).map_or(Remedy::Fail, Remedy::LeaveOut)
         }
-        Some(Refusal::Invalid { .. } | Refusal::Held { .. }) | None => Remedy::Fail,
+        Some(Refusal::Held { holds }) => held(holds, step.artifact.reference.kind, conflicts),
+        Some(Refusal::Invalid { .. }) | None => Remedy::Fail,
     }
+}
+
+/// Decides about fields that others hold.
+fn held(holds: &[Hold], kind: Kind, conflicts: ConflictPolicy) -> Remedy {
+    // A plan asks for a size only if the claim grows.
+    let is_size = |hold: &Hold| hold.field == "spec.resources.requests.storage";
+    if kind == Kind::PersistentVolumeClaim && holds.iter().all(is_size) {
+        return Remedy::Take(holds.to_vec());
+    }
+    // Whoever holds the replica count came after the plan was made, which decides about it: a count is never taken by
+    // the way.
+    let (counts, fields): (Vec<Hold>, Vec<Hold>) =
+        holds.iter().cloned().partition(|hold| hold.field == "spec.replicas");
+    match conflicts {
+        _ if fields.is_empty() => Remedy::LeaveOut(counts),
+        ConflictPolicy::Fail => Remedy::Fail,
+        ConflictPolicy::Yield if fields.iter().any(|hold| fields::is_protected(&hold.field)) => Remedy::Fail,
+        ConflictPolicy::Yield => Remedy::LeaveOut(holds.to_vec()),
+        ConflictPolicy::Force if counts.is_empty() => Remedy::Take(fields),
+        ConflictPolicy::Force => Remedy::LeaveOut(counts),
+    }
+}
+
+/// The fields of ours that cannot be beside what somebody else holds, if that is why the write was refused.
+fn excluded(error: &Error, step: &Step) -> Option<Vec<Hold>> {
+    let Some(Refusal::Invalid { fields: refused }) = error.refusal() else { return None };
+    let manifest = &step.artifact.manifest;
+    let mut left_out = Vec::new();
+    for path in refused {
+        let (field, manager) = fields::holder(&step.others, manifest, path)?;
+        let ours = fields::excluded(manifest, path, &field)?;
+        left_out.extend(ours.into_iter().map(|field| Hold { field, manager: manager.clone() }));
+    }
+    let is_free = |hold: &Hold| !fields::is_protected(&hold.field);
+    (!left_out.is_empty() && left_out.iter().all(is_free)).then_some(left_out)
+}
+
+/// The object without these fields; `None` if it does not have one of them.
+pub fn without(artifact: &Artifact, holds: &[Hold]) -> Option<Artifact> {
+    let mut left = artifact.clone();
+    holds.iter().all(|hold| fields::remove(&mut left.manifest, &hold.field)).then_some(left)
+}
+
+/// Says whose a refused write is: what is invalid only beside a field of somebody else's is a conflict with them.
+pub fn blamed(error: Error, step: &Step) -> Error {
+    let Some(Refusal::Invalid { fields: refused }) = error.refusal() else { return error };
+    let manifest = &step.artifact.manifest;
+    let found = refused.iter().find_map(|path| fields::holder(&step.others, manifest, path));
+    let Some((field, manager)) = found else { return error };
+    let reference = &step.artifact.reference;
+    Error::new(
+        ErrorKind::FieldConflict,
+        format!(
+            "{reference}: the cluster does not accept it beside {field}, which field manager {manager} has set; undo \
+             that change, then deploy again"
+        ),
+    )
+    .with("field", field)
+    .with("manager", manager)
+    .about(reference.kind.as_str(), reference.name.as_str())
+    .because(error.context().join("; "))
+    .refused(Refusal::Invalid { fields: refused.clone() })
 }
 
 /// Whether such a failure says for certain that the object was not written.
@@ -49,4 +120,34 @@ pub fn is_refusal(kind: ErrorKind) -> bool {
             | ErrorKind::VolumeImmutable
             | ErrorKind::QuotaExceeded
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hold(field: &str) -> Hold {
+        Hold { field: field.to_owned(), manager: "somebody".to_owned() }
+    }
+
+    #[test]
+    fn a_policy_decides_about_fields_and_never_about_marks_or_counts() {
+        use ConflictPolicy::{Fail, Force, Yield};
+        let kind = Kind::ReplicationController;
+        let (image, count, mark) = (hold("spec.x"), hold("spec.replicas"), hold("metadata.labels.name"));
+        let decided = |holds: &[Hold], conflicts| held(holds, kind, conflicts);
+        let (field, counts) = ([image.clone()], [count.clone()]);
+        assert_eq!(decided(&field, Fail), Remedy::Fail);
+        assert_eq!(decided(&field, Yield), Remedy::LeaveOut(field.to_vec()));
+        assert_eq!(decided(&field, Force), Remedy::Take(field.to_vec()));
+        for policy in [Fail, Yield, Force] {
+            assert_eq!(decided(&counts, policy), Remedy::LeaveOut(counts.to_vec()));
+        }
+        // First the count is left out, and then the field is taken.
+        assert_eq!(decided(&[image.clone(), count], Force), Remedy::LeaveOut(counts.to_vec()));
+        assert_eq!(decided(&[image, mark.clone()], Yield), Remedy::Fail);
+        assert_eq!(decided(std::slice::from_ref(&mark), Force), Remedy::Take(vec![mark]));
+        let size = [hold("spec.resources.requests.storage")];
+        assert_eq!(held(&size, Kind::PersistentVolumeClaim, Fail), Remedy::Take(size.to_vec()));
+    }
 }

@@ -19,7 +19,7 @@ pub(super) fn decide(inputs: &Inputs<'_>, plan: &mut Plan) {
         }
         let seen = inputs.seen.map(|seen| {
             seen.iter()
-                .find(|seen| seen.reference == member.reference && seen.ours)
+                .find(|seen| seen.reference == member.reference && seen.is_ours(member.uid.as_deref()))
                 .map(|seen| seen.uid.clone())
         });
         let uid = match seen {

@@ -1,18 +1,40 @@
 //! Who decides how many replicas run: the template, Scale, or somebody else.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::Inputs;
-use crate::artifacts::Artifact;
+use crate::artifacts::{
+    Artifact, Artifacts, ComponentName, DeploymentName, Kind, ObjectRef, Seen, field_manager, scale_manager,
+};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::record::{self, Member};
+use crate::record::{self, Head, Member, MemberState};
+
+/// Whose replica count holds when a deployment is deployed again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReplicasPolicy {
+    /// The template's where it has changed since it was last applied; else the one that is found.
+    #[default]
+    Auto,
+    /// The one that is found.
+    Preserve,
+    /// The template's.
+    Template,
+    /// The template's as with AUTO, but never in the place of one that somebody else has set: a Rollback changes the
+    /// template's count without anybody having asked for that.
+    Rollback,
+}
 
 /// What was decided about a controller's replicas; all empty for other kinds.
 #[derive(Default)]
 pub(super) struct Replicas {
-    /// The template's count.
+    /// The template's count, the last one if it has none any more.
     pub(super) template: Option<i32>,
-    /// The count set by Scale, as long as it applies.
+    /// Whether the template has no count.
+    pub(super) uncounted: bool,
+    /// The count that is in force instead, if it is this adapter's to keep.
     pub(super) scaled: Option<i32>,
     /// Set the replicas back to this before the object is applied.
     pub(super) take_back: Option<i32>,
@@ -29,92 +51,184 @@ pub(super) fn ignored(manifest: &Value) -> Value {
     manifest
 }
 
+/// What is known of the count in force, on this controller or on the one of another kind that it takes the place of.
+struct Known<'a> {
+    /// The template's count when it was last applied.
+    applied: Option<i32>,
+    /// Whether the template had a count then.
+    was_written: bool,
+    /// The count by the record.
+    recorded: Option<i32>,
+    /// Somebody else, Scale included, who owns the count on the cluster.
+    other: Option<&'a str>,
+    /// Whether that is somebody else than Scale.
+    is_foreign: bool,
+    /// The count on the cluster, where somebody has looked.
+    found: Option<i32>,
+}
+
+impl<'a> Known<'a> {
+    fn new(inputs: &Inputs<'a>, member: Option<&Member>, seen: Option<&'a Seen>) -> Self {
+        let (own, scale) = inputs.managers;
+        let owners = seen.map_or(&[][..], |seen| seen.replicas_owners.as_slice());
+        let foreign = owners.iter().find(|owner| owner.as_str() != own && owner.as_str() != scale);
+        let other = foreign.or_else(|| owners.iter().find(|owner| owner.as_str() != own));
+        Self {
+            applied: member.and_then(|member| member.template_replicas),
+            was_written: member.is_none_or(|member| !member.uncounted),
+            recorded: member.and_then(|member| member.scaled_replicas.or(member.template_replicas)),
+            other: other.map(String::as_str),
+            is_foreign: foreign.is_some(),
+            found: seen.and_then(|seen| seen.replicas),
+        }
+    }
+
+    /// Whether the template's count is to be set, whatever is there.
+    ///
+    /// A template without a count has no opinion. What somebody else owns is only set where the author has changed the
+    /// number, or the caller asks for it.
+    fn is_templates(&self, policy: ReplicasPolicy, count: i32, is_written: bool) -> bool {
+        let is_changed = self.applied.is_some_and(|applied| applied != count || !self.was_written);
+        is_written
+            && match policy {
+                ReplicasPolicy::Auto => is_changed,
+                ReplicasPolicy::Preserve => false,
+                ReplicasPolicy::Template => true,
+                ReplicasPolicy::Rollback => is_changed && !self.is_foreign,
+            }
+    }
+}
+
 /// Decides the replicas of a controller and writes them into its manifest, or takes them out.
 ///
-/// The template's count rules when it has changed since it was last applied, or when nobody else has set the
-/// field. Otherwise the field is left out: whoever set it holds it, so leaving it out changes nothing.
+/// The count is left out where somebody else owns it and it is to stay: then it stays. What this adapter alone owns is
+/// always sent: left out, it would fall to 1.
 pub(super) fn decide(
     inputs: &Inputs<'_>,
     artifact: &mut Artifact,
     member: Option<&Member>,
-    owners: &[String],
     exists: bool,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Replicas {
     if !artifact.reference.kind.is_controller() {
         return Replicas::default();
     }
-    let template = artifact.manifest.pointer("/spec/replicas").and_then(Value::as_i64);
-    let template = template.and_then(|count| i32::try_from(count).ok()).unwrap_or(1);
+    let count = artifact.manifest.pointer("/spec/replicas").and_then(Value::as_i64);
+    let count = count.and_then(|count| i32::try_from(count).ok()).unwrap_or(1);
+    let uncounted = inputs.uncounted.contains(&artifact.component);
     if let Some(asked) = inputs.scale.get(&artifact.component).copied() {
         set(artifact, asked);
-        let template = member.and_then(|member| member.template_replicas).unwrap_or(template);
-        return Replicas { template: Some(template), scaled: Some(asked), take_back: None, changes: true };
+        let template = member.and_then(|member| member.template_replicas).unwrap_or(count);
+        let (template, scaled) = (Some(template), Some(asked));
+        // Of a Pod, no count and a count of 1 are the same.
+        return Replicas { template, uncounted: false, scaled, take_back: None, changes: true };
     }
     let former = inputs
         .head
-        .and_then(|head| record::former(&head.inventory, &artifact.component, &artifact.reference));
-    if let Some(former) = former.filter(|_| !exists) {
-        return inherited(inputs, artifact, template, former, diagnostics);
+        .and_then(|head| record::former(&head.inventory, &artifact.component, &artifact.reference))
+        .filter(|_| !exists);
+    let known = match former {
+        Some(former) => Known::new(inputs, Some(former), seen(inputs, &former.reference)),
+        None => Known::new(inputs, member, seen(inputs, &artifact.reference).filter(|_| exists)),
+    };
+    if known.is_templates(inputs.replicas, count, !uncounted) {
+        return templates(inputs, artifact, count, &known, exists, diagnostics);
     }
-    let applied = member.and_then(|member| member.template_replicas);
-    // A count of Scale's stands beside the template's count that it was set for, and goes with it.
-    let scaled = member.and_then(|member| member.scaled_replicas);
-    let kept = scaled.filter(|_| applied == Some(template));
-    let (own, scale) = inputs.managers;
-    let other = owners.iter().find(|owner| owner.as_str() != own);
-    // Whoever goes back to a revision means its template: what an autoscaler has found since is right for the load now.
-    let stays = inputs.back.is_some() && other.is_some_and(|owner| owner != scale);
-    if !stays && exists && applied.is_some_and(|applied| applied != template) {
-        // A controller that Scale made from a Pod is ours alone, its count is Scale's all the same.
-        if other.is_some() || scaled.is_some_and(|scaled| scaled != template) {
-            diagnostics.push(note(artifact, Code::ReplicasTakenBack, &format!("reset to {template}")));
-        }
-        return Replicas {
-            template: Some(template),
-            scaled: None,
-            take_back: other.map(|_| template),
-            changes: true,
-        };
-    }
-    if let Some(owner) = other {
+    let template = if uncounted { known.applied.unwrap_or(count) } else { count };
+    let note = |what: String| note(artifact, Code::ReplicasKept, &what);
+    if let Some(owner) = known.other.filter(|_| exists) {
+        let scaled = member.and_then(|member| member.scaled_replicas);
         // Scale holding the template's own count is nothing to tell.
-        if owner != scale || scaled.is_some_and(|scaled| scaled != template) {
-            let count = scaled.map_or_else(String::new, |count| format!("{count} "));
-            diagnostics.push(note(artifact, Code::ReplicasKept, &format!("kept {count}(owner {owner})")));
+        if known.is_foreign || scaled.is_some_and(|scaled| scaled != count) {
+            let shown =
+                scaled.filter(|_| !known.is_foreign).map_or_else(String::new, |count| format!("{count} "));
+            diagnostics.push(note(format!("kept {shown}(owner {owner})")));
         }
         unset(artifact);
-    } else if let Some(scaled) = kept.filter(|scaled| *scaled != template) {
-        diagnostics.push(note(artifact, Code::ReplicasKept, &format!("kept {scaled} (set by Scale)")));
-        set(artifact, scaled);
+        return Replicas { template: Some(template), uncounted, scaled, take_back: None, changes: false };
     }
-    Replicas { template: Some(template), scaled: kept, take_back: None, changes: false }
+    // A controller that takes the place of another is born with the count that is found.
+    let kept = known.found.or(known.recorded).unwrap_or(count);
+    if kept != count {
+        let by_scale = member.or(former).is_some_and(|member| member.scaled_replicas == Some(kept));
+        let why = match known.other.filter(|_| known.is_foreign) {
+            Some(owner) => format!("owner {owner}"),
+            None if by_scale => "set by Scale".to_owned(),
+            None if uncounted => "the template has no count".to_owned(),
+            None => "as it was found".to_owned(),
+        };
+        diagnostics.push(note(format!("kept {kept} ({why})")));
+        set(artifact, kept);
+    }
+    let scaled = (kept != template).then_some(kept);
+    Replicas { template: Some(template), uncounted, scaled, take_back: None, changes: !exists }
 }
 
-/// Decides the replicas of a controller that replaces one of another kind.
-///
-/// A count set by Scale moves to the new controller. A count set by anybody else is lost with the old one.
-fn inherited(
+/// Sets the template's count, and takes it back from whoever else has set one.
+fn templates(
     inputs: &Inputs<'_>,
-    artifact: &mut Artifact,
-    template: i32,
-    former: &Member,
+    artifact: &Artifact,
+    count: i32,
+    known: &Known<'_>,
+    exists: bool,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Replicas {
-    let (own, scale) = inputs.managers;
-    let seen = inputs.seen.unwrap_or_default().iter().find(|seen| seen.reference == former.reference);
-    let mut owners = seen.into_iter().flat_map(|seen| &seen.replicas_owners);
-    let foreign = owners.any(|owner| owner != own && owner != scale);
-    let by_scale = former.scaled_replicas.filter(|count| *count != template);
-    let is_same = former.template_replicas == Some(template);
-    let scaled = by_scale.filter(|_| is_same && !foreign);
-    if let Some(count) = scaled {
-        diagnostics.push(note(artifact, Code::ReplicasKept, &format!("kept {count} (set by Scale)")));
-        set(artifact, count);
-    } else if foreign || by_scale.is_some() {
-        diagnostics.push(note(artifact, Code::ReplicasTakenBack, &format!("reset to {template}")));
+    let is_others = known.found != Some(count) && known.other.is_some();
+    // A controller that Scale made from a Pod is ours alone, its count is Scale's all the same.
+    if is_others || known.other.is_none() && known.recorded != known.applied && known.recorded != Some(count)
+    {
+        diagnostics.push(note(artifact, Code::ReplicasTakenBack, &format!("reset to {count}")));
     }
-    Replicas { template: Some(template), scaled, take_back: None, changes: true }
+    let is_new = known.applied != Some(count) || !known.was_written;
+    let differs = is_others || known.recorded != Some(count);
+    let changes = !exists || is_new || inputs.replicas == ReplicasPolicy::Template && differs;
+    let take_back = known.other.filter(|_| exists && (is_others || is_new)).map(|_| count);
+    Replicas { template: Some(count), uncounted: false, scaled: None, take_back, changes }
+}
+
+/// The controllers whose count must be read, since somebody else owns it: those that another kind takes the place of,
+/// and with TEMPLATE all of them, since what is the template's count already is no change.
+pub fn counts_to_read(
+    head: &Head,
+    after: &Artifacts,
+    seen: &[Seen],
+    policy: ReplicasPolicy,
+    deployment: &DeploymentName,
+) -> Vec<ObjectRef> {
+    let ours = [field_manager(deployment), scale_manager(deployment)];
+    let controllers = seen.iter().filter(|seen| seen.reference.kind.is_controller());
+    let is_foreign = |seen: &&Seen| seen.replicas_owners.iter().any(|owner| !ours.contains(owner));
+    let is_asked = |seen: &&Seen| policy == ReplicasPolicy::Template || after.get(&seen.reference).is_none();
+    let found = controllers.filter(is_foreign).filter(is_asked);
+    let found = found.map(|seen| &seen.reference).filter(|reference| head.member(reference).is_some());
+    found.cloned().collect()
+}
+
+/// The components that would become bare Pods, and lose a count that somebody else has set.
+pub fn autoscaled(
+    head: &Head,
+    after: &Artifacts,
+    seen: &[Seen],
+    deployment: &DeploymentName,
+) -> BTreeSet<ComponentName> {
+    let ours = [field_manager(deployment), scale_manager(deployment)];
+    let is_foreign = |reference: &ObjectRef| {
+        let mut seen = seen.iter().filter(|seen| seen.reference == *reference);
+        seen.any(|seen| seen.replicas_owners.iter().any(|owner| !ours.contains(owner)))
+    };
+    let controllers = head.inventory.iter().filter(|member| {
+        member.reference.kind.is_controller()
+            && member.state != MemberState::Deleting
+            && is_foreign(&member.reference)
+    });
+    let becomes_pod = |component: &&ComponentName| {
+        after.objects().iter().any(|one| one.component == **component && one.reference.kind == Kind::Pod)
+    };
+    controllers.map(|member| &member.component).filter(becomes_pod).cloned().collect()
+}
+
+fn seen<'a>(inputs: &Inputs<'a>, reference: &ObjectRef) -> Option<&'a Seen> {
+    inputs.seen.unwrap_or_default().iter().find(|seen| seen.reference == *reference)
 }
 
 fn note(artifact: &Artifact, code: Code, what: &str) -> Diagnostic {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FailurePolicy, PrunePolicy};
+use super::{ConflictPolicy, FailurePolicy, PrunePolicy, ReplicasPolicy};
 use crate::artifacts::{Artifact, ComponentName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::template::Template;
@@ -26,7 +26,8 @@ pub struct Revision {
     pub rendered: Vec<Artifact>,
     /// The version of the adapter that made it.
     pub version: String,
-    /// What digests of requests are mixed with in the record; random, handed from revision to revision.
+    /// What digests of requests and plans are mixed with; random, handed from revision to revision, and known to those
+    /// alone who may read the values themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// What became of objects that the template did not have.
@@ -35,6 +36,12 @@ pub struct Revision {
     /// What was to become of it if it failed.
     #[serde(default)]
     pub on_failure: FailurePolicy,
+    /// What was done where others held fields: whoever finishes this revision does the same.
+    #[serde(default)]
+    pub conflicts: ConflictPolicy,
+    /// Whose replica counts held.
+    #[serde(default)]
+    pub replicas: ReplicasPolicy,
     /// The revision that it repeats.
     #[serde(default)]
     pub rollback_of: Option<u32>,

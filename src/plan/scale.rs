@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Inputs, Plan, Prepared, Revision, plan, render, stamp};
+use super::{ConflictPolicy, Inputs, Plan, Prepared, ReplicasPolicy, Revision, plan, render, stamp};
 use crate::artifacts::{
     Action, Change, ComponentName, FieldChange, Kind, ObjectRef, field_manager, scale_manager,
 };
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::record::{self, Head, Held, Member, MemberState};
 use crate::template::did_you_mean;
+use crate::translate::uncounted;
 
 /// What a Scale has to do.
 pub struct ScalePlan {
@@ -95,6 +96,9 @@ impl Conversion {
             revision: held.head.current.as_ref().map_or(1, |current| current.number),
             operation,
             prune: false,
+            conflicts: ConflictPolicy::Fail,
+            replicas: ReplicasPolicy::Auto,
+            uncounted: &uncounted(&revision.template),
             scale: convert,
             managers: (&own, &scale),
             back: None,

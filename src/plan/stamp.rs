@@ -164,3 +164,36 @@ pub(super) fn mark(artifact: &mut Artifact, operation: &str) {
         annotations.insert(ANNOTATION_OPERATION.to_owned(), Value::from(operation));
     }
 }
+
+/// Leaves out the values of variables that are empty: an absent one means the same, and owns nothing that others could
+/// not set.
+pub(super) fn leave_out_empty_values(artifact: &mut Artifact) {
+    let spec = match artifact.reference.kind {
+        Kind::Pod => artifact.manifest.get_mut("spec"),
+        Kind::ReplicationController | Kind::Deployment => {
+            artifact.manifest.pointer_mut("/spec/template/spec")
+        }
+        Kind::Secret | Kind::PersistentVolumeClaim | Kind::Service => None,
+    };
+    let containers = spec.and_then(|spec| spec.get_mut("containers")?.as_array_mut());
+    let variables =
+        containers.into_iter().flatten().filter_map(|container| container.get_mut("env")?.as_array_mut());
+    for variable in variables.flatten().filter_map(Value::as_object_mut) {
+        variable.retain(|key, value| key != "value" || value != "");
+    }
+}
+
+/// The manifest as it is applied, marks aside.
+pub(super) fn applied(artifact: &Artifact) -> Value {
+    let mut applied = artifact.clone();
+    leave_out_empty_values(&mut applied);
+    applied.manifest
+}
+
+/// Takes the mark off again.
+pub(super) fn unmark(artifact: &mut Artifact) {
+    let annotations = artifact.manifest.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
+    if let Some(annotations) = annotations {
+        annotations.remove(ANNOTATION_OPERATION);
+    }
+}

@@ -1,7 +1,10 @@
 //! The plan, decided over small templates: each test changes one thing.
 
+use serde_json::Value;
+
 use super::*;
 use crate::artifacts::{DeploymentName, LABEL_REVISION};
+use crate::diagnostic::Code;
 use crate::template::Template;
 use crate::template::validate::{Limits, from_text};
 use crate::translate::{Options, linked_services, translate};
@@ -57,6 +60,7 @@ fn deployed(artifacts: &Artifacts) -> (Head, Vec<Seen>) {
             pods_before: None,
             template_replicas: count.and_then(|count| i32::try_from(count).ok()),
             scaled_replicas: None,
+            uncounted: false,
             generation: None,
             adopts: None,
             operation: None,
@@ -68,11 +72,15 @@ fn deployed(artifacts: &Artifacts) -> (Head, Vec<Seen>) {
             uid,
             version: "7".to_owned(),
             terminating: false,
+            labelled: true,
             ours: true,
             controlled: false,
             ended: false,
             owned: "fields".to_owned(),
             replicas_owners: owners(artifact),
+            replicas: None,
+            others: Vec::new(),
+            held: Value::Null,
             component: artifact.component.to_string(),
             operation: None,
             revision: is_workload.then_some(1),
@@ -93,6 +101,9 @@ fn plan_between(before: &Artifacts, after: &Artifacts, text: &str, head: &Head, 
         revision: 2,
         operation: "0123456789abcdef",
         prune: true,
+        conflicts: ConflictPolicy::Fail,
+        replicas: ReplicasPolicy::Auto,
+        uncounted: &crate::translate::uncounted(&template(text)),
         scale: &BTreeMap::new(),
         managers: (OWN, SCALE),
         back: None,
@@ -134,6 +145,9 @@ fn a_first_deploy_creates_everything_at_its_revision() {
         revision: 1,
         operation: "0123456789abcdef",
         prune: true,
+        conflicts: ConflictPolicy::Fail,
+        replicas: ReplicasPolicy::Auto,
+        uncounted: &crate::translate::uncounted(&template(TEMPLATE)),
         scale: &BTreeMap::new(),
         managers: (OWN, SCALE),
         back: None,
@@ -301,6 +315,70 @@ fn a_changed_count_takes_the_replicas_back() {
     assert_eq!(codes(&plan), [Code::ReplicasTakenBack]);
 }
 
+/// Plans the change of web's template from one count to another, both as its author wrote them.
+fn recounted(before: Option<i32>, owners: &[&str], after: Option<i32>, replicas: ReplicasPolicy) -> Plan {
+    let text = |count: Option<i32>, tag: u32| {
+        let count = count.map_or_else(String::new, |count| format!("\n  deployment: {{count: {count}}}"));
+        let ports = "  ports: [{container_port: 80}]";
+        TEMPLATE
+            .replace(ports, &format!("{ports}{count}"))
+            .replace("example/web:1", &format!("example/web:{tag}"))
+    };
+    let (old, new) = (render(&text(before, 1), &["web"]), render(&text(after, 2), &["web"]));
+    let (mut head, mut seen) = deployed(&old);
+    for seen in seen.iter_mut().filter(|seen| seen.reference.kind.is_controller()) {
+        seen.replicas_owners = owners.iter().map(|owner| (*owner).to_owned()).collect();
+    }
+    for member in head.inventory.iter_mut().filter(|member| member.reference.kind.is_controller()) {
+        member.uncounted = before.is_none();
+    }
+    plan(&Inputs {
+        head: Some(&head),
+        before: old.objects(),
+        after: &new,
+        links: &linked_services(&template(TEMPLATE)),
+        seen: Some(&seen),
+        revision: 2,
+        operation: "0123456789abcdef",
+        prune: true,
+        conflicts: ConflictPolicy::Fail,
+        replicas,
+        uncounted: &crate::translate::uncounted(&template(&text(after, 2))),
+        scale: &BTreeMap::new(),
+        managers: (OWN, SCALE),
+        back: None,
+    })
+}
+
+#[test]
+fn an_absent_count_is_no_opinion_and_only_a_written_changed_one_takes_back() {
+    use ReplicasPolicy::{Auto, Preserve, Rollback, Template};
+    // Before, owners, after, policy; the count that is sent, and the one that is taken back.
+    let cases = [
+        (Some(3), OWN, None, Auto, Some(3), None),
+        (Some(3), "autoscaler", None, Auto, None, None),
+        (Some(3), "autoscaler", Some(3), Auto, None, None),
+        (Some(3), "autoscaler", Some(2), Auto, Some(2), Some(2)),
+        (None, "autoscaler", Some(1), Auto, Some(1), Some(1)),
+        (None, OWN, Some(2), Auto, Some(2), None),
+        (Some(3), "autoscaler", Some(2), Preserve, None, None),
+        (Some(3), OWN, Some(2), Preserve, Some(3), None),
+        (Some(3), "autoscaler", Some(3), Template, Some(3), Some(3)),
+        (Some(3), "autoscaler", None, Template, None, None),
+        (Some(3), "autoscaler", Some(2), Rollback, None, None),
+        (Some(3), OWN, Some(2), Rollback, Some(2), None),
+        (Some(3), SCALE, Some(2), Rollback, Some(2), Some(2)),
+    ];
+    for (before, owner, after, policy, sent, taken) in cases {
+        let plan = recounted(before, &[owner], after, policy);
+        let step = plan.steps.iter().find(|step| step.artifact.reference.kind.is_controller());
+        let step = step.expect("a controller");
+        let found = (web_replicas(&plan).and_then(|count| i32::try_from(count).ok()), step.take_back);
+        assert_eq!(found, (sent, taken), "{before:?} {owner} {after:?} {policy:?}");
+        assert_eq!(step.uncounted, after.is_none());
+    }
+}
+
 #[test]
 fn pods_of_earlier_revisions_go_with_a_changed_controller() {
     let before = render(TEMPLATE, &["web"]);
@@ -341,6 +419,9 @@ fn a_label_alone_makes_no_new_pods_and_comes_with_the_next_real_change() {
                 revision: 2,
                 operation: "0123456789abcdef",
                 prune: true,
+                conflicts: ConflictPolicy::Fail,
+                replicas: ReplicasPolicy::Auto,
+                uncounted: &BTreeSet::new(),
                 scale: &BTreeMap::new(),
                 managers: (OWN, SCALE),
                 back: None,

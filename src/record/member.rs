@@ -27,6 +27,10 @@ pub struct Member {
     /// For a controller: the template's count when it was last applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_replicas: Option<i32>,
+    /// For a controller: whether the template had no count when it was last applied; the one above is the last it had,
+    /// or 1.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uncounted: bool,
     /// For a controller: the count set by Scale, as long as it differs from the template's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaled_replicas: Option<i32>,
@@ -79,6 +83,7 @@ impl Member {
             pods_before: None,
             template_replicas: None,
             scaled_replicas: None,
+            uncounted: false,
             replace: false,
             generation: None,
             adopts: None,

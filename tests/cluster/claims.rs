@@ -273,10 +273,10 @@ async fn a_claim_that_somebody_has_grown_stays_and_grows_on() {
     let refusal = refused(
         client.deploy(sized(&namespace, "5Gi", &class)).await,
         Code::FailedPrecondition,
-        "APPLY_INCOMPLETE",
+        "FIELD_CONFLICT",
     );
     assert!(refusal.message.contains("metadata.labels"), "{refusal:?}");
-    assert_eq!(sizes(&claims(&namespace).await), ["4Gi", "5Gi"]);
+    assert_eq!(sizes(&claims(&namespace).await), ["4Gi", "3Gi"], "it is found before anything is written");
 }
 
 #[tokio::test]

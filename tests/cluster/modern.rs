@@ -220,7 +220,7 @@ async fn calls_stay_within_their_budgets() {
         ..scale(&namespace, "rich", "C1", 2)
     };
     client.scale(scaled).await.expect("scaled");
-    assert_eq!(counted(&mut calls).len(), 2 + 2);
+    assert_eq!(counted(&mut calls).len(), 3 + 2);
     recorded(&namespace, "rich", "ACTIVE").await;
     calls.restart();
     // A value that two components read: a Secret and two apps Deployments change.

@@ -15,8 +15,6 @@ use crate::support::namespace::namespace;
 
 /// The address in the README, and the only thing in its lines that a test may replace.
 const ADDRESS: &str = "localhost:50051";
-/// What a block says whose calls the server refuses for now.
-const NOT_BUILT: &str = "answers Unimplemented";
 
 /// A text file of the repository.
 fn read(path: &str) -> String {
@@ -113,19 +111,11 @@ async fn the_calls_run_as_printed() {
                 let output = bash(&format!("{functions}{command}"));
                 let answer = String::from_utf8_lossy(&output.stdout);
                 let errors = String::from_utf8_lossy(&output.stderr);
-                if block.contains(NOT_BUILT) {
-                    assert!(
-                        !output.status.success() && errors.contains("Code: Unimplemented"),
-                        "{command}{errors}"
-                    );
-                    assert!(errors.contains("NOT_IMPLEMENTED"), "{command}{errors}");
-                } else {
-                    assert!(output.status.success(), "{command}{errors}{}", namespace.dump());
-                    assert!(!answer.trim().is_empty(), "{command} answers nothing");
-                    // Manifests hold values, because they are for applying; nothing else does.
-                    let may_show = command.contains("TranslateTemplate");
-                    assert!(may_show || !answer.contains("pass@word01"), "{command} shows a value");
-                }
+                assert!(output.status.success(), "{command}{errors}{}", namespace.dump());
+                assert!(!answer.trim().is_empty(), "{command} answers nothing");
+                // Manifests hold values, because they are for applying; nothing else does.
+                let may_show = command.contains("TranslateTemplate");
+                assert!(may_show || !answer.contains("pass@word01"), "{command} shows a value");
             }
         }
     }

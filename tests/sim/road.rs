@@ -101,6 +101,8 @@ pub struct Call {
     /// Behind the namespace, without what is random in it.
     pub path: String,
     pub watches: bool,
+    /// Whether a watch begins with it.
+    pub begins: bool,
     /// Whether it renews a lease.
     pub renews: bool,
 }
@@ -114,13 +116,14 @@ impl Call {
             method: request.method().to_string(),
             path: plain(path.split_once('/').map_or(path, |(_, path)| path)),
             watches: query.contains("watch="),
+            begins: query.contains("limit=500"),
             renews: query.contains("fieldManager=panamax-lease"),
         }
     }
 
     /// Whether it is one of those that an operation is allowed so many of.
     pub fn counts(&self) -> bool {
-        !self.watches && !self.renews
+        !self.watches && !self.begins && !self.renews
     }
 }
 

@@ -13,8 +13,9 @@ use panamax_kubernetes_adapter::clock::Clock;
 use panamax_kubernetes_adapter::cluster::Cluster;
 use panamax_kubernetes_adapter::error::{Error, ErrorKind};
 use panamax_kubernetes_adapter::operations::{
-    DeployCall, DeployChoices, FailurePolicy, NamedRequest, Operations, Outcome, PrunePolicy, RollbackCall,
-    ScaleCall, Settings, Source, Target, TeardownCall, TemplateCall, Until, VolumePolicy, WatchUpdate,
+    ConflictPolicy, DeployCall, DeployChoices, FailurePolicy, NamedRequest, Operations, Outcome, PrunePolicy,
+    ReplicasPolicy, RollbackCall, ScaleCall, Settings, Source, Target, TeardownCall, TemplateCall, Until,
+    VolumePolicy, WatchUpdate,
 };
 use panamax_kubernetes_adapter::sandbox::Sandbox;
 use panamax_kubernetes_adapter::translate::Rules;
@@ -382,9 +383,12 @@ fn deploy(text: &str, deadline: Instant) -> DeployCall {
             create_namespace: false,
             prune: PrunePolicy::DeleteRemoved,
             on_failure: FailurePolicy::Keep,
+            conflicts: ConflictPolicy::Fail,
+            replicas: ReplicasPolicy::Auto,
             validate_only: false,
             etag: String::new(),
             request: None,
+            plan_id: String::new(),
             deadline,
         },
         wait_ready: None,

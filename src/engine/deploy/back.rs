@@ -11,7 +11,9 @@ use super::super::{Engine, look, stages, teardown};
 use super::deploy_now;
 use crate::artifacts::Target;
 use crate::error::{Error, Result};
-use crate::plan::{self, Back, Decided, FailurePolicy, PrunePolicy, Revision};
+use crate::plan::{
+    self, Back, ConflictPolicy, Decided, FailurePolicy, PrunePolicy, ReplicasPolicy, Revision,
+};
 use crate::record::{self, Head, HeadRef, Held, OperationKind};
 
 /// How long going back may take until its objects are written.
@@ -91,6 +93,9 @@ async fn recover(engine: &Engine, target: &Target, wanted: Recovered, deadline: 
         create_namespace: false,
         prune: PrunePolicy::Keep,
         on_failure: FailurePolicy::Keep,
+        conflicts: ConflictPolicy::default(),
+        replicas: ReplicasPolicy::default(),
+        plan_id: String::new(),
         validate_only: false,
         etag: String::new(),
         request: None,

@@ -68,7 +68,7 @@ fn template_call(
     mut faults: Faults,
 ) -> Result<(Namespace, TemplateCall)> {
     let source = common.source.or_else(|| no_source(&mut faults));
-    let options = options::deploy(common.options, &mut faults)?;
+    let options = options::deploy(common.options, &mut faults);
     let namespace = namespace(common.namespace, settings, &mut faults);
     let name = optional_name(common.name, &mut faults);
     let overrides = common.overrides.map(template::raw);

@@ -21,6 +21,7 @@ fn doomed_member(kind: Kind, name: &str) -> Member {
         pod_revision: None,
         pods_before: None,
         template_replicas: None,
+        uncounted: false,
         scaled_replicas: None,
         replace: false,
         generation: None,

@@ -108,6 +108,9 @@ fn workloads_of_another_kind_are_made_and_the_old_ones_go() {
             revision: 2,
             operation: "0123456789abcdef",
             prune,
+            conflicts: ConflictPolicy::Fail,
+            replicas: ReplicasPolicy::Auto,
+            uncounted: &BTreeSet::new(),
             scale: &BTreeMap::new(),
             managers: (OWN, SCALE),
             back: None,
@@ -133,6 +136,7 @@ fn switched(before: &Artifacts, after: &Artifacts, text: &str, owner: &str) -> (
     }
     for seen in seen.iter_mut().filter(|seen| is_web(&seen.reference)) {
         seen.replicas_owners = vec![owner.to_owned()];
+        seen.replicas = (owner == "kubectl").then_some(5);
     }
     let plan = plan_between(before, after, text, &head, &seen);
     let web = plan.steps.iter().find(|step| is_web(&step.artifact.reference)).expect("a controller");
@@ -149,8 +153,7 @@ fn the_count_of_scale_goes_over_to_a_workload_of_another_kind() {
     let classic = |text: &str| rendered(text, Rules::default());
     for (before, after) in [(modern(&two), classic(&two)), (classic(&two), modern(&two))] {
         assert_eq!(switched(&before, &after, &two, SCALE), (Some(5), vec![Code::ReplicasKept]));
-        let taken_back = (Some(2), vec![Code::ReplicasTakenBack]);
-        assert_eq!(switched(&before, &after, &two, "kubectl"), taken_back, "what somebody set is not known");
+        assert_eq!(switched(&before, &after, &two, "kubectl"), (Some(5), vec![Code::ReplicasKept]));
     }
     let other = switched(&modern(&two), &classic(&three), &three, SCALE);
     assert_eq!(other, (Some(3), vec![Code::ReplicasTakenBack]));
@@ -228,6 +231,9 @@ fn refusal(has: (&str, Option<&str>, bool), size: &str, class: Option<&str>) -> 
         revision: 2,
         operation: "0123456789abcdef",
         prune: true,
+        conflicts: ConflictPolicy::Fail,
+        replicas: ReplicasPolicy::Auto,
+        uncounted: &BTreeSet::new(),
         scale: &BTreeMap::new(),
         managers: (OWN, SCALE),
         back: None,

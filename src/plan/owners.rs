@@ -1,0 +1,117 @@
+//! What is decided where others hold fields of our objects, and how it is told.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{ConflictPolicy, Inputs, Plan, ScalePlan, fields, remedy, stamp};
+use crate::artifacts::{Artifact, DeploymentName, ObjectRef, Others, Seen, field_manager, scale_manager};
+use crate::diagnostic::{Code, Diagnostic};
+use crate::error::{Error, ErrorKind, Hold};
+
+/// What was decided about one object that others hold fields of.
+#[derive(Clone, Debug, Default)]
+pub struct Decision {
+    /// Fields that stay as others have set them.
+    pub yielded: Vec<Hold>,
+    /// Fields that are taken over.
+    pub taken: Vec<Hold>,
+}
+
+impl Plan {
+    /// Puts a decision into the plan, and tells it, field by field.
+    pub fn decide(&mut self, reference: &ObjectRef, decision: &Decision) {
+        let Some(step) = self.steps.iter_mut().find(|step| step.artifact.reference == *reference) else {
+            return;
+        };
+        let counts = |hold: &&Hold| hold.field != "spec.replicas" || step.take_back.is_none();
+        let yielded: Vec<Hold> = decision.yielded.iter().filter(counts).cloned().collect();
+        if let Some(left) = remedy::without(&step.artifact, &yielded) {
+            step.artifact = left;
+        }
+        let origin = step.artifact.origin.clone();
+        let told = |code, holds: &[Hold], what: &str| -> Vec<Diagnostic> {
+            let told = holds.iter().map(|Hold { field, manager }| {
+                let message = format!("{reference}: {} {what} field manager {manager}", fields::shown(field));
+                Diagnostic::new(code, origin.clone(), message)
+            });
+            told.collect()
+        };
+        let yielded = told(Code::FieldYielded, &yielded, "keeps the value of");
+        self.diagnostics.extend(yielded);
+        self.diagnostics.extend(told(Code::FieldTaken, &decision.taken, "is taken from"));
+    }
+}
+
+/// What others hold that may get into the way of this object.
+pub(super) fn concerned(others: &[Others], artifact: &Artifact) -> Vec<Others> {
+    others.iter().filter(|other| fields::touches(&other.fields, &artifact.manifest)).cloned().collect()
+}
+
+/// Whether what others have taken of our fields is left to them: nothing is to be written for it then.
+///
+/// An earlier Deploy may have yielded them; this one may be to take them, or to be refused.
+pub(super) fn leave_all(inputs: &Inputs<'_>, others: &[Others], held: &Value, artifact: &Artifact) -> bool {
+    let manifest = stamp::applied(artifact);
+    let is_taken = |other: &Others| !fields::taken(&manifest, &other.fields, held).is_empty();
+    inputs.conflicts == ConflictPolicy::Yield || !others.iter().any(is_taken)
+}
+
+/// Tells what an earlier Deploy has yielded and this one leaves as it is.
+pub(super) fn tell_left(others: &[Others], held: &Value, artifact: &Artifact, told: &mut Vec<Diagnostic>) {
+    let manifest = stamp::applied(artifact);
+    for other in others {
+        for field in fields::taken(&manifest, &other.fields, held) {
+            let text =
+                format!("{}: {field} keeps the value of field manager {}", artifact.reference, other.manager);
+            told.push(Diagnostic::new(Code::FieldYielded, artifact.origin.clone(), text));
+        }
+    }
+}
+
+/// Tells which fields the template no longer has although somebody else holds them, too: they stay as they are.
+pub(super) fn tell_given_up(
+    before: &Artifact,
+    after: &Artifact,
+    others: &[Others],
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    let mut told = BTreeSet::new();
+    for other in others {
+        for field in fields::given_up(&before.manifest, &after.manifest, &other.fields) {
+            let message = format!(
+                "{}: the template no longer sets {field}, but field manager {} holds it, too: it stays as it is",
+                after.reference, other.manager
+            );
+            if told.insert(field) {
+                diagnostics.push(Diagnostic::new(Code::FieldStays, after.origin.clone(), message));
+            }
+        }
+    }
+}
+
+/// Refuses to scale what an autoscaler scales.
+///
+/// Whoever owns the count, and is neither this adapter nor a person with kubectl, is taken for one: that is how an
+/// autoscaler shows, by the name of the program that writes for it.
+pub fn check_autoscalers(scale: &ScalePlan, seen: &[Seen], deployment: &DeploymentName) -> Result<(), Error> {
+    let ours = [field_manager(deployment), scale_manager(deployment)];
+    let is_persons = |owner: &str| owner.starts_with("kubectl") || owner == "before-first-apply";
+    for (member, _) in &scale.set {
+        let seen = seen.iter().find(|seen| seen.reference == member.reference);
+        let mut owners = seen.into_iter().flat_map(|seen| &seen.replicas_owners);
+        let Some(owner) = owners.find(|owner| !ours.contains(owner) && !is_persons(owner)) else { continue };
+        let (component, reference) = (&member.component, &member.reference);
+        return Err(Error::new(
+            ErrorKind::ReplicasOwned,
+            format!(
+                "{owner} sets the replicas of component {component} ({reference}); change that autoscaler, or remove \
+                 it and deploy with options.replicas_policy REPLICAS_POLICY_TEMPLATE"
+            ),
+        )
+        .with("manager", owner.clone())
+        .with("component", component.as_str())
+        .about(reference.kind.as_str(), reference.name.as_str()));
+    }
+    Ok(())
+}

@@ -7,6 +7,7 @@ mod ownership;
 mod seen;
 mod size;
 mod state;
+mod trace;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,13 +19,14 @@ pub use names::{
 };
 pub use observed::{HoldUp, Observed};
 pub use ownership::{
-    ANNOTATION_ALIAS, ANNOTATION_IMAGE, ANNOTATION_OPERATION, FIELD_MANAGER, LABEL_COMPONENT, LABEL_INSTANCE,
-    LABEL_MANAGED_BY, LABEL_NAME, LABEL_PHASE, LABEL_RECORD, LABEL_REVISION, MANAGED_BY, field_manager,
-    is_reserved_annotation, is_reserved_label, scale_manager, selector_of,
+    ANNOTATION_ALIAS, ANNOTATION_APPLIED, ANNOTATION_IMAGE, ANNOTATION_OPERATION, FIELD_MANAGER,
+    LABEL_COMPONENT, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_NAME, LABEL_PHASE, LABEL_RECORD, LABEL_REVISION,
+    MANAGED_BY, field_manager, is_reserved_annotation, is_reserved_label, scale_manager, selector_of,
 };
 pub use seen::{Form, Others, Seen, SeenClaim};
 pub use size::StorageSize;
 pub use state::DeploymentState;
+pub use trace::{Trace, Traces, applied, owned_fields, written_since};
 
 /// The kinds of member objects; closed, and in the order of applying (deleting is its reverse).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

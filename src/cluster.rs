@@ -32,7 +32,7 @@ use tower::{BoxError, Service};
 use crate::artifacts::{Kind, Namespace};
 use crate::error::{Error, ErrorKind, Result};
 
-pub use apply::{Guard, Written, owned_fields};
+pub use apply::{Guard, Written};
 pub use delete::Deletion;
 pub use gone::Going;
 pub use heads::{Scope, Sight};

@@ -5,6 +5,7 @@ mod blame;
 mod claims;
 mod decided;
 mod diff;
+mod drift;
 mod duties;
 mod existing;
 mod fields;
@@ -32,6 +33,7 @@ pub use back::{Back, Course, FailurePolicy, PrunePolicy, restored};
 pub use blame::{first as first_failure, listing};
 pub use claims::{VolumePolicy, check as check_claims, set_aside};
 pub use decided::{Decided, decide};
+pub use drift::drift;
 pub use duties::{Duty, duties, is_at_rest, is_recorded, late};
 pub use id::{check_id, id, stale};
 pub use named::{Mixed, Named};
@@ -60,6 +62,8 @@ pub struct Inputs<'a> {
     pub links: &'a BTreeMap<ComponentName, BTreeSet<ObjectRef>>,
     /// What is on the cluster; `None`: not looked, the inventory is believed.
     pub seen: Option<&'a [Seen]>,
+    /// Whether the record was restored from a backup, and the objects with it.
+    pub restored: bool,
     /// The number of the revision to come.
     pub revision: u32,
     /// The id of the operation to come.
@@ -289,16 +293,15 @@ fn step(
         _ if is_marked_anew => Some(inputs.operation.to_owned()),
         _ => earlier,
     };
-    if let Some(operation) = &operation {
-        stamp::mark(&mut stamped, operation);
-    }
+    stamp::mark(
+        &mut stamped,
+        operation.as_deref(),
+        Some(inputs.operation).filter(|_| action != Action::Unchanged),
+    );
     stamp::leave_out_empty_values(&mut stamped);
     let others = existing.as_ref().map_or(&[][..], |existing| existing.others);
-    match (action, known, &existing) {
-        (Action::Update, Some(before), _) => owners::tell_given_up(before, artifact, others, diagnostics),
-        (Action::Unchanged, _, Some(met)) => owners::tell_left(others, met.held, &stamped, diagnostics),
-        _ => {}
-    }
+    existing::tell(action, known, existing.as_ref(), member, (artifact, &stamped), diagnostics);
+    let planned = planned_member(&stamped, member, action, pod_revision, operation, &replicas);
     Step {
         action,
         uid: existing.as_ref().map(|existing| existing.uid.to_owned()),
@@ -306,7 +309,7 @@ fn step(
         member: Member {
             pods_before: stamp::earlier(inputs, &artifact.component)
                 .filter(|_| action != Action::Unchanged && is_workload),
-            ..planned_member(&stamped, member, action, pod_revision, operation, &replicas)
+            ..existing::restored(inputs, existing.as_ref(), planned)
         },
         former: member.cloned(),
         take_back: replicas.take_back,
@@ -348,6 +351,7 @@ fn planned_member(
         adopts: member.and_then(|member| member.adopts.clone()),
         operation,
         owned: String::new(),
+        trace: None,
     }
 }
 

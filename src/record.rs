@@ -35,6 +35,10 @@ const SCHEMA: u32 = 1;
 pub struct Head {
     /// The version of this form.
     pub schema: u32,
+    /// The uid of the ConfigMap that it was last written to by an operation: where it lies in another one, it was
+    /// restored from a backup. `None`: it was written by a version that did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
     /// Counts the operations; what callers see as the etag.
     pub generation: u64,
     /// The template's name as its author wrote it.
@@ -73,6 +77,7 @@ impl Head {
     pub fn new(template_name: String, now: Timestamp) -> Self {
         Self {
             schema: SCHEMA,
+            uid: None,
             generation: 0,
             template_name,
             phase: Phase::Applying,

@@ -7,6 +7,9 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ReplicationController, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use serde::Serialize;
+use serde_json::Value;
+
 use super::{Kind, ObjectRef};
 
 /// What may hold a component up for a moment, and is told as a failure once it was seen so for too long.
@@ -59,6 +62,20 @@ impl Observed {
         services.chain(claims).chain(controllers).chain(deployments).chain(pods)
     }
 
+    /// An object as the cluster has it, as JSON.
+    pub fn whole(&self, reference: &ObjectRef) -> Option<Value> {
+        let name = Some(reference.name.as_str());
+        let json = match reference.kind {
+            Kind::Service => as_json(&self.services, name, |one| &one.metadata),
+            Kind::PersistentVolumeClaim => as_json(&self.claims, name, |one| &one.metadata),
+            Kind::ReplicationController => as_json(&self.controllers, name, |one| &one.metadata),
+            Kind::Deployment => as_json(&self.deployments, name, |one| &one.metadata),
+            Kind::Pod => as_json(&self.pods, name, |one| &one.metadata),
+            Kind::Secret => None,
+        };
+        json.filter(Value::is_object)
+    }
+
     /// Whether an object with this uid is there; `None` for kinds that are not watched.
     pub fn has(&self, kind: Kind, uid: &str) -> Option<bool> {
         let is_it =
@@ -70,4 +87,13 @@ impl Observed {
     pub fn with_overdue(&self, overdue: BTreeSet<HoldUp>) -> Self {
         Self { overdue, ..self.clone() }
     }
+}
+
+fn as_json<K: Serialize>(
+    objects: &[Arc<K>],
+    name: Option<&str>,
+    metadata: impl Fn(&K) -> &ObjectMeta,
+) -> Option<Value> {
+    let found = objects.iter().find(|object| metadata(object).name.as_deref() == name)?;
+    serde_json::to_value(found.as_ref()).ok()
 }

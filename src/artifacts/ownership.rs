@@ -22,6 +22,8 @@ pub const LABEL_PHASE: &str = "panamax.io/phase";
 pub const ANNOTATION_IMAGE: &str = "panamax.io/image";
 /// The operation that created the object, or was the first to write it after others had left it in doubt.
 pub const ANNOTATION_OPERATION: &str = "panamax.io/operation";
+/// The operation that wrote the object last.
+pub const ANNOTATION_APPLIED: &str = "panamax.io/applied";
 /// The link's alias as the template has it.
 pub const ANNOTATION_ALIAS: &str = "panamax.io/alias";
 

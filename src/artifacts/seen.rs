@@ -1,6 +1,6 @@
 //! Seen: the marks of one object, as a look at the cluster showed them.
 
-use super::ObjectRef;
+use super::{ObjectRef, Traces};
 
 /// One object with our labels, as the cluster showed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Seen {
     pub ended: bool,
     /// The digest of the fields that our field manager owns; empty if none.
     pub owned: String,
+    /// What it shows of its writers.
+    pub traces: Traces,
     /// The field managers that own its replica count.
     pub replicas_owners: Vec<String>,
     /// Its replica count, where somebody has looked for it.

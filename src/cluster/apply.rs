@@ -5,7 +5,6 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{ObjectMeta, Patch, PatchParams};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::Cluster;
@@ -14,7 +13,7 @@ use super::errors::Failure;
 use super::gone::Going;
 use crate::artifacts::{
     Artifact, DeploymentName, Form, LABEL_INSTANCE, LABEL_MANAGED_BY, MANAGED_BY, Namespace, ObjectRef,
-    field_manager,
+    Trace, Traces, field_manager, owned_fields,
 };
 use crate::error::{Error, ErrorKind, Hold, Refusal, Result};
 
@@ -75,6 +74,8 @@ pub struct Written {
     pub adopted: bool,
     /// Its generation, for kinds that count one.
     pub generation: Option<i64>,
+    /// What the write has left on it.
+    pub trace: Trace,
 }
 
 /// What one apply came to.
@@ -180,11 +181,13 @@ impl Cluster {
         if metadata.deletion_timestamp.is_some() {
             return Ok(Attempt::Terminating(Going::new(&artifact.reference, &uid, metadata)));
         }
+        let traces = Traces::of(&metadata, deployment);
         let entries = metadata.managed_fields.unwrap_or_default();
         Ok(Attempt::Written(Written {
             uid,
             adopted: false,
             generation: metadata.generation,
+            trace: traces.own().clone(),
             owned: owned_fields(&entries, &manager).unwrap_or_default(),
         }))
     }
@@ -320,28 +323,6 @@ fn still_going(reference: &ObjectRef) -> Error {
     )
     .about(reference.kind.as_str(), reference.name.as_str())
     .retry_after(Duration::from_secs(5))
-}
-
-/// The digest of the names of the fields that `manager` applied, replica counts left out; `None` if it applied none.
-///
-/// It changes when another manager takes a field from us, whatever the value.
-pub fn owned_fields(entries: &[ManagedFieldsEntry], manager: &str) -> Option<String> {
-    let mut fields = applied(entries, manager)?.clone();
-    if let Some(spec) = fields.get_mut("f:spec").and_then(Value::as_object_mut) {
-        spec.remove("f:replicas");
-    }
-    let digest = Sha256::digest(fields.to_string().as_bytes());
-    Some(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// The fields that `manager` applied.
-pub(super) fn applied<'e>(entries: &'e [ManagedFieldsEntry], manager: &str) -> Option<&'e Value> {
-    let entry = entries.iter().find(|entry| {
-        entry.manager.as_deref() == Some(manager)
-            && entry.operation.as_deref() == Some("Apply")
-            && entry.subresource.as_deref().is_none_or(str::is_empty)
-    })?;
-    entry.fields_v1.as_ref().map(|fields| &fields.0)
 }
 
 /// The managers that own the replica count.

@@ -182,9 +182,13 @@ impl Cluster {
     pub async fn change(&self, held: &Held, transition: &Transition) -> Result<Held> {
         let mut held = held.clone();
         for _ in 0..CHANGES {
-            let next = transition.apply(&held.head);
+            let mut next = transition.apply(&held.head);
             if next == held.head {
                 return Ok(held);
+            }
+            // A record that was restored stays recognizable until its objects are adopted.
+            if next.uid.is_none() || transition.adopts() {
+                next.uid = Some(held.uid.clone());
             }
             match self.try_write(&held, &next, manager(transition.writer())).await {
                 Ok(written) => return Ok(written),

@@ -8,11 +8,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{Api, ListParams, ObjectMeta};
 
 use super::Cluster;
-use super::apply::{applied, owned_fields, replicas_owners};
+use super::apply::replicas_owners;
 use crate::artifacts::{
     ANNOTATION_OPERATION, DeploymentName, Kind, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_NAME, LABEL_REVISION,
-    MANAGED_BY, Namespace, ObjectName, ObjectRef, Others, Seen, SeenClaim, field_manager, scale_manager,
-    selector_of,
+    MANAGED_BY, Namespace, ObjectName, ObjectRef, Others, Seen, SeenClaim, Traces, applied, field_manager,
+    owned_fields, scale_manager, selector_of,
 };
 use crate::error::Result;
 
@@ -65,6 +65,7 @@ pub(super) fn seen(kind: Kind, metadata: &ObjectMeta, deployment: &DeploymentNam
         controlled: metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true)),
         ended: false,
         owned: owned.unwrap_or_default(),
+        traces: Traces::of(metadata, deployment),
         replicas_owners: replicas_owners(entries),
         replicas: None,
         others: others(entries, deployment),

@@ -311,6 +311,9 @@ catalogue! {
     /// The template no longer sets a field that another field manager holds, too, so the field stays as it is.
     FieldStays = "FIELD_STAYS", Warning,
         "undo the other's change, or delete the object and deploy again";
+    /// The object was written from outside since it was last deployed, so it is applied again.
+    ObjectDrifted = "OBJECT_DRIFTED", Info,
+        "find out who writes to the deployment's objects";
     /// The plan says what would be done to the object, but no dry run could try it.
     NotTried = "NOT_TRIED", Info,
         "the Deploy itself may still be refused";

@@ -123,6 +123,7 @@ impl Report {
                     uncounted: step.uncounted,
                     uid: Some(written.uid),
                     owned: written.owned,
+                    trace: Some(written.trace),
                     generation: written.generation.filter(|_| step.artifact.reference.kind.is_controller()),
                     ..step.member.clone()
                 });

@@ -93,7 +93,8 @@ impl Operations {
     async fn full(&self, held: &Held, observed: &Observed) -> Result<DeploymentView> {
         let current = held.head.current.as_ref();
         let revision = engine::read_revision(&self.engine, &held.target(), current).await?;
-        let view = view::looked(&self.engine, held, observed, true).await;
+        let rendered = revision.as_ref().map(|revision| revision.rendered.as_slice()).unwrap_or_default();
+        let view = view::looked_beside(&self.engine, held, observed, true, rendered).await;
         Ok(DeploymentView { template: revision.map(|revision| revision.template), ..view })
     }
 

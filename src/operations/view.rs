@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::artifacts::{DeploymentName, DeploymentState, Namespace, ObjectRef, Observed, Target};
+use crate::artifacts::{Artifact, DeploymentName, DeploymentState, Namespace, ObjectRef, Observed, Target};
 use crate::engine::{self, Engine, Sighting, Snapshot};
 use crate::plan;
 use crate::record::{Held, Recorded};
@@ -61,31 +61,49 @@ pub(super) async fn watched(
     let held = snapshot.head.as_ref()?;
     let views = snapshot.concluded::<Views>();
     let view = if full { &views.full } else { &views.basic };
-    let view = Arc::clone(view.get_or_init(|| Arc::new(observed(held, &snapshot.observed, full))));
+    let view = Arc::clone(view.get_or_init(|| Arc::new(observed(held, &snapshot.observed, full, &[]))));
     let overdue = engine::overdue(engine, held, &view.status.held_up(), Sighting::Watched).await;
     if overdue.held_up.is_empty() {
         return Some((view, overdue.again_in));
     }
     // What is overdue depends on the time: such a view is nobody else's.
     let now = snapshot.observed.with_overdue(overdue.held_up);
-    Some((Arc::new(observed(held, &now, full)), overdue.again_in))
+    Some((Arc::new(observed(held, &now, full, &[])), overdue.again_in))
 }
 
 /// The view of what a look has shown: the record was read first, and then the objects.
 pub(super) async fn looked(engine: &Engine, held: &Held, seen: &Observed, full: bool) -> DeploymentView {
-    let view = observed(held, seen, full);
+    looked_beside(engine, held, seen, full, &[]).await
+}
+
+/// The same, where it is at hand what was deployed.
+pub(super) async fn looked_beside(
+    engine: &Engine,
+    held: &Held,
+    seen: &Observed,
+    full: bool,
+    rendered: &[Artifact],
+) -> DeploymentView {
+    let view = observed(held, seen, full, rendered);
     let overdue = engine::overdue(engine, held, &view.status.held_up(), Sighting::Looked).await;
-    if overdue.held_up.is_empty() { view } else { observed(held, &seen.with_overdue(overdue.held_up), full) }
+    if overdue.held_up.is_empty() {
+        view
+    } else {
+        observed(held, &seen.with_overdue(overdue.held_up), full, rendered)
+    }
 }
 
 /// The view with a status concluded from what the cluster showed.
-fn observed(held: &Held, observed: &Observed, full: bool) -> DeploymentView {
+fn observed(held: &Held, observed: &Observed, full: bool, rendered: &[Artifact]) -> DeploymentView {
     let mut status = status::conclude(&expected(held), observed);
     if !status.is_ready() {
         let waits = plan::duties(held, observed, Duration::ZERO).waits.into_iter();
         let message = std::iter::once(status.message).chain(waits).filter(|text| !text.is_empty());
         status.message = message.collect::<Vec<_>>().join("; ");
     }
+    let drift = plan::drift(held, observed, rendered).into_iter();
+    let message = std::iter::once(status.message).filter(|text| !text.is_empty()).chain(drift);
+    status.message = message.collect::<Vec<_>>().join("; ");
     view(held, status, full)
 }
 

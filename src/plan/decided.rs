@@ -62,6 +62,7 @@ pub fn decide(
         after: &rendered.artifacts,
         links: &links,
         seen: Some(seen),
+        restored: held.as_ref().is_some_and(Held::is_restored),
         revision: number,
         operation,
         prune: course.deletes_removed(),

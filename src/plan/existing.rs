@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::{Inputs, owners};
-use crate::artifacts::{Artifact, ObjectRef, Others};
+use crate::artifacts::{Action, Artifact, ObjectRef, Others, Seen, Traces};
+use crate::diagnostic::{Code, Diagnostic};
 use crate::record::{Member, MemberState};
 
 /// What is known of one object that may be on the cluster.
@@ -11,6 +12,7 @@ pub(super) struct Existing<'a> {
     pub(super) uid: &'a str,
     pub(super) version: Option<&'a str>,
     pub(super) owned: Option<&'a str>,
+    pub(super) traces: Option<&'a Traces>,
     pub(super) ended: bool,
     pub(super) others: &'a [Others],
     pub(super) held: &'a Value,
@@ -22,11 +24,12 @@ pub(super) fn find<'a>(inputs: &'a Inputs<'_>, reference: &ObjectRef) -> Option<
     match inputs.seen {
         Some(seen) => seen
             .iter()
-            .find(|seen| seen.reference == *reference && seen.is_ours(recorded) && !seen.terminating)
+            .find(|seen| seen.reference == *reference && is_ours(inputs, seen, recorded) && !seen.terminating)
             .map(|seen| Existing {
                 uid: &seen.uid,
                 version: Some(&seen.version),
                 owned: Some(&seen.owned),
+                traces: Some(&seen.traces),
                 ended: seen.ended,
                 others: &seen.others,
                 held: &seen.held,
@@ -38,11 +41,73 @@ pub(super) fn find<'a>(inputs: &'a Inputs<'_>, reference: &ObjectRef) -> Option<
                 uid,
                 version: None,
                 owned: None,
+                traces: None,
                 ended: false,
                 others: &[],
                 held: &Value::Null,
             })
         }
+    }
+}
+
+/// Whether an object is this deployment's.
+///
+/// Where the whole deployment was restored from a backup, objects have other uids and, mostly, no entry of our field
+/// manager: then whatever the inventory names and our marks are on is ours.
+fn is_ours(inputs: &Inputs<'_>, seen: &Seen, recorded: Option<&str>) -> bool {
+    let member = inputs.head.and_then(|head| head.member(&seen.reference));
+    let is_marked = |member: &Member| member.operation.is_none() || member.operation == seen.operation;
+    seen.is_ours(recorded) || inputs.restored && seen.labelled && member.is_some_and(is_marked)
+}
+
+/// Whether the object was written by somebody since we wrote it; as nobody knows, where an earlier version wrote it.
+pub(super) fn is_drifted(existing: Option<&Existing<'_>>, member: Option<&Member>) -> bool {
+    let traces = existing.and_then(|existing| existing.traces);
+    let (Some(traces), Some(member)) = (traces, member) else { return false };
+    member.trace.as_ref().is_none_or(|written| traces.differ(member.reference.kind, written))
+}
+
+/// The entry of an object about to be written; from then on the record says which one is meant, also of a restored one.
+pub(super) fn restored(inputs: &Inputs<'_>, existing: Option<&Existing<'_>>, planned: Member) -> Member {
+    match existing.filter(|_| inputs.restored) {
+        Some(existing) => Member { uid: Some(existing.uid.to_owned()), ..planned },
+        None => planned,
+    }
+}
+
+/// Tells what others have to do with an object; `after` as it is wanted, and as it is applied.
+pub(super) fn tell(
+    action: Action,
+    known: Option<&Artifact>,
+    existing: Option<&Existing<'_>>,
+    member: Option<&Member>,
+    after: (&Artifact, &Artifact),
+    told: &mut Vec<Diagnostic>,
+) {
+    let Some(existing) = existing else { return };
+    match (action, known) {
+        (Action::Update, Some(before)) => {
+            tell_drift(existing, member, after.0, told);
+            owners::tell_given_up(before, after.0, existing.others, told);
+        }
+        (Action::Unchanged, _) => owners::tell_left(existing.others, existing.held, after.1, told),
+        _ => {}
+    }
+}
+
+/// Tells that an object was written from outside; that an earlier version wrote it is nobody's fault.
+fn tell_drift(
+    existing: &Existing<'_>,
+    member: Option<&Member>,
+    artifact: &Artifact,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    if is_drifted(Some(existing), member) && member.is_some_and(|member| member.trace.is_some()) {
+        let text = format!(
+            "{} was written from outside since it was deployed; it is applied again",
+            artifact.reference
+        );
+        diagnostics.push(Diagnostic::new(Code::ObjectDrifted, artifact.origin.clone(), text));
     }
 }
 
@@ -56,5 +121,6 @@ pub(super) fn is_same_object(
     let (Some(existing), Some(member)) = (existing, member) else { return false };
     member.uid.as_deref() == Some(existing.uid)
         && existing.owned.is_none_or(|owned| owned == member.owned)
+        && !is_drifted(Some(existing), Some(member))
         && owners::leave_all(inputs, existing.others, existing.held, stamped)
 }

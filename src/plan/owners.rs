@@ -26,6 +26,7 @@ impl Plan {
         };
         let counts = |hold: &&Hold| hold.field != "spec.replicas" || step.take_back.is_none();
         let yielded: Vec<Hold> = decision.yielded.iter().filter(counts).cloned().collect();
+        let taken: Vec<Hold> = decision.taken.iter().filter(|hold| !remedy::is_ours(hold)).cloned().collect();
         if let Some(left) = remedy::without(&step.artifact, &yielded) {
             step.artifact = left;
         }
@@ -39,7 +40,7 @@ impl Plan {
         };
         let yielded = told(Code::FieldYielded, &yielded, "keeps the value of");
         self.diagnostics.extend(yielded);
-        self.diagnostics.extend(told(Code::FieldTaken, &decision.taken, "is taken from"));
+        self.diagnostics.extend(told(Code::FieldTaken, &taken, "is taken from"));
     }
 }
 

@@ -1,8 +1,11 @@
 //! What a refused write leads to, and who is to blame for it: one rule for plans and for what carries them out.
 
 use super::{Step, fields};
-use crate::artifacts::{Artifact, Kind};
+use crate::artifacts::{Artifact, FIELD_MANAGER, Kind};
 use crate::error::{Error, ErrorKind, Hold, Refusal};
+
+/// The mark of the operation that wrote last, as a conflict names it.
+const MARK: &str = "metadata.annotations.panamax.io/applied";
 
 /// What is done where somebody else manages a field that the template sets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -57,14 +60,23 @@ fn held(holds: &[Hold], kind: Kind, conflicts: ConflictPolicy) -> Remedy {
     // the way.
     let (counts, fields): (Vec<Hold>, Vec<Hold>) =
         holds.iter().cloned().partition(|hold| hold.field == "spec.replicas");
+    let (ours, fields): (Vec<Hold>, Vec<Hold>) = fields.into_iter().partition(is_ours);
     match conflicts {
+        _ if fields.is_empty() && counts.is_empty() => Remedy::Take(ours),
         _ if fields.is_empty() => Remedy::LeaveOut(counts),
         ConflictPolicy::Fail => Remedy::Fail,
         ConflictPolicy::Yield if fields.iter().any(|hold| fields::is_protected(&hold.field)) => Remedy::Fail,
-        ConflictPolicy::Yield => Remedy::LeaveOut(holds.to_vec()),
+        ConflictPolicy::Yield => Remedy::LeaveOut(counts.into_iter().chain(fields).collect()),
         ConflictPolicy::Force if counts.is_empty() => Remedy::Take(fields),
         ConflictPolicy::Force => Remedy::LeaveOut(counts),
     }
+}
+
+/// Whether a field is ours alone, whoever holds it: the mark of who wrote last, and what was written under our own name.
+///
+/// Of an object that was restored, or whose entries were wiped, somebody else holds the mark, too.
+pub(super) fn is_ours(hold: &Hold) -> bool {
+    hold.field == MARK || hold.manager.starts_with(FIELD_MANAGER)
 }
 
 /// The fields of ours that cannot be beside what somebody else holds, if that is why the write was refused.
@@ -147,6 +159,14 @@ mod tests {
         assert_eq!(decided(&[image.clone(), count], Force), Remedy::LeaveOut(counts.to_vec()));
         assert_eq!(decided(&[image, mark.clone()], Yield), Remedy::Fail);
         assert_eq!(decided(std::slice::from_ref(&mark), Force), Remedy::Take(vec![mark]));
+        // The mark of who wrote last is ours, and so is what somebody wrote under our name.
+        let ours = [hold(MARK), Hold { manager: "panamax:shop".to_owned(), ..hold("spec.x") }];
+        for policy in [Fail, Yield, Force] {
+            assert_eq!(decided(&ours, policy), Remedy::Take(ours.to_vec()));
+        }
+        let both = [hold("spec.x"), ours[0].clone()];
+        assert_eq!(decided(&both, Fail), Remedy::Fail);
+        assert_eq!(decided(&both, Yield), Remedy::LeaveOut(vec![hold("spec.x")]));
         let size = [hold("spec.resources.requests.storage")];
         assert_eq!(held(&size, Kind::PersistentVolumeClaim, Fail), Remedy::Take(size.to_vec()));
     }

@@ -93,6 +93,7 @@ impl Conversion {
             // Scaling a component never renews the pods that are linked to it.
             links: &BTreeMap::new(),
             seen: None,
+            restored: false,
             revision: held.head.current.as_ref().map_or(1, |current| current.number),
             operation,
             prune: false,

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::Inputs;
 use crate::artifacts::{
-    ANNOTATION_OPERATION, Artifact, Artifacts, ComponentName, Kind, LABEL_REVISION, Stage,
+    ANNOTATION_APPLIED, ANNOTATION_OPERATION, Artifact, Artifacts, ComponentName, Kind, LABEL_REVISION, Stage,
 };
 use crate::record;
 
@@ -154,14 +154,23 @@ pub(super) fn stamp(artifact: &mut Artifact, revision: u32) {
     }
 }
 
-/// Marks the object itself with an operation; its pods are made without the mark.
-pub(super) fn mark(artifact: &mut Artifact, operation: &str) {
+/// Marks the object itself with the operation that created it and the one that writes it now; its pods are made without
+/// the marks.
+pub(super) fn mark(artifact: &mut Artifact, created: Option<&str>, applied: Option<&str>) {
+    for (key, operation) in [(ANNOTATION_OPERATION, created), (ANNOTATION_APPLIED, applied)] {
+        if let Some(operation) = operation {
+            annotate(artifact, key, operation);
+        }
+    }
+}
+
+fn annotate(artifact: &mut Artifact, key: &str, value: &str) {
     let metadata = artifact.manifest.get_mut("metadata").and_then(Value::as_object_mut);
     let annotations = metadata
         .map(|metadata| metadata.entry("annotations").or_insert_with(|| Value::Object(Map::new())))
         .and_then(Value::as_object_mut);
     if let Some(annotations) = annotations {
-        annotations.insert(ANNOTATION_OPERATION.to_owned(), Value::from(operation));
+        annotations.insert(key.to_owned(), Value::from(value));
     }
 }
 
@@ -190,10 +199,11 @@ pub(super) fn applied(artifact: &Artifact) -> Value {
     applied.manifest
 }
 
-/// Takes the mark off again.
+/// Takes the marks off again.
 pub(super) fn unmark(artifact: &mut Artifact) {
     let annotations = artifact.manifest.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
     if let Some(annotations) = annotations {
         annotations.remove(ANNOTATION_OPERATION);
+        annotations.remove(ANNOTATION_APPLIED);
     }
 }

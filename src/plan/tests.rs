@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::*;
-use crate::artifacts::{DeploymentName, LABEL_REVISION};
+use crate::artifacts::{DeploymentName, LABEL_REVISION, Trace, Traces};
 use crate::diagnostic::Code;
 use crate::template::Template;
 use crate::template::validate::{Limits, from_text};
@@ -66,6 +66,7 @@ fn deployed(artifacts: &Artifacts) -> (Head, Vec<Seen>) {
             operation: None,
             replace: false,
             owned: "fields".to_owned(),
+            trace: Some(Trace::default()),
         });
         seen.push(Seen {
             reference,
@@ -77,6 +78,7 @@ fn deployed(artifacts: &Artifacts) -> (Head, Vec<Seen>) {
             controlled: false,
             ended: false,
             owned: "fields".to_owned(),
+            traces: Traces::default(),
             replicas_owners: owners(artifact),
             replicas: None,
             others: Vec::new(),
@@ -98,6 +100,7 @@ fn plan_between(before: &Artifacts, after: &Artifacts, text: &str, head: &Head, 
         after,
         links: &linked_services(&template(text)),
         seen: Some(seen),
+        restored: false,
         revision: 2,
         operation: "0123456789abcdef",
         prune: true,
@@ -142,6 +145,7 @@ fn a_first_deploy_creates_everything_at_its_revision() {
         after: &after,
         links: &linked_services(&template(TEMPLATE)),
         seen: Some(&[]),
+        restored: false,
         revision: 1,
         operation: "0123456789abcdef",
         prune: true,
@@ -338,6 +342,7 @@ fn recounted(before: Option<i32>, owners: &[&str], after: Option<i32>, replicas:
         after: &new,
         links: &linked_services(&template(TEMPLATE)),
         seen: Some(&seen),
+        restored: false,
         revision: 2,
         operation: "0123456789abcdef",
         prune: true,
@@ -416,6 +421,7 @@ fn a_label_alone_makes_no_new_pods_and_comes_with_the_next_real_change() {
                 after,
                 links: &links,
                 seen: Some(&seen),
+                restored: false,
                 revision: 2,
                 operation: "0123456789abcdef",
                 prune: true,

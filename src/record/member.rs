@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Head;
-use crate::artifacts::{ComponentName, ObjectRef, Stage};
+use crate::artifacts::{ComponentName, ObjectRef, Stage, Trace};
 
 /// One object of the inventory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +52,9 @@ pub struct Member {
     /// A digest of the names of the fields we own; another manager's edit changes it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub owned: String,
+    /// What our last write left on it; `None`: it was written by a version that did not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
 }
 
 /// A Pod that was handed to a controller.
@@ -89,6 +92,7 @@ impl Member {
             adopts: None,
             operation: Some(operation),
             owned: String::new(),
+            trace: None,
         }
     }
 

@@ -59,6 +59,11 @@ impl Held {
         self.terminating || self.head.phase == Phase::Deleting
     }
 
+    /// Whether the record was restored from a backup: it lies in another ConfigMap than it was written to.
+    pub fn is_restored(&self) -> bool {
+        self.head.uid.as_ref().is_some_and(|uid| *uid != self.uid)
+    }
+
     /// The token that callers compare: changes with every operation, never with a renewed lease.
     pub fn etag(&self) -> String {
         let identity: String = self.uid.chars().take(8).collect();

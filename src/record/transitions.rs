@@ -198,6 +198,11 @@ impl Transition {
         }
     }
 
+    /// Whether the inventory that it brings names the objects as they are now, also those of a restored deployment.
+    pub fn adopts(&self) -> bool {
+        matches!(self, Transition::Begin(begin) if matches!(begin.work, Work::Deploy { .. }))
+    }
+
     /// Whether this change of `before` was made already, though its answer was lost and others may have written since.
     pub fn is_made(&self, before: &Head, now: &Head) -> bool {
         let id = |head: &Head| head.operation.as_ref().map(|operation| operation.id.clone());
@@ -214,7 +219,10 @@ impl Transition {
             | Transition::Settled { .. }
             | Transition::Gone { .. }
             | Transition::DoubtsCleared { .. }
-            | Transition::RevisionsDropped { .. } => self.apply(before) == *now,
+            | Transition::RevisionsDropped { .. } => {
+                // The writer notes where the record lies.
+                *now == Head { uid: now.uid.clone(), ..self.apply(before) }
+            }
         }
     }
 

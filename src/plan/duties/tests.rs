@@ -28,6 +28,7 @@ fn doomed_member(kind: Kind, name: &str) -> Member {
         adopts: None,
         operation: None,
         owned: String::new(),
+        trace: None,
     }
 }
 

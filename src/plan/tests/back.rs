@@ -15,6 +15,7 @@ fn plan_back(before: &Artifacts, after: &str, (head, seen): (&Head, &[Seen]), ba
         after: &render(after, &["web"]),
         links: &linked_services(&template(after)),
         seen: Some(seen),
+        restored: false,
         revision: 3,
         operation: "0123456789abcdef",
         prune: false,

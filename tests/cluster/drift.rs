@@ -191,8 +191,9 @@ const SAVED: [(&str, &str); 5] = [
     ("ConfigMap", "configmaps"),
     ("Secret", "secrets"),
     ("Service", "services"),
-    ("ReplicationController", "replicationcontrollers"),
+    // Before their controller, which would make others otherwise.
     ("Pod", "pods"),
+    ("ReplicationController", "replicationcontrollers"),
 ];
 
 fn dynamic(namespace: &Namespace, client: &kube::Client, (kind, plural): (&str, &str)) -> Api<DynamicObject> {

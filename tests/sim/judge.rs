@@ -265,6 +265,7 @@ fn plain(object: &Value) -> Value {
         // Which operation has created it, or was in doubt about it.
         if let Some(marks) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
             marks.remove("panamax.io/operation");
+            marks.remove("panamax.io/applied");
         }
         let mut entries = metadata.remove("managedFields").unwrap_or_default();
         for entry in entries.as_array_mut().into_iter().flatten() {

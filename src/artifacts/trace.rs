@@ -128,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    fn traces(version: &str, generation: i64, mark: &str, entries: Value) -> Traces {
+    fn traces(version: &str, generation: i64, mark: &str, entries: &Value) -> Traces {
         let metadata = json!({
             "resourceVersion": version, "generation": generation,
             "annotations": {ANNOTATION_APPLIED: mark}, "managedFields": entries,
@@ -145,16 +145,16 @@ mod tests {
     #[test]
     fn what_our_name_wrote_is_seen_by_mark_time_version_or_generation() {
         let own = |second| entry("panamax:shop", "Apply", "", second);
-        let before = traces("7", 1, "a", json!([own(10)]));
+        let before = traces("7", 1, "a", &json!([own(10)]));
         let written = before.own().clone();
         for kind in Kind::ALL {
             assert!(!before.differ(kind, &written), "{kind:?}");
-            assert!(traces("7", 1, "b", json!([own(10)])).differ(kind, &written), "{kind:?}: the mark");
-            assert!(traces("8", 1, "a", json!([own(11)])).differ(kind, &written), "{kind:?}: the time");
-            assert!(traces("8", 1, "a", json!([])).differ(kind, &written), "{kind:?}: no entry");
+            assert!(traces("7", 1, "b", &json!([own(10)])).differ(kind, &written), "{kind:?}: the mark");
+            assert!(traces("8", 1, "a", &json!([own(11)])).differ(kind, &written), "{kind:?}: the time");
+            assert!(traces("8", 1, "a", &json!([])).differ(kind, &written), "{kind:?}: no entry");
         }
         // Within the same second, and with the mark left.
-        let again = traces("8", 2, "a", json!([own(10)]));
+        let again = traces("8", 2, "a", &json!([own(10)]));
         for kind in Kind::ALL {
             assert_eq!(again.differ(kind, &written), kind != Kind::PersistentVolumeClaim, "{kind:?}");
         }
@@ -163,17 +163,17 @@ mod tests {
     #[test]
     fn what_others_write_under_their_names_explains_another_form() {
         let own = entry("panamax:shop", "Apply", "", 10);
-        let written = traces("7", 1, "a", json!([own])).own().clone();
-        let status = traces("8", 1, "a", json!([own, entry("kubelet", "Update", "status", 12)]));
-        let scaled = traces("8", 2, "a", json!([own, entry("autoscaler", "Update", "scale", 12)]));
+        let written = traces("7", 1, "a", &json!([own])).own().clone();
+        let status = traces("8", 1, "a", &json!([own, entry("kubelet", "Update", "status", 12)]));
+        let scaled = traces("8", 2, "a", &json!([own, entry("autoscaler", "Update", "scale", 12)]));
         for kind in Kind::ALL {
             assert!(!status.differ(kind, &written), "{kind:?}");
             assert!(!scaled.differ(kind, &written), "{kind:?}");
         }
         // A status moves no generation, and an older entry explains nothing.
-        let hidden = traces("8", 2, "a", json!([own, entry("kubelet", "Update", "status", 12)]));
+        let hidden = traces("8", 2, "a", &json!([own, entry("kubelet", "Update", "status", 12)]));
         assert!(hidden.differ(Kind::Pod, &written));
-        let older = traces("8", 2, "a", json!([own, entry("autoscaler", "Update", "scale", 9)]));
+        let older = traces("8", 2, "a", &json!([own, entry("autoscaler", "Update", "scale", 9)]));
         assert!(older.differ(Kind::Deployment, &written));
     }
 }

@@ -8,6 +8,7 @@ mod done;
 mod keeper;
 mod keeping;
 mod known;
+mod leftovers;
 mod lock;
 mod look;
 mod patience;
@@ -36,13 +37,14 @@ use crate::record::{Held, Transition};
 
 use sights::Sights;
 
-pub use crate::cluster::{Going, Scope, Snapshot, Subscription};
+pub use crate::cluster::{Going, HeldBack, Scope, Snapshot, Subscription};
 pub use awake::wake;
 pub use decide::Choices;
 pub use deploy::{deploy, rollback};
 pub use done::{Done, Outcome};
 pub use keeping::keep;
 pub use known::kept;
+pub use leftovers::held_back;
 pub use look::{Page, list, look_at, look_at_all, must_read, read_revision, revisions, subscribe};
 pub use patience::{Sighting, overdue};
 pub use rehearsal::plan_deploy;

@@ -10,6 +10,7 @@ mod duties;
 mod existing;
 mod fields;
 mod id;
+mod leftovers;
 mod named;
 mod owners;
 mod prepared;
@@ -36,6 +37,7 @@ pub use decided::{Decided, decide};
 pub use drift::drift;
 pub use duties::{Duty, duties, is_at_rest, is_recorded, late};
 pub use id::{check_id, id, stale};
+pub use leftovers::leftovers;
 pub use named::{Mixed, Named};
 pub use owners::{Decision, check_autoscalers};
 pub use prepared::{
@@ -189,6 +191,17 @@ impl Plan {
     pub fn is_noop(&self) -> bool {
         self.steps.iter().all(|step| step.action == Action::Unchanged)
             && self.doomed.iter().all(Doomed::is_deferred)
+            && self.handed_over.is_empty()
+    }
+
+    /// Whether all there is to do is to delete what the record says is to be deleted already.
+    pub fn only_deletes(&self, head: &Head) -> bool {
+        let is_known = |doomed: &Doomed| {
+            let entry = head.member(&doomed.member.reference);
+            entry.is_some_and(|entry| entry.state == MemberState::Deleting)
+        };
+        self.steps.iter().all(|step| step.action == Action::Unchanged)
+            && self.doomed.iter().all(is_known)
             && self.handed_over.is_empty()
     }
 

@@ -56,6 +56,10 @@ pub struct Head {
     /// Operations that were taken over: what they have sent before may still arrive, and is looked out for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub superseded: Vec<String>,
+    /// The last operations of this record, oldest first: objects that bear the mark of one, and that no inventory has,
+    /// were created late. Marks of others are of a record that was lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub begun: Vec<String>,
     /// Every object that is or may be on the cluster: written before the objects are.
     pub inventory: Vec<Member>,
     /// Volume claims that stay when everything in the inventory goes; filled when it is marked for deletion.
@@ -86,6 +90,7 @@ impl Head {
             revisions: Vec::new(),
             operation: None,
             superseded: Vec::new(),
+            begun: Vec::new(),
             inventory: Vec::new(),
             retained: Vec::new(),
             requests: Vec::new(),
@@ -98,6 +103,11 @@ impl Head {
     /// The inventory's entry of an object.
     pub fn member(&self, reference: &ObjectRef) -> Option<&Member> {
         self.inventory.iter().find(|member| member.reference == *reference)
+    }
+
+    /// Whether this operation is one of this record's, ended or not.
+    pub fn has_begun(&self, operation: &String) -> bool {
+        self.begun.contains(operation) || self.superseded.contains(operation)
     }
 
     /// Whether the record's form is one this adapter understands.

@@ -66,6 +66,7 @@ mod cluster {
     mod races;
     mod readiness;
     mod refusals;
+    mod removal;
     mod requests;
     mod revisions;
     mod rights;

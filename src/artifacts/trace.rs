@@ -45,6 +45,8 @@ impl Traces {
             entry.manager.as_deref() == Some(manager.as_str()) && entry.operation.as_deref() == Some("Apply")
         };
         let time = |entry: &ManagedFieldsEntry| entry.time.as_ref().map(|time| time.0.as_second());
+        // The scale subresource leaves entries that say no time: nobody knows that they are older.
+        let or_ever = |entry: &ManagedFieldsEntry| time(entry).unwrap_or(i64::MAX);
         let entries = || metadata.managed_fields.iter().flatten();
         let others = || entries().filter(|entry| !is_own(entry));
         let is_status = |entry: &&ManagedFieldsEntry| entry.subresource.as_deref() == Some("status");
@@ -55,8 +57,8 @@ impl Traces {
                 version: metadata.resource_version.clone().unwrap_or_default(),
                 generation: metadata.generation,
             },
-            others: others().filter_map(time).max(),
-            others_but_status: others().filter(|entry| !is_status(entry)).filter_map(time).max(),
+            others: others().map(or_ever).max(),
+            others_but_status: others().filter(|entry| !is_status(entry)).map(or_ever).max(),
         }
     }
 

@@ -14,6 +14,8 @@ use crate::error::Result;
 pub enum Deletion {
     /// The object is gone.
     Gone,
+    /// The object is gone, and another has its name.
+    Replaced,
     /// The object is marked and will go.
     Going(Going),
 }
@@ -53,7 +55,7 @@ impl Cluster {
                 // The name has another uid now, so the one that was meant is gone; if a look says so, too.
                 Err(failure) if failure.conflict().is_some() => {
                     if self.is_replaced(namespace, reference, uid).await? {
-                        return Ok(Deletion::Gone);
+                        return Ok(Deletion::Replaced);
                     }
                     match pauses.next() {
                         Some(pause) => tokio::time::sleep(pause).await,

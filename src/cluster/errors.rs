@@ -209,7 +209,13 @@ impl Failure {
                 ErrorKind::QuotaExceeded,
                 "a LimitRange of the namespace does not allow an object of that size",
             ),
-            Meaning::Denied => error(ErrorKind::AdmissionDenied, "the cluster's admission rules refuse it"),
+            Meaning::Denied => error(
+                ErrorKind::AdmissionDenied,
+                &format!(
+                    "the cluster's admission rules refuse it{}",
+                    super::answers::who_denies(&status.message)
+                ),
+            ),
             Meaning::ClaimFixed => error(
                 ErrorKind::VolumeImmutable,
                 "its storage class does not allow it to grow; set options.volume_size to what it was",

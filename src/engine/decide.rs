@@ -150,6 +150,8 @@ pub(super) async fn decide(
         }
     }
     let operation = engine.operation_id();
+    // What an operation that died has meant to delete was not deleted yet: that comes when one has ended.
+    let held = held.map(|held| undoomed(held, previous.as_ref()));
     let inherited_key = prepared.key.clone();
     let mut decided = plan::decide(prepared, rendered, held, previous.as_ref(), &seen, course, &operation)?;
     if decided.key.is_none() && !decided.is_unchanged() {
@@ -162,6 +164,14 @@ pub(super) async fn decide(
     }
     decided.request = request;
     Ok(decided)
+}
+
+/// The record without the marks of a dead operation on objects that the current revision has.
+fn undoomed(mut held: Held, current: Option<&Revision>) -> Held {
+    if let (true, Some(current)) = (held.head.operation.is_some(), current) {
+        held.head = plan::restored(&held.head, &current.rendered);
+    }
+    held
 }
 
 /// Checks that an operation may begin on a deployment as it was read; `None`: there is none, or none any more.

@@ -76,17 +76,8 @@ async fn deploy_now(engine: &Engine, target: &Target, mut wanted: Wanted, choice
             return Ok(validated(checked(engine, target, decided, choices).await?));
         }
         let decided = settled(engine, target, decided, choices).await?;
-        if let Some(held) = decided.held.as_ref().filter(|_| decided.is_unchanged()) {
-            // Nothing else is to be written: only the entries of objects that were seen gone are dropped.
-            let gone = Transition::Gone { objects: decided.plan.gone.clone() };
-            let mut held = engine.amend(held, &gone).await?;
-            if let Some(request) = decided.request.clone() {
-                let outcome = RequestOutcome::Unchanged;
-                let entry = RequestEntry { request, outcome, time: engine.clock.now() };
-                held = engine.cluster.change(&held, &Transition::Answered(entry)).await?;
-            }
-            wake(engine, &held);
-            return Ok(done(held, decided, Outcome::Unchanged));
+        if decided.is_unchanged() || decided.only_deletes() {
+            return without_revision(engine, target, decided).await;
         }
         // 2. Lock, write-ahead log and record of the request: one compare-and-swap.
         let packed = decided.pack()?;
@@ -105,6 +96,28 @@ async fn deploy_now(engine: &Engine, target: &Target, mut wanted: Wanted, choice
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Ends a Deploy that writes no object: at most what was to be deleted already is asked to go again.
+async fn without_revision(engine: &Engine, target: &Target, decided: Decided) -> Result<Done> {
+    let held = decided.held.as_ref().ok_or_else(|| record::not_found(target))?;
+    let (outcome, answer) = if decided.is_unchanged() {
+        (Outcome::Unchanged, RequestOutcome::Unchanged)
+    } else {
+        (Outcome::Updated, RequestOutcome::Updated)
+    };
+    // The entries of objects that were seen gone are dropped.
+    let gone = Transition::Gone { objects: decided.plan.gone.clone() };
+    let mut held = engine.amend(held, &gone).await?;
+    if outcome == Outcome::Updated {
+        held = removal::prune(engine, target, held, &decided.plan.doomed).await?;
+    }
+    if let Some(request) = decided.request.clone() {
+        let entry = RequestEntry { request, outcome: answer, time: engine.clock.now() };
+        held = engine.cluster.change(&held, &Transition::Answered(entry)).await?;
+    }
+    wake(engine, &held);
+    Ok(done(held, decided, outcome))
 }
 
 /// Writes what was decided, under the lock, and ends it.

@@ -94,7 +94,7 @@ async fn delete_each(engine: &Engine, target: &Target, objects: Vec<(ObjectRef, 
     let mut results = DeleteResults::default();
     for (reference, uid, deletion) in stages::delete_each(engine, target, objects, None).await {
         match deletion {
-            Ok(Deletion::Gone) => {
+            Ok(Deletion::Gone | Deletion::Replaced) => {
                 results.gone.insert(uid);
             }
             Ok(Deletion::Going(going)) => results.going.push(going),

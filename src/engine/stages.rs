@@ -328,7 +328,7 @@ pub(super) async fn delete_all(
     for (_, _, deletion) in delete_each(engine, target, objects, grace_seconds).await {
         match deletion {
             Ok(Deletion::Going(object)) => going.push(object),
-            Ok(Deletion::Gone) => {}
+            Ok(Deletion::Gone | Deletion::Replaced) => {}
             Err(error) => failure = failure.or(Some(error)),
         }
     }

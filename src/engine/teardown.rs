@@ -9,9 +9,9 @@ use tracing::{Instrument, info};
 
 use super::lock::Lock;
 use super::requests::{self, Known};
-use super::{Engine, claims, look, stages};
+use super::{Engine, claims, leftovers, look, stages};
 use crate::artifacts::{Kind, ObjectRef, Seen, Stage, Target};
-use crate::cluster::Going;
+use crate::cluster::{Deletion, Going};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, Named, VolumePolicy};
 use crate::record::{self, Held, Member, MemberState, Phase, Work};
@@ -64,7 +64,16 @@ impl Ending {
 struct Underway {
     lock: Option<Lock>,
     held: Held,
+    asked: Asked,
+}
+
+/// What became of deletes that were asked for.
+#[derive(Default)]
+struct Asked {
+    /// What is marked and still there.
     going: Vec<Going>,
+    /// Whether another object had the name of one of them.
+    replaced: bool,
 }
 
 /// Marks the deployment and deletes everything it owns, by uid; a second teardown while it goes joins the first.
@@ -94,7 +103,7 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
         } else {
             Box::pin(ask(&own, &target, held, work, grace)).await?
         };
-        let going = underway.as_ref().map(|underway| underway.going.clone()).unwrap_or_default();
+        let going = underway.as_ref().map(|underway| underway.asked.going.clone()).unwrap_or_default();
         let see = own.clone();
         let seen = async move {
             match underway {
@@ -146,8 +155,8 @@ pub(super) async fn take_back(engine: &Engine, target: &Target, mut lock: Lock) 
     let mut made = known_uids(engine, target, &held).await?;
     made.retain(|(reference, _)| members.contains(reference));
     let work = async {
-        let going = delete_objects(engine, target, &held, made, None).await?;
-        wait_gone(engine, target, going).await
+        let asked = delete_objects(engine, target, &held, made, None).await?;
+        wait_gone(engine, target, &held, asked, None).await
     };
     let left = lock.during(work).await??;
     end(engine, lock, left).await
@@ -211,8 +220,8 @@ async fn see_gone(
     underway: Underway,
     grace: Option<u32>,
 ) -> Result<Vec<Going>> {
-    let Underway { lock, held, going } = underway;
-    let waiting = wait_gone(engine, target, going);
+    let Underway { lock, held, asked } = underway;
+    let waiting = wait_gone(engine, target, &held, asked, grace);
     let Some(mut lock) = lock else {
         let left = waiting.await?;
         remove_record(engine, &held, &left).await?;
@@ -240,8 +249,25 @@ async fn end(engine: &Engine, lock: Lock, left: Vec<Going>) -> Result<Vec<Going>
     Ok(left)
 }
 
-async fn wait_gone(engine: &Engine, target: &Target, going: Vec<Going>) -> Result<Vec<Going>> {
-    engine.cluster.wait_gone(&target.namespace, &target.name, going, Instant::now() + PATIENCE).await
+/// Waits until all of it is gone, and then deletes whatever a look still finds; returns what is still there.
+async fn wait_gone(
+    engine: &Engine,
+    target: &Target,
+    held: &Held,
+    asked: Asked,
+    grace: Option<u32>,
+) -> Result<Vec<Going>> {
+    let deadline = Instant::now() + PATIENCE;
+    let (namespace, name) = (&target.namespace, &target.name);
+    // A claim stays as long as any pod uses it, and a pod may be among what is only found by a look.
+    let is_claim = |going: &Going| going.reference.kind == Kind::PersistentVolumeClaim;
+    let (claims, others) = asked.going.into_iter().partition(is_claim);
+    let mut left = engine.cluster.wait_gone(namespace, name, others, deadline).await?;
+    if left.is_empty() {
+        left = leftovers::clear(engine, target, held, asked.replaced, grace, deadline).await?;
+    }
+    left.extend(engine.cluster.wait_gone(namespace, name, claims, deadline).await?);
+    Ok(left)
 }
 
 /// Deletes the record once every member was seen gone.
@@ -267,8 +293,8 @@ async fn delete_members(
     grace: Option<u32>,
 ) -> Result<Underway> {
     let members = known_uids(engine, target, &held).await?;
-    let going = delete_objects(engine, target, &held, members, grace).await?;
-    Ok(Underway { lock: None, held, going })
+    let asked = delete_objects(engine, target, &held, members, grace).await?;
+    Ok(Underway { lock: None, held, asked })
 }
 
 /// Deletes objects by uid: workloads first, so that no pod runs without its Services; then the rest.
@@ -278,12 +304,12 @@ async fn delete_objects(
     held: &Held,
     members: Vec<(ObjectRef, String)>,
     grace: Option<u32>,
-) -> Result<Vec<Going>> {
-    let mut going = Vec::new();
+) -> Result<Asked> {
+    let mut asked = Asked::default();
     for stage in [Stage::Workload, Stage::Foundation] {
         let mut of_stage = members.clone();
         of_stage.retain(|(reference, _)| reference.kind.stage() == stage);
-        going.extend(stages::delete_all(engine, target, of_stage, grace).await?);
+        delete_all(engine, target, of_stage, grace, &mut asked).await?;
     }
     if grace.is_some() && members.iter().any(|(reference, _)| reference.kind.is_controller()) {
         // The grace of a controller's deletion is not its pods': they would take their own.
@@ -291,9 +317,29 @@ async fn delete_objects(
         let pods = controllers.map(|(reference, _)| ObjectRef { kind: Kind::Pod, ..reference.clone() });
         let pods = list_while_deleting(engine, target, held, &pods.collect()).await?;
         let pods = pods.into_iter().filter(|seen| !seen.ours).map(|seen| (seen.reference, seen.uid));
-        going.extend(stages::delete_all(engine, target, pods.collect(), grace).await?);
+        delete_all(engine, target, pods.collect(), grace, &mut asked).await?;
     }
-    Ok(going)
+    Ok(asked)
+}
+
+/// Deletes objects by uid, all at once; fails with the first failure once everything was tried.
+async fn delete_all(
+    engine: &Engine,
+    target: &Target,
+    objects: Vec<(ObjectRef, String)>,
+    grace: Option<u32>,
+    asked: &mut Asked,
+) -> Result<()> {
+    let mut failure = None;
+    for (_, _, deletion) in stages::delete_each(engine, target, objects, grace).await {
+        match deletion {
+            Ok(Deletion::Going(object)) => asked.going.push(object),
+            Ok(Deletion::Replaced) => asked.replaced = true,
+            Ok(Deletion::Gone) => {}
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    failure.map_or(Ok(()), Err)
 }
 
 /// Lists objects of this deployment, and not of one that was made under its name after it.

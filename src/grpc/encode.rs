@@ -66,7 +66,14 @@ pub(super) fn teardown_response(namespace: &Namespace, torn_down: &TornDown) -> 
             .blocked
             .iter()
             .map(|blocked| proto::BlockedObject {
-                object: Some(object_ref(namespace, &blocked.reference, Some(&blocked.uid))),
+                object: Some(proto::ObjectRef {
+                    group: blocked.group.to_owned(),
+                    version: "v1".to_owned(),
+                    kind: blocked.kind.to_owned(),
+                    namespace: namespace.to_string(),
+                    name: blocked.name.clone(),
+                    uid: blocked.uid.clone(),
+                }),
                 finalizers: blocked.finalizers.clone(),
                 since: blocked.since.map(timestamp),
             })

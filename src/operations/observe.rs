@@ -82,11 +82,15 @@ impl Operations {
         record::check_readable(&held)?;
         engine::wake(&self.engine, &held);
         let observed = engine::look_at(&self.engine, &held).await?;
-        if full {
-            self.full(&held, &observed).await
+        let mut view = if full {
+            self.full(&held, &observed).await?
         } else {
-            Ok(view::looked(&self.engine, &held, &observed, false).await)
+            view::looked(&self.engine, &held, &observed, false).await
+        };
+        if held.is_deleting() {
+            view::tell_held_back(&mut view, &observed, &engine::held_back(&self.engine, target).await?);
         }
+        Ok(view)
     }
 
     /// The FULL view of a deployment that was looked at.

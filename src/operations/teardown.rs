@@ -1,14 +1,19 @@
 //! Teardown: everything a deployment owns goes, in reverse order, its record last.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{NamedRequest, Operations, Target};
 use crate::artifacts::{Action, Change, DeploymentName, Namespace, ObjectRef};
-use crate::engine::{self, Going, Teardown, TeardownChoices};
+use crate::engine::{self, Going, HeldBack, Teardown, TeardownChoices};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::VolumePolicy;
 use crate::record::{self, Member};
+
+/// How long a call that waits for nothing waits for what goes in a moment.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// A Teardown, decoded.
 #[derive(Clone, Debug)]
@@ -51,8 +56,12 @@ pub struct TornDown {
 /// An object that is marked for deletion and still there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocked {
-    /// The object.
-    pub reference: ObjectRef,
+    /// The API group of its kind.
+    pub group: &'static str,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
     /// Its uid.
     pub uid: String,
     /// The finalizers that hold it back.
@@ -85,10 +94,15 @@ impl Operations {
         let (until, kind) = match call.wait_gone {
             Some(until) => (until.min(call.deadline), ErrorKind::WaitTimeout),
             // What goes without grace is gone in a moment: then the answer can say so.
-            None if teardown.going.is_empty() => (call.deadline, ErrorKind::ClusterTimeout),
-            None => return Ok(planned.ended(teardown.going).incomplete()),
+            None if teardown.going.is_empty() => {
+                (call.deadline.min(Instant::now() + MOMENT), ErrorKind::ClusterTimeout)
+            }
+            None => return Ok(self.under_way(&target, planned, teardown.going).await),
         };
         let Ok(left) = tokio::time::timeout_at(until, ending.seen()).await else {
+            if call.wait_gone.is_none() {
+                return Ok(self.under_way(&target, planned, teardown.going).await);
+            }
             return Err(self.still_there(&teardown.going, kind));
         };
         let torn = planned.ended(left?);
@@ -97,6 +111,14 @@ impl Operations {
         } else {
             Err(self.still_there(&[], ErrorKind::WaitTimeout))
         }
+    }
+
+    /// The answer while it goes on: with what is known to hold it up.
+    async fn under_way(&self, target: &Target, planned: TornDown, going: Vec<Going>) -> TornDown {
+        let torn = planned.ended(going).incomplete();
+        // What cannot be looked at now is told by the next call.
+        let beside = engine::held_back(&self.engine, target).await.unwrap_or_default();
+        torn.held_back(beside)
     }
 
     fn still_there(&self, going: &[Going], kind: ErrorKind) -> Error {
@@ -114,13 +136,26 @@ impl TornDown {
         self
     }
 
+    /// Adds what finalizers hold beside the inventory.
+    fn held_back(mut self, beside: Vec<HeldBack>) -> Self {
+        for one in beside {
+            let HeldBack { kind, name, uid, finalizers, since } = one;
+            if !self.blocked.iter().any(|blocked| blocked.uid == uid) {
+                self.blocked.push(Blocked { group: "", kind, name, uid, finalizers, since });
+            }
+        }
+        self
+    }
+
     /// The answer once everything was asked to go and this is left.
     fn ended(mut self, left: Vec<Going>) -> Self {
         self.complete = left.is_empty();
         self.blocked = left
             .into_iter()
             .map(|going| Blocked {
-                reference: going.reference,
+                group: going.reference.kind.group(),
+                kind: going.reference.kind.as_str(),
+                name: going.reference.name.to_string(),
                 uid: going.uid,
                 finalizers: going.finalizers,
                 since: going.since,

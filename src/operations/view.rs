@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::artifacts::{Artifact, DeploymentName, DeploymentState, Namespace, ObjectRef, Observed, Target};
-use crate::engine::{self, Engine, Sighting, Snapshot};
+use crate::artifacts::{
+    Artifact, DeploymentName, DeploymentState, Kind, Namespace, ObjectRef, Observed, Target,
+};
+use crate::engine::{self, Engine, HeldBack, Sighting, Snapshot};
 use crate::plan;
 use crate::record::{Held, Recorded};
 use crate::status::{self, Status, expected, expected_of_new};
@@ -105,6 +107,28 @@ fn observed(held: &Held, observed: &Observed, full: bool, rendered: &[Artifact])
     let message = std::iter::once(status.message).filter(|text| !text.is_empty()).chain(drift);
     status.message = message.collect::<Vec<_>>().join("; ");
     view(held, status, full)
+}
+
+/// Adds to the message what finalizers hold of a deployment that goes, and since when.
+pub(super) fn tell_held_back(view: &mut DeploymentView, observed: &Observed, beside: &[HeldBack]) {
+    let mut told: Vec<String> =
+        beside.iter().map(|one| held_by(one.kind, &one.name, &one.finalizers, one.since)).collect();
+    for (kind, metadata) in observed.metadata().filter(|(kind, _)| *kind != Kind::Pod) {
+        let mut finalizers = metadata.finalizers.clone().unwrap_or_default();
+        finalizers.retain(|one| one != "foregroundDeletion");
+        if let (Some(since), Some(name), false) =
+            (&metadata.deletion_timestamp, &metadata.name, finalizers.is_empty())
+        {
+            told.push(held_by(kind.as_str(), name, &finalizers, Some(since.0)));
+        }
+    }
+    let message = std::iter::once(view.status.message.clone()).chain(told);
+    view.status.message = message.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
+}
+
+fn held_by(kind: &str, name: &str, finalizers: &[String], since: Option<Timestamp>) -> String {
+    let since = since.map(|since| format!(" since {since}")).unwrap_or_default();
+    format!("{kind} {name} is held by finalizer {}{since}", finalizers.join(", "))
 }
 
 /// The view as the records have it, without a look at the workloads.

@@ -94,13 +94,19 @@ pub fn decide(
 impl Decided {
     /// Whether the deployment is as the template says already, and was left in order.
     pub fn is_unchanged(&self) -> bool {
-        let in_order = |held: &Held| {
-            let head = &held.head;
-            let is_whole =
-                head.operation.is_none() && head.phase != Phase::Incomplete && head.current.is_some();
-            is_whole && head.recorded.labels == self.labels()
-        };
-        self.plan.is_noop() && self.held.as_ref().is_some_and(in_order)
+        self.plan.is_noop() && self.head_in_order().is_some()
+    }
+
+    /// Whether it is so but for objects that the record says are to be deleted: that makes no revision.
+    pub fn only_deletes(&self) -> bool {
+        self.head_in_order().is_some_and(|head| self.plan.only_deletes(head))
+    }
+
+    /// The record, if the deployment was left in order.
+    fn head_in_order(&self) -> Option<&Head> {
+        let head = self.held.as_ref().map(|held| &held.head)?;
+        let is_whole = head.operation.is_none() && head.phase != Phase::Incomplete && head.current.is_some();
+        (is_whole && head.recorded.labels == self.labels()).then_some(head)
     }
 
     /// Whether nothing of it was ever complete: then there is nothing to go back to either.

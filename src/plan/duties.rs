@@ -123,7 +123,7 @@ pub fn is_at_rest(held: &Held) -> bool {
     head.operation.is_none() && head.superseded.is_empty() && is_recorded && !deletes && !drops
 }
 
-/// Objects that an operation which was taken over has created late: they bear its mark, and no inventory has them.
+/// Objects that an operation has created late: they bear its mark, and no inventory has them.
 ///
 /// The same rules as for a plan: nobody else applies as our field manager, what a controller has taken over is its own,
 /// and what lies on a volume stays.
@@ -141,7 +141,7 @@ pub fn late(held: &Held, observed: &Observed) -> Vec<(ObjectRef, Form)> {
             entry.manager.as_ref() == Some(&manager) && entry.operation.as_deref() == Some("Apply")
         });
         let mark = metadata.annotations.as_ref().and_then(|marks| marks.get(ANNOTATION_OPERATION));
-        let is_marked = mark.is_some_and(|operation| head.superseded.contains(operation));
+        let is_marked = mark.is_some_and(|operation| head.has_begun(operation));
         let mut owners = metadata.owner_references.iter().flatten();
         let is_controlled = owners.any(|owner| owner.controller == Some(true));
         let is_known = head.knows(&reference, &uid) || is_controlled;

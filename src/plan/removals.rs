@@ -88,7 +88,7 @@ pub(super) fn decide_late(inputs: &Inputs<'_>, plan: &mut Plan) {
         };
         let Ok(component) = ComponentName::new(seen.component.clone()) else { continue };
         // A record that was lost and begun anew knows not everything that was there: such objects go as removed ones do.
-        let goes = inputs.prune || head.superseded.contains(operation);
+        let goes = inputs.prune || head.has_begun(operation);
         if is_known || is_claim || seen.controlled || !goes {
             continue;
         }

@@ -13,6 +13,9 @@ use crate::artifacts::{DeploymentState, ObjectRef};
 /// Operations that were taken over and are remembered; more would mean that holders die faster than doubts end.
 const SUPERSEDED: usize = 8;
 
+/// Operations whose marks are remembered: what they send arrives long before so many others have begun.
+const BEGUN: usize = 32;
+
 /// Who writes: told apart in the record's managed fields and in the API server's audit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writer {
@@ -248,6 +251,7 @@ impl Transition {
                     last_good: head.last_good,
                     operation: None,
                     superseded: head.superseded.clone(),
+                    begun: head.begun.clone(),
                     requests: head.requests.clone(),
                     updated: *now,
                     ..Head::clone(earlier)
@@ -284,6 +288,9 @@ impl Head {
             let forgotten = self.superseded.len().saturating_sub(SUPERSEDED);
             self.superseded.drain(..forgotten);
         }
+        self.begun.push(begin.operation.id.clone());
+        let forgotten = self.begun.len().saturating_sub(BEGUN);
+        self.begun.drain(..forgotten);
         match &begin.work {
             Work::Deploy { template_name, recorded, inventory, takes_back, .. } => {
                 // A dead operation may have stored its revision: it stays known, and goes with the others of its age.

@@ -215,6 +215,10 @@ async fn modern_life(namespace: &Namespace, client: &mut DeploymentServiceClient
     client.scale(scale(namespace, "wp", "DB", 2)).await.expect("scaled");
     let newer = template.replace("pass@word01", "another");
     client.deploy(modern(deploy(namespace, "wp", &newer))).await.expect("deployed again");
+    // What it leaves behind when it is deleted alone goes, too.
+    let orphaned = ["delete", "deployment", "wp", "-n", namespace, "--cascade=orphan"];
+    let output = namespace.plane.kubectl(User::Harness).args(orphaned).output().expect("kubectl runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut torn_down = teardown(namespace, "wp");
     torn_down.set_volumes(proto::VolumePolicy::Delete);
     assert!(client.teardown(torn_down).await.expect("torn down").into_inner().complete);

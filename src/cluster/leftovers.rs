@@ -1,0 +1,115 @@
+//! Looks for pods and ReplicaSets by their labels alone, whoever owns them, and deletes ReplicaSets.
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, DeleteParams, ListParams, Preconditions, PropagationPolicy};
+
+use super::Cluster;
+use super::answers::Subject;
+use crate::artifacts::{DeploymentName, Namespace, selector_of};
+use crate::error::Result;
+use crate::record::{HeadRef, Held};
+
+/// The garbage collector's own finalizer: it says only that dependents go first.
+const FOREGROUND: &str = "foregroundDeletion";
+
+/// An object that is marked for deletion and held by a finalizer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldBack {
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// The finalizers that hold it.
+    pub finalizers: Vec<String>,
+    /// When it was marked.
+    pub since: Option<Timestamp>,
+}
+
+/// The object, if it is marked and somebody else's finalizer holds it.
+fn held_back(kind: &'static str, metadata: ObjectMeta) -> Option<HeldBack> {
+    let since = metadata.deletion_timestamp?.0;
+    let mut finalizers = metadata.finalizers.unwrap_or_default();
+    finalizers.retain(|finalizer| finalizer != FOREGROUND);
+    let (name, uid) = (metadata.name?, metadata.uid?);
+    (!finalizers.is_empty()).then_some(HeldBack { kind, name, uid, finalizers, since: Some(since) })
+}
+
+impl Cluster {
+    /// What finalizers hold of a deployment that goes, and no inventory has: its record, revisions, and pods.
+    pub async fn held_back(&self, held: &Held) -> Result<Vec<HeldBack>> {
+        let heads: Api<ConfigMap> = Api::namespaced(self.client.clone(), held.namespace.as_str());
+        let head_name = super::head::head_name(&held.name);
+        let head = self.call("read the deployment's record", || heads.get_metadata_opt(&head_name)).await;
+        let head = head.map_err(|failure| failure.into_error("ConfigMap", &head_name))?;
+        let head = head.and_then(|head| held_back("ConfigMap", head.metadata));
+        let pods = self.list_pods_left(&held.namespace, &held.name).await?;
+        let pods = pods.into_iter().filter_map(|pod| held_back("Pod", pod));
+        let mut found: Vec<HeldBack> = pods.chain(head).collect();
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), held.namespace.as_str());
+        for entry in &held.head.revisions {
+            let name = &entry.revision.secret;
+            let secret = self.call("look for the revision", || secrets.get_metadata_opt(name)).await;
+            let secret = secret.map_err(|failure| failure.into_error("Secret", name))?;
+            found.extend(secret.and_then(|secret| held_back("Secret", secret.metadata)));
+        }
+        Ok(found)
+    }
+
+    /// The metadata of all pods with a deployment's labels.
+    pub async fn list_pods_left(
+        &self,
+        namespace: &Namespace,
+        name: &DeploymentName,
+    ) -> Result<Vec<ObjectMeta>> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace.as_str());
+        let parameters = ListParams::default().labels(&selector_of(name));
+        let list = self.call("list the deployment's pods", || api.list_metadata(&parameters)).await;
+        let list = list.map_err(|failure| failure.into_error("Pod", ""))?;
+        Ok(list.items.into_iter().map(|item| item.metadata).collect())
+    }
+
+    /// The metadata of all ReplicaSets with a deployment's labels.
+    pub async fn list_sets_left(
+        &self,
+        namespace: &Namespace,
+        name: &DeploymentName,
+    ) -> Result<Vec<ObjectMeta>> {
+        let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), namespace.as_str());
+        let parameters = ListParams::default().labels(&selector_of(name));
+        let list = self.call("list the deployment's ReplicaSets", || api.list_metadata(&parameters)).await;
+        let list = list.map_err(|failure| failure.into_error("ReplicaSet", ""))?;
+        Ok(list.items.into_iter().map(|item| item.metadata).collect())
+    }
+
+    /// Deletes the ReplicaSet with exactly this uid; its pods go by themselves, or by their own uids.
+    pub async fn delete_set(&self, namespace: &Namespace, name: &str, uid: &str) -> Result<()> {
+        let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), namespace.as_str());
+        let parameters = DeleteParams {
+            propagation_policy: Some(PropagationPolicy::Background),
+            preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        let subject = Subject { resource: "replicasets", kind: "ReplicaSet", name };
+        match self.write("delete the object", subject, || api.delete(name, &parameters)).await {
+            Ok(_) => Ok(()),
+            // Gone, or another by now; the next look says which.
+            Err(failure) if failure.is_not_found() || failure.conflict().is_some() => Ok(()),
+            Err(failure) => Err(failure.into_error("ReplicaSet", name)),
+        }
+    }
+
+    /// Whether a revision is stored with this very head as its owner. Every revision is created so; a backup brings it
+    /// back without an owner, or with one that is gone.
+    pub async fn owns_revision(&self, held: &Held, revision: &HeadRef) -> Result<bool> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), held.namespace.as_str());
+        let found = self.call("look for the revision", || api.get_metadata_opt(&revision.secret)).await;
+        let found = found.map_err(|failure| failure.into_error("Secret", &revision.secret))?;
+        let owners = found.and_then(|secret| secret.metadata.owner_references).unwrap_or_default();
+        Ok(owners.iter().any(|owner| owner.uid == held.uid))
+    }
+}

@@ -1,0 +1,109 @@
+//! The look before a record goes: nothing of the deployment may be left, whoever lost it or brought it back.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::info;
+
+use super::{Engine, look, stages};
+use crate::artifacts::{Kind, ObjectName, ObjectRef, Seen, Target};
+use crate::cluster::{Going, HeldBack};
+use crate::error::Result;
+use crate::plan;
+use crate::record::{HeadRef, Held};
+
+/// The pause before what a finalizer of somebody else's holds is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Deletes what a look still finds of a deployment whose inventory is gone; returns what is still there at last.
+///
+/// `replaced`: an object of the inventory was met under another uid, so it may have been created again from a backup.
+pub(super) async fn clear(
+    engine: &Engine,
+    target: &Target,
+    held: &Held,
+    replaced: bool,
+    grace: Option<u32>,
+    deadline: Instant,
+) -> Result<Vec<Going>> {
+    let restored = replaced && is_restored(engine, held).await?;
+    loop {
+        let sets = if has_sets(held) || restored {
+            engine.cluster.list_sets_left(&target.namespace, &target.name).await?
+        } else {
+            Vec::new()
+        };
+        let pods = engine.cluster.list_pods_left(&target.namespace, &target.name).await?;
+        let left = plan::leftovers(&target.name, &held.head, &pods, &sets, restored);
+        let members = if replaced { members(engine, target, held, restored).await? } else { Vec::new() };
+        if left.is_empty() && members.is_empty() || !is_still_there(engine, target, held).await? {
+            return Ok(Vec::new());
+        }
+        info!(
+            pods = left.pods.len(),
+            sets = left.sets.len(),
+            members = members.len(),
+            "deleting what is left"
+        );
+        for (name, uid) in &left.sets {
+            engine.cluster.delete_set(&target.namespace, name, uid).await?;
+        }
+        let objects = left.pods.into_iter().chain(members).collect();
+        let going = stages::delete_all(engine, target, objects, grace).await?;
+        let is_waited_for = !going.is_empty();
+        let going = engine.cluster.wait_gone(&target.namespace, &target.name, going, deadline).await?;
+        if !going.is_empty() || Instant::now() + LOOK_AGAIN > deadline {
+            return Ok(going);
+        }
+        if !is_waited_for {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+/// What finalizers hold of a deployment that goes, beside its inventory; nothing once its record is gone.
+pub async fn held_back(engine: &Engine, target: &Target) -> Result<Vec<HeldBack>> {
+    match look::read(engine, target).await? {
+        Some(held) if held.is_deleting() => engine.cluster.held_back(&held).await,
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Whether the record has, or had, an apps Deployment.
+fn has_sets(held: &Held) -> bool {
+    held.head.inventory.iter().any(|member| member.reference.kind == Kind::Deployment)
+}
+
+/// Whether the record itself was created again: its head does not own the current revision.
+async fn is_restored(engine: &Engine, held: &Held) -> Result<bool> {
+    match &held.head.current {
+        Some(current) => Ok(!engine.cluster.owns_revision(held, current).await?),
+        None => Ok(false),
+    }
+}
+
+/// What stands under the inventory's names and is ours, and, of a deployment that was restored, its revisions.
+async fn members(
+    engine: &Engine,
+    target: &Target,
+    held: &Held,
+    restored: bool,
+) -> Result<Vec<(ObjectRef, String)>> {
+    let head = &held.head;
+    let secret = |revision: &HeadRef| {
+        Some(ObjectRef::new(Kind::Secret, ObjectName::new(revision.secret.clone()).ok()?))
+    };
+    let revisions = head.revisions.iter().map(|entry| &entry.revision).chain(&head.current);
+    let revisions = revisions.filter(|_| restored).filter_map(secret);
+    let members = head.inventory.iter().map(|member| member.reference.clone());
+    let members: BTreeSet<ObjectRef> = members.chain(revisions).collect();
+    let seen = engine.cluster.list_members(&target.namespace, &target.name, &members).await?;
+    let is_ours = |seen: &Seen| members.contains(&seen.reference) && (seen.ours || restored && seen.labelled);
+    Ok(seen.into_iter().filter(is_ours).map(|seen| (seen.reference, seen.uid)).collect())
+}
+
+/// Whether the record is: then nobody has made a new deployment of this name before the look.
+async fn is_still_there(engine: &Engine, target: &Target, held: &Held) -> Result<bool> {
+    Ok(look::read(engine, target).await?.is_some_and(|now| now.uid == held.uid))
+}

@@ -150,8 +150,10 @@ pub(super) async fn decide(
         }
     }
     let operation = engine.operation_id();
-    // What an operation that died has meant to delete was not deleted yet: that comes when one has ended.
-    let held = held.map(|held| undoomed(held, previous.as_ref()));
+    // What an operation that died has meant to delete was not deleted yet: that comes when one has ended. Whoever
+    // finishes that operation goes by its marks.
+    let is_new = course.back.is_none();
+    let held = held.map(|held| if is_new { undoomed(held, previous.as_ref()) } else { held });
     let inherited_key = prepared.key.clone();
     let mut decided = plan::decide(prepared, rendered, held, previous.as_ref(), &seen, course, &operation)?;
     if decided.key.is_none() && !decided.is_unchanged() {

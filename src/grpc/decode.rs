@@ -148,7 +148,12 @@ fn longest_wait(answered_in: Duration) -> Duration {
 
 /// The request under the name that its caller gave it, if any; `rest` is the request without its name and without what
 /// its caller waits for, which change nothing of what is done.
-fn named(request_id: &str, method: &str, rest: &impl Message, faults: &mut Faults) -> Option<NamedRequest> {
+fn named(
+    request_id: &str,
+    method: &'static str,
+    rest: &impl Message,
+    faults: &mut Faults,
+) -> Option<NamedRequest> {
     if request_id.len() > MAX_REQUEST_ID {
         faults.add("request_id", format!("must have at most {MAX_REQUEST_ID} characters"));
     }
@@ -158,10 +163,7 @@ fn named(request_id: &str, method: &str, rest: &impl Message, faults: &mut Fault
     if request_id.is_empty() {
         return None;
     }
-    let mut body = method.as_bytes().to_vec();
-    body.push(0);
-    body.extend(rest.encode_to_vec());
-    Some(NamedRequest::new(request_id.to_owned(), body))
+    Some(NamedRequest::new(request_id.to_owned(), method, rest.encode_to_vec()))
 }
 
 pub(super) fn deploy(

@@ -12,7 +12,7 @@ pub enum Mixed<'a> {
     /// A random key that is kept with the revisions, whose Secrets hold the values themselves. A plain digest in the
     /// record would let a reader of ConfigMaps guess passwords.
     Key(&'a str),
-    /// A key that nobody has: only the request's name counts.
+    /// A key that nobody has: only the request's name and its call count.
     Unknown,
 }
 
@@ -20,6 +20,7 @@ pub enum Mixed<'a> {
 #[derive(Clone)]
 pub struct Named {
     id: String,
+    method: &'static str,
     body: Vec<u8>,
 }
 
@@ -31,9 +32,9 @@ impl std::fmt::Debug for Named {
 }
 
 impl Named {
-    /// The request of this name; `body` is the same bytes whenever the same is asked for.
-    pub fn new(id: String, body: Vec<u8>) -> Self {
-        Self { id, body }
+    /// The request of this name; `body` is the same bytes whenever the same is asked of `method`.
+    pub fn new(id: String, method: &'static str, body: Vec<u8>) -> Self {
+        Self { id, method, body }
     }
 
     /// The caller's name for it.
@@ -48,13 +49,14 @@ impl Named {
             Mixed::Key(key) => Some(key),
             Mixed::Unknown => None,
         };
-        record::Request { id: self.id.clone(), digest: key.map(|key| self.digest(key)) }
+        let digest = key.map(|key| self.digest(key));
+        record::Request { id: self.id.clone(), method: self.method.to_owned(), digest }
     }
 
-    /// Whether the record speaks of this very request; where either has no key, the name alone counts.
+    /// Whether the record speaks of this very request; where either has no key, name and call alone count.
     pub fn is(&self, recorded: &record::Request, mixed: Mixed<'_>) -> bool {
         let own = self.recorded(mixed);
-        own.id == recorded.id
+        (&own.id, &own.method) == (&recorded.id, &recorded.method)
             && (own.digest.is_none() || recorded.digest.is_none() || own.digest == recorded.digest)
     }
 
@@ -74,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_request_is_recognized_by_name_and_body() {
-        let named = |id: &str, body: &str| Named::new(id.to_owned(), body.as_bytes().to_vec());
+        let named = |id: &str, body: &str| Named::new(id.to_owned(), "Deploy", body.as_bytes().to_vec());
         let (one, key) = (named("one", "a"), Mixed::Key("k"));
         let recorded = one.recorded(key);
         assert!(one.is(&recorded, key));
@@ -82,6 +84,8 @@ mod tests {
         assert!(!named("two", "a").is(&recorded, key));
         assert!(!one.is(&recorded, Mixed::Key("other")), "another deployment's");
         assert!(named("one", "b").is(&recorded, Mixed::Unknown), "nobody can tell");
+        let scale = Named::new("one".to_owned(), "Scale", b"a".to_vec());
+        assert!(!scale.is(&one.recorded(Mixed::Unknown), Mixed::Plain), "a call that was never made");
         assert_ne!(recorded, one.recorded(Mixed::Plain));
         assert_ne!(named("i", "b").recorded(Mixed::Key("a")), named("i", "").recorded(Mixed::Key("ab")));
         assert!(!format!("{one:?}").contains("97"), "the body");

@@ -92,13 +92,18 @@ fn deployed(artifacts: &Artifacts) -> (Head, Vec<Seen>) {
     (head, seen)
 }
 
-/// Plans from one rendering to another, revision 2 to come.
-fn plan_between(before: &Artifacts, after: &Artifacts, text: &str, head: &Head, seen: &[Seen]) -> Plan {
-    plan(&Inputs {
+/// No component: none without a count, and none that is scaled.
+static NONE: BTreeSet<ComponentName> = BTreeSet::new();
+static UNSCALED: BTreeMap<ComponentName, i32> = BTreeMap::new();
+static UNLINKED: BTreeMap<ComponentName, BTreeSet<ObjectRef>> = BTreeMap::new();
+
+/// A Deploy with the default options, revision 2 to come, of templates that have no links.
+fn inputs<'a>(before: &'a Artifacts, after: &'a Artifacts, head: &'a Head, seen: &'a [Seen]) -> Inputs<'a> {
+    Inputs {
         head: Some(head),
         before: before.objects(),
         after,
-        links: &linked_services(&template(text)),
+        links: &UNLINKED,
         seen: Some(seen),
         restored: false,
         revision: 2,
@@ -106,10 +111,19 @@ fn plan_between(before: &Artifacts, after: &Artifacts, text: &str, head: &Head, 
         prune: true,
         conflicts: ConflictPolicy::Fail,
         replicas: ReplicasPolicy::Auto,
-        uncounted: &crate::translate::uncounted(&template(text)),
-        scale: &BTreeMap::new(),
+        uncounted: &NONE,
+        scale: &UNSCALED,
         managers: (OWN, SCALE),
         back: None,
+    }
+}
+
+/// Plans from one rendering to another, revision 2 to come.
+fn plan_between(before: &Artifacts, after: &Artifacts, text: &str, head: &Head, seen: &[Seen]) -> Plan {
+    plan(&Inputs {
+        links: &linked_services(&template(text)),
+        uncounted: &crate::translate::uncounted(&template(text)),
+        ..inputs(before, after, head, seen)
     })
 }
 
@@ -266,122 +280,8 @@ fn a_replacement_or_a_deletion_that_was_begun_is_not_taken_for_done() {
     expect(&plan, &[("db", Action::Replace), ("db-pod", Action::Unchanged), ("web-pod", Action::Replace)]);
 }
 
-/// A deployment whose web runs as a controller, with these owners of its replicas and this count by Scale.
-fn scaled(owners: &[&str], by_scale: Option<i32>, after_text: &str) -> Plan {
-    let before = render(TEMPLATE, &["web"]);
-    let (mut head, mut seen) = deployed(&before);
-    for seen in seen.iter_mut().filter(|seen| seen.reference.kind.is_controller()) {
-        seen.replicas_owners = owners.iter().map(|owner| (*owner).to_owned()).collect();
-    }
-    for member in head.inventory.iter_mut().filter(|member| member.reference.kind.is_controller()) {
-        member.scaled_replicas = by_scale;
-    }
-    plan_between(&before, &render(after_text, &["web"]), after_text, &head, &seen)
-}
-
-fn web_replicas(plan: &Plan) -> Option<i64> {
-    let step =
-        plan.steps.iter().find(|step| step.artifact.reference.kind.is_controller()).expect("a controller");
-    step.artifact.manifest.pointer("/spec/replicas").and_then(Value::as_i64)
-}
-
 fn codes(plan: &Plan) -> Vec<Code> {
     plan.diagnostics.iter().map(|diagnostic| diagnostic.code).collect()
-}
-
-#[test]
-fn replicas_set_by_scale_are_left_alone() {
-    let plan = scaled(&[SCALE], Some(3), TEMPLATE);
-    assert!(plan.is_noop());
-    assert_eq!(codes(&plan), [Code::ReplicasKept]);
-    let updated = scaled(&[SCALE], Some(3), &TEMPLATE.replace("example/web:1", "example/web:2"));
-    assert_eq!(web_replicas(&updated), None, "the field is its owner's");
-}
-
-#[test]
-fn replicas_made_by_scale_stay_ours_and_are_sent_again() {
-    let plan = scaled(&[OWN], Some(3), &TEMPLATE.replace("example/web:1", "example/web:2"));
-    assert_eq!(web_replicas(&plan), Some(3), "a field of ours alone is never left out");
-}
-
-#[test]
-fn a_changed_count_takes_the_replicas_back() {
-    let text = TEMPLATE.replace(
-        "  ports: [{container_port: 80}]",
-        "  ports: [{container_port: 80}]\n  deployment: {count: 5}",
-    );
-    let plan = scaled(&[SCALE], Some(3), &text);
-    assert_eq!(web_replicas(&plan), Some(5));
-    let step =
-        plan.steps.iter().find(|step| step.artifact.reference.kind.is_controller()).expect("a controller");
-    assert_eq!((step.action, step.take_back, step.scaled_replicas), (Action::Update, Some(5), None));
-    assert_eq!(step.member.scaled_replicas, Some(3), "until it is written, it is still to be taken back");
-    assert_eq!(codes(&plan), [Code::ReplicasTakenBack]);
-}
-
-/// Plans the change of web's template from one count to another, both as its author wrote them.
-fn recounted(before: Option<i32>, owners: &[&str], after: Option<i32>, replicas: ReplicasPolicy) -> Plan {
-    let text = |count: Option<i32>, tag: u32| {
-        let count = count.map_or_else(String::new, |count| format!("\n  deployment: {{count: {count}}}"));
-        let ports = "  ports: [{container_port: 80}]";
-        TEMPLATE
-            .replace(ports, &format!("{ports}{count}"))
-            .replace("example/web:1", &format!("example/web:{tag}"))
-    };
-    let (old, new) = (render(&text(before, 1), &["web"]), render(&text(after, 2), &["web"]));
-    let (mut head, mut seen) = deployed(&old);
-    for seen in seen.iter_mut().filter(|seen| seen.reference.kind.is_controller()) {
-        seen.replicas_owners = owners.iter().map(|owner| (*owner).to_owned()).collect();
-    }
-    for member in head.inventory.iter_mut().filter(|member| member.reference.kind.is_controller()) {
-        member.uncounted = before.is_none();
-    }
-    plan(&Inputs {
-        head: Some(&head),
-        before: old.objects(),
-        after: &new,
-        links: &linked_services(&template(TEMPLATE)),
-        seen: Some(&seen),
-        restored: false,
-        revision: 2,
-        operation: "0123456789abcdef",
-        prune: true,
-        conflicts: ConflictPolicy::Fail,
-        replicas,
-        uncounted: &crate::translate::uncounted(&template(&text(after, 2))),
-        scale: &BTreeMap::new(),
-        managers: (OWN, SCALE),
-        back: None,
-    })
-}
-
-#[test]
-fn an_absent_count_is_no_opinion_and_only_a_written_changed_one_takes_back() {
-    use ReplicasPolicy::{Auto, Preserve, Rollback, Template};
-    // Before, owners, after, policy; the count that is sent, and the one that is taken back.
-    let cases = [
-        (Some(3), OWN, None, Auto, Some(3), None),
-        (Some(3), "autoscaler", None, Auto, None, None),
-        (Some(3), "autoscaler", Some(3), Auto, None, None),
-        (Some(3), "autoscaler", Some(2), Auto, Some(2), Some(2)),
-        (None, "autoscaler", Some(1), Auto, Some(1), Some(1)),
-        (None, OWN, Some(2), Auto, Some(2), None),
-        (Some(3), "autoscaler", Some(2), Preserve, None, None),
-        (Some(3), OWN, Some(2), Preserve, Some(3), None),
-        (Some(3), "autoscaler", Some(3), Template, Some(3), Some(3)),
-        (Some(3), "autoscaler", None, Template, None, None),
-        (Some(3), "autoscaler", Some(2), Rollback, None, None),
-        (Some(3), OWN, Some(2), Rollback, Some(2), None),
-        (Some(3), SCALE, Some(2), Rollback, Some(2), Some(2)),
-    ];
-    for (before, owner, after, policy, sent, taken) in cases {
-        let plan = recounted(before, &[owner], after, policy);
-        let step = plan.steps.iter().find(|step| step.artifact.reference.kind.is_controller());
-        let step = step.expect("a controller");
-        let found = (web_replicas(&plan).and_then(|count| i32::try_from(count).ok()), step.take_back);
-        assert_eq!(found, (sent, taken), "{before:?} {owner} {after:?} {policy:?}");
-        assert_eq!(step.uncounted, after.is_none());
-    }
 }
 
 #[test]
@@ -393,74 +293,6 @@ fn pods_of_earlier_revisions_go_with_a_changed_controller() {
     assert_eq!(codes(&plan), [Code::PodsReplaced]);
     let plan = plan_between(&before, &before, TEMPLATE, &head, &seen);
     assert_eq!(codes(&plan), []);
-}
-
-/// The objects as the caller's label, or none, makes them.
-fn labelled(label: Option<&str>, profile: crate::translate::Profile, text: &str) -> Artifacts {
-    let deployment = DeploymentName::new("shop").expect("a name");
-    let mut rules = crate::translate::Rules::of(profile);
-    if let Some(value) = label {
-        let key = crate::artifacts::LabelKey::new("team").expect("a key");
-        rules.labels.insert(key, crate::artifacts::LabelValue::new(value).expect("a value"));
-    }
-    let options = Options { controllers: controllers(&["web"]), ..Options::with(deployment, rules) };
-    translate(&template(text), &options).artifacts.expect("objects")
-}
-
-#[test]
-fn a_label_alone_makes_no_new_pods_and_comes_with_the_next_real_change() {
-    use crate::translate::Profile;
-    for profile in [Profile::Classic, Profile::Modern] {
-        let before = labelled(Some("a"), profile, TEMPLATE);
-        let (head, seen) = deployed(&before);
-        let keep = |before: &Artifacts, after: &Artifacts, text: &str| {
-            let links = linked_services(&template(text));
-            let inputs = Inputs {
-                head: Some(&head),
-                before: before.objects(),
-                after,
-                links: &links,
-                seen: Some(&seen),
-                restored: false,
-                revision: 2,
-                operation: "0123456789abcdef",
-                prune: true,
-                conflicts: ConflictPolicy::Fail,
-                replicas: ReplicasPolicy::Auto,
-                uncounted: &BTreeSet::new(),
-                scale: &BTreeMap::new(),
-                managers: (OWN, SCALE),
-                back: None,
-            };
-            stamp::keep_metadata(&inputs).0
-        };
-        let label_of = |artifacts: &Artifacts, path: &str| {
-            let controllers = artifacts.objects().iter().filter(|one| one.reference.kind.is_controller());
-            let labels =
-                controllers.map(|one| one.manifest.pointer(path).and_then(Value::as_str).map(str::to_owned));
-            labels.collect::<BTreeSet<_>>()
-        };
-        for label in [Some("b"), None] {
-            let wanted = labelled(label, profile, TEMPLATE);
-            let applied = keep(&before, &wanted, TEMPLATE);
-            let plan = plan_between(&before, &applied, TEMPLATE, &head, &seen);
-            let workloads = plan.steps.iter().filter(|step| step.member.pod_revision.is_some());
-            for step in workloads {
-                assert_eq!((step.action, step.member.pod_revision), (Action::Update, Some(1)), "{step:?}");
-            }
-            assert_eq!(codes(&plan), []);
-            assert_eq!(label_of(&applied, "/metadata/labels/team"), [label.map(str::to_owned)].into());
-            let of_pods = "/spec/template/metadata/labels/team";
-            assert_eq!(label_of(&applied, of_pods), [Some("a".to_owned())].into());
-            // What was applied is what the next Deploy begins at: going back changes no pod either.
-            let back = keep(&applied, &before, TEMPLATE);
-            assert_eq!(label_of(&back, of_pods), [Some("a".to_owned())].into());
-            let text =
-                TEMPLATE.replace("example/web:1", "example/web:2").replace("example/db:1", "example/db:2");
-            let changed = keep(&applied, &labelled(label, profile, &text), &text);
-            assert_eq!(label_of(&changed, of_pods), [label.map(str::to_owned)].into());
-        }
-    }
 }
 
 #[test]
@@ -477,4 +309,6 @@ fn a_pod_that_has_ended_is_replaced_though_nothing_has_changed() {
 }
 
 mod back;
+mod metadata;
 mod modern;
+mod replicas;

@@ -16,7 +16,9 @@ const KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
 pub struct Request {
     /// The caller's name for it.
     pub id: String,
-    /// A keyed digest of what was asked for; `None` if there was no key yet, and then the name alone counts.
+    /// The call that it names: Deploy, Rollback, Scale or Teardown.
+    pub method: String,
+    /// A keyed digest of what was asked for; `None` if there was no key yet, and then name and call alone count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
 }

@@ -278,7 +278,7 @@ impl Replica {
                 match ask {
                     Ask::Named(_) => {
                         call.choices.request =
-                            Some(NamedRequest::new("once".to_owned(), text.as_bytes().to_vec()));
+                            Some(NamedRequest::new("once".to_owned(), "Deploy", text.as_bytes().to_vec()));
                     }
                     Ask::OrBack(_) => call.choices.on_failure = FailurePolicy::Rollback,
                     _ => {}

@@ -8,23 +8,15 @@ images:
 - {name: web, source: 'example/web:1', ports: [{container_port: 80}], deployment: {count: 2}}
 ";
 
-fn plan_back(before: &Artifacts, after: &str, (head, seen): (&Head, &[Seen]), back: &Back) -> Plan {
+fn plan_back(before: &Artifacts, text: &str, (head, seen): (&Head, &[Seen]), back: &Back) -> Plan {
+    let after = render(text, &["web"]);
     plan(&Inputs {
-        head: Some(head),
-        before: before.objects(),
-        after: &render(after, &["web"]),
-        links: &linked_services(&template(after)),
-        seen: Some(seen),
-        restored: false,
+        links: &linked_services(&template(text)),
         revision: 3,
-        operation: "0123456789abcdef",
         prune: false,
-        conflicts: ConflictPolicy::Fail,
         replicas: ReplicasPolicy::Rollback,
-        uncounted: &BTreeSet::new(),
-        scale: &BTreeMap::new(),
-        managers: (OWN, SCALE),
         back: Some(back),
+        ..inputs(before, &after, head, seen)
     })
 }
 

@@ -223,23 +223,7 @@ fn refusal(has: (&str, Option<&str>, bool), size: &str, class: Option<&str>) -> 
     };
     let after = rendered(SHOP, rules);
     let (head, seen) = running(&before, has.0, has.1, has.2);
-    let refused = check_claims(&Inputs {
-        head: Some(&head),
-        before: before.objects(),
-        after: &after,
-        links: &BTreeMap::new(),
-        seen: Some(&seen),
-        restored: false,
-        revision: 2,
-        operation: "0123456789abcdef",
-        prune: true,
-        conflicts: ConflictPolicy::Fail,
-        replicas: ReplicasPolicy::Auto,
-        uncounted: &BTreeSet::new(),
-        scale: &BTreeMap::new(),
-        managers: (OWN, SCALE),
-        back: None,
-    });
+    let refused = check_claims(&inputs(&before, &after, &head, &seen));
     refused.err().map(|error| {
         assert_eq!(error.kind(), ErrorKind::VolumeImmutable);
         error.message().to_owned()

@@ -1,0 +1,106 @@
+//! Plans that decide whose replica count holds.
+
+use super::*;
+
+/// A deployment whose web runs as a controller, with these owners of its replicas and this count by Scale.
+fn scaled(owners: &[&str], by_scale: Option<i32>, after_text: &str) -> Plan {
+    let before = render(TEMPLATE, &["web"]);
+    let (mut head, mut seen) = deployed(&before);
+    for seen in seen.iter_mut().filter(|seen| seen.reference.kind.is_controller()) {
+        seen.replicas_owners = owners.iter().map(|owner| (*owner).to_owned()).collect();
+    }
+    for member in head.inventory.iter_mut().filter(|member| member.reference.kind.is_controller()) {
+        member.scaled_replicas = by_scale;
+    }
+    plan_between(&before, &render(after_text, &["web"]), after_text, &head, &seen)
+}
+
+fn web_replicas(plan: &Plan) -> Option<i64> {
+    let step =
+        plan.steps.iter().find(|step| step.artifact.reference.kind.is_controller()).expect("a controller");
+    step.artifact.manifest.pointer("/spec/replicas").and_then(Value::as_i64)
+}
+
+#[test]
+fn replicas_set_by_scale_are_left_alone() {
+    let plan = scaled(&[SCALE], Some(3), TEMPLATE);
+    assert!(plan.is_noop());
+    assert_eq!(codes(&plan), [Code::ReplicasKept]);
+    let updated = scaled(&[SCALE], Some(3), &TEMPLATE.replace("example/web:1", "example/web:2"));
+    assert_eq!(web_replicas(&updated), None, "the field is its owner's");
+}
+
+#[test]
+fn replicas_made_by_scale_stay_ours_and_are_sent_again() {
+    let plan = scaled(&[OWN], Some(3), &TEMPLATE.replace("example/web:1", "example/web:2"));
+    assert_eq!(web_replicas(&plan), Some(3), "a field of ours alone is never left out");
+}
+
+#[test]
+fn a_changed_count_takes_the_replicas_back() {
+    let text = TEMPLATE.replace(
+        "  ports: [{container_port: 80}]",
+        "  ports: [{container_port: 80}]\n  deployment: {count: 5}",
+    );
+    let plan = scaled(&[SCALE], Some(3), &text);
+    assert_eq!(web_replicas(&plan), Some(5));
+    let step =
+        plan.steps.iter().find(|step| step.artifact.reference.kind.is_controller()).expect("a controller");
+    assert_eq!((step.action, step.take_back, step.scaled_replicas), (Action::Update, Some(5), None));
+    assert_eq!(step.member.scaled_replicas, Some(3), "until it is written, it is still to be taken back");
+    assert_eq!(codes(&plan), [Code::ReplicasTakenBack]);
+}
+
+/// Plans the change of web's template from one count to another, both as its author wrote them.
+fn recounted(before: Option<i32>, owners: &[&str], after: Option<i32>, replicas: ReplicasPolicy) -> Plan {
+    let text = |count: Option<i32>, tag: u32| {
+        let count = count.map_or_else(String::new, |count| format!("\n  deployment: {{count: {count}}}"));
+        let ports = "  ports: [{container_port: 80}]";
+        TEMPLATE
+            .replace(ports, &format!("{ports}{count}"))
+            .replace("example/web:1", &format!("example/web:{tag}"))
+    };
+    let (old, new) = (render(&text(before, 1), &["web"]), render(&text(after, 2), &["web"]));
+    let (mut head, mut seen) = deployed(&old);
+    for seen in seen.iter_mut().filter(|seen| seen.reference.kind.is_controller()) {
+        seen.replicas_owners = owners.iter().map(|owner| (*owner).to_owned()).collect();
+    }
+    for member in head.inventory.iter_mut().filter(|member| member.reference.kind.is_controller()) {
+        member.uncounted = before.is_none();
+    }
+    plan(&Inputs {
+        links: &linked_services(&template(TEMPLATE)),
+        replicas,
+        uncounted: &crate::translate::uncounted(&template(&text(after, 2))),
+        ..inputs(&old, &new, &head, &seen)
+    })
+}
+
+#[test]
+fn an_absent_count_is_no_opinion_and_only_a_written_changed_one_takes_back() {
+    use ReplicasPolicy::{Auto, Preserve, Rollback, Template};
+    // Before, owners, after, policy; the count that is sent, and the one that is taken back.
+    let cases = [
+        (Some(3), OWN, None, Auto, Some(3), None),
+        (Some(3), "autoscaler", None, Auto, None, None),
+        (Some(3), "autoscaler", Some(3), Auto, None, None),
+        (Some(3), "autoscaler", Some(2), Auto, Some(2), Some(2)),
+        (None, "autoscaler", Some(1), Auto, Some(1), Some(1)),
+        (None, OWN, Some(2), Auto, Some(2), None),
+        (Some(3), "autoscaler", Some(2), Preserve, None, None),
+        (Some(3), OWN, Some(2), Preserve, Some(3), None),
+        (Some(3), "autoscaler", Some(3), Template, Some(3), Some(3)),
+        (Some(3), "autoscaler", None, Template, None, None),
+        (Some(3), "autoscaler", Some(2), Rollback, None, None),
+        (Some(3), OWN, Some(2), Rollback, Some(2), None),
+        (Some(3), SCALE, Some(2), Rollback, Some(2), Some(2)),
+    ];
+    for (before, owner, after, policy, sent, taken) in cases {
+        let plan = recounted(before, &[owner], after, policy);
+        let step = plan.steps.iter().find(|step| step.artifact.reference.kind.is_controller());
+        let step = step.expect("a controller");
+        let found = (web_replicas(&plan).and_then(|count| i32::try_from(count).ok()), step.take_back);
+        assert_eq!(found, (sent, taken), "{before:?} {owner} {after:?} {policy:?}");
+        assert_eq!(step.uncounted, after.is_none());
+    }
+}

@@ -34,7 +34,7 @@ pub use back::{Back, Course, FailurePolicy, PrunePolicy, restored};
 pub use blame::{first as first_failure, listing};
 pub use claims::{VolumePolicy, check as check_claims, set_aside};
 pub use decided::{Decided, decide};
-pub use drift::drift;
+pub use drift::{Drift, drift, tell_drift};
 pub use duties::{Duty, duties, is_at_rest, is_recorded, late};
 pub use id::{check_id, id, stale};
 pub use leftovers::leftovers;
@@ -315,16 +315,17 @@ fn step(
     let others = existing.as_ref().map_or(&[][..], |existing| existing.others);
     existing::tell(action, known, existing.as_ref(), member, (artifact, &stamped), diagnostics);
     let planned = planned_member(&stamped, member, action, pod_revision, operation, &replicas);
+    let uid = existing.as_ref().map(|existing| existing.uid);
     Step {
         action,
-        uid: existing.as_ref().map(|existing| existing.uid.to_owned()),
+        uid: uid.map(str::to_owned),
         version: existing.as_ref().and_then(|existing| existing.version).map(str::to_owned),
         member: Member {
             pods_before: stamp::earlier(inputs, &artifact.component)
                 .filter(|_| action != Action::Unchanged && is_workload),
-            ..existing::restored(inputs, existing.as_ref(), planned)
+            ..existing::restored(inputs, uid, planned)
         },
-        former: member.cloned(),
+        former: member.map(|member| existing::restored(inputs, uid, member.clone())),
         take_back: replicas.take_back,
         template_replicas: replicas.template,
         scaled_replicas: replicas.scaled,

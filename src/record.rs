@@ -39,6 +39,10 @@ pub struct Head {
     /// restored from a backup. `None`: it was written by a version that did not note it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
+    /// Whether it was restored from a backup and adopted since: it does not own the revisions that were stored before, so
+    /// they go by name at its end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restored: bool,
     /// Counts the operations; what callers see as the etag.
     pub generation: u64,
     /// The template's name as its author wrote it.
@@ -82,6 +86,7 @@ impl Head {
         Self {
             schema: SCHEMA,
             uid: None,
+            restored: false,
             generation: 0,
             template_name,
             phase: Phase::Applying,

@@ -68,6 +68,7 @@ mod cluster {
     mod refusals;
     mod removal;
     mod requests;
+    mod restored;
     mod revisions;
     mod rights;
     mod road;

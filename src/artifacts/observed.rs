@@ -6,13 +6,12 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ReplicationController, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{Kind, ObjectRef};
 
-/// What may hold a component up for a moment, and is told as a failure once it was seen so for too long.
+/// What may be so for a moment, and is told as a failure once it was seen so for too long.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HoldUp {
     /// The workload of this uid does not exist: it was deleted, or the watches have yet to show it.
@@ -21,6 +20,11 @@ pub enum HoldUp {
         workload: ObjectRef,
         /// Its uid, as the records have it.
         uid: String,
+    },
+    /// The object is not as it was deployed, or the watches have yet to show it as it is.
+    Drifted {
+        /// Kind and name.
+        object: ObjectRef,
     },
     /// The pod of this uid cannot pull an image, and its node tries again.
     Pulling {

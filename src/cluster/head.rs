@@ -188,6 +188,7 @@ impl Cluster {
             }
             // A record that was restored stays recognizable until its objects are adopted.
             if next.uid.is_none() || transition.adopts() {
+                next.restored |= held.is_restored();
                 next.uid = Some(held.uid.clone());
             }
             match self.try_write(&held, &next, manager(transition.writer())).await {

@@ -27,7 +27,8 @@ pub(super) async fn clear(
     grace: Option<u32>,
     deadline: Instant,
 ) -> Result<Vec<Going>> {
-    let restored = replaced && is_restored(engine, held).await?;
+    let restored = held.is_restored() || replaced && is_disowned(engine, held).await?;
+    let looks = replaced || restored || held.head.restored;
     loop {
         let sets = if has_sets(held) || restored {
             engine.cluster.list_sets_left(&target.namespace, &target.name).await?
@@ -36,7 +37,7 @@ pub(super) async fn clear(
         };
         let pods = engine.cluster.list_pods_left(&target.namespace, &target.name).await?;
         let left = plan::leftovers(&target.name, &held.head, &pods, &sets, restored);
-        let members = if replaced { members(engine, target, held, restored).await? } else { Vec::new() };
+        let members = if looks { members(engine, target, held, restored).await? } else { Vec::new() };
         if left.is_empty() && members.is_empty() || !is_still_there(engine, target, held).await? {
             return Ok(Vec::new());
         }
@@ -75,8 +76,9 @@ fn has_sets(held: &Held) -> bool {
     held.head.inventory.iter().any(|member| member.reference.kind == Kind::Deployment)
 }
 
-/// Whether the record itself was created again: its head does not own the current revision.
-async fn is_restored(engine: &Engine, held: &Held) -> Result<bool> {
+/// Whether the head does not own the current revision: then the record was restored, also where it does not say in which
+/// ConfigMap an earlier version wrote it.
+async fn is_disowned(engine: &Engine, held: &Held) -> Result<bool> {
     match &held.head.current {
         Some(current) => Ok(!engine.cluster.owns_revision(held, current).await?),
         None => Ok(false),
@@ -95,11 +97,17 @@ async fn members(
         Some(ObjectRef::new(Kind::Secret, ObjectName::new(revision.secret.clone()).ok()?))
     };
     let revisions = head.revisions.iter().map(|entry| &entry.revision).chain(&head.current);
-    let revisions = revisions.filter(|_| restored).filter_map(secret);
+    // Adopted objects have their uids in the inventory, and revisions of before still no owner.
+    let is_meant = |_: &&HeadRef| restored || head.restored;
+    let revisions = revisions.filter(is_meant).filter_map(secret);
+    let revisions: BTreeSet<ObjectRef> = revisions.collect();
     let members = head.inventory.iter().map(|member| member.reference.clone());
-    let members: BTreeSet<ObjectRef> = members.chain(revisions).collect();
+    let members: BTreeSet<ObjectRef> = members.chain(revisions.iter().cloned()).collect();
     let seen = engine.cluster.list_members(&target.namespace, &target.name, &members).await?;
-    let is_ours = |seen: &Seen| members.contains(&seen.reference) && (seen.ours || restored && seen.labelled);
+    let is_revision = |seen: &Seen| revisions.contains(&seen.reference);
+    let is_ours = |seen: &Seen| {
+        members.contains(&seen.reference) && (seen.ours || seen.labelled && (restored || is_revision(seen)))
+    };
     Ok(seen.into_iter().filter(is_ours).map(|seen| (seen.reference, seen.uid)).collect())
 }
 

@@ -11,9 +11,11 @@ use tokio::time::Instant;
 
 use super::{Engine, look};
 use crate::artifacts::{HoldUp, Target};
+use crate::plan;
 use crate::record::Held;
 
-/// How long the watches may lag behind each other before the cluster is asked whether an object is really missing.
+/// How long the watches may lag behind each other before the cluster is asked whether an object is really missing, or
+/// really another than was deployed.
 const DOUBT: Duration = Duration::from_secs(1);
 /// How long a registry may fail before nobody waits for it any more.
 const PULLING: Duration = Duration::from_secs(15);
@@ -69,11 +71,14 @@ pub async fn overdue(engine: &Engine, held: &Held, seen: &[HoldUp], sighting: Si
         overdue.again_in = Some(overdue.again_in.map_or(DOUBT, |again| again.min(DOUBT)));
         return overdue;
     };
-    let is_missing = |hold_up: &HoldUp| match hold_up {
+    let drifted: Vec<HoldUp> =
+        plan::drift(held, &observed, &[]).into_iter().map(|one| one.held_up()).collect();
+    let is_so = |hold_up: &HoldUp| match hold_up {
         HoldUp::Missing { workload, uid } => observed.has(workload.kind, uid) == Some(false),
+        HoldUp::Drifted { .. } => drifted.contains(hold_up),
         HoldUp::Pulling { .. } | HoldUp::Waiting { .. } => false,
     };
-    let (proven, lagging): (Vec<HoldUp>, Vec<HoldUp>) = doubted.into_iter().partition(is_missing);
+    let (proven, lagging): (Vec<HoldUp>, Vec<HoldUp>) = doubted.into_iter().partition(is_so);
     engine.patience.settle(&target, &proven, &lagging, engine.clock.elapsed());
     if !lagging.is_empty() {
         overdue.again_in = Some(overdue.again_in.map_or(DOUBT, |again| again.min(DOUBT)));
@@ -112,12 +117,13 @@ impl Patience {
             sight.is_proven |= is_proven;
             let seen_for = now.saturating_duration_since(sight.since);
             let left = match hold_up {
-                HoldUp::Missing { .. } if sight.is_proven => Duration::ZERO,
-                HoldUp::Missing { .. } => DOUBT.saturating_sub(seen_for),
+                HoldUp::Missing { .. } | HoldUp::Drifted { .. } if sight.is_proven => Duration::ZERO,
+                HoldUp::Missing { .. } | HoldUp::Drifted { .. } => DOUBT.saturating_sub(seen_for),
                 HoldUp::Pulling { .. } => PULLING.saturating_sub(seen_for),
                 HoldUp::Waiting { .. } => grace.saturating_sub(seen_for),
             };
-            let is_doubted = matches!(hold_up, HoldUp::Missing { .. }) && !sight.is_proven;
+            let is_doubted =
+                matches!(hold_up, HoldUp::Missing { .. } | HoldUp::Drifted { .. }) && !sight.is_proven;
             if left > Duration::ZERO {
                 overdue.again_in = Some(overdue.again_in.map_or(left, |again: Duration| again.min(left)));
             } else if is_doubted {
@@ -137,7 +143,7 @@ impl Patience {
         (overdue, doubted)
     }
 
-    /// Notes what a look has shown: some is missing, and for the rest the watches only lagged.
+    /// Notes what a look has shown: some is so, and for the rest the watches only lagged.
     fn settle(&self, target: &Target, proven: &[HoldUp], lagging: &[HoldUp], now: Instant) {
         let mut sights = self.sights();
         let Some(noted) = sights.get_mut(target) else { return };

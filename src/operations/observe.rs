@@ -85,7 +85,8 @@ impl Operations {
         let mut view = if full {
             self.full(&held, &observed).await?
         } else {
-            view::looked(&self.engine, &held, &observed, false).await
+            let view = view::looked(&self.engine, &held, &observed, false).await;
+            if view.drift.is_empty() { view } else { self.beside_revision(&held, &observed, false).await?.0 }
         };
         if held.is_deleting() {
             view::tell_held_back(&mut view, &observed, &engine::held_back(&self.engine, target).await?);
@@ -95,11 +96,23 @@ impl Operations {
 
     /// The FULL view of a deployment that was looked at.
     async fn full(&self, held: &Held, observed: &Observed) -> Result<DeploymentView> {
+        let (view, revision) = self.beside_revision(held, observed, true).await?;
+        Ok(DeploymentView { template: revision.map(|revision| revision.template), ..view })
+    }
+
+    /// The view of a deployment that was looked at, where what was deployed is compared with it field by field.
+    async fn beside_revision(
+        &self,
+        held: &Held,
+        observed: &Observed,
+        full: bool,
+    ) -> Result<(DeploymentView, Option<plan::Revision>)> {
         let current = held.head.current.as_ref();
         let revision = engine::read_revision(&self.engine, &held.target(), current).await?;
-        let rendered = revision.as_ref().map(|revision| revision.rendered.as_slice()).unwrap_or_default();
-        let view = view::looked_beside(&self.engine, held, observed, true, rendered).await;
-        Ok(DeploymentView { template: revision.map(|revision| revision.template), ..view })
+        let rendered = revision.as_ref().map(|revision| revision.rendered_with(held.head.controllers()));
+        let rendered = rendered.unwrap_or_default();
+        let view = view::looked_beside(&self.engine, held, observed, full, &rendered).await;
+        Ok((view, revision))
     }
 
     /// Lists deployments, a page at a time: their states as last recorded, or, for FULL, as they are now.

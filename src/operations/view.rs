@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::artifacts::{
-    Artifact, DeploymentName, DeploymentState, Kind, Namespace, ObjectRef, Observed, Target,
+    Artifact, DeploymentName, DeploymentState, HoldUp, Kind, Namespace, ObjectRef, Observed, Target,
 };
 use crate::engine::{self, Engine, HeldBack, Sighting, Snapshot};
 use crate::plan;
@@ -44,6 +44,8 @@ pub struct DeploymentView {
     pub template: Option<Template>,
     /// Whether the FULL view was asked for.
     pub full: bool,
+    /// The objects that do not look as they were deployed; told in its status once that is certain.
+    pub(super) drift: Vec<plan::Drift>,
 }
 
 /// The views of one snapshot; each is made for the first who asks and shared by all who follow the deployment.
@@ -64,7 +66,7 @@ pub(super) async fn watched(
     let views = snapshot.concluded::<Views>();
     let view = if full { &views.full } else { &views.basic };
     let view = Arc::clone(view.get_or_init(|| Arc::new(observed(held, &snapshot.observed, full, &[]))));
-    let overdue = engine::overdue(engine, held, &view.status.held_up(), Sighting::Watched).await;
+    let overdue = engine::overdue(engine, held, &view.held_up(), Sighting::Watched).await;
     if overdue.held_up.is_empty() {
         return Some((view, overdue.again_in));
     }
@@ -87,7 +89,7 @@ pub(super) async fn looked_beside(
     rendered: &[Artifact],
 ) -> DeploymentView {
     let view = observed(held, seen, full, rendered);
-    let overdue = engine::overdue(engine, held, &view.status.held_up(), Sighting::Looked).await;
+    let overdue = engine::overdue(engine, held, &view.held_up(), Sighting::Looked).await;
     if overdue.held_up.is_empty() {
         view
     } else {
@@ -103,10 +105,25 @@ fn observed(held: &Held, observed: &Observed, full: bool, rendered: &[Artifact])
         let message = std::iter::once(status.message).chain(waits).filter(|text| !text.is_empty());
         status.message = message.collect::<Vec<_>>().join("; ");
     }
-    let drift = plan::drift(held, observed, rendered).into_iter();
-    let message = std::iter::once(status.message).filter(|text| !text.is_empty()).chain(drift);
-    status.message = message.collect::<Vec<_>>().join("; ");
-    view(held, status, full)
+    let drift = plan::drift(held, observed, rendered);
+    let certain: Vec<&plan::Drift> =
+        drift.iter().filter(|one| observed.overdue.contains(&one.held_up())).collect();
+    if !drift.is_empty() && status.state.is_ready() {
+        // What the watches alone have shown may be older or newer than the record.
+        status.state =
+            if certain.is_empty() { DeploymentState::Deploying } else { DeploymentState::Degraded };
+    }
+    let message = std::iter::once(status.message).chain([plan::tell_drift(&certain)]);
+    status.message = message.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
+    DeploymentView { drift, ..view(held, status, full) }
+}
+
+impl DeploymentView {
+    /// What may be so for a moment, and counts once it was seen for long enough.
+    fn held_up(&self) -> Vec<HoldUp> {
+        let drift = self.drift.iter().map(plan::Drift::held_up);
+        self.status.held_up().into_iter().chain(drift).collect()
+    }
 }
 
 /// Adds to the message what finalizers hold of a deployment that goes, and since when.
@@ -155,6 +172,7 @@ pub(super) fn not_made(target: &Target, record: &Recorded, template_name: &str) 
         objects: Vec::new(),
         template: None,
         full: false,
+        drift: Vec::new(),
     }
 }
 
@@ -180,5 +198,6 @@ fn view(held: &Held, status: Status, full: bool) -> DeploymentView {
         objects,
         template: None,
         full,
+        drift: Vec::new(),
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Inputs;
+use super::{Inputs, existing};
 use crate::artifacts::{Artifact, Kind, Seen, SeenClaim, StorageSize};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::error::{Error, ErrorKind, Result};
@@ -36,8 +36,7 @@ pub fn check(inputs: &Inputs<'_>) -> Result<()> {
 
 fn find<'a>(inputs: &Inputs<'a>, artifact: &Artifact) -> Option<&'a Seen> {
     let mut seen = inputs.seen.unwrap_or_default().iter();
-    let uid = inputs.head.and_then(|head| head.member(&artifact.reference)?.uid.as_deref());
-    seen.find(|seen| seen.reference == artifact.reference && seen.is_ours(uid))
+    seen.find(|seen| seen.reference == artifact.reference && existing::is_ours(inputs, seen))
 }
 
 fn refused(artifact: &Artifact, what: &str) -> Error {

@@ -1,4 +1,4 @@
-//! What was written from outside since the last Deploy, as reads tell it.
+//! What is there and is not as it was deployed, as reads tell it.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value};
 
 use super::fields;
-use crate::artifacts::{Artifact, Observed, Traces, applied, field_manager, owned_fields, written_since};
+use crate::artifacts::{
+    Artifact, HoldUp, Kind, ObjectRef, Observed, Stage, Traces, applied, field_manager, owned_fields,
+    written_since,
+};
 use crate::record::{Held, Member, MemberState, Phase};
 
 /// The most objects that are named.
@@ -14,39 +17,88 @@ const OBJECTS: usize = 5;
 /// The most fields that are named of one object.
 const FIELDS: usize = 3;
 
-/// Says which objects were written from outside, and which of their fields; empty while an operation is writing.
+/// One object that is not as it was deployed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drift {
+    object: ObjectRef,
+    what: String,
+}
+
+impl Drift {
+    /// The same as what may be so for a moment only: the watches of records and of objects lag behind each other.
+    pub fn held_up(&self) -> HoldUp {
+        HoldUp::Drifted { object: self.object.clone() }
+    }
+}
+
+/// Says which objects are not as they were deployed, and which of their fields; empty while an operation is writing.
 ///
 /// Objects of kinds that nobody watches (Secrets) are compared by a Deploy alone. `rendered` is what was deployed, where
 /// it is at hand.
-pub fn drift(held: &Held, observed: &Observed, rendered: &[Artifact]) -> Vec<String> {
+pub fn drift(held: &Held, observed: &Observed, rendered: &[Artifact]) -> Vec<Drift> {
     let head = &held.head;
     if head.operation.is_some() || held.is_deleting() || head.phase == Phase::Incomplete {
         return Vec::new();
     }
-    let members = head.inventory.iter().filter(|member| member.state == MemberState::Applied);
-    let drifted = members.filter_map(|member| {
-        let found = metadata(observed, member)?;
-        let what = difference(held, member, found, rendered, observed)?;
-        Some(format!(
-            "{} differs from what was deployed: {what}; the next Deploy repairs it",
-            member.reference
-        ))
+    let members = head.inventory.iter().filter(|member| {
+        member.state == MemberState::Applied && member.uid.is_some() && member.reference.kind != Kind::Secret
     });
-    drifted.take(OBJECTS).collect()
+    let drifted = members.filter_map(|member| {
+        let what = match metadata(observed, member) {
+            Some(found) if found.uid == member.uid => difference(held, member, found, rendered, observed)?,
+            // A component's own state tells what has become of its workload.
+            _ if member.reference.kind.stage() == Stage::Workload => return None,
+            Some(_) if held.is_restored() => {
+                "was restored from a backup; the next Deploy adopts it".to_owned()
+            }
+            Some(_) => {
+                "is not the one that was created here, somebody has created it again; the next Deploy says \
+                        whether it can be taken over"
+                    .to_owned()
+            }
+            None => "does not exist, or its labels were taken away; the next Deploy repairs it".to_owned(),
+        };
+        Some(Drift { object: member.reference.clone(), what })
+    });
+    drifted.collect()
 }
 
-/// The metadata of the very object that the record has.
+/// Tells the drift of a deployment, the first objects by name.
+pub fn tell_drift(drift: &[&Drift]) -> String {
+    let told = drift.iter().take(OBJECTS).map(|one| format!("{} {}", one.object, one.what));
+    let more = drift.len().checked_sub(OBJECTS).filter(|more| *more > 0);
+    let more = more.map(|more| format!("{more} more objects are not as they were deployed"));
+    told.chain(more).collect::<Vec<_>>().join("; ")
+}
+
+/// The metadata of what stands under an object's name.
 fn metadata<'o>(observed: &'o Observed, member: &Member) -> Option<&'o ObjectMeta> {
     let mut all = observed.metadata();
     let found = all.find(|(kind, metadata)| {
         *kind == member.reference.kind && metadata.name.as_deref() == Some(member.reference.name.as_str())
     });
-    let found = found.map(|(_, metadata)| metadata).filter(|metadata| metadata.uid == member.uid);
-    found.filter(|metadata| metadata.deletion_timestamp.is_none())
+    found.map(|(_, metadata)| metadata)
 }
 
-/// What differs in an object, if anything does.
+/// What differs in an object, as a sentence, if anything does.
 fn difference(
+    held: &Held,
+    member: &Member,
+    found: &ObjectMeta,
+    rendered: &[Artifact],
+    observed: &Observed,
+) -> Option<String> {
+    if found.deletion_timestamp.is_some() {
+        return Some("is being deleted; the next Deploy creates it again".to_owned());
+    }
+    let what = fields_of(held, member, found, rendered, observed)?;
+    Some(format!(
+        "differs from what was deployed: {what}; the next Deploy repairs it, or options.conflicts decides"
+    ))
+}
+
+/// The fields in which an object differs, if it does.
+fn fields_of(
     held: &Held,
     member: &Member,
     found: &ObjectMeta,

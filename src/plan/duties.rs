@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{Doomed, waits};
+use super::{Doomed, drift, waits};
 use crate::artifacts::{
     ANNOTATION_OPERATION, DeploymentState, Form, HoldUp, Kind, ObjectName, ObjectRef, Observed, field_manager,
 };
@@ -25,7 +25,7 @@ pub struct Duties {
     pub waits: Vec<String>,
     /// When to ask again, if nothing on the cluster changes until then.
     pub again_in: Option<Duration>,
-    /// What holds components up, and becomes a failure once it was seen for long enough.
+    /// What holds components up or was written from outside, and is told as a failure once it was seen for long enough.
     pub held_up: Vec<HoldUp>,
 }
 
@@ -80,7 +80,8 @@ pub fn duties(held: &Held, observed: &Observed, unrenewed_for: Duration) -> Duti
     }
     let status = status::conclude(&expected, observed);
     let state = status.state;
-    duties.held_up = status.held_up();
+    let drift = drift(held, observed, &[]).into_iter().map(|one| one.held_up());
+    duties.held_up = status.held_up().into_iter().chain(drift).collect();
     delete(head, state, &mut duties);
     let late = late(held, observed);
     if !late.is_empty() {

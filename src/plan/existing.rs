@@ -20,11 +20,10 @@ pub(super) struct Existing<'a> {
 
 /// Finds the object on the cluster: as seen, or, when nobody looked, as the inventory has it.
 pub(super) fn find<'a>(inputs: &'a Inputs<'_>, reference: &ObjectRef) -> Option<Existing<'a>> {
-    let recorded = inputs.head.and_then(|head| head.member(reference)?.uid.as_deref());
     match inputs.seen {
         Some(seen) => seen
             .iter()
-            .find(|seen| seen.reference == *reference && is_ours(inputs, seen, recorded) && !seen.terminating)
+            .find(|seen| seen.reference == *reference && is_ours(inputs, seen) && !seen.terminating)
             .map(|seen| Existing {
                 uid: &seen.uid,
                 version: Some(&seen.version),
@@ -54,10 +53,11 @@ pub(super) fn find<'a>(inputs: &'a Inputs<'_>, reference: &ObjectRef) -> Option<
 ///
 /// Where the whole deployment was restored from a backup, objects have other uids and, mostly, no entry of our field
 /// manager: then whatever the inventory names and our marks are on is ours.
-fn is_ours(inputs: &Inputs<'_>, seen: &Seen, recorded: Option<&str>) -> bool {
+pub(super) fn is_ours(inputs: &Inputs<'_>, seen: &Seen) -> bool {
     let member = inputs.head.and_then(|head| head.member(&seen.reference));
     let is_marked = |member: &Member| member.operation.is_none() || member.operation == seen.operation;
-    seen.is_ours(recorded) || inputs.restored && seen.labelled && member.is_some_and(is_marked)
+    seen.is_ours(member.and_then(|member| member.uid.as_deref()))
+        || inputs.restored && seen.labelled && member.is_some_and(is_marked)
 }
 
 /// Whether the object was written by somebody since we wrote it; as nobody knows, where an earlier version wrote it.
@@ -67,11 +67,11 @@ pub(super) fn is_drifted(existing: Option<&Existing<'_>>, member: Option<&Member
     member.trace.as_ref().is_none_or(|written| traces.differ(member.reference.kind, written))
 }
 
-/// The entry of an object about to be written; from then on the record says which one is meant, also of a restored one.
-pub(super) fn restored(inputs: &Inputs<'_>, existing: Option<&Existing<'_>>, planned: Member) -> Member {
-    match existing.filter(|_| inputs.restored) {
-        Some(existing) => Member { uid: Some(existing.uid.to_owned()), ..planned },
-        None => planned,
+/// An object's entry; from an adopting Deploy on, the record says which object is meant of a restored one.
+pub(super) fn restored(inputs: &Inputs<'_>, uid: Option<&str>, entry: Member) -> Member {
+    match uid.filter(|_| inputs.restored) {
+        Some(uid) => Member { uid: Some(uid.to_owned()), ..entry },
+        None => entry,
     }
 }
 

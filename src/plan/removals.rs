@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Doomed, Inputs, Plan, Step};
+use super::{Doomed, Inputs, Plan, Step, existing};
 use crate::artifacts::{Action, Change, ComponentName, Kind, Stage};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::record::{Adopted, Member, MemberState};
@@ -19,13 +19,14 @@ pub(super) fn decide(inputs: &Inputs<'_>, plan: &mut Plan) {
         }
         let seen = inputs.seen.map(|seen| {
             seen.iter()
-                .find(|seen| seen.reference == member.reference && seen.is_ours(member.uid.as_deref()))
+                .find(|seen| seen.reference == member.reference && existing::is_ours(inputs, seen))
                 .map(|seen| seen.uid.clone())
         });
         let uid = match seen {
             Some(seen) => seen,
             None => member.uid.clone(),
         };
+        let member = &existing::restored(inputs, uid.as_deref(), member.clone());
         let kind = member.reference.kind;
         let adopted = kind == Kind::Pod && adopting.contains(&member.component);
         // Another workload runs the component now: two of them would run it twice.

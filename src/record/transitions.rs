@@ -224,7 +224,7 @@ impl Transition {
             | Transition::DoubtsCleared { .. }
             | Transition::RevisionsDropped { .. } => {
                 // The writer notes where the record lies.
-                *now == Head { uid: now.uid.clone(), ..self.apply(before) }
+                *now == Head { uid: now.uid.clone(), restored: now.restored, ..self.apply(before) }
             }
         }
     }

@@ -1,16 +1,18 @@
-//! What is there is compared with what should be: writes from outside, whatever name they come under, and restores.
+//! What is there is compared with what should be: writes from outside, whatever name they come under.
 
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, ReplicationController, Secret, Service};
-use kube::Api;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::{ConfigMap, ReplicationController, Secret, Service};
+use kube::api::{Patch, PatchParams, PostParams};
 use panamax_kubernetes_adapter::proto;
-use panamax_kubernetes_adapter::proto::{DeployOutcome, ObjectAction};
+use panamax_kubernetes_adapter::proto::watch_deployment_response::Event;
+use panamax_kubernetes_adapter::proto::{
+    ConflictPolicy, DeployOutcome, DeploymentState, DeploymentView, ObjectAction, WatchUntil,
+};
 use serde_json::{Value, json};
 use tonic::Code;
 
-use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, teardown};
+use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern};
 use crate::support::control_plane::{User, control_plane};
-use crate::support::looking::{action, everything, members, recorded, refused, until};
+use crate::support::looking::{as_read, members, pod_uids, recorded, refused, remove, until};
 use crate::support::namespace::{Namespace, namespace};
 use crate::support::templates::wordpress_at;
 
@@ -21,19 +23,6 @@ const CONTROLLER: &str = "wp-replication-controller";
 const STILL: &str = "name: Still\nimages:\n- name: web\n  source: example/web:1\n  ports: [{host_port: 8080, \
                      container_port: 80}]\n  environment: [{variable: A_PASSWORD, value: first-secret}]\n  \
                      deployment: {count: 0}\n";
-
-/// An object as anybody can read it and apply it again: without what only the API server writes.
-fn as_read(mut object: Value) -> Value {
-    if let Some(metadata) = object["metadata"].as_object_mut() {
-        for field in ["managedFields", "resourceVersion", "uid", "creationTimestamp", "generation"] {
-            metadata.remove(field);
-        }
-    }
-    if let Some(object) = object.as_object_mut() {
-        object.remove("status");
-    }
-    object
-}
 
 /// Applies a changed object by force under the deployment's own field manager, as a late write of ours would.
 async fn applied_as_ours<K>(namespace: &Namespace, manager: &str, name: &str, change: impl FnOnce(&mut Value))
@@ -51,11 +40,6 @@ where
     object["kind"] = K::kind(&()).into();
     change(&mut object);
     api.patch(name, &PatchParams::apply(manager).force(), &Patch::Apply(object)).await.expect("a write");
-}
-
-fn pod_uids(all: &crate::support::looking::Versions) -> Vec<String> {
-    let pods = all.iter().filter(|(name, _)| name.starts_with("Pod/"));
-    pods.map(|(name, (uid, _))| format!("{name} {uid}")).collect()
 }
 
 /// Deploys again: this object alone is repaired, and then nothing is left to do.
@@ -186,83 +170,141 @@ async fn the_first_deploy_after_an_upgrade_restarts_nobody() {
     assert_eq!(pod_uids(&members(&namespace).await), pods);
 }
 
-/// Kinds that a backup holds, as a backup program restores them.
-const SAVED: [(&str, &str); 5] = [
-    ("ConfigMap", "configmaps"),
-    ("Secret", "secrets"),
-    ("Service", "services"),
-    // Before their controller, which would make others otherwise.
-    ("Pod", "pods"),
-    ("ReplicationController", "replicationcontrollers"),
-];
-
-fn dynamic(namespace: &Namespace, client: &kube::Client, (kind, plural): (&str, &str)) -> Api<DynamicObject> {
-    let resource = ApiResource {
-        group: String::new(),
-        version: "v1".to_owned(),
-        api_version: "v1".to_owned(),
-        kind: kind.to_owned(),
-        plural: plural.to_owned(),
-    };
-    Api::namespaced_with(client.clone(), namespace, &resource)
+/// The state of a deployment and its message, which both views tell alike.
+async fn state_of(adapter: &Adapter, namespace: &Namespace, name: &str) -> (DeploymentState, String) {
+    let mut told = Vec::new();
+    for view in [DeploymentView::Basic, DeploymentView::Full] {
+        let request = proto::GetDeploymentRequest {
+            namespace: namespace.to_string(),
+            name: name.to_owned(),
+            view: view.into(),
+        };
+        let answer = adapter.deployments().get_deployment(request).await.expect("an answer").into_inner();
+        let deployment = answer.deployment.expect("a deployment");
+        told.push((deployment.state(), deployment.message));
+    }
+    assert_eq!(told.first(), told.last());
+    told.swap_remove(0)
 }
 
-/// Saves every object of the deployment, deletes all, and makes them again with other uids.
-async fn backup_and_restore(namespace: &Namespace) {
-    let client = namespace.plane.client(User::Admin).await;
-    let ours = ListParams::default().labels("app.kubernetes.io/managed-by=panamax-kubernetes-adapter");
-    let mut saved = Vec::new();
-    for kind in SAVED {
-        let api = dynamic(namespace, &client, kind);
-        for object in api.list(&ours).await.expect("a list").items {
-            saved.push((kind, object));
+/// The last snapshot of a watch until the deployment has settled.
+async fn settled(adapter: &Adapter, namespace: &Namespace, name: &str) -> proto::Deployment {
+    let request = proto::WatchDeploymentRequest {
+        namespace: namespace.to_string(),
+        name: name.to_owned(),
+        until: WatchUntil::Settled.into(),
+        ..Default::default()
+    };
+    let mut stream = adapter.deployments().watch_deployment(request).await.expect("a stream").into_inner();
+    let mut last = None;
+    while let Some(message) = stream.message().await.expect("a message") {
+        if let Some(Event::Snapshot(deployment)) = message.event {
+            last = Some(deployment);
         }
     }
-    for kind in SAVED.into_iter().rev() {
-        let api = dynamic(namespace, &client, kind);
-        let at_once = DeleteParams::default().grace_period(0);
-        api.delete_collection(&at_once, &ours).await.expect("deleted");
-    }
-    for (kind, object) in &saved {
-        let api = dynamic(namespace, &client, *kind);
-        let name = object.metadata.name.clone().expect("a name");
-        let gone = kube::runtime::conditions::is_deleted(object.metadata.uid.as_deref().expect("a uid"));
-        let wait = kube::runtime::wait::await_condition(api, &name, gone);
-        let waited = tokio::time::timeout(std::time::Duration::from_secs(30), wait).await;
-        waited.expect("gone in time").expect("a watch");
-    }
-    let parameters = PostParams { field_manager: Some("restorer".to_owned()), ..PostParams::default() };
-    for (kind, object) in saved {
-        let mut object = as_read(serde_json::to_value(object).expect("JSON"));
-        object["metadata"].as_object_mut().expect("metadata").remove("ownerReferences");
-        if let Some(spec) = object["spec"].as_object_mut().filter(|_| kind.0 == "Pod") {
-            spec.remove("nodeName");
-        }
-        let object: DynamicObject = serde_json::from_value(object).expect("an object");
-        dynamic(namespace, &client, kind).create(&parameters, &object).await.expect("restored");
+    last.expect("a snapshot")
+}
+
+/// Changes a Service's target port as a program of this name would, by a patch or by applying.
+async fn retargeted(namespace: &Namespace, manager: &str, applies: bool, port: i32) {
+    let ports = json!({"spec": {"ports": [{"port": 3306, "protocol": "TCP", "targetPort": port}]}});
+    let services = namespace.api::<Service>();
+    if applies {
+        let mut object = ports;
+        object["apiVersion"] = json!("v1");
+        object["kind"] = json!("Service");
+        let parameters = PatchParams::apply(manager).force();
+        services.patch("db-1", &parameters, &Patch::Apply(object)).await.expect("a write");
+    } else {
+        let parameters = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
+        services.patch("db-1", &parameters, &Patch::Strategic(ports)).await.expect("a write");
     }
 }
 
 #[tokio::test]
-async fn a_restored_deployment_is_adopted_without_restarts() {
-    let namespace = namespace("drift-restored").await;
+async fn what_is_written_under_any_name_is_told_by_reads_and_repaired_or_refused() {
+    let namespace = namespace("drift-names").await;
     let adapter = Adapter::real(control_plane(), User::Adapter).await;
     let mut client = adapter.deployments();
     let request = deploy(&namespace, "wp", &wordpress_at(2));
     client.deploy(request.clone()).await.expect("deployed");
     recorded(&namespace, "wp", "ACTIVE").await;
-    backup_and_restore(&namespace).await;
-    let is_running = kube::runtime::conditions::is_pod_running();
-    until::<Pod>(&namespace, "db-pod", is_running).await;
+    assert_eq!(state_of(&adapter, &namespace, "wp").await, (DeploymentState::Active, String::new()));
     let pods = pod_uids(&members(&namespace).await);
-    let again = client.deploy(request.clone()).await.expect("repaired").into_inner();
-    assert_eq!(again.outcome(), DeployOutcome::Updated);
-    assert_eq!(action(&again.changes, "Service/db-1"), ObjectAction::Update);
+    // Patched or applied; under a person's name, another program's, and our own.
+    let cases = [("kubectl-edit", false), ("helm", true), ("panamax:wp", false)];
+    for (index, (manager, applies)) in cases.into_iter().enumerate() {
+        let port = 4000 + i32::try_from(index).expect("a number");
+        retargeted(&namespace, manager, applies, port).await;
+        let (state, message) = state_of(&adapter, &namespace, "wp").await;
+        assert_eq!(state, DeploymentState::Degraded, "{manager}: {message}");
+        assert!(message.contains("Service db-1") && message.contains("targetPort"), "{manager}: {message}");
+        let watched = settled(&adapter, &namespace, "wp").await;
+        assert_eq!(watched.state(), DeploymentState::Degraded, "{manager}: {}", watched.message);
+        assert!(watched.message.contains("Service db-1"), "{manager}: {}", watched.message);
+        let mut forced = request.clone();
+        if !manager.starts_with("panamax:") {
+            let answer = client.deploy(deploy_at_once(&namespace, "wp", &wordpress_at(2))).await;
+            let refusal = refused(answer, Code::FailedPrecondition, "FIELD_CONFLICT");
+            assert_eq!(refusal.fact("manager"), manager, "{refusal:#?}");
+            forced.options.get_or_insert_default().set_conflicts(ConflictPolicy::Force);
+        }
+        let repaired = client.deploy(forced.clone()).await.expect("repaired").into_inner();
+        assert_eq!(repaired.outcome(), DeployOutcome::Updated, "{manager}");
+        let service = namespace.api::<Service>().get("db-1").await.expect("a Service");
+        let service = serde_json::to_value(&service).expect("JSON");
+        assert_eq!(service["spec"]["ports"][0]["targetPort"], json!(3306), "{manager}");
+        recorded(&namespace, "wp", "ACTIVE").await;
+        assert_eq!(state_of(&adapter, &namespace, "wp").await, (DeploymentState::Active, String::new()));
+        let last = client.deploy(request.clone()).await.expect("deployed").into_inner();
+        assert_eq!(last.outcome(), DeployOutcome::Unchanged, "{manager}: {:#?}", last.changes);
+    }
     assert_eq!(pod_uids(&members(&namespace).await), pods);
-    let last = client.deploy(request).await.expect("deployed").into_inner();
-    assert_eq!(last.outcome(), DeployOutcome::Unchanged);
-    client.teardown(teardown(&namespace, "wp")).await.expect("torn down");
-    assert_eq!(everything(&namespace).await.into_keys().collect::<Vec<_>>(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_mark_or_a_label_that_somebody_takes_away_is_told_and_put_back() {
+    let namespace = namespace("drift-labels").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let request = deploy(&namespace, "wp", &wordpress_at(2));
+    adapter.deployments().deploy(request.clone()).await.expect("deployed");
+    recorded(&namespace, "wp", "ACTIVE").await;
+    let changes =
+        [json!({"annotations": {APPLIED: null}}), json!({"labels": {"app.kubernetes.io/name": null}})];
+    for metadata in changes {
+        let parameters =
+            PatchParams { field_manager: Some("kubectl-label".to_owned()), ..PatchParams::default() };
+        let patch = Patch::Merge(json!({"metadata": metadata}));
+        namespace.api::<Service>().patch("db-1", &parameters, &patch).await.expect("a change");
+        let (state, message) = state_of(&adapter, &namespace, "wp").await;
+        assert_eq!(state, DeploymentState::Degraded, "{metadata}: {message}");
+        assert!(message.contains("Service db-1"), "{message}");
+        repaired(&adapter, request.clone(), "Service/db-1").await;
+        assert_eq!(state_of(&adapter, &namespace, "wp").await.0, DeploymentState::Active);
+    }
+}
+
+#[tokio::test]
+async fn a_count_that_somebody_else_sets_is_no_drift() {
+    let namespace = namespace("drift-count").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let request = deploy(&namespace, "wp", &wordpress_at(2));
+    adapter.deployments().deploy(request.clone()).await.expect("deployed");
+    for (count, manager) in [(3, "kubectl"), (4, "horizontal-pod-autoscaler")] {
+        let parameters = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
+        let patch = Patch::Merge(json!({"spec": {"replicas": count}}));
+        let controllers = namespace.api::<ReplicationController>();
+        controllers.patch_scale(CONTROLLER, &parameters, &patch).await.expect("a count");
+        let has_all = move |one: Option<&ReplicationController>| {
+            let ready = one.and_then(|one| one.status.as_ref()?.ready_replicas);
+            ready == Some(count)
+        };
+        until(&namespace, CONTROLLER, has_all).await;
+        let (state, message) = state_of(&adapter, &namespace, "wp").await;
+        assert_eq!(state, DeploymentState::Active, "{manager}: {message}");
+        let again = adapter.deployments().deploy(request.clone()).await.expect("deployed").into_inner();
+        assert_eq!(again.outcome(), DeployOutcome::Unchanged, "{manager}: {:#?}", again.diagnostics);
+    }
 }
 
 #[tokio::test]
@@ -275,9 +317,15 @@ async fn one_object_with_another_uid_is_no_restore() {
     recorded(&namespace, "wp", "ACTIVE").await;
     let services = namespace.api::<Service>();
     let found = serde_json::to_value(services.get("db-1").await.expect("a Service")).expect("JSON");
-    crate::support::looking::remove::<Service>(&namespace, "db-1").await;
+    remove::<Service>(&namespace, "db-1").await;
+    let (state, message) = state_of(&adapter, &namespace, "wp").await;
+    assert_eq!(state, DeploymentState::Degraded, "{message}");
+    assert!(message.contains("Service db-1 does not exist"), "{message}");
     let copy: Service = serde_json::from_value(as_read(found)).expect("a Service");
     services.create(&PostParams::default(), &copy).await.expect("a copy");
+    let (state, message) = state_of(&adapter, &namespace, "wp").await;
+    assert_eq!(state, DeploymentState::Degraded, "{message}");
+    assert!(message.contains("Service db-1 is not the one that was created here"), "{message}");
     let answer = client.deploy(deploy_at_once(&namespace, "wp", &wordpress_at(2))).await;
     refused(answer, Code::AlreadyExists, "OBJECT_NOT_OWNED");
 }

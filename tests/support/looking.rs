@@ -60,6 +60,25 @@ pub fn names(versions: &Versions) -> Vec<&str> {
     versions.keys().map(String::as_str).collect()
 }
 
+/// An object as anybody can read it and apply it again: without what only the API server writes.
+pub fn as_read(mut object: serde_json::Value) -> serde_json::Value {
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        for field in ["managedFields", "resourceVersion", "uid", "creationTimestamp", "generation"] {
+            metadata.remove(field);
+        }
+    }
+    if let Some(object) = object.as_object_mut() {
+        object.remove("status");
+    }
+    object
+}
+
+/// Names and uids of the pods among these.
+pub fn pod_uids(all: &Versions) -> Vec<String> {
+    let pods = all.iter().filter(|(name, _)| name.starts_with("Pod/"));
+    pods.map(|(name, (uid, _))| format!("{name} {uid}")).collect()
+}
+
 /// Waits for an object to be as wanted.
 pub async fn until<K>(namespace: &Namespace, name: &str, condition: impl Condition<K>) -> Option<K>
 where

@@ -54,6 +54,7 @@ mod cluster {
     mod kills;
     mod knobs;
     mod lifecycle;
+    mod limits;
     mod main_job;
     mod manifests;
     mod modern;

@@ -26,7 +26,7 @@ pub use ownership::{
 pub use seen::{Form, Others, Seen, SeenClaim};
 pub use size::StorageSize;
 pub use state::DeploymentState;
-pub use trace::{Trace, Traces, applied, owned_fields, written_since};
+pub use trace::{Trace, Traces, applied, digested, owned_fields, written_since};
 
 /// The kinds of member objects; closed, and in the order of applying (deleting is its reverse).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

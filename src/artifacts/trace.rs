@@ -1,6 +1,6 @@
 //! Trace: what a write of ours leaves on an object, by which every later write is recognized.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry, ObjectMeta};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -106,12 +106,23 @@ pub fn written_since(metadata: &ObjectMeta, deployment: &DeploymentName, written
 ///
 /// It changes when another manager takes a field from us, whatever the value.
 pub fn owned_fields(entries: &[ManagedFieldsEntry], manager: &str) -> Option<String> {
-    let mut fields = applied(entries, manager)?.clone();
+    match applied(entries, manager)? {
+        Value::String(digest) => Some(digest.clone()),
+        fields => Some(digest(fields.clone())),
+    }
+}
+
+/// The digest in place of the fields themselves, for who keeps many objects in memory.
+pub fn digested(fields: FieldsV1) -> FieldsV1 {
+    FieldsV1(Value::String(digest(fields.0)))
+}
+
+fn digest(mut fields: Value) -> String {
     if let Some(spec) = fields.get_mut("f:spec").and_then(Value::as_object_mut) {
         spec.remove("f:replicas");
     }
     let digest = Sha256::digest(fields.to_string().as_bytes());
-    Some(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The fields that `manager` applied.
@@ -160,6 +171,22 @@ mod tests {
         for kind in Kind::ALL {
             assert_eq!(again.differ(kind, &written), kind != Kind::PersistentVolumeClaim, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn a_digest_stands_for_the_fields() {
+        let entries = |fields: Value| {
+            let mut own = entry("panamax:shop", "Apply", "", 10);
+            own["fieldsV1"] = fields;
+            let entry: ManagedFieldsEntry = serde_json::from_value(own).expect("an entry");
+            entry
+        };
+        let whole = entries(json!({"f:spec": {"f:replicas": {}, "f:ports": {}}}));
+        let slim = ManagedFieldsEntry { fields_v1: whole.fields_v1.clone().map(digested), ..whole.clone() };
+        let owned = |entry: &ManagedFieldsEntry| owned_fields(std::slice::from_ref(entry), "panamax:shop");
+        assert!(owned(&whole).is_some());
+        assert_eq!(owned(&whole), owned(&slim));
+        assert_ne!(owned(&whole), owned(&entries(json!({"f:spec": {"f:replicas": {}}}))));
     }
 
     #[test]

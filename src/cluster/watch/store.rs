@@ -15,7 +15,7 @@ use tokio::sync::broadcast::error::TryRecvError;
 use super::super::errors::Failure;
 use super::super::head;
 use super::Snapshot;
-use crate::artifacts::{DeploymentName, FIELD_MANAGER, LABEL_INSTANCE};
+use crate::artifacts::{DeploymentName, FIELD_MANAGER, LABEL_INSTANCE, digested};
 use crate::error::Error;
 use crate::record::Held;
 
@@ -108,13 +108,15 @@ impl Event {
     ) -> Self {
         let entry = |mut object: K| {
             let metadata = object.meta_mut();
-            // Whose object it is, without the fields.
-            let entries = metadata.managed_fields.iter_mut().flatten();
-            let ours = entries.filter(|entry| is_ours(entry)).map(|entry| {
-                entry.fields_v1 = None;
-                entry.clone()
+            // Who wrote it and when; the names of the fields are long, and a digest says whether they are the same. What
+            // others write to a record is nobody's concern.
+            let mut entries = metadata.managed_fields.take().unwrap_or_default();
+            entries.retain(|entry| kind != WatchedKind::Head || is_ours(entry));
+            entries.iter_mut().for_each(|entry| {
+                let is_compared = kind != WatchedKind::Head && is_ours(entry);
+                entry.fields_v1 = entry.fields_v1.take().filter(|_| is_compared).map(digested);
             });
-            metadata.managed_fields = Some(ours.collect());
+            metadata.managed_fields = Some(entries);
             Entry {
                 instance: object.labels().get(LABEL_INSTANCE).cloned().unwrap_or_default(),
                 name: object.name_any(),

@@ -215,9 +215,9 @@ impl Operations {
                 (Some((view, _)), false) => return Ok(DeploymentView::clone(view)),
                 (Some(_), true) | (None, false) => {}
             }
-            if view.status.is_hopeless()
+            if view.is_in_vain()
                 && let Some(view) = self.look_once(target, moment, until).await
-                && (view.status.is_ready() || view.status.is_hopeless())
+                && (view.status.is_ready() || view.is_in_vain())
             {
                 return if view.status.is_ready() { Ok(view) } else { Err(hopeless(target, &view)) };
             }

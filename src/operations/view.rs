@@ -119,6 +119,12 @@ fn observed(held: &Held, observed: &Observed, full: bool, rendered: &[Artifact])
 }
 
 impl DeploymentView {
+    /// Whether waiting for READY is in vain: a component has failed, or only a Deploy repairs what was written from outside.
+    pub(super) fn is_in_vain(&self) -> bool {
+        let is_drifted = self.status.state == DeploymentState::Degraded && !self.drift.is_empty();
+        self.status.is_hopeless() || is_drifted
+    }
+
     /// What may be so for a moment, and counts once it was seen for long enough.
     fn held_up(&self) -> Vec<HoldUp> {
         let drift = self.drift.iter().map(plan::Drift::held_up);

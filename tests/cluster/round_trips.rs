@@ -116,9 +116,18 @@ async fn waiting_reads_nothing_after_its_first_look() {
         // Both wait now, and everything they need to read they have read; the failure is recorded too.
         recorded(&namespace, "slow", "FAILED").await;
         let mut calls = Recorder::start(plane).namespace(&namespace).user(User::Adapter);
-        let image = json!({"spec": {"containers": [{"name": "web", "image": "docker.io/library/nginx:1"}]}});
+        // As a node tells it once the registry has the image.
+        let status = json!({"status": {
+            "phase": "Running",
+            "conditions": [{"type": "ContainersReady", "status": "True"}, {"type": "Ready", "status": "True"}],
+            "containerStatuses": [{
+                "name": "web", "image": "docker.io/example/missing:x", "imageID": "", "restartCount": 0,
+                "ready": true, "started": true, "state": {"running": {}},
+            }],
+        }});
         let pods = namespace.api::<Pod>();
-        pods.patch("web-pod", &PatchParams::default(), &Patch::Strategic(image)).await.expect("a new image");
+        let parameters = PatchParams::default();
+        pods.patch_status("web-pod", &parameters, &Patch::Strategic(status)).await.expect("a status");
         let mut failing = failing;
         while let Some(event) = failing.message().await.expect("an event") {
             if let Some(Event::Complete(complete)) = event.event {

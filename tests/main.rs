@@ -63,6 +63,7 @@ mod cluster {
     mod plane;
     mod plans;
     mod portable;
+    mod promises;
     mod races;
     mod readiness;
     mod refusals;

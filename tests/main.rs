@@ -64,6 +64,7 @@ mod cluster {
     mod plane;
     mod plans;
     mod portable;
+    mod promises;
     mod races;
     mod readiness;
     mod refusals;

@@ -32,6 +32,7 @@ pub fn plan(request: proto::DeployRequest) -> proto::PlanDeployRequest {
         etag: request.etag,
         request_id: request.request_id,
         plan_id: request.plan_id,
+        image_configs: request.image_configs,
     }
 }
 

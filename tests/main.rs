@@ -88,6 +88,7 @@ mod edge {
     mod diagnostics;
     mod options;
     mod readme;
+    mod tls;
     mod translating;
 }
 

@@ -13,7 +13,7 @@ use clap::{Parser, ValueEnum};
 #[derive(Clone, Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
 pub struct Config {
-    /// Address to listen on; off loopback only with --allow-plaintext
+    /// Address to listen on; off loopback only with --tls-client-ca, or with --allow-plaintext
     #[arg(long, env = "PANAMAX_LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
     pub listen: SocketAddr,
 
@@ -49,6 +49,22 @@ pub struct Config {
     /// How long running operations may take to end at a shutdown; 0s to 10m
     #[arg(long, env = "PANAMAX_DRAIN_TIMEOUT", default_value = "30s", value_parser = drain, value_name = "TIME")]
     pub drain_timeout: Duration,
+
+    /// Certificate that callers meet, in PEM form, with those between it and its authority; read again when it changes
+    #[arg(long, env = "PANAMAX_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate, in PEM form; nobody but its owner and group may read it
+    #[arg(long, env = "PANAMAX_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Authority of callers' certificates, in PEM form: without a certificate of it nobody is served
+    #[arg(long, env = "PANAMAX_TLS_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
+    pub tls_client_ca: Option<PathBuf>,
+
+    /// Most connections at once; one more is closed
+    #[arg(long, env = "PANAMAX_MAX_CONNECTIONS", default_value = "1000", value_name = "NUMBER")]
+    pub max_connections: NonZeroUsize,
 
     /// Most calls at once, of all callers; one more is refused and may be repeated
     #[arg(long, env = "PANAMAX_MAX_CALLS", default_value = "256", value_name = "NUMBER")]

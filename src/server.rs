@@ -1,17 +1,19 @@
 //! The server: services, health and reflection on a listener, until it is asked to stop.
 
+mod accept;
 mod answers;
 mod envelope;
 mod gate;
 mod limits;
+mod tls;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -25,6 +27,8 @@ use crate::proto;
 use crate::proto::deployment_service_server::DeploymentServiceServer;
 use crate::proto::server_service_server::ServerServiceServer;
 use crate::proto::template_service_server::TemplateServiceServer;
+
+pub use tls::{Files, Tls, Unusable};
 
 /// How often the cluster is asked whether it is there, and how often while it is not.
 const PROBE: Duration = Duration::from_secs(10);
@@ -87,6 +91,10 @@ pub struct Parts {
     pub clock: Clock,
     /// How long running operations may take to end.
     pub drain_timeout: Duration,
+    /// The certificates that callers meet; `None`: nothing is encrypted.
+    pub tls: Option<Arc<Tls>>,
+    /// The most connections at once; one more is closed.
+    pub max_connections: usize,
     /// The most calls at once; one more is refused.
     pub max_calls: usize,
     /// The most watches at once.
@@ -103,6 +111,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     let stop = CancellationToken::new();
+    let clock = parts.clock.clone();
     let operations = Operations::new(parts.cluster, parts.settings, parts.clock, stop.clone());
     operations.keep();
     let (reporter, health) = tonic_health::server::health_reporter();
@@ -149,12 +158,14 @@ pub async fn run(
                 .send_compressed(CompressionEncoding::Gzip)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         );
-    let serving = router.serve_with_incoming_shutdown(incoming(listener), stop.cancelled());
+    let incoming = accept::incoming(listener, parts.tls.clone(), parts.max_connections);
+    let serving = router.serve_with_incoming_shutdown(incoming, stop.cancelled());
     tokio::pin!(serving);
     let probe = probe(operations.clone(), reporter.clone());
     tokio::select! {
         served = &mut serving => return Ok(served?),
         () = probe => {}
+        () = follow(parts.tls.as_deref(), &clock) => {}
         () = shutdown => {}
     }
     info!("shutting down");
@@ -176,10 +187,12 @@ pub async fn run(
     }
 }
 
-/// The accepted connections. Answers are small: held back until the one before is acknowledged, each could stall
-/// for 40 ms.
-fn incoming(listener: TcpListener) -> TcpIncoming {
-    TcpIncoming::from(listener).with_nodelay(Some(true))
+/// Follows changes of the certificates, if there are any; never returns.
+async fn follow(tls: Option<&Tls>, clock: &Clock) {
+    match tls {
+        Some(tls) => tls.follow(clock).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Keeps the health of the services that need the cluster true; never returns.
@@ -221,19 +234,4 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use futures::StreamExt;
-
-    #[tokio::test]
-    async fn accepted_connections_hold_nothing_back() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut incoming = incoming(listener);
-        let (_here, there) = tokio::join!(tokio::net::TcpStream::connect(address), incoming.next());
-        assert!(there.unwrap().unwrap().nodelay().unwrap());
-    }
 }

@@ -1,6 +1,7 @@
 //! From the configuration to a running server: every check before any socket opens.
 
 use std::io::ErrorKind as IoErrorKind;
+use std::sync::Arc;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::net::TcpListener;
@@ -12,7 +13,7 @@ use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::{Config, LogFormat};
 use crate::operations::Settings;
-use crate::server::{self, Parts};
+use crate::server::{self, Files, Parts, Tls};
 use crate::telemetry;
 
 /// Why nothing was started: one sentence and the process's exit code.
@@ -46,6 +47,7 @@ pub async fn run(config: Config) -> Result<(), Refusal> {
     let keeps = keeps.collect::<Result<Vec<_>, _>>();
     let keeps = keeps.map_err(|rule| refusal(64, format!("--namespaces: each {rule}")))?;
     check_listen(&config)?;
+    let tls = tls(&config)?;
     let signals = signals().map_err(|error| refusal(70, format!("signals cannot be handled: {error}")))?;
     let (cluster, _sandbox) = cluster(&config).await?;
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
@@ -69,6 +71,8 @@ pub async fn run(config: Config) -> Result<(), Refusal> {
         },
         clock: Clock::system(),
         drain_timeout: config.drain_timeout,
+        tls,
+        max_connections: config.max_connections.get(),
         max_calls: config.max_calls.get(),
         max_watches: config.max_watches.get(),
     };
@@ -113,14 +117,24 @@ fn check_listen(config: &Config) -> Result<(), Refusal> {
     if config.sandbox {
         return Err(refusal(78, "--sandbox serves on loopback only; use --listen 127.0.0.1:50051"));
     }
-    if config.allow_plaintext {
+    if config.allow_plaintext || config.tls_client_ca.is_some() {
         return Ok(());
     }
     Err(refusal(
         78,
-        "off loopback every caller would be unknown and every value readable; listen on 127.0.0.1, or, behind a \
-         mesh that brings TLS and identity, add --allow-plaintext",
+        "off loopback every caller would be unknown and every value readable; listen on 127.0.0.1, name \
+         --tls-cert, --tls-key and --tls-client-ca, or, behind a mesh that brings TLS and identity, add \
+         --allow-plaintext",
     ))
+}
+
+/// The certificates that are asked for, checked.
+fn tls(config: &Config) -> Result<Option<Arc<Tls>>, Refusal> {
+    let (Some(certificate), Some(key)) = (&config.tls_cert, &config.tls_key) else { return Ok(None) };
+    let files =
+        Files { certificate: certificate.clone(), key: key.clone(), clients: config.tls_client_ca.clone() };
+    let tls = Tls::load(files, Clock::system().now()).map_err(|why| refusal(78, why.to_string()))?;
+    Ok(Some(Arc::new(tls)))
 }
 
 /// The cluster that was asked for; the sandbox lives as long as its handle.

@@ -90,6 +90,7 @@ mod edge {
     mod diagnostics;
     mod options;
     mod readme;
+    mod tls;
     mod translating;
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -13,9 +12,9 @@ use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::body::Body;
-use tonic::transport::server::TcpConnectInfo;
 use tower::{Layer, Service};
 
+use super::accept::Peer;
 use crate::error::{Error, ErrorKind};
 use crate::grpc;
 
@@ -39,7 +38,7 @@ const ALWAYS: &str = "/grpc.health.v1.Health/Check";
 pub(super) struct Limits {
     calls: Arc<Semaphore>,
     watches: Arc<Semaphore>,
-    connections: Arc<Mutex<HashMap<SocketAddr, usize>>>,
+    connections: Arc<Mutex<HashMap<Peer, usize>>>,
 }
 
 impl Limits {
@@ -53,7 +52,7 @@ impl Limits {
     }
 
     /// A place for the call of a path.
-    fn admit(&self, path: &str, peer: Option<SocketAddr>) -> Result<Option<Place>, Error> {
+    fn admit(&self, path: &str, peer: Option<Peer>) -> Result<Option<Place>, Error> {
         if path == ALWAYS {
             return Ok(None);
         }
@@ -68,7 +67,7 @@ impl Limits {
         Ok(Some(Place { _permit: permit, _connection: connection }))
     }
 
-    fn count(&self, peer: SocketAddr) -> Result<Counted, Error> {
+    fn count(&self, peer: Peer) -> Result<Counted, Error> {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         let watches = connections.entry(peer).or_default();
         if *watches >= WATCHES_PER_CONNECTION {
@@ -92,8 +91,8 @@ struct Place {
 
 /// A watch that counts against its connection.
 struct Counted {
-    peer: SocketAddr,
-    connections: Arc<Mutex<HashMap<SocketAddr, usize>>>,
+    peer: Peer,
+    connections: Arc<Mutex<HashMap<Peer, usize>>>,
 }
 
 impl Drop for Counted {
@@ -138,7 +137,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let peer = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+        let peer = request.extensions().get::<Peer>().copied();
         match self.limits.admit(request.uri().path(), peer) {
             Ok(place) => {
                 let answer = self.inner.call(request);
@@ -197,7 +196,7 @@ mod tests {
     #[test]
     fn a_connection_has_fewer_watches_than_streams() {
         let limits = Limits::new(1, 10_000);
-        let peer = |port: u16| Some(SocketAddr::from(([127, 0, 0, 1], port)));
+        let peer = |port: u64| Some(Peer::of(port));
         let held: Vec<_> =
             (0..WATCHES_PER_CONNECTION).map(|_| limits.admit(WATCHES[0], peer(1)).unwrap()).collect();
         assert!(limits.admit(WATCHES[0], peer(1)).is_err());

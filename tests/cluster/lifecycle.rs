@@ -1,7 +1,7 @@
 //! The binary from start to end: refusals, health, reflection, and a shutdown that nobody can hold up.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -18,7 +18,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::support::adapter::{Binary, connect, deploy, reason, teardown};
+use crate::support::adapter::{Binary, connect, deploy, reason, refused, teardown};
 use crate::support::control_plane::{User, control_plane};
 use crate::support::namespace::namespace;
 use crate::support::relay::{Relay, free_address, kubeconfig_at};
@@ -32,27 +32,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Starts the binary without waiting on this thread.
 async fn start(kubeconfig: PathBuf, flags: &'static [&'static str]) -> Binary {
     spawn_blocking(move || Binary::start(&kubeconfig, flags)).await.expect("the binary starts")
-}
-
-/// Runs the binary with flags that it refuses; returns the exit code and what it says.
-fn refused(flags: &[&str]) -> (Option<i32>, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_panamax-kubernetes-adapter"))
-        .args(flags)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary starts");
-    let until = Instant::now() + PATIENCE;
-    while child.try_wait().expect("its state").is_none() {
-        if Instant::now() > until {
-            child.kill().expect("it can be killed");
-            panic!("{flags:?} are not refused");
-        }
-        std::thread::park_timeout(Duration::from_millis(10));
-    }
-    let output = child.wait_with_output().expect("its end");
-    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 #[test]

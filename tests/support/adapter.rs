@@ -122,6 +122,8 @@ impl Adapter {
             },
             clock,
             drain_timeout: Duration::from_secs(10),
+            tls: None,
+            max_connections: 1_000,
             max_calls: 256,
             max_watches: 10_000,
         };
@@ -231,6 +233,27 @@ pub fn reason(status: &tonic::Status) -> String {
     status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
 }
 
+/// Runs the binary with flags that it refuses; returns the exit code and what it says.
+pub fn refused(flags: &[&str]) -> (Option<i32>, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_panamax-kubernetes-adapter"))
+        .args(flags)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let until = Instant::now() + START;
+    while child.try_wait().expect("its state").is_none() {
+        if Instant::now() > until {
+            child.kill().expect("it can be killed");
+            panic!("{flags:?} are not refused");
+        }
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+    let output = child.wait_with_output().expect("its end");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
 /// The built binary, serving; killed when dropped.
 pub struct Binary {
     /// Where it listens.
@@ -299,7 +322,7 @@ impl Binary {
     }
 
     /// Everything that has arrived of its log.
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         self.log.lock().expect("no panic while logging").clone()
     }
 

@@ -1,0 +1,194 @@
+//! TLS for callers: who is served, which files are refused at the start, and certificates that change while calls go on.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::support::adapter::{Binary, refused};
+
+type Issuer = CertifiedIssuer<'static, KeyPair>;
+
+fn authority(name: &str) -> Issuer {
+    let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority")
+}
+
+/// A certificate for `localhost` and its key, valid from and until so many days from now.
+fn issued(by: &Issuer, from: i64, until: i64) -> (String, String) {
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
+    let now = time::OffsetDateTime::now_utc();
+    params.not_before = now + time::Duration::days(from);
+    params.not_after = now + time::Duration::days(until);
+    let key = KeyPair::generate().expect("a key");
+    let certificate = params.signed_by(&key, by).expect("a certificate");
+    (certificate.pem(), key.serialize_pem())
+}
+
+/// A folder of files for one test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path =
+            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("tls-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("a folder");
+        Self(path)
+    }
+
+    /// Writes a file as tools do that replace it whole; returns its path.
+    fn write(&self, name: &str, text: &str, mode: u32) -> String {
+        let (path, new) = (self.0.join(name), self.0.join(format!("{name}.new")));
+        fs::write(&new, text).expect("a file");
+        fs::set_permissions(&new, fs::Permissions::from_mode(mode)).expect("its mode");
+        fs::rename(&new, &path).expect("a file in its place");
+        path.to_str().expect("a path").to_owned()
+    }
+
+    /// Certificate and key of a server.
+    fn server(&self, by: &Issuer) -> (String, String) {
+        let (certificate, key) = issued(by, -1, 1);
+        (self.write("cert.pem", &certificate, 0o644), self.write("key.pem", &key, 0o600))
+    }
+}
+
+async fn start(flags: Vec<String>) -> Binary {
+    let start = move || {
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        Binary::start_with(&[&["--sandbox"], flags.as_slice()].concat())
+    };
+    tokio::task::spawn_blocking(start).await.expect("the binary starts")
+}
+
+fn flags(certificate: &str, key: &str) -> Vec<String> {
+    ["--tls-cert", certificate, "--tls-key", key].map(str::to_owned).to_vec()
+}
+
+/// A caller that trusts an authority, with a certificate of its own or without.
+async fn caller(
+    binary: &Binary,
+    trusted: &Issuer,
+    own: Option<(String, String)>,
+) -> Result<Channel, tonic::transport::Error> {
+    let mut tls =
+        ClientTlsConfig::new().ca_certificate(Certificate::from_pem(trusted.pem())).domain_name("localhost");
+    if let Some((certificate, key)) = own {
+        tls = tls.identity(Identity::from_pem(certificate, key));
+    }
+    let endpoint = Endpoint::from_shared(format!("https://{}", binary.address)).expect("an address");
+    endpoint.tls_config(tls).expect("TLS").connect().await
+}
+
+async fn is_served(channel: Result<Channel, tonic::transport::Error>) -> bool {
+    let Ok(channel) = channel else { return false };
+    HealthClient::new(channel).check(HealthCheckRequest { service: String::new() }).await.is_ok()
+}
+
+#[tokio::test]
+async fn callers_are_served_over_tls_and_over_nothing_else() {
+    let folder = Folder::new("served");
+    let (ours, theirs) = (authority("ours"), authority("theirs"));
+    let (certificate, key) = folder.server(&ours);
+    let binary = start(flags(&certificate, &key)).await;
+    assert!(is_served(caller(&binary, &ours, None).await).await);
+    assert!(
+        !is_served(caller(&binary, &theirs, None).await).await,
+        "its certificate is of another authority"
+    );
+    let plain =
+        Endpoint::from_shared(format!("http://{}", binary.address)).expect("an address").connect().await;
+    assert!(!is_served(plain).await, "without TLS");
+}
+
+#[tokio::test]
+async fn with_an_authority_of_clients_nobody_is_served_without_its_certificate() {
+    let folder = Folder::new("mutual");
+    let (ours, theirs) = (authority("ours"), authority("theirs"));
+    let (certificate, key) = folder.server(&ours);
+    let clients = folder.write("clients.pem", &ours.pem(), 0o644);
+    let mut flags = flags(&certificate, &key);
+    flags.extend(["--tls-client-ca".to_owned(), clients]);
+    let binary = start(flags).await;
+    assert!(is_served(caller(&binary, &ours, Some(issued(&ours, -1, 1))).await).await);
+    for (own, why) in [
+        (None, "no certificate"),
+        (Some(issued(&theirs, -1, 1)), "another authority"),
+        (Some(issued(&ours, -2, -1)), "expired"),
+        (Some(issued(&ours, 1, 2)), "not valid yet"),
+    ] {
+        assert!(!is_served(caller(&binary, &ours, own).await).await, "{why}");
+    }
+}
+
+#[tokio::test]
+async fn new_certificates_are_taken_while_calls_go_on_and_bad_ones_are_not() {
+    let folder = Folder::new("reload");
+    let (old, new) = (authority("old"), authority("new"));
+    let (certificate, key) = folder.server(&old);
+    let binary = start(flags(&certificate, &key)).await;
+    let kept = caller(&binary, &old, None).await.expect("a connection");
+    let mut watch = HealthClient::new(kept.clone())
+        .watch(HealthCheckRequest { service: String::new() })
+        .await
+        .expect("a watch")
+        .into_inner();
+    watch.message().await.expect("a message");
+    // A key that belongs to another certificate changes nothing.
+    folder.write("key.pem", &issued(&new, -1, 1).1, 0o600);
+    let told = async {
+        while !binary.log().contains("the ones before stay in force") {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), told).await.expect("it is told");
+    assert!(is_served(caller(&binary, &old, None).await).await);
+    folder.server(&new);
+    let taken = async {
+        while !is_served(caller(&binary, &new, None).await).await {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), taken).await.expect("it is read again");
+    assert!(is_served(Ok(kept)).await, "the connection of before goes on");
+    let quiet = tokio::time::timeout(Duration::from_millis(10), watch.message()).await;
+    assert!(quiet.is_err() || quiet.is_ok_and(|message| message.is_ok()), "the watch goes on");
+}
+
+#[test]
+fn files_that_cannot_be_used_are_refused_at_the_start() {
+    let folder = Folder::new("refused");
+    let ours = authority("ours");
+    let (certificate, key) = folder.server(&ours);
+    let write = |name: &str, text: &str, mode: u32| folder.write(name, text, mode);
+    let (expired, expired_key) = issued(&ours, -2, -1);
+    let (future, future_key) = issued(&ours, 1, 2);
+    let rows = [
+        (write("expired.pem", &expired, 0o644), write("expired.key", &expired_key, 0o600), "has expired"),
+        (write("future.pem", &future, 0o644), write("future.key", &future_key, 0o600), "is not valid yet"),
+        (certificate.clone(), write("other.key", &issued(&ours, -1, 1).1, 0o600), "does not belong to"),
+        (
+            certificate.clone(),
+            write("open.key", &fs::read_to_string(&key).expect("a key"), 0o644),
+            "can be read by everybody",
+        ),
+        (certificate.clone(), write("empty.key", "", 0o600), "has no private key"),
+        (write("empty.pem", "", 0o644), key.clone(), "has no certificate"),
+        (folder.0.join("absent.pem").to_str().expect("a path").to_owned(), key, "cannot be read"),
+    ];
+    for (certificate, key, why) in rows {
+        let (code, told) =
+            refused(&["--sandbox", "--listen", "127.0.0.1:0", "--tls-cert", &certificate, "--tls-key", &key]);
+        assert_eq!(code, Some(78), "{why}: {told}");
+        assert!(told.contains(why), "{why}: {told}");
+        assert!(!told.contains("BEGIN"), "{told}");
+    }
+    let (code, told) = refused(&["--sandbox", "--tls-cert", &certificate]);
+    assert_eq!(code, Some(64), "{told}");
+}

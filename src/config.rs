@@ -1,6 +1,7 @@
 //! Every setting: its name, default, range and meaning.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -48,6 +49,14 @@ pub struct Config {
     /// How long running operations may take to end at a shutdown; 0s to 10m
     #[arg(long, env = "PANAMAX_DRAIN_TIMEOUT", default_value = "30s", value_parser = drain, value_name = "TIME")]
     pub drain_timeout: Duration,
+
+    /// Most calls at once, of all callers; one more is refused and may be repeated
+    #[arg(long, env = "PANAMAX_MAX_CALLS", default_value = "256", value_name = "NUMBER")]
+    pub max_calls: NonZeroUsize,
+
+    /// Most watches at once, of all callers; one more is refused and may be repeated
+    #[arg(long, env = "PANAMAX_MAX_WATCHES", default_value = "10000", value_name = "NUMBER")]
+    pub max_watches: NonZeroUsize,
 
     /// Listen off loopback without TLS and authentication: for a mesh that brings both
     #[arg(long, env = "PANAMAX_ALLOW_PLAINTEXT")]

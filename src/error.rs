@@ -52,6 +52,12 @@ pub enum ErrorKind {
     QuotaExceeded,
     /// A limit of the adapter on size or number.
     LimitExceeded,
+    /// More calls or watches are open than are served at once.
+    Overloaded,
+    /// There is no such method, or the method does not take such a request.
+    NotImplemented,
+    /// The request breaks the framing of gRPC.
+    FramingInvalid,
     /// The API server cannot be reached, or fails in a way that may pass.
     ClusterUnreachable,
     /// The API server asks to slow down.
@@ -77,6 +83,7 @@ impl ErrorKind {
             | ErrorKind::PlanStale
             | ErrorKind::OperationInProgress
             | ErrorKind::PageTokenExpired
+            | ErrorKind::Overloaded
             | ErrorKind::ClusterUnreachable
             | ErrorKind::ClusterThrottled
             | ErrorKind::ClusterCredentialsRejected => true,
@@ -98,6 +105,8 @@ impl ErrorKind {
             | ErrorKind::VolumeImmutable
             | ErrorKind::QuotaExceeded
             | ErrorKind::LimitExceeded
+            | ErrorKind::NotImplemented
+            | ErrorKind::FramingInvalid
             | ErrorKind::WaitTimeout
             | ErrorKind::ClusterTimeout
             | ErrorKind::ApplyIncomplete

@@ -11,6 +11,8 @@ mod options;
 mod sizes;
 mod streams;
 
+pub use errors::{failed, failure_of_library, is_unknown_method};
+
 use std::pin::Pin;
 use std::time::Duration;
 

@@ -15,6 +15,7 @@ mod plan;
 
 mod engine;
 
+pub mod facts;
 pub mod template;
 
 pub mod translate;

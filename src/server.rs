@@ -1,11 +1,15 @@
 //! The server: services, health and reflection on a listener, until it is asked to stop.
 
+mod answers;
+mod envelope;
 mod gate;
+mod limits;
 
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
@@ -26,7 +30,7 @@ use crate::proto::template_service_server::TemplateServiceServer;
 const PROBE: Duration = Duration::from_secs(10);
 const PROBE_LOST: Duration = Duration::from_secs(1);
 /// HTTP/2 limits; tonic leaves all of them open.
-const STREAMS: u32 = 100;
+const STREAMS: u32 = 1_000;
 const LOCAL_RESETS: usize = 128;
 const PENDING_RESETS: usize = 20;
 const HEADER_LIST: u32 = 16 * 1024;
@@ -83,6 +87,10 @@ pub struct Parts {
     pub clock: Clock,
     /// How long running operations may take to end.
     pub drain_timeout: Duration,
+    /// The most calls at once; one more is refused.
+    pub max_calls: usize,
+    /// The most watches at once.
+    pub max_watches: usize,
 }
 
 /// Serves until `shutdown` resolves, then drains: streams end, running operations finish or are left to
@@ -107,6 +115,7 @@ pub async fn run(
     let reflection_v1 = reflection().build_v1()?;
     let reflection_v1alpha = reflection().build_v1alpha()?;
     let router = Server::builder()
+        .accept_http1(true)
         .max_concurrent_streams(STREAMS)
         .http2_max_local_error_reset_streams(Some(LOCAL_RESETS))
         .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS))
@@ -115,21 +124,29 @@ pub async fn run(
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .layer(CatchPanicLayer::custom(panicked))
         .layer(gate::Gate)
+        .layer(limits::Limits::new(parts.max_calls, parts.max_watches))
+        .layer(answers::Answers)
+        .layer(CatchPanicLayer::custom(panicked))
         .add_service(health)
         .add_service(reflection_v1)
         .add_service(reflection_v1alpha)
         .add_service(
             DeploymentServiceServer::new(DeploymentApi::new(operations.clone()))
+                .accept_compressed(CompressionEncoding::Gzip)
+                .send_compressed(CompressionEncoding::Gzip)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         )
         .add_service(
             TemplateServiceServer::new(TemplateApi::new(operations.clone()))
+                .accept_compressed(CompressionEncoding::Gzip)
+                .send_compressed(CompressionEncoding::Gzip)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         )
         .add_service(
             ServerServiceServer::new(ServerApi::new(operations.clone(), parts.sandbox))
+                .accept_compressed(CompressionEncoding::Gzip)
+                .send_compressed(CompressionEncoding::Gzip)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         );
     let serving = router.serve_with_incoming_shutdown(incoming(listener), stop.cancelled());
@@ -196,8 +213,7 @@ async fn probe(operations: Operations, reporter: HealthReporter) {
 
 /// A handler that panics answers INTERNAL; the connection and the process live on.
 fn panicked(_panic: Box<dyn std::any::Any + Send>) -> http::Response<tonic::body::Body> {
-    tracing::error!("a handler panicked");
-    tonic::Status::internal("internal error; the adapter's log says more").into_http()
+    answers::panicked()
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

@@ -69,6 +69,8 @@ pub async fn run(config: Config) -> Result<(), Refusal> {
         },
         clock: Clock::system(),
         drain_timeout: config.drain_timeout,
+        max_calls: config.max_calls.get(),
+        max_watches: config.max_watches.get(),
     };
     serve(parts, listener, signals).await
 }

@@ -22,7 +22,7 @@ pub use image::{Count, Image, ImageName, ImageReference};
 pub use links::{Alias, Link, MAX_LINKS};
 pub use names::{did_you_mean, sanitise, shown};
 pub use ports::{Exposed, MAX_PORTS, Port, PortNumber, Protocol};
-pub use volumes::{MAX_VOLUMES, Volume, VolumesFrom};
+pub use volumes::{MAX_VOLUMES, Volume, VolumesFrom, plain as plain_path};
 
 use crate::diagnostic::Code;
 

@@ -1,6 +1,7 @@
 //! Pure: a template to Kubernetes objects; the same input gives the same bytes, and every loss is reported.
 
 mod environment;
+mod inherited;
 mod known_ports;
 mod labels;
 mod links;

@@ -53,6 +53,7 @@ mod cluster {
     mod kills;
     mod knobs;
     mod lifecycle;
+    mod limits;
     mod main_job;
     mod manifests;
     mod modern;
@@ -62,6 +63,7 @@ mod cluster {
     mod plane;
     mod plans;
     mod portable;
+    mod promises;
     mod races;
     mod readiness;
     mod refusals;

@@ -147,7 +147,7 @@ async fn serve<T>(
         keeps: Vec::new(),
     };
     let (clock, drain_timeout) = (Clock::system(), Duration::from_secs(5));
-    let parts = Parts { cluster, sandbox, settings, clock, drain_timeout };
+    let parts = Parts { cluster, sandbox, settings, clock, drain_timeout, max_calls: 256, max_watches: 256 };
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

@@ -124,6 +124,18 @@ catalogue! {
     /// The source has no tag or the tag `latest`, so what runs may change by itself.
     TagMissing = "TAG_MISSING", Warning,
         "name a version";
+    /// An entry of image_configs is not the configuration of one image.
+    ImageConfig = "IMAGE_CONFIG", Error,
+        "send what `crane config`, `skopeo inspect --config --raw` or `docker image inspect` print of the image";
+    /// Two entries of image_configs mean the same image.
+    ImageConfigRepeated = "IMAGE_CONFIG_REPEATED", Error,
+        "send one of the two";
+    /// An entry of image_configs belongs to no image of the template.
+    ImageConfigUnused = "IMAGE_CONFIG_UNUSED", Warning,
+        "use the image's source as the key";
+    /// A part of an image's configuration cannot be used and was left out.
+    ImageConfigPartial = "IMAGE_CONFIG_PARTIAL", Warning,
+        "list in the template what is needed";
     /// A port is not a plain decimal number.
     PortNotDecimal = "PORT_NOT_DECIMAL", Error,
         "write the port as digits, as 3306";
@@ -145,6 +157,9 @@ catalogue! {
     /// A link leads to an image without ports; the usual port of that image was assumed.
     PortInferred = "PORT_INFERRED", Warning,
         "list the port under `expose`";
+    /// Links to the image reach the ports that its configuration exposes, too.
+    PortFromImage = "PORT_FROM_IMAGE", Info,
+        "list the ports under `expose` to do without the configuration";
     /// A link leads to an image without ports, and none is known for it; DNS works, link variables do not.
     PortUnknown = "PORT_UNKNOWN", Warning,
         "list the port under `expose`";
@@ -223,6 +238,9 @@ catalogue! {
     /// The command begins with options of `docker run`; they reach the container as arguments.
     CommandDockerFlags = "COMMAND_DOCKER_FLAGS", Warning,
         "use links, ports and volumes instead";
+    /// Neither the template nor the image says what to run, or what runs ends at once.
+    NothingRuns = "NOTHING_RUNS", Warning,
+        "set `command` to a program that keeps running; what only owns volumes can go, if others list the volumes";
     /// The count is not a whole number.
     CountNotANumber = "COUNT_NOT_A_NUMBER", Error,
         "write the count as digits";

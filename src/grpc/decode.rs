@@ -16,6 +16,7 @@ use super::options;
 use super::{DEFAULT_DEADLINE, MAX_DEADLINE};
 use crate::artifacts::{DeploymentName, Namespace};
 use crate::error::{Error, Fault, Result};
+use crate::facts::Configs;
 use crate::operations::{
     DeployCall, DeployChoices, NamedRequest, RollbackCall, ScaleCall, Settings, Source, Target, TeardownCall,
     TemplateCall, VolumePolicy,
@@ -196,6 +197,7 @@ pub(super) fn deploy(
                 overrides,
                 name,
                 rules: options.rules,
+                image_configs: Configs(request.image_configs),
                 strict: options.strict,
             },
             choices: DeployChoices {
@@ -242,6 +244,7 @@ pub(super) fn plan(
         etag: request.etag,
         request_id: String::new(),
         plan_id: request.plan_id,
+        image_configs: request.image_configs,
     };
     deploy(request, settings, deadline)
 }

@@ -1,5 +1,6 @@
 //! Domain to wire: a template with its values masked, and the limits on templates.
 
+use crate::facts::MAX_CONFIG;
 use crate::proto;
 use crate::template::raw::MAX_TEXT_BYTES;
 use crate::template::{
@@ -83,6 +84,7 @@ pub(super) fn limits() -> proto::ServerLimits {
         max_objects: number(MAX_OBJECTS),
         max_object_bytes: number(MAX_OBJECT_BYTES),
         max_objects_bytes: number(MAX_OBJECTS_BYTES),
+        max_image_config_bytes: number(MAX_CONFIG),
         ..proto::ServerLimits::default()
     }
 }

@@ -41,6 +41,9 @@ fn code_and_reason(kind: ErrorKind) -> (Code, ErrorReason) {
         ErrorKind::VolumeImmutable => (Code::FailedPrecondition, ErrorReason::VolumeImmutable),
         ErrorKind::QuotaExceeded => (Code::ResourceExhausted, ErrorReason::QuotaExceeded),
         ErrorKind::LimitExceeded => (Code::ResourceExhausted, ErrorReason::LimitExceeded),
+        ErrorKind::Overloaded => (Code::ResourceExhausted, ErrorReason::Overloaded),
+        ErrorKind::NotImplemented => (Code::Unimplemented, ErrorReason::NotImplemented),
+        ErrorKind::FramingInvalid => (Code::Internal, ErrorReason::FramingInvalid),
         ErrorKind::ClusterUnreachable => (Code::Unavailable, ErrorReason::ClusterUnreachable),
         ErrorKind::ClusterThrottled => (Code::Unavailable, ErrorReason::ClusterThrottled),
         ErrorKind::ClusterCredentialsRejected => (Code::Unavailable, ErrorReason::ClusterCredentialsRejected),
@@ -125,6 +128,42 @@ pub(super) fn logged(error: &Error, span: &Span) -> Status {
         info!(?code, reason, told = error.message(), context = ?error.context(), "call refused");
     }
     status(error)
+}
+
+/// The status of a failure outside of every service, logged.
+pub fn failed(error: &Error) -> Status {
+    logged(error, &Span::current())
+}
+
+/// Whether nothing is served under the path: the router says so without a word.
+pub fn is_unknown_method(status: &Status) -> bool {
+    status.code() == Code::Unimplemented && status.message().is_empty()
+}
+
+/// What the gRPC library has refused on its own, as an error of ours; `None` if it is no failure.
+///
+/// The library's own words stay in the log: they may quote the request.
+pub fn failure_of_library(status: &Status) -> Option<Error> {
+    let error = match status.code() {
+        Code::Ok => return None,
+        Code::OutOfRange | Code::ResourceExhausted => {
+            Error::new(ErrorKind::LimitExceeded, "the request is larger than 1 MiB once it is decompressed")
+        }
+        Code::Unimplemented => Error::new(
+            ErrorKind::NotImplemented,
+            "the request is compressed in a way that is not taken; use gzip, or none",
+        ),
+        Code::Cancelled | Code::DeadlineExceeded => {
+            Error::new(ErrorKind::ClusterTimeout, "the deadline passed before the call was answered")
+        }
+        Code::Internal => {
+            let text =
+                "is no message of this method: it cannot be decoded; generate the client from the contract";
+            Error::fields(vec![Fault::field("request", text)])
+        }
+        _ => Error::internal(format!("the gRPC library failed: {status:?}")),
+    };
+    Some(error)
 }
 
 #[cfg(test)]

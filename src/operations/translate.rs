@@ -6,8 +6,8 @@ use super::Operations;
 use crate::artifacts::{Artifacts, DeploymentName};
 use crate::diagnostic::Diagnostic;
 use crate::error::Result;
-use crate::plan::{Rendered, TemplateCall, combine, judge, prepare, read, render};
-use crate::template::{Template, validate};
+use crate::plan::{Reading, Rendered, TemplateCall, combine, judge, prepare, read, render};
+use crate::template::Template;
 use crate::translate::{self, Options};
 
 /// The answer to ValidateTemplate.
@@ -53,14 +53,14 @@ fn numbers(field: &str) -> Vec<usize> {
 impl Operations {
     /// Says everything there is to say about a template; a bad one is no failure.
     pub fn validate_template(call: &TemplateCall) -> Validated {
-        let (validate::Validated { template, mut diagnostics }, positions) = read(call);
+        let Reading { template, mut diagnostics, positions, rules } = read(call);
         // A template without a usable name is translated under a placeholder: its own faults are what is asked.
         let named = template.as_ref().and_then(|template| {
             let name = call.name.clone().or_else(|| translate::slug(&template.name));
             name.or_else(|| DeploymentName::new("template").ok())
         });
         if let (Some(template), Some(name)) = (&template, named) {
-            let options = Options::with(name, call.rules.clone());
+            let options = Options::with(name, rules);
             let mut translation = translate::translate(template, &options);
             positions.locate(&mut translation.diagnostics);
             judge(&mut translation.diagnostics, call.strict);

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::Revision;
 use crate::artifacts::{Artifacts, ComponentName, DeploymentName};
-use crate::diagnostic::{Code, Diagnostic};
+use crate::diagnostic::{Code, Diagnostic, Findings};
 use crate::error::{Error, ErrorKind, Fault, Result};
+use crate::facts::{self, Configs};
 use crate::template::raw::{Positions, RawTemplate};
 use crate::template::{Template, validate};
 use crate::translate::{self, Options, Rules};
@@ -40,6 +41,8 @@ pub struct TemplateCall {
     pub name: Option<DeploymentName>,
     /// What becomes of its parts.
     pub rules: Rules,
+    /// The configurations of its images that the caller brings.
+    pub image_configs: Configs,
     /// Whether warnings refuse it.
     pub strict: bool,
 }
@@ -91,8 +94,20 @@ impl Prepared {
     }
 }
 
+/// A template read: what it says, what was found, and what is known beside it.
+pub struct Reading {
+    /// The template; absent when an error refuses it.
+    pub template: Option<Template>,
+    /// Everything found.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Where its text has what.
+    pub positions: Positions,
+    /// What becomes of its parts, with what its images say of themselves.
+    pub rules: Rules,
+}
+
 /// Reads, merges and validates; no template when an error refuses it.
-pub fn read(call: &TemplateCall) -> (validate::Validated, Positions) {
+pub fn read(call: &TemplateCall) -> Reading {
     let limits = validate::Limits::default();
     let overriding = call.overrides.clone();
     let (mut validated, positions) = match &call.source {
@@ -101,8 +116,17 @@ pub fn read(call: &TemplateCall) -> (validate::Validated, Positions) {
             (validate::from_raw(template.clone(), overriding, &limits), Positions::default())
         }
     };
+    let mut findings = Findings::default();
+    let facts = facts::read(&call.image_configs, validated.template.as_ref(), &mut findings);
+    let refuses = findings.refuse();
+    validated.diagnostics.extend(findings.into_vec());
     judge(&mut validated.diagnostics, call.strict);
-    (validated, positions)
+    Reading {
+        template: validated.template.filter(|_| !refuses),
+        diagnostics: validated.diagnostics,
+        positions,
+        rules: Rules { facts, ..call.rules.clone() },
+    }
 }
 
 /// Makes errors of warnings where the caller wants it so.
@@ -114,14 +138,13 @@ pub fn judge(diagnostics: &mut [Diagnostic], strict: bool) {
 
 /// Reads a template and settles the deployment's name; every fault at once.
 pub fn prepare(call: &TemplateCall) -> Result<Prepared> {
-    let (validated, positions) = read(call);
-    let diagnostics = validated.diagnostics;
-    let template = validated.template.ok_or_else(|| invalid(&diagnostics))?;
+    let Reading { template, diagnostics, positions, rules } = read(call);
+    let template = template.ok_or_else(|| invalid(&diagnostics))?;
     let name = call.name.clone().or_else(|| translate::slug(&template.name)).ok_or_else(|| {
         let text = "is required: the template's name has no letter and no digit to make one from";
         Error::fields(vec![Fault::field("name", text)])
     })?;
-    let (rules, strict) = (call.rules.clone(), call.strict);
+    let strict = call.strict;
     Ok(Prepared { template, name, diagnostics, positions, rules, strict, checked: None, key: None })
 }
 

@@ -3,14 +3,15 @@
 //! By gRPC's specification over HTTP/2 a call is a POST whose content type is `application/grpc`, with `+proto` or
 //! nothing behind it for protobuf, which is all that is served; anything else is answered with HTTP 415. The
 //! specification gives the type no parameters, and a recipient ignores parameters that it does not know
-//! (RFC 2045, 5.1): `application/grpc; charset=utf-8` is `application/grpc`.
+//! (RFC 2045, 5.1): `application/grpc; charset=utf-8` is `application/grpc`. HTTP/1.1 is answered with 400 and a sentence.
 
 use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
 use futures::future::Either;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http_body_util::Full;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
@@ -45,7 +46,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match refusal(request.method(), request.headers()) {
+        match refusal(request.version(), request.method(), request.headers()) {
             Some(answer) => Either::Left(ready(Ok(answer))),
             None => Either::Right(self.inner.call(request)),
         }
@@ -53,7 +54,10 @@ where
 }
 
 /// The answer to a request that is no call; `None` if it is one.
-fn refusal(method: &Method, headers: &HeaderMap) -> Option<Response<Body>> {
+fn refusal(version: Version, method: &Method, headers: &HeaderMap) -> Option<Response<Body>> {
+    if version < Version::HTTP_2 {
+        return Some(explained());
+    }
     let mut answer = Response::new(Body::empty());
     if method != Method::POST {
         *answer.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
@@ -65,6 +69,16 @@ fn refusal(method: &Method, headers: &HeaderMap) -> Option<Response<Body>> {
     }
     *answer.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
     Some(answer)
+}
+
+/// The answer to HTTP/1.1, in words: a person with a browser or curl has met the port.
+fn explained() -> Response<Body> {
+    let text = "This port speaks gRPC over HTTP/2. Call it with a gRPC client, as grpcurl.\n";
+    let mut answer = Response::new(Body::new(Full::from(text)));
+    *answer.status_mut() = StatusCode::BAD_REQUEST;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
 }
 
 /// Whether the content is gRPC's in protobuf; of two content types neither is believed.

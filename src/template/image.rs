@@ -76,6 +76,9 @@ impl ImageName {
     }
 }
 
+/// The registry of references that name none.
+const DOCKER_HUB: &str = "docker.io";
+
 text! {
     /// A container image reference, as `registry:5000/repository:tag` (the grammar of the registry protocol).
     ///
@@ -102,6 +105,27 @@ impl ImageReference {
         } else {
             Err(Fault::new(Code::ImageReference, "the source is not a container image reference"))
         }
+    }
+
+    /// The reference with the registry, the account and the tag that it leaves out, by which two spellings of one
+    /// image are alike: `docker.io/library/mysql:latest` for `mysql`.
+    ///
+    /// ```
+    /// use panamax_kubernetes_adapter::template::ImageReference;
+    /// let whole = |text: &str| ImageReference::new(text).unwrap().whole();
+    /// assert_eq!(whole("mysql"), "docker.io/library/mysql:latest");
+    /// assert_eq!(whole("localhost:5000/mysql:5.5"), "localhost:5000/mysql:5.5");
+    /// ```
+    pub fn whole(&self) -> String {
+        let (registry, path) = match self.0.split_once('/') {
+            Some((first, path)) if first.contains(['.', ':']) || first == "localhost" => (first, path),
+            _ => (DOCKER_HUB, self.0.as_str()),
+        };
+        let registry = if registry == "index.docker.io" { DOCKER_HUB } else { registry };
+        let account = if registry == DOCKER_HUB && !path.contains('/') { "library/" } else { "" };
+        let last = path.rsplit('/').next().unwrap_or_default();
+        let tag = if last.contains([':', '@']) { "" } else { ":latest" };
+        format!("{registry}/{account}{path}{tag}")
     }
 
     /// The last part of the repository, as `mysql` of `centurylink/mysql:5.5`.
@@ -255,6 +279,18 @@ mod tests {
             assert_eq!(ImageReference::new(bad).unwrap_err().code, Code::ImageReference, "{bad}");
         }
         assert_eq!(ImageReference::new("").unwrap_err().code, Code::SourceMissing);
+    }
+
+    #[test]
+    fn a_whole_reference_is_the_same_for_every_spelling() {
+        let whole = |text: &str| ImageReference::new(text).unwrap().whole();
+        for same in ["a", "a:latest", "library/a", "docker.io/a", "index.docker.io/library/a:latest"] {
+            assert_eq!(whole(same), "docker.io/library/a:latest", "{same}");
+        }
+        let digest = format!("quay.io/a/b@sha256:{}", "0".repeat(64));
+        assert_eq!(whole(&digest), digest);
+        assert_eq!(whole("localhost/a"), "localhost/a:latest");
+        assert_eq!(whole("account/a:1"), "docker.io/account/a:1");
     }
 
     #[test]

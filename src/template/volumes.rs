@@ -86,7 +86,7 @@ fn check_container_path(path: &str) -> Result<(), Fault> {
 }
 
 /// A path without what changes nothing: doubled slashes, a slash at the end, parts that are `.`.
-pub(super) fn plain(path: &str) -> String {
+pub fn plain(path: &str) -> String {
     let mut plain = String::with_capacity(path.len());
     for part in path.split('/').filter(|part| !matches!(*part, "" | ".")) {
         if path.starts_with('/') || !plain.is_empty() {

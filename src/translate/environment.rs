@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::inherited::{inherited, is_handed_on};
 use super::links::ResolvedLink;
 use super::manifest::object;
 use super::ports::ImagePorts;
 use super::secrets::{self, SecretVariables};
 use super::{Context, LinkEnvironment};
 use crate::diagnostic::{Code, Findings};
-use crate::template::{self, VariableName, shown};
+use crate::template::{VariableName, shown};
 
 /// The most bytes of link variables' values that are made for one container; an object above 900 KiB is refused
 /// anyway.
@@ -74,21 +75,21 @@ pub(super) fn own(
     index: usize,
     secrets: &SecretVariables,
 ) -> impl Iterator<Item = Value> {
-    context.template.images[index]
-        .environment
-        .iter()
-        .map(move |variable| entry(&variable.name, value_of(context, index, variable, secrets)))
+    context.template.images[index].environment.iter().map(move |variable| {
+        let value = value_of(context, index, (&variable.name, &variable.value), secrets);
+        entry(&variable.name, value)
+    })
 }
 
 fn value_of<'v>(
     context: &Context<'_>,
     index: usize,
-    variable: &'v template::Variable,
+    (name, value): (&VariableName, &'v str),
     secrets: &SecretVariables,
 ) -> Variable<'v> {
-    match secrets.key(&variable.name) {
+    match secrets.key(name) {
         Some(key) => Variable::Kept(secrets::reference(context, index, key)),
-        None => Variable::Plain(Cow::Borrowed(&variable.value)),
+        None => Variable::Plain(Cow::Borrowed(value)),
     }
 }
 
@@ -172,9 +173,6 @@ fn tell_digit(link: &ResolvedLink<'_>, findings: &mut Findings) {
     }
 }
 
-/// Variables of the target that Docker did not hand on: they belong to the target's own file system.
-const NOT_INHERITED: [&str; 2] = ["HOME", "PATH"];
-
 /// What Docker set for one link: name, address and container ports of the target, then its own variables.
 fn docker_variables<'a>(
     context: &'a Context<'_>,
@@ -201,13 +199,14 @@ fn docker_variables<'a>(
         variables.push(plain(format!("{name}_PROTO"), protocol.to_owned()));
     }
     let target = link.target;
-    let inherited = context.template.images[target].environment.iter();
-    let inherited = inherited.filter(|variable| !NOT_INHERITED.contains(&variable.name.in_full()));
-    let inherited = inherited.map(move |variable| {
-        let value = value_of(context, target, variable, &linked.secrets[target]);
-        (VariableName::of_link(format!("{prefix}_ENV_{}", variable.name.in_full())), value)
+    let own = context.template.images[target].environment.iter();
+    let own = own.map(|variable| (&variable.name, variable.value.as_str()));
+    let own = own.filter(|(name, _)| is_handed_on(name));
+    let handed_on = own.chain(inherited(context, target)).map(move |(name, value)| {
+        let value = value_of(context, target, (name, value), &linked.secrets[target]);
+        (VariableName::of_link(format!("{prefix}_ENV_{}", name.in_full())), value)
     });
-    variables.into_iter().chain(inherited)
+    variables.into_iter().chain(handed_on)
 }
 
 /// The alias as the beginning of variable names: upper case, every other character an underscore.

@@ -26,14 +26,30 @@ pub(super) struct ImagePorts {
     pub(super) own: Vec<ServicePort>,
     /// Fields of entries that found their port of the Service taken.
     pub(super) shadowed: Vec<String>,
-    /// Whether the template lists no port, so that `linked` was assumed.
+    /// Whether neither template nor image lists a port, so that `linked` was assumed.
     pub(super) assumed: bool,
+    /// Ports of `linked` that the image alone lists.
+    pub(super) from_image: Vec<(u16, Protocol)>,
 }
 
 /// The ports of every image, in the order of the images.
 pub(super) fn of_images(context: &Context<'_>) -> Vec<ImagePorts> {
     let drops = context.rules().host_ports == HostPorts::Drop;
-    context.template.images.iter().map(|image| of_image(image, drops, context.is_exposed(image))).collect()
+    let images = context.template.images.iter().enumerate();
+    let of = |(index, image)| {
+        let mut ports = of_image(image, drops, context.is_exposed(image));
+        add_exposed_by_image(context, index, &mut ports);
+        if ports.linked.is_empty() {
+            ports.assumed = true;
+            for port in known_ports::of(image.source.repository_name()) {
+                add(&mut ports.linked, (*port, *port, Protocol::Tcp, ""), &mut ports.shadowed);
+            }
+        }
+        ports.shadowed.sort();
+        ports.shadowed.dedup();
+        ports
+    };
+    images.map(of).collect()
 }
 
 /// Entries of `ports` and `expose` by container port and protocol, with the host ports they publish.
@@ -78,15 +94,29 @@ fn of_image(image: &Image, drops_host_ports: bool, is_exposed: bool) -> ImagePor
             add(&mut own, (*target, *target, *protocol, field), &mut shadowed);
         }
     }
-    let assumed = linked.is_empty();
-    if assumed {
-        for port in known_ports::of(image.source.repository_name()) {
-            add(&mut linked, (*port, *port, Protocol::Tcp, ""), &mut shadowed);
+    ImagePorts { linked, own, shadowed, assumed: false, from_image: Vec::new() }
+}
+
+/// Adds what the image itself exposes, for links alone: as with Docker, `EXPOSE` publishes nothing.
+///
+/// A number that the template gives to another port stays there. What leads to its own number comes first, by number:
+/// a link's first variable names the lowest port.
+fn add_exposed_by_image(context: &Context<'_>, index: usize, ports: &mut ImagePorts) {
+    let Some(facts) = context.rules().facts.of(&context.template.images[index].source) else { return };
+    let field = format!("images[{index}].source");
+    for (number, protocol) in &facts.ports {
+        let known = ports.linked.len();
+        add(&mut ports.linked, (number.get(), number.get(), *protocol, &field), &mut ports.shadowed);
+        if ports.linked.len() > known {
+            ports.from_image.push((number.get(), *protocol));
         }
     }
-    shadowed.sort();
-    shadowed.dedup();
-    ImagePorts { linked, own, shadowed, assumed }
+    if !ports.from_image.is_empty() {
+        ports.linked.sort_by_key(|port| {
+            let is_moved = port.number != port.target;
+            (is_moved, if is_moved { None } else { Some((port.number, port.protocol)) })
+        });
+    }
 }
 
 /// Whether `ports` lists the container's port; `expose` alone does not publish it.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{AnnotationKey, ForeignName, LabelKey, LabelValue, StorageSize};
+use crate::facts::Facts;
 
 /// A set of rules to translate by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +113,9 @@ pub struct Rules {
     pub labels: BTreeMap<LabelKey, LabelValue>,
     /// The user's annotations, on every object.
     pub annotations: BTreeMap<AnnotationKey, String>,
+    /// What is known of the images.
+    #[serde(skip_serializing_if = "Facts::is_empty")]
+    pub facts: Facts,
 }
 
 impl Rules {

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
+use super::inherited::inherited;
 use super::naming::{object_name, with_hash};
 use super::{Context, SecretHandling, labels};
 use crate::artifacts::{Artifact, Kind, ObjectRef};
@@ -32,15 +33,19 @@ pub(super) fn of_images(context: &Context<'_>, findings: &mut Findings) -> Vec<S
     let images = context.template.images.iter().enumerate();
     images
         .map(|(index, image)| {
-            let secrets = if lifts { of_image(image) } else { SecretVariables::default() };
-            for variable in &image.environment {
-                if secrets.key(&variable.name).is_some() {
-                    let message = format!(
-                        "`{}` is kept in Secret `{}`",
-                        variable.name.shown(),
-                        secret_name(context, index)
-                    );
-                    findings.report(Code::SecretLifted, variable.field.clone(), message);
+            if !lifts {
+                return SecretVariables::default();
+            }
+            let handed_on = inherited(context, index).map(|(name, _)| name);
+            let secrets = of_names(names_of(image).chain(handed_on));
+            let own = image.environment.iter().map(|variable| (&variable.name, variable.field.clone()));
+            let handed_on =
+                inherited(context, index).map(|(name, _)| (name, format!("images[{index}].source")));
+            for (name, field) in own.chain(handed_on) {
+                if secrets.key(name).is_some() {
+                    let message =
+                        format!("`{}` is kept in Secret `{}`", name.shown(), secret_name(context, index));
+                    findings.report(Code::SecretLifted, field, message);
                 }
             }
             secrets
@@ -48,9 +53,13 @@ pub(super) fn of_images(context: &Context<'_>, findings: &mut Findings) -> Vec<S
         .collect()
 }
 
-fn of_image(image: &Image) -> SecretVariables {
+fn names_of(image: &Image) -> impl Iterator<Item = &VariableName> {
+    image.environment.iter().map(|variable| &variable.name)
+}
+
+/// Keys for the secret names among these; a name has the same key whatever comes after it.
+fn of_names<'n>(names: impl Iterator<Item = &'n VariableName>) -> SecretVariables {
     let mut taken = BTreeSet::new();
-    let names = image.environment.iter().map(|variable| &variable.name);
     let pairs = names.filter(|name| looks_secret(name.in_full())).map(|name| {
         let mut key = key_of(name);
         if !taken.insert(key.clone()) {
@@ -64,7 +73,7 @@ fn of_image(image: &Image) -> SecretVariables {
 
 /// The variable of an image whose value its Secret keeps under a key.
 pub(super) fn kept_under<'i>(image: &'i Image, key: &str) -> Option<&'i Variable> {
-    let secrets = of_image(image);
+    let secrets = of_names(names_of(image));
     image.environment.iter().find(|variable| secrets.key(&variable.name) == Some(key))
 }
 
@@ -122,12 +131,12 @@ pub(super) fn reference(context: &Context<'_>, index: usize, key: &str) -> Value
 /// Builds the Secret of an image; `None` if it has no secret variable.
 pub(super) fn artifact(context: &Context<'_>, index: usize, secrets: &SecretVariables) -> Option<Artifact> {
     let image = &context.template.images[index];
-    let data: Map<String, Value> = image
-        .environment
-        .iter()
-        .filter_map(|variable| {
-            let key = secrets.key(&variable.name)?;
-            Some((key.to_owned(), json!(STANDARD.encode(&variable.value))))
+    let own = image.environment.iter().map(|variable| (&variable.name, variable.value.as_str()));
+    let data: Map<String, Value> = own
+        .chain(inherited(context, index))
+        .filter_map(|(name, value)| {
+            let key = secrets.key(name)?;
+            Some((key.to_owned(), json!(STANDARD.encode(value))))
         })
         .collect();
     if data.is_empty() {

@@ -35,8 +35,11 @@ pub(super) fn plan<'t>(
     let mut shown_targets = BTreeSet::new();
     for link in links {
         let image = &ports[link.target];
-        if image.assumed && shown_targets.insert(link.target) {
-            tell_assumed(context, link, image, plans.findings);
+        if shown_targets.insert(link.target) {
+            tell_from_image(link, image, plans.findings);
+            if image.assumed {
+                tell_assumed(context, link, image, plans.findings);
+            }
         }
         plans.add_linked(link, &image.linked);
     }
@@ -95,6 +98,19 @@ fn tell_expose(context: &Context<'_>, services: &[PlannedService<'_>], findings:
             "options.exposure",
             "no image of the template publishes a port",
         );
+    }
+}
+
+/// Tells which ports links reach because the image exposes them.
+fn tell_from_image(link: &ResolvedLink<'_>, ports: &ImagePorts, findings: &mut Findings) {
+    if !ports.from_image.is_empty() {
+        let list: Vec<String> = ports
+            .from_image
+            .iter()
+            .map(|(number, protocol)| format!("{number}/{}", protocol.as_str()))
+            .collect();
+        let message = format!("links reach what the image exposes, too: {}", list.join(", "));
+        findings.report(Code::PortFromImage, format!("images[{}].source", link.target), message);
     }
 }
 

@@ -56,6 +56,7 @@ pub(super) fn artifact(
     let image = &context.template.images[index];
     let component = &context.names[index];
     tell_docker_flags(image, index, findings);
+    tell_nothing_runs(context, index, findings);
     let has_claim = parts.mounts.has_claim();
     let pod_spec = pod_spec(context, index, parts);
     let kind = context.kind_of(index);
@@ -267,6 +268,23 @@ fn host_port_field(image: &Image, port: &ContainerPort<'_>, host: PortNumber) ->
         entry.host == Some(host) && entry.container == port.number && entry.protocol == port.protocol
     });
     entry.map(|entry| format!("{}.host_port", entry.field)).unwrap_or_default()
+}
+
+/// Tells of an image that is known to start nothing, or only what ends at once.
+fn tell_nothing_runs(context: &Context<'_>, index: usize, findings: &mut Findings) {
+    let image = &context.template.images[index];
+    let facts = match context.rules().facts.of(&image.source) {
+        // An entry point decides for itself what it makes of a command.
+        Some(facts) if !facts.has_entrypoint => facts,
+        _ => return,
+    };
+    let first = image.command.words().first().or(facts.command.as_ref());
+    let message = match first.map(|word| word.rsplit('/').next().unwrap_or_default()) {
+        None => "neither the template nor the image has a command, so its container cannot start",
+        Some("true" | "echo") => "its command ends at once, so its container is started again and again",
+        Some(_) => return,
+    };
+    findings.report(Code::NothingRuns, format!("images[{index}].command"), message);
 }
 
 fn tell_docker_flags(image: &Image, index: usize, findings: &mut Findings) {

@@ -14,7 +14,7 @@ use crate::support::namespace::namespace;
 use crate::support::templates::{WORDPRESS, chain};
 
 /// The plan of the same request.
-fn plan(request: proto::DeployRequest) -> proto::PlanDeployRequest {
+pub fn plan(request: proto::DeployRequest) -> proto::PlanDeployRequest {
     use proto::deploy_request::TemplateSource as Of;
     let template_source = request.template_source.map(|source| match source {
         Of::TemplateYaml(text) => TemplateSource::TemplateYaml(text),
@@ -32,6 +32,7 @@ fn plan(request: proto::DeployRequest) -> proto::PlanDeployRequest {
         etag: request.etag,
         request_id: request.request_id,
         plan_id: request.plan_id,
+        image_configs: request.image_configs,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
@@ -388,4 +388,47 @@ async fn calls_stay_within_their_budgets() {
     calls.restart();
     assert_eq!(revisions(&mut client, &namespace, "rich").await.len(), 3);
     assert_eq!(counted(&mut calls).len(), 1 + 3);
+}
+
+#[tokio::test]
+async fn a_revision_keeps_what_its_images_say() {
+    let namespace = namespace("revisions-facts").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    let template = |edition: u32| {
+        format!(
+            "name: App\nimages:\n- {{name: web, source: 'example/web:{edition}', links: [{{service: db, alias: store}}]}}\n\
+             - {{name: db, source: 'example/store:1'}}\n"
+        )
+    };
+    let exposed = |port: u16| {
+        let config = format!(r#"{{"config": {{"ExposedPorts": {{"{port}/tcp": {{}}}}}}}}"#);
+        [("example/store:1".to_owned(), config)].into()
+    };
+    let ports = async |namespace: &Namespace| -> Vec<i32> {
+        let service = namespace.api::<Service>().get("store").await.expect("a Service");
+        service.spec.and_then(|spec| spec.ports).unwrap_or_default().iter().map(|port| port.port).collect()
+    };
+    let first =
+        proto::DeployRequest { image_configs: exposed(7001), ..deploy(&namespace, "app", &template(1)) };
+    client.deploy(first.clone()).await.expect("deployed");
+    assert_eq!(ports(&namespace).await, [7001]);
+    let same = client.deploy(first).await.expect("deployed").into_inner();
+    assert_eq!(same.outcome(), proto::DeployOutcome::Unchanged);
+    // A bare Pod that becomes a controller is translated again, with what the revision knows.
+    client.scale(scale(&namespace, "app", "web", 2)).await.expect("scaled");
+    assert_eq!(ports(&namespace).await, [7001]);
+    let next =
+        proto::DeployRequest { image_configs: exposed(7002), ..deploy(&namespace, "app", &template(2)) };
+    client.deploy(next).await.expect("deployed");
+    assert_eq!(ports(&namespace).await, [7002]);
+    client.rollback(rollback(&namespace, "app", 1)).await.expect("rolled back");
+    assert_eq!(ports(&namespace).await, [7001]);
+    let unreadable = proto::DeployRequest {
+        image_configs: [("example/store:1".to_owned(), "canary".to_owned())].into(),
+        ..deploy(&namespace, "app", &template(2))
+    };
+    let refusal = refused(client.deploy(unreadable).await, Code::InvalidArgument, "TEMPLATE_INVALID");
+    assert_eq!(refusal.fields(), ["image_configs[example/store:1]"]);
+    assert!(!format!("{refusal:?}").contains("canary"));
 }

@@ -16,14 +16,12 @@ use crate::support::looking::recorded;
 use crate::support::namespace::{Namespace, namespace};
 use crate::support::survey::Survey;
 
-/// Replicas of the component.
-const REPLICAS: usize = 6;
 /// How long the whole rollout may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn template(edition: u32) -> String {
+fn template(edition: u32, replicas: usize) -> String {
     format!(
-        "name: Web\nimages:\n- {{name: web, source: 'example/web:{edition}', deployment: {{count: {REPLICAS}}}}}\n"
+        "name: Web\nimages:\n- {{name: web, source: 'example/web:{edition}', deployment: {{count: {replicas}}}}}\n"
     )
 }
 
@@ -43,12 +41,13 @@ fn look(pod: &Pod) -> (String, bool) {
 async fn follow(
     namespace: &Namespace,
     image: &str,
+    replicas: usize,
     began: tokio::sync::oneshot::Sender<()>,
     told: tokio::sync::watch::Sender<usize>,
 ) -> usize {
     let events = watcher::watcher(namespace.api::<Pod>(), watcher::Config::default());
     let mut events = pin!(events);
-    let (mut seen, mut began, mut fewest) = (Seen::new(), Some(began), REPLICAS);
+    let (mut seen, mut began, mut fewest) = (Seen::new(), Some(began), replicas);
     while let Some(event) = events.try_next().await.expect("the watch goes on") {
         match event {
             Event::Apply(pod) | Event::InitApply(pod) => {
@@ -71,7 +70,7 @@ async fn follow(
         fewest = fewest.min(serving);
         let new = seen.values().filter(|(of, serves)| *serves && of == image).count();
         told.send_replace(new);
-        if new == REPLICAS && seen.len() == REPLICAS {
+        if new == replicas && seen.len() == replicas {
             return fewest;
         }
     }
@@ -84,47 +83,79 @@ async fn replica(namespace: &Namespace) -> Binary {
     tokio::task::spawn_blocking(start).await.expect("the binary starts")
 }
 
-#[tokio::test]
-async fn never_two_pods_are_missing_though_the_adapter_dies_in_the_middle() {
-    let namespace = namespace("rollout").await;
-    let mut binary = replica(&namespace).await;
+/// A change of the image: whether the adapter that began it dies in the middle, and how many others there are.
+struct Change {
+    dies: bool,
+    others: usize,
+}
+
+/// Changes the image again and again, and holds each rollout to one missing pod at a time.
+async fn roll(namespace: &Namespace, replicas: usize, changes: &[Change]) {
+    let mut binary = replica(namespace).await;
     let client = |binary: &Binary| {
         let address = binary.address;
         async move { DeploymentServiceClient::new(connect(address).await) }
     };
     let mut first = client(&binary).await;
-    first.deploy(deploy(&namespace, "web", &template(1))).await.expect("deployed");
-    recorded(&namespace, "web", "ACTIVE").await;
-    // Once it lives through it all; once it dies when two pods are new, and once it begins with three replicas.
-    for (edition, dies, others) in [(2, false, 0), (3, true, 0), (4, false, 2)] {
+    first.deploy(deploy(namespace, "web", &template(1, replicas))).await.expect("deployed");
+    recorded(namespace, "web", "ACTIVE").await;
+    let mut edition = 1;
+    for Change { dies, others } in changes {
+        edition += 1;
         let image = format!("example/web:{edition}");
         let mut more = Vec::new();
-        for _ in 0..others {
-            more.push(replica(&namespace).await);
+        for _ in 0..*others {
+            more.push(replica(namespace).await);
         }
         let (began, begins) = tokio::sync::oneshot::channel();
         let (told, mut hears) = tokio::sync::watch::channel(0);
-        let following = follow(&namespace, &image, began, told);
+        let following = follow(namespace, &image, replicas, began, told);
         let acting = async {
             begins.await.expect("the watch begins");
             let mut client = client(&binary).await;
-            client.deploy(deploy_at_once(&namespace, "web", &template(edition))).await.expect("deployed");
-            if dies {
-                hears.wait_for(|new| *new >= 2).await.expect("pods are replaced");
+            let request = deploy_at_once(namespace, "web", &template(edition, replicas));
+            client.deploy(request).await.expect("deployed");
+            if *dies {
+                hears.wait_for(|new| *new >= replicas / 3).await.expect("pods are replaced");
                 binary.kill();
-                binary = replica(&namespace).await;
+                if *others == 0 {
+                    binary = replica(namespace).await;
+                }
             }
         };
         let started = Instant::now();
         let both = async { tokio::join!(following, acting) };
         let (fewest, ()) = tokio::time::timeout(PATIENCE, both).await.expect("the rollout ends");
-        eprintln!("rollout: {REPLICAS} pods in {:.1?}, at least {fewest} served", started.elapsed());
-        assert_eq!(fewest, REPLICAS - 1, "one at a time");
-        recorded(&namespace, "web", "ACTIVE").await;
-        let survey = Survey::of(&namespace.client, &namespace).await;
+        eprintln!("rollout: {replicas} pods in {:.1?}, at least {fewest} served", started.elapsed());
+        assert_eq!(fewest, replicas - 1, "one at a time");
+        recorded(namespace, "web", "ACTIVE").await;
+        let survey = Survey::of(&namespace.client, namespace).await;
         assert_eq!(survey.unrest("web"), [""; 0], "{:#?}", survey.names());
+        if let Some(survivor) = more.pop() {
+            binary = survivor;
+        }
     }
     let mut last = client(&binary).await;
-    let same = last.deploy(deploy(&namespace, "web", &template(4))).await.expect("deployed").into_inner();
+    let same = last
+        .deploy(deploy(namespace, "web", &template(edition, replicas)))
+        .await
+        .expect("deployed")
+        .into_inner();
     assert_eq!(same.outcome(), proto::DeployOutcome::Unchanged);
+}
+
+#[tokio::test]
+async fn never_two_pods_are_missing_though_the_adapter_dies_in_the_middle() {
+    let changes = [
+        Change { dies: false, others: 0 },
+        Change { dies: true, others: 0 },
+        Change { dies: false, others: 2 },
+    ];
+    roll(&namespace("rollout").await, 6, &changes).await;
+}
+
+#[tokio::test]
+async fn two_of_three_pods_serve_though_one_of_three_adapters_dies() {
+    let changes = [Change { dies: false, others: 0 }, Change { dies: true, others: 2 }];
+    roll(&namespace("rollout-of-three").await, 3, &changes).await;
 }

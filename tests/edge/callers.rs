@@ -1,11 +1,17 @@
 //! What the listener lets in: only gRPC's own requests run anything.
 
-use http::{Method, Request, StatusCode, header};
-use http_body_util::Full;
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use panamax_kubernetes_adapter::proto;
+use panamax_kubernetes_adapter::proto::validate_template_request::TemplateSource;
+use prost::Message;
+use tonic::Code;
+use tonic_types::StatusExt;
 
-use crate::support::adapter::Binary;
+use crate::support::adapter::{Binary, connect};
 
 /// TranslateTemplate with an empty message, framed as gRPC frames it.
 const EMPTY: [u8; 5] = [0; 5];
@@ -47,4 +53,182 @@ async fn only_grpc_in_protobuf_runs_anything() {
     let two = ["application/grpc", "application/json"];
     assert_eq!(ask(Method::POST, &two).await.0, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     assert_eq!(ask(Method::GET, &["application/grpc"]).await.0, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+/// A client that may send what no client library sends.
+struct Raw {
+    client: Client<HttpConnector, Full<bytes::Bytes>>,
+    binary: Binary,
+}
+
+impl Raw {
+    async fn start(flags: &'static [&'static str]) -> Self {
+        let flags = [&["--sandbox"], flags].concat();
+        let binary =
+            tokio::task::spawn_blocking(move || Binary::start_with(&flags)).await.expect("the binary starts");
+        Self { client: Client::builder(TokioExecutor::new()).http2_only(true).build_http(), binary }
+    }
+
+    /// What comes of a call with these bytes: its status, and the answer's header of that name.
+    async fn call(&self, path: &str, headers: &[(&str, &str)], bytes: Vec<u8>) -> (tonic::Status, HeaderMap) {
+        let mut request = Request::post(format!("http://{}/{path}", self.binary.address))
+            .header(header::CONTENT_TYPE, "application/grpc");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::from(bytes)).expect("a request");
+        let answer = self.client.request(request).await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::OK);
+        let headers = answer.headers().clone();
+        if let Some(status) = tonic::Status::from_header_map(&headers) {
+            return (status, headers);
+        }
+        let trailers = answer.into_body().collect().await.expect("an answer's body").trailers().cloned();
+        let status = tonic::Status::from_header_map(&trailers.expect("trailers")).expect("a status");
+        (status, headers)
+    }
+}
+
+/// A message behind its prefix.
+fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(message.len()).expect("a short message").to_be_bytes();
+    [&[flag], &length[..], message].concat()
+}
+
+fn gzipped(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::Write::write_all(&mut encoder, bytes).expect("it compresses");
+    encoder.finish().expect("it compresses")
+}
+
+/// Path, headers and body of a request, and the code and reason that it gets.
+type Row<'r> = (&'r str, &'r [(&'r str, &'r str)], Vec<u8>, Code, &'r str);
+
+#[tokio::test]
+async fn every_failure_has_a_code_a_message_and_a_reason() {
+    let raw = Raw::start(&[]).await;
+    let validate = "panamax.kubernetes.v1.TemplateService/ValidateTemplate";
+    let template = proto::ValidateTemplateRequest {
+        template_source: Some(TemplateSource::TemplateYaml("images: [{name: a, source: 'a:1'}]".to_owned())),
+        ..Default::default()
+    };
+    let template = template.encode_to_vec();
+    let gzip = [("grpc-encoding", "gzip")];
+    let bomb = gzipped(&vec![b' '; 64 << 20]);
+    assert!(bomb.len() < 1 << 20);
+    let rows: [Row; 18] = [
+        (validate, &[], framed(0, &template), Code::Ok, ""),
+        (validate, &gzip, framed(1, &gzipped(&template)), Code::Ok, ""),
+        (validate, &gzip, framed(0, &template), Code::Ok, ""),
+        (validate, &gzip, framed(1, &bomb), Code::ResourceExhausted, "LIMIT_EXCEEDED"),
+        (validate, &gzip, framed(1, &template), Code::InvalidArgument, "FIELD_INVALID"),
+        (
+            validate,
+            &[("grpc-encoding", "zstd")],
+            framed(1, &template),
+            Code::Unimplemented,
+            "NOT_IMPLEMENTED",
+        ),
+        (validate, &[], framed(1, &template), Code::Internal, "FRAMING_INVALID"),
+        (validate, &[], framed(7, &template), Code::Internal, "FRAMING_INVALID"),
+        (validate, &[], framed(0, &template)[..9].to_vec(), Code::Internal, "FRAMING_INVALID"),
+        (
+            validate,
+            &[],
+            [framed(0, &template), framed(0, &template)].concat(),
+            Code::Unimplemented,
+            "NOT_IMPLEMENTED",
+        ),
+        (validate, &[], Vec::new(), Code::Unimplemented, "NOT_IMPLEMENTED"),
+        (validate, &[], vec![0, 255, 255, 255, 255], Code::ResourceExhausted, "LIMIT_EXCEEDED"),
+        (validate, &[], framed(0, &vec![0; (1 << 20) + 1]), Code::ResourceExhausted, "LIMIT_EXCEEDED"),
+        (validate, &[], framed(0, &[0x0a, 0x05, 0xff]), Code::InvalidArgument, "FIELD_INVALID"),
+        (validate, &[], framed(0, &vec![0x0b; 60_000]), Code::InvalidArgument, "FIELD_INVALID"),
+        (
+            "panamax.kubernetes.v1.TemplateService/Nothing",
+            &[],
+            EMPTY.to_vec(),
+            Code::Unimplemented,
+            "NOT_IMPLEMENTED",
+        ),
+        ("nothing.Service/Method", &[], EMPTY.to_vec(), Code::Unimplemented, "NOT_IMPLEMENTED"),
+        (&format!("{validate}?x=1"), &[], framed(0, &template), Code::Unimplemented, "NOT_IMPLEMENTED"),
+    ];
+    for (index, (path, headers, bytes, code, reason)) in rows.into_iter().enumerate() {
+        let (status, answer) = raw.call(path, headers, bytes).await;
+        assert_eq!(status.code(), code, "row {index}: {status:?}");
+        if code != Code::Ok {
+            let info = status.get_details_error_info().unwrap_or_else(|| panic!("row {index}: {status:?}"));
+            assert_eq!(info.reason, reason, "row {index}: {status:?}");
+            assert!(!status.message().is_empty(), "row {index}");
+        }
+        if reason == "NOT_IMPLEMENTED" {
+            assert!(
+                answer
+                    .get("grpc-accept-encoding")
+                    .is_none_or(|value| value.to_str().is_ok_and(|text| text.contains("gzip")))
+            );
+        }
+    }
+    let log = raw.binary.whole_log();
+    for line in ["NOT_IMPLEMENTED", "FRAMING_INVALID", "LIMIT_EXCEEDED", "FIELD_INVALID"] {
+        assert!(log.contains(line), "{line}: {log}");
+    }
+}
+
+#[tokio::test]
+async fn http_1_is_answered_in_words() {
+    let raw = Raw::start(&[]).await;
+    let client: Client<_, Full<bytes::Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let request = Request::get(format!("http://{}/", raw.binary.address)).body(Full::default());
+    let answer = client.request(request.expect("a request")).await.expect("an answer");
+    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+    let text = answer.into_body().collect().await.expect("a body").to_bytes();
+    assert!(String::from_utf8_lossy(&text).contains("grpcurl"), "{text:?}");
+}
+
+#[tokio::test]
+async fn what_is_beyond_the_limits_is_told_at_once_and_health_answers() {
+    let raw = Raw::start(&["--max-watches", "2"]).await;
+    let channel = connect(raw.binary.address).await;
+    let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
+    let request = || tonic_health::pb::HealthCheckRequest { service: String::new() };
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        held.push(health.watch(request()).await.expect("a watch"));
+    }
+    let refused = health.watch(request()).await.expect_err("one too many");
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert_eq!(refused.get_details_error_info().expect("a reason").reason, "OVERLOADED");
+    assert!(refused.get_details_retry_info().is_some());
+    health.check(request()).await.expect("health answers");
+    // A watch that its caller drops makes room.
+    held.clear();
+    let again = async {
+        while health.watch(request()).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), again).await.expect("there is room again");
+}
+
+#[tokio::test]
+async fn hundreds_of_watches_on_one_connection_are_served_or_told_that_they_are_too_many() {
+    let raw = Raw::start(&[]).await;
+    let channel = connect(raw.binary.address).await;
+    let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
+    let request = || tonic_health::pb::HealthCheckRequest { service: String::new() };
+    let mut held = Vec::new();
+    for _ in 0..900 {
+        held.push(health.watch(request()).await.expect("a watch"));
+    }
+    let refused = health.watch(request()).await.expect_err("one too many");
+    assert_eq!(refused.get_details_error_info().expect("a reason").reason, "OVERLOADED");
+    // Calls still pass beside them, and other connections have places of their own.
+    health.check(request()).await.expect("health answers");
+    let mut server = proto::server_service_client::ServerServiceClient::new(channel);
+    server.get_server_info(proto::GetServerInfoRequest {}).await.expect("the server tells about itself");
+    let other = connect(raw.binary.address).await;
+    let mut other = tonic_health::pb::health_client::HealthClient::new(other);
+    other.watch(request()).await.expect("a watch");
 }

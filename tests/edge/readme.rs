@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use panamax_kubernetes_adapter::proto;
@@ -80,11 +81,22 @@ fn rows<'a>(text: &'a str, header: &str) -> Vec<Vec<&'a str>> {
     rows
 }
 
+/// A folder with a `crane` that answers for every image, since no registry is asked here.
+fn crane() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("crane");
+    fs::create_dir_all(&folder).expect("a folder");
+    let program = folder.join("crane");
+    let text = "#!/bin/sh\nprintf '%s' '{\"config\": {\"ExposedPorts\": {\"4711/tcp\": {}}}}'\n";
+    fs::write(&program, text).expect("a program");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it can be run");
+    folder
+}
+
 /// Runs a command as a reader would: in bash, from the root of the repository.
 fn bash(command: &str) -> Output {
     let folder = control_plane().program("grpcurl").parent().expect("a program lies in a folder");
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::iter::once(folder.to_owned()).chain(std::env::split_paths(&path));
+    let path = [folder.to_owned(), crane()].into_iter().chain(std::env::split_paths(&path));
     Command::new("bash")
         .args(["-euo", "pipefail", "-c", command])
         .env("PATH", std::env::join_paths(path).expect("a PATH"))
@@ -113,6 +125,7 @@ async fn the_calls_run_as_printed() {
                 let errors = String::from_utf8_lossy(&output.stderr);
                 assert!(output.status.success(), "{command}{errors}{}", namespace.dump());
                 assert!(!answer.trim().is_empty(), "{command} answers nothing");
+                assert_eq!(command.contains("$(configs "), answer.contains("4711"), "{command}{answer}");
                 // Manifests hold values, because they are for applying; nothing else does.
                 let may_show = command.contains("TranslateTemplate");
                 assert!(may_show || !answer.contains("pass@word01"), "{command} shows a value");

@@ -12,6 +12,7 @@ use panamax_kubernetes_adapter::artifacts::{DeploymentName, Namespace};
 use panamax_kubernetes_adapter::clock::Clock;
 use panamax_kubernetes_adapter::cluster::Cluster;
 use panamax_kubernetes_adapter::error::{Error, ErrorKind};
+use panamax_kubernetes_adapter::facts::Configs;
 use panamax_kubernetes_adapter::operations::{
     ConflictPolicy, DeployCall, DeployChoices, FailurePolicy, NamedRequest, Operations, Outcome, PrunePolicy,
     ReplicasPolicy, RollbackCall, ScaleCall, Settings, Source, Target, TeardownCall, TemplateCall, Until,
@@ -377,6 +378,7 @@ fn deploy(text: &str, deadline: Instant) -> DeployCall {
             overrides: None,
             name: Some(name()),
             rules: Rules::default(),
+            image_configs: Configs::default(),
             strict: false,
         },
         choices: DeployChoices {

@@ -122,6 +122,8 @@ impl Adapter {
             },
             clock,
             drain_timeout: Duration::from_secs(10),
+            max_calls: 256,
+            max_watches: 10_000,
         };
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         #[expect(clippy::disallowed_methods, reason = "the test's runtime ends it")]

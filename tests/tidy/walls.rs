@@ -8,8 +8,8 @@ use super::source::{Source, root, sources};
 /// Doors of a room beside its first file.
 const DOORS: [&str; 2] = ["template::raw", "template::validate"];
 /// Rooms in which the same input always gives the same output.
-const PURE: [&str; 8] =
-    ["artifacts", "diagnostic", "error", "plan", "record", "status", "template", "translate"];
+const PURE: [&str; 9] =
+    ["artifacts", "diagnostic", "error", "facts", "plan", "record", "status", "template", "translate"];
 /// What would make a room impure; the walls keep out the libraries.
 const IMPURE: [&str; 9] = [
     "async ",

@@ -2,7 +2,8 @@
 //!
 //! An override lies beside it as `<case>.override.pmx`. Comments in the template say how it is translated:
 //! `# controllers: a b` names components that run as controllers already, `# profile: MODERN` the profile, and
-//! `# rules: {"volumes": "EmptyDir"}` turns knobs. The output begins with the findings as comments.
+//! `# rules: {"volumes": "EmptyDir"}` turns knobs,
+//! and `# config: mysql:5.5 {"config": {}}` brings the configuration of an image. The output begins with the findings as comments.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -10,7 +11,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use panamax_kubernetes_adapter::artifacts::{ComponentName, DeploymentName};
-use panamax_kubernetes_adapter::diagnostic::Diagnostic;
+use panamax_kubernetes_adapter::diagnostic::{Diagnostic, Findings};
+use panamax_kubernetes_adapter::facts::{self, Configs};
 use panamax_kubernetes_adapter::template::raw;
 use panamax_kubernetes_adapter::template::validate::{Limits, from_text};
 use panamax_kubernetes_adapter::translate::{Options, Profile, Rules, manifest_yaml, slug, translate};
@@ -63,6 +65,11 @@ fn run(case: &str) -> String {
     let name = slug(&template.name).unwrap_or_else(|| DeploymentName::new("deployment").unwrap());
     let comment = |key: &str| text.lines().find_map(|line| line.strip_prefix(&format!("# {key}: ")));
     let mut options = Options::with(name, rules(comment("profile"), comment("rules")));
+    let configs = text.lines().filter_map(|line| line.strip_prefix("# config: ")?.split_once(' '));
+    let configs = configs.map(|(source, json)| (source.to_owned(), json.to_owned()));
+    let mut found = Findings::default();
+    options.rules.facts = facts::read(&Configs(configs.collect()), Some(&template), &mut found);
+    out.push_str(&findings(&found.into_vec()));
     let controllers = comment("controllers");
     options.controllers = controllers
         .into_iter()

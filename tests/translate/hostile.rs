@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use panamax_kubernetes_adapter::artifacts::{Artifacts, DeploymentName};
 use panamax_kubernetes_adapter::diagnostic::{Code, Diagnostic};
 use panamax_kubernetes_adapter::error::{Error, ErrorKind};
+use panamax_kubernetes_adapter::facts::Configs;
 use panamax_kubernetes_adapter::operations::{Operations, Source, TemplateCall, Translated};
 use panamax_kubernetes_adapter::translate::{HostPorts, LinkEnvironment, Profile, Rules, VolumeMapping};
 use serde_json::Value;
@@ -110,6 +111,7 @@ impl Row {
             overrides: None,
             name: DeploymentName::new("hostile").ok(),
             rules: self.how.rules(),
+            image_configs: Configs::default(),
             strict: self.how == How::Strict,
         }
     }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::generators::any_rules;
 use panamax_kubernetes_adapter::artifacts::{DeploymentName, Kind};
 use panamax_kubernetes_adapter::diagnostic::{Code, Diagnostic};
+use panamax_kubernetes_adapter::facts::Configs;
 use panamax_kubernetes_adapter::operations::{Operations, Source, TemplateCall};
 use panamax_kubernetes_adapter::template::raw::{RawImage, RawLink, RawTemplate, RawVariable, read};
 use panamax_kubernetes_adapter::translate::{LinkEnvironment, Rules, SecretHandling, template_path};
@@ -91,7 +92,14 @@ fn bare_list(text: &str) -> String {
 
 fn call(source: Source, overrides: Option<RawTemplate>, rules: &Rules) -> TemplateCall {
     let name = DeploymentName::new("unseen").ok();
-    TemplateCall { source, overrides, name, rules: rules.clone(), strict: false }
+    TemplateCall {
+        source,
+        overrides,
+        name,
+        rules: rules.clone(),
+        image_configs: Configs::default(),
+        strict: false,
+    }
 }
 
 fn tell(told: &mut String, diagnostics: &[Diagnostic]) {

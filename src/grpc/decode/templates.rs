@@ -1,11 +1,14 @@
 //! Wire to domain: requests of TemplateService.
 
+use std::collections::BTreeMap;
+
 use super::super::decode_template as template;
 use super::super::faults::{Faults, enumeration};
 use super::super::options;
 use super::{namespace, no_source, optional_name};
 use crate::artifacts::Namespace;
 use crate::error::Result;
+use crate::facts::Configs;
 use crate::operations::{Settings, Source, TemplateCall};
 use crate::proto;
 
@@ -16,6 +19,7 @@ struct Common<'r> {
     source: Option<Source>,
     overrides: Option<proto::Template>,
     options: Option<&'r proto::DeployOptions>,
+    image_configs: BTreeMap<String, String>,
 }
 
 pub(in super::super) fn validate(
@@ -33,6 +37,7 @@ pub(in super::super) fn validate(
         source,
         overrides: request.r#override,
         options: request.options.as_ref(),
+        image_configs: request.image_configs,
     };
     template_call(common, settings, Faults::default()).map(|(_, call)| call)
 }
@@ -57,6 +62,7 @@ pub(in super::super) fn translate(
         source,
         overrides: request.r#override,
         options: request.options.as_ref(),
+        image_configs: request.image_configs,
     };
     let (namespace, call) = template_call(common, settings, faults)?;
     Ok((namespace, call, each.then_some(format)))
@@ -73,8 +79,14 @@ fn template_call(
     let name = optional_name(common.name, &mut faults);
     let overrides = common.overrides.map(template::raw);
     let call = || {
-        let call =
-            TemplateCall { source: source?, overrides, name, rules: options.rules, strict: options.strict };
+        let call = TemplateCall {
+            source: source?,
+            overrides,
+            name,
+            rules: options.rules,
+            image_configs: Configs(common.image_configs),
+            strict: options.strict,
+        };
         Some((namespace?, call))
     };
     let call = call();

@@ -1,0 +1,191 @@
+//! The envelope of a request: exactly one message, whole and not too large, seen before anything is buffered.
+//!
+//! Every method that is served takes one message, reflection apart. tonic drops a second one unseen.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tonic::Status;
+
+/// The bytes before a message: a flag, and the length.
+const PREFIX: usize = 5;
+
+/// What is wrong with an envelope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Violation {
+    /// The request ended without a message.
+    Missing,
+    /// The request ended within a message.
+    CutOff,
+    /// A second message came.
+    Second,
+    /// The flag says neither «as it is» nor «compressed».
+    Flag,
+    /// The message says that it is compressed, the request does not say how.
+    Encoding,
+    /// The message is longer than is taken.
+    TooLarge,
+}
+
+/// Where the answer learns what was wrong with its request.
+#[derive(Clone, Default)]
+pub(super) struct Found(Arc<OnceLock<Violation>>);
+
+impl Found {
+    pub(super) fn get(&self) -> Option<Violation> {
+        self.0.get().copied()
+    }
+}
+
+/// A request's body that ends with an error as soon as something is wrong with its envelope.
+pub(super) struct Envelope<B> {
+    inner: B,
+    reader: Reader,
+    found: Found,
+}
+
+impl<B> Envelope<B> {
+    /// `encoded`: the request says how messages are compressed; `limit`: the most bytes of a message as it is sent.
+    pub(super) fn new(inner: B, encoded: bool, limit: usize, found: Found) -> Self {
+        Self {
+            inner,
+            reader: Reader { encoded, limit, prefix: Vec::new(), left: None, is_whole: false },
+            found,
+        }
+    }
+}
+
+impl<B> Body for Envelope<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        let violation = match &frame {
+            Some(Ok(frame)) => frame.data_ref().and_then(|data| self.reader.read(data)),
+            Some(Err(_)) => None,
+            None => self.reader.end(),
+        };
+        if let Some(violation) = violation {
+            let _ = self.found.0.set(violation);
+            return Poll::Ready(Some(Err(Status::internal("the envelope is wrong"))));
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(|error| Status::from_error(error.into()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        // An end that nobody looks at could hide that the message is missing.
+        self.reader.is_whole && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// How far a request has been read.
+struct Reader {
+    encoded: bool,
+    limit: usize,
+    prefix: Vec<u8>,
+    /// The bytes of the message that are still to come; `None`: its prefix is not whole yet.
+    left: Option<usize>,
+    is_whole: bool,
+}
+
+impl Reader {
+    fn read(&mut self, mut data: &[u8]) -> Option<Violation> {
+        while !data.is_empty() {
+            if self.is_whole {
+                return Some(Violation::Second);
+            }
+            match self.left {
+                None => {
+                    let (now, rest) = data.split_at(data.len().min(PREFIX - self.prefix.len()));
+                    self.prefix.extend_from_slice(now);
+                    data = rest;
+                    if let Some(violation) = self.begin() {
+                        return Some(violation);
+                    }
+                }
+                Some(left) => {
+                    let now = left.min(data.len());
+                    data = data.get(now..).unwrap_or_default();
+                    self.left = Some(left - now);
+                    self.is_whole = left == now;
+                }
+            }
+        }
+        None
+    }
+
+    /// Reads the prefix once it is whole.
+    fn begin(&mut self) -> Option<Violation> {
+        let prefix: [u8; PREFIX] = self.prefix.as_slice().try_into().ok()?;
+        let [flag, length @ ..] = prefix;
+        let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+        match flag {
+            0 => {}
+            1 if self.encoded => {}
+            1 => return Some(Violation::Encoding),
+            _ => return Some(Violation::Flag),
+        }
+        if length > self.limit {
+            return Some(Violation::TooLarge);
+        }
+        self.left = Some(length);
+        self.is_whole = length == 0;
+        None
+    }
+
+    fn end(&self) -> Option<Violation> {
+        match self.is_whole {
+            true => None,
+            false if self.prefix.is_empty() => Some(Violation::Missing),
+            false => Some(Violation::CutOff),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is found in a request that comes in pieces of a size.
+    fn run(bytes: &[u8], piece: usize, encoded: bool) -> Option<Violation> {
+        let mut reader = Reader { encoded, limit: 4, prefix: Vec::new(), left: None, is_whole: false };
+        bytes.chunks(piece).find_map(|piece| reader.read(piece)).or_else(|| reader.end())
+    }
+
+    #[test]
+    fn one_whole_message_passes_and_nothing_else() {
+        for (bytes, encoded, found) in [
+            (&[0, 0, 0, 0, 0][..], false, None),
+            (&[0, 0, 0, 0, 2, 7, 7], false, None),
+            (&[1, 0, 0, 0, 2, 7, 7], true, None),
+            (&[1, 0, 0, 0, 2, 7, 7], false, Some(Violation::Encoding)),
+            (&[], false, Some(Violation::Missing)),
+            (&[0, 0], false, Some(Violation::CutOff)),
+            (&[0, 0, 0, 0, 2, 7], false, Some(Violation::CutOff)),
+            (&[0, 0, 0, 0, 5], false, Some(Violation::TooLarge)),
+            (&[0, 255, 255, 255, 255], false, Some(Violation::TooLarge)),
+            (&[7, 0, 0, 0, 0], false, Some(Violation::Flag)),
+            (&[0, 0, 0, 0, 0, 0], false, Some(Violation::Second)),
+            (&[0, 0, 0, 0, 1, 7, 0, 0, 0, 0, 0], false, Some(Violation::Second)),
+        ] {
+            for piece in [1, 3, 64] {
+                assert_eq!(run(bytes, piece, encoded), found, "{bytes:?} in pieces of {piece}");
+            }
+        }
+    }
+}

@@ -36,11 +36,10 @@ use crate::error::{Error, ErrorKind, Result};
 pub use apply::{Guard, Written};
 pub use delete::Deletion;
 pub use gone::Going;
-pub use heads::{Scope, Sight};
 pub use leftovers::HeldBack;
 pub use patience::Patience;
 pub use warnings::collecting;
-pub use watch::{Snapshot, Subscription};
+pub use watch::{Scope, Sight, Snapshot, Subscription};
 
 /// Calls to the API server that may run at once.
 const CALLS_IN_FLIGHT: usize = 100;

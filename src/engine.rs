@@ -7,7 +7,6 @@ mod deploy;
 mod done;
 mod keeper;
 mod keeping;
-mod known;
 mod leftovers;
 mod lock;
 mod look;
@@ -42,8 +41,7 @@ pub use awake::wake;
 pub use decide::Choices;
 pub use deploy::{deploy, rollback};
 pub use done::{Done, Outcome};
-pub use keeping::keep;
-pub use known::kept;
+pub use keeping::{keep, kept};
 pub use leftovers::held_back;
 pub use look::{Page, list, look_at, look_at_all, must_read, read_revision, revisions, subscribe};
 pub use patience::{Sighting, overdue};
@@ -76,8 +74,9 @@ pub struct Engine {
     sights: Arc<Sights>,
     patience: Arc<patience::Patience>,
     awake: Arc<awake::Awake>,
-    known: Arc<known::Known>,
     tasks: TaskTracker,
+    /// The keeper's watch: operations follow their deployments by it, so it ends after the last of them.
+    keeping: TaskTracker,
     shutdown: CancellationToken,
 }
 
@@ -91,8 +90,8 @@ impl Engine {
             sights: Arc::default(),
             patience: Arc::default(),
             awake: Arc::default(),
-            known: Arc::default(),
             tasks: TaskTracker::new(),
+            keeping: TaskTracker::new(),
             shutdown,
         };
         keeper::start(&engine);
@@ -145,6 +144,8 @@ impl Engine {
     pub async fn drain(&self) {
         self.tasks.close();
         self.tasks.wait().await;
+        self.keeping.close();
+        self.keeping.wait().await;
     }
 
     /// Resolves when the server is shutting down.

@@ -46,7 +46,7 @@ pub use prepared::{
 pub use remedy::{ConflictPolicy, Remedy, blamed, is_refusal, remedy, without};
 pub use removals::{deleting, waits};
 pub use replacing::tell_untried;
-pub use replicas::{ReplicasPolicy, autoscaled, counts_to_read};
+pub use replicas::{ReplicasPolicy, autoscaled, counts_to_read, with_scaled_counts};
 pub use revision::Revision;
 pub use scale::{Conversion, ScalePlan};
 

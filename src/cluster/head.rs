@@ -13,6 +13,7 @@ use super::answers::{Conflict, Subject};
 use super::errors::Failure;
 use crate::artifacts::{
     DeploymentName, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_PHASE, LABEL_RECORD, MANAGED_BY, Namespace,
+    Target,
 };
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::record::{Head, Held, Transition, Version, Writer, lost};
@@ -38,6 +39,13 @@ pub(super) fn parse(object: &ConfigMap) -> Option<Result<Held>> {
         return None;
     }
     Some(parse_ours(object))
+}
+
+/// The deployment whose record a ConfigMap is by its labels.
+pub(super) fn target(object: &ConfigMap) -> Option<Target> {
+    let namespace = Namespace::new(object.namespace()?).ok()?;
+    let name = DeploymentName::new(object.labels().get(LABEL_INSTANCE)?.clone()).ok()?;
+    Some(Target { namespace, name })
 }
 
 fn parse_ours(object: &ConfigMap) -> Result<Held> {

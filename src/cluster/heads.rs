@@ -1,7 +1,9 @@
 //! Watches the records of all deployments in the namespaces that are kept.
 
-use futures::stream::{BoxStream, select_all};
-use futures::{StreamExt, TryStreamExt};
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream::{self, BoxStream, select_all};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -9,44 +11,10 @@ use kube::runtime::{WatchStreamExt, watcher};
 use super::Cluster;
 use super::head::{self, selector};
 use super::road::WATCH_SECONDS;
-use super::watch::watch_failure;
-use crate::artifacts::Namespace;
+use super::watch::{Kept, Scope, Sight, watch_failure};
+use crate::artifacts::{Namespace, Target};
 use crate::error::{ErrorKind, Result};
 use crate::record::Held;
-
-/// The namespaces whose deployments are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// All of the cluster.
-    All,
-    /// These.
-    Namespaces(Vec<Namespace>),
-}
-
-impl Scope {
-    /// The number of the watch that shows a namespace's records; `None`: nobody watches them.
-    pub fn watch_of(&self, namespace: &Namespace) -> Option<usize> {
-        match self {
-            Scope::All => Some(0),
-            Scope::Namespaces(namespaces) => namespaces.iter().position(|one| one == namespace),
-        }
-    }
-}
-
-/// What a watch of records shows.
-#[derive(Debug)]
-pub enum Sight {
-    /// All records are listed anew.
-    Begin,
-    /// A record in such a list.
-    Listed(Box<Held>),
-    /// The list is complete.
-    Complete,
-    /// A record as it is now.
-    Now(Box<Held>),
-    /// A record was deleted.
-    Gone(Box<Held>),
-}
 
 impl Cluster {
     /// Whether the records of all namespaces may be watched.
@@ -62,52 +30,92 @@ impl Cluster {
         }
     }
 
-    /// Watches records; a broken watch is opened again with a growing pause, and shows all of them anew.
-    ///
-    /// Each sight comes with the number of its watch.
-    pub fn watch_heads(&self, scope: &Scope) -> BoxStream<'static, Result<(usize, Sight)>> {
-        let namespaces: &[Namespace] = match scope {
-            Scope::All => &[],
-            Scope::Namespaces(namespaces) => namespaces,
+    /// The namespaces that are kept; `None` while that is not settled.
+    pub fn kept(&self) -> Option<&Scope> {
+        self.watches.kept.scope()
+    }
+
+    /// Whether the keeper's watch has listed its deployments, and shows no such one; it may lag, and `false` says nothing.
+    pub fn shows_none(&self, target: &Target) -> bool {
+        self.watches.kept.is_absent(target)
+    }
+
+    /// Settles which namespaces are kept; where the deployment of a record is at rest, its version alone is kept.
+    pub fn settle_kept(&self, scope: Scope, is_at_rest: fn(&Held) -> bool) -> &Scope {
+        self.watches.kept.settle(scope, is_at_rest)
+    }
+
+    /// Watches the records of the namespaces that are kept, for the keeper and for everybody who follows a deployment there;
+    /// a broken watch is opened again with a growing pause, and shows all of them anew.
+    pub fn watch_heads(&self) -> BoxStream<'static, Result<Sight>> {
+        let namespaces: &[Namespace] = match self.kept() {
+            Some(Scope::Namespaces(namespaces)) => namespaces,
+            Some(Scope::All) => &[],
+            None => return stream::empty().boxed(),
         };
         let road = self.road.watches(u32::try_from(namespaces.len().max(1)).unwrap_or(u32::MAX));
         let client = || road.client.clone();
-        let apis: Vec<Api<ConfigMap>> = match scope {
-            Scope::All => vec![Api::all(client())],
-            Scope::Namespaces(_) => {
-                namespaces.iter().map(|namespace| Api::namespaced(client(), namespace.as_str())).collect()
-            }
+        // No namespace is named: all of the cluster.
+        let apis: Vec<Api<ConfigMap>> = if namespaces.is_empty() {
+            vec![Api::all(client())]
+        } else {
+            namespaces.iter().map(|namespace| Api::namespaced(client(), namespace.as_str())).collect()
         };
         let watches = apis.into_iter().enumerate().map(|(number, api)| {
             let config = watcher::Config::default().labels(&selector()).timeout(WATCH_SECONDS);
-            watcher(api, config).backoff(self.watch_pauses()).map_ok(move |event| (number, event)).boxed()
+            watcher(api, config).backoff(self.watch_pauses()).map(move |event| (number, event)).boxed()
         });
-        select_all(watches)
-            .map_err(|error| watch_failure(error).into_error("Watch", ""))
-            .try_filter_map(move |(number, event)| {
+        let watches = select_all(watches);
+        let shown = Arc::clone(&self.watches);
+        watches
+            .filter_map(move |(number, event)| {
                 // The connection is set aside for as long as anything comes over it.
                 let _road = &road;
-                let sight = sight(&event).map(|sight| (number, sight));
-                async move { Ok(sight) }
+                let sight = take(&shown.kept, number, event);
+                async move { sight }
             })
             .boxed()
     }
 }
 
-/// What an event shows; records that cannot be read are left out and logged.
-fn sight(event: &watcher::Event<ConfigMap>) -> Option<Sight> {
-    let (object, sight): (_, fn(Box<Held>) -> Sight) = match event {
-        watcher::Event::Init => return Some(Sight::Begin),
-        watcher::Event::InitDone => return Some(Sight::Complete),
+/// Takes an event of one watch, and says what it shows; records that cannot be read are left out and logged.
+fn take(
+    kept: &Kept,
+    watch: usize,
+    event: watcher::Result<watcher::Event<ConfigMap>>,
+) -> Option<Result<Sight>> {
+    let event = match event {
+        Ok(event) => event,
+        Err(error) => {
+            let failure = watch_failure(error);
+            let is_refusal = matches!(failure.code(), 401 | 403);
+            let error = failure.into_error("Watch", "");
+            if is_refusal {
+                kept.refuse(watch, &error);
+            }
+            return Some(Err(error));
+        }
+    };
+    let (object, sight): (_, fn(Arc<Held>) -> Sight) = match &event {
+        watcher::Event::Init => return Some(Ok(shown(kept, watch, Sight::Begin))),
+        watcher::Event::InitDone => return Some(Ok(shown(kept, watch, Sight::Complete))),
         watcher::Event::InitApply(object) => (object, Sight::Listed),
         watcher::Event::Apply(object) => (object, Sight::Now),
         watcher::Event::Delete(object) => (object, Sight::Gone),
     };
     match head::parse(object)? {
-        Ok(held) => Some(sight(Box::new(held))),
+        Ok(held) => Some(Ok(shown(kept, watch, sight(Arc::new(held))))),
         Err(error) => {
             tracing::warn!(context = ?error.context(), "head skipped");
+            if let Some(target) = head::target(object) {
+                kept.lose(watch, &target);
+            }
             None
         }
     }
+}
+
+fn shown(kept: &Kept, watch: usize, sight: Sight) -> Sight {
+    kept.take(watch, &sight);
+    sight
 }

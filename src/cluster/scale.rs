@@ -6,8 +6,12 @@ use serde_json::{Value, json};
 use super::Cluster;
 use super::answers::Subject;
 use super::apply::is_uid_changed;
-use crate::artifacts::{DeploymentName, Namespace, ObjectRef, scale_manager};
+use crate::artifacts::{DeploymentName, Form, Namespace, ObjectRef, scale_manager};
 use crate::error::{Error, ErrorKind, Result};
+
+/// How often a controller is looked at again that others keep writing: each pod that becomes ready is written into its
+/// status.
+const LOOKS: usize = 10;
 
 /// A controller whose count was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +23,8 @@ pub struct Scaled {
 }
 
 impl Cluster {
-    /// Sets the replicas of the controller with this uid and takes the field from whoever holds it.
+    /// Sets the replicas of the controller in this form and takes the field from whoever holds it. Its version makes a
+    /// count that arrives late lose to one that was set since.
     ///
     /// Never makes an object: a controller that is gone is COMPONENT_NOT_FOUND.
     pub async fn scale(
@@ -27,7 +32,7 @@ impl Cluster {
         namespace: &Namespace,
         deployment: &DeploymentName,
         reference: &ObjectRef,
-        uid: &str,
+        form: &Form,
         replicas: i32,
         dry_run: bool,
     ) -> Result<Scaled> {
@@ -35,13 +40,16 @@ impl Cluster {
         let mut parameters = PatchParams::apply(&scale_manager(deployment)).force().validation_strict();
         parameters.dry_run = dry_run;
         let name = reference.name.as_str();
-        let mut body = nothing(reference, uid);
+        let mut body = nothing(reference, &form.uid);
         body["spec"] = json!({ "replicas": replicas });
-        let body = Patch::Apply(body);
-        let subject = Subject::member(reference);
-        let mut pauses = self.pauses();
+        if let Some(version) = &form.version {
+            body["metadata"]["resourceVersion"] = json!(version);
+        }
+        let mut looks = 0;
         loop {
-            let patch = || api.patch_metadata(name, &parameters, &body);
+            let subject = Subject::member(reference);
+            let applied = Patch::Apply(&body);
+            let patch = || api.patch_metadata(name, &parameters, &applied);
             let failure = match self.write("set the replicas", subject, patch).await {
                 Ok(written) => {
                     let generation = written.metadata.generation;
@@ -49,20 +57,28 @@ impl Cluster {
                 }
                 Err(failure) => failure,
             };
-            let is_gone = is_uid_changed(&failure)
-                || (failure.conflict().is_some() && self.is_replaced(namespace, reference, uid).await?);
-            if is_gone {
-                return Err(Error::new(
-                    ErrorKind::ComponentNotFound,
-                    format!("{reference} no longer exists; deploy again to create it"),
-                )
-                .because(failure.summary())
-                .about(reference.kind.as_str(), name));
+            let mut is_gone = is_uid_changed(&failure);
+            if !is_gone && failure.conflict().is_some() {
+                match self.see(namespace, deployment, reference).await?.map(|(seen, _)| seen) {
+                    Some(seen) if seen.uid == form.uid && looks < LOOKS => {
+                        // Most often its status was written: pods come and go.
+                        body["metadata"]["resourceVersion"] = json!(seen.version);
+                        looks += 1;
+                        continue;
+                    }
+                    Some(seen) => is_gone = seen.uid != form.uid,
+                    None => is_gone = true,
+                }
             }
-            match pauses.next() {
-                Some(pause) if failure.conflict().is_some() => tokio::time::sleep(pause).await,
-                _ => return Err(failure.about(reference)),
+            if !is_gone {
+                return Err(failure.about(reference));
             }
+            return Err(Error::new(
+                ErrorKind::ComponentNotFound,
+                format!("{reference} no longer exists; deploy again to create it"),
+            )
+            .because(failure.summary())
+            .about(reference.kind.as_str(), name));
         }
     }
 

@@ -1,5 +1,8 @@
 //! Watches deployments: one set of watches per namespace, shared by every caller.
 
+mod event;
+mod kept;
+mod sight;
 mod store;
 
 use std::any::Any;
@@ -24,11 +27,16 @@ use tracing::{Instrument, debug, info_span};
 use super::Cluster;
 use super::errors::Failure;
 use super::road::{WATCH_SECONDS, WatchClient};
-use crate::artifacts::{DeploymentName, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, Namespace, Observed};
+use crate::artifacts::{
+    DeploymentName, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, Namespace, Observed, Target,
+};
 use crate::error::{Error, Result};
 use crate::record::Held;
 
-use store::{Changes, Object, Store};
+use event::{Event, MEMBER_WATCHES, Object, WatchedKind, kind_of};
+pub(super) use kept::Kept;
+pub use sight::{Scope, Sight};
+use store::{Changes, Store};
 
 /// The first pause before a broken watch is opened again; it doubles to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(800);
@@ -62,12 +70,16 @@ impl Snapshot {
 #[derive(Default)]
 pub(super) struct Watches {
     running: Mutex<HashMap<Namespace, Weak<NamespaceWatch>>>,
+    /// What the keeper's watches show of the records.
+    pub(super) kept: Kept,
     tasks: TaskTracker,
 }
 
 /// The watches of one namespace.
 struct NamespaceWatch {
     store: Arc<Mutex<Store>>,
+    /// Whether the keeper's watch shows the records.
+    is_fed: bool,
     _running: DropGuard,
     _road: WatchClient,
 }
@@ -111,7 +123,7 @@ impl Subscription {
         if store.has_ended() {
             return Err(Error::internal("the watch task ended"));
         }
-        if !store.is_complete() {
+        if !store.is_complete() || store.awaits_head(&self.deployment) {
             return Ok(None);
         }
         let version = store.version(&self.deployment);
@@ -125,7 +137,11 @@ impl Subscription {
 
 impl Cluster {
     /// Starts to follow a deployment; shares the namespace's watches with every other subscription.
-    pub fn subscribe(&self, namespace: &Namespace, deployment: &DeploymentName) -> Subscription {
+    ///
+    /// `read` is its record as the caller has just read or written it: then it need not be read again where the keeper's
+    /// watch shows it.
+    pub fn subscribe(&self, target: &Target, read: Option<&Held>) -> Subscription {
+        let namespace = &target.namespace;
         let mut running = self.watches.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|_, watch| watch.strong_count() > 0);
         let shared = running.get(namespace).and_then(Weak::upgrade);
@@ -134,8 +150,29 @@ impl Cluster {
             running.insert(namespace.clone(), Arc::downgrade(&watch));
             watch
         });
-        let changes = open(&watch.store).changes(deployment);
-        Subscription { changes, watch, deployment: deployment.clone(), seen: None }
+        drop(running);
+        let changes = open(&watch.store).changes(&target.name);
+        if watch.is_fed && self.watches.kept.show(target, read, &watch.store) {
+            let reading = self.clone().file_head(target.clone(), Arc::downgrade(&watch));
+            self.watches.tasks.spawn(reading.in_current_span());
+        }
+        Subscription { changes, watch, deployment: target.name.clone(), seen: None }
+    }
+
+    /// Reads the record of a deployment at rest, of which the keeper's watch has kept nothing, for those who follow it.
+    async fn file_head(self, target: Target, watch: Weak<NamespaceWatch>) {
+        let mut pauses = self.watch_pauses();
+        loop {
+            let read = self.read_head(&target.namespace, &target.name).await;
+            let Some(watch) = watch.upgrade() else { return };
+            match read {
+                Ok(Some(held)) => return open(&watch.store).file_head(&held),
+                Ok(None) => return open(&watch.store).without_head(&target.name),
+                Err(error) => debug!(context = ?error.context(), "cannot read the record, trying again"),
+            }
+            drop(watch);
+            tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+        }
     }
 
     /// The pauses before a broken watch is opened again.
@@ -147,41 +184,45 @@ impl Cluster {
     fn start_watch(&self, namespace: &Namespace) -> NamespaceWatch {
         let store = Arc::new(Mutex::new(Store::default()));
         let stop = CancellationToken::new();
-        let road = self.road.watches(store::WATCHES);
+        let is_fed = self.watches.kept.feed(namespace, &store);
+        let road = self.road.watches(MEMBER_WATCHES + u32::from(!is_fed));
         let by = &road.client;
-        let events = select_all([
-            events(by, self.watch_pauses(), namespace, "", |pod: Pod| Object::Pod(Arc::new(pod))),
-            events(by, self.watch_pauses(), namespace, "", |rc: ReplicationController| {
+        let mut events = select_all([
+            events_of(by, self.watch_pauses(), namespace, "", |pod: Pod| Object::Pod(Arc::new(pod))),
+            events_of(by, self.watch_pauses(), namespace, "", |rc: ReplicationController| {
                 Object::Controller(Arc::new(rc))
             }),
-            events(by, self.watch_pauses(), namespace, "", |one: Deployment| {
+            events_of(by, self.watch_pauses(), namespace, "", |one: Deployment| {
                 Object::Deployment(Arc::new(one))
             }),
-            events(by, self.watch_pauses(), namespace, "", |claim: PersistentVolumeClaim| {
+            events_of(by, self.watch_pauses(), namespace, "", |claim: PersistentVolumeClaim| {
                 Object::Claim(Arc::new(claim))
             }),
-            events(by, self.watch_pauses(), namespace, "", |service: Service| {
+            events_of(by, self.watch_pauses(), namespace, "", |service: Service| {
                 Object::Service(Arc::new(service))
             }),
-            events(by, self.watch_pauses(), namespace, ",panamax.io/record=head", |head: ConfigMap| {
-                Object::head(&head)
-            }),
         ]);
+        if !is_fed {
+            let records = ",panamax.io/record=head";
+            events.push(events_of(by, self.watch_pauses(), namespace, records, |head: ConfigMap| {
+                Object::head(&head)
+            }));
+        }
         let task = follow(events, Filing(Arc::clone(&store)), stop.clone());
         let span = info_span!("watch", %namespace);
         self.watches.tasks.spawn(task.instrument(span));
-        NamespaceWatch { store, _running: stop.drop_guard(), _road: road }
+        NamespaceWatch { store, is_fed, _running: stop.drop_guard(), _road: road }
     }
 }
 
 /// The events of one kind; broken watches are opened again with a growing pause.
-fn events<K>(
+fn events_of<K>(
     client: &kube::Client,
     pauses: ResetTimerBackoff<watcher::ExponentialBackoff>,
     namespace: &Namespace,
     more_labels: &str,
     wrap: fn(K) -> Object,
-) -> BoxStream<'static, Result<store::Event, (store::WatchedKind, Failure)>>
+) -> BoxStream<'static, Result<Event, (WatchedKind, Failure)>>
 where
     K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -194,11 +235,11 @@ where
     let api: Api<K> = Api::namespaced(client.clone(), namespace.as_str());
     let labels = format!("{LABEL_MANAGED_BY}={MANAGED_BY}{more_labels}");
     let config = watcher::Config::default().labels(&labels).timeout(WATCH_SECONDS);
-    let kind = store::kind_of::<K>();
+    let kind = kind_of::<K>();
     watcher(api, config)
         .backoff(pauses)
         .map(move |event| match event {
-            Ok(event) => Ok(store::Event::from_watcher(kind, event, wrap)),
+            Ok(event) => Ok(Event::from_watcher(kind, event, wrap)),
             Err(error) => Err((kind, watch_failure(error))),
         })
         .boxed()
@@ -231,7 +272,7 @@ fn open(store: &Mutex<Store>) -> MutexGuard<'_, Store> {
 
 /// Puts events into the store, until the last subscription leaves.
 async fn follow(
-    events: impl futures::Stream<Item = Result<store::Event, (store::WatchedKind, Failure)>> + Unpin,
+    events: impl futures::Stream<Item = Result<Event, (WatchedKind, Failure)>> + Unpin,
     filing: Filing,
     stop: CancellationToken,
 ) {

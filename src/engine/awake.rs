@@ -21,8 +21,8 @@ pub(super) struct Awake {
 struct State {
     /// What each task must have seen before it may find that nothing is left to do.
     moments: BTreeMap<Target, Moment>,
-    /// Those that have no task yet.
-    called: Vec<Target>,
+    /// The records of those that have no task yet.
+    called: Vec<Held>,
 }
 
 /// Has the keeper see to what is left of a deployment, as it was just read or written.
@@ -42,13 +42,13 @@ impl Awake {
     fn call(&self, held: &Held) {
         let mut state = self.state();
         if state.moments.insert(held.target(), held.moment()).is_none() {
-            state.called.push(held.target());
+            state.called.push(held.clone());
             self.bell.notify_one();
         }
     }
 
-    /// Waits until deployments were called that have no task yet.
-    pub(super) async fn called(&self) -> Vec<Target> {
+    /// Waits until deployments were called that have no task yet; their records as they were then.
+    pub(super) async fn called(&self) -> Vec<Held> {
         loop {
             let called = std::mem::take(&mut self.state().called);
             if !called.is_empty() {

@@ -154,6 +154,8 @@ pub(super) async fn decide(
     // finishes that operation goes by its marks.
     let is_new = course.back.is_none();
     let held = held.map(|held| if is_new { undoomed(held, previous.as_ref()) } else { held });
+    let held =
+        held.map(|held| Held { head: plan::with_scaled_counts(held.head, &seen, &target.name), ..held });
     let inherited_key = prepared.key.clone();
     let mut decided = plan::decide(prepared, rendered, held, previous.as_ref(), &seen, course, &operation)?;
     if decided.key.is_none() && !decided.is_unchanged() {

@@ -56,7 +56,7 @@ async fn deploy_now(engine: &Engine, target: &Target, mut wanted: Wanted, choice
     let is_template = matches!(wanted, Wanted::Template(_));
     let is_bound = !choices.etag.is_empty() || !choices.plan_id.is_empty();
     let may_believe = is_template && !is_bound && !choices.validate_only;
-    let mut believed = may_believe && engine.known.is_absent(target);
+    let mut believed = may_believe && engine.cluster.shows_none(target);
     loop {
         // 1. What is there, and what has to happen to it.
         let is_read = !believed && !matches!(wanted, Wanted::Recovered(_));

@@ -51,10 +51,10 @@ pub(super) fn start(engine: &Engine) {
                 () = own.shutdown.cancelled() => return,
                 called = own.awake.called() => called,
             };
-            for target in called {
-                let span = info_span!("keeper", deployment = %target.name, namespace = %target.namespace);
+            for held in called {
+                let span = info_span!("keeper", deployment = %held.name, namespace = %held.namespace);
                 let engine = own.clone();
-                own.tasks.spawn(async move { see_to(&engine, &target).await }.instrument(span));
+                own.tasks.spawn(async move { see_to(&engine, &held).await }.instrument(span));
             }
         }
     };
@@ -62,9 +62,10 @@ pub(super) fn start(engine: &Engine) {
 }
 
 /// Sees to a deployment until nothing is left to do, or the adapter shuts down.
-async fn see_to(engine: &Engine, target: &Target) {
+async fn see_to(engine: &Engine, called_for: &Held) {
+    let target = &called_for.target();
     let mut memory = Memory::default();
-    let mut subscription = look::subscribe(engine, target);
+    let mut subscription = look::subscribe(engine, target, Some(called_for));
     let mut pause = PAUSE;
     let mut until = None;
     loop {

@@ -9,28 +9,40 @@ use super::Engine;
 use super::awake::wake;
 use crate::artifacts::Namespace;
 use crate::cluster::{Scope, Sight};
+use crate::plan;
 
 /// The first pause before the cluster is asked again what may be kept. It doubles with each failure.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// The namespaces that are kept; `None` while nobody knows, since the cluster has not answered yet.
+pub fn kept(engine: &Engine) -> Option<&Scope> {
+    engine.cluster.kept()
+}
+
 /// Keeps the deployments of the namespaces that the settings name, until the adapter shuts down.
+///
+/// Its watch of records goes on until every operation has ended: they follow their deployments by it.
 pub fn keep(engine: &Engine) {
     let own = engine.clone();
     let kept = async move {
+        let drained = async {
+            own.shutdown.cancelled().await;
+            own.tasks.wait().await;
+        };
         tokio::select! {
             biased;
-            () = own.shutdown.cancelled() => {}
+            () = drained => {}
             () = keep_all(&own) => {}
         }
     };
-    engine.tasks.spawn(kept.instrument(info_span!("keeper")));
+    engine.keeping.spawn(kept.instrument(info_span!("keeper")));
 }
 
 /// Wakes a task for every record with something left to do, as a watch of all records shows them.
 async fn keep_all(engine: &Engine) {
-    let scope = engine.known.settle(scope(engine).await);
+    let scope = engine.cluster.settle_kept(scope(engine).await, plan::is_at_rest);
     match scope {
         Scope::All => info!("keeps the deployments of all namespaces"),
         Scope::Namespaces(namespaces) => {
@@ -38,27 +50,20 @@ async fn keep_all(engine: &Engine) {
             info!(namespaces = names.join(","), "keeps the deployments of these namespaces and of no others");
         }
     }
-    let mut sights = engine.cluster.watch_heads(scope);
+    let mut sights = engine.cluster.watch_heads();
     while let Some(sight) = sights.next().await {
-        let (watch, sight) = match sight {
-            Ok(sight) => sight,
-            Err(error) => {
-                debug!(context = ?error.context(), "the watch of records broke");
-                continue;
-            }
-        };
-        engine.known.take(watch, &sight);
         match sight {
-            Sight::Listed(held) | Sight::Now(held) => {
+            Ok(Sight::Listed(held) | Sight::Now(held)) => {
                 // A lease is judged from the first sight on.
                 engine.unrenewed_for(&held);
                 wake(engine, &held);
             }
-            Sight::Gone(held) => {
+            Ok(Sight::Gone(held)) => {
                 engine.sights.forget(&held.target());
                 engine.patience.forget(&held.target());
             }
-            Sight::Begin | Sight::Complete => {}
+            Ok(Sight::Begin | Sight::Complete) => {}
+            Err(error) => debug!(context = ?error.context(), "the watch of records broke"),
         }
     }
 }

@@ -57,9 +57,9 @@ pub async fn look_at_all(engine: &Engine, records: &[Held]) -> Result<Vec<Observ
     Ok(observed.collect())
 }
 
-/// Starts to follow a deployment.
-pub fn subscribe(engine: &Engine, target: &Target) -> Subscription {
-    engine.cluster.subscribe(&target.namespace, &target.name)
+/// Starts to follow a deployment; `read` is its record as it was just read or written.
+pub fn subscribe(engine: &Engine, target: &Target, read: Option<&Held>) -> Subscription {
+    engine.cluster.subscribe(target, read)
 }
 
 /// Reads a revision; `None` if it was never stored.

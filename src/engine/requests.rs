@@ -84,7 +84,7 @@ async fn after_it(
     id: &str,
     until: Instant,
 ) -> Result<Option<Held>> {
-    let mut subscription = look::subscribe(engine, target);
+    let mut subscription = look::subscribe(engine, target, Some(held));
     loop {
         let snapshot = tokio::select! {
             biased;

@@ -10,7 +10,7 @@ use super::awake::wake;
 use super::lock::Lock;
 use super::requests::{self, Known};
 use super::{Engine, deploy, look, rehearsal, stages};
-use crate::artifacts::{Change, ComponentName, Stage, Target};
+use crate::artifacts::{Change, ComponentName, Form, Seen, Stage, Target};
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, Conversion, Mixed, Named, ScalePlan};
@@ -74,7 +74,7 @@ async fn scale_now(engine: &Engine, target: &Target, choices: &Choices) -> Resul
     let seen = engine.cluster.list_members(&target.namespace, &target.name, &controllers).await?;
     plan::check_autoscalers(&scale, &seen, &target.name)?;
     if choices.validate_only {
-        return validated(engine, target, held, &scale).await;
+        return validated(engine, target, held, &scale, &seen).await;
     }
     engine.begins_in_time(choices.deadline)?;
     let mut changes: Vec<Change> = scale.unchanged().collect();
@@ -90,7 +90,8 @@ async fn scale_now(engine: &Engine, target: &Target, choices: &Choices) -> Resul
         diagnostics = conversion.plan.diagnostics;
     }
     // 4. Controllers that are there: one guarded write each, which can never make an object.
-    let sets = scale.set.iter().map(|(member, replicas)| set(engine, target, member, *replicas, false));
+    let sets =
+        scale.set.iter().map(|(member, replicas)| set(engine, target, member, &seen, *replicas, false));
     let (set, failed) = split(join_all(sets).await);
     changes.extend(scale.updates());
     let entry = |request| RequestEntry { request, outcome: RequestOutcome::Scaled, time: engine.clock.now() };
@@ -111,10 +112,16 @@ async fn scale_now(engine: &Engine, target: &Target, choices: &Choices) -> Resul
 }
 
 /// Lets the API server check every change without making any.
-async fn validated(engine: &Engine, target: &Target, held: Held, scale: &ScalePlan) -> Result<Scaling> {
+async fn validated(
+    engine: &Engine,
+    target: &Target,
+    held: Held,
+    scale: &ScalePlan,
+    seen: &[Seen],
+) -> Result<Scaling> {
     let mut changes: Vec<Change> = scale.updates().chain(scale.unchanged()).collect();
     let mut diagnostics = Vec::new();
-    let tries = scale.set.iter().map(|(member, replicas)| set(engine, target, member, *replicas, true));
+    let tries = scale.set.iter().map(|(member, replicas)| set(engine, target, member, seen, *replicas, true));
     if let (_, Some(error)) = split(join_all(tries).await) {
         return Err(error);
     }
@@ -136,12 +143,15 @@ async fn set(
     engine: &Engine,
     target: &Target,
     member: &Member,
+    seen: &[Seen],
     replicas: i32,
     dry_run: bool,
 ) -> Result<Member> {
-    let uid = member.uid.as_deref().unwrap_or_default();
     let (namespace, reference) = (&target.namespace, &member.reference);
-    let scaled = engine.cluster.scale(namespace, &target.name, reference, uid, replicas, dry_run).await?;
+    let uid = member.uid.clone().unwrap_or_default();
+    let seen = seen.iter().find(|seen| seen.reference == *reference && seen.uid == uid);
+    let form = Form { uid, version: seen.map(|seen| seen.version.clone()) };
+    let scaled = engine.cluster.scale(namespace, &target.name, reference, &form, replicas, dry_run).await?;
     Ok(Member { scaled_replicas: Some(replicas), generation: scaled.generation, ..member.clone() })
 }
 

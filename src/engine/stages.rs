@@ -182,9 +182,8 @@ pub(super) fn skip(plan: &Plan, stage: Stage, report: &mut Report) {
 async fn apply_step(engine: &Engine, target: &Target, plan: &Plan, step: &Step) -> Result<Written> {
     let mut form = step.uid.clone().map(|uid| Form { uid, version: step.version.clone() });
     if let (Some(replicas), Some(form)) = (step.take_back, form.as_mut()) {
-        let (reference, uid) = (&step.artifact.reference, &form.uid);
-        let scaled =
-            engine.cluster.scale(&target.namespace, &target.name, reference, uid, replicas, false).await?;
+        let (namespace, reference) = (&target.namespace, &step.artifact.reference);
+        let scaled = engine.cluster.scale(namespace, &target.name, reference, form, replicas, false).await?;
         form.version = scaled.version;
     }
     let written = match (step.action, form) {

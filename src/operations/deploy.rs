@@ -123,7 +123,7 @@ impl Operations {
         };
         // 3. The lock is free again; waiting only looks.
         if let (Some(until), Some(held)) = (wait_ready, &done.held) {
-            deployed.deployment = self.wait_ready(target, until, &held.moment()).await?;
+            deployed.deployment = self.wait_ready(held, until).await?;
         }
         Ok(deployed)
     }

@@ -150,17 +150,14 @@ impl Operations {
         Ok(Listed { deployments, next_page_token: next.unwrap_or_default(), token: token.to_owned() })
     }
 
-    /// Waits until every component is ready, by watch events only, or until one has failed for good.
+    /// Waits until every component is ready, by watch events only, or until one has failed for good; nothing older than
+    /// the record that was just written counts.
     ///
     /// Fails with WAIT_TIMEOUT at the deadline, or when waiting is in vain, and names the cause; nothing is undone. Before
     /// that it looks once: the watches may lag behind, and show the parts of a deployment one after the other.
-    pub(super) async fn wait_ready(
-        &self,
-        target: &Target,
-        until: Instant,
-        moment: &Moment,
-    ) -> Result<DeploymentView> {
-        let mut subscription = engine::subscribe(&self.engine, target);
+    pub(super) async fn wait_ready(&self, written: &Held, until: Instant) -> Result<DeploymentView> {
+        let (target, moment) = (&written.target(), &written.moment());
+        let mut subscription = engine::subscribe(&self.engine, target, Some(written));
         let mut last: Option<Arc<DeploymentView>> = None;
         // Once it is ready: until when the keeper's record of that is waited for.
         let mut ready: Option<(Arc<DeploymentView>, Instant)> = None;

@@ -57,7 +57,7 @@ impl Operations {
         };
         let scaling = engine::scale(&self.engine, &target, choices).await?;
         let deployment = match call.wait_ready {
-            Some(until) => self.wait_ready(&target, until, &scaling.held.moment()).await?,
+            Some(until) => self.wait_ready(&scaling.held, until).await?,
             None => view::recorded(&scaling.held),
         };
         Ok(Scaled { deployment, changes: scaling.changes, diagnostics: scaling.diagnostics })

@@ -187,7 +187,8 @@ fn templates(
 }
 
 /// The controllers whose count must be read, since somebody else owns it: those that another kind takes the place of,
-/// and with TEMPLATE all of them, since what is the template's count already is no change.
+/// and with TEMPLATE all of them, since what is the template's count already is no change. So must those whose count
+/// Scale owns and the record does not have.
 pub fn counts_to_read(
     head: &Head,
     after: &Artifacts,
@@ -199,9 +200,34 @@ pub fn counts_to_read(
     let controllers = seen.iter().filter(|seen| seen.reference.kind.is_controller());
     let is_foreign = |seen: &&Seen| seen.replicas_owners.iter().any(|owner| !ours.contains(owner));
     let is_asked = |seen: &&Seen| policy == ReplicasPolicy::Template || after.get(&seen.reference).is_none();
-    let found = controllers.filter(is_foreign).filter(is_asked);
+    let is_read =
+        |seen: &&Seen| is_foreign(seen) && is_asked(seen) || unrecorded(head, seen, deployment).is_some();
+    let found = controllers.filter(is_read);
     let found = found.map(|seen| &seen.reference).filter(|reference| head.member(reference).is_some());
     found.cloned().collect()
+}
+
+/// The entry of a controller whose count Scale owns on the cluster, although the record has none: that Scale died before
+/// it wrote the count down. Nobody else leaves such an owner behind: whoever takes the count back ends it.
+fn unrecorded<'a>(head: &'a Head, seen: &Seen, deployment: &DeploymentName) -> Option<&'a Member> {
+    let is_scales = seen.replicas_owners.contains(&scale_manager(deployment));
+    let member = head.member(&seen.reference).filter(|_| is_scales)?;
+    let is_same = member.uid.as_ref() == Some(&seen.uid) && member.state == MemberState::Applied;
+    (is_same && member.scaled_replicas.is_none()).then_some(member)
+}
+
+/// The record with the counts of Scales that died before they wrote them down.
+pub fn with_scaled_counts(mut head: Head, seen: &[Seen], deployment: &DeploymentName) -> Head {
+    for seen in seen {
+        if unrecorded(&head, seen, deployment).is_none() {
+            continue;
+        }
+        let entry = head.inventory.iter_mut().find(|member| member.reference == seen.reference);
+        if let (Some(member), Some(count)) = (entry, seen.replicas) {
+            member.scaled_replicas = Some(count);
+        }
+    }
+    head
 }
 
 /// The components that would become bare Pods, and lose a count that somebody else has set.

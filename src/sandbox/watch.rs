@@ -20,7 +20,7 @@ pub struct Watch {
     /// Where to go on; None begins with all objects as they are.
     pub from: Option<u64>,
     pub timeout: Option<u64>,
-    pub show: fn(&Value) -> Value,
+    pub show: fn(&Value) -> String,
 }
 
 impl Watch {
@@ -37,7 +37,7 @@ impl Watch {
                 match lines {
                     Ok(lines) if lines.is_empty() => {}
                     Ok(lines) => return Some((Ok(lines), Some((watch, shared, news, position)))),
-                    Err(failure) => return Some((Ok(line("ERROR", &failure.status())), None)),
+                    Err(failure) => return Some((Ok(line("ERROR", &failure.status().to_string())), None)),
                 }
                 tokio::select! {
                     biased;
@@ -77,12 +77,17 @@ impl Watch {
                 (Some(object), None) => ("DELETED", object),
                 (None, None) => return None,
             };
-        let mut object = (self.show)(object);
-        object["metadata"]["resourceVersion"] = json!(change.revision.to_string());
-        Some(line(name, &object))
+        let revision = change.revision.to_string();
+        if object["metadata"]["resourceVersion"].as_str() == Some(revision.as_str()) {
+            return Some(line(name, &(self.show)(object)));
+        }
+        // A delete has a revision of its own.
+        let mut object = Value::clone(object);
+        object["metadata"]["resourceVersion"] = json!(revision);
+        Some(line(name, &(self.show)(&object)))
     }
 }
 
-fn line(name: &str, object: &Value) -> String {
-    format!("{}\n", json!({ "type": name, "object": object }))
+fn line(name: &str, object: &str) -> String {
+    format!("{{\"type\":\"{name}\",\"object\":{object}}}\n")
 }

@@ -171,9 +171,10 @@ async fn a_keeper_of_all_namespaces_uses_exactly_the_rights_of_its_manifest() {
     tokio::time::timeout(Duration::from_secs(60), granted).await.expect("granted in time");
     let mut calls = Recorder::start(control_plane());
     assert!(cluster.may_watch_all_heads().await.expect("an answer"));
-    let mut sights = cluster.watch_heads(&Scope::All);
+    cluster.settle_kept(Scope::All, |_| true);
+    let mut sights = cluster.watch_heads();
     let listed = async {
-        while !matches!(sights.next().await.expect("it goes on").expect("a sight").1, Sight::Complete) {}
+        while !matches!(sights.next().await.expect("it goes on").expect("a sight"), Sight::Complete) {}
     };
     tokio::time::timeout(Duration::from_secs(60), listed).await.expect("listed in time");
     let account = format!("system:serviceaccount:{}:panamax-kubernetes-adapter", &*namespace);

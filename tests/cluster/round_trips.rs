@@ -88,6 +88,42 @@ async fn a_first_deploy_takes_four_round_trips_where_the_keeper_watches() {
     assert!(again.calls <= 2 + 2 && again.trips <= 2, "{} round trips: {:#?}", again.trips, again.shown);
 }
 
+#[tokio::test]
+async fn the_keepers_watch_of_records_is_the_only_one() {
+    let namespace = namespace("trips-records").await;
+    let proxy = Proxy::start(control_plane().client(User::Adapter).await, Duration::ZERO).await;
+    let config = kube::Config::new(proxy.url.parse().expect("an address"));
+    let adapter = Adapter::keeping(config, &namespace).await;
+    let template = |tag: u32| {
+        format!(
+            "name: Kept\nimages:\n- {{name: web, source: 'docker.io/library/nginx:{tag}', deployment: {{count: 2}}}}\n"
+        )
+    };
+    adapter.deployments().deploy(deploy(&namespace, "kept", &template(1))).await.expect("deployed");
+    recorded(&namespace, "kept", "ACTIVE").await;
+    let began = Instant::now();
+    // Between answer and rest, and for those who wait and watch.
+    adapter.deployments().deploy(deploy(&namespace, "kept", &template(2))).await.expect("deployed again");
+    recorded(&namespace, "kept", "ACTIVE").await;
+    let until = proto::WatchUntil::Ready.into();
+    let (name, namespace_name) = ("kept".to_owned(), namespace.to_string());
+    let request =
+        proto::WatchDeploymentRequest { namespace: namespace_name, name, until, ..Default::default() };
+    let mut events = adapter.deployments().watch_deployment(request).await.expect("a watch").into_inner();
+    let ended = async { while events.message().await.expect("an event").is_some() {} };
+    tokio::time::timeout(Duration::from_secs(30), ended).await.expect("ready at once");
+    let calls = proxy.passed();
+    let since = |call: &&Passed| call.began >= began && call.uri.contains(&*namespace);
+    let shown: Vec<_> =
+        calls.iter().filter(since).map(|call| format!("{} {}", call.method, call.uri)).collect();
+    assert!(shown.iter().any(|call| call.contains("/pods?")), "members are watched: {shown:#?}");
+    let of_records: Vec<_> = shown.iter().filter(|call| call.contains("/configmaps?")).collect();
+    assert!(
+        of_records.iter().all(|call| call.contains("fieldManager=")),
+        "records are listed or watched again: {of_records:#?}"
+    );
+}
+
 /// The longest run of calls of which each began after the one before it had ended.
 fn longest_chain(calls: &[Passed]) -> usize {
     let mut spans: Vec<_> = calls.iter().map(|call| (call.ended, call.began)).collect();

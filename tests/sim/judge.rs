@@ -31,7 +31,8 @@ pub async fn list(api: &Router, path: &str) -> Vec<Value> {
     let request = Request::get(path).body(Body::empty()).expect("a request");
     let answer = api.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
     let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.expect("an answer");
-    let mut list: Value = serde_json::from_slice(&body).expect("a list");
+    // Libraries are optimised, and this is one call of theirs: the tests' own code is not.
+    let mut list: Value = std::str::from_utf8(&body).expect("a text").parse().expect("a list");
     match list["items"].take() {
         Value::Array(items) => items,
         _ => Vec::new(),

@@ -1,7 +1,7 @@
 //! Schedules that today's engine does not overcome: each kind with what is missing.
 
 use super::road::{Call, Fault};
-use super::schedules::{SCENARIOS, Schedule, Sequel};
+use super::schedules::{Schedule, Sequel};
 
 /// The faults that random histories meet.
 pub fn usual() -> Vec<Fault> {
@@ -13,19 +13,17 @@ pub const HISTORIES: [u64; 0] = [];
 
 /// Why a schedule is left out, if it is.
 pub fn reason(schedule: &Schedule, calls: &[Call]) -> Option<&'static str> {
-    let dies = schedule.faults.values().any(|fault| fault.kills());
+    let late = schedule.faults.iter().filter(|(_, fault)| **fault == Fault::Late);
     // Beyond the calls of the undisturbed run nobody knows what a fault meets.
-    let may_create = |at: &usize| calls.get(*at).is_none_or(|call| call.method == "PATCH");
-    let is_late = schedule.faults.iter().any(|(at, fault)| *fault == Fault::Late && may_create(at));
-    let scenario = SCENARIOS[schedule.scenario].name;
-    match (scenario, schedule.sequel) {
-        ("scale", Sequel::Other) if dies => Some(
-            "Scale writes the count to the cluster before the record: death in between loses whose it is",
-        ),
-        (_, Sequel::Teardown) if is_late => {
+    let mut late = late.map(|(at, _)| calls.get(*at));
+    let creates = |call: Option<&Call>| call.is_none_or(|call| call.method == "PATCH");
+    // What the other template does not have: bare Pods, and the database.
+    let is_removed = |call: &Call| call.path.starts_with("pods/") || call.path.contains("/db");
+    match schedule.sequel {
+        Sequel::Teardown if late.any(creates) => {
             Some("a create that arrives after the Teardown finds no record that knows it, and stays")
         }
-        (_, Sequel::Other) if is_late && dies => {
+        Sequel::Other if late.any(|call| creates(call) && call.is_none_or(is_removed)) => {
             Some("a create that arrives when everybody is at rest is deleted by the next Deploy alone")
         }
         _ => None,

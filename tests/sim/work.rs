@@ -1,8 +1,8 @@
 //! Runs many schedules on every core, and tells the story of those that fail.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use rand::rngs::StdRng;
@@ -61,6 +61,31 @@ pub fn draw(seed: u64) -> impl FnMut(usize) -> usize {
     move |bound| chance.random_range(0..bound)
 }
 
+/// Does the same for each of these, on every core.
+pub fn each<S: Sync, T: Send>(all: &[S], make: impl Fn(&S) -> T + Sync) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let made = Mutex::new(Vec::new());
+    on_every_core(|| {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let Some(one) = all.get(number) else { return false };
+        let result = make(one);
+        lock(&made).push((number, result));
+        true
+    });
+    let mut made = made.into_inner().unwrap_or_else(PoisonError::into_inner);
+    made.sort_by_key(|(number, _)| *number);
+    made.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Works on every core until there is no more work.
+fn on_every_core(work: impl Fn() -> bool + Sync) {
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| while work() {});
+        }
+    });
+}
+
 /// Runs every schedule; fails with the story of those that do not end well.
 ///
 /// `again` is what to put before the command that runs one of them alone.
@@ -70,24 +95,13 @@ pub fn check<S: Sync>(
     verdict: impl Fn(&S) -> Verdict + Sync,
     again: impl Fn(&S) -> String + Sync,
 ) {
-    let next = AtomicUsize::new(0);
-    let failures = Mutex::new(Vec::new());
-    let worker = || {
-        while let Some(schedule) = schedules.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let judged = catch_unwind(AssertUnwindSafe(|| verdict(schedule)));
-            let judged = judged
-                .unwrap_or_else(|_| Verdict { faults: vec!["it panics".to_owned()], trace: Vec::new() });
-            if !judged.faults.is_empty() {
-                lock(&failures).push((again(schedule), judged));
-            }
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(worker);
-        }
+    let judged = each(schedules, |schedule| {
+        let judged = catch_unwind(AssertUnwindSafe(|| verdict(schedule)));
+        let judged =
+            judged.unwrap_or_else(|_| Verdict { faults: vec!["it panics".to_owned()], trace: Vec::new() });
+        (!judged.faults.is_empty()).then(|| (again(schedule), judged))
     });
-    let mut failures = failures.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut failures: Vec<_> = judged.into_iter().flatten().collect();
     if failures.is_empty() {
         return;
     }

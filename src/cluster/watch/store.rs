@@ -1,184 +1,19 @@
 //! What the watches of one namespace have shown, grouped by deployment.
 
-use std::any::TypeId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, ReplicationController, Service};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
-use kube::ResourceExt;
-use kube::runtime::watcher;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::TryRecvError;
 
 use super::super::errors::Failure;
 use super::super::head;
 use super::Snapshot;
-use crate::artifacts::{DeploymentName, FIELD_MANAGER, LABEL_INSTANCE, digested};
+use super::event::{ALL, Entry, Event, Object, WatchedKind};
+use super::sight::Sight;
+use crate::artifacts::{DeploymentName, Target};
 use crate::error::Error;
 use crate::record::Held;
-
-/// The kinds that are watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum WatchedKind {
-    Pod,
-    Controller,
-    Deployment,
-    Claim,
-    Service,
-    Head,
-}
-
-/// How many kinds are watched.
-pub(super) const WATCHES: u32 = 6;
-/// Every watched kind; a snapshot is whole when each has been listed.
-const ALL: [WatchedKind; WATCHES as usize] = [
-    WatchedKind::Pod,
-    WatchedKind::Controller,
-    WatchedKind::Deployment,
-    WatchedKind::Claim,
-    WatchedKind::Service,
-    WatchedKind::Head,
-];
-
-/// One watched object.
-#[derive(Clone, Debug)]
-pub(super) enum Object {
-    Pod(Arc<Pod>),
-    Controller(Arc<ReplicationController>),
-    Deployment(Arc<Deployment>),
-    Claim(Arc<PersistentVolumeClaim>),
-    Service(Arc<Service>),
-    /// `None`: it cannot be read.
-    Head(Option<Arc<Held>>),
-}
-
-/// One event of one kind's watch.
-pub(super) enum Event {
-    Begin(WatchedKind),
-    Listed(WatchedKind, Entry),
-    Complete(WatchedKind),
-    Changed(WatchedKind, Entry),
-    Deleted(WatchedKind, Entry),
-}
-
-/// An object with the keys it is filed under.
-pub(super) struct Entry {
-    instance: String,
-    name: String,
-    object: Object,
-}
-
-/// Which watch a type belongs to.
-pub(super) fn kind_of<K: 'static>() -> WatchedKind {
-    let id = TypeId::of::<K>();
-    if id == TypeId::of::<Pod>() {
-        WatchedKind::Pod
-    } else if id == TypeId::of::<ReplicationController>() {
-        WatchedKind::Controller
-    } else if id == TypeId::of::<Deployment>() {
-        WatchedKind::Deployment
-    } else if id == TypeId::of::<PersistentVolumeClaim>() {
-        WatchedKind::Claim
-    } else if id == TypeId::of::<Service>() {
-        WatchedKind::Service
-    } else {
-        WatchedKind::Head
-    }
-}
-
-impl Event {
-    /// Which watch it is of.
-    fn kind(&self) -> WatchedKind {
-        match self {
-            Event::Begin(kind)
-            | Event::Listed(kind, _)
-            | Event::Complete(kind)
-            | Event::Changed(kind, _)
-            | Event::Deleted(kind, _) => *kind,
-        }
-    }
-
-    /// Takes a watcher's event, less what is not needed to conclude a status.
-    pub(super) fn from_watcher<K: kube::Resource>(
-        kind: WatchedKind,
-        event: watcher::Event<K>,
-        wrap: fn(K) -> Object,
-    ) -> Self {
-        let entry = |mut object: K| {
-            let metadata = object.meta_mut();
-            // Who wrote it and when; the names of the fields are long, and a digest says whether they are the same. What
-            // others write to a record is nobody's concern.
-            let mut entries = metadata.managed_fields.take().unwrap_or_default();
-            entries.retain(|entry| kind != WatchedKind::Head || is_ours(entry));
-            entries.iter_mut().for_each(|entry| {
-                let is_compared = kind != WatchedKind::Head && is_ours(entry);
-                entry.fields_v1 = entry.fields_v1.take().filter(|_| is_compared).map(digested);
-            });
-            metadata.managed_fields = Some(entries);
-            Entry {
-                instance: object.labels().get(LABEL_INSTANCE).cloned().unwrap_or_default(),
-                name: object.name_any(),
-                object: wrap(object).trimmed(),
-            }
-        };
-        match event {
-            watcher::Event::Init => Event::Begin(kind),
-            watcher::Event::InitApply(object) => Event::Listed(kind, entry(object)),
-            watcher::Event::InitDone => Event::Complete(kind),
-            watcher::Event::Apply(object) => Event::Changed(kind, entry(object)),
-            watcher::Event::Delete(object) => Event::Deleted(kind, entry(object)),
-        }
-    }
-}
-
-/// Whether a deployment of ours has applied these fields.
-fn is_ours(entry: &ManagedFieldsEntry) -> bool {
-    let manager = entry.manager.as_deref().unwrap_or_default();
-    entry.operation.as_deref() == Some("Apply") && manager.starts_with(FIELD_MANAGER)
-}
-
-impl Object {
-    /// Reads a record once, for everybody who will ever look at it.
-    pub(super) fn head(object: &ConfigMap) -> Self {
-        let held = head::parse(object).and_then(|read| {
-            read.inspect_err(|error| tracing::warn!(context = ?error.context(), "head skipped")).ok()
-        });
-        Object::Head(held.map(Arc::new))
-    }
-
-    /// Drops arguments and values of the environment: no status needs them.
-    fn trimmed(self) -> Self {
-        match self {
-            Object::Pod(mut pod) => {
-                if let Some(spec) = Arc::make_mut(&mut pod).spec.as_mut() {
-                    for container in &mut spec.containers {
-                        container.env = None;
-                        container.args = None;
-                    }
-                }
-                Object::Pod(pod)
-            }
-            Object::Controller(mut controller) => {
-                if let Some(spec) = Arc::make_mut(&mut controller).spec.as_mut() {
-                    // The labels of its pods say which revision it makes; their spec holds the values.
-                    if let Some(template) = spec.template.as_mut() {
-                        template.spec = None;
-                    }
-                }
-                Object::Controller(controller)
-            }
-            Object::Deployment(mut deployment) => {
-                if let Some(spec) = Arc::make_mut(&mut deployment).spec.as_mut() {
-                    spec.template.spec = None;
-                }
-                Object::Deployment(deployment)
-            }
-            other @ (Object::Claim(_) | Object::Service(_) | Object::Head(_)) => other,
-        }
-    }
-}
 
 /// The objects of one deployment, with a version that grows at each change.
 #[derive(Default)]
@@ -234,6 +69,8 @@ pub(super) struct Store {
     complete: BTreeSet<WatchedKind>,
     refused: BTreeMap<WatchedKind, Error>,
     clock: u64,
+    /// The deployments whose records are being read: until then there is nothing to show of them.
+    awaited: BTreeSet<String>,
     /// Who waits for a change of a deployment: a change wakes nobody who follows another one.
     waiting: BTreeMap<String, broadcast::Sender<()>>,
     ended: bool,
@@ -249,8 +86,74 @@ impl Store {
             }
             Event::Listed(kind, entry) => self.listing.entry(kind).or_default().push(entry),
             Event::Complete(kind) => self.replace(kind),
+            Event::Changed(_, entry) | Event::Deleted(_, entry) if self.is_late(&entry) => {}
             Event::Changed(kind, entry) => self.put(kind, entry),
             Event::Deleted(kind, entry) => self.remove(kind, &entry.instance, &entry.name),
+        }
+    }
+
+    /// Files what the keeper's watch shows of a record.
+    pub(super) fn take_sight(&mut self, sight: &Sight) {
+        let entry = |held: &Arc<Held>| Entry::of_head(&held.target(), Some(Arc::clone(held)));
+        self.take(match sight {
+            Sight::Begin => Event::Begin(WatchedKind::Head),
+            Sight::Listed(held) => Event::Listed(WatchedKind::Head, entry(held)),
+            Sight::Complete => Event::Complete(WatchedKind::Head),
+            Sight::Now(held) => Event::Changed(WatchedKind::Head, entry(held)),
+            Sight::Gone(held) => Event::Deleted(WatchedKind::Head, entry(held)),
+        });
+    }
+
+    /// Files a record that was read or written, unless a newer form of it is filed.
+    pub(super) fn file_head(&mut self, held: &Held) {
+        let held = Arc::new(held.clone());
+        self.take_sight(&Sight::Now(held));
+    }
+
+    /// Files a record that cannot be read.
+    pub(super) fn lose_head(&mut self, target: &Target) {
+        self.take(Event::Changed(WatchedKind::Head, Entry::of_head(target, None)));
+    }
+
+    /// Whether the record of a deployment is filed.
+    pub(super) fn has_head(&self, deployment: &DeploymentName) -> bool {
+        self.head(deployment.as_str(), &head::head_name(deployment)).is_some()
+    }
+
+    /// Shows nothing of a deployment until its record is filed; `false` if it is awaited already.
+    pub(super) fn await_head(&mut self, deployment: &DeploymentName) -> bool {
+        self.awaited.insert(deployment.to_string())
+    }
+
+    /// Whether the record of a deployment is being read.
+    pub(super) fn awaits_head(&self, deployment: &DeploymentName) -> bool {
+        self.awaited.contains(deployment.as_str())
+    }
+
+    /// Ends the wait for a record that is not there.
+    pub(super) fn without_head(&mut self, deployment: &DeploymentName) {
+        self.awaited.remove(deployment.as_str());
+        self.wake(deployment.as_str());
+    }
+
+    /// Remembers that the records may not be watched.
+    pub(super) fn refuse_heads(&mut self, refusal: &Error) {
+        self.refused.insert(WatchedKind::Head, refusal.clone());
+        self.wake_all();
+    }
+
+    /// The filed form of a record.
+    fn head(&self, instance: &str, name: &str) -> Option<&Object> {
+        let key = (WatchedKind::Head, name.to_owned());
+        self.groups.get(instance).and_then(|group| group.objects.get(&key))
+    }
+
+    /// Whether a newer form of this record is filed: it was read or written before the watch showed it.
+    fn is_late(&self, entry: &Entry) -> bool {
+        let Some(version) = entry.version() else { return false };
+        match self.head(&entry.instance, &entry.name) {
+            Some(Object::Head(Some(filed))) => version.is_before(&filed.version),
+            _ => false,
         }
     }
 
@@ -318,6 +221,9 @@ impl Store {
 
     fn put(&mut self, kind: WatchedKind, entry: Entry) {
         self.clock += 1;
+        if kind == WatchedKind::Head {
+            self.awaited.remove(&entry.instance);
+        }
         self.wake(&entry.instance);
         let group = self.groups.entry(entry.instance).or_default();
         group.changed(self.clock);
@@ -326,6 +232,9 @@ impl Store {
 
     fn remove(&mut self, kind: WatchedKind, instance: &str, name: &str) {
         self.clock += 1;
+        if kind == WatchedKind::Head {
+            self.awaited.remove(instance);
+        }
         self.wake(instance);
         if let Some(group) = self.groups.get_mut(instance) {
             group.changed(self.clock);
@@ -340,6 +249,9 @@ impl Store {
     /// Puts a finished list in the place of everything known of its kind.
     fn replace(&mut self, kind: WatchedKind) {
         self.complete.insert(kind);
+        if kind == WatchedKind::Head {
+            self.awaited.clear();
+        }
         let entries = self.listing.remove(&kind).unwrap_or_default();
         self.clock += 1;
         for group in self.groups.values_mut() {
@@ -359,6 +271,8 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::Pod;
+
     use super::*;
 
     fn pod(instance: &str, name: &str) -> Event {

@@ -12,7 +12,7 @@ use super::super::{Operations, Target};
 use crate::artifacts::{ComponentName, DeploymentState};
 use crate::engine::{self, Snapshot, Subscription};
 use crate::error::{ErrorKind, Result};
-use crate::record::{Moment, Standing};
+use crate::record::{Held, Moment, Standing};
 
 /// How long nothing may have been shown before the cluster is asked whether there is anything.
 const DOUBT: Duration = Duration::from_secs(1);
@@ -86,23 +86,23 @@ impl Operations {
         full: bool,
     ) -> Result<impl Stream<Item = Result<WatchUpdate>> + Send + use<>> {
         // The shared watches may lag; nothing older than this is shown.
-        let moment = match engine::must_read(&self.engine, &target).await {
+        let read = match engine::must_read(&self.engine, &target).await {
             Ok(held) => {
                 engine::wake(&self.engine, &held);
-                Some(held.moment())
+                Some(held)
             }
             Err(error) if until == Until::Gone && error.kind() == ErrorKind::DeploymentNotFound => None,
             Err(error) => return Err(error),
         };
         let watching = Watching {
-            subscription: engine::subscribe(&self.engine, &target),
+            subscription: engine::subscribe(&self.engine, &target, read.as_ref()),
             operations: self.clone(),
             target,
             until,
             heartbeat,
             deadline,
             full,
-            moment,
+            moment: read.as_ref().map(Held::moment),
             last: None,
             again: None,
             end: None,

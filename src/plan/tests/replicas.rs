@@ -104,3 +104,26 @@ fn an_absent_count_is_no_opinion_and_only_a_written_changed_one_takes_back() {
         assert_eq!(step.uncounted, after.is_none());
     }
 }
+
+#[test]
+fn a_count_of_scale_that_the_record_lacks_is_read_and_kept() {
+    let before = render(TEMPLATE, &["web"]);
+    let (head, mut seen) = deployed(&before);
+    let name = DeploymentName::new("shop").expect("a name");
+    let to_read = |seen: &[Seen]| counts_to_read(&head, &before, seen, ReplicasPolicy::Auto, &name);
+    assert_eq!(to_read(&seen), []);
+    for seen in seen.iter_mut().filter(|seen| seen.reference.kind.is_controller()) {
+        seen.replicas_owners = vec![OWN.to_owned(), SCALE.to_owned()];
+    }
+    assert_eq!(to_read(&seen).len(), 1, "that Scale died before it wrote its count down");
+    seen.iter_mut().for_each(|seen| seen.replicas = Some(4));
+    let head = with_scaled_counts(head, &seen, &name);
+    let counts: Vec<_> = head.inventory.iter().filter_map(|member| member.scaled_replicas).collect();
+    assert_eq!(counts, [4], "as that Scale would have written it");
+    assert_eq!(counts_to_read(&head, &before, &seen, ReplicasPolicy::Auto, &name), []);
+    let text = TEMPLATE.replace("example/web:1", "example/web:2");
+    let plan = plan_between(&before, &render(&text, &["web"]), &text, &head, &seen);
+    let step = plan.steps.iter().find(|step| step.artifact.reference.kind.is_controller());
+    assert_eq!(step.and_then(|step| step.scaled_replicas), Some(4));
+    assert!(codes(&plan).contains(&Code::ReplicasKept));
+}

@@ -1,0 +1,205 @@
+//! The records that the keeper's watches show, for everybody who follows a deployment: no second watch shows them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use super::sight::{Scope, Sight};
+use super::store::Store;
+use crate::artifacts::{Namespace, Target};
+use crate::error::Error;
+use crate::record::{Held, Version};
+
+/// Whether a record's deployment is at rest.
+type AtRest = fn(&Held) -> bool;
+
+/// What is kept of a record.
+#[derive(Debug)]
+enum Known {
+    /// All of it: something is left to do for its deployment.
+    Whole(Arc<Held>),
+    /// Its version: its deployment is at rest.
+    AtRest(Version),
+}
+
+/// What one watch has shown.
+#[derive(Debug, Default)]
+struct Watched {
+    known: BTreeMap<Target, Known>,
+    /// What a listing under way has shown.
+    listing: BTreeMap<Target, Known>,
+    /// Whether everything was listed once.
+    is_listed: bool,
+    /// The newest version that was shown of any record.
+    newest: Option<Version>,
+    /// Where the records of a namespace are filed while somebody follows a deployment in it.
+    stores: BTreeMap<Namespace, Weak<Mutex<Store>>>,
+}
+
+/// What the keeper's watches have shown, by the number of the watch.
+#[derive(Debug, Default)]
+pub(in crate::cluster) struct Kept {
+    scope: OnceLock<(Scope, AtRest)>,
+    watches: Mutex<Vec<Watched>>,
+}
+
+impl Kept {
+    /// Settles what is kept, and of which records the version is enough.
+    pub(in crate::cluster) fn settle(&self, scope: Scope, is_at_rest: AtRest) -> &Scope {
+        let watches = scope.watches();
+        let scope = &self.scope.get_or_init(|| (scope, is_at_rest)).0;
+        self.watches().resize_with(watches, Watched::default);
+        scope
+    }
+
+    /// What is kept; `None` while it is not settled.
+    pub(in crate::cluster) fn scope(&self) -> Option<&Scope> {
+        self.scope.get().map(|(scope, _)| scope)
+    }
+
+    /// Whether a watch has listed its deployments, and shows no such one; it may lag, and `false` says nothing.
+    pub(in crate::cluster) fn is_absent(&self, target: &Target) -> bool {
+        let Some(watch) = self.watch_of(&target.namespace) else { return false };
+        let watches = self.watches();
+        watches.get(watch).is_some_and(|watched| watched.is_listed && !watched.known.contains_key(target))
+    }
+
+    /// Takes what a watch shows, and files it for those who follow a deployment.
+    pub(in crate::cluster) fn take(&self, watch: usize, sight: &Sight) {
+        let Some((_, is_at_rest)) = self.scope.get() else { return };
+        let mut watches = self.watches();
+        let Some(watched) = watches.get_mut(watch) else { return };
+        let known = |held: &Arc<Held>| match is_at_rest(held) {
+            true => Known::AtRest(held.version.clone()),
+            false => Known::Whole(Arc::clone(held)),
+        };
+        match sight {
+            Sight::Begin => watched.listing.clear(),
+            Sight::Listed(held) => {
+                watched.listing.insert(held.target(), known(held));
+            }
+            Sight::Complete => {
+                watched.known = std::mem::take(&mut watched.listing);
+                watched.is_listed = true;
+            }
+            Sight::Now(held) => {
+                watched.known.insert(held.target(), known(held));
+            }
+            Sight::Gone(held) => {
+                watched.known.remove(&held.target());
+            }
+        }
+        match sight {
+            Sight::Begin | Sight::Complete => watched.each_store(|store| store.take_sight(sight)),
+            Sight::Listed(held) | Sight::Now(held) | Sight::Gone(held) => {
+                watched.has_shown(&held.version);
+                watched.in_store(&held.namespace, |store| store.take_sight(sight));
+            }
+        }
+    }
+
+    /// Takes a record that cannot be read: nobody is shown what was there before.
+    pub(in crate::cluster) fn lose(&self, watch: usize, target: &Target) {
+        let mut watches = self.watches();
+        let Some(watched) = watches.get_mut(watch) else { return };
+        watched.known.remove(target);
+        watched.in_store(&target.namespace, |store| store.lose_head(target));
+    }
+
+    /// Tells those who follow a deployment that a watch is refused.
+    pub(in crate::cluster) fn refuse(&self, watch: usize, refusal: &Error) {
+        if let Some(watched) = self.watches().get(watch) {
+            watched.each_store(|store| store.refuse_heads(refusal));
+        }
+    }
+
+    /// Files the records of a namespace there from now on, if a watch shows them; says whether one does.
+    pub(super) fn feed(&self, namespace: &Namespace, store: &Arc<Mutex<Store>>) -> bool {
+        let Some(watch) = self.watch_of(namespace) else { return false };
+        let mut watches = self.watches();
+        let Some(watched) = watches.get_mut(watch) else { return false };
+        watched.stores.retain(|_, store| store.strong_count() > 0);
+        watched.stores.insert(namespace.clone(), Arc::downgrade(store));
+        if watched.is_listed {
+            let mut store = super::open(store);
+            store.take_sight(&Sight::Begin);
+            for (target, known) in &watched.known {
+                if let Known::Whole(held) = known
+                    && target.namespace == *namespace
+                {
+                    store.take_sight(&Sight::Listed(Arc::clone(held)));
+                }
+            }
+            store.take_sight(&Sight::Complete);
+        }
+        true
+    }
+
+    /// Makes sure that the whole record of a deployment is filed; `read` is the record as somebody has just read it.
+    /// Returns `true` if it must be read for that.
+    pub(super) fn show(&self, target: &Target, read: Option<&Held>, store: &Mutex<Store>) -> bool {
+        let Some(watch) = self.watch_of(&target.namespace) else { return false };
+        let watches = self.watches();
+        let Some(watched) = watches.get(watch) else { return false };
+        let is_newest = |read: &&Held| watched.is_to_come(&read.version);
+        match watched.known.get(target) {
+            Some(Known::Whole(_)) => {
+                if let Some(read) = read.filter(is_newest) {
+                    super::open(store).file_head(read);
+                }
+                false
+            }
+            Some(Known::AtRest(version)) => {
+                let mut store = super::open(store);
+                match read {
+                    Some(read) if !read.version.is_before(version) => store.file_head(read),
+                    _ if store.has_head(&target.name) => {}
+                    _ => return store.await_head(&target.name),
+                }
+                false
+            }
+            // One that was just created; the watch will show it.
+            None => {
+                if let Some(read) = read.filter(is_newest).filter(|_| watched.is_listed) {
+                    super::open(store).file_head(read);
+                }
+                false
+            }
+        }
+    }
+
+    fn watch_of(&self, namespace: &Namespace) -> Option<usize> {
+        self.scope().and_then(|scope| scope.watch_of(namespace))
+    }
+
+    fn watches(&self) -> MutexGuard<'_, Vec<Watched>> {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watched {
+    fn has_shown(&mut self, version: &Version) {
+        if self.newest.as_ref().is_none_or(|newest| newest.is_before(version)) {
+            self.newest = Some(version.clone());
+        }
+    }
+
+    /// Whether this version is newer than everything that was shown, so that the watch will show it, too.
+    fn is_to_come(&self, version: &Version) -> bool {
+        self.newest.as_ref().is_none_or(|newest| newest.is_before(version))
+    }
+
+    fn in_store(&self, namespace: &Namespace, file: impl FnOnce(&mut Store)) {
+        if let Some(store) = self.stores.get(namespace).and_then(Weak::upgrade) {
+            file(&mut super::open(&store));
+        }
+    }
+
+    fn each_store(&self, file: impl Fn(&mut Store)) {
+        for store in self.stores.values().filter_map(Weak::upgrade) {
+            file(&mut super::open(&store));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

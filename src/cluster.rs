@@ -39,6 +39,7 @@ pub use gone::Going;
 pub use heads::{Scope, Sight};
 pub use leftovers::HeldBack;
 pub use patience::Patience;
+pub use revisions::RevisionDeletion;
 pub use warnings::collecting;
 pub use watch::{Snapshot, Subscription};
 

@@ -22,6 +22,9 @@ pub fn reason(schedule: &Schedule, calls: &[Call]) -> Option<&'static str> {
         ("scale", Sequel::Other) if dies => Some(
             "Scale writes the count to the cluster before the record: death in between loses whose it is",
         ),
+        ("on-failure-ready", Sequel::Other | Sequel::Scale) if dies => Some(
+            "whoever comes before the promise is kept finds the failed update in force, which is a third end",
+        ),
         (_, Sequel::Teardown) if is_late => {
             Some("a create that arrives after the Teardown finds no record that knows it, and stays")
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, ReplicationController, Service};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
 use kube::ResourceExt;
 use kube::runtime::watcher;
 use tokio::sync::broadcast;
@@ -109,12 +109,8 @@ impl Event {
         let entry = |mut object: K| {
             let metadata = object.meta_mut();
             // Whose object it is, without the fields.
-            let entries = metadata.managed_fields.iter_mut().flatten();
-            let ours = entries.filter(|entry| is_ours(entry)).map(|entry| {
-                entry.fields_v1 = None;
-                entry.clone()
-            });
-            metadata.managed_fields = Some(ours.collect());
+            let entries = metadata.managed_fields.take().into_iter().flatten();
+            metadata.managed_fields = Some(entries.filter_map(kept).collect());
             Entry {
                 instance: object.labels().get(LABEL_INSTANCE).cloned().unwrap_or_default(),
                 name: object.name_any(),
@@ -129,6 +125,18 @@ impl Event {
             watcher::Event::Delete(object) => Event::Deleted(kind, entry(object)),
         }
     }
+}
+
+/// What is kept of an entry: whose object it is, and that somebody asked for a pod's name as controllers do.
+fn kept(entry: ManagedFieldsEntry) -> Option<ManagedFieldsEntry> {
+    const CONTROLLERS: &str = "kube-controller-manager";
+    const ASKED: &str = "/f:metadata/f:generateName";
+    let fields = entry.fields_v1.as_ref();
+    let is_asking = entry.manager.as_deref() != Some(CONTROLLERS)
+        && fields.is_some_and(|fields| fields.0.pointer(ASKED).is_some());
+    let asking = || FieldsV1(serde_json::json!({ "f:metadata": { "f:generateName": {} } }));
+    let fields_v1 = is_asking.then(asking);
+    (is_ours(&entry) || is_asking).then_some(ManagedFieldsEntry { fields_v1, ..entry })
 }
 
 /// Whether a deployment of ours has applied these fields.

@@ -38,6 +38,7 @@ pub use delete::Deletion;
 pub use gone::Going;
 pub use leftovers::HeldBack;
 pub use patience::Patience;
+pub use revisions::RevisionDeletion;
 pub use warnings::collecting;
 pub use watch::{Scope, Sight, Snapshot, Subscription};
 

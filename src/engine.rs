@@ -11,6 +11,7 @@ mod leftovers;
 mod lock;
 mod look;
 mod patience;
+mod refusals;
 mod rehearsal;
 mod removal;
 mod requests;

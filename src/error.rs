@@ -271,6 +271,14 @@ impl Error {
         error.with("objects", objects)
     }
 
+    /// Something that is to go as a whole and could not all be deleted; `first` decides the code.
+    #[must_use]
+    pub fn left(first: Error, objects: &str) -> Self {
+        let mut error = first.with("objects", objects);
+        error.0.message = format!("these could not be deleted, and the adapter goes on trying: {objects}");
+        error
+    }
+
     /// An update that wrote everything and could not delete what the template no longer has; `first` decides the code.
     #[must_use]
     pub fn not_deleted(first: Error, objects: String) -> Self {

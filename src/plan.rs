@@ -21,6 +21,7 @@ mod replicas;
 mod revision;
 mod scale;
 mod stamp;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,6 +50,7 @@ pub use replacing::tell_untried;
 pub use replicas::{ReplicasPolicy, autoscaled, counts_to_read, with_scaled_counts};
 pub use revision::Revision;
 pub use scale::{Conversion, ScalePlan};
+pub use standing::{stood_as, without_lost};
 
 use replicas::Replicas;
 
@@ -58,6 +60,8 @@ pub struct Inputs<'a> {
     pub head: Option<&'a Head>,
     /// The objects as the current revision rendered them.
     pub before: &'a [Artifact],
+    /// The objects as earlier revisions rendered them, by number: as these stand what a later one was never written to.
+    pub earlier: &'a BTreeMap<u32, Vec<Artifact>>,
     /// The objects as they shall be.
     pub after: &'a Artifacts,
     /// For each component, the Services its links lead to.
@@ -123,8 +127,15 @@ impl Step {
         if self.take_back.is_some() { self.without_replicas() } else { self.artifact.clone() }
     }
 
-    /// The entry of a step that was not written: its state is uncertain, and its pods keep their former revision.
-    pub fn unwritten(&self) -> Member {
+    /// The entry of a step that was certainly not written: of what was applied before, as it was.
+    pub fn untouched(&self) -> Member {
+        let is_applied = |former: &&Member| former.state == MemberState::Applied && former.uid.is_some();
+        let former = self.former.as_ref().filter(is_applied);
+        former.filter(|former| former.uid == self.uid).cloned().unwrap_or_else(|| self.unwritten())
+    }
+
+    /// The same, where its state is uncertain: its pods keep their former revision.
+    fn unwritten(&self) -> Member {
         let pods = self.former.as_ref().map_or(self.member.pod_revision, |former| former.pod_revision);
         Member { pod_revision: pods, ..self.member.clone() }
     }
@@ -356,6 +367,7 @@ fn planned_member(
         uid: member.and_then(|member| member.uid.clone()),
         pod_revision,
         pods_before: None,
+        stands_as: None,
         // Until the object is written, the counts that were last applied are what decides about its replicas.
         template_replicas: member.map_or(replicas.template, |member| member.template_replicas),
         scaled_replicas: member.map_or(replicas.scaled, |member| member.scaled_replicas),

@@ -1,13 +1,16 @@
 //! What a deployment's record says, and every way it may change; pure.
 
 mod gate;
+mod makers;
 mod member;
 mod moment;
 mod operation;
+mod refused;
 mod requests;
 mod revisions;
 mod stored;
 mod transitions;
+mod work;
 mod workloads;
 
 use std::collections::BTreeMap;
@@ -18,13 +21,16 @@ use serde::{Deserialize, Serialize};
 use crate::artifacts::{ComponentName, DeploymentState, ObjectRef};
 
 pub use gate::{being_changed, being_deleted, check_etag, check_readable, gate, lost, not_found};
+pub use makers::{Makers, controller_of};
 pub use member::{Adopted, Member, MemberState};
 pub use moment::{Moment, Standing};
 pub use operation::{Operation, OperationKind};
+pub use refused::{RefusedObject, RefusedWork, Refusing, foreign_finalizers};
 pub use requests::{Request, RequestEntry, RequestOutcome, reused};
 pub use revisions::{HeadRef, Outcome, RevisionEntry, RevisionResult};
 pub use stored::{Held, Version};
-pub use transitions::{Applied, Begin, Transition, Work, Writer};
+pub use transitions::{Transition, Writer};
+pub use work::{Applied, Begin, Work};
 pub use workloads::{applied, former, pods, serving, to_be_scaled};
 
 /// The version of the record's form that this adapter writes.
@@ -72,6 +78,13 @@ pub struct Head {
     /// Requests that their callers have named and that were carried out, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<RequestEntry>,
+    /// What the cluster refuses to delete or to write, until it is over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<RefusedObject>,
+    /// The revision that is put back if a component of the current one is seen to fail before all were ever ready: its
+    /// caller waits for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pledge: Option<HeadRef>,
     /// The state a BASIC list shows.
     pub recorded: Recorded,
     /// When the deployment was made.
@@ -99,6 +112,8 @@ impl Head {
             inventory: Vec::new(),
             retained: Vec::new(),
             requests: Vec::new(),
+            refused: Vec::new(),
+            pledge: None,
             recorded: Recorded::default(),
             created: now,
             updated: now,

@@ -4,6 +4,7 @@ mod containers;
 mod endpoints;
 mod expected;
 mod pods;
+mod refused;
 mod workload;
 
 use crate::artifacts::{ComponentName, Form, HoldUp, ObjectRef, Observed};
@@ -112,6 +113,8 @@ impl Cause {
 pub struct Status {
     /// The state.
     pub state: DeploymentState,
+    /// The state that its components alone come to, whatever cannot be deleted beside them.
+    pub of_components: DeploymentState,
     /// The first cause among the components, if there is one.
     pub reason: Option<Reason>,
     /// The cause as a sentence; empty when all is well.
@@ -123,14 +126,14 @@ pub struct Status {
 }
 
 impl Status {
-    /// Whether waiting for READY is over.
+    /// Whether waiting for READY is over: what cannot be deleted keeps no component from it.
     pub fn is_ready(&self) -> bool {
-        self.state.is_ready()
+        self.of_components.is_ready()
     }
 
     /// Whether waiting for READY is in vain: a component has failed, and not in a way that often passes.
     pub fn is_hopeless(&self) -> bool {
-        let has_failed = matches!(self.state, DeploymentState::Failed | DeploymentState::Degraded);
+        let has_failed = matches!(self.of_components, DeploymentState::Failed | DeploymentState::Degraded);
         has_failed && self.components.iter().any(|component| component.is_hopeless)
     }
 
@@ -175,6 +178,8 @@ pub struct ComponentStatus {
     pub is_counted: bool,
     /// Whether it has failed in a way that does not often pass.
     pub is_hopeless: bool,
+    /// Whether nothing keeps it from being ready but pods of a controller that it has lost.
+    pub has_left: bool,
     /// What holds it up, and is told as a failure once it was seen for long enough.
     pub held_up: Vec<HoldUp>,
 }
@@ -186,8 +191,10 @@ pub fn conclude(expected: &Expected, observed: &Observed) -> Status {
         .iter()
         .map(|component| workload::conclude(component, expected, observed))
         .collect();
+    let of_components = deployment_state(expected, &components);
     let mut status = Status {
-        state: deployment_state(expected, &components),
+        state: refused::state(expected, of_components),
+        of_components,
         reason: None,
         message: String::new(),
         components,
@@ -198,12 +205,10 @@ pub fn conclude(expected: &Expected, observed: &Observed) -> Status {
             (Some(Reason::Terminating), format!("component {}", component.name))
         }
         Some(component) => (component.reason, format!("component {}: {}", component.name, component.message)),
-        None if expected.incomplete => (
-            Some(Reason::ApplyIncomplete),
-            "the last update could not write every object; the next Deploy repairs it".to_owned(),
-        ),
+        None if expected.incomplete => (Some(Reason::ApplyIncomplete), refused::INCOMPLETE.to_owned()),
         None => (None, String::new()),
     };
+    refused::tell(expected, &mut status);
     status
 }
 
@@ -248,15 +253,22 @@ pub fn recorded(expected: &Expected, state: DeploymentState) -> Status {
         pods: Vec::new(),
         is_counted: true,
         is_hopeless: false,
+        has_left: false,
         held_up: Vec::new(),
     });
-    Status {
-        state,
+    let mut status = Status {
+        state: refused::state(expected, state),
+        of_components: state,
         reason: None,
         message: String::new(),
         components: components.collect(),
         endpoints: Vec::new(),
+    };
+    if expected.incomplete && !expected.applying && !expected.deleting {
+        (status.reason, status.message) = (Some(Reason::ApplyIncomplete), refused::INCOMPLETE.to_owned());
     }
+    refused::tell(expected, &mut status);
+    status
 }
 
 fn is_settled_well(component: &ComponentStatus) -> bool {

@@ -18,6 +18,7 @@ mod support {
     pub mod node;
     pub mod order;
     pub mod patience;
+    pub mod policy;
     pub mod programs;
     pub mod proxy;
     pub mod relay;
@@ -68,6 +69,7 @@ mod cluster {
     mod races;
     mod readiness;
     mod refusals;
+    mod refused;
     mod removal;
     mod requests;
     mod restored;

@@ -1,14 +1,19 @@
 //! Looks for pods and ReplicaSets by their labels alone, whoever owns them, and deletes ReplicaSets.
 
+use std::fmt::Debug;
+
 use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
 use kube::api::{Api, DeleteParams, ListParams, Preconditions, PropagationPolicy};
+use serde::de::DeserializeOwned;
 
 use super::Cluster;
 use super::answers::Subject;
-use crate::artifacts::{DeploymentName, Namespace, selector_of};
+use crate::artifacts::{DeploymentName, Kind, Namespace, selector_of};
 use crate::error::Result;
 use crate::record::{HeadRef, Held};
 
@@ -18,6 +23,8 @@ const FOREGROUND: &str = "foregroundDeletion";
 /// An object that is marked for deletion and held by a finalizer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldBack {
+    /// The API group of its kind.
+    pub group: &'static str,
     /// Its kind.
     pub kind: &'static str,
     /// Its name.
@@ -36,11 +43,12 @@ fn held_back(kind: &'static str, metadata: ObjectMeta) -> Option<HeldBack> {
     let mut finalizers = metadata.finalizers.unwrap_or_default();
     finalizers.retain(|finalizer| finalizer != FOREGROUND);
     let (name, uid) = (metadata.name?, metadata.uid?);
-    (!finalizers.is_empty()).then_some(HeldBack { kind, name, uid, finalizers, since: Some(since) })
+    let group = if kind == "ReplicaSet" { "apps" } else { "" };
+    (!finalizers.is_empty()).then_some(HeldBack { group, kind, name, uid, finalizers, since: Some(since) })
 }
 
 impl Cluster {
-    /// What finalizers hold of a deployment that goes, and no inventory has: its record, revisions, and pods.
+    /// What finalizers hold of a deployment that goes, and no inventory has: its record, revisions, pods and ReplicaSets.
     pub async fn held_back(&self, held: &Held) -> Result<Vec<HeldBack>> {
         let heads: Api<ConfigMap> = Api::namespaced(self.client.clone(), held.namespace.as_str());
         let head_name = super::head::head_name(&held.name);
@@ -49,7 +57,11 @@ impl Cluster {
         let head = head.and_then(|head| held_back("ConfigMap", head.metadata));
         let pods = self.list_pods_left(&held.namespace, &held.name).await?;
         let pods = pods.into_iter().filter_map(|pod| held_back("Pod", pod));
-        let mut found: Vec<HeldBack> = pods.chain(head).collect();
+        let has_sets = held.head.inventory.iter().any(|member| member.reference.kind == Kind::Deployment);
+        let sets =
+            if has_sets { self.list_sets_left(&held.namespace, &held.name).await? } else { Vec::new() };
+        let sets = sets.into_iter().filter_map(|set| held_back("ReplicaSet", set));
+        let mut found: Vec<HeldBack> = pods.chain(sets).chain(head).collect();
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), held.namespace.as_str());
         for entry in &held.head.revisions {
             let name = &entry.revision.secret;
@@ -66,11 +78,7 @@ impl Cluster {
         namespace: &Namespace,
         name: &DeploymentName,
     ) -> Result<Vec<ObjectMeta>> {
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace.as_str());
-        let parameters = ListParams::default().labels(&selector_of(name));
-        let list = self.call("list the deployment's pods", || api.list_metadata(&parameters)).await;
-        let list = list.map_err(|failure| failure.into_error("Pod", ""))?;
-        Ok(list.items.into_iter().map(|item| item.metadata).collect())
+        self.list_left::<Pod>("list the deployment's pods", namespace, name).await
     }
 
     /// The metadata of all ReplicaSets with a deployment's labels.
@@ -79,10 +87,23 @@ impl Cluster {
         namespace: &Namespace,
         name: &DeploymentName,
     ) -> Result<Vec<ObjectMeta>> {
-        let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), namespace.as_str());
+        self.list_left::<ReplicaSet>("list the deployment's ReplicaSets", namespace, name).await
+    }
+
+    /// The metadata of all objects of a kind with a deployment's labels.
+    async fn list_left<K>(
+        &self,
+        purpose: &'static str,
+        namespace: &Namespace,
+        name: &DeploymentName,
+    ) -> Result<Vec<ObjectMeta>>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace.as_str());
         let parameters = ListParams::default().labels(&selector_of(name));
-        let list = self.call("list the deployment's ReplicaSets", || api.list_metadata(&parameters)).await;
-        let list = list.map_err(|failure| failure.into_error("ReplicaSet", ""))?;
+        let list = self.call(purpose, || api.list_metadata(&parameters)).await;
+        let list = list.map_err(|failure| failure.into_error(&K::kind(&()), ""))?;
         Ok(list.items.into_iter().map(|item| item.metadata).collect())
     }
 

@@ -17,6 +17,15 @@ use crate::record::{HeadRef, Held};
 /// The key of the revision inside the Secret.
 const KEY: &str = "revision";
 
+/// How the delete of a revision ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RevisionDeletion {
+    /// It is gone.
+    Gone,
+    /// It is marked, and these finalizers hold it.
+    Going(Vec<String>),
+}
+
 impl Cluster {
     fn revisions(&self, namespace: &Namespace) -> Api<Secret> {
         Api::namespaced(self.client.clone(), namespace.as_str())
@@ -66,14 +75,20 @@ impl Cluster {
         }
     }
 
-    /// Deletes a revision that is no longer kept; returns whether it is gone. A finalizer may hold it.
-    pub async fn delete_revision(&self, namespace: &Namespace, revision: &HeadRef) -> Result<bool> {
+    /// Deletes a revision that is no longer kept. A finalizer may hold it.
+    pub async fn delete_revision(
+        &self,
+        namespace: &Namespace,
+        revision: &HeadRef,
+    ) -> Result<RevisionDeletion> {
         let api = self.revisions(namespace);
         let parameters = DeleteParams::background();
         match self.call("delete an old revision", || api.delete(&revision.secret, &parameters)).await {
-            Ok(Either::Left(secret)) => Ok(!is_still_there(&secret.metadata)),
-            Ok(Either::Right(_)) => Ok(true),
-            Err(failure) if failure.is_not_found() => Ok(true),
+            Ok(Either::Left(secret)) if is_still_there(&secret.metadata) => {
+                Ok(RevisionDeletion::Going(secret.metadata.finalizers.unwrap_or_default()))
+            }
+            Ok(_) => Ok(RevisionDeletion::Gone),
+            Err(failure) if failure.is_not_found() => Ok(RevisionDeletion::Gone),
             Err(failure) => Err(failure.into_error("Secret", &revision.secret)),
         }
     }

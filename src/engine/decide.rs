@@ -1,6 +1,6 @@
 //! Reads a deployment and decides what a Deploy does to it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::try_join_all;
 use tokio::time::Instant;
@@ -27,6 +27,8 @@ pub struct Choices {
     pub conflicts: ConflictPolicy,
     /// Whose replica counts hold.
     pub replicas: ReplicasPolicy,
+    /// Whether the caller waits until every component is ready: then one that fails is an update that fails.
+    pub waits_ready: bool,
     /// Check everything, write nothing.
     pub validate_only: bool,
     /// The etag the caller has seen; empty: any.
@@ -132,8 +134,9 @@ pub(super) async fn decide(
         let objects = objects.filter(|reference| reference.kind != Kind::Secret);
         head.inventory.iter().map(|member| &member.reference).chain(objects).cloned().collect()
     });
-    let (previous, mut seen) = tokio::try_join!(
+    let (previous, earlier, mut seen) = tokio::try_join!(
         look::read_revision(engine, target, current),
+        earlier(engine, target, head),
         engine.cluster.list_members(&target.namespace, &target.name, &members),
     )?;
     if let Some(head) = head {
@@ -154,10 +157,13 @@ pub(super) async fn decide(
     // finishes that operation goes by its marks.
     let is_new = course.back.is_none();
     let held = held.map(|held| if is_new { undoomed(held, previous.as_ref()) } else { held });
-    let held =
-        held.map(|held| Held { head: plan::with_scaled_counts(held.head, &seen, &target.name), ..held });
+    let held = held.map(|held| {
+        let counted = Held { head: plan::with_scaled_counts(held.head, &seen, &target.name), ..held };
+        plan::without_lost(counted, &earlier)
+    });
     let inherited_key = prepared.key.clone();
-    let mut decided = plan::decide(prepared, rendered, held, previous.as_ref(), &seen, course, &operation)?;
+    let mut decided =
+        plan::decide(prepared, rendered, held, previous.as_ref(), &earlier, &seen, course, &operation)?;
     if decided.key.is_none() && !decided.is_unchanged() {
         // The first revision of all, or the first since there are keys.
         decided.key = inherited_key.or_else(|| Some(engine.cluster.random_key()));
@@ -168,6 +174,15 @@ pub(super) async fn decide(
     }
     decided.request = request;
     Ok(decided)
+}
+
+/// The revisions that objects stand as which the current one was never written to.
+async fn earlier(engine: &Engine, target: &Target, head: Option<&Head>) -> Result<BTreeMap<u32, Revision>> {
+    let reads = head.map(plan::stood_as).unwrap_or_default().into_iter().map(|revision| async move {
+        let stored = look::read_revision(engine, target, Some(&revision)).await?;
+        Ok::<_, Error>(stored.map(|stored| (revision.number, stored)))
+    });
+    Ok(try_join_all(reads).await?.into_iter().flatten().collect())
 }
 
 /// The record without the marks of a dead operation on objects that the current revision has.

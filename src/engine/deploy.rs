@@ -20,7 +20,7 @@ use crate::plan::{self, Decided, Prepared};
 use crate::record::{self, Applied, Head, Held, Phase, RequestEntry, RequestOutcome, Transition, Work};
 use crate::template::Template;
 
-pub(super) use back::adopt;
+pub(super) use back::{adopt, put_back_failed};
 
 /// How long a caller who hears of a failure waits for deleted objects to go as well.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -83,7 +83,7 @@ async fn deploy_now(engine: &Engine, target: &Target, mut wanted: Wanted, choice
         let packed = decided.pack()?;
         engine.begins_in_time(choices.deadline)?;
         match take_lock(engine, target, &decided, choices.create_namespace).await {
-            Ok(lock) => return write(engine, target, decided, lock, packed).await,
+            Ok(lock) => return write(engine, target, decided, lock, packed, choices).await,
             // Another operation came first; it may be this very request.
             Err(error)
                 if error.kind() == ErrorKind::OperationInProgress
@@ -110,7 +110,9 @@ async fn without_revision(engine: &Engine, target: &Target, decided: Decided) ->
     let gone = Transition::Gone { objects: decided.plan.gone.clone() };
     let mut held = engine.amend(held, &gone).await?;
     if outcome == Outcome::Updated {
-        held = removal::prune(engine, target, held, &decided.plan.doomed).await?;
+        let pruned = removal::prune(engine, target, held.clone(), &decided.plan.doomed).await;
+        wake(engine, &held);
+        held = pruned?;
     }
     if let Some(request) = decided.request.clone() {
         let entry = RequestEntry { request, outcome: answer, time: engine.clock.now() };
@@ -127,6 +129,7 @@ async fn write(
     decided: Decided,
     mut lock: Lock,
     packed: Vec<u8>,
+    choices: &Choices,
 ) -> Result<Done> {
     let first = decided.is_first();
     // 3. and 4. The revision and the first stage, then the workloads.
@@ -141,7 +144,8 @@ async fn write(
         return Err(Box::pin(back::take_back(engine, target, decided, lock, report, earlier)).await);
     }
     // 5. The lock ends before any waiting. 6. Then what the template no longer has goes.
-    let held = end(engine, target, lock, &decided, &report).await?;
+    let ended = end(engine, target, lock, &decided, &report, choices.waits_ready);
+    let held = Box::pin(ended).await?;
     let touched = report.touched(&decided.plan);
     let met: Vec<_> = report.met_claims(&decided.plan).cloned().collect();
     if let Some(error) = incomplete(&decided.prepared.template, report.failures, touched) {
@@ -264,12 +268,26 @@ async fn undo(
     let work = engine.tasks.spawn(async move { teardown::take_back(&own, &work_target, lock).await });
     match tokio::time::timeout(PATIENCE, work).await {
         Ok(Ok(Ok(left))) if left.is_empty() => error,
-        Ok(Ok(Ok(_)) | Err(_)) | Err(_) => error.prefixed("what was created is still being deleted; "),
+        Ok(Ok(Ok(left))) => {
+            error.prefixed(&format!("what was created is still being deleted ({}); ", names(&left)))
+        }
+        Ok(Err(_)) | Err(_) => error.prefixed("what was created is still being deleted; "),
         Ok(Ok(Err(undo))) => {
             warn!(context = ?undo.context(), "not everything was deleted");
-            error.prefixed("not everything that was created could be deleted, call Teardown; ")
+            let objects = undo.metadata().get("objects").cloned().unwrap_or_default();
+            let told = format!("not everything that was created could be deleted ({}); ", undo.message());
+            error.prefixed(&told).with("left", objects)
         }
     }
+}
+
+/// Those objects, with the finalizers that hold them.
+fn names(left: &[cluster::Going]) -> String {
+    let name = |going: &cluster::Going| match going.finalizers.join(", ") {
+        held if held.is_empty() => going.reference.to_string(),
+        held => format!("{} is held by finalizer {held}", going.reference),
+    };
+    left.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
 /// Ends the lock, deletes what the template no longer has, and wakes the keeper for the rest.
@@ -279,6 +297,7 @@ async fn end(
     lock: Lock,
     decided: &Decided,
     report: &stages::Report,
+    waits: bool,
 ) -> Result<Held> {
     let now = engine.clock.now();
     let revision = decided.revision.clone();
@@ -296,6 +315,9 @@ async fn end(
         revision: report.stored.then_some(revision),
         complete,
         phase: if complete { Phase::Progressing } else { Phase::Incomplete },
+        refused: report.refused(now),
+        untouched: report.untouched(plan),
+        pledge: decided.back_to().filter(|_| complete && waits),
         now,
     };
     let held = lock.release(&Transition::Applied(Box::new(applied))).await?;

@@ -10,10 +10,11 @@ use tokio::time::Instant;
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::patience::{Sighting, overdue};
-use super::{Engine, deploy, look, removal, teardown};
-use crate::artifacts::{DeploymentState, Form, ObjectRef, Observed, Seen, Target};
-use crate::cluster::Snapshot;
-use crate::error::{ErrorKind, Result};
+use super::refusals::{Answers, Refusals};
+use super::{Engine, deploy, leftovers, look, removal, teardown};
+use crate::artifacts::{DeploymentState, Form, Kind, ObjectName, ObjectRef, Observed, Seen, Target};
+use crate::cluster::{RevisionDeletion, Snapshot};
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, Duty};
 use crate::record::{HeadRef, Held, Transition};
 
@@ -29,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(600);
 struct Memory {
     /// The uids of objects that were asked to go, and how often.
     asked: BTreeMap<String, u32>,
+    /// What was refused, and when it is tried again.
+    refusals: Refusals,
     /// What was last said about waiting.
     waits: Vec<String>,
 }
@@ -135,10 +138,16 @@ async fn step(engine: &Engine, target: &Target, snapshot: &Snapshot, memory: &mu
         return Ok(Next::Rest);
     }
     let mut again = duties.again_in.into_iter().chain(overdue.again_in).min();
+    // One that fails keeps nobody from the others.
+    let mut failure = None;
     for duty in duties.now {
-        if let Some(pause) = carry_out(engine, held, &observed, duty, memory).await? {
-            again = Some(again.map_or(pause, |again| again.min(pause)));
+        match Box::pin(carry_out(engine, held, &observed, duty, memory)).await {
+            Ok(pause) => again = again.into_iter().chain(pause).min(),
+            Err(error) => failure = failure.or(Some(error)),
         }
+    }
+    if let Some(error) = failure {
+        return Err(error);
     }
     Ok(Next::Wait(again.map(|again| Instant::now() + again)))
 }
@@ -165,12 +174,24 @@ async fn carry_out(
     let target = &held.target();
     match duty {
         Duty::Adopt | Duty::TearDown => finish(engine, target).await.map(|()| Some(PAUSE)),
-        Duty::Replace(pods) => replace(engine, target, pods, memory).await.map(|()| None),
-        Duty::Delete(doomed) => removal::delete(engine, held, observed, &doomed, &mut memory.asked).await,
+        Duty::Replace(pods) => replace(engine, held, pods, memory).await,
+        Duty::ClearLeft(components) => {
+            let cleared = leftovers::clear_beside(engine, held, &components);
+            Box::pin(cleared).await.map(|()| Some(PAUSE))
+        }
+        Duty::Delete(doomed) => {
+            let Memory { asked, refusals, .. } = memory;
+            removal::delete(engine, held, observed, &doomed, asked, refusals).await
+        }
         Duty::DeleteLate(late) => delete_late(engine, target, observed, late).await.map(|()| None),
         Duty::ClearDoubts(superseded) => clear_doubts(engine, held, superseded).await.map(|()| None),
-        Duty::DropRevisions(revisions) => drop_revisions(engine, held, revisions).await,
+        Duty::DropRevisions(revisions) => drop_revisions(engine, held, revisions, memory).await,
+        Duty::ForgetRefused(accepted) => {
+            let answered = Transition::DeletesAnswered { refused: Vec::new(), accepted };
+            engine.amend(held, &answered).await.map(|_| None)
+        }
         Duty::Settle(state) => settle(engine, held, state).await.map(|()| None),
+        Duty::TakeBack(earlier) => Box::pin(take_back(engine, held, &earlier)).await.map(|()| Some(PAUSE)),
     }
 }
 
@@ -187,36 +208,69 @@ async fn finish(engine: &Engine, target: &Target) -> Result<()> {
     let finished = if held.is_deleting() {
         Box::pin(teardown::finish(engine, target, held, deadline)).await
     } else {
-        deploy::adopt(engine, target, held, deadline).await.map(|_| ())
+        Box::pin(deploy::adopt(engine, target, held, deadline)).await.map(|_| ())
+    };
+    ended_by_others(finished)
+}
+
+/// Takes it for done if another keeper or a call took it over, or it ended with the deployment.
+fn ended_by_others(finished: Result<()>) -> Result<()> {
+    let is_anothers = |error: &Error| {
+        matches!(error.kind(), ErrorKind::OperationInProgress | ErrorKind::DeploymentNotFound)
     };
     match finished {
-        // Another keeper or a call took it over, or it ended with the deployment.
-        Err(error)
-            if matches!(error.kind(), ErrorKind::OperationInProgress | ErrorKind::DeploymentNotFound) =>
-        {
-            Ok(())
-        }
+        Err(error) if is_anothers(&error) => Ok(()),
         other => other,
     }
 }
 
-/// Deletes pods of an earlier revision, once each.
+/// Puts the revision before back, if a fresh look shows, too, that the current one has failed.
+async fn take_back(engine: &Engine, held: &Held, earlier: &HeadRef) -> Result<()> {
+    let target = &held.target();
+    let Some(now) = look::read(engine, target).await?.filter(|now| now.head == held.head) else {
+        return Ok(());
+    };
+    let mut observed = look::look_at(engine, &now).await?;
+    let held_up = plan::duties(&now, &observed, engine.unrenewed_for(&now)).held_up;
+    let overdue = overdue(engine, &now, &held_up, Sighting::Looked).await;
+    observed = observed.with_overdue(overdue.held_up);
+    let duties = plan::duties(&now, &observed, engine.unrenewed_for(&now));
+    if !duties.now.contains(&Duty::TakeBack(earlier.clone())) {
+        return Ok(());
+    }
+    let deadline = Instant::now() + PATIENCE;
+    ended_by_others(deploy::put_back_failed(engine, target, now, earlier, deadline).await)
+}
+
+/// Deletes pods of an earlier revision, once each; returns when to try those again that could not be deleted.
 async fn replace(
     engine: &Engine,
-    target: &Target,
+    held: &Held,
     pods: Vec<(ObjectRef, Form)>,
     memory: &mut Memory,
-) -> Result<()> {
+) -> Result<Option<Duration>> {
+    let now = engine.clock.elapsed();
+    let mut answers = Answers::default();
+    let uids: Vec<String> = pods.iter().map(|(_, form)| form.uid.clone()).collect();
     for (reference, form) in pods {
-        if memory.asked.contains_key(&form.uid) {
+        if memory.asked.contains_key(&form.uid) || !memory.refusals.is_due(&form.uid, now) {
             continue;
         }
         // What was seen of a pod that has changed since is no reason to delete it: it may have become ready.
-        if engine.cluster.delete_form(&target.namespace, &reference, &form).await? {
-            memory.asked.insert(form.uid, 1);
+        match engine.cluster.delete_form(&held.namespace, &reference, &form).await {
+            Ok(true) => {
+                answers.accepted(reference, Some(form.uid.clone()));
+                memory.asked.insert(form.uid, 1);
+            }
+            Ok(false) => {}
+            Err(error) => {
+                memory.refusals.refused(&form.uid, now);
+                answers.refused(engine, reference, Some(form.uid), &error);
+            }
         }
     }
-    Ok(())
+    answers.note(engine, held).await?;
+    Ok(memory.refusals.again_in(uids.into_iter(), now))
 }
 
 /// Deletes objects that no inventory has, if a fresh look at the record says so, too: a record is always written before
@@ -253,18 +307,37 @@ async fn clear_doubts(engine: &Engine, held: &Held, superseded: Vec<String>) -> 
 
 /// Deletes revisions that are no longer kept, and drops the entries of those that are gone. Returns when to ask again for
 /// the others, which nobody may watch.
-async fn drop_revisions(engine: &Engine, held: &Held, revisions: Vec<HeadRef>) -> Result<Option<Duration>> {
-    let mut gone = Vec::new();
-    let mut again = None;
+async fn drop_revisions(
+    engine: &Engine,
+    held: &Held,
+    revisions: Vec<HeadRef>,
+    memory: &mut Memory,
+) -> Result<Option<Duration>> {
+    let now = engine.clock.elapsed();
+    let (mut gone, mut answers) = (Vec::new(), Answers::default());
+    let names: Vec<String> = revisions.iter().map(|revision| revision.secret.clone()).collect();
     for revision in revisions {
-        if engine.cluster.delete_revision(&held.namespace, &revision).await? {
-            gone.push(revision);
-        } else {
-            again = Some(LONGEST_PAUSE);
+        if !memory.refusals.is_due(&revision.secret, now) {
+            continue;
+        }
+        let name = ObjectName::new(revision.secret.clone());
+        let name = name.map_err(|_| Error::internal(format!("{} is no name", revision.secret)))?;
+        let reference = ObjectRef::new(Kind::Secret, name);
+        match engine.cluster.delete_revision(&held.namespace, &revision).await {
+            Ok(RevisionDeletion::Gone) => gone.push(revision),
+            Ok(RevisionDeletion::Going(finalizers)) => {
+                memory.refusals.refused(&revision.secret, now);
+                answers.held(reference, None, &finalizers, engine.clock.now());
+            }
+            Err(error) => {
+                memory.refusals.refused(&revision.secret, now);
+                answers.refused(engine, reference, None, &error);
+            }
         }
     }
-    engine.amend(held, &Transition::RevisionsDropped { revisions: gone }).await?;
-    Ok(again)
+    let held = engine.amend(held, &Transition::RevisionsDropped { revisions: gone }).await?;
+    answers.note(engine, &held).await?;
+    Ok(memory.refusals.again_in(names.into_iter(), now))
 }
 
 /// Writes down a state that was seen.

@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::time::Instant;
 use tracing::info;
 
+use super::refusals::Answers;
 use super::{Engine, look, stages};
-use crate::artifacts::{Kind, ObjectName, ObjectRef, Seen, Target};
+use crate::artifacts::{ComponentName, Kind, LABEL_NAME, ObjectName, ObjectRef, Seen, Target};
 use crate::cluster::{Going, HeldBack};
 use crate::error::Result;
 use crate::plan;
-use crate::record::{HeadRef, Held};
+use crate::record::{HeadRef, Held, Makers};
 
 /// The pause before what a finalizer of somebody else's holds is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -61,6 +63,38 @@ pub(super) async fn clear(
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
+}
+
+/// Deletes the pods and ReplicaSets that lost controllers of these components have left beside what runs them now.
+pub(super) async fn clear_beside(engine: &Engine, held: &Held, components: &[ComponentName]) -> Result<()> {
+    let target = held.target();
+    let sets = engine.cluster.list_sets_left(&target.namespace, &target.name).await?;
+    let pods = engine.cluster.list_pods_left(&target.namespace, &target.name).await?;
+    let is_of_these = |object: &ObjectMeta| {
+        let name = object.labels.as_ref().and_then(|labels| labels.get(LABEL_NAME));
+        components.iter().any(|component| name.is_some_and(|name| name == component.as_str()))
+    };
+    let of_these = |objects: Vec<ObjectMeta>| objects.into_iter().filter(is_of_these).collect::<Vec<_>>();
+    // Nobody has begun to write since: what the record knows is no leftover.
+    let Some(now) = look::read(engine, &target).await?.filter(|now| now.head == held.head) else {
+        return Ok(());
+    };
+    let left = plan::leftovers(&target.name, &now.head, &of_these(pods), &of_these(sets), false);
+    let makers = Makers::of(&target.name, &now.head);
+    for (name, uid) in &left.sets {
+        info!(name, "deleting a ReplicaSet that is left");
+        engine.cluster.delete_set(&target.namespace, name, uid).await?;
+    }
+    let mut answers = Answers::default();
+    let pods = left.pods.into_iter().filter(|(_, uid)| !makers.know(uid)).collect();
+    for (reference, uid, deletion) in stages::delete_each(engine, &target, pods, None).await {
+        info!(%reference, "deleting a pod that is left");
+        match deletion {
+            Ok(_) => answers.accepted(reference, Some(uid)),
+            Err(error) => answers.refused(engine, reference, Some(uid), &error),
+        }
+    }
+    answers.note(engine, &now).await.map(|_| ())
 }
 
 /// What finalizers hold of a deployment that goes, beside its inventory; nothing once its record is gone.

@@ -1,10 +1,11 @@
-//! Deletes removed objects, and drops their entries once they were seen gone.
+//! Deletes removed objects, drops their entries once they were seen gone, and remembers what is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::refusals::{Answers, Refusals};
 use super::{Engine, stages};
 use crate::artifacts::{Kind, ObjectRef, Observed, Target};
 use crate::cluster::{Deletion, Going};
@@ -25,8 +26,10 @@ struct DeleteResults {
     gone: BTreeSet<String>,
     /// Those that are still there.
     going: Vec<Going>,
+    /// Those of them that are gone or go without anything that holds them.
+    accepted: Vec<(ObjectRef, String)>,
     /// Those that could not be deleted, and why.
-    failures: Vec<(ObjectRef, Error)>,
+    failures: Vec<(ObjectRef, String, Error)>,
 }
 
 /// Deletes by uid what the template no longer has; Secrets, which pods of the former kind may still read, are left to
@@ -40,10 +43,13 @@ pub(super) async fn prune(engine: &Engine, target: &Target, held: Held, doomed: 
     }
     let mut results = delete_each(engine, target, now).await;
     if !results.failures.is_empty() {
+        let answers = results.answers(engine);
+        // What the call says the record says from now on.
+        answers.note(engine, &held).await?;
         let kinds =
-            results.failures.iter().map(|(reference, error)| format!("{reference}: {:?}", error.kind()));
+            results.failures.iter().map(|(reference, _, error)| format!("{reference}: {:?}", error.kind()));
         let failed = kinds.collect::<Vec<_>>().join(", ");
-        let (_, first) = results.failures.swap_remove(0);
+        let (_, _, first) = results.failures.swap_remove(0);
         return Err(Error::not_deleted(first, failed));
     }
     let uids: Vec<String> = results.going.iter().map(|going| going.uid.clone()).collect();
@@ -54,22 +60,32 @@ pub(super) async fn prune(engine: &Engine, target: &Target, held: Held, doomed: 
     let left = left.map_err(|error| Error::not_deleted(error, names.join(", ")))?;
     let is_left = |uid: &String| left.iter().any(|going| going.uid == *uid);
     results.gone.extend(uids.into_iter().filter(|uid| !is_left(uid)));
-    drop_entries(engine, &held, doomed, &results.gone).await
+    let held = drop_entries(engine, &held, doomed, &results.gone).await?;
+    let mut answers = Answers::default();
+    for (reference, uid) in results.accepted {
+        answers.accepted(reference, Some(uid));
+    }
+    left.iter().for_each(|going| answers.going(engine, going));
+    answers.note(engine, &held).await
 }
 
 /// Deletes objects that an operation left to be deleted, and drops the entries of those that are gone.
 ///
 /// What was asked to go and is still shown is waited for; what is shown no more is asked for again, so that only the
-/// API server's own word makes an entry go. Returns when to look again at Secrets, which nobody may watch.
+/// API server's own word makes an entry go. What is refused is remembered, and tried again after a pause that doubles.
+/// Returns when to look again at that, and at Secrets, which nobody may watch.
 pub(super) async fn delete(
     engine: &Engine,
     held: &Held,
     observed: &Observed,
     doomed: &[Doomed],
     asked: &mut BTreeMap<String, u32>,
+    refusals: &mut Refusals,
 ) -> Result<Option<Duration>> {
+    let now = engine.clock.elapsed();
     let is_due = |reference: &ObjectRef, uid: &String| {
-        !asked.contains_key(uid) || observed.has(reference.kind, uid) != Some(true)
+        (!asked.contains_key(uid) || observed.has(reference.kind, uid) != Some(true))
+            && refusals.is_due(uid, now)
     };
     let objects = doomed.iter().flat_map(Doomed::objects);
     let due: Vec<_> = objects.filter(|(reference, uid)| is_due(reference, uid)).collect();
@@ -83,10 +99,27 @@ pub(super) async fn delete(
         }
         *times += 1;
     }
-    drop_entries(engine, held, doomed, &results.gone).await?;
-    match results.failures.into_iter().next() {
-        Some((_, error)) => Err(error),
-        None => Ok(again),
+    for (_, uid, _) in &results.failures {
+        refusals.refused(uid, now);
+    }
+    let held = drop_entries(engine, held, doomed, &results.gone).await?;
+    results.answers(engine).note(engine, &held).await?;
+    let tried = doomed.iter().flat_map(Doomed::objects).map(|(_, uid)| uid);
+    Ok(again.into_iter().chain(refusals.again_in(tried, now)).min())
+}
+
+impl DeleteResults {
+    /// How each of these deletes was answered, for the record.
+    fn answers(&self, engine: &Engine) -> Answers {
+        let mut answers = Answers::default();
+        for (reference, uid) in &self.accepted {
+            answers.accepted(reference.clone(), Some(uid.clone()));
+        }
+        self.going.iter().for_each(|going| answers.going(engine, going));
+        for (reference, uid, error) in &self.failures {
+            answers.refused(engine, reference.clone(), Some(uid.clone()), error);
+        }
+        answers
     }
 }
 
@@ -95,10 +128,14 @@ async fn delete_each(engine: &Engine, target: &Target, objects: Vec<(ObjectRef, 
     for (reference, uid, deletion) in stages::delete_each(engine, target, objects, None).await {
         match deletion {
             Ok(Deletion::Gone | Deletion::Replaced) => {
+                results.accepted.push((reference, uid.clone()));
                 results.gone.insert(uid);
             }
-            Ok(Deletion::Going(going)) => results.going.push(going),
-            Err(error) => results.failures.push((reference, error)),
+            Ok(Deletion::Going(going)) => {
+                results.accepted.push((reference, uid));
+                results.going.push(going);
+            }
+            Err(error) => results.failures.push((reference, uid, error)),
         }
     }
     results

@@ -50,6 +50,30 @@ pub async fn scale(engine: &Engine, target: &Target, choices: Choices) -> Result
 }
 
 async fn scale_now(engine: &Engine, target: &Target, choices: &Choices) -> Result<Scaling> {
+    let scaled = Box::pin(scale_once(engine, target, choices)).await;
+    // Another operation came first; it may be this very request.
+    let is_lost = |error: &Error| error.kind() == ErrorKind::OperationInProgress;
+    let is_named = choices.request.is_some() && !choices.validate_only;
+    match scaled {
+        Err(lost) if is_lost(&lost) && is_named => match joined(engine, target, choices).await? {
+            Some(held) => Ok(Scaling { held, changes: Vec::new(), diagnostics: Vec::new() }),
+            None => Err(lost),
+        },
+        scaled => scaled,
+    }
+}
+
+/// The record, once another call has carried this very request out; `None` if none has.
+async fn joined(engine: &Engine, target: &Target, choices: &Choices) -> Result<Option<Held>> {
+    let Some(named) = &choices.request else { return Ok(None) };
+    let held = look::read(engine, target).await?;
+    match requests::known(engine, target, held, named, false, choices.deadline).await? {
+        Known::Answered(held, _) => Ok(Some(held)),
+        Known::New(_) => Ok(None),
+    }
+}
+
+async fn scale_once(engine: &Engine, target: &Target, choices: &Choices) -> Result<Scaling> {
     // 1. What is there; an operation that died is finished first, so that there is one thing to scale.
     let mut held = look::must_read(engine, target).await?;
     if let Some(named) = choices.request.as_ref().filter(|_| !choices.validate_only) {
@@ -215,6 +239,9 @@ async fn convert(
         revision: None,
         complete,
         phase,
+        refused: report.refused(engine.clock.now()),
+        untouched: report.untouched(plan),
+        pledge: None,
         now: engine.clock.now(),
     };
     let held = lock.release(&Transition::Applied(Box::new(applied))).await?;

@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 
 use futures::future::join_all;
+use jiff::Timestamp;
 use tracing::{Instrument, info, info_span, warn};
 
 use super::Engine;
+use super::refusals::why;
 use crate::artifacts::{Action, Artifact, Form, Kind, ObjectRef, Stage, Target};
 use crate::cluster::{Deletion, Going, Guard, Written};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, ConflictPolicy, Plan, Remedy, Step, is_refusal};
-use crate::record::{Member, MemberState};
+use crate::record::{Member, MemberState, RefusedObject};
 
 /// How long one object may take to go before it is made again.
 const GOING: std::time::Duration = std::time::Duration::from_secs(90);
@@ -78,6 +80,28 @@ impl Report {
         written.chain(plan.handed_over.iter().cloned()).chain(doomed).collect()
     }
 
+    /// What was not written, with why; what was not reached, without.
+    pub(super) fn refused(&self, now: Timestamp) -> Vec<RefusedObject> {
+        let failed = self.failures.iter();
+        let failed = failed
+            .map(|(artifact, error)| RefusedObject::write(artifact.reference.clone(), &why(error), now));
+        let skipped = self
+            .skipped
+            .iter()
+            .filter(|skipped| !self.failures.iter().any(|(artifact, _)| artifact.reference == **skipped));
+        failed.chain(skipped.map(|skipped| RefusedObject::write(skipped.clone(), "", now))).collect()
+    }
+
+    /// The objects that stand as they were, of a plan that was not carried out whole.
+    pub(super) fn untouched(&self, plan: &Plan) -> Vec<ObjectRef> {
+        if self.failures.is_empty() {
+            return Vec::new();
+        }
+        let left = self.open.iter().filter(|member| member.state == MemberState::Applied);
+        let left = left.chain(plan.doomed.iter().map(|doomed| &doomed.member)).chain(&plan.handed_over);
+        left.map(|member| member.reference.clone()).collect()
+    }
+
     /// The inventory for going back to what was before the plan: what was certainly not written is as it was, and all
     /// else that was to be written is in doubt.
     pub(super) fn inventory_before(&self, plan: &Plan) -> Vec<Member> {
@@ -132,7 +156,7 @@ impl Report {
                 // What belongs to somebody else is none of ours: it must not stand in the inventory.
                 if error.kind() != ErrorKind::ObjectNotOwned {
                     let unwritten = is_refusal(error.kind()) && !step.has_preludes();
-                    self.open.push(if unwritten { step.unwritten() } else { step.member.clone() });
+                    self.open.push(if unwritten { step.untouched() } else { step.member.clone() });
                 }
                 self.failures.push((step.artifact.clone(), error));
             }
@@ -173,7 +197,7 @@ pub(super) fn skip(plan: &Plan, stage: Stage, report: &mut Report) {
         if step.action == Action::Unchanged {
             report.applied.push(step.member.clone());
         } else {
-            report.open.push(step.unwritten());
+            report.open.push(step.untouched());
             report.skipped.insert(step.artifact.reference.clone());
         }
     }

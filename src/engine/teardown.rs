@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tracing::{Instrument, info};
 
 use super::lock::Lock;
+use super::refusals::{Answers, why};
 use super::requests::{self, Known};
 use super::{Engine, claims, leftovers, look, stages};
 use crate::artifacts::{Kind, ObjectRef, Seen, Stage, Target};
@@ -309,7 +310,7 @@ async fn delete_objects(
     for stage in [Stage::Workload, Stage::Foundation] {
         let mut of_stage = members.clone();
         of_stage.retain(|(reference, _)| reference.kind.stage() == stage);
-        delete_all(engine, target, of_stage, grace, &mut asked).await?;
+        delete_all(engine, held, of_stage, grace, &mut asked).await?;
     }
     if grace.is_some() && members.iter().any(|(reference, _)| reference.kind.is_controller()) {
         // The grace of a controller's deletion is not its pods': they would take their own.
@@ -317,29 +318,37 @@ async fn delete_objects(
         let pods = controllers.map(|(reference, _)| ObjectRef { kind: Kind::Pod, ..reference.clone() });
         let pods = list_while_deleting(engine, target, held, &pods.collect()).await?;
         let pods = pods.into_iter().filter(|seen| !seen.ours).map(|seen| (seen.reference, seen.uid));
-        delete_all(engine, target, pods.collect(), grace, &mut asked).await?;
+        delete_all(engine, held, pods.collect(), grace, &mut asked).await?;
     }
     Ok(asked)
 }
 
-/// Deletes objects by uid, all at once; fails with the first failure once everything was tried.
+/// Deletes objects by uid, all at once; once everything was tried, fails if some could not be deleted, and the record
+/// says which.
 async fn delete_all(
     engine: &Engine,
-    target: &Target,
+    held: &Held,
     objects: Vec<(ObjectRef, String)>,
     grace: Option<u32>,
     asked: &mut Asked,
 ) -> Result<()> {
-    let mut failure = None;
-    for (_, _, deletion) in stages::delete_each(engine, target, objects, grace).await {
+    let (mut first, mut left, mut answers) = (None, Vec::new(), Answers::default());
+    for (reference, uid, deletion) in stages::delete_each(engine, &held.target(), objects, grace).await {
         match deletion {
+            Err(error) => {
+                left.push(format!("{reference} ({})", why(&error)));
+                answers.refused(engine, reference, Some(uid), &error);
+                first = first.or(Some(error));
+                continue;
+            }
             Ok(Deletion::Going(object)) => asked.going.push(object),
             Ok(Deletion::Replaced) => asked.replaced = true,
             Ok(Deletion::Gone) => {}
-            Err(error) => failure = failure.or(Some(error)),
         }
+        answers.accepted(reference, Some(uid));
     }
-    failure.map_or(Ok(()), Err)
+    answers.note(engine, held).await?;
+    first.map_or(Ok(()), |first| Err(Error::left(first, &left.join(", "))))
 }
 
 /// Lists objects of this deployment, and not of one that was made under its name after it.

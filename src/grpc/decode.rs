@@ -147,24 +147,47 @@ fn longest_wait(answered_in: Duration) -> Duration {
     asked.saturating_sub(WAITING.min(asked / 10)).min(answered_in)
 }
 
-/// The request under the name that its caller gave it, if any; `rest` is the request without its name and without what
-/// its caller waits for, which change nothing of what is done.
-fn named(
-    request_id: &str,
-    method: &'static str,
-    rest: &impl Message,
-    faults: &mut Faults,
-) -> Option<NamedRequest> {
-    if request_id.len() > MAX_REQUEST_ID {
+/// A request that its caller may name.
+trait Nameable: Message + Clone {
+    /// The call that it is of.
+    const METHOD: &'static str;
+
+    /// Its name, and what its caller waits for, which change nothing of what is done.
+    fn aside(&mut self) -> (&mut String, &mut i32, &mut Option<prost_types::Duration>);
+}
+
+macro_rules! nameable {
+    ($($request:ident is $method:literal),+) => {$(
+        impl Nameable for proto::$request {
+            const METHOD: &'static str = $method;
+
+            fn aside(&mut self) -> (&mut String, &mut i32, &mut Option<prost_types::Duration>) {
+                (&mut self.request_id, &mut self.wait, &mut self.wait_timeout)
+            }
+        }
+    )+};
+}
+
+nameable!(
+    DeployRequest is "Deploy", ScaleRequest is "Scale", RollbackRequest is "Rollback", TeardownRequest is "Teardown"
+);
+
+/// The request under the name that its caller gave it, if any.
+fn named<R: Nameable>(request: &R, faults: &mut Faults) -> Option<NamedRequest> {
+    let mut rest = request.clone();
+    let (id, wait, wait_timeout) = rest.aside();
+    let id = std::mem::take(id);
+    (*wait, *wait_timeout) = (0, None);
+    if id.len() > MAX_REQUEST_ID {
         faults.add("request_id", format!("must have at most {MAX_REQUEST_ID} characters"));
     }
-    if request_id.chars().any(char::is_control) {
+    if id.chars().any(char::is_control) {
         faults.add("request_id", "must not have control characters");
     }
-    if request_id.is_empty() {
+    if id.is_empty() {
         return None;
     }
-    Some(NamedRequest::new(request_id.to_owned(), method, rest.encode_to_vec()))
+    Some(NamedRequest::new(id, R::METHOD, rest.encode_to_vec()))
 }
 
 pub(super) fn deploy(
@@ -174,9 +197,7 @@ pub(super) fn deploy(
 ) -> Result<DeployCall> {
     use proto::deploy_request::TemplateSource;
     let mut faults = Faults::default();
-    let rest =
-        proto::DeployRequest { request_id: String::new(), wait: 0, wait_timeout: None, ..request.clone() };
-    let named = named(&request.request_id, "Deploy", &rest, &mut faults);
+    let named = named(&request, &mut faults);
     let namespace = namespace(&request.namespace, settings, &mut faults);
     let name = optional_name(&request.name, &mut faults);
     let source = match request.template_source {
@@ -206,6 +227,7 @@ pub(super) fn deploy(
                 on_failure: options.on_failure,
                 conflicts: options.conflicts,
                 replicas: options.replicas,
+                waits_ready: ready,
                 validate_only: request.validate_only,
                 etag: request.etag,
                 request: named,
@@ -264,9 +286,7 @@ pub(super) fn scale(
     deadline: Instant,
 ) -> Result<ScaleCall> {
     let mut faults = Faults::default();
-    let rest =
-        proto::ScaleRequest { request_id: String::new(), wait: 0, wait_timeout: None, ..request.clone() };
-    let named = named(&request.request_id, "Scale", &rest, &mut faults);
+    let named = named(&request, &mut faults);
     let target = target(&request.namespace, &request.name, settings, &mut faults);
     if request.replicas.is_empty() {
         faults.add("replicas", "is required: name at least one component");
@@ -300,9 +320,7 @@ pub(super) fn rollback(
     deadline: Instant,
 ) -> Result<RollbackCall> {
     let mut faults = Faults::default();
-    let rest =
-        proto::RollbackRequest { request_id: String::new(), wait: 0, wait_timeout: None, ..request.clone() };
-    let named = named(&request.request_id, "Rollback", &rest, &mut faults);
+    let named = named(&request, &mut faults);
     let target = target(&request.namespace, &request.name, settings, &mut faults);
     let revision = u32::try_from(request.revision);
     if revision.is_err() {
@@ -329,9 +347,7 @@ pub(super) fn teardown(
     deadline: Instant,
 ) -> Result<TeardownCall> {
     let mut faults = Faults::default();
-    let rest =
-        proto::TeardownRequest { request_id: String::new(), wait: 0, wait_timeout: None, ..request.clone() };
-    let named = named(&request.request_id, "Teardown", &rest, &mut faults);
+    let named = named(&request, &mut faults);
     let target = target(&request.namespace, &request.name, settings, &mut faults);
     let volumes: proto::VolumePolicy = enumeration(request.volumes, "volumes", &mut faults);
     let grace = duration(request.grace_period.as_ref(), "grace_period", &mut faults);

@@ -123,7 +123,10 @@ impl Operations {
         };
         // 3. The lock is free again; waiting only looks.
         if let (Some(until), Some(held)) = (wait_ready, &done.held) {
-            deployed.deployment = self.wait_ready(held, until).await?;
+            deployed.deployment = match &held.head.pledge {
+                Some(earlier) => Box::pin(self.ready_or_back(target, until, held, earlier.number)).await?,
+                None => Box::pin(self.wait_ready(held, until)).await?,
+            };
         }
         Ok(deployed)
     }

@@ -1,5 +1,6 @@
 //! Get, list, watch and wait: what is there, without changing it.
 
+mod or_back;
 mod watching;
 
 use std::sync::Arc;
@@ -203,7 +204,7 @@ impl Operations {
             };
             again = again_in.map(|again_in| Instant::now() + again_in);
             // Whoever hears that it is ready finds it so in the list of revisions.
-            if view.status.is_ready() && plan::is_recorded(&held.head, view.status.state) {
+            if view.status.is_ready() && plan::is_recorded(&held.head, view.status.of_components) {
                 return Ok(DeploymentView::clone(&view));
             }
             match (ready.as_ref(), view.status.is_ready()) {
@@ -216,7 +217,12 @@ impl Operations {
                 && let Some(view) = self.look_once(target, moment, until).await
                 && (view.status.is_ready() || view.is_in_vain())
             {
-                return if view.status.is_ready() { Ok(view) } else { Err(hopeless(target, &view)) };
+                let is_taken_back = held.head.pledge.is_some();
+                return if view.status.is_ready() {
+                    Ok(view)
+                } else {
+                    Err(hopeless(target, &view, is_taken_back))
+                };
             }
             last = Some(view);
         }
@@ -255,10 +261,14 @@ impl Operations {
 }
 
 /// The end of a wait that more time would not help.
-fn hopeless(target: &Target, view: &DeploymentView) -> Error {
+fn hopeless(target: &Target, view: &DeploymentView, is_taken_back: bool) -> Error {
+    let then = if is_taken_back {
+        "the revision before is put back"
+    } else {
+        "everything is written and stays, correct the cause and deploy again"
+    };
     let text = format!(
-        "deployment {} does not become ready without a change ({}); everything is written and stays, correct the cause \
-         and deploy again",
+        "deployment {} does not become ready without a change ({}); {then}",
         target.name, view.status.message
     );
     waited_for(Error::new(ErrorKind::WaitTimeout, text), Some(view))

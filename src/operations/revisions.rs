@@ -96,6 +96,7 @@ impl Operations {
             conflicts: ConflictPolicy::default(),
             replicas: ReplicasPolicy::default(),
             plan_id: String::new(),
+            waits_ready: call.wait_ready.is_some(),
             validate_only: call.validate_only,
             etag: call.etag,
             request: call.request,

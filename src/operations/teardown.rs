@@ -14,6 +14,10 @@ use crate::record::{self, Member};
 
 /// How long a call that waits for nothing waits for what goes in a moment.
 const MOMENT: Duration = Duration::from_secs(2);
+/// How long the look before a WAIT_TIMEOUT may take.
+const LOOK: Duration = Duration::from_millis(500);
+/// The garbage collector's own finalizer: it says only that dependents go first.
+const FOREGROUND: &str = "foregroundDeletion";
 
 /// A Teardown, decoded.
 #[derive(Clone, Debug)]
@@ -103,13 +107,13 @@ impl Operations {
             if call.wait_gone.is_none() {
                 return Ok(self.under_way(&target, planned, teardown.going).await);
             }
-            return Err(self.still_there(&teardown.going, kind));
+            return Err(self.still_there(&target, planned.ended(teardown.going), kind).await);
         };
         let torn = planned.ended(left?);
         if torn.complete || call.wait_gone.is_none() {
             Ok(torn)
         } else {
-            Err(self.still_there(&[], ErrorKind::WaitTimeout))
+            Err(self.still_there(&target, torn, ErrorKind::WaitTimeout).await)
         }
     }
 
@@ -121,11 +125,24 @@ impl Operations {
         torn.held_back(beside)
     }
 
-    fn still_there(&self, going: &[Going], kind: ErrorKind) -> Error {
-        let names: Vec<String> = going.iter().map(|going| going.reference.to_string()).collect();
+    /// The end of a wait: names what is still there, and which finalizers hold it.
+    async fn still_there(&self, target: &Target, torn: TornDown, kind: ErrorKind) -> Error {
+        // What cannot be looked at in time is told by the next call.
+        let look = tokio::time::timeout(LOOK, engine::held_back(&self.engine, target)).await;
+        let torn = torn.held_back(look.ok().and_then(Result::ok).unwrap_or_default());
+        let (held, others): (Vec<&Blocked>, Vec<&Blocked>) =
+            torn.blocked.iter().partition(|one| one.finalizers.iter().any(|name| name != FOREGROUND));
+        let names =
+            others.iter().map(|one| format!("{} {}", one.kind, one.name)).chain(held.iter().map(|one| {
+                let since = one.since.map(|since| format!(" since {since}")).unwrap_or_default();
+                format!("{} {} (held by finalizer {}{since})", one.kind, one.name, one.finalizers.join(", "))
+            }));
+        let names: Vec<String> = names.collect();
         let what = if names.is_empty() { "objects".to_owned() } else { names.join(", ") };
+        let held: Vec<String> = held.iter().map(|one| format!("{} {}", one.kind, one.name)).collect();
         Error::new(kind, format!("{what} still existed at the deadline; the teardown goes on"))
             .with("since", self.engine.clock().now().to_string())
+            .with("held", held.join(", "))
             .with("applied", "true")
     }
 }
@@ -139,9 +156,9 @@ impl TornDown {
     /// Adds what finalizers hold beside the inventory.
     fn held_back(mut self, beside: Vec<HeldBack>) -> Self {
         for one in beside {
-            let HeldBack { kind, name, uid, finalizers, since } = one;
+            let HeldBack { group, kind, name, uid, finalizers, since } = one;
             if !self.blocked.iter().any(|blocked| blocked.uid == uid) {
-                self.blocked.push(Blocked { group: "", kind, name, uid, finalizers, since });
+                self.blocked.push(Blocked { group, kind, name, uid, finalizers, since });
             }
         }
         self

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::prepared::{Prepared, Rendered};
-use super::{Course, Inputs, Plan, Revision, check_claims, plan, stamp};
+use super::{Course, Inputs, Plan, Revision, check_claims, plan, stamp, standing};
 use crate::artifacts::{Artifacts, ComponentName, DeploymentState, Seen, field_manager, scale_manager};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::error::{Error, ErrorKind, Result};
@@ -37,28 +37,33 @@ pub struct Decided {
     pub course: Course,
 }
 
-/// Decides a Deploy from what was read; `previous` is the stored revision that comparisons are made with, `operation`
-/// the id of the operation to come.
+/// Decides a Deploy from what was read; `previous` is the stored revision that comparisons are made with, `earlier` are
+/// those that objects stand as which it was never written to, `operation` is the id of the operation to come.
 ///
 /// Fails when a volume claim cannot become what is asked, or when the deployment would have too many objects.
+#[expect(clippy::too_many_arguments, reason = "everything that was read, once")]
 pub fn decide(
     prepared: Prepared,
     mut rendered: Rendered,
     held: Option<Held>,
     previous: Option<&Revision>,
+    earlier: &BTreeMap<u32, Revision>,
     seen: &[Seen],
     course: Course,
     operation: &str,
 ) -> Result<Decided> {
     let head = held.as_ref().map(|held| &held.head);
     let controllers = head.map(Head::controllers).unwrap_or_default();
+    let earlier = standing::rendered(earlier, &controllers);
     let before = previous.map(|previous| previous.rendered_with(controllers)).unwrap_or_default();
+    let before = standing::standing(head, before, &earlier);
     let number = head.map_or(1, Head::next_revision);
     let links = crate::translate::linked_services(&prepared.template);
     let (own, scale) = (field_manager(&prepared.name), scale_manager(&prepared.name));
     let inputs = Inputs {
         head,
         before: &before,
+        earlier: &earlier,
         after: &rendered.artifacts,
         links: &links,
         seen: Some(seen),

@@ -7,7 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Doomed, drift, waits};
 use crate::artifacts::{
-    ANNOTATION_OPERATION, DeploymentState, Form, HoldUp, Kind, ObjectName, ObjectRef, Observed, field_manager,
+    ANNOTATION_OPERATION, ComponentName, DeploymentState, Form, HoldUp, Kind, ObjectName, ObjectRef,
+    Observed, field_manager,
 };
 use crate::record::{Head, HeadRef, Held, MemberState, Phase, Transition};
 use crate::status::{self, expected};
@@ -38,6 +39,8 @@ pub enum Duty {
     TearDown,
     /// Delete pods of an earlier revision, in the form that was seen: one that has become ready since is left alone.
     Replace(Vec<(ObjectRef, Form)>),
+    /// Delete the pods and ReplicaSets of controllers that these components have lost: each is ready without them.
+    ClearLeft(Vec<ComponentName>),
     /// Delete objects that the template no longer has, by uid.
     Delete(Vec<Doomed>),
     /// Delete objects that an operation which was taken over has created late, in this form, unless a
@@ -47,8 +50,12 @@ pub enum Duty {
     ClearDoubts(Vec<String>),
     /// Delete revisions that are no longer kept.
     DropRevisions(Vec<HeadRef>),
+    /// Forget deletes that were refused, of objects that are gone.
+    ForgetRefused(Vec<(ObjectRef, Option<String>)>),
     /// Write down the state that was seen.
     Settle(DeploymentState),
+    /// Put this revision back: a component of the current one has failed before all were ever ready.
+    TakeBack(HeadRef),
 }
 
 /// What is left to do for a record, by an observer that has seen neither a renewal nor another operation for so long.
@@ -79,9 +86,14 @@ pub fn duties(held: &Held, observed: &Observed, unrenewed_for: Duration) -> Duti
         duties.now.push(Duty::Replace(dead));
     }
     let status = status::conclude(&expected, observed);
-    let state = status.state;
+    let state = status.of_components;
     let drift = drift(held, observed, &[]).into_iter().map(|one| one.held_up());
     duties.held_up = status.held_up().into_iter().chain(drift).collect();
+    let left = status.components.iter().filter(|component| component.has_left);
+    let left: Vec<ComponentName> = left.map(|component| component.name.clone()).collect();
+    if !left.is_empty() {
+        duties.now.push(Duty::ClearLeft(left));
+    }
     delete(head, state, &mut duties);
     let late = late(held, observed);
     if !late.is_empty() {
@@ -97,8 +109,16 @@ pub fn duties(held: &Held, observed: &Observed, unrenewed_for: Duration) -> Duti
     if !superfluous.is_empty() {
         duties.now.push(Duty::DropRevisions(superfluous));
     }
+    let ended = ended(head, observed);
+    if !ended.is_empty() {
+        duties.now.push(Duty::ForgetRefused(ended));
+    }
     if !is_recorded(head, state) {
         duties.now.push(Duty::Settle(state));
+    }
+    // Last: whatever else is noted of this revision is noted before it is taken back.
+    if let Some(earlier) = head.pledge.clone().filter(|_| status.is_hopeless()) {
+        duties.now.push(Duty::TakeBack(earlier));
     }
     duties
 }
@@ -120,7 +140,7 @@ pub fn is_at_rest(held: &Held) -> bool {
         Phase::Applying | Phase::Progressing | Phase::Deleting => false,
     };
     let deletes = head.phase == Phase::Idle && doomed(head).next().is_some();
-    let drops = !head.superfluous_revisions().is_empty();
+    let drops = !head.superfluous_revisions().is_empty() || head.refused_deletes().next().is_some();
     head.operation.is_none() && head.superseded.is_empty() && is_recorded && !deletes && !drops
 }
 
@@ -164,6 +184,17 @@ fn never_adopted(head: &Head, observed: &Observed) -> Vec<(ObjectRef, Form)> {
         is_left.then(|| (adopted.reference.clone(), form))
     });
     dead.collect()
+}
+
+/// Objects whose delete was refused and that are gone: somebody else has deleted them.
+fn ended(head: &Head, observed: &Observed) -> Vec<(ObjectRef, Option<String>)> {
+    let is_gone = |reference: &ObjectRef, uid: &Option<String>| {
+        uid.as_ref().is_some_and(|uid| observed.has(reference.kind, uid) == Some(false))
+    };
+    let refused = head.refused_deletes().filter(|one| is_gone(&one.reference, &one.uid));
+    // What the inventory has goes with its entry, which only the API server's own word drops.
+    let refused = refused.filter(|one| head.member(&one.reference).is_none());
+    refused.map(|one| (one.reference.clone(), one.uid.clone())).collect()
 }
 
 /// The objects that an operation left to be deleted.

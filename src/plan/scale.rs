@@ -86,9 +86,14 @@ impl Conversion {
         if let Some(component) = convert.keys().find(|component| !is_made(component)) {
             return Err(not_scalable(component));
         }
+        // What stands as an earlier revision is the next Deploy's to write.
+        let mut head = held.head.clone();
+        let stands = head.inventory.iter_mut().filter(|member| member.stands_as.is_some());
+        stands.for_each(|member| member.state = MemberState::Planned);
         let inputs = Inputs {
-            head: Some(&held.head),
+            head: Some(&head),
             before: &before,
+            earlier: &BTreeMap::new(),
             after: &after,
             // Scaling a component never renews the pods that are linked to it.
             links: &BTreeMap::new(),

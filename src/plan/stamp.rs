@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::Inputs;
+use super::{Inputs, standing};
 use crate::artifacts::{
     ANNOTATION_APPLIED, ANNOTATION_OPERATION, Artifact, Artifacts, ComponentName, Kind, LABEL_REVISION, Stage,
 };
@@ -90,7 +90,7 @@ pub(super) fn earlier(inputs: &Inputs<'_>, component: &ComponentName) -> Option<
 
 /// Whether the pods, the Secrets they read and the Services they are linked to stay as they are.
 fn is_same(inputs: &Inputs<'_>, component: &ComponentName, after: &Artifact) -> bool {
-    let Some(before) = workload(inputs.before, component) else { return false };
+    let Some(before) = workload(standing::around(inputs, &after.reference), component) else { return false };
     // Pods never move between an apps Deployment and another workload: they are made anew, whatever they are of.
     let is_deployment = |artifact: &Artifact| artifact.reference.kind == Kind::Deployment;
     is_deployment(before) == is_deployment(after)
@@ -117,7 +117,8 @@ fn secrets_changed(inputs: &Inputs<'_>, after: &Artifact) -> bool {
         });
         found.and_then(|secret| secret.manifest.get("data").cloned())
     };
-    names.into_iter().any(|name| data(inputs.before, name) != data(inputs.after.objects(), name))
+    let before = standing::around(inputs, &after.reference);
+    names.into_iter().any(|name| data(before, name) != data(inputs.after.objects(), name))
 }
 
 /// Whether a Service that the component is linked to changes: a pod learns its links' addresses when it starts,
@@ -128,7 +129,8 @@ fn links_changed(inputs: &Inputs<'_>, after: &Artifact) -> bool {
     }
     let linked = inputs.links.get(&after.component);
     linked.into_iter().flatten().any(|service| {
-        let before = inputs.before.iter().find(|artifact| artifact.reference == *service);
+        let before = standing::around(inputs, &after.reference);
+        let before = before.iter().find(|artifact| artifact.reference == *service);
         // Pods learn nothing about how the Service is reached from outside.
         let address = |artifact: Option<&Artifact>| {
             artifact.map(|artifact| {

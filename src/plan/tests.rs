@@ -58,6 +58,7 @@ fn deployed(artifacts: &Artifacts) -> (Head, Vec<Seen>) {
             uid: Some(uid.clone()),
             pod_revision: is_workload.then_some(1),
             pods_before: None,
+            stands_as: None,
             template_replicas: count.and_then(|count| i32::try_from(count).ok()),
             scaled_replicas: None,
             uncounted: false,
@@ -92,9 +93,10 @@ fn deployed(artifacts: &Artifacts) -> (Head, Vec<Seen>) {
     (head, seen)
 }
 
-/// No component: none without a count, and none that is scaled.
+/// No component: none without a count, and none that is scaled; everything stands as the current revision.
 static NONE: BTreeSet<ComponentName> = BTreeSet::new();
 static UNSCALED: BTreeMap<ComponentName, i32> = BTreeMap::new();
+static LATEST: BTreeMap<u32, Vec<Artifact>> = BTreeMap::new();
 static UNLINKED: BTreeMap<ComponentName, BTreeSet<ObjectRef>> = BTreeMap::new();
 
 /// A Deploy with the default options, revision 2 to come, of templates that have no links.
@@ -102,6 +104,7 @@ fn inputs<'a>(before: &'a Artifacts, after: &'a Artifacts, head: &'a Head, seen:
     Inputs {
         head: Some(head),
         before: before.objects(),
+        earlier: &LATEST,
         after,
         links: &UNLINKED,
         seen: Some(seen),
@@ -156,6 +159,7 @@ fn a_first_deploy_creates_everything_at_its_revision() {
     let plan = plan(&Inputs {
         head: None,
         before: &[],
+        earlier: &LATEST,
         after: &after,
         links: &linked_services(&template(TEMPLATE)),
         seen: Some(&[]),

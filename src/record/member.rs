@@ -24,6 +24,9 @@ pub struct Member {
     /// the current revision stays the one that it was planned over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pods_before: Option<u32>,
+    /// The revision as which it stands for certain, where the current one was never written to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stands_as: Option<u32>,
     /// For a controller: the template's count when it was last applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_replicas: Option<i32>,
@@ -84,6 +87,7 @@ impl Member {
             uid: Some(uid),
             pod_revision: None,
             pods_before: None,
+            stands_as: None,
             template_replicas: None,
             scaled_replicas: None,
             uncounted: false,

@@ -132,3 +132,89 @@ fn what_is_put_back_was_applied_whole_and_not_seen_to_fail() {
     head.current = None;
     assert_eq!(number(&head), None);
 }
+
+/// A record whose only object is to be deleted.
+fn pruning() -> Head {
+    let mut head: Head = serde_json::from_str(EARLIER).expect("a record");
+    head.inventory[0].state = MemberState::Deleting;
+    head
+}
+
+fn refused_delete(head: &Head, uid: &str, why: &str, second: i64) -> RefusedObject {
+    let since = Timestamp::from_second(second).expect("a time");
+    RefusedObject::delete(head.inventory[0].reference.clone(), Some(uid.to_owned()), why, since)
+}
+
+fn answered(refused: Vec<RefusedObject>) -> Transition {
+    Transition::DeletesAnswered { refused, accepted: Vec::new() }
+}
+
+#[test]
+fn a_refused_delete_keeps_its_time_until_it_is_accepted_or_over() {
+    let head = pruning();
+    let first = answered(vec![refused_delete(&head, "3f", "a policy", 1)]).apply(&head);
+    let again = answered(vec![refused_delete(&head, "3f", "a webhook", 2)]).apply(&first);
+    let told = Refusing(&again.refused).to_string();
+    assert!(
+        told.contains("web-replication-controller cannot be deleted since 1970-01-01T00:00:01Z"),
+        "{told}"
+    );
+    assert!(told.contains("a webhook"), "{told}");
+    // Nothing new is nothing to write.
+    assert_eq!(answered(vec![refused_delete(&head, "3f", "a webhook", 3)]).apply(&again), again);
+    let key = (head.inventory[0].reference.clone(), Some("3f".to_owned()));
+    let accepted = Transition::DeletesAnswered { refused: Vec::new(), accepted: vec![key] };
+    assert_eq!(accepted.apply(&again).refused, []);
+    let gone = Transition::Settled { state: None, gone: ["3f".to_owned()].into() };
+    assert_eq!(gone.apply(&again).refused, []);
+    let mut wanted_again = again;
+    wanted_again.inventory[0].state = MemberState::Applied;
+    assert_eq!(Transition::Answered(request()).apply(&wanted_again).refused, []);
+    // Another object of that name is not meant.
+    assert_eq!(answered(vec![refused_delete(&head, "40", "a policy", 1)]).apply(&head).refused, []);
+}
+
+fn request() -> RequestEntry {
+    let request = Request { id: "one".to_owned(), method: "Deploy".to_owned(), digest: None };
+    RequestEntry { request, outcome: RequestOutcome::Updated, time: Timestamp::UNIX_EPOCH }
+}
+
+/// What ends an update; `untouched`: the controller was not reached.
+fn ending(head: &Head, number: u32, untouched: bool, pledge: Option<HeadRef>) -> Transition {
+    let reference = head.inventory[0].reference.clone();
+    let missing = RefusedObject::write(reference.clone(), "", Timestamp::UNIX_EPOCH);
+    Transition::Applied(Box::new(Applied {
+        inventory: head.inventory.clone(),
+        revision: Some(HeadRef { number, secret: format!("r{number}") }),
+        complete: !untouched,
+        phase: if untouched { Phase::Incomplete } else { Phase::Progressing },
+        refused: if untouched { vec![missing] } else { Vec::new() },
+        untouched: if untouched { vec![reference] } else { Vec::new() },
+        pledge,
+        now: Timestamp::UNIX_EPOCH,
+    }))
+}
+
+#[test]
+fn what_an_update_never_reached_stands_as_before_until_it_is_written() {
+    let head: Head = serde_json::from_str(EARLIER).expect("a record");
+    let third = ending(&head, 3, true, None).apply(&head);
+    assert_eq!((third.inventory[0].stands_as, third.refused.len()), (Some(2), 1));
+    let told = Refusing(&third.refused).to_string();
+    assert_eq!(told, "not reached: ReplicationController web-replication-controller");
+    let fourth = ending(&third, 4, true, None).apply(&third);
+    assert_eq!(fourth.inventory[0].stands_as, Some(2), "twice in vain is once");
+    let fifth = ending(&fourth, 5, false, None).apply(&fourth);
+    assert_eq!((fifth.inventory[0].stands_as, fifth.refused.len()), (None, 0));
+}
+
+#[test]
+fn a_promise_to_go_back_is_void_once_everything_was_ready() {
+    let head: Head = serde_json::from_str(EARLIER).expect("a record");
+    let promised = ending(&head, 3, false, head.current.clone()).apply(&head);
+    assert_eq!(promised.pledge, head.current);
+    let settled =
+        |state| Transition::Settled { state: Some(state), gone: Default::default() }.apply(&promised);
+    assert_eq!(settled(DeploymentState::Failed).pledge, head.current);
+    assert_eq!(settled(DeploymentState::Active).pledge, None);
+}

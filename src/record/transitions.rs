@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::{
-    Head, HeadRef, Member, MemberState, Operation, OperationKind, Outcome, Phase, Recorded, RequestEntry,
-    RequestOutcome, RevisionEntry,
+    Applied, Begin, Head, HeadRef, Member, MemberState, OperationKind, Outcome, Phase, RefusedObject,
+    RequestEntry, RequestOutcome, RevisionEntry, Work,
 };
 use crate::artifacts::{DeploymentState, ObjectRef};
 
@@ -73,6 +73,13 @@ pub enum Transition {
         /// The uids of objects that are gone.
         gone: BTreeSet<String>,
     },
+    /// Deletes were answered: some are refused, which is remembered until it is over.
+    DeletesAnswered {
+        /// What could not be deleted.
+        refused: Vec<RefusedObject>,
+        /// What goes or is gone, by the uid that was meant.
+        accepted: Vec<(ObjectRef, Option<String>)>,
+    },
     /// Objects were seen gone that the inventory still lists.
     Gone {
         /// Those objects.
@@ -83,104 +90,13 @@ pub enum Transition {
         /// Those operations.
         superseded: Vec<String>,
     },
+    /// The revision that was to be put back is not there any more.
+    PledgeDropped,
     /// Revisions that are no longer kept were deleted.
     RevisionsDropped {
         /// Those revisions.
         revisions: Vec<HeadRef>,
     },
-}
-
-/// How an operation begins.
-#[derive(Clone, Debug)]
-pub struct Begin {
-    /// The operation.
-    pub operation: Operation,
-    /// What it is about to do.
-    pub work: Work,
-}
-
-/// What an operation is about to do; the inventory lists everything that is or may be on the cluster from then on.
-#[derive(Clone, Debug)]
-pub enum Work {
-    /// Objects of a template are written.
-    Deploy {
-        /// The revision that is written.
-        revision: HeadRef,
-        /// The template's name as its author wrote it.
-        template_name: String,
-        /// What a BASIC list shows.
-        recorded: Recorded,
-        /// The objects.
-        inventory: Vec<Member>,
-        /// The revision that is put back if the operation fails or dies.
-        back_to: Option<HeadRef>,
-        /// The revision that is repeated.
-        rollback_of: Option<u32>,
-        /// Whether it takes back the operation before it, whose revision was stored: that one was in force, in part.
-        takes_back: bool,
-    },
-    /// Pods become controllers.
-    Scale {
-        /// The objects.
-        inventory: Vec<Member>,
-    },
-    /// Everything is deleted.
-    Teardown {
-        /// The objects that go.
-        inventory: Vec<Member>,
-        /// The volume claims that stay.
-        retained: Vec<Member>,
-    },
-}
-
-impl Work {
-    /// The kind of operation.
-    pub fn kind(&self) -> OperationKind {
-        match self {
-            Work::Deploy { .. } => OperationKind::Deploy,
-            Work::Scale { .. } => OperationKind::Scale,
-            Work::Teardown { .. } => OperationKind::Teardown,
-        }
-    }
-
-    /// The revision that is put back if it fails or dies.
-    pub fn back_to(&self) -> Option<&HeadRef> {
-        match self {
-            Work::Deploy { back_to, .. } => back_to.as_ref(),
-            Work::Scale { .. } | Work::Teardown { .. } => None,
-        }
-    }
-
-    /// The revision that is repeated.
-    pub fn rollback_of(&self) -> Option<u32> {
-        match self {
-            Work::Deploy { rollback_of, .. } => *rollback_of,
-            Work::Scale { .. } | Work::Teardown { .. } => None,
-        }
-    }
-
-    /// The revision that is written.
-    pub fn revision(&self) -> Option<&HeadRef> {
-        match self {
-            Work::Deploy { revision, .. } => Some(revision),
-            Work::Scale { .. } | Work::Teardown { .. } => None,
-        }
-    }
-}
-
-/// How an operation that writes objects ends.
-#[derive(Clone, Debug)]
-pub struct Applied {
-    /// Everything that is or may be on the cluster.
-    pub inventory: Vec<Member>,
-    /// The revision that was stored; `None` if there is none.
-    pub revision: Option<HeadRef>,
-    /// Whether every object is as planned.
-    pub complete: bool,
-    /// The phase from now on.
-    pub phase: Phase,
-    /// When it ended.
-    pub now: Timestamp,
 }
 
 impl Transition {
@@ -195,6 +111,8 @@ impl Transition {
             | Transition::Answered(_) => Writer::Operation,
             Transition::Renew { .. } => Writer::Lease,
             Transition::Settled { .. }
+            | Transition::DeletesAnswered { .. }
+            | Transition::PledgeDropped
             | Transition::Gone { .. }
             | Transition::DoubtsCleared { .. }
             | Transition::RevisionsDropped { .. } => Writer::Keeper,
@@ -220,6 +138,8 @@ impl Transition {
             | Transition::Scaled { .. }
             | Transition::Answered(_)
             | Transition::Settled { .. }
+            | Transition::DeletesAnswered { .. }
+            | Transition::PledgeDropped
             | Transition::Gone { .. }
             | Transition::DoubtsCleared { .. }
             | Transition::RevisionsDropped { .. } => {
@@ -264,6 +184,8 @@ impl Transition {
             }
             Transition::Answered(entry) => next.answer(entry.clone()),
             Transition::Settled { state, gone } => next.settle(*state, gone),
+            Transition::DeletesAnswered { refused, accepted } => next.answer_deletes(refused, accepted),
+            Transition::PledgeDropped => next.pledge = None,
             Transition::Gone { objects } => {
                 next.inventory.retain(|member| !objects.contains(&member.reference));
             }
@@ -275,6 +197,7 @@ impl Transition {
                 next.revisions.retain(|entry| !revisions.contains(&entry.revision));
             }
         }
+        next.forget_what_is_over();
         next
     }
 }
@@ -291,8 +214,13 @@ impl Head {
         self.begun.push(begin.operation.id.clone());
         let forgotten = self.begun.len().saturating_sub(BEGUN);
         self.begun.drain(..forgotten);
+        if self.operation.is_none() && begin.work.takes_back() {
+            self.mark_taken_back();
+        }
         match &begin.work {
             Work::Deploy { template_name, recorded, inventory, takes_back, .. } => {
+                self.forget_writes();
+                self.pledge = None;
                 // A dead operation may have stored its revision: it stays known, and goes with the others of its age.
                 let begun = self.begun_revision();
                 // Whose holder chose to go back, nobody goes forward to.
@@ -336,7 +264,8 @@ impl Head {
             };
             self.answer(RequestEntry { request, outcome, time: applied.now });
         }
-        self.inventory.clone_from(&applied.inventory);
+        self.inventory = self.ended_inventory(applied);
+        self.refused.extend(applied.refused.iter().cloned());
         // A revision that was not stored is none: the one before it stays what comparisons are made with.
         if let Some(revision) = &applied.revision {
             self.revisions.push(RevisionEntry {
@@ -350,6 +279,7 @@ impl Head {
             self.current = Some(revision.clone());
             // What was planned over the former one is compared with this one from now on.
             self.inventory.iter_mut().for_each(|member| member.pods_before = None);
+            self.pledge.clone_from(&applied.pledge);
         }
         self.recorded.state = DeploymentState::Deploying;
         self.operation = None;
@@ -379,6 +309,10 @@ impl Head {
         let Some(state) = state else { return };
         self.recorded.state = state;
         self.note(state);
+        if state.is_ready() {
+            // Seen ready, it is not taken back any more.
+            self.pledge = None;
+        }
         if state == DeploymentState::Active {
             // Controllers that are ready have taken over what they were handed.
             self.inventory.iter_mut().for_each(|member| member.adopts = None);

@@ -1,7 +1,9 @@
 //! What the records say there should be: what a status is concluded against.
 
 use crate::artifacts::{ComponentName, Kind, Namespace, ObjectRef};
-use crate::record::{self, Held, Member, MemberState, Phase, Recorded, RecordedComponent};
+use crate::record::{
+    self, Held, Makers, Member, MemberState, Phase, Recorded, RecordedComponent, RefusedObject,
+};
 
 /// What the records say there should be.
 #[derive(Clone, Debug)]
@@ -16,6 +18,10 @@ pub struct Expected {
     pub applying: bool,
     /// Whether the last update failed at some objects.
     pub incomplete: bool,
+    /// What the cluster refuses to delete or to write.
+    pub refused: Vec<RefusedObject>,
+    /// Who makes its objects.
+    pub makers: Makers,
 }
 
 /// One component as the records have it.
@@ -55,6 +61,8 @@ pub fn expected(held: &Held) -> Expected {
         deleting: held.is_deleting(),
         applying: head.operation.is_some(),
         incomplete: head.phase == Phase::Incomplete,
+        refused: head.refused.clone(),
+        makers: Makers::of(&held.name, head),
     }
 }
 
@@ -70,6 +78,8 @@ pub fn expected_of_new(namespace: &Namespace, recorded: &Recorded) -> Expected {
         deleting: false,
         applying: true,
         incomplete: false,
+        refused: Vec::new(),
+        makers: Makers::default(),
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::artifacts::Namespace;
 use crate::artifacts::{Kind, ObjectName};
+use crate::record::{Makers, RefusedObject};
 
 fn from_json<T: serde::de::DeserializeOwned>(value: Value) -> Arc<T> {
     Arc::new(serde_json::from_value(value).expect("an object"))
@@ -37,6 +38,8 @@ fn expected(kind: Kind, name: &str) -> Expected {
         deleting: false,
         applying: false,
         incomplete: false,
+        refused: Vec::new(),
+        makers: Makers::default(),
     }
 }
 
@@ -304,4 +307,63 @@ fn an_incomplete_update_is_degraded_even_if_all_runs() {
     let pods = vec![from_json(pod("web-pod", 2, true, Value::Null, false))];
     let status = conclude(&expected, &Observed { pods, ..Observed::default() });
     assert_eq!((status.state, status.reason), (DeploymentState::Degraded, Some(Reason::ApplyIncomplete)));
+}
+
+/// Two ready pods of a controller, with something that the cluster refuses to delete beside them.
+fn refusing(kind: Kind, name: &str, change: impl Fn(&mut Expected)) -> Status {
+    let mut expected = expected(Kind::ReplicationController, "rc");
+    let reference = ObjectRef::new(kind, ObjectName::new(name).expect("a name"));
+    let since = jiff::Timestamp::UNIX_EPOCH;
+    expected.refused = vec![RefusedObject::delete(reference, Some("u".to_owned()), "a policy", since)];
+    change(&mut expected);
+    let controller = json!({
+        "metadata": {"name": "rc", "uid": "rc-uid", "generation": 3},
+        "spec": {"replicas": 2},
+        "status": {"replicas": 2, "readyReplicas": 2, "availableReplicas": 2, "observedGeneration": 3},
+    });
+    let observed = Observed {
+        pods: two_pods(2).into_iter().map(from_json).collect(),
+        controllers: vec![from_json(controller)],
+        ..Observed::default()
+    };
+    conclude(&expected, &observed)
+}
+
+#[test]
+fn what_cannot_be_deleted_is_told_and_keeps_nobody_waiting() {
+    let status = refusing(Kind::Service, "db", |_| {});
+    assert_eq!((status.state, status.of_components), (DeploymentState::Degraded, DeploymentState::Active));
+    assert_eq!(status.reason, Some(Reason::ApplyIncomplete));
+    assert!(status.is_ready() && !status.is_hopeless());
+    assert!(
+        status.message.contains("Service db") && status.message.contains("a policy"),
+        "{}",
+        status.message
+    );
+    let late = |expected: &mut Expected| expected.components[0].pod_revision = Some(3);
+    // As long as the components are on their way that is what is told, unless it is their own pods that stay.
+    assert_eq!(refusing(Kind::Service, "db", late).state, DeploymentState::Deploying);
+    let stuck = refusing(Kind::Pod, "a", late);
+    assert_eq!((stuck.state, stuck.is_ready()), (DeploymentState::Degraded, false));
+    let going = refusing(Kind::Service, "db", |expected| expected.deleting = true);
+    assert_eq!(going.state, DeploymentState::Deleting);
+    assert!(going.message.contains("Service db"), "{}", going.message);
+}
+
+/// Two ready pods of a controller, and one that nothing controls.
+fn beside(name: &str) -> Status {
+    let mut free = pod(name, 1, true, Value::Null, false);
+    free["metadata"]["generateName"] = json!("web-replication-controller-");
+    let mut pods = two_pods(2);
+    pods.push(free);
+    controlled(|_| {}, pods)
+}
+
+#[test]
+fn a_pod_of_a_lost_controller_keeps_its_component_from_being_ready_and_a_copy_does_not() {
+    let left = beside("web-replication-controller-x7k2q");
+    assert_eq!(left.state, DeploymentState::Deploying);
+    assert!(left.components[0].has_left && left.message.contains("x7k2q"), "{}", left.message);
+    let copy = beside("web-replication-controller-debug");
+    assert_eq!((copy.state, copy.components[0].has_left), (DeploymentState::Active, false));
 }

@@ -1,6 +1,7 @@
 //! The state of one component: its workload, its pods, its cause.
 
 mod apps_deployment;
+mod left;
 mod refusal;
 mod replication_controller;
 
@@ -88,6 +89,14 @@ pub(super) fn conclude(
         let message = format!("{former}, which ran it before, is still to be deleted");
         *outcome = Outcome::new(ComponentState::Progressing, Reason::Progressing, message);
     }
+    let left = left::left(component, expected, observed, &component_pods);
+    let has_left =
+        !left.is_empty() && matches!(outcome.state, ComponentState::Ready | ComponentState::Stopped);
+    if has_left {
+        let names: Vec<&str> = left.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
+        let message = format!("{}, of a controller that is lost, is still to be deleted", names.join(", "));
+        *outcome = Outcome::new(ComponentState::Progressing, Reason::Progressing, message);
+    }
     if expected.deleting {
         *outcome = Outcome::new(ComponentState::Deleting, Reason::Terminating, "it is being deleted");
     }
@@ -106,6 +115,7 @@ pub(super) fn conclude(
         pods: component_pods.iter().map(|pod| pods::describe(pod, &component.name, observed)).collect(),
         is_counted: uid.is_some(),
         is_hopeless: outcome.is_hopeless,
+        has_left,
         held_up,
     }
 }

@@ -231,6 +231,81 @@ async fn a_replica_that_dies_in_between_takes_nothing_with_it() {
     }
 }
 
+/// The shop with another image, and a component more.
+fn failing(image: &str) -> String {
+    format!("{}- {{name: extra, source: 'example/extra:1'}}\n", SHOP.replace("example/web:1", image))
+}
+
+fn waiting(namespace: &str, text: &str) -> proto::DeployRequest {
+    proto::DeployRequest { wait: proto::WaitMode::Ready.into(), ..request(namespace, text) }
+}
+
+#[tokio::test]
+async fn a_wait_for_ready_that_sees_a_failure_takes_the_update_back() {
+    let namespace = namespace("failure-ready").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(waiting(&namespace, SHOP)).await.expect("deployed");
+    let before = members(&namespace).await;
+    let answer = client.deploy(waiting(&namespace, &failing("example/crashing:2"))).await;
+    let refusal = refused(answer, Code::DeadlineExceeded, "APPLY_INCOMPLETE");
+    assert!(refusal.message.contains("rolled back to revision 1"), "{refusal:?}");
+    assert!(!refusal.message.contains("stays"), "{refusal:?}");
+    assert_eq!((refusal.fact("rolled_back_to"), refusal.fact("component")), ("1", "web"), "{refusal:?}");
+    is_the_first(&namespace).await;
+    recorded(&namespace, "shop", "ACTIVE").await;
+    let after = members(&namespace).await;
+    for name in ["Pod/cache-pod", "Pod/db-pod"] {
+        assert_eq!(before[name].0, after[name].0, "{name}");
+    }
+    let listed = [(3, Succeeded, Some(1)), (2, RolledBack, None), (1, Succeeded, None)];
+    assert_eq!(revisions(&mut client, &namespace, "shop").await, listed);
+    // Without a wait, pods that do not become ready are no failure of the update.
+    client.deploy(request(&namespace, &failing("example/crashing:3"))).await.expect("written");
+    recorded(&namespace, "shop", "FAILED").await;
+    let listed = revisions(&mut client, &namespace, "shop").await;
+    assert_eq!((listed[0].0, listed[0].1), (4, proto::RevisionResult::Failed), "{listed:?}");
+    // What was seen ready once is not taken back, whatever comes later.
+    client.deploy(waiting(&namespace, &failing("example/web:4"))).await.expect("ready");
+    let survey = Survey::of(&namespace.client, &namespace).await;
+    assert_eq!(survey.head("shop").expect("a record").pledge, None);
+}
+
+/// The replica dies while its caller waits: whoever is left keeps its promise.
+#[tokio::test]
+async fn a_promise_outlives_the_replica_that_gave_it() {
+    let namespace = namespace("failure-promise").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    adapter.deployments().deploy(waiting(&namespace, SHOP)).await.expect("deployed");
+    let keeps = namespace.to_string();
+    let kubeconfig = control_plane().kubeconfig(User::Adapter);
+    let start = move || Binary::start(&kubeconfig, &["--lease", "3s", "--namespaces", &keeps]);
+    let mut binary = tokio::task::spawn_blocking(start).await.expect("the binary starts");
+    let channel = connect(binary.address).await;
+    let mut dying = proto::deployment_service_client::DeploymentServiceClient::new(channel);
+    // An image that cannot be pulled is a failure only after a while.
+    let call = dying.deploy(waiting(&namespace, &failing("example/missing:2")));
+    let (answer, ()) = tokio::join!(call, async {
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let survey = Survey::of(&namespace.client, &namespace).await;
+            if survey.head("shop").expect("a record").pledge.is_some() {
+                break;
+            }
+            assert!(Instant::now() < until, "{:?}", survey.head("shop"));
+        }
+        binary.kill();
+    });
+    answer.expect_err("it died");
+    // A look is enough to wake the keeper of whoever is asked.
+    let listed = revisions(&mut adapter.deployments(), &namespace, "shop").await;
+    assert_eq!(listed.len(), 2, "{listed:?}");
+    recorded(&namespace, "shop", "ACTIVE").await;
+    is_the_first(&namespace).await;
+    let listed = [(3, Succeeded, Some(1)), (2, RolledBack, None), (1, Succeeded, None)];
+    assert_eq!(revisions(&mut adapter.deployments(), &namespace, "shop").await, listed);
+}
+
 /// A revision Secret that a finalizer holds stays listed in the record until it is gone.
 #[tokio::test]
 async fn no_revision_is_forgotten_before_it_is_gone() {

@@ -126,6 +126,43 @@ async fn a_restored_deployment_leaves_nothing_revisions_least_of_all() {
     assert_eq!(names(&everything(&namespace).await), Vec::<&str>::new());
 }
 
+/// The pods of the namespace, by the kind of what controls them.
+async fn pods_of(namespace: &Namespace, kind: &str) -> Vec<String> {
+    let pods = namespace.api::<Pod>().list(&ListParams::default()).await.expect("pods").items;
+    let controller = |pod: &Pod| {
+        let mut owners = pod.metadata.owner_references.clone().into_iter().flatten();
+        owners.find(|owner| owner.controller == Some(true)).map(|owner| owner.kind).unwrap_or_default()
+    };
+    pods.iter().filter(|pod| controller(pod) == kind).map(ResourceExt::name_any).collect()
+}
+
+#[tokio::test]
+async fn what_a_lost_controller_has_left_keeps_its_component_from_being_ready() {
+    let namespace = namespace("removal-beside").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let request = |is_modern: bool| {
+        let request = deploy(&namespace, "web", WEB);
+        if is_modern { modern(request) } else { request }
+    };
+    // From one kind to the other and back, each time with the controller lost in between.
+    adapter.deployments().deploy(request(false)).await.expect("deployed");
+    orphan(&namespace, "rc", "web-replication-controller");
+    let lost = pods_of(&namespace, "").await;
+    assert_eq!(lost.len(), 3);
+    let copied = copy(&namespace, &lost[0]).await;
+    adapter.deployments().deploy(request(true)).await.expect("ready");
+    assert_eq!(pods_of(&namespace, "").await, [copied.as_str()], "a person's copy alone stays");
+    assert_eq!(pods_of(&namespace, "ReplicaSet").await.len(), 3);
+    remove::<Pod>(&namespace, &copied).await;
+    orphan(&namespace, "deployment", "web");
+    adapter.deployments().deploy(request(false)).await.expect("ready");
+    assert_eq!(pods_of(&namespace, "ReplicaSet").await, [""; 0]);
+    assert_eq!(pods_of(&namespace, "ReplicationController").await.len(), 3);
+    let survey = Survey::of(&namespace.client, &namespace).await;
+    assert_eq!(survey.of_kind("ReplicaSet").count(), 0, "{:#?}", survey.names());
+    adapter.deployments().teardown(teardown(&namespace, "web")).await.expect("torn down");
+}
+
 #[tokio::test]
 async fn what_holds_a_teardown_up_is_named_and_it_ends_by_itself() {
     let namespace = namespace("removal-held").await;

@@ -117,6 +117,26 @@ async fn copies_in_flight_are_one() {
     check_one(&namespace).await;
 }
 
+#[tokio::test]
+async fn copies_of_a_scale_that_makes_controllers_are_one() {
+    let namespace = namespace("named-conversion").await;
+    let plane = control_plane();
+    let adapters = [Adapter::real(plane, User::Adapter).await, Adapter::real(plane, User::Adapter).await];
+    let bare = "name: App\nimages:\n- {name: web, source: 'example/web:1'}\n";
+    deployed(&adapters[0], deploy(&namespace, "app", bare)).await;
+    let request = proto::ScaleRequest { request_id: "two".to_owned(), ..scale(&namespace, "app", "web", 2) };
+    let copies = (0..6).map(|number| {
+        let mut client = adapters[number % 2].deployments();
+        let request = request.clone();
+        async move { client.scale(request).await.map(|answer| answer.into_inner().deployment.is_some()) }
+    });
+    for answer in join_all(copies).await {
+        assert!(answer.expect("each is answered"));
+    }
+    let controller = namespace.api::<ReplicationController>().get("web-replication-controller").await;
+    assert_eq!(controller.expect("a controller").spec.and_then(|spec| spec.replicas), Some(2));
+}
+
 /// One revision for each edition, whoever has asked for it.
 async fn check_one(namespace: &Namespace) {
     let record = namespace.api::<ConfigMap>().get("panamax-deployment-app").await.expect("a record");

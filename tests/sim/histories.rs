@@ -132,7 +132,7 @@ fn order_of(ask: &Ask) -> Option<order::Call> {
         Ask::Scale(..) => Some(order::Call::Scale),
         Ask::Teardown => Some(order::Call::Teardown),
         Ask::Get => Some(order::Call::Get),
-        Ask::Named(_) | Ask::OrBack(_) | Ask::Rollback(_) | Ask::Watch => None,
+        Ask::Named(_) | Ask::OrBack(_) | Ask::ReadyOrBack(_) | Ask::Rollback(_) | Ask::Watch => None,
     }
 }
 

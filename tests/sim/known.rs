@@ -19,11 +19,15 @@ pub fn reason(schedule: &Schedule, calls: &[Call]) -> Option<&'static str> {
     let creates = |call: Option<&Call>| call.is_none_or(|call| call.method == "PATCH");
     // What the other template does not have: bare Pods, and the database.
     let is_removed = |call: &Call| call.path.starts_with("pods/") || call.path.contains("/db");
-    match schedule.sequel {
-        Sequel::Teardown if late.any(creates) => {
+    let dies = schedule.faults.values().any(|fault| fault.kills());
+    match (SCENARIOS[schedule.scenario].name, schedule.sequel) {
+        ("on-failure-ready", Sequel::Other | Sequel::Scale) if dies => Some(
+            "whoever comes before the promise is kept finds the failed update in force, which is a third end",
+        ),
+        (_, Sequel::Teardown) if late.any(creates) => {
             Some("a create that arrives after the Teardown finds no record that knows it, and stays")
         }
-        Sequel::Other if late.any(|call| creates(call) && call.is_none_or(is_removed)) => {
+        (_, Sequel::Other) if late.any(|call| creates(call) && call.is_none_or(is_removed)) => {
             Some("a create that arrives when everybody is at rest is deleted by the next Deploy alone")
         }
         _ => None,

@@ -30,6 +30,8 @@ const CUT: Duration = Duration::from_millis(30);
 
 /// What the API server never takes has this in its name.
 const CURSED: &str = "cursed";
+/// What the API server refuses to delete once, unless everything goes.
+const KEPT: &str = "services/kept";
 
 /// What can happen to one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -182,6 +184,8 @@ pub struct Log {
     pub active: Option<Instant>,
     /// How many faults have struck.
     pub struck: usize,
+    /// Whether a delete was refused that is refused once.
+    has_kept: bool,
 }
 
 /// The road of one replica; its copies are the same road.
@@ -272,6 +276,10 @@ impl Road {
             lock(&self.0.log).trace[place].push_str(" 403");
             return Ok(forbid(&Call::of(&request)));
         }
+        if request.method() == http::Method::DELETE && self.is_kept(&Call::of(&request)).await {
+            lock(&self.0.log).trace[place].push_str(" 403");
+            return Ok(forbid(&Call::of(&request)));
+        }
         let misdeed = self.misdeed(&Call::of(&request)).await;
         let answer = self.0.api.clone().oneshot(request).await;
         let answer = answer.unwrap_or_else(|never| match never {});
@@ -298,6 +306,16 @@ impl Road {
             log.active = Some(Instant::now());
         }
         log.trace.len() - 1
+    }
+
+    /// Whether the API server refuses this delete.
+    async fn is_kept(&self, call: &Call) -> bool {
+        if !call.path.contains(KEPT) {
+            return false;
+        }
+        let records = judge::list(&self.0.api, "/api/v1/namespaces/sim/configmaps").await;
+        let goes = records.iter().any(judge::is_being_deleted);
+        !goes && !std::mem::replace(&mut lock(&self.0.log).has_kept, true)
     }
 
     /// Why a call deletes a pod that must not be deleted.

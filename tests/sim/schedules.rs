@@ -11,7 +11,9 @@ use serde_json::Value;
 use super::judge;
 use super::known;
 use super::road::{Call, Fault, Faults};
-use super::templates::{CURSED, MANY, MANY_CHANGED, MANY_CURSED, OTHER, PODS, PODS_CHANGED};
+use super::templates::{
+    CURSED, MANY, MANY_CHANGED, MANY_CRASHING, MANY_CURSED, MANY_KEPT, OTHER, PODS, PODS_CHANGED,
+};
 use super::work::{self, Verdict};
 use super::world::{self, Answer, Ask, World};
 
@@ -29,7 +31,7 @@ pub struct Scenario {
     asked: Ask,
 }
 
-pub const SCENARIOS: [Scenario; 15] = [
+pub const SCENARIOS: [Scenario; 17] = [
     Scenario { name: "first", before: &[], asked: Ask::Deploy(PODS) },
     Scenario { name: "unchanged", before: &[Ask::Deploy(PODS)], asked: Ask::Deploy(PODS) },
     Scenario { name: "update", before: &[Ask::Deploy(PODS)], asked: Ask::Deploy(PODS_CHANGED) },
@@ -52,6 +54,12 @@ pub const SCENARIOS: [Scenario; 15] = [
     },
     Scenario { name: "on-failure", before: &[Ask::Deploy(PODS)], asked: Ask::OrBack(CURSED) },
     Scenario { name: "on-failure-many", before: &[Ask::Deploy(MANY)], asked: Ask::OrBack(MANY_CURSED) },
+    Scenario {
+        name: "on-failure-ready",
+        before: &[Ask::Deploy(MANY)],
+        asked: Ask::ReadyOrBack(MANY_CRASHING),
+    },
+    Scenario { name: "kept", before: &[Ask::Deploy(MANY_KEPT)], asked: Ask::Deploy(MANY_CHANGED) },
     Scenario { name: "watch", before: &[Ask::Deploy(MANY)], asked: Ask::Watch },
 ];
 
@@ -232,7 +240,9 @@ fn verdict(schedule: &Schedule, undisturbed: &Undisturbed) -> Verdict {
     if is_single && !dies && answer != Answer::Done {
         faults.push(format!("one fault that passes became {answer:?}"));
     }
-    let budget = undisturbed.counted + schedule.faults.len() + SPARE_CALLS;
+    // What is refused, each keeper tries again and notes once.
+    let refused = if SCENARIOS[schedule.scenario].name == "kept" { 4 } else { 0 };
+    let budget = undisturbed.counted + schedule.faults.len() + SPARE_CALLS + refused;
     if answer == Answer::Done && played.counted > budget {
         faults.push(format!("{} calls, where {budget} are enough", played.counted));
     }

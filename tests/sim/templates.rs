@@ -104,3 +104,37 @@ images:
 - name: CURSED
   source: example/cursed:1
 ";
+
+/// A change that is written whole and never runs, with a component more.
+pub const MANY_CRASHING: &str = "\
+name: Crashing
+images:
+- name: DB
+  source: example/db:1
+  expose: [5432]
+- name: WEB
+  source: example/crashing:2
+  ports: [{container_port: 80}]
+  deployment: {count: 2}
+  links: [{service: DB, alias: DB}]
+- name: CACHE
+  source: example/cache:1
+";
+
+/// A component more, whose Service the cluster does not let go at once: see `Road`.
+pub const MANY_KEPT: &str = "\
+name: Kept
+images:
+- name: DB
+  source: example/db:1
+  expose: [5432]
+- name: WEB
+  source: example/web:1
+  ports: [{container_port: 80}]
+  deployment: {count: 2}
+  links: [{service: DB, alias: DB}]
+- name: KEPT
+  source: example/kept:1
+  ports: [{container_port: 81}]
+  deployment: {count: 2}
+";

@@ -48,6 +48,8 @@ pub enum Ask {
     Named(&'static str),
     /// Deploy this template, and put the revision before back if that fails: to do so is to have done it.
     OrBack(&'static str),
+    /// The same, of a template that is written whole: what waits until it is ready finds out that it fails.
+    ReadyOrBack(&'static str),
     /// Deploy an earlier revision again; 0: the newest good one.
     Rollback(u32),
     /// Set the count of a component.
@@ -65,6 +67,7 @@ impl Ask {
     pub fn name(&self) -> String {
         match self {
             Self::Deploy(text) | Self::Named(text) => format!("Deploy of {} bytes", text.len()),
+            Self::ReadyOrBack(text) => format!("Deploy, ready or back, of {} bytes", text.len()),
             Self::OrBack(text) => format!("Deploy or back of {} bytes", text.len()),
             Self::Scale(component, count) => format!("Scale {component} to {count}"),
             Self::Rollback(_) | Self::Teardown | Self::Get | Self::Watch => format!("{self:?}"),
@@ -274,7 +277,7 @@ impl Replica {
         let deadline = Instant::now() + PATIENCE;
         let target = Target { namespace: namespace(), name: name() };
         match ask {
-            Ask::Deploy(text) | Ask::Named(text) | Ask::OrBack(text) => {
+            Ask::Deploy(text) | Ask::Named(text) | Ask::OrBack(text) | Ask::ReadyOrBack(text) => {
                 let mut call = deploy(text, deadline);
                 match ask {
                     Ask::Named(_) => {
@@ -282,10 +285,17 @@ impl Replica {
                             Some(NamedRequest::new("once".to_owned(), "Deploy", text.as_bytes().to_vec()));
                     }
                     Ask::OrBack(_) => call.choices.on_failure = FailurePolicy::Rollback,
+                    Ask::ReadyOrBack(_) => {
+                        call.choices.on_failure = FailurePolicy::Rollback;
+                        call.choices.waits_ready = true;
+                        call.wait_ready = Some(deadline - Duration::from_secs(1));
+                    }
                     _ => {}
                 }
                 match self.operations.deploy(call).await {
                     Err(error) if error.metadata().contains_key("rolled_back_to") => Ok(None),
+                    // Everything is written; what could not be deleted is the keeper's.
+                    Err(error) if error.message().contains("could not be deleted") => Ok(Some(Told::Updated)),
                     Err(error) => Err(error),
                     Ok(deployed) => Ok(Some(told(deployed.outcome))),
                 }
@@ -387,6 +397,7 @@ fn deploy(text: &str, deadline: Instant) -> DeployCall {
             on_failure: FailurePolicy::Keep,
             conflicts: ConflictPolicy::Fail,
             replicas: ReplicasPolicy::Auto,
+            waits_ready: false,
             validate_only: false,
             etag: String::new(),
             request: None,

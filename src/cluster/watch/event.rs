@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, ReplicationController, Service};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
 use kube::ResourceExt;
 use kube::runtime::watcher;
 
@@ -106,10 +106,7 @@ impl Event {
             // others write to a record is nobody's concern.
             let mut entries = metadata.managed_fields.take().unwrap_or_default();
             entries.retain(|entry| kind != WatchedKind::Head || is_ours(entry));
-            entries.iter_mut().for_each(|entry| {
-                let is_compared = kind != WatchedKind::Head && is_ours(entry);
-                entry.fields_v1 = entry.fields_v1.take().filter(|_| is_compared).map(digested);
-            });
+            entries.iter_mut().for_each(|entry| entry.fields_v1 = kept(kind, entry));
             metadata.managed_fields = Some(entries);
             Entry {
                 instance: object.labels().get(LABEL_INSTANCE).cloned().unwrap_or_default(),
@@ -141,6 +138,18 @@ impl Entry {
             _ => None,
         }
     }
+}
+
+/// What is kept of an entry's fields: a digest of ours, and that somebody asked for a pod's name as controllers do.
+fn kept(kind: WatchedKind, entry: &mut ManagedFieldsEntry) -> Option<FieldsV1> {
+    const CONTROLLERS: &str = "kube-controller-manager";
+    const ASKED: &str = "/f:metadata/f:generateName";
+    let fields = entry.fields_v1.take().filter(|_| kind != WatchedKind::Head)?;
+    if is_ours(entry) {
+        return Some(digested(fields));
+    }
+    let is_asking = entry.manager.as_deref() != Some(CONTROLLERS) && fields.0.pointer(ASKED).is_some();
+    is_asking.then(|| FieldsV1(serde_json::json!({ "f:metadata": { "f:generateName": {} } })))
 }
 
 /// Whether a deployment of ours has applied these fields.

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::plan::{
     self, Back, ConflictPolicy, Decided, FailurePolicy, PrunePolicy, ReplicasPolicy, Revision,
 };
-use crate::record::{self, Head, HeadRef, Held, OperationKind};
+use crate::record::{self, Head, HeadRef, Held, OperationKind, Transition};
 
 /// How long going back may take until its objects are written.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -54,6 +54,25 @@ pub(super) async fn take_back(
             Error::not_rolled_back(failure, listing, number, &error)
         }
     }
+}
+
+/// Puts the revision before back: the current one was written whole, and has failed before it was ever ready.
+pub(in super::super) async fn put_back_failed(
+    engine: &Engine,
+    target: &Target,
+    held: Held,
+    earlier: &HeadRef,
+    deadline: Instant,
+) -> Result<()> {
+    let Some(stored) = look::read_revision(engine, target, Some(earlier)).await? else {
+        warn!(revision = earlier.number, "the revision that was to be put back is not stored");
+        return engine.amend(&held, &Transition::PledgeDropped).await.map(|_| ());
+    };
+    warn!(revision = earlier.number, "the update has failed, putting the revision before back");
+    let wrote = |id: &&String| held.head.current.as_ref().is_some_and(|current| current.is_of(id));
+    let undone = held.head.begun.iter().filter(wrote).cloned().collect();
+    let back = Back { recovers: true, takes_back: true, undone, ..Back::default() };
+    Box::pin(go_back(engine, target, held, (earlier.number, stored), back, deadline)).await
 }
 
 /// Deploys the earlier revision in the name of the operation that the record shows.
@@ -96,6 +115,7 @@ async fn recover(engine: &Engine, target: &Target, wanted: Recovered, deadline: 
         conflicts: ConflictPolicy::default(),
         replicas: ReplicasPolicy::default(),
         plan_id: String::new(),
+        waits_ready: false,
         validate_only: false,
         etag: String::new(),
         request: None,

@@ -20,6 +20,7 @@ fn doomed_member(kind: Kind, name: &str) -> Member {
         uid: Some(format!("uid-{name}")),
         pod_revision: None,
         pods_before: None,
+        stands_as: None,
         template_replicas: None,
         uncounted: false,
         scaled_replicas: None,

@@ -102,6 +102,7 @@ fn workloads_of_another_kind_are_made_and_the_old_ones_go() {
         let plan = plan(&Inputs {
             head: Some(&head),
             before: classic.objects(),
+            earlier: &LATEST,
             after: &after,
             links: &linked_services(&template(SHOP)),
             seen: Some(&seen),

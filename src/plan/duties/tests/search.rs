@@ -171,7 +171,16 @@ impl State {
         let revision = self.head.operation.as_ref().and_then(|operation| operation.revision.clone());
         let phase = if complete { Phase::Progressing } else { Phase::Incomplete };
         let now = Timestamp::UNIX_EPOCH;
-        self.take(&Transition::Applied(Box::new(Applied { inventory, revision, complete, phase, now })));
+        self.take(&Transition::Applied(Box::new(Applied {
+            inventory,
+            revision,
+            complete,
+            phase,
+            refused: Vec::new(),
+            untouched: Vec::new(),
+            pledge: None,
+            now,
+        })));
     }
 
     /// Carries out the first duty, as a keeper does; `None` once the record is gone.
@@ -191,6 +200,11 @@ impl State {
                 self.take(&Transition::Settled { state: None, gone });
             }
             Some(Duty::ClearDoubts(superseded)) => self.take(&Transition::DoubtsCleared { superseded }),
+            Some(Duty::ForgetRefused(accepted)) => {
+                self.take(&Transition::DeletesAnswered { refused: Vec::new(), accepted });
+            }
+            Some(Duty::ClearLeft(_)) => {}
+            Some(Duty::TakeBack(_)) => self.take(&Transition::PledgeDropped),
             Some(Duty::DropRevisions(revisions)) => self.take(&Transition::RevisionsDropped { revisions }),
             Some(Duty::Settle(state)) => {
                 self.take(&Transition::Settled { state: Some(state), gone: BTreeSet::new() });

@@ -1,0 +1,80 @@
+//! A wait for READY whose caller asked for the revision before if the update fails: it hears of both.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::super::view::DeploymentView;
+use super::super::{Operations, Target};
+use crate::engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::{Head, HeadRef, Held, Outcome};
+
+/// How long what the watches show is waited for when the wait itself is over.
+const GLANCE: Duration = Duration::from_millis(50);
+
+impl Operations {
+    /// Waits until every component is ready, or until one has failed and the revision before is in force again.
+    ///
+    /// The keeper takes the update back, as the record says: this only looks. Fails with APPLY_INCOMPLETE then.
+    pub(in super::super) async fn ready_or_back(
+        &self,
+        target: &Target,
+        until: Instant,
+        held: &Held,
+        number: u32,
+    ) -> Result<DeploymentView> {
+        let ours = held.head.current.as_ref();
+        let waited = self.wait_ready(held, until).await;
+        let is_ours = |view: &DeploymentView| Some(view.revision) == ours.map(|ours| ours.number);
+        let (view, failure) = match waited {
+            Ok(view) if is_ours(&view) => return Ok(view),
+            // What was put back may be ready before the failure was seen.
+            Ok(view) => (Some(view), Error::new(ErrorKind::WaitTimeout, "a component failed")),
+            Err(error) if error.kind() == ErrorKind::WaitTimeout => (None, error),
+            Err(error) => return Err(error),
+        };
+        let now = self.taken_back(target, until, ours).await;
+        let is_marked = |head: &Head| {
+            let mut entries = head.revisions.iter();
+            entries.any(|entry| Some(&entry.revision) == ours && entry.seen == Some(Outcome::RolledBack))
+        };
+        let component = failure.metadata().get("component").cloned().unwrap_or_default();
+        match (now.filter(|now| is_marked(&now.head)), view) {
+            (Some(now), _) if now.head.operation.is_none() => {
+                Err(Error::rolled_back(failure, component, number))
+            }
+            (Some(_), _) => {
+                let prefix = format!("the update failed, and revision {number} is being put back: ");
+                Err(failure.prefixed(&prefix))
+            }
+            // Another operation came, and what it has written is ready.
+            (None, Some(view)) => Ok(view),
+            (None, None) => Err(failure),
+        }
+    }
+
+    /// The record once the promise to put the revision before back is kept or void, or as last shown when the wait ends.
+    async fn taken_back(&self, target: &Target, until: Instant, ours: Option<&HeadRef>) -> Option<Arc<Held>> {
+        let until = until.max(Instant::now() + GLANCE);
+        let mut subscription = engine::subscribe(&self.engine, target, None);
+        let mut last = None;
+        loop {
+            let snapshot = tokio::select! {
+                biased;
+                snapshot = subscription.next(until) => snapshot,
+                () = self.shutting_down() => return last,
+            };
+            let Ok(Some(snapshot)) = snapshot else { return last };
+            let Some(held) = &snapshot.head else { continue };
+            let head = &held.head;
+            let is_kept = head.pledge.is_none() || head.current.as_ref() != ours;
+            let is_over = head.operation.is_none() && is_kept;
+            last = Some(Arc::clone(held));
+            if is_over {
+                return last;
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! A policy of the cluster that refuses deletes in one namespace, until it is lifted.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
+use serde_json::json;
+
+use super::namespace::Namespace;
+
+/// How long a policy may take until it is in force, or is not any more.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The name of what is deleted to see whether a policy is in force.
+const PROBE: &str = "probe";
+
+/// A policy that is in force.
+pub struct Policy {
+    client: kube::Client,
+    pub name: String,
+}
+
+impl Policy {
+    /// Refuses to delete Services and Secrets of the namespace, but for those whose names begin otherwise.
+    pub async fn keeps(namespace: &Namespace, prefix: &str) -> Self {
+        let client = namespace.client.clone();
+        let name = format!("keep-{}.example.com", &**namespace);
+        let probe = format!("oldObject.metadata.name == '{PROBE}'");
+        let expression = format!("!(oldObject.metadata.name.startsWith('{prefix}') || {probe})");
+        let policy = json!({
+            "metadata": { "name": name },
+            "spec": {
+                "failurePolicy": "Fail",
+                "matchConstraints": { "resourceRules": [{
+                    "apiGroups": [""], "apiVersions": ["v1"], "operations": ["DELETE"],
+                    "resources": ["services", "secrets", "configmaps"],
+                }] },
+                "validations": [{ "expression": expression, "message": "kept" }],
+            },
+        });
+        let binding = json!({
+            "metadata": { "name": name },
+            "spec": {
+                "policyName": name, "validationActions": ["Deny"],
+                "matchResources": { "namespaceSelector": {
+                    "matchLabels": { "kubernetes.io/metadata.name": &**namespace },
+                } },
+            },
+        });
+        let policy: ValidatingAdmissionPolicy = serde_json::from_value(policy).expect("a policy");
+        let binding: ValidatingAdmissionPolicyBinding = serde_json::from_value(binding).expect("a binding");
+        let parameters = PostParams::default();
+        Api::all(client.clone()).create(&parameters, &policy).await.expect("the policy");
+        Api::all(client.clone()).create(&parameters, &binding).await.expect("the binding");
+        let metadata = ObjectMeta { name: Some(PROBE.to_owned()), ..ObjectMeta::default() };
+        let probe = ConfigMap { metadata, ..ConfigMap::default() };
+        namespace.api::<ConfigMap>().create(&parameters, &probe).await.expect("the probe");
+        let policy = Self { client, name };
+        policy.until(namespace, false).await;
+        policy
+    }
+
+    /// Waits until the probe can be deleted, or cannot.
+    async fn until(&self, namespace: &Namespace, is_lifted: bool) {
+        let begun = Instant::now();
+        let dry = DeleteParams { dry_run: true, ..DeleteParams::default() };
+        while namespace.api::<ConfigMap>().delete(PROBE, &dry).await.is_ok() != is_lifted {
+            assert!(begun.elapsed() < PATIENCE, "the policy is not in force in time");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Lifts it.
+    pub async fn lift(self, namespace: &Namespace) {
+        let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(self.client.clone());
+        let policies: Api<ValidatingAdmissionPolicy> = Api::all(self.client.clone());
+        bindings.delete(&self.name, &DeleteParams::default()).await.expect("unbound");
+        policies.delete(&self.name, &DeleteParams::default()).await.expect("deleted");
+        self.until(namespace, true).await;
+        namespace.api::<ConfigMap>().delete(PROBE, &DeleteParams::default()).await.expect("deleted");
+    }
+}
+
+/// The names of the Services and Secrets of the namespace.
+pub async fn kept(namespace: &Namespace) -> Vec<String> {
+    let services = namespace.api::<Service>().list(&Default::default()).await.expect("Services").items;
+    let secrets = namespace.api::<Secret>().list(&Default::default()).await.expect("Secrets").items;
+    services.iter().map(ResourceExt::name_any).chain(secrets.iter().map(ResourceExt::name_any)).collect()
+}

@@ -19,6 +19,7 @@ mod scale;
 mod sights;
 mod stages;
 mod teardown;
+mod telling;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -45,7 +46,10 @@ pub use done::{Done, Outcome};
 pub use keeping::keep;
 pub use known::kept;
 pub use leftovers::held_back;
-pub use look::{Page, list, look_at, look_at_all, must_read, read_revision, revisions, subscribe};
+pub use look::{
+    Page, happenings, list, look_at, look_at_all, must_read, read_revision, recent_happenings, revisions,
+    subscribe,
+};
 pub use patience::{Sighting, overdue};
 pub use rehearsal::plan_deploy;
 pub use scale::{Choices as ScaleChoices, scale};
@@ -77,6 +81,7 @@ pub struct Engine {
     patience: Arc<patience::Patience>,
     awake: Arc<awake::Awake>,
     known: Arc<known::Known>,
+    telling: Arc<telling::Telling>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -92,6 +97,7 @@ impl Engine {
             patience: Arc::default(),
             awake: Arc::default(),
             known: Arc::default(),
+            telling: Arc::default(),
             tasks: TaskTracker::new(),
             shutdown,
         };

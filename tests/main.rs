@@ -46,6 +46,7 @@ mod cluster {
     mod chaos;
     mod claims;
     mod crashes;
+    mod events;
     mod faults;
     mod fencing;
     mod fields;

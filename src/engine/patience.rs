@@ -17,6 +17,9 @@ use crate::record::Held;
 const DOUBT: Duration = Duration::from_secs(1);
 /// How long a registry may fail before nobody waits for it any more.
 const PULLING: Duration = Duration::from_secs(15);
+/// How long a container may take to end whose image was changed: the 30 seconds that pods usually ask for, and what its
+/// kubelet needs. What is shown for longer is the image itself, under another name: a runtime knows several.
+const ENDING: Duration = Duration::from_secs(45);
 /// Deployments that are kept in sight; more would mean that nothing of them ever starts.
 const LIMIT: usize = 10_000;
 
@@ -71,7 +74,7 @@ pub async fn overdue(engine: &Engine, held: &Held, seen: &[HoldUp], sighting: Si
     };
     let is_missing = |hold_up: &HoldUp| match hold_up {
         HoldUp::Missing { workload, uid } => observed.has(workload.kind, uid) == Some(false),
-        HoldUp::Pulling { .. } | HoldUp::Waiting { .. } => false,
+        HoldUp::Pulling { .. } | HoldUp::Former { .. } | HoldUp::Waiting { .. } => false,
     };
     let (proven, lagging): (Vec<HoldUp>, Vec<HoldUp>) = doubted.into_iter().partition(is_missing);
     engine.patience.settle(&target, &proven, &lagging, engine.clock.elapsed());
@@ -115,6 +118,7 @@ impl Patience {
                 HoldUp::Missing { .. } if sight.is_proven => Duration::ZERO,
                 HoldUp::Missing { .. } => DOUBT.saturating_sub(seen_for),
                 HoldUp::Pulling { .. } => PULLING.saturating_sub(seen_for),
+                HoldUp::Former { .. } => ENDING.saturating_sub(seen_for),
                 HoldUp::Waiting { .. } => grace.saturating_sub(seen_for),
             };
             let is_doubted = matches!(hold_up, HoldUp::Missing { .. }) && !sight.is_proven;

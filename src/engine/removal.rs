@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Engine, stages};
+use super::{Engine, stages, telling};
 use crate::artifacts::{Kind, ObjectRef, Observed, Target};
 use crate::cluster::{Deletion, Going};
 use crate::error::{Error, Result};
@@ -39,6 +39,7 @@ pub(super) async fn prune(engine: &Engine, target: &Target, held: Held, doomed: 
         return Ok(held);
     }
     let mut results = delete_each(engine, target, now).await;
+    results.tell_failures(engine, &held);
     if !results.failures.is_empty() {
         let kinds =
             results.failures.iter().map(|(reference, error)| format!("{reference}: {:?}", error.kind()));
@@ -74,6 +75,7 @@ pub(super) async fn delete(
     let objects = doomed.iter().flat_map(Doomed::objects);
     let due: Vec<_> = objects.filter(|(reference, uid)| is_due(reference, uid)).collect();
     let results = delete_each(engine, &held.target(), due).await;
+    results.tell_failures(engine, held);
     let mut again = None;
     for going in &results.going {
         let times = asked.entry(going.uid.clone()).or_default();
@@ -87,6 +89,14 @@ pub(super) async fn delete(
     match results.failures.into_iter().next() {
         Some((_, error)) => Err(error),
         None => Ok(again),
+    }
+}
+
+impl DeleteResults {
+    fn tell_failures(&self, engine: &Engine, held: &Held) {
+        for (object, failure) in &self.failures {
+            telling::not_deleted(engine, held, object, failure);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Values: the Kubernetes objects a template becomes, and what is done to them.
 
 mod change;
+mod happening;
 mod names;
 mod observed;
 mod ownership;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use change::{Action, Change, FieldChange};
+pub use happening::{Happening, Subject};
 pub use names::{
     AnnotationKey, ComponentName, DeploymentName, ForeignName, LabelKey, LabelValue, NameError, Namespace,
     ObjectName, Target,

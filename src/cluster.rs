@@ -6,6 +6,7 @@ mod call;
 mod chance;
 mod delete;
 mod errors;
+mod events;
 mod gone;
 mod head;
 mod heads;
@@ -20,7 +21,8 @@ mod scale;
 mod warnings;
 mod watch;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::{HeaderValue, Request, Response};
@@ -35,6 +37,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub use apply::{Guard, Written};
 pub use delete::Deletion;
+pub use events::{Happenings, Told};
 pub use gone::Going;
 pub use leftovers::HeldBack;
 pub use patience::Patience;
@@ -58,6 +61,8 @@ pub struct Cluster {
     road: Arc<road::Road>,
     calls: Arc<Semaphore>,
     watches: Arc<watch::Watches>,
+    recent: Arc<events::Recent>,
+    rights_missed: Arc<Mutex<BTreeSet<(Namespace, &'static str)>>>,
     chance: chance::Chance,
     server: Arc<str>,
 }
@@ -111,6 +116,8 @@ impl Cluster {
             road: Arc::new(road),
             calls: Arc::new(Semaphore::new(CALLS_IN_FLIGHT)),
             watches: Arc::new(watch::Watches::default()),
+            recent: Arc::default(),
+            rights_missed: Arc::default(),
             chance: chance::Chance::new(seed),
             server: server.into(),
         }

@@ -19,6 +19,7 @@ mod scale;
 mod sights;
 mod stages;
 mod teardown;
+mod telling;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -44,7 +45,10 @@ pub use deploy::{deploy, rollback};
 pub use done::{Done, Outcome};
 pub use keeping::{keep, kept};
 pub use leftovers::held_back;
-pub use look::{Page, list, look_at, look_at_all, must_read, read_revision, revisions, subscribe};
+pub use look::{
+    Page, happenings, list, look_at, look_at_all, must_read, read_revision, recent_happenings, revisions,
+    subscribe,
+};
 pub use patience::{Sighting, overdue};
 pub use rehearsal::plan_deploy;
 pub use scale::{Choices as ScaleChoices, scale};
@@ -75,6 +79,7 @@ pub struct Engine {
     sights: Arc<Sights>,
     patience: Arc<patience::Patience>,
     awake: Arc<awake::Awake>,
+    telling: Arc<telling::Telling>,
     tasks: TaskTracker,
     /// The keeper's watch: operations follow their deployments by it, so it ends after the last of them.
     keeping: TaskTracker,
@@ -91,6 +96,7 @@ impl Engine {
             sights: Arc::default(),
             patience: Arc::default(),
             awake: Arc::default(),
+            telling: Arc::default(),
             tasks: TaskTracker::new(),
             keeping: TaskTracker::new(),
             shutdown,

@@ -115,6 +115,18 @@ impl ErrorKind {
     }
 }
 
+/// A name of an enumeration as the contract spells it: `CrashLooping` is `CRASH_LOOPING`.
+pub fn contract_word(name: &impl std::fmt::Debug) -> String {
+    let mut word = String::new();
+    for letter in format!("{name:?}").chars() {
+        if letter.is_ascii_uppercase() && !word.is_empty() {
+            word.push('_');
+        }
+        word.push(letter.to_ascii_uppercase());
+    }
+    word
+}
+
 /// One wrong field of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {

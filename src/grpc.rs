@@ -3,8 +3,10 @@
 mod decode;
 mod decode_template;
 mod encode;
+mod encode_events;
 mod encode_revisions;
 mod encode_template;
+mod encode_time;
 mod errors;
 mod faults;
 mod options;

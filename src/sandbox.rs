@@ -9,12 +9,12 @@
 //!
 //! Known differences from a real API server:
 //! - It serves Namespaces, ConfigMaps, Secrets, PersistentVolumeClaims, Services, ReplicationControllers, Pods, apps
-//!   Deployments and ReplicaSets: get, list, watch, create, replace, apply, delete. No other patches, subresources,
+//!   Deployments, ReplicaSets and Events of the core group: get, list, watch, create, replace, apply, delete. No other patches, subresources,
 //!   collection deletes, discovery or OpenAPI, so that `curl` and this project can use it and most of `kubectl`
 //!   cannot. It speaks JSON only; paths are not percent-decoded.
 //! - No authentication, RBAC, quota, Pod Security, webhooks or reviews; no service accounts, no token volumes, no
-//!   `kube-root-ca.crt`, no Endpoints, no Events, no nodes; every pod runs on one node, whatever its host ports and
-//!   resources. Every namespace stays as it was made: it has no finalizers of its own.
+//!   `kube-root-ca.crt`, no Endpoints, no nodes; every pod runs on one node, whatever its host ports and resources.
+//!   Its own controllers create no Events, and the last 1,000 of a namespace stay, however old they are. Every namespace stays as it was made: it has no finalizers of its own.
 //! - Fields are those of the oldest schema this project supports; quantities must be text and stay as they were
 //!   written; `stringData` is stored as it is; init containers, probes and volumes other than host paths get no
 //!   defaults, pods no tolerations, priority or service account.

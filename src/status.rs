@@ -3,6 +3,7 @@
 mod containers;
 mod endpoints;
 mod expected;
+mod happenings;
 mod pods;
 mod refused;
 mod workload;
@@ -13,6 +14,7 @@ pub use crate::artifacts::DeploymentState;
 
 pub use endpoints::Endpoint;
 pub use expected::{Expected, ExpectedComponent, expected, expected_of_new};
+pub use happenings::{DeploymentEvent, happenings};
 pub use pods::{PodStatus, has_ended};
 
 /// The state of one component.
@@ -61,6 +63,8 @@ pub enum Reason {
     StartFailed,
     /// Its containers run and are not ready.
     NotReady,
+    /// The node of its pod does not answer.
+    NodeLost,
     /// Pods are starting or stopping.
     Progressing,
     /// The workload is not on the cluster.

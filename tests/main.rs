@@ -48,6 +48,7 @@ mod cluster {
     mod claims;
     mod crashes;
     mod drift;
+    mod events;
     mod faults;
     mod fencing;
     mod fields;

@@ -31,6 +31,12 @@ pub enum HoldUp {
         /// Its uid.
         pod: String,
     },
+    /// The pod of this uid is shown with a container of another image than it is to run: one of its former form that
+    /// still runs, or the same image under another name.
+    Former {
+        /// Its uid.
+        pod: String,
+    },
     /// The pod of this uid has no node, or waits for a volume.
     Waiting {
         /// Its uid.

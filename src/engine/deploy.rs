@@ -12,7 +12,7 @@ use super::done::{Done, Outcome, done, repeated};
 use super::lock::Lock;
 use super::rehearsal::{checked, settled};
 use super::requests::{self, Known};
-use super::{Engine, look, removal, stages, teardown};
+use super::{Engine, look, removal, stages, teardown, telling};
 use crate::artifacts::{Action, Artifact, Change, Stage, Target};
 use crate::cluster;
 use crate::error::{Error, ErrorKind, Result};
@@ -83,7 +83,12 @@ async fn deploy_now(engine: &Engine, target: &Target, mut wanted: Wanted, choice
         let packed = decided.pack()?;
         engine.begins_in_time(choices.deadline)?;
         match take_lock(engine, target, &decided, choices.create_namespace).await {
-            Ok(lock) => return write(engine, target, decided, lock, packed, choices).await,
+            Ok(lock) => {
+                let (begun, story) = (lock.held().clone(), story(&decided));
+                let result = write(engine, target, decided, lock, packed, choices).await;
+                telling::deployed(engine, &begun, &story, result.as_ref().err());
+                return result;
+            }
             // Another operation came first; it may be this very request.
             Err(error)
                 if error.kind() == ErrorKind::OperationInProgress
@@ -113,6 +118,7 @@ async fn without_revision(engine: &Engine, target: &Target, decided: Decided) ->
         let pruned = removal::prune(engine, target, held.clone(), &decided.plan.doomed).await;
         wake(engine, &held);
         held = pruned?;
+        telling::pruned(engine, &held);
     }
     if let Some(request) = decided.request.clone() {
         let entry = RequestEntry { request, outcome: answer, time: engine.clock.now() };
@@ -159,6 +165,15 @@ async fn write(
     let changes = done.changes.iter().filter(is_effective).count();
     info!(outcome = ?done.outcome, changes, "deployed");
     Ok(done)
+}
+
+/// What is told of a Deploy once it has ended.
+fn story(decided: &Decided) -> telling::Deploy {
+    telling::Deploy {
+        revision: decided.revision.number,
+        is_first: decided.is_first(),
+        rollback_of: decided.course.rollback_of,
+    }
 }
 
 /// The answer to a Deploy that was only to be checked.

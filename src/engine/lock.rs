@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::Engine;
 use super::awake::wake;
+use super::{Engine, telling};
 use crate::artifacts::Target;
 use crate::cluster::Patience;
 use crate::error::{Error, ErrorKind, Result};
@@ -49,6 +49,9 @@ impl Lock {
         let lease = engine.settings.lease;
         let now = engine.clock.now();
         let dead = held.and_then(|held| held.head.operation.as_ref());
+        // An update that failed takes itself over to go back: its lease has not ended.
+        let is_over = |held: &Held, dead: &Operation| dead.remaining(engine.unrenewed_for(held)).is_zero();
+        let died = held.zip(dead).filter(|(held, dead)| is_over(held, dead)).map(|(_, dead)| dead);
         if let Some(dead) = dead {
             warn!(holder = dead.holder, kind = ?dead.kind, "taking over an operation");
         }
@@ -80,6 +83,9 @@ impl Lock {
             }
         };
         info!(?kind, generation = held.head.generation, "operation started");
+        if let Some(dead) = died {
+            telling::taken_over(engine, &held, dead);
+        }
         Ok(Self { engine: engine.clone(), held, until, is_released: false })
     }
 

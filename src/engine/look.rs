@@ -1,11 +1,14 @@
 //! Looks at deployments and at what a Deploy would do; writes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures::future::try_join_all;
+use tracing::debug;
 
 use super::{Engine, Subscription};
 use crate::artifacts::{Namespace, Observed, Target};
+use crate::cluster::Happenings;
 use crate::error::{Error, Result};
 use crate::plan::Revision;
 use crate::record::{self, HeadRef, Held, RevisionEntry};
@@ -55,6 +58,21 @@ pub async fn look_at_all(engine: &Engine, records: &[Held]) -> Result<Vec<Observ
         seen.unwrap_or_default()
     });
     Ok(observed.collect())
+}
+
+/// Reads what happened to the objects of a namespace, as the cluster remembers it.
+pub async fn happenings(engine: &Engine, namespace: &Namespace) -> Result<Happenings> {
+    engine.cluster.happenings(namespace, Duration::ZERO).await
+}
+
+/// The same, as somebody has read it no longer ago than this; `None` if it cannot be read now.
+pub async fn recent_happenings(
+    engine: &Engine,
+    namespace: &Namespace,
+    no_older_than: Duration,
+) -> Option<Happenings> {
+    let read = engine.cluster.happenings(namespace, no_older_than).await;
+    read.inspect_err(|error| debug!(context = ?error.context(), "what happened cannot be read")).ok()
 }
 
 /// Starts to follow a deployment; `read` is its record as it was just read or written.

@@ -19,6 +19,9 @@ use crate::record::Held;
 const DOUBT: Duration = Duration::from_secs(1);
 /// How long a registry may fail before nobody waits for it any more.
 const PULLING: Duration = Duration::from_secs(15);
+/// How long a container may take to end whose image was changed: the 30 seconds that pods usually ask for, and what its
+/// kubelet needs. What is shown for longer is the image itself, under another name: a runtime knows several.
+const ENDING: Duration = Duration::from_secs(45);
 /// Deployments that are kept in sight; more would mean that nothing of them ever starts.
 const LIMIT: usize = 10_000;
 
@@ -76,7 +79,7 @@ pub async fn overdue(engine: &Engine, held: &Held, seen: &[HoldUp], sighting: Si
     let is_so = |hold_up: &HoldUp| match hold_up {
         HoldUp::Missing { workload, uid } => observed.has(workload.kind, uid) == Some(false),
         HoldUp::Drifted { .. } => drifted.contains(hold_up),
-        HoldUp::Pulling { .. } | HoldUp::Waiting { .. } => false,
+        HoldUp::Pulling { .. } | HoldUp::Former { .. } | HoldUp::Waiting { .. } => false,
     };
     let (proven, lagging): (Vec<HoldUp>, Vec<HoldUp>) = doubted.into_iter().partition(is_so);
     engine.patience.settle(&target, &proven, &lagging, engine.clock.elapsed());
@@ -120,6 +123,7 @@ impl Patience {
                 HoldUp::Missing { .. } | HoldUp::Drifted { .. } if sight.is_proven => Duration::ZERO,
                 HoldUp::Missing { .. } | HoldUp::Drifted { .. } => DOUBT.saturating_sub(seen_for),
                 HoldUp::Pulling { .. } => PULLING.saturating_sub(seen_for),
+                HoldUp::Former { .. } => ENDING.saturating_sub(seen_for),
                 HoldUp::Waiting { .. } => grace.saturating_sub(seen_for),
             };
             let is_doubted =

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::refusals::{Answers, Refusals};
-use super::{Engine, stages};
+use super::{Engine, stages, telling};
 use crate::artifacts::{Kind, ObjectRef, Observed, Target};
 use crate::cluster::{Deletion, Going};
 use crate::error::{Error, Result};
@@ -42,6 +42,7 @@ pub(super) async fn prune(engine: &Engine, target: &Target, held: Held, doomed: 
         return Ok(held);
     }
     let mut results = delete_each(engine, target, now).await;
+    results.tell_failures(engine, &held);
     if !results.failures.is_empty() {
         let answers = results.answers(engine);
         // What the call says the record says from now on.
@@ -90,6 +91,7 @@ pub(super) async fn delete(
     let objects = doomed.iter().flat_map(Doomed::objects);
     let due: Vec<_> = objects.filter(|(reference, uid)| is_due(reference, uid)).collect();
     let results = delete_each(engine, &held.target(), due).await;
+    results.tell_failures(engine, held);
     let mut again = None;
     for going in &results.going {
         let times = asked.entry(going.uid.clone()).or_default();
@@ -120,6 +122,14 @@ impl DeleteResults {
             answers.refused(engine, reference.clone(), Some(uid.clone()), error);
         }
         answers
+    }
+}
+
+impl DeleteResults {
+    fn tell_failures(&self, engine: &Engine, held: &Held) {
+        for (object, _, failure) in &self.failures {
+            telling::not_deleted(engine, held, object, failure);
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use tracing::info;
 use super::awake::wake;
 use super::lock::Lock;
 use super::requests::{self, Known};
-use super::{Engine, deploy, look, rehearsal, stages};
+use super::{Engine, deploy, look, rehearsal, stages, telling};
 use crate::artifacts::{Change, ComponentName, Form, Seen, Stage, Target};
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
@@ -127,12 +127,23 @@ async fn scale_once(engine: &Engine, target: &Target, choices: &Choices) -> Resu
         held = engine.cluster.change(&held, &Transition::Answered(entry(request))).await?;
     }
     info!(components = changes.len(), "scaled");
+    tell(engine, &held, &scale, &set, failed.as_ref());
     wake(engine, &held);
     if let Some(error) = failed {
         let done: Vec<String> = set.iter().map(|member| member.reference.to_string()).collect();
         return Err(if set.is_empty() { error } else { Error::incomplete(error, done.join(", ")) });
     }
     Ok(Scaling { held, changes, diagnostics })
+}
+
+/// Tells which counts were set, if any was.
+fn tell(engine: &Engine, held: &Held, scale: &ScalePlan, set: &[Member], failure: Option<&Error>) {
+    let set = set.iter().filter_map(|one| Some((one.reference.to_string(), one.scaled_replicas?)));
+    let converted = scale.convert.iter().map(|(component, count)| (format!("component {component}"), *count));
+    let counts: Vec<_> = set.chain(converted).collect();
+    if !counts.is_empty() || failure.is_some() {
+        telling::scaled(engine, held, &counts, failure);
+    }
 }
 
 /// Lets the API server check every change without making any.
@@ -247,7 +258,9 @@ async fn convert(
     let held = lock.release(&Transition::Applied(Box::new(applied))).await?;
     let listing = plan::listing(&report.failures);
     if let Some(first) = plan::first_failure(&revision.template, report.failures) {
-        return Err(Error::incomplete(first, listing));
+        let error = Error::incomplete(first, listing);
+        telling::scaled(engine, &held, &[], Some(&error));
+        return Err(error);
     }
     Ok((held, conversion))
 }

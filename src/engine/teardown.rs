@@ -10,7 +10,7 @@ use tracing::{Instrument, info};
 use super::lock::Lock;
 use super::refusals::{Answers, why};
 use super::requests::{self, Known};
-use super::{Engine, claims, leftovers, look, stages};
+use super::{Engine, claims, leftovers, look, stages, telling};
 use crate::artifacts::{Kind, ObjectRef, Seen, Stage, Target};
 use crate::cluster::{Deletion, Going};
 use crate::error::{Error, ErrorKind, Result};
@@ -172,7 +172,10 @@ async fn ask(
     grace: Option<u32>,
 ) -> Result<Option<Underway>> {
     match Lock::take(engine, target, Some(&held), engine.operation_id(), work, None).await {
-        Ok(lock) => delete_locked(engine, target, lock, grace).await,
+        Ok(lock) => {
+            telling::tearing_down(engine, lock.held());
+            delete_locked(engine, target, lock, grace).await
+        }
         Err(lost) => join(engine, target, &held, lost, grace).await,
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::decode::{MAX_PAGE_SIZE, MAX_REPLICAS, PAGE_SIZE};
+use super::encode_time::timestamp;
 use super::{DEFAULT_DEADLINE, MAX_DEADLINE, MAX_MESSAGE_BYTES};
 use crate::artifacts::{Action, Artifact, Change, Namespace, ObjectRef};
 use crate::diagnostic::{Diagnostic, Severity};
@@ -176,17 +177,13 @@ pub(super) fn deployment(view: &DeploymentView) -> proto::Deployment {
             .map(|(reference, uid)| object_ref(&view.namespace, reference, uid.as_deref()))
             .collect(),
         template: view.template.as_ref().map(template),
-        events: Vec::new(),
+        events: view.events.iter().map(|one| super::encode_events::event(&view.namespace, one)).collect(),
     }
 }
 
 /// A time, unless there is none yet.
 fn made(time: Timestamp) -> Option<prost_types::Timestamp> {
     (time != Timestamp::UNIX_EPOCH).then(|| timestamp(time))
-}
-
-pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
 }
 
 fn component(view: &DeploymentView, status: &ComponentStatus) -> proto::Component {
@@ -339,6 +336,7 @@ fn component_reason(reason: Reason) -> proto::ComponentReason {
         Reason::ProgressDeadlineExceeded => proto::ComponentReason::ProgressDeadlineExceeded,
         Reason::AdmissionDenied => proto::ComponentReason::AdmissionDenied,
         Reason::StartFailed => proto::ComponentReason::StartFailed,
+        Reason::NodeLost => proto::ComponentReason::NodeLost,
         Reason::NotReady => proto::ComponentReason::NotReady,
         Reason::WorkloadNotOwned => proto::ComponentReason::WorkloadNotOwned,
         Reason::Progressing => proto::ComponentReason::Progressing,

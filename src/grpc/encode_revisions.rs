@@ -1,6 +1,7 @@
 //! Domain to wire: the history of a deployment.
 
-use super::encode::{deploy_response, timestamp};
+use super::encode::deploy_response;
+use super::encode_time::timestamp;
 use crate::operations::{Deployed, ListedRevisions, RevisionResult, RevisionView};
 use crate::proto;
 

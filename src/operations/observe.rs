@@ -3,19 +3,22 @@
 mod or_back;
 mod watching;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
 use super::view::{self, DeploymentView};
 use super::{Operations, Target};
-use crate::artifacts::{DeploymentState, Namespace, Observed};
+use crate::artifacts::{DeploymentState, Happening, Namespace, Observed};
 use crate::engine::{self, Page};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, contract_word};
 use crate::plan;
 use crate::record::{self, Held, Moment, Standing};
+use crate::status;
 
 pub use watching::{Until, WatchEnd, WatchUpdate};
 
@@ -82,12 +85,23 @@ impl Operations {
         let held = engine::must_read(&self.engine, target).await?;
         record::check_readable(&held)?;
         engine::wake(&self.engine, &held);
-        let observed = engine::look_at(&self.engine, &held).await?;
-        let mut view = if full {
-            self.full(&held, &observed).await?
-        } else {
-            let view = view::looked(&self.engine, &held, &observed, false).await;
-            if view.drift.is_empty() { view } else { self.beside_revision(&held, &observed, false).await?.0 }
+        let happenings = async {
+            if !full {
+                return Ok(None);
+            }
+            engine::happenings(&self.engine, &held.namespace).await.map(Some)
+        };
+        let (observed, happenings) = tokio::try_join!(engine::look_at(&self.engine, &held), happenings)?;
+        let mut view = match happenings {
+            Some(happenings) => self.full(&held, &observed, &happenings.all).await?,
+            None => {
+                let view = view::looked(&self.engine, &held, &observed, false).await;
+                if view.drift.is_empty() {
+                    view
+                } else {
+                    self.beside_revision(&held, &observed, false).await?.0
+                }
+            }
         };
         if held.is_deleting() {
             view::tell_held_back(&mut view, &observed, &engine::held_back(&self.engine, target).await?);
@@ -96,9 +110,15 @@ impl Operations {
     }
 
     /// The FULL view of a deployment that was looked at.
-    async fn full(&self, held: &Held, observed: &Observed) -> Result<DeploymentView> {
+    async fn full(
+        &self,
+        held: &Held,
+        observed: &Observed,
+        happenings: &[Happening],
+    ) -> Result<DeploymentView> {
         let (view, revision) = self.beside_revision(held, observed, true).await?;
-        Ok(DeploymentView { template: revision.map(|revision| revision.template), ..view })
+        let events = status::happenings(held, observed, happenings);
+        Ok(DeploymentView { template: revision.map(|revision| revision.template), events, ..view })
     }
 
     /// The view of a deployment that was looked at, where what was deployed is compared with it field by field.
@@ -114,6 +134,16 @@ impl Operations {
         let rendered = rendered.unwrap_or_default();
         let view = view::looked_beside(&self.engine, held, observed, full, &rendered).await;
         Ok((view, revision))
+    }
+
+    /// What happened in the namespaces of these deployments: one list for each namespace.
+    async fn happenings_of(&self, records: &[Held]) -> Result<BTreeMap<Namespace, Arc<Vec<Happening>>>> {
+        let namespaces: BTreeSet<&Namespace> = records.iter().map(|held| &held.namespace).collect();
+        let looks = namespaces.into_iter().map(|namespace| async move {
+            let happenings = engine::happenings(&self.engine, namespace).await?;
+            Ok::<_, Error>((namespace.clone(), happenings.all))
+        });
+        Ok(try_join_all(looks).await?.into_iter().collect())
     }
 
     /// Lists deployments, a page at a time: their states as last recorded, or, for FULL, as they are now.
@@ -135,10 +165,12 @@ impl Operations {
         records.iter().for_each(|held| engine::wake(&self.engine, held));
         let views: Vec<DeploymentView> = if call.full {
             let observed = engine::look_at_all(&self.engine, &records).await?;
+            let happenings = self.happenings_of(&records).await?;
             let looked = records.into_iter().zip(observed);
             let views = looked.map(|(held, observed)| {
+                let happenings = happenings.get(&held.namespace).cloned().unwrap_or_default();
                 let own = self.clone();
-                async move { own.full(&held, &observed).await }
+                async move { own.full(&held, &observed, &happenings).await }
             });
             stream::iter(views).buffered(READS).try_collect().await?
         } else {
@@ -292,21 +324,9 @@ fn waited_for(error: Error, view: Option<&DeploymentView>) -> Error {
     let error = error.with("applied", "true");
     let Some(component) = view.and_then(|view| view.status.blocking()) else { return error };
     let error = error.with("component", component.name.to_string());
-    let error = error.with("state", word(&format!("{:?}", component.state)));
+    let error = error.with("state", contract_word(&component.state));
     match component.reason {
-        Some(reason) => error.with("reason", word(&format!("{reason:?}"))),
+        Some(reason) => error.with("reason", contract_word(&reason)),
         None => error,
     }
-}
-
-/// A name of an enumeration as the contract spells it: `CrashLooping` is `CRASH_LOOPING`.
-fn word(name: &str) -> String {
-    let mut word = String::new();
-    for letter in name.chars() {
-        if letter.is_ascii_uppercase() && !word.is_empty() {
-            word.push('_');
-        }
-        word.push(letter.to_ascii_uppercase());
-    }
-    word
 }

@@ -12,7 +12,7 @@ use crate::artifacts::{
 use crate::engine::{self, Engine, HeldBack, Sighting, Snapshot};
 use crate::plan;
 use crate::record::{Held, Recorded};
-use crate::status::{self, Status, expected, expected_of_new};
+use crate::status::{self, DeploymentEvent, Status, expected, expected_of_new};
 use crate::template::Template;
 
 /// A deployment as callers see it.
@@ -42,6 +42,8 @@ pub struct DeploymentView {
     pub objects: Vec<(ObjectRef, Option<String>)>,
     /// Its template; filled for the FULL view.
     pub template: Option<Template>,
+    /// What happened to its objects, the newest first; filled for the FULL view.
+    pub events: Vec<DeploymentEvent>,
     /// Whether the FULL view was asked for.
     pub full: bool,
     /// The objects that do not look as they were deployed; told in its status once that is certain.
@@ -177,6 +179,7 @@ pub(super) fn not_made(target: &Target, record: &Recorded, template_name: &str) 
         status: status::recorded(&expected, DeploymentState::Deploying),
         objects: Vec::new(),
         template: None,
+        events: Vec::new(),
         full: false,
         drift: Vec::new(),
     }
@@ -203,6 +206,7 @@ fn view(held: &Held, status: Status, full: bool) -> DeploymentView {
         status,
         objects,
         template: None,
+        events: Vec::new(),
         full,
         drift: Vec::new(),
     }

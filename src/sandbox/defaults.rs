@@ -131,7 +131,7 @@ fn schema(kind: Kind) -> Value {
         }],
     });
     match kind {
-        Kind::Namespace | Kind::ConfigMap => json!({}),
+        Kind::Namespace | Kind::ConfigMap | Kind::Event => json!({}),
         Kind::Secret => json!({ "type": "Opaque" }),
         Kind::Service => json!({ "spec": {
             "type": "ClusterIP", "sessionAffinity": "None", "internalTrafficPolicy": "Cluster",
@@ -153,7 +153,7 @@ fn schema(kind: Kind) -> Value {
 
 fn first_status(kind: Kind) -> Value {
     match kind {
-        Kind::ConfigMap | Kind::Secret => Value::Null,
+        Kind::ConfigMap | Kind::Secret | Kind::Event => Value::Null,
         Kind::Namespace => json!({ "phase": "Active" }),
         Kind::Service => json!({ "loadBalancer": {} }),
         Kind::PersistentVolumeClaim => json!({ "phase": "Pending" }),

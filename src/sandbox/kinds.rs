@@ -25,7 +25,7 @@ macro_rules! kinds {
 
 kinds! {
     Namespace: core, ConfigMap: core, Secret: core, PersistentVolumeClaim: core, Service: core,
-    ReplicationController: core, Deployment: apps, ReplicaSet: apps, Pod: core
+    ReplicationController: core, Deployment: apps, ReplicaSet: apps, Pod: core, Event: core
 }
 
 impl Kind {

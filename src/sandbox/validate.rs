@@ -92,6 +92,7 @@ pub fn faults(kind: Kind, old: Option<&Value>, new: &Value) -> Vec<Cause> {
         Kind::Namespace => check("", new, &SERVICE[..1]),
         Kind::Service => [check("", new, SERVICE), service(spec)].concat(),
         Kind::Pod => pod("spec", spec),
+        Kind::Event => Vec::new(),
         Kind::ReplicationController | Kind::Deployment | Kind::ReplicaSet => {
             let template = &spec["template"];
             let pod =

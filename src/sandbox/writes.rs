@@ -6,11 +6,15 @@ use super::fields;
 use super::kinds::Kind;
 use super::object::set;
 use super::ownership;
+use super::removal;
 use super::store::{Key, Store, is_terminating};
 use super::validate::{self, is_missing, size};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+/// Events of a namespace that are kept.
+const EVENTS: usize = 1_000;
 
 /// The object as it stands after a write.
 pub type Written = Result<Arc<Value>, Failure>;
@@ -29,7 +33,22 @@ pub fn create(store: &mut Store, mut call: Call, body: &Value) -> Written {
     let exists = store.get(&call.key).is_some();
     call.dry_run |= exists;
     let made = commit(store, &call, None, object)?;
+    if call.key.kind == Kind::Event {
+        forget_events(store, &call.key.namespace);
+    }
     if exists { Err(Failure::exists(&call.key)) } else { Ok(made) }
+}
+
+/// Deletes the oldest Events of a namespace beyond the newest that are kept.
+fn forget_events(store: &mut Store, namespace: &str) {
+    let time = |event: &Value| event["metadata"]["creationTimestamp"].to_string();
+    let events = store.list(Kind::Event, namespace);
+    let mut events: Vec<_> = events.map(|(key, event)| (time(event), key.clone())).collect();
+    events.sort();
+    for (_, key) in events.iter().rev().skip(EVENTS) {
+        // Nothing holds an Event back.
+        drop(removal::delete(store, key, &json!({}), false));
+    }
 }
 
 /// PUT.

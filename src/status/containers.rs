@@ -43,6 +43,17 @@ pub(super) fn all<'a>(status: &'a PodStatus, component: &ComponentName) -> Vec<C
 }
 
 impl Container<'_> {
+    /// Whether it is the component's own.
+    pub(super) fn is_own(&self) -> bool {
+        self.place == Place::Own
+    }
+
+    /// Whether its node waits for what it needs to create it: what is shown beside is what was there before.
+    pub(super) fn is_yet_to_be_created(&self) -> bool {
+        let waiting = self.status.state.as_ref().and_then(|state| state.waiting.as_ref()?.reason.as_deref());
+        waiting.is_some_and(|reason| reason != "CrashLoopBackOff" && reason != "RunContainerError")
+    }
+
     /// Its name, and whose it is where it is not the component's.
     fn title(&self) -> String {
         let name = &self.status.name;

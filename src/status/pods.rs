@@ -42,7 +42,7 @@ pub struct PodStatus {
 pub(super) fn describe(pod: &Pod, component: &ComponentName, observed: &Observed) -> PodStatus {
     let status = pod.status.clone().unwrap_or_default();
     let own = containers::own(&status, component);
-    let ready = is_ready(pod);
+    let ready = is_ready(pod, component, observed);
     let cause = cause(pod, component, observed).filter(|_| !ready);
     let labels = pod.metadata.labels.as_ref();
     PodStatus {
@@ -63,11 +63,10 @@ pub(super) fn describe(pod: &Pod, component: &ComponentName, observed: &Observed
 }
 
 /// Whether the pod is Ready in its newest form, and stays.
-pub(super) fn is_ready(pod: &Pod) -> bool {
-    // A pod whose image was just changed is Ready until its kubelet has seen the change; kubelets that do not
-    // say what they have seen are believed.
+pub(super) fn is_ready(pod: &Pod, component: &ComponentName, observed: &Observed) -> bool {
     is_alive(pod)
-        && has_been_seen(pod).unwrap_or(true)
+        && !is_lost(pod)
+        && form(pod, component, observed) == Form::Newest
         && condition(pod, "Ready").is_some_and(|found| found.status == "True")
 }
 
@@ -88,26 +87,73 @@ fn has_been_seen(pod: &Pod) -> Option<bool> {
     Some(Some(observed) >= pod.metadata.generation)
 }
 
+/// What a pod's status speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Its newest form.
+    Newest,
+    /// An earlier form, in everything.
+    Earlier,
+    /// Its newest form; but its component's container is shown as it was before its image was changed.
+    NewestWithFormerContainer,
+}
+
 /// Whether what its status says of its containers speaks of the images that they are to run now.
 ///
-/// A changed image is told by the generation that the kubelet has seen. Where it does not say that, a pod that was
-/// changed in place is judged by the image that its component's container was started from.
-fn speaks_of_newest_form(pod: &Pod, status: &KubernetesPodStatus, component: &ComponentName) -> bool {
-    if let Some(seen) = has_been_seen(pod) {
-        return seen;
+/// A changed image is told by the generation that the kubelet has seen, and by the image that the component's container
+/// was started from: a kubelet says that it has seen the change, and only then ends the former container, which is
+/// Ready until it has ended. Images have several names, so one that stays another for long enough is the same.
+fn form(pod: &Pod, component: &ComponentName, observed: &Observed) -> Form {
+    let seen = has_been_seen(pod);
+    if seen == Some(false) {
+        return Form::Earlier;
     }
-    if pod.metadata.generation == Some(1) {
-        return true;
+    let is_believed = || observed.overdue.contains(&former(pod));
+    // Where generations are not counted, a controller's pods are as they were made.
+    let is_unchanged = match pod.metadata.generation {
+        Some(generation) => generation == 1,
+        None => pod.metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true)),
+    };
+    if is_unchanged || runs_its_image(pod, component) || is_believed() {
+        return Form::Newest;
     }
+    if seen == Some(true) { Form::NewestWithFormerContainer } else { Form::Earlier }
+}
+
+/// Whether the component's container was started from the image that the pod is to run, as far as its status says.
+fn runs_its_image(pod: &Pod, component: &ComponentName) -> bool {
     let wanted = pod.spec.as_ref().and_then(|spec| {
         let own = spec.containers.iter().find(|container| container.name == component.as_str());
         own?.image.as_deref()
     });
-    let started = containers::own(status, component).map(|container| container.image.as_str());
+    let status = pod.status.as_ref();
+    let started = status.and_then(|status| containers::own(status, component)).map(|own| own.image.as_str());
     match (wanted, started) {
         (Some(wanted), Some(started)) => containers::is_same_image(wanted, started),
         (None, _) | (_, None) => true,
     }
+}
+
+/// What is counted of a pod whose container is of another image.
+fn former(pod: &Pod) -> HoldUp {
+    HoldUp::Former { pod: pod.metadata.uid.clone().unwrap_or_default() }
+}
+
+/// Whether its node does not answer, as far as the pod itself says.
+///
+/// Kubernetes has several ways to say so. Today's node controller takes back Ready and gives no reason, and leaves what
+/// the kubelet has said of the containers, which is the last that it has said; a kubelet always gives a reason. Older
+/// ones, and other controllers, give the reason `NodeLost`, a phase or a condition that nobody knows.
+fn is_lost(pod: &Pod) -> bool {
+    let Some(status) = &pod.status else { return false };
+    let holds = |kind: &str, wanted: &str| condition(pod, kind).is_some_and(|found| found.status == wanted);
+    let is_taken_back = condition(pod, "Ready").is_some_and(|found| {
+        found.status == "False" && found.reason.unwrap_or_default().is_empty() && found.message.is_empty()
+    });
+    status.reason.as_deref() == Some("NodeLost")
+        || status.phase.as_deref() == Some("Unknown")
+        || holds("Ready", "Unknown")
+        || is_taken_back && holds("ContainersReady", "True")
 }
 
 /// One condition of a pod.
@@ -135,12 +181,24 @@ pub(super) fn cause(pod: &Pod, component: &ComponentName, observed: &Observed) -
     if has_ended(pod) {
         return Some(ended(status));
     }
-    if !speaks_of_newest_form(pod, status, component) {
-        return None;
+    if is_lost(pod) {
+        return Some(Cause::waiting(Reason::NodeLost, "the node of its pod does not answer"));
     }
+    let form = form(pod, component, observed);
     let containers = containers::all(status, component).into_iter();
+    // What a container of the former image has come to is over; that there is none of the new one yet is not.
+    let containers = containers.filter(|one| match form {
+        Form::Newest => true,
+        Form::Earlier => false,
+        Form::NewestWithFormerContainer => !one.is_own() || one.is_yet_to_be_created(),
+    });
     let of_containers = containers.filter_map(Container::cause).map(|cause| pulling(pod, cause, observed));
-    of_containers.chain(placement(pod, observed)).min_by_key(|cause| cause.grade)
+    let of_former = (form != Form::Newest && !runs_its_image(pod, component)).then(|| Cause {
+        hold_up: Some(former(pod)),
+        ..Cause::waiting(Reason::Progressing, "the container of its former image is still shown")
+    });
+    let placed = placement(pod, observed).filter(|_| form != Form::Earlier);
+    of_containers.chain(placed).chain(of_former).min_by_key(|cause| cause.grade)
 }
 
 /// The cause with what is counted of it: an image that could not be pulled for long enough is waited for no more.

@@ -228,10 +228,11 @@ fn label<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
 /// A bare Pod is ready when it is Ready and of the current revision.
 fn bare_pod(component: &ExpectedComponent, pod: &Pod, observed: &Observed) -> Conclusion {
     let is_new = is_current(component, pod);
-    let is_ready = pods::is_ready(pod);
+    let is_ready = pods::is_ready(pod, &component.name, observed);
     // What an earlier form of it failed at is over.
     let cause = pods::cause(pod, &component.name, observed).filter(|_| is_new && !is_ready);
-    let outcome = if pod.metadata.deletion_timestamp.is_some() {
+    let is_lost = cause.as_ref().is_some_and(|cause| cause.reason == Reason::NodeLost);
+    let outcome = if pod.metadata.deletion_timestamp.is_some() && !is_lost {
         Outcome::new(ComponentState::Progressing, Reason::Terminating, "its pod is being replaced")
     } else if let Some(cause) = cause {
         let mut outcome = Outcome::of(cause);
@@ -297,7 +298,7 @@ fn unready_cause<'a>(
     pods: impl Iterator<Item = &'a &'a Arc<Pod>>,
     observed: &Observed,
 ) -> Option<Cause> {
-    let unready = current(component, pods).filter(|pod| !pods::is_ready(pod));
+    let unready = current(component, pods).filter(|pod| !pods::is_ready(pod, &component.name, observed));
     let causes = unready.filter_map(|pod| pods::cause(pod, &component.name, observed));
     causes.min_by_key(|cause| cause.grade)
 }

@@ -12,6 +12,7 @@ use panamax_kubernetes_adapter::proto::{ComponentReason, DeploymentState, WatchU
 use serde_json::json;
 use tonic::Code;
 
+use crate::cluster::revisions::revisions;
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, teardown};
 use crate::support::control_plane::{User, control_plane};
 use crate::support::looking::{action, recorded, refused, until};
@@ -201,6 +202,88 @@ async fn pods_that_have_ended_count_for_nothing_and_a_bare_one_is_replaced() {
     client.deploy(deploy(&namespace, "web", &of_image("example/web:1", 2))).await.expect("grown");
     until::<Pod>(&namespace, "web-pod", |found: Option<&Pod>| found.is_none()).await;
     recorded(&namespace, "web", "ACTIVE").await;
+}
+
+/// What its kubelet says of the one pod: the image of its container, and which form of the pod it has seen.
+async fn says(namespace: &Namespace, image: &str, seen: i64, state: serde_json::Value) {
+    let is_ready = state["running"].is_object();
+    let word = if is_ready { "True" } else { "False" };
+    let condition = |kind: &str| json!({"type": kind, "status": word, "reason": if is_ready { "" } else { "ContainersNotReady" }});
+    let status = json!({"status": {
+        "phase": "Running", "observedGeneration": seen,
+        "conditions": [condition("ContainersReady"), condition("Ready")],
+        "containerStatuses": [{"name": "web", "image": image, "imageID": "", "ready": is_ready, "restartCount": 0, "state": state}],
+    }});
+    let pods = namespace.api::<Pod>();
+    let patched = pods.patch_status("web-pod", &PatchParams::default(), &Patch::Strategic(&status)).await;
+    patched.expect("a status");
+}
+
+#[tokio::test]
+async fn a_bare_pod_with_a_new_image_is_ready_once_that_was_seen_running() {
+    let namespace = namespace("ready-in-place").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    // The test itself plays the kubelet.
+    let played = |image: &str| {
+        let request = deploy_at_once(&namespace, "web", &of_image(image, 1));
+        let annotations = [("example.com/played-by".to_owned(), "test".to_owned())].into();
+        let options = proto::DeployOptions { annotations, ..Default::default() };
+        proto::DeployRequest { options: Some(options), ..request }
+    };
+    let running = || json!({"running": {}});
+    client.deploy(played("example/web:1")).await.expect("deployed");
+    says(&namespace, "example/web:1", 1, running()).await;
+    recorded(&namespace, "web", "ACTIVE").await;
+    let first = pods(&namespace).await[0].uid();
+    client.deploy(played("example/web:2")).await.expect("updated");
+    assert_eq!(pods(&namespace).await[0].uid(), first, "it is changed in place");
+    // The kubelet has seen the change, and the former container has not ended yet.
+    says(&namespace, "example/web:1", 2, running()).await;
+    let former = get(&adapter, &namespace).await;
+    assert_eq!((former.state(), former.components[0].ready_replicas()), (DeploymentState::Deploying, 0));
+    assert!(former.message.contains("former image"), "{}", former.message);
+    let results = async || {
+        let mut client = adapter.deployments();
+        revisions(&mut client, &namespace, "web")
+            .await
+            .into_iter()
+            .map(|(_, result, _)| result)
+            .collect::<Vec<_>>()
+    };
+    use proto::RevisionResult::{InProgress, Succeeded};
+    assert_eq!(results().await, [InProgress, Succeeded]);
+    // It ends, and the new image cannot be pulled: the former container is what is shown beside.
+    says(&namespace, "example/web:1", 2, json!({"waiting": {"reason": "ErrImagePull"}})).await;
+    assert_eq!(get(&adapter, &namespace).await.reason(), ComponentReason::ImagePullFailed);
+    says(&namespace, "docker.io/example/web:2", 2, running()).await;
+    assert_eq!(get(&adapter, &namespace).await.state(), DeploymentState::Active);
+    recorded(&namespace, "web", "ACTIVE").await;
+    assert_eq!(results().await, [Succeeded, Succeeded]);
+}
+
+#[tokio::test]
+async fn a_pod_whose_node_does_not_answer_says_so_until_it_does() {
+    let namespace = namespace("ready-lost").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    for (count, name) in [(1, None), (2, Some("web-replication-controller"))] {
+        let template = of_image("example/web:1", count);
+        adapter.deployments().deploy(deploy(&namespace, "web", &template)).await.expect("deployed");
+        let pod = pods(&namespace).await[0].name_any();
+        assert!(pod.starts_with(name.unwrap_or("web-pod")), "{pod}");
+        // As the node controller does it.
+        let ready = |status: &str| json!({"status": {"conditions": [{"type": "Ready", "status": status}]}});
+        let (api, how) = (namespace.api::<Pod>(), PatchParams::default());
+        api.patch_status(&pod, &how, &Patch::Strategic(&ready("False"))).await.expect("a status");
+        let lost = get(&adapter, &namespace).await;
+        assert_eq!((lost.state(), lost.reason()), (DeploymentState::Deploying, ComponentReason::NodeLost));
+        let of_pod = lost.components[0].pods.iter().find(|one| one.name == pod).expect("the pod");
+        assert_eq!((of_pod.ready, of_pod.reason()), (false, ComponentReason::NodeLost));
+        api.patch_status(&pod, &how, &Patch::Strategic(&ready("True"))).await.expect("a status");
+        let back = async { while get(&adapter, &namespace).await.state() != DeploymentState::Active {} };
+        tokio::time::timeout(PATIENCE, back).await.expect("its node is back");
+        adapter.deployments().teardown(teardown(&namespace, "web")).await.expect("torn down");
+    }
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use panamax_kubernetes_adapter::proto::deployment_service_client::DeploymentServ
 use serde_json::json;
 use tonic::transport::Channel;
 
+use crate::cluster::events::told_of;
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, reason, scale, teardown};
 use crate::support::calls::Recorder;
 use crate::support::control_plane::{User, control_plane};
@@ -120,6 +121,12 @@ async fn the_manifest_gives_exactly_the_rights_that_are_used() {
     };
     let mut events = client.watch_deployment(watch).await.expect("a watch").into_inner();
     while events.message().await.expect("an event").is_some() {}
+    let full = proto::GetDeploymentRequest {
+        namespace: namespace.to_string(),
+        name: "wp".to_owned(),
+        view: proto::DeploymentView::Full.into(),
+    };
+    client.get_deployment(full).await.expect("an answer");
     let torn_down = client.teardown(teardown(&namespace, "wp")).await.expect("torn down").into_inner();
     assert!(torn_down.complete);
 
@@ -286,6 +293,37 @@ async fn may_delete_controllers(namespace: &Namespace) -> bool {
 }
 
 #[tokio::test]
+async fn without_the_right_to_events_everything_else_works() {
+    let namespace = namespace("cluster-no-events").await;
+    apply_manifest(&namespace);
+    let admin = namespace.plane.client(User::Admin).await;
+    let roles: kube::Api<Role> = kube::Api::namespaced(admin, &namespace);
+    let mut role = roles.get("panamax-kubernetes-adapter").await.expect("the role");
+    let is_of_events =
+        |rule: &PolicyRule| rule.resources.iter().flatten().any(|resource| resource == "events");
+    role.rules.as_mut().expect("rules").retain(|rule| !is_of_events(rule));
+    roles.replace("panamax-kubernetes-adapter", &PostParams::default(), &role).await.expect("written");
+    let adapter = adapter(&namespace).await;
+    let mut client = adapter.deployments();
+    let mut calls = Recorder::start(control_plane()).namespace(&namespace);
+    let newer = WORDPRESS.replace("mysql:5.5", "mysql:5.6");
+    for template in [WORDPRESS, &newer] {
+        client.deploy(deploy(&namespace, "wp", template)).await.expect("deployed");
+    }
+    let get = proto::GetDeploymentRequest {
+        namespace: namespace.to_string(),
+        name: "wp".to_owned(),
+        view: proto::DeploymentView::Full.into(),
+    };
+    let answer = client.get_deployment(get).await.expect("an answer").into_inner();
+    let deployment = answer.deployment.expect("a deployment");
+    assert_eq!((deployment.events.len(), deployment.state()), (0, proto::DeploymentState::Active));
+    client.teardown(teardown(&namespace, "wp")).await.expect("torn down");
+    let of_events = calls.calls().iter().filter(|call| call.resource == "events" && call.verb == "create");
+    assert!(of_events.count() <= 1, "once refused, it is not tried again for a while");
+}
+
+#[tokio::test]
 async fn a_former_workload_that_could_not_be_deleted_is_told_and_goes_later() {
     let namespace = namespace("cluster-undeleted").await;
     apply_manifest(&namespace);
@@ -325,6 +363,14 @@ async fn a_former_workload_that_could_not_be_deleted_is_told_and_goes_later() {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), runs_twice).await.expect("told in time");
+    let told = told_of(&namespace, "PruneRefused").await;
+    let refusals = told.iter().filter(|(reason, _, _)| reason == "PruneRefused").collect::<Vec<_>>();
+    let [(_, kind, message)] = refusals.as_slice() else { panic!("told once: {told:#?}") };
+    assert_eq!(kind, "Warning");
+    assert_eq!(
+        message,
+        "ReplicationController wp-replication-controller is to go and was refused to be deleted: CLUSTER_FORBIDDEN"
+    );
     apply_manifest(&namespace);
     recorded(&namespace, "wp", "ACTIVE").await;
     let controllers = namespace.api::<ReplicationController>();

@@ -19,7 +19,8 @@ use crate::support::templates::chain;
 /// Far longer than the calls of one stage need to start, and than an answer of the API server takes.
 const DELAY: Duration = Duration::from_millis(250);
 
-/// What one answer has cost at the API server; renewals of the lease and what the keeper does are not counted.
+/// What one answer has cost at the API server; renewals of the lease, what the keeper does and Events are not counted: an
+/// Event is told after the answer, or beside the work, and nobody waits for it.
 struct Cost {
     calls: usize,
     trips: usize,
@@ -37,6 +38,7 @@ async fn cost<T>(proxy: &Proxy, namespace: &str, call: impl Future<Output = T>) 
             && call.began >= began
             && call.began < answered
             && !call.uri.contains("fieldManager=panamax-lease")
+            && !is_of_an_event(&call.uri)
             && !is_of_a_watch(&call.uri)
     });
     let shown = calls.iter().map(|call| format!("{} {}", call.method, call.uri)).collect();
@@ -48,6 +50,11 @@ async fn cost<T>(proxy: &Proxy, namespace: &str, call: impl Future<Output = T>) 
 /// Whether a call is a watch, or the list that one begins with: such lists are of all deployments.
 fn is_of_a_watch(uri: &str) -> bool {
     uri.contains("watch=") || uri.contains("limit=500") && !uri.contains("instance")
+}
+
+/// Whether a call creates or lists Events.
+fn is_of_an_event(uri: &str) -> bool {
+    uri.split('?').next().is_some_and(|path| path.ends_with("/events"))
 }
 
 /// A first Deploy of 39 objects, and the same again.

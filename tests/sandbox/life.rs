@@ -4,7 +4,7 @@ use crate::support::templates::{WORDPRESS, rich_chain};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, ReplicationController};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
-use panamax_kubernetes_adapter::proto::DeployOutcome;
+use panamax_kubernetes_adapter::proto::{DeployOutcome, DeploymentView, GetDeploymentRequest};
 use panamax_kubernetes_adapter::sandbox::Sandbox;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -81,6 +81,23 @@ async fn the_engine_deploys_scales_and_tears_down() {
         let scaled = client.scale(scale("default", "wp", "WP", count)).await.expect("scaled").into_inner();
         assert_eq!(scaled.deployment.expect("a deployment").components[0].ready_replicas(), count);
     }
+    let full = GetDeploymentRequest {
+        name: "wp".to_owned(),
+        view: DeploymentView::Full.into(),
+        ..GetDeploymentRequest::default()
+    };
+    let is_told = async {
+        loop {
+            let answer = client.get_deployment(full.clone()).await.expect("an answer").into_inner();
+            let events = answer.deployment.expect("a deployment").events;
+            let scaled = events.iter().filter(|event| event.reason == "Scaled").count();
+            if scaled == 3 && events.iter().any(|event| event.reason == "Deployed") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), is_told).await.expect("told in time");
     let torn_down = client.teardown(teardown("default", "wp")).await.expect("torn down");
     assert!(torn_down.into_inner().complete);
 }

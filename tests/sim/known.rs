@@ -1,7 +1,7 @@
 //! Schedules that today's engine does not overcome: each kind with what is missing.
 
 use super::road::{Call, Fault};
-use super::schedules::{Schedule, Sequel};
+use super::schedules::{SCENARIOS, Schedule, Sequel};
 
 /// The faults that random histories meet.
 pub fn usual() -> Vec<Fault> {

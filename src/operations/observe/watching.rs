@@ -12,10 +12,15 @@ use super::super::{Operations, Target};
 use crate::artifacts::{ComponentName, DeploymentState};
 use crate::engine::{self, Snapshot, Subscription};
 use crate::error::{ErrorKind, Result};
-use crate::record::{Held, Moment, Standing};
+use crate::record::{HeadRef, Held, Moment, Standing};
+use crate::status;
+use crate::template::Template;
 
 /// How long nothing may have been shown before the cluster is asked whether there is anything.
 const DOUBT: Duration = Duration::from_secs(1);
+
+/// How long the Events of a namespace are shown to all who watch in it, before they are read again.
+const EVENTS_FOR: Duration = Duration::from_secs(5);
 
 /// When a watch ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +70,8 @@ struct Watching {
     heartbeat: Duration,
     deadline: Option<Instant>,
     full: bool,
+    /// The template of the revision that was last shown; FULL only.
+    template: Option<(HeadRef, Option<Template>)>,
     moment: Option<Moment>,
     last: Option<Arc<DeploymentView>>,
     /// When to judge what was shown again, if nothing changes until then.
@@ -102,6 +109,7 @@ impl Operations {
             heartbeat,
             deadline,
             full,
+            template: None,
             moment: read.as_ref().map(Held::moment),
             last: None,
             again: None,
@@ -158,35 +166,78 @@ impl Watching {
                     WatchUpdate::Heartbeat
                 });
             };
-            if let Some(update) = self.take(&snapshot).await {
+            if let Some(update) = self.take(&snapshot).await? {
                 return Ok(update);
             }
         }
     }
 
     /// What a snapshot means for the caller; `None` if it shows nothing new.
-    async fn take(&mut self, snapshot: &Snapshot) -> Option<WatchUpdate> {
+    async fn take(&mut self, snapshot: &Snapshot) -> Result<Option<WatchUpdate>> {
         let Some(held) = &snapshot.head else {
             let was_there = self.last.is_some() || self.moment.is_none();
-            return was_there.then_some(WatchUpdate::Complete(WatchEnd::Gone));
+            return Ok(was_there.then_some(WatchUpdate::Complete(WatchEnd::Gone)));
         };
         match self.moment.as_ref().map(|moment| moment.standing(held)) {
-            Some(Standing::Earlier) => return None,
-            Some(Standing::Replaced) => return Some(WatchUpdate::Complete(WatchEnd::Gone)),
+            Some(Standing::Earlier) => return Ok(None),
+            Some(Standing::Replaced) => return Ok(Some(WatchUpdate::Complete(WatchEnd::Gone))),
             Some(Standing::Same | Standing::Later) | None => {}
         }
-        let (view, again_in) = view::watched(&self.operations.engine, snapshot, self.full).await?;
+        let engine = &self.operations.engine;
+        let Some((mut view, again_in)) = view::watched(engine, snapshot, self.full).await else {
+            return Ok(None);
+        };
         self.again = again_in.map(|again_in| Instant::now() + again_in);
+        if self.full {
+            view = Arc::new(self.filled(held, snapshot, &view).await?);
+        }
         let last = self.last.as_deref();
         let changed = changed(last, &view);
-        let same = last.is_some_and(|last| last.status == view.status && last.etag == view.etag);
-        if same {
-            return None;
+        if last.is_some_and(|last| is_same(last, &view) && last.events == view.events) {
+            return Ok(None);
         }
         self.end = end(self.until, &view);
         self.last = Some(Arc::clone(&view));
-        Some(WatchUpdate::Snapshot(view, changed))
+        Ok(Some(WatchUpdate::Snapshot(view, changed)))
     }
+
+    /// The view with its template and with what happened.
+    ///
+    /// Events come after what they tell of, and nobody watches them: a change is followed by one look at them, later, and
+    /// all who watch in the namespace share what is read.
+    async fn filled(
+        &mut self,
+        held: &Held,
+        snapshot: &Snapshot,
+        view: &DeploymentView,
+    ) -> Result<DeploymentView> {
+        let engine = &self.operations.engine;
+        let current = held.head.current.as_ref();
+        if self.template.as_ref().map(|(shown, _)| shown) != current {
+            let revision = engine::read_revision(engine, &self.target, current).await?;
+            self.template = current.cloned().map(|current| (current, revision.map(|one| one.template)));
+        }
+        let has_changed = self.last.as_deref().is_none_or(|last| !is_same(last, view));
+        let asked = Instant::now();
+        let events = match engine::recent_happenings(engine, &held.namespace, EVENTS_FOR).await {
+            Some(read) => {
+                if read.read < asked || has_changed {
+                    let later = read.read + EVENTS_FOR;
+                    self.again = Some(self.again.map_or(later, |again| again.min(later)));
+                }
+                status::happenings(held, &snapshot.observed, &read.all)
+            }
+            // The rest is true without them; the next look may have them.
+            None => self.last.as_ref().map(|last| last.events.clone()).unwrap_or_default(),
+        };
+        let template = self.template.as_ref().and_then(|(_, template)| template.clone());
+        Ok(DeploymentView { template, events, ..view.clone() })
+    }
+}
+
+/// Whether nothing of a deployment has changed but what happened to its objects.
+fn is_same(last: &DeploymentView, now: &DeploymentView) -> bool {
+    last.status == now.status && last.etag == now.etag
 }
 
 /// Whether the asked-for moment has come.

@@ -56,13 +56,98 @@ fn the_former_containers_crash_is_not_the_new_ones() {
         ("example/web:2", None, None, true),
         ("example/web:1", Some(2), Some(1), true),
         ("example/web:1", Some(2), Some(2), false),
-        ("example/web:2", Some(2), Some(2), false),
+        // A kubelet says that it has seen the change before it ends the former container.
+        ("example/web:2", Some(2), Some(2), true),
         ("example/web:2", Some(1), None, false),
         ("example/web:1", None, None, false),
     ] {
         let status = changed_in_place(wanted, generation, seen);
         let state = if is_former { DeploymentState::Deploying } else { DeploymentState::Failed };
         assert_eq!(status.state, state, "{wanted} {generation:?} {seen:?}");
+    }
+}
+
+/// A pod whose image was changed in place from `example/web:1` to `example/web:2`; its kubelet has seen that.
+fn seen_in_place(shown: &str, ready: bool, waiting: Value, overdue: bool) -> Status {
+    let mut pod = pod("web-pod", 2, ready, waiting, false);
+    pod["metadata"]["generation"] = json!(2);
+    pod["status"]["observedGeneration"] = json!(2);
+    pod["status"]["containerStatuses"][0]["image"] = json!(shown);
+    pod["spec"] = json!({"containers": [{"name": "web", "image": "example/web:2"}]});
+    let overdue = overdue.then(|| HoldUp::Former { pod: "web-pod".to_owned() }).into_iter().collect();
+    let observed = Observed { pods: vec![from_json(pod)], overdue, ..Observed::default() };
+    conclude(&expected(Kind::Pod, "web-pod"), &observed)
+}
+
+#[test]
+fn the_former_containers_readiness_is_not_the_new_ones() {
+    let former = seen_in_place("docker.io/example/web:1", true, Value::Null, false);
+    assert_eq!((former.state, former.components[0].ready), (DeploymentState::Deploying, 0));
+    assert!(former.message.contains("former image"), "{}", former.message);
+    assert!(!former.components[0].pods[0].ready);
+    assert_eq!(former.held_up(), [HoldUp::Former { pod: "web-pod".to_owned() }]);
+    let new = seen_in_place("docker.io/example/web:2", true, Value::Null, false);
+    assert_eq!((new.state, new.held_up()), (DeploymentState::Active, vec![]));
+    // A runtime may call an image by any of its names.
+    let renamed = seen_in_place("docker.io/example/web:stable", true, Value::Null, true);
+    assert_eq!((renamed.state, renamed.components[0].ready), (DeploymentState::Active, 1));
+}
+
+#[test]
+fn what_the_new_container_waits_for_is_told_beside_the_former_one() {
+    let waits = |reason: &str| seen_in_place("example/web:1", false, json!({"reason": reason}), false);
+    assert_eq!(waits("ErrImagePull").reason, Some(Reason::ImagePullFailed));
+    assert_eq!(waits("CreateContainerConfigError").reason, Some(Reason::ConfigError));
+    for former in ["CrashLoopBackOff", "RunContainerError", "ContainerCreating"] {
+        let status = waits(former);
+        assert_eq!((status.state, status.is_hopeless()), (DeploymentState::Deploying, false), "{former}");
+    }
+    let crashing = seen_in_place("example/web:other", false, json!({"reason": "CrashLoopBackOff"}), true);
+    assert_eq!(crashing.reason, Some(Reason::CrashLooping));
+}
+
+#[test]
+fn a_pod_of_a_lost_node_is_not_ready_and_says_so() {
+    let lost = |change: &dyn Fn(&mut Value)| {
+        let mut pod = pod("web-pod", 2, true, Value::Null, false);
+        pod["status"]["conditions"] = json!([
+            {"type": "ContainersReady", "status": "True"}, {"type": "Ready", "status": "True"}]);
+        change(&mut pod);
+        bare(pod)
+    };
+    let ready = |status: &'static str, reason: &'static str| {
+        move |pod: &mut Value| {
+            pod["status"]["conditions"][1]["status"] = json!(status);
+            pod["status"]["conditions"][1]["reason"] = json!(reason);
+        }
+    };
+    let crashes = |pod: &mut Value| {
+        pod["status"]["containerStatuses"][0]["state"]["waiting"] = json!({"reason": "CrashLoopBackOff"});
+        pod["status"]["phase"] = json!("Unknown");
+    };
+    let evicted = |pod: &mut Value| {
+        ready("False", "")(pod);
+        pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    };
+    let ways: [&dyn Fn(&mut Value); 5] = [
+        &ready("False", ""),
+        &ready("Unknown", "NodeStatusUnknown"),
+        &|pod: &mut Value| pod["status"]["reason"] = json!("NodeLost"),
+        &crashes,
+        &evicted,
+    ];
+    for (number, way) in ways.into_iter().enumerate() {
+        let status = lost(way);
+        // Its node may come back; else the pod is evicted, and then it is missing.
+        assert_eq!(status.reason, Some(Reason::NodeLost), "{number}: {}", status.message);
+        assert_eq!((status.state, status.is_hopeless()), (DeploymentState::Deploying, false));
+        assert_eq!(status.components[0].state, ComponentState::Progressing);
+        assert_eq!(status.components[0].pods[0].reason, Some(Reason::NodeLost));
+        assert_eq!(status.components[0].ready, 0, "{number}");
+    }
+    // A kubelet gives a reason whenever it says that a pod is not ready.
+    for reason in ["ContainersNotReady", "ReadinessGatesNotReady"] {
+        assert_eq!(lost(&ready("False", reason)).reason, Some(Reason::Progressing), "{reason}");
     }
 }
 

@@ -28,8 +28,9 @@ pub(super) fn conclude(
     let alive: Vec<&Arc<Pod>> = of_sets.iter().copied().filter(|pod| pods::is_alive(pod)).collect();
     let updated = count(current(component, alive.iter()));
     // Pods of an earlier revision serve until those of the current one are ready.
-    let ready = count(alive.iter().filter(|pod| pods::is_ready(pod)));
-    let ready_now = count(current(component, alive.iter()).filter(|pod| pods::is_ready(pod)));
+    let ready = count(alive.iter().filter(|pod| pods::is_ready(pod, &component.name, observed)));
+    let ready_now =
+        count(current(component, alive.iter()).filter(|pod| pods::is_ready(pod, &component.name, observed)));
     let seen = has_seen_its_newest_form(component, &deployment.metadata, status.observed_generation);
     let is_fresh = is_not_stale(component, &deployment.metadata);
     // Scaled to zero means that nothing runs, pods that are still ending included.

@@ -29,7 +29,11 @@ pub(super) fn conclude(
     let updated = count(alive.clone().filter(|pod| is_current(component, pod)));
     let outdated = alive.clone().any(|pod| !is_current(component, pod));
     // Its own count lags behind its pods: while they are replaced it still speaks of the old ones.
-    let ready = count(alive.clone().filter(|pod| is_current(component, pod) && pods::is_ready(pod)));
+    let ready = count(
+        alive
+            .clone()
+            .filter(|pod| is_current(component, pod) && pods::is_ready(pod, &component.name, observed)),
+    );
     let seen = has_seen_its_newest_form(component, &controller.metadata, status.observed_generation);
     // Scaled to zero means that nothing runs, pods that are still ending included.
     let is_quiet = owned.iter().all(|pod| pods::has_ended(pod));
@@ -105,14 +109,15 @@ pub(in crate::status) fn rollout(component: &ExpectedComponent, observed: &Obser
         let form = Form { uid: pod.metadata.uid.clone()?, version: pod.metadata.resource_version.clone() };
         Some((ObjectRef::new(Kind::Pod, name), form))
     };
-    let unready: Vec<_> = outdated.iter().filter(|pod| !pods::is_ready(pod)).collect();
+    let unready: Vec<_> =
+        outdated.iter().filter(|pod| !pods::is_ready(pod, &component.name, observed)).collect();
     if !unready.is_empty() {
         let replace = unready.into_iter().filter_map(|pod| reference(pod)).collect();
         return Rollout { replace, waits: None };
     }
     let desired = controller.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    let missing = count(alive.iter().filter(|pod| pods::is_ready(pod))) < desired;
-    if missing || alive.iter().any(|pod| !pods::is_ready(pod)) {
+    let missing = count(alive.iter().filter(|pod| pods::is_ready(pod, &component.name, observed))) < desired;
+    if missing || alive.iter().any(|pod| !pods::is_ready(pod, &component.name, observed)) {
         return wait("one at a time, the next once every other pod is ready");
     }
     outdated.sort_by_key(|pod| (revision(pod), pod.metadata.name.clone()));

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, HostPorts, known_ports};
+use super::known_images::{self, Known, KnownPort};
+use super::{Context, HostPorts};
 use crate::template::{Image, Protocol};
 
 /// One port of a Service.
@@ -13,21 +14,51 @@ pub(super) struct ServicePort {
     /// The container's port it leads to.
     pub(super) target: u16,
     pub(super) protocol: Protocol,
-    /// Where the template says so; empty for a port that was assumed.
+    /// Where the template says so; empty for a port that only the known image has.
     pub(super) field: String,
+    /// Whether clients of the image do not speak to it: a Service offers it, and no declared variable names it.
+    pub(super) is_further: bool,
+}
+
+impl ServicePort {
+    /// Whether the template does not list it: the image is known to have it.
+    pub(super) fn is_added(&self) -> bool {
+        self.field.is_empty()
+    }
+}
+
+/// A port that a known image has and its template does not list.
+pub(super) struct Added {
+    pub(super) port: &'static KnownPort,
+    /// Whether Services of links have room for it: another port may have its number.
+    pub(super) fits: bool,
 }
 
 /// What Services of one image offer.
 pub(super) struct ImagePorts {
-    /// For an alias: the container's ports first, as a Docker link promises them, then host ports that differ.
+    /// For an alias: the container's ports first, as a Docker link promises them, then host ports that differ, then
+    /// what else the image is known to have. Empty if nothing is known: then every port is reached by DNS.
     pub(super) linked: Vec<ServicePort>,
     /// For the component itself: the published ports, else the container's; where no node's port is taken,
     /// the container's too.
     pub(super) own: Vec<ServicePort>,
     /// Fields of entries that found their port of the Service taken.
     pub(super) shadowed: Vec<String>,
-    /// Whether the template lists no port, so that `linked` was assumed.
-    pub(super) assumed: bool,
+    /// Whether the template lists no port.
+    pub(super) unlisted: bool,
+    /// The repository in the table, and what it has that the template does not list.
+    pub(super) added: Option<(&'static str, Vec<Added>)>,
+    /// Ports that the image may have by a word of its name. Only link variables know them.
+    pub(super) guessed: Vec<ServicePort>,
+}
+
+impl ImagePorts {
+    /// The ports that a link gets.
+    ///
+    /// A Service that can be reached from outside the cluster offers what the template lists, and nothing beside it.
+    pub(super) fn of_link(&self, opens_outside: bool) -> impl Iterator<Item = &ServicePort> {
+        self.linked.iter().filter(move |port| !(opens_outside && port.is_added()))
+    }
 }
 
 /// The ports of every image, in the order of the images.
@@ -78,15 +109,53 @@ fn of_image(image: &Image, drops_host_ports: bool, is_exposed: bool) -> ImagePor
             add(&mut own, (*target, *target, *protocol, field), &mut shadowed);
         }
     }
-    let assumed = linked.is_empty();
-    if assumed {
-        for port in known_ports::of(image.source.repository_name()) {
-            add(&mut linked, (*port, *port, Protocol::Tcp, ""), &mut shadowed);
-        }
-    }
+    let unlisted = linked.is_empty();
+    let added =
+        known_images::of(&image.source).map(|known| (known.repository, add_known(&mut linked, known)));
+    let guessed = if linked.is_empty() { guess(image) } else { Vec::new() };
     shadowed.sort();
     shadowed.dedup();
-    ImagePorts { linked, own, shadowed, assumed }
+    ImagePorts { linked, own, shadowed, unlisted, added, guessed }
+}
+
+/// Adds what a known image has and the template does not list: what Docker let through, a Service does, too.
+///
+/// The lowest port comes first, as in Docker, but for ports that clients do not speak to: these stand at the end, so
+/// that they do not become the one that a link's first variable names.
+fn add_known(linked: &mut Vec<ServicePort>, known: Known) -> Vec<Added> {
+    let mut added = Vec::new();
+    for port in known.ports {
+        let (number, protocol) = (port.port.get(), port.protocol);
+        let holder = linked.iter().find(|one| one.number == number && one.protocol == protocol);
+        if holder.is_some_and(|holder| holder.target == number) {
+            continue;
+        }
+        added.push(Added { port, fits: holder.is_none() });
+    }
+    let fitting = || added.iter().filter(|one| one.fits).map(|one| one.port);
+    let main = fitting().filter(|port| port.links).map(of_known);
+    let listed = linked.iter().take_while(|port| port.number == port.target).count();
+    linked.splice(listed..listed, main);
+    let containers = linked.iter().take_while(|port| port.number == port.target).count();
+    linked[..containers].sort_by_key(|port| (port.target, port.protocol));
+    linked.extend(fitting().filter(|port| !port.links).map(of_known));
+    added
+}
+
+/// A port of the table as one of a Service.
+fn of_known(port: &KnownPort) -> ServicePort {
+    let number = port.port.get();
+    ServicePort {
+        number,
+        target: number,
+        protocol: port.protocol,
+        field: String::new(),
+        is_further: !port.links,
+    }
+}
+
+fn guess(image: &Image) -> Vec<ServicePort> {
+    known_images::guess(&image.source).into_iter().map(of_known).collect()
 }
 
 /// Whether `ports` lists the container's port; `expose` alone does not publish it.
@@ -101,7 +170,9 @@ fn add(
     shadowed: &mut Vec<String>,
 ) {
     match ports.iter().find(|known| known.number == number && known.protocol == protocol) {
-        None => ports.push(ServicePort { number, target, protocol, field: field.to_owned() }),
+        None => {
+            ports.push(ServicePort { number, target, protocol, field: field.to_owned(), is_further: false });
+        }
         Some(known) if known.target == target => {}
         Some(_) => shadowed.push(field.to_owned()),
     }

@@ -2,6 +2,7 @@
 
 mod environment;
 mod inherited;
+pub mod known_images;
 mod known_ports;
 mod labels;
 mod links;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifacts::{Artifact, Artifacts, ComponentName, DeploymentName, Kind, ObjectName, ObjectRef};
 use crate::diagnostic::{Code, Diagnostic, Findings};
 use crate::template::{Image, Template};
+use links::ResolvedLink;
 use workload::Parts;
 
 pub use manifest::{document as object_yaml, manifest_yaml};
@@ -176,6 +178,12 @@ impl Context<'_> {
     /// Whether the image is to be reached from outside the cluster: it publishes a port, as Docker would.
     fn is_exposed(&self, image: &Image) -> bool {
         self.rules().exposure != Exposure::ClusterIp && !image.ports.is_empty()
+    }
+
+    /// Whether the Service of this link is its target's own, which is reached from outside the cluster.
+    fn opens_outside(&self, link: &ResolvedLink<'_>) -> bool {
+        self.names[link.target].as_str() == link.service
+            && self.is_exposed(&self.template.images[link.target])
     }
 
     /// Whether the image has a Service called after itself, if it has ports.

@@ -91,6 +91,7 @@ mod edge {
     mod callers;
     mod conformance;
     mod diagnostics;
+    mod known_images;
     mod options;
     mod readme;
     mod tls;

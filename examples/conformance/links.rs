@@ -207,11 +207,16 @@ impl Link<'_> {
     fn leads_by_variables(&self, pod: &Pod, address: &str, port: i32, protocol: &str) -> Result<(), String> {
         let offered = self.declared(pod, &format!("_PORT_{port}_{protocol}_PORT")).unwrap_or_default();
         self.reaches(host(address), offered, port, protocol)?;
-        // What Docker names first is the lowest port; with two protocols, either.
-        match self.declared(pod, "_PORT").map(|url| url.split_once("://")) {
-            None => Ok(()),
-            Some(Some((_, place))) if place == format!("{address}:{offered}") => Ok(()),
-            Some(_) => Err(format!("{}_PORT is not its lowest port", prefix(self.alias))),
+        // What Docker names first is the lowest port; a known image may have a lower one than the template lists.
+        let first =
+            self.declared(pod, "_PORT").map(|url| url.split_once("://").map_or(url, |(_, place)| place));
+        let is_lowest = |place: &str| {
+            let (host, first) = place.split_once(':')?;
+            Some(host == address && first.parse::<i32>().ok()? <= offered.parse().ok()?)
+        };
+        match first.map(|place| is_lowest(place).unwrap_or_default()) {
+            None | Some(true) => Ok(()),
+            Some(false) => Err(format!("{}_PORT is not its lowest port", prefix(self.alias))),
         }
     }
 

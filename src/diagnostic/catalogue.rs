@@ -154,15 +154,24 @@ catalogue! {
     /// Two entries need the same port of one Service; the first got it.
     PortShadowed = "PORT_SHADOWED", Info,
         "publish the second on another host port";
-    /// A link leads to an image without ports; the usual port of that image was assumed.
+    /// A link leads to an image that does not list the ports its clients use; the image is known, so links offer
+    /// them.
     PortInferred = "PORT_INFERRED", Warning,
         "list the port under `expose`";
     /// Links to the image reach the ports that its configuration exposes, too.
     PortFromImage = "PORT_FROM_IMAGE", Info,
         "list the ports under `expose` to do without the configuration";
-    /// A link leads to an image without ports, and none is known for it; DNS works, link variables do not.
+    /// A link leads to an image without ports, and none is known for it. Its Service has a name alone, by which every
+    /// port is reached; link variables have no port, or one that the image's name suggests.
     PortUnknown = "PORT_UNKNOWN", Warning,
         "list the port under `expose`";
+    /// The image is known to have further ports; Docker let links reach them, so their Services offer them, too.
+    PortAdded = "PORT_ADDED", Info,
+        "see docs/known-images.md";
+    /// A link does not reach a port that the image is known to have, because the Service has its number for another
+    /// port or can be reached from outside the cluster.
+    PortWithheld = "PORT_WITHHELD", Warning,
+        "list the port under `expose`, or give the link an alias of its own";
     /// Two images need the same host port, so their pods cannot share a node.
     HostPortShared = "HOST_PORT_SHARED", Warning,
         "choose different host ports";

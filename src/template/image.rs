@@ -128,11 +128,29 @@ impl ImageReference {
         format!("{registry}/{account}{path}{tag}")
     }
 
-    /// The last part of the repository, as `mysql` of `centurylink/mysql:5.5`.
-    pub fn repository_name(&self) -> &str {
-        let path = self.0.split('@').next().unwrap_or_default();
-        let last = path.rsplit('/').next().unwrap_or_default();
-        last.split(':').next().unwrap_or_default()
+    /// The repository with its registry and path, as `quay.io/team/mysql` of `quay.io/team/mysql:5.5`.
+    pub fn repository(&self) -> &str {
+        self.parts().0
+    }
+
+    /// The tag, if it has one.
+    pub fn tag(&self) -> Option<&str> {
+        self.parts().1
+    }
+
+    /// Whether it names a digest.
+    pub fn has_digest(&self) -> bool {
+        self.0.contains('@')
+    }
+
+    /// Repository and tag. A colon before the last slash belongs to the registry.
+    fn parts(&self) -> (&str, Option<&str>) {
+        let name = self.0.split('@').next().unwrap_or_default();
+        let last = name.rfind('/').map_or(0, |slash| slash + 1);
+        match name[last..].find(':') {
+            Some(colon) => (&name[..last + colon], Some(&name[last + colon + 1..])),
+            None => (name, None),
+        }
     }
 
     /// Whether it names neither a digest nor a tag other than `latest`.
@@ -296,8 +314,11 @@ mod tests {
     #[test]
     fn references_know_their_repository_and_whether_they_float() {
         let read = |text: &str| ImageReference::new(text).unwrap();
-        assert_eq!(read("localhost:5000/a/mysql:5.5").repository_name(), "mysql");
-        assert_eq!(read("mysql").repository_name(), "mysql");
+        let whole = read("localhost:5000/a/mysql:5.5");
+        assert_eq!((whole.repository(), whole.tag()), ("localhost:5000/a/mysql", Some("5.5")));
+        assert_eq!((read("mysql").repository(), read("mysql").tag()), ("mysql", None));
+        let pinned = read(&format!("mysql:8@sha256:{}", "0".repeat(64)));
+        assert_eq!((pinned.repository(), pinned.tag(), pinned.has_digest()), ("mysql", Some("8"), true));
         assert!(read("localhost:5000/mysql").is_floating());
         assert!(read("mysql:latest").is_floating());
         assert!(!read("mysql:5.5").is_floating());

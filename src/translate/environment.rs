@@ -122,7 +122,9 @@ pub(super) fn of_links(
     // The kubelet's variables begin with the Service's name, which may have been cut, trimmed or kept apart.
     let differs = |link: &ResolvedLink<'_>| prefix(link.alias) != prefix(&link.service);
     for link in links {
-        if !all && !differs(link) {
+        // The kubelet sets none for a Service without ports; a guess lives here alone.
+        let is_guess = !linked.ports[link.target].guessed.is_empty();
+        if !all && !differs(link) && !is_guess {
             tell_kubelet(context, link, findings);
             continue;
         }
@@ -185,7 +187,9 @@ fn docker_variables<'a>(
     let own_name = format!("/{}/{}", context.names[link.linker], link.alias);
     let mut variables = vec![plain(format!("{prefix}_NAME"), own_name)];
     // A Docker link knows nothing of host ports.
-    let ports = linked.ports[link.target].linked.iter().filter(|port| port.number == port.target);
+    let target = &linked.ports[link.target];
+    let ports = target.of_link(context.opens_outside(link)).chain(&target.guessed);
+    let ports = ports.filter(|port| port.number == port.target && !port.is_further);
     let url = |protocol: &str, port: u16| format!("{protocol}://{}:{port}", link.service);
     for (position, port) in ports.enumerate() {
         let protocol = port.protocol.lower();

@@ -1,121 +1,105 @@
-//! The usual ports of well-known images, for links to an image whose template lists none.
-//!
-//! Docker read them from the image itself; here the name of its repository has to do. The numbers are the ports
-//! for clients that each project documents and that its official image exposes (`EXPOSE` in the Dockerfile, or the
-//! project's manual where there is no official image); the main one is the lowest, because a link's first
-//! variable names the lowest port. Ports for talk among nodes of a cluster are left out.
+//! Tells of ports that the template does not list: those that a known image has, and those that nobody knows.
 
-/// Repository name, ports, and where they are documented.
-const KNOWN: &[(&str, &[u16], &str)] = &[
-    ("activemq", &[61616], "activemq.apache.org: openwire"),
-    ("apache", &[80], "hub.docker.com/_/httpd"),
-    ("apache2", &[80], "hub.docker.com/_/httpd"),
-    ("arangodb", &[8529], "hub.docker.com/_/arangodb"),
-    ("beanstalkd", &[11300], "beanstalkd.github.io"),
-    ("cassandra", &[9042, 9160], "hub.docker.com/_/cassandra"),
-    ("consul", &[8500], "hub.docker.com/_/consul: HTTP API"),
-    ("couchbase", &[8091], "hub.docker.com/_/couchbase"),
-    ("couchdb", &[5984], "hub.docker.com/_/couchdb"),
-    ("drupal", &[80], "hub.docker.com/_/drupal"),
-    ("elasticsearch", &[9200, 9300], "hub.docker.com/_/elasticsearch"),
-    ("etcd", &[2379], "etcd.io: client port"),
-    ("ghost", &[2368], "hub.docker.com/_/ghost"),
-    ("gitlab", &[80], "docs.gitlab.com: Docker image"),
-    ("grafana", &[3000], "grafana.com/docs: http_port"),
-    ("graphite", &[2003], "graphite.readthedocs.io: plaintext"),
-    ("httpd", &[80], "hub.docker.com/_/httpd"),
-    ("influxdb", &[8086], "hub.docker.com/_/influxdb"),
-    ("jenkins", &[8080, 50000], "hub.docker.com/_/jenkins"),
-    ("joomla", &[80], "hub.docker.com/_/joomla"),
-    ("kafka", &[9092], "kafka.apache.org: listeners"),
-    ("kibana", &[5601], "hub.docker.com/_/kibana"),
-    ("mariadb", &[3306], "hub.docker.com/_/mariadb"),
-    ("mediawiki", &[80], "hub.docker.com/_/mediawiki"),
-    ("memcached", &[11211], "hub.docker.com/_/memcached"),
-    ("mongo", &[27017], "hub.docker.com/_/mongo"),
-    ("mongodb", &[27017], "hub.docker.com/_/mongo"),
-    ("mysql", &[3306], "hub.docker.com/_/mysql"),
-    ("nats", &[4222], "hub.docker.com/_/nats"),
-    ("neo4j", &[7474, 7687], "hub.docker.com/_/neo4j"),
-    ("nginx", &[80], "hub.docker.com/_/nginx"),
-    ("percona", &[3306], "hub.docker.com/_/percona"),
-    ("phpmyadmin", &[80], "hub.docker.com/_/phpmyadmin"),
-    ("postgis", &[5432], "hub.docker.com/_/postgres"),
-    ("postgres", &[5432], "hub.docker.com/_/postgres"),
-    ("postgresql", &[5432], "hub.docker.com/_/postgres"),
-    ("rabbitmq", &[5672], "hub.docker.com/_/rabbitmq: AMQP"),
-    ("redis", &[6379], "hub.docker.com/_/redis"),
-    ("redmine", &[3000], "hub.docker.com/_/redmine"),
-    ("registry", &[5000], "hub.docker.com/_/registry"),
-    ("rethinkdb", &[28015], "hub.docker.com/_/rethinkdb: driver port"),
-    ("riak", &[8087, 8098], "docs.riak.com: protocol buffers, HTTP"),
-    ("sentry", &[9000], "hub.docker.com/_/sentry"),
-    ("solr", &[8983], "hub.docker.com/_/solr"),
-    ("tomcat", &[8080], "hub.docker.com/_/tomcat"),
-    ("wordpress", &[80], "hub.docker.com/_/wordpress"),
-    ("zookeeper", &[2181], "hub.docker.com/_/zookeeper"),
-];
+use super::Context;
+use super::ports::{Added, ImagePorts, Origin, ServicePort};
+use crate::diagnostic::{Code, Findings};
+use crate::template::{Protocol, shown};
 
-/// Words that say the image only accompanies the one it is named after.
-const COMPANIONS: &[&str] = &[
-    "admin",
-    "agent",
-    "backup",
-    "cli",
-    "client",
-    "commander",
-    "data",
-    "dump",
-    "exporter",
-    "proxy",
-    "sidekick",
-    "slave",
-    "ui",
-    "web",
-];
-
-/// The usual ports of an image by its repository's name; none if the name matches no entry or several.
+/// Tells what links to this image get beside what its template lists, and what they do not get.
 ///
-/// The whole name counts first, then its words, as in `docker-mysql`; two known words contradict each other.
-pub(super) fn of(repository: &str) -> &'static [u16] {
-    if let Some(ports) = lookup(repository) {
-        return ports;
+/// A link whose Service can be reached from outside the cluster gets nothing beside the list.
+pub(super) fn tell(
+    context: &Context<'_>,
+    target: usize,
+    ports: &ImagePorts,
+    opens_outside: bool,
+    findings: &mut Findings,
+) {
+    let name = shown(context.template.images[target].name.as_str());
+    let field = format!("images[{target}].ports");
+    if ports.unlisted && ports.linked.is_empty() {
+        let variables = match list(ports.guessed.iter().map(number)) {
+            guessed if guessed.is_empty() => String::new(),
+            guessed => format!("; the variables of its links suppose {guessed}"),
+        };
+        let message = format!(
+            "`{name}` is the target of a link but lists no port; its Service has only a DNS name{variables}"
+        );
+        findings.report(Code::PortUnknown, field, message);
+        return;
     }
-    let words = || repository.split(['-', '_', '.']);
-    if words().any(|word| COMPANIONS.contains(&word)) {
-        return &[];
+    let Some((origin, added)) = &ports.added else { return };
+    let of = |wanted: fn(&Added) -> bool| list(added.iter().filter(|one| wanted(one)).map(known_number));
+    if let Origin::Image = origin
+        && (ports.unlisted || !opens_outside)
+    {
+        let reached = of(|one| one.fits);
+        if !reached.is_empty() {
+            let message = format!("links to `{name}` reach what its image exposes: {reached}");
+            findings.report(Code::PortFromImage, format!("images[{target}].source"), message);
+        }
+    } else if let Origin::Table(repository) = origin
+        && ports.unlisted
+    {
+        let all = of(|_| true);
+        let message = format!(
+            "`{name}` is the target of a link but lists no port; the ports of `{repository}` were assumed: {all}"
+        );
+        findings.report(Code::PortInferred, field.clone(), message);
     }
-    let mut found = words().filter_map(lookup);
-    match (found.next(), found.next()) {
-        (Some(only), None) => only,
-        _ => &[],
+    if ports.unlisted {
+        return;
     }
-}
-
-fn lookup(name: &str) -> Option<&'static [u16]> {
-    KNOWN.iter().find(|(known, _, _)| *known == name).map(|(_, ports, _)| *ports)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_table_is_sorted_sourced_and_its_main_port_lowest() {
-        assert!(KNOWN.is_sorted_by(|left, right| left.0 < right.0));
-        for (name, ports, source) in KNOWN {
-            assert!(!source.is_empty() && ports.is_sorted() && !ports.is_empty(), "{name}");
+    if opens_outside {
+        let withheld = of(|_| true);
+        if !withheld.is_empty() {
+            let message = format!(
+                "Service `{}` can be reached from outside the cluster, so it does not offer what the template does not list: {withheld}",
+                context.names[target]
+            );
+            findings.report(Code::PortWithheld, field, message);
+        }
+        return;
+    }
+    let (needed, further, hidden) =
+        (of(|one| one.fits && one.links), of(|one| one.fits && !one.links), of(|one| !one.fits));
+    if let Origin::Table(repository) = origin {
+        if !needed.is_empty() {
+            let message = format!(
+                "`{name}` does not list {needed}, which clients of `{repository}` use; its links offer it"
+            );
+            findings.report(Code::PortInferred, field.clone(), message);
+        }
+        if !further.is_empty() {
+            let message =
+                format!("`{repository}` also listens on {further}; links to `{name}` offer it, too");
+            findings.report(Code::PortAdded, field.clone(), message);
         }
     }
-
-    #[test]
-    fn names_are_read_whole_then_by_words() {
-        assert_eq!(of("mysql"), [3306]);
-        assert_eq!(of("docker-mysql"), [3306]);
-        assert_eq!(of("my-own-rabbitmq_server"), [5672]);
-        assert!(of("nginx-wordpress").is_empty());
-        assert!(of("mysql-client").is_empty());
-        assert!(of("mysqlish").is_empty());
-        assert!(of("app").is_empty());
+    if !hidden.is_empty() {
+        let who = match origin {
+            Origin::Image => "the image".to_owned(),
+            Origin::Table(repository) => format!("`{repository}`"),
+        };
+        let message =
+            format!("{who} listens on {hidden}, but links to `{name}` lead elsewhere under that number");
+        findings.report(Code::PortWithheld, field, message);
     }
+}
+
+fn number(port: &ServicePort) -> (u16, Protocol) {
+    (port.target, port.protocol)
+}
+
+fn known_number(added: &Added) -> (u16, Protocol) {
+    (added.number, added.protocol)
+}
+
+/// The ports in words, as `53/UDP, 80`.
+fn list(ports: impl Iterator<Item = (u16, Protocol)>) -> String {
+    let one = |(number, protocol): (u16, Protocol)| match protocol {
+        Protocol::Tcp => number.to_string(),
+        Protocol::Udp => format!("{number}/UDP"),
+    };
+    ports.map(one).collect::<Vec<_>>().join(", ")
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, HostPorts, known_ports};
+use super::known_images::{self, KnownPort};
+use super::{Context, HostPorts};
 use crate::template::{Image, Protocol};
 
 /// One port of a Service.
@@ -13,43 +14,68 @@ pub(super) struct ServicePort {
     /// The container's port it leads to.
     pub(super) target: u16,
     pub(super) protocol: Protocol,
-    /// Where the template says so; empty for a port that was assumed.
+    /// Where the template says so; empty for a port that only the known image has.
     pub(super) field: String,
+    /// Whether clients of the image do not speak to it: a Service offers it, and no declared variable names it.
+    pub(super) is_further: bool,
+}
+
+impl ServicePort {
+    /// Whether the template does not list it: the image is known to have it.
+    pub(super) fn is_added(&self) -> bool {
+        self.field.is_empty()
+    }
+}
+
+/// Who says which ports an image has beside those of its template.
+#[derive(Clone, Copy)]
+pub(super) enum Origin {
+    /// The image's own configuration.
+    Image,
+    /// The table of known images, under this repository.
+    Table(&'static str),
+}
+
+/// A port that an image is known to have and its template does not list.
+pub(super) struct Added {
+    pub(super) number: u16,
+    pub(super) protocol: Protocol,
+    /// Whether clients of the image speak to it.
+    pub(super) links: bool,
+    /// Whether Services of links have room for it: another port may have its number.
+    pub(super) fits: bool,
 }
 
 /// What Services of one image offer.
 pub(super) struct ImagePorts {
-    /// For an alias: the container's ports first, as a Docker link promises them, then host ports that differ.
+    /// For an alias: the container's ports first, as a Docker link promises them, then host ports that differ, then
+    /// what else the image is known to have. Empty if nothing is known: then every port is reached by DNS.
     pub(super) linked: Vec<ServicePort>,
     /// For the component itself: the published ports, else the container's; where no node's port is taken,
     /// the container's too.
     pub(super) own: Vec<ServicePort>,
     /// Fields of entries that found their port of the Service taken.
     pub(super) shadowed: Vec<String>,
-    /// Whether neither template nor image lists a port, so that `linked` was assumed.
-    pub(super) assumed: bool,
-    /// Ports of `linked` that the image alone lists.
-    pub(super) from_image: Vec<(u16, Protocol)>,
+    /// Whether the template lists no port.
+    pub(super) unlisted: bool,
+    /// What the image is known to have and the template does not list, and who says so.
+    pub(super) added: Option<(Origin, Vec<Added>)>,
+    /// Ports that the image may have by a word of its name. Only link variables know them.
+    pub(super) guessed: Vec<ServicePort>,
+}
+
+impl ImagePorts {
+    /// The ports that a link gets.
+    ///
+    /// A Service that can be reached from outside the cluster offers what the template lists, and nothing beside it.
+    pub(super) fn of_link(&self, opens_outside: bool) -> impl Iterator<Item = &ServicePort> {
+        self.linked.iter().filter(move |port| !(opens_outside && port.is_added()))
+    }
 }
 
 /// The ports of every image, in the order of the images.
 pub(super) fn of_images(context: &Context<'_>) -> Vec<ImagePorts> {
-    let drops = context.rules().host_ports == HostPorts::Drop;
-    let images = context.template.images.iter().enumerate();
-    let of = |(index, image)| {
-        let mut ports = of_image(image, drops, context.is_exposed(image));
-        add_exposed_by_image(context, index, &mut ports);
-        if ports.linked.is_empty() {
-            ports.assumed = true;
-            for port in known_ports::of(image.source.repository_name()) {
-                add(&mut ports.linked, (*port, *port, Protocol::Tcp, ""), &mut ports.shadowed);
-            }
-        }
-        ports.shadowed.sort();
-        ports.shadowed.dedup();
-        ports
-    };
-    images.map(of).collect()
+    context.template.images.iter().map(|image| of_image(context, image)).collect()
 }
 
 /// Entries of `ports` and `expose` by container port and protocol, with the host ports they publish.
@@ -69,7 +95,9 @@ fn union(image: &Image) -> Union<'_> {
     union
 }
 
-fn of_image(image: &Image, drops_host_ports: bool, is_exposed: bool) -> ImagePorts {
+fn of_image(context: &Context<'_>, image: &Image) -> ImagePorts {
+    let drops_host_ports = context.rules().host_ports == HostPorts::Drop;
+    let is_exposed = context.is_exposed(image);
     let union = union(image);
     let mut shadowed = Vec::new();
     let mut linked = Vec::with_capacity(union.len());
@@ -94,29 +122,59 @@ fn of_image(image: &Image, drops_host_ports: bool, is_exposed: bool) -> ImagePor
             add(&mut own, (*target, *target, *protocol, field), &mut shadowed);
         }
     }
-    ImagePorts { linked, own, shadowed, assumed: false, from_image: Vec::new() }
+    let unlisted = linked.is_empty();
+    let added = known(context, image).map(|(origin, ports)| (origin, add_known(&mut linked, ports)));
+    let guessed = if linked.is_empty() { guess(image) } else { Vec::new() };
+    shadowed.sort();
+    shadowed.dedup();
+    ImagePorts { linked, own, shadowed, unlisted, added, guessed }
 }
 
-/// Adds what the image itself exposes, for links alone: as with Docker, `EXPOSE` publishes nothing.
+/// What is known of an image beside its template: what it says of itself, or the table where it says nothing.
+fn known(context: &Context<'_>, image: &Image) -> Option<(Origin, Vec<(u16, Protocol, bool)>)> {
+    let facts = context.rules().facts.of(&image.source).filter(|facts| !facts.ports.is_empty());
+    if let Some(facts) = facts {
+        let ports = facts.ports.iter().map(|(number, protocol)| (number.get(), *protocol, true));
+        return Some((Origin::Image, ports.collect()));
+    }
+    let known = known_images::of(&image.source)?;
+    let ports = known.ports.iter().map(|port| (port.port.get(), port.protocol, port.links));
+    Some((Origin::Table(known.repository), ports.collect()))
+}
+
+/// Adds what an image is known to have and its template does not list: what Docker let through, a Service does, too.
 ///
-/// A number that the template gives to another port stays there. What leads to its own number comes first, by number:
-/// a link's first variable names the lowest port.
-fn add_exposed_by_image(context: &Context<'_>, index: usize, ports: &mut ImagePorts) {
-    let Some(facts) = context.rules().facts.of(&context.template.images[index].source) else { return };
-    let field = format!("images[{index}].source");
-    for (number, protocol) in &facts.ports {
-        let known = ports.linked.len();
-        add(&mut ports.linked, (number.get(), number.get(), *protocol, &field), &mut ports.shadowed);
-        if ports.linked.len() > known {
-            ports.from_image.push((number.get(), *protocol));
+/// The lowest port comes first, as in Docker, but for ports that clients do not speak to: these stand at the end, so
+/// that they do not become the one that a link's first variable names.
+fn add_known(linked: &mut Vec<ServicePort>, ports: Vec<(u16, Protocol, bool)>) -> Vec<Added> {
+    let mut added = Vec::new();
+    for (number, protocol, links) in ports {
+        let holder = linked.iter().find(|one| one.number == number && one.protocol == protocol);
+        if holder.is_some_and(|holder| holder.target == number) {
+            continue;
         }
+        added.push(Added { number, protocol, links, fits: holder.is_none() });
     }
-    if !ports.from_image.is_empty() {
-        ports.linked.sort_by_key(|port| {
-            let is_moved = port.number != port.target;
-            (is_moved, if is_moved { None } else { Some((port.number, port.protocol)) })
-        });
-    }
+    let of = |links: bool| added.iter().filter(move |one| one.fits && one.links == links).map(of_known);
+    let listed = linked.iter().take_while(|port| port.number == port.target).count();
+    linked.splice(listed..listed, of(true));
+    let containers = linked.iter().take_while(|port| port.number == port.target).count();
+    linked[..containers].sort_by_key(|port| (port.target, port.protocol));
+    linked.extend(of(false));
+    added
+}
+
+/// A port that an image is known to have as one of a Service.
+fn of_known(port: &Added) -> ServicePort {
+    let Added { number, protocol, links, .. } = *port;
+    ServicePort { number, target: number, protocol, field: String::new(), is_further: !links }
+}
+
+fn guess(image: &Image) -> Vec<ServicePort> {
+    let port = |port: &KnownPort| {
+        of_known(&Added { number: port.port.get(), protocol: port.protocol, links: port.links, fits: true })
+    };
+    known_images::guess(&image.source).into_iter().map(port).collect()
 }
 
 /// Whether `ports` lists the container's port; `expose` alone does not publish it.
@@ -131,7 +189,9 @@ fn add(
     shadowed: &mut Vec<String>,
 ) {
     match ports.iter().find(|known| known.number == number && known.protocol == protocol) {
-        None => ports.push(ServicePort { number, target, protocol, field: field.to_owned() }),
+        None => {
+            ports.push(ServicePort { number, target, protocol, field: field.to_owned(), is_further: false });
+        }
         Some(known) if known.target == target => {}
         Some(_) => shadowed.push(field.to_owned()),
     }

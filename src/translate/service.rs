@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::links::ResolvedLink;
 use super::manifest::object;
 use super::ports::{ImagePorts, ServicePort, is_published};
-use super::{Context, Exposure, labels, naming};
+use super::{Context, Exposure, known_ports, labels, naming};
 use crate::artifacts::{ANNOTATION_ALIAS, Artifact, Kind, ObjectName, ObjectRef};
 use crate::diagnostic::{Code, Findings};
-use crate::template::{Exposed, Protocol, shown};
+use crate::template::{Exposed, Protocol};
 
 /// One Service to be.
 pub(super) struct PlannedService<'t> {
@@ -35,13 +35,11 @@ pub(super) fn plan<'t>(
     let mut shown_targets = BTreeSet::new();
     for link in links {
         let image = &ports[link.target];
-        if shown_targets.insert(link.target) {
-            tell_from_image(link, image, plans.findings);
-            if image.assumed {
-                tell_assumed(context, link, image, plans.findings);
-            }
+        let opens = context.opens_outside(link);
+        if shown_targets.insert((link.target, opens)) {
+            known_ports::tell(context, link.target, image, opens, plans.findings);
         }
-        plans.add_linked(link, &image.linked);
+        plans.add_linked(link, &image.of_link(opens).cloned().collect::<Vec<_>>());
     }
     for (index, image) in context.template.images.iter().enumerate() {
         if context.has_own_service(index) && !ports[index].own.is_empty() {
@@ -98,37 +96,6 @@ fn tell_expose(context: &Context<'_>, services: &[PlannedService<'_>], findings:
             "options.exposure",
             "no image of the template publishes a port",
         );
-    }
-}
-
-/// Tells which ports links reach because the image exposes them.
-fn tell_from_image(link: &ResolvedLink<'_>, ports: &ImagePorts, findings: &mut Findings) {
-    if !ports.from_image.is_empty() {
-        let list: Vec<String> = ports
-            .from_image
-            .iter()
-            .map(|(number, protocol)| format!("{number}/{}", protocol.as_str()))
-            .collect();
-        let message = format!("links reach what the image exposes, too: {}", list.join(", "));
-        findings.report(Code::PortFromImage, format!("images[{}].source", link.target), message);
-    }
-}
-
-fn tell_assumed(context: &Context<'_>, link: &ResolvedLink<'_>, ports: &ImagePorts, findings: &mut Findings) {
-    let name = shown(context.template.images[link.target].name.as_str());
-    let field = format!("images[{}].ports", link.target);
-    match ports.linked.first() {
-        Some(first) => {
-            let message =
-                format!("`{name}` is the target of a link but lists no port; {} was assumed", first.number);
-            findings.report(Code::PortInferred, field, message);
-        }
-        None => {
-            let message = format!(
-                "`{name}` is the target of a link but lists no port; its Service has only a DNS name"
-            );
-            findings.report(Code::PortUnknown, field, message);
-        }
     }
 }
 

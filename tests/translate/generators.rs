@@ -68,7 +68,17 @@ const ALIASES: &[&str] = &["", "DB_1", "db", "wp", "mail", "wp-db", "cache", "DB
 const HOST_PATHS: &[&str] =
     &["", "/data", "/data/own", "/etc/ssl", "/var/run/docker.sock", "files", "/", "/proc/1"];
 const CONTAINER_PATHS: &[&str] = &["/data", "/data/x", "/etc", "/cache", "/sys", "/srv"];
-const SOURCES: &[&str] = &["mysql:5.5", "redis:2", "shop/app:1", "wordpress:4"];
+const SOURCES: &[&str] = &[
+    "mysql:5.5",
+    "redis:2",
+    "shop/app:1",
+    "wordpress:4",
+    "wordpress:4-fpm",
+    "rabbitmq:3-management",
+    "hopsoft/graphite-statsd:1",
+    "shop/docker-redis:2",
+    "shop/redis-sentinel:2",
+];
 
 /// A template whose only possible faults are alias clashes; small pools make clashes likely.
 pub fn good_template() -> impl Strategy<Value = RawTemplate> {

@@ -143,7 +143,7 @@ fn image(lines: &str) -> String {
 
 /// The same with a second image called `db`.
 fn with_database(lines: &str) -> String {
-    image(lines) + "- {name: db, source: 'mysql:5', expose: [3306]}\n"
+    image(lines) + "- {name: db, source: 'shop/db:5', expose: [3306]}\n"
 }
 
 /// The first container of every workload.

@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 
 use super::generators::{any_rules, any_template, good_template};
 use panamax_kubernetes_adapter::artifacts::{DeploymentName, Kind, Stage};
+use panamax_kubernetes_adapter::diagnostic::Code;
 use panamax_kubernetes_adapter::template::raw::{RawImage, RawTemplate, RawVariable, read};
 use panamax_kubernetes_adapter::template::validate::{Limits, from_raw, from_text, validate};
-use panamax_kubernetes_adapter::template::{Template, overrides};
+use panamax_kubernetes_adapter::template::{Image, Protocol, Template, overrides, sanitise};
+use panamax_kubernetes_adapter::translate::known_images::{self, KnownPort};
 use panamax_kubernetes_adapter::translate::{
-    LinkEnvironment, Options, Rules, Translation, VolumeMapping, manifest_yaml, template_path, translate,
+    Exposure, LinkEnvironment, Options, Rules, Translation, VolumeMapping, manifest_yaml, template_path,
+    translate,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -58,6 +61,28 @@ fn selectors(translation: &Translation) -> Vec<(String, Value)> {
 
 fn selects(selector: &Value, labels: &Value) -> bool {
     selector.as_object().unwrap().iter().all(|(key, value)| &labels[key] == value)
+}
+
+/// What the table adds to the links to an image.
+fn known_ports(image: &Image, opens_outside: bool) -> &'static [KnownPort] {
+    let known = known_images::of(&image.source).filter(|_| !opens_outside);
+    known.map(|known| known.ports).unwrap_or_default()
+}
+
+/// Whether the Service is the target's own, reached from outside the cluster.
+fn opens_outside(target: &Image, service: &Value, rules: &Rules) -> bool {
+    let is_own = service["metadata"]["name"] == sanitise(target.name.as_str());
+    is_own && rules.exposure != Exposure::ClusterIp && !target.ports.is_empty()
+}
+
+/// Numbers and protocols that a Service offers.
+fn offered(service: &Value) -> BTreeSet<(u16, String)> {
+    let ports = service["spec"]["ports"].as_array().into_iter().flatten();
+    let one = |port: &Value| {
+        let number = u16::try_from(port["port"].as_u64().unwrap()).unwrap();
+        (number, port["protocol"].as_str().unwrap().to_owned())
+    };
+    ports.map(one).collect()
 }
 
 proptest! {
@@ -171,16 +196,53 @@ proptest! {
                 }
                 let service = &service.manifest;
                 prop_assert_eq!(&service["spec"]["selector"]["name"], &Value::from(plain(target.name.as_str())));
-                let lowest = target
+                let listed = target
                     .ports
                     .iter()
                     .map(|port| port.container.get())
-                    .chain(target.expose.iter().map(|port| port.container.get()))
-                    .min();
-                if let Some(lowest) = lowest {
+                    .chain(target.expose.iter().map(|port| port.container.get()));
+                let known = known_ports(target, opens_outside(target, service, &rules));
+                let known = known.iter().filter(|port| port.links).map(|port| port.port.get());
+                if let Some(lowest) = listed.chain(known).min() {
                     prop_assert_eq!(&service["spec"]["ports"][0]["port"], lowest);
                     prop_assert_eq!(&service["spec"]["ports"][0]["targetPort"], lowest);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_narrows_nothing(raw in good_template(), rules in any_rules()) {
+        let Some((template, translation)) = translated(raw, &rules) else { return Ok(()) };
+        let Some(artifacts) = &translation.artifacts else { return Ok(()) };
+        for object in artifacts.objects().iter().filter(|object| object.origin.contains(".links[")) {
+            let component = object.component.as_str();
+            let is_target = |image: &&Image| sanitise(image.name.as_str()) == component;
+            let target = template.images.iter().find(is_target).unwrap();
+            let is_listed = !target.ports.is_empty() || !target.expose.is_empty();
+            let is_headless = object.manifest["spec"]["clusterIP"] == "None";
+            let offered = offered(&object.manifest);
+            // Docker let every port through. So does a Service without ports, and so must one with ports.
+            let known = known_ports(target, false);
+            prop_assert_eq!(is_headless, !is_listed && known.is_empty());
+            prop_assert_eq!(is_headless, offered.is_empty());
+            let opens = opens_outside(target, &object.manifest, &rules);
+            for port in known {
+                let (number, protocol) = (port.port.get(), port.protocol);
+                let lists = target.ports.iter().any(|one| (one.container.get(), one.protocol) == (number, protocol))
+                    || target.expose.iter().any(|one| (one.container.get(), one.protocol) == (number, protocol));
+                let is_told = translation.diagnostics.iter().any(|found| found.code == Code::PortWithheld);
+                prop_assert!(offered.contains(&(number, protocol.as_str().to_owned())) != (opens && !lists));
+                prop_assert!(!opens || lists || is_told);
+            }
+            // What nobody lists and no table knows is in no Service.
+            for (number, protocol) in &offered {
+                let same = |container: u16, other: Protocol| container == *number && other.as_str() == protocol;
+                let listed = target.ports.iter().any(|port| same(port.container.get(), port.protocol)
+                    || port.host.is_some_and(|host| same(host.get(), port.protocol)));
+                let exposed = target.expose.iter().any(|port| same(port.container.get(), port.protocol));
+                let known = known_ports(target, opens).iter().any(|port| same(port.port.get(), port.protocol));
+                prop_assert!(listed || exposed || known, "{number}/{protocol} of {component}");
             }
         }
     }

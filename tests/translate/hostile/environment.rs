@@ -229,7 +229,7 @@ fn replicas(artifacts: &Artifacts) -> &Value {
 
 /// Three images with 64 aliases each and more with the rest: this many objects.
 fn objects(count: usize) -> String {
-    let mut text = "images:\n- {name: hub, source: 'mysql:5', expose: [1]}\n".to_owned();
+    let mut text = "images:\n- {name: hub, source: 'shop/hub:5', expose: [1]}\n".to_owned();
     let mut left = count - 1;
     for image in 0.. {
         let links = left.saturating_sub(1).min(64);

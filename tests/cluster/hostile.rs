@@ -296,7 +296,8 @@ async fn bytes_that_are_no_text_are_a_broken_message() {
         std::iter::once(0xfeff).chain(GOOD.encode_utf16()).flat_map(u16::to_le_bytes).collect();
     for bytes in [&b"name: \xff\xfe canary"[..], b"name: \xc0\x80 canary", b"\xed\xa0\x80", &utf16] {
         let status = send(&adapter, bytes).await;
-        assert_eq!(status.code(), Code::Internal, "{status:?}");
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+        assert_eq!(crate::support::adapter::reason(&status), "FIELD_INVALID", "{status:?}");
         assert!(!format!("{status:?}").contains("canary"), "{status:?}");
     }
     let status = send(&adapter, b"name: T\n").await;

@@ -130,8 +130,11 @@ fn of_image(context: &Context<'_>, image: &Image) -> ImagePorts {
     ImagePorts { linked, own, shadowed, unlisted, added, guessed }
 }
 
+/// A port beside the template's: number, protocol, and whether clients of the image speak to it.
+type Further = (u16, Protocol, bool);
+
 /// What is known of an image beside its template: what it says of itself, or the table where it says nothing.
-fn known(context: &Context<'_>, image: &Image) -> Option<(Origin, Vec<(u16, Protocol, bool)>)> {
+fn known(context: &Context<'_>, image: &Image) -> Option<(Origin, Vec<Further>)> {
     let facts = context.rules().facts.of(&image.source).filter(|facts| !facts.ports.is_empty());
     if let Some(facts) = facts {
         let ports = facts.ports.iter().map(|(number, protocol)| (number.get(), *protocol, true));
@@ -146,7 +149,7 @@ fn known(context: &Context<'_>, image: &Image) -> Option<(Origin, Vec<(u16, Prot
 ///
 /// The lowest port comes first, as in Docker, but for ports that clients do not speak to: these stand at the end, so
 /// that they do not become the one that a link's first variable names.
-fn add_known(linked: &mut Vec<ServicePort>, ports: Vec<(u16, Protocol, bool)>) -> Vec<Added> {
+fn add_known(linked: &mut Vec<ServicePort>, ports: Vec<Further>) -> Vec<Added> {
     let mut added = Vec::new();
     for (number, protocol, links) in ports {
         let holder = linked.iter().find(|one| one.number == number && one.protocol == protocol);

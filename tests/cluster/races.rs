@@ -18,6 +18,8 @@ const ROUNDS: usize = 100;
 const WORKERS: usize = 4;
 /// How far apart two calls of a race may start.
 const APART: f64 = 0.120;
+/// How long the record may take to follow the cluster.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Two templates that share some objects and not others.
 fn templates() -> [String; 2] {
@@ -159,8 +161,19 @@ async fn a_scale_racing_a_deploy_leaves_one_deployment() {
             assert!(scale.is_some() || deploy.is_some(), "both lost");
             scaled += usize::from(scale.is_some());
             deployed += usize::from(deploy.is_some());
-            let survey = Survey::of(&namespace.client, &namespace).await;
-            assert_eq!(survey.faults("app"), Vec::<String>::new(), "{:#?}", survey.names());
+            // What was deleted leaves the record a moment after the cluster.
+            let whole = async {
+                loop {
+                    let survey = Survey::of(&namespace.client, &namespace).await;
+                    let faults = survey.faults("app");
+                    if faults.iter().all(|fault| !fault.contains("is Deleting and not there")) {
+                        return (faults, survey);
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            let (faults, survey) = tokio::time::timeout(PATIENCE, whole).await.expect("the record follows");
+            assert_eq!(faults, Vec::<String>::new(), "{:#?}", survey.names());
         }
         let ready = || {
             let mut client = adapters[0].deployments();

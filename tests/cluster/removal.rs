@@ -126,14 +126,15 @@ async fn a_restored_deployment_leaves_nothing_revisions_least_of_all() {
     assert_eq!(names(&everything(&namespace).await), Vec::<&str>::new());
 }
 
-/// The pods of the namespace, by the kind of what controls them.
+/// The pods of the namespace that stay, by the kind of what controls them.
 async fn pods_of(namespace: &Namespace, kind: &str) -> Vec<String> {
     let pods = namespace.api::<Pod>().list(&ListParams::default()).await.expect("pods").items;
     let controller = |pod: &Pod| {
         let mut owners = pod.metadata.owner_references.clone().into_iter().flatten();
         owners.find(|owner| owner.controller == Some(true)).map(|owner| owner.kind).unwrap_or_default()
     };
-    pods.iter().filter(|pod| controller(pod) == kind).map(ResourceExt::name_any).collect()
+    let stays = |pod: &&Pod| pod.metadata.deletion_timestamp.is_none();
+    pods.iter().filter(stays).filter(|pod| controller(pod) == kind).map(ResourceExt::name_any).collect()
 }
 
 #[tokio::test]

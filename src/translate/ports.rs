@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Context, HostPorts, known_ports};
-use crate::template::{Image, Protocol};
+use crate::template::{Image, Port, Protocol};
 
 /// One port of a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,8 @@ fn union(image: &Image) -> Union<'_> {
     for port in &image.ports {
         let key = (port.container.get(), port.protocol);
         let (_, hosts) = union.entry(key).or_insert_with(|| (port.field.as_str(), Vec::new()));
-        hosts.extend(port.host.map(|host| (host.get(), port.field.as_str())));
+        // No Service can keep what one address of a host had.
+        hosts.extend(port.host.filter(|_| port.is_open()).map(|host| (host.get(), port.field.as_str())));
     }
     for port in &image.expose {
         let key = (port.container.get(), port.protocol);
@@ -89,9 +90,10 @@ fn of_image(image: &Image, drops_host_ports: bool, is_exposed: bool) -> ImagePor
     ImagePorts { linked, own, shadowed, assumed }
 }
 
-/// Whether `ports` lists the container's port; `expose` alone does not publish it.
+/// Whether `ports` publishes the container's port to all; `expose` does not, and one address of the host does not.
 pub(super) fn is_published(image: &Image, container: u16, protocol: Protocol) -> bool {
-    image.ports.iter().any(|port| port.container.get() == container && port.protocol == protocol)
+    let same = |port: &&Port| port.container.get() == container && port.protocol == protocol;
+    image.ports.iter().filter(same).any(Port::is_open)
 }
 
 /// Adds a port unless its number is there; a taken number that leads elsewhere is noted.

@@ -1,5 +1,7 @@
 //! Diagnostic: what a template's reader or translator found, assumed or could not carry over.
 
+use std::borrow::Cow;
+
 pub use self::catalogue::Code;
 
 mod catalogue;
@@ -18,7 +20,7 @@ pub enum Severity {
 /// One finding about a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// The stable code; severity and hint follow from it.
+    /// The stable code; severity and the usual hint follow from it.
     pub code: Code,
     /// What was found, in one sentence that never quotes a value of the environment.
     pub message: String,
@@ -28,6 +30,8 @@ pub struct Diagnostic {
     pub position: Option<Position>,
     /// Whether the caller wants warnings to refuse, so that this one is an error.
     pub strict: bool,
+    /// What to do about it, if the case at hand asks for other words than its code.
+    pub advice: Option<Cow<'static, str>>,
 }
 
 /// A place in a template's text.
@@ -42,7 +46,14 @@ pub struct Position {
 impl Diagnostic {
     /// Makes a diagnostic that has no place in a text.
     pub fn new(code: Code, field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), field: field.into(), position: None, strict: false }
+        Self {
+            code,
+            message: message.into(),
+            field: field.into(),
+            position: None,
+            strict: false,
+            advice: None,
+        }
     }
 
     /// Adds the place in the text.
@@ -50,6 +61,18 @@ impl Diagnostic {
     pub fn at(mut self, position: Option<Position>) -> Self {
         self.position = position;
         self
+    }
+
+    /// Adds what to do about this very case; like the message, it never quotes a value of the environment.
+    #[must_use]
+    pub fn advising(mut self, advice: impl Into<Cow<'static, str>>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> &str {
+        self.advice.as_deref().unwrap_or(self.code.hint())
     }
 
     /// The severity of its code; under STRICT a warning is an error.
@@ -96,7 +119,8 @@ impl Findings {
             self.left_out += 1;
             self.left_out_error |= diagnostic.is_error();
         } else {
-            self.bytes += diagnostic.message.len() + diagnostic.field.len();
+            let advice = diagnostic.advice.as_ref().map_or(0, |advice| advice.len());
+            self.bytes += diagnostic.message.len() + diagnostic.field.len() + advice;
             self.kept.push(diagnostic);
         }
     }

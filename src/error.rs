@@ -136,12 +136,27 @@ pub struct Fault {
     pub reason: &'static str,
     /// What is wrong, in one sentence; never a value of the environment.
     pub description: String,
+    /// What to do about it; empty where the description says it.
+    pub hint: String,
 }
 
 impl Fault {
+    /// What is wrong and, if there is room for it, what to do about it.
+    pub fn explained(&self) -> String {
+        match self.hint.as_str() {
+            "" => self.description.clone(),
+            hint => format!("{}; hint: {hint}", self.description),
+        }
+    }
+
     /// A fault in a field of a request.
     pub fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self { field: field.into(), reason: "FIELD_INVALID", description: description.into() }
+        Self {
+            field: field.into(),
+            reason: "FIELD_INVALID",
+            description: description.into(),
+            hint: String::new(),
+        }
     }
 }
 

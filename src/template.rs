@@ -12,6 +12,9 @@ pub mod raw;
 pub mod validate;
 mod volumes;
 
+use std::borrow::Cow;
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 pub use command::Command;
@@ -21,7 +24,7 @@ pub use environment::{
 pub use image::{Count, Image, ImageName, ImageReference};
 pub use links::{Alias, Link, MAX_LINKS};
 pub use names::{did_you_mean, sanitise, shown};
-pub use ports::{Exposed, MAX_PORTS, Port, PortNumber, Protocol};
+pub use ports::{Exposed, Interface, MAX_PORTS, Port, PortNumber, Protocol};
 pub use volumes::{MAX_VOLUMES, Volume, VolumesFrom, plain as plain_path};
 
 use crate::diagnostic::Code;
@@ -38,7 +41,7 @@ pub const MAX_IMAGES: usize = 100;
 pub struct Template(Parts);
 
 /// The parts of a template; [`Template`] lends them for reading.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Parts {
     /// Its name as written; empty when the text was a bare list of images.
@@ -63,6 +66,17 @@ pub struct Parts {
     pub authors: Vec<String>,
     /// Its images, at least one, in the order of the text.
     pub images: Vec<Image>,
+}
+
+impl fmt::Debug for Parts {
+    /// Shows names alone: any other text may hold a value that was put there by mistake.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Parts")
+            .field("name", &self.name)
+            .field("images", &self.images)
+            .finish_non_exhaustive()
+    }
 }
 
 impl std::ops::Deref for Template {
@@ -108,17 +122,26 @@ pub struct Fault {
     pub code: Code,
     /// What is wrong, in one sentence.
     pub message: String,
+    /// What to do about it, if the case asks for other words than its code.
+    pub advice: Option<Cow<'static, str>>,
 }
 
 impl Fault {
     /// Puts code and sentence together.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), advice: None }
+    }
+
+    /// Adds what to do about this very case.
+    #[must_use]
+    pub fn advising(mut self, advice: impl Into<Cow<'static, str>>) -> Self {
+        self.advice = Some(advice.into());
+        self
     }
 }
 
-impl std::fmt::Display for Fault {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.message)
     }
 }

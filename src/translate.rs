@@ -1,6 +1,8 @@
 //! Pure: a template to Kubernetes objects; the same input gives the same bytes, and every loss is reported.
 
+mod commands;
 mod environment;
+mod hosts;
 mod inherited;
 pub mod known_images;
 mod known_ports;
@@ -24,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{Artifact, Artifacts, ComponentName, DeploymentName, Kind, ObjectName, ObjectRef};
 use crate::diagnostic::{Code, Diagnostic, Findings};
-use crate::template::{Image, Template};
+use crate::template::{Image, Port, Template};
 use links::ResolvedLink;
 use workload::Parts;
 
@@ -177,7 +179,7 @@ impl Context<'_> {
 
     /// Whether the image is to be reached from outside the cluster: it publishes a port, as Docker would.
     fn is_exposed(&self, image: &Image) -> bool {
-        self.rules().exposure != Exposure::ClusterIp && !image.ports.is_empty()
+        self.rules().exposure != Exposure::ClusterIp && image.ports.iter().any(Port::is_open)
     }
 
     /// Whether the Service of this link is its target's own, which is reached from outside the cluster.
@@ -201,18 +203,27 @@ fn objects(template: &Template, options: &Options, findings: &mut Findings) -> O
     let ports = ports::of_images(&context);
     let links = links::resolve(&context, findings);
     let services = service::plan(&context, &ports, &links, findings);
+    hosts::tell(&context, &links, &services, findings);
+    environment::tell_service_variables(&context, &services, findings);
     let secrets = secrets::of_images(&context, findings);
     let volumes = volumes::of_images(&context, findings);
     let linked = environment::Linked { links: &links, ports: &ports, secrets: &secrets };
     let mut objects: Vec<Artifact> = services.iter().map(|service| service.artifact(&context)).collect();
-    let mut left = size::MAX_TOTAL;
+    let mut left = environment::Left::new(size::MAX_TOTAL);
     for (index, mounts) in volumes.iter().enumerate() {
-        let link_variables = environment::of_links(&context, index, &linked, &mut left, findings)?;
+        let link_variables = environment::of_links(&context, index, &linked, &mut left, findings);
         let own = environment::own(&context, index, &secrets[index]);
         let environment = own.chain(link_variables).collect();
         objects.extend(secrets::artifact(&context, index, &secrets[index]));
         objects.extend(volumes::claims(&context, index, mounts));
-        objects.extend(workload::artifact(&context, index, Parts { environment, mounts }, findings));
+        let hostname = hosts::hostname(&context, index, &links);
+        commands::tell(&template.images[index], index, findings);
+        objects.extend(workload::artifact(
+            &context,
+            index,
+            Parts { environment, mounts, hostname },
+            findings,
+        ));
     }
     workload::tell_host_ports(&context, &services, findings);
     workload::tell_baseline(&context, &volumes, findings);

@@ -119,6 +119,7 @@ mod sandbox {
 /// In real containers, on a node of its own.
 mod node {
     mod links;
+    mod narrow;
     mod place;
     mod values;
     mod volumes;

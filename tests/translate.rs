@@ -2,6 +2,7 @@
 
 mod accounting;
 mod collection;
+mod field;
 mod generators;
 mod goldens;
 pub(crate) mod hostile;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
-use kube::api::{ObjectMeta, Patch, PatchParams};
+use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta, Patch, PatchParams};
+use kube::core::Request;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -173,7 +174,11 @@ impl Cluster {
         let body = Patch::Apply(guarded(&artifact.manifest, guard));
         let name = artifact.reference.name.as_str();
         let subject = Subject::member(&artifact.reference);
-        let patch = || api.patch_metadata(name, &parameters, &body);
+        let patch = || async {
+            let request = Request::new(api.resource_url()).patch_metadata(name, &parameters, &body);
+            let request = request.map_err(kube::Error::BuildRequest)?.map(escaped);
+            self.client.request::<PartialObjectMeta<DynamicObject>>(request).await
+        };
         let written = self.write("apply the object", subject, patch).await?;
         let metadata = written.metadata;
         let uid = metadata.uid.clone().unwrap_or_default();
@@ -236,6 +241,32 @@ fn guarded(manifest: &Value, guard: &Guard) -> Value {
         metadata.extend(marks);
     }
     body
+}
+
+/// JSON without the characters that YAML forbids or takes for line ends, and JSON lets stand: the API server reads an
+/// apply as YAML.
+fn escaped(json: Vec<u8>) -> Vec<u8> {
+    let special = |character: char| {
+        matches!(
+            character,
+            '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
+        )
+    };
+    let text = match String::from_utf8(json) {
+        Ok(text) => text,
+        Err(error) => return error.into_bytes(),
+    };
+    if !text.contains(special) {
+        return text.into_bytes();
+    }
+    let mut escaped = String::with_capacity(text.len() + 64);
+    for character in text.chars() {
+        match special(character) {
+            true => escaped.push_str(&format!("\\u{:04x}", u32::from(character))),
+            false => escaped.push(character),
+        }
+    }
+    escaped.into_bytes()
 }
 
 /// The answer of an API server whose object of that name has another uid.

@@ -69,17 +69,17 @@ catalogue! {
         "keep one of the two; if a new list item was meant, its `- ` is missing";
     /// The text uses YAML anchors or aliases.
     AliasForbidden = "ALIAS_FORBIDDEN", Error,
-        "write the value out at each place";
+        "write the value out at each place; put a value in quotes that is text and begins with `&` or `*`";
     /// The text uses a YAML tag other than `!!str`.
     TagForbidden = "TAG_FORBIDDEN", Error,
         "remove the tag; quotes turn any value into text";
     /// The text uses the YAML merge key `<<`.
     MergeKey = "MERGE_KEY", Error,
         "write the keys out";
-    /// The text contains a control character.
+    /// The text contains a control character, or the name one that YAML cannot hold.
     ControlCharacter = "CONTROL_CHARACTER", Error,
         "remove the character";
-    /// A name contains an invisible character.
+    /// A key, name, path, source or command contains a character that looks like a blank or like nothing.
     InvisibleCharacter = "INVISIBLE_CHARACTER", Error,
         "remove the character";
     /// The key is unknown here and was ignored.
@@ -184,6 +184,18 @@ catalogue! {
     /// No node takes the host port; the component's Service offers it instead.
     HostPortMoved = "HOST_PORT_MOVED", Info,
         "set options.host_ports to HOST_PORTS_KEEP to take the port of a node";
+    /// The host interface is not an IP address.
+    HostInterface = "HOST_INTERFACE", Error,
+        "write an address, as 127.0.0.1; without the key, the port is published on every address";
+    /// The port is bound to one address of whatever node runs the pod, as the template asks; nothing else offers it.
+    HostInterfaceKept = "HOST_INTERFACE_KEPT", Warning,
+        "call it on that node; remove host_interface if others are to reach the port";
+    /// The port was to be published on one address of the host alone. That cannot be kept, so it is not published.
+    PortNotPublished = "PORT_NOT_PUBLISHED", Warning,
+        "reach the port over a link; remove host_interface if others are to reach it";
+    /// The agent wrote 0 for an exposed port that it could not read; the port was left out.
+    PortUnread = "PORT_UNREAD", Warning,
+        "list the port under `expose` as a number, or add it with an override";
     /// An exposed port is offered by no Service, since no link leads to the image; its pod still listens.
     ExposeUnused = "EXPOSE_UNUSED", Info,
         "link to the image, or list the port under `ports`";
@@ -220,6 +232,12 @@ catalogue! {
     /// Two links of one image have a variable of the same name; the first has it.
     LinkVariableTaken = "LINK_VARIABLE_TAKEN", Warning,
         "choose an alias that is not the beginning of another's variables";
+    /// A value or a command names a host by a name that Docker knew and the cluster does not.
+    HostNameLost = "HOST_NAME_LOST", Warning,
+        "write the name that the message gives, or choose an alias of lower-case letters, digits and dashes";
+    /// The kubelet sets variables of Services in pods that have no link; Docker never did.
+    ServiceVariables = "SERVICE_VARIABLES", Info,
+        "set options.link_environment to LINK_ENVIRONMENT_DECLARED to have the variables of links alone";
     /// The name of an environment variable is not allowed.
     VariableName = "ENV_NAME", Error,
         "use letters, digits and underscores; the value belongs under `value`";
@@ -235,6 +253,12 @@ catalogue! {
     /// A required variable has no value.
     VariableRequired = "ENV_REQUIRED_EMPTY", Warning,
         "set the value in the template or the override";
+    /// A `#` behind a blank begins a comment, so the value ends before it.
+    ValueCut = "VALUE_CUT", Warning,
+        "put the whole value in quotes; with a blank behind the `#` it is read as the comment that it is";
+    /// The value of a variable whose name looks secret ends with a line end, which a program takes as a part of it.
+    SecretLineEnd = "SECRET_LINE_END", Info,
+        "write the value on the line of its key, or end the mark of its block with a `-`";
     /// The name of the variable looks secret; its value is kept in the component's Secret.
     SecretLifted = "SECRET_LIFTED", Info,
         "set options.secrets to SECRET_HANDLING_PLAIN to keep it in the pod's definition";
@@ -250,6 +274,12 @@ catalogue! {
     /// Neither the template nor the image says what to run, or what runs ends at once.
     NothingRuns = "NOTHING_RUNS", Warning,
         "set `command` to a program that keeps running; what only owns volumes can go, if others list the volumes";
+    /// The command is text that looks like a list in JSON; it is split into words like any other command.
+    CommandList = "COMMAND_LIST", Warning,
+        "remove the quotes around the list: a command may be a list of words";
+    /// The command ends at once, and the cluster starts it again for ever.
+    CommandEnds = "COMMAND_ENDS", Warning,
+        "give it a command that keeps running, as `sleep infinity`, or move its volumes to the image that uses them and remove it";
     /// The count is not a whole number.
     CountNotANumber = "COUNT_NOT_A_NUMBER", Error,
         "write the count as digits";
@@ -258,7 +288,7 @@ catalogue! {
         "write an absolute path, or name the other image under `volumes_from`";
     /// A volume's path in the container is missing or not a plain absolute path.
     VolumePath = "VOLUME_PATH", Error,
-        "write an absolute path without `..` and `:`";
+        "write an absolute path without `..`, with `:ro` behind it for read-only";
     /// Two volumes of one image have the same path in the container.
     VolumeRepeated = "VOLUME_REPEATED", Error,
         "mount each path once";

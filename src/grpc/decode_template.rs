@@ -1,7 +1,7 @@
 //! Wire to domain: a structured template, in the lenient form that the reader of texts makes too.
 
 use crate::proto;
-use crate::template::raw::{RawImage, RawLink, RawPort, RawTemplate, RawVariable, RawVolume};
+use crate::template::raw::{RawFrom, RawImage, RawLink, RawPort, RawTemplate, RawVariable, RawVolume};
 
 /// The template as it was sent; what is absent is empty.
 pub(super) fn raw(template: proto::Template) -> RawTemplate {
@@ -30,7 +30,7 @@ fn image(image: proto::Image) -> RawImage {
         links: image.links.into_iter().map(link).collect(),
         environment: image.environment.into_iter().map(variable).collect(),
         volumes: image.volumes.into_iter().map(volume).collect(),
-        volumes_from: image.volumes_from.into_iter().map(|from| from.service.into()).collect(),
+        volumes_from: image.volumes_from.into_iter().map(lender).collect(),
         count: number(image.deployment.and_then(|deployment| deployment.count)).into(),
     }
 }
@@ -41,10 +41,11 @@ fn number(number: Option<i32>) -> String {
 
 fn port(port: proto::PortMapping) -> RawPort {
     RawPort {
+        host_interface: port.host_interface,
         host_port: number(port.host_port),
         container_port: number(port.container_port),
         proto: port.proto,
-        field: None,
+        ..RawPort::default()
     }
 }
 
@@ -62,5 +63,14 @@ fn variable(variable: proto::Environment) -> RawVariable {
 }
 
 fn volume(volume: proto::Volume) -> RawVolume {
-    RawVolume { host_path: volume.host_path, container_path: volume.container_path, field: None }
+    RawVolume {
+        host_path: volume.host_path,
+        container_path: volume.container_path,
+        read_only: volume.read_only.map(|read_only| read_only.to_string()).unwrap_or_default(),
+        field: None,
+    }
+}
+
+fn lender(from: proto::VolumesFrom) -> RawFrom {
+    RawFrom { service: from.service, read_only: from.read_only.to_string(), field: None }
 }

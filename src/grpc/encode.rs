@@ -283,7 +283,7 @@ fn diagnostic(diagnostic: &Diagnostic) -> proto::Diagnostic {
         field: diagnostic.field.clone(),
         line: number(diagnostic.position.map(|at| at.line)),
         column: number(diagnostic.position.map(|at| at.column)),
-        hint: diagnostic.code.hint().to_owned(),
+        hint: diagnostic.hint().to_owned(),
     }
 }
 

@@ -4,8 +4,8 @@ use crate::facts::MAX_CONFIG;
 use crate::proto;
 use crate::template::raw::MAX_TEXT_BYTES;
 use crate::template::{
-    Image, MAX_ENVIRONMENT_BYTES, MAX_IMAGES, MAX_LINKS, MAX_PORTS, MAX_VALUE, MAX_VARIABLES, MAX_VOLUMES,
-    Template,
+    Image, Interface, MAX_ENVIRONMENT_BYTES, MAX_IMAGES, MAX_LINKS, MAX_PORTS, MAX_VALUE, MAX_VARIABLES,
+    MAX_VOLUMES, Template,
 };
 use crate::translate::{MAX_OBJECT_BYTES, MAX_OBJECTS, MAX_OBJECTS_BYTES};
 
@@ -45,12 +45,13 @@ pub(super) fn image(template: &Template, image: &Image) -> proto::Image {
             .map(|volume| proto::Volume {
                 host_path: volume.host_path.clone(),
                 container_path: volume.container_path.clone(),
+                read_only: volume.read_only.then_some(true),
             })
             .collect(),
         volumes_from: image
             .volumes_from
             .iter()
-            .map(|from| proto::VolumesFrom { service: name_of(from.target) })
+            .map(|from| proto::VolumesFrom { service: name_of(from.target), read_only: from.read_only })
             .collect(),
         deployment: image
             .count
@@ -66,6 +67,12 @@ fn port(port: &crate::template::Port) -> proto::PortMapping {
         host_port: port.host.map(|host| i32::from(host.get())),
         container_port: Some(i32::from(port.container.get())),
         proto: port.protocol.as_str().to_owned(),
+        host_interface: match port.interface {
+            Some(Interface::Address(address)) => address.to_string(),
+            // The one address that a port is never published on beyond the host itself.
+            Some(Interface::Unread) => "127.0.0.1".to_owned(),
+            None => String::new(),
+        },
     }
 }
 

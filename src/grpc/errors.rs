@@ -1,5 +1,7 @@
 //! Errors to gRPC status; the only file that names a code.
 
+use std::collections::BTreeSet;
+
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 use tracing::{Span, error, info};
@@ -12,7 +14,10 @@ const DOMAIN: &str = "panamax.kubernetes.v1";
 /// Limits that keep the status within what common clients take as trailers.
 const MAX_MESSAGE: usize = 1024;
 const MAX_VIOLATIONS: usize = 20;
-const MAX_VIOLATIONS_BYTES: usize = 2000;
+const MAX_VIOLATIONS_BYTES: usize = 2200;
+/// The longest description of a violation, and the longest with its hint.
+const MAX_DESCRIPTION: usize = 300;
+const MAX_EXPLAINED: usize = 480;
 const MAX_METADATA_VALUE: usize = 256;
 
 /// The code and the published reason of every kind.
@@ -83,14 +88,34 @@ pub(super) fn status(error: &Error) -> Status {
     Status::with_error_details(code, cut(error.message(), MAX_MESSAGE), details)
 }
 
-/// The violations that fit, and how many do not.
+/// The violations that fit, and how many do not. Where not all fit with their hints, equal hints are told once, and
+/// none where that is still too much.
 fn violations(faults: &[Fault]) -> Vec<FieldViolation> {
+    let fits = |violations: &[FieldViolation]| violations.iter().all(|one| !one.reason.is_empty());
+    let explained = |fault: &Fault| cut(&fault.explained(), MAX_EXPLAINED);
+    let mut told = BTreeSet::new();
+    let once = |fault: &Fault| match told.insert(fault.hint.clone()) {
+        true => explained(fault),
+        false => cut(&fault.description, MAX_DESCRIPTION),
+    };
+    let all = first_violations(faults, explained);
+    if fits(&all) {
+        return all;
+    }
+    let shorter = first_violations(faults, once);
+    if fits(&shorter) || faults.len() > MAX_VIOLATIONS {
+        return shorter;
+    }
+    first_violations(faults, |fault| cut(&fault.description, MAX_DESCRIPTION))
+}
+
+fn first_violations(faults: &[Fault], mut describe: impl FnMut(&Fault) -> String) -> Vec<FieldViolation> {
     let mut violations = Vec::new();
     let mut bytes = 0;
     for fault in faults {
         let violation = FieldViolation {
             field: cut(&fault.field, 200),
-            description: cut(&fault.description, 300),
+            description: describe(fault),
             reason: fault.reason.to_owned(),
             localized_message: None,
         };

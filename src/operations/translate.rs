@@ -43,17 +43,11 @@ impl std::fmt::Debug for Translated {
     }
 }
 
-/// The numbers in a path, as 1 and 0 in `images[1].ports[0].proto`; for a path without any, beyond all.
-fn numbers(field: &str) -> Vec<usize> {
-    let parts = field.split(['[', ']']).skip(1).step_by(2);
-    let numbers: Vec<usize> = parts.map_while(|part| part.parse().ok()).collect();
-    if numbers.is_empty() { vec![usize::MAX] } else { numbers }
-}
-
 impl Operations {
     /// Says everything there is to say about a template; a bad one is no failure.
     pub fn validate_template(call: &TemplateCall) -> Validated {
-        let Reading { template, mut diagnostics, positions, rules } = read(call);
+        let Reading { template, diagnostics, positions, rules } = read(call);
+        let mut translated = Vec::new();
         // A template without a usable name is translated under a placeholder: its own faults are what is asked.
         let named = template.as_ref().and_then(|template| {
             let name = call.name.clone().or_else(|| translate::slug(&template.name));
@@ -64,14 +58,10 @@ impl Operations {
             let mut translation = translate::translate(template, &options);
             positions.locate(&mut translation.diagnostics);
             judge(&mut translation.diagnostics, call.strict);
-            diagnostics.append(&mut translation.diagnostics);
+            translated = translation.diagnostics;
         }
+        let diagnostics = combine(&diagnostics, &translated);
         let valid = !diagnostics.iter().any(Diagnostic::is_error);
-        // The contract: errors first, else in the order of the template. What has no place in a text comes last, by
-        // the numbers in its path.
-        diagnostics.sort_by_cached_key(|found| {
-            (!found.is_error(), found.position.is_none(), found.position, numbers(&found.field))
-        });
         Validated { valid, template, diagnostics }
     }
 

@@ -21,6 +21,7 @@ fn on_template(template: &Template, artifact: &Artifact, error: Error) -> Error 
             field: template_path(template, artifact, field),
             reason: "CLUSTER_REFUSED",
             description: format!("the cluster does not accept this value ({})", artifact.reference),
+            hint: String::new(),
         })
         .collect();
     if faults.is_empty() {

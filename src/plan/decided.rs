@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::prepared::{Prepared, Rendered};
+use super::prepared::{Prepared, Rendered, combine};
 use super::{Course, Inputs, Plan, Revision, check_claims, plan, stamp, standing};
 use crate::artifacts::{Artifacts, ComponentName, DeploymentState, Seen, field_manager, scale_manager};
 use crate::diagnostic::{Code, Diagnostic};
@@ -164,10 +164,11 @@ impl Decided {
         }
     }
 
-    /// Everything that was found, in the order of the steps.
+    /// Everything that was found: about the template as every call tells it, then about the plan.
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
-        let steps = [&self.prepared.diagnostics, &self.rendered.diagnostics, &self.plan.diagnostics];
-        steps.into_iter().flatten().cloned().collect()
+        let mut found = combine(&self.prepared.diagnostics, &self.rendered.diagnostics);
+        found.extend_from_slice(&self.plan.diagnostics);
+        found
     }
 }
 

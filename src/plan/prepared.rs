@@ -139,7 +139,7 @@ pub fn judge(diagnostics: &mut [Diagnostic], strict: bool) {
 /// Reads a template and settles the deployment's name; every fault at once.
 pub fn prepare(call: &TemplateCall) -> Result<Prepared> {
     let Reading { template, diagnostics, positions, rules } = read(call);
-    let template = template.ok_or_else(|| invalid(&diagnostics))?;
+    let template = template.ok_or_else(|| invalid(&combine(&diagnostics, &[])))?;
     let name = call.name.clone().or_else(|| translate::slug(&template.name)).ok_or_else(|| {
         let text = "is required: the template's name has no letter and no digit to make one from";
         Error::fields(vec![Fault::field("name", text)])
@@ -187,9 +187,21 @@ pub fn render(prepared: &mut Prepared, controllers: BTreeSet<ComponentName>) -> 
     }
 }
 
-/// The findings of two steps, in the order of the steps.
+/// The findings of reading and of translating, in the order that every call tells them in: errors first, else in the
+/// order of the template. What has no place in a text comes last, by the numbers in its path.
 pub fn combine(first: &[Diagnostic], second: &[Diagnostic]) -> Vec<Diagnostic> {
-    first.iter().chain(second).cloned().collect()
+    let mut found: Vec<Diagnostic> = first.iter().chain(second).cloned().collect();
+    found.sort_by_cached_key(|found| {
+        (!found.is_error(), found.position.is_none(), found.position, numbers(&found.field))
+    });
+    found
+}
+
+/// The numbers in a path, as 1 and 0 in `images[1].ports[0].proto`; for a path without any, beyond all.
+fn numbers(field: &str) -> Vec<usize> {
+    let parts = field.split(['[', ']']).skip(1).step_by(2);
+    let numbers: Vec<usize> = parts.map_while(|part| part.parse().ok()).collect();
+    if numbers.is_empty() { vec![usize::MAX] } else { numbers }
 }
 
 /// The error of a template that is refused: every fault, each with its path.
@@ -213,11 +225,12 @@ fn invalid(diagnostics: &[Diagnostic]) -> Error {
                 },
                 reason: diagnostic.code.as_str(),
                 description: format!("{}{}", place.unwrap_or_default(), diagnostic.message),
+                hint: diagnostic.hint().to_owned(),
             }
         })
         .collect();
     let first =
-        faults.first().map(|fault| format!("{}: {}", fault.field, fault.description)).unwrap_or_default();
+        faults.first().map(|fault| format!("{}: {}", fault.field, fault.explained())).unwrap_or_default();
     let message = match faults.len() {
         0 | 1 => format!("the template is refused: {first}"),
         count => format!("the template is refused for {count} faults; the first: {first}"),

@@ -128,7 +128,8 @@ fn taken(observed: &Observed) -> Vec<Taken> {
             let Some(host) = port.host_port.filter(|host| *host != 0) else { continue };
             found.push(Taken {
                 component: component.clone(),
-                address: address.clone(),
+                // A port may be taken on one address of its node alone.
+                address: port.host_ip.clone().filter(|ip| !ip.is_empty()).unwrap_or_else(|| address.clone()),
                 host,
                 container: port.container_port,
                 protocol: port.protocol.clone().unwrap_or_else(|| TCP.to_owned()),

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::Fault;
-use super::names::check_text;
+use super::names::{check_text, deceptive, is_deceptive};
 use crate::diagnostic::Code;
 
 /// The longest command, in bytes: half of what Linux takes as one argument.
@@ -38,6 +38,36 @@ impl Command {
         let words = split(&text)
             .ok_or_else(|| Fault::new(Code::CommandQuoting, "a quote in the command is not closed"))?;
         Ok(Self { text, words })
+    }
+
+    /// Refuses a character that looks like a blank or like nothing where it is no part of a quoted word.
+    pub(super) fn check_visible(&self) -> Result<(), Fault> {
+        let mut quote = None;
+        let mut escaped = false;
+        for character in self.text.chars() {
+            match (quote, character) {
+                _ if std::mem::take(&mut escaped) => {}
+                (None | Some('"'), '\\') => escaped = true,
+                (None, '\'' | '"') => quote = Some(character),
+                (Some(open), _) if open == character => quote = None,
+                (None, _) if is_deceptive(character) => return Err(deceptive("the command", character)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Words as one text that splits into just these words.
+    pub(super) fn joined(words: impl Iterator<Item = String>) -> String {
+        let quoted = |word: String| {
+            let plain =
+                |character: char| character.is_ascii_alphanumeric() || "_@%+=:,./-".contains(character);
+            if !word.is_empty() && word.chars().all(plain) {
+                return word;
+            }
+            format!("'{}'", word.replace('\'', "'\\''"))
+        };
+        words.map(quoted).collect::<Vec<_>>().join(" ")
     }
 
     /// The command as written.
@@ -147,6 +177,25 @@ mod tests {
     fn agrees_with_shell_words_where_no_comment_is() {
         for text in ["a 'b' \"c\\\"d\" e\\'f", "--a=\"b c\" d", "'a\"b' \"c'd\""] {
             assert_eq!(Command::new(text).unwrap().words(), shell_words::split(text).unwrap(), "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_hidden_stands_between_words() {
+        let visible = |text: &str| Command::new(text).unwrap().check_visible();
+        for text in ["run\u{a0}--fast", "run \u{200b}x", "'a b' \\\"\u{a0}"] {
+            assert_eq!(visible(text).unwrap_err().code, Code::InvisibleCharacter, "{text:?}");
+        }
+        for text in ["run --name 'é\u{a0}x'", "\"a\\\"\u{a0}\"", "é"] {
+            assert_eq!(visible(text), Ok(()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn words_that_are_joined_split_into_themselves() {
+        for words in [&["sh", "-c", "echo 'a' \"b\" \\ $x"][..], &["", " ", "'", "a\nb", "#x"], &[]] {
+            let text = Command::joined(words.iter().map(|word| (*word).to_owned()));
+            assert_eq!(Command::new(text).unwrap().words(), words);
         }
     }
 

@@ -1,5 +1,7 @@
 //! One image of a template: what runs, and everything that is said about it.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::Fault;
@@ -12,7 +14,7 @@ use super::volumes::{Volume, VolumesFrom};
 use crate::diagnostic::Code;
 
 /// One entry of `images`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
     /// Its name, unique in the template.
     pub name: ImageName,
@@ -53,6 +55,21 @@ pub struct Image {
     pub count: Option<Count>,
 }
 
+impl fmt::Debug for Image {
+    /// Shows names and places alone: any other text may hold a value that was put there by mistake.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Image")
+            .field("name", &self.name)
+            .field("ports", &self.ports)
+            .field("links", &self.links)
+            .field("environment", &self.environment)
+            .field("volumes", &self.volumes)
+            .field("count", &self.count)
+            .finish_non_exhaustive()
+    }
+}
+
 text! {
     /// The name of an image: has a letter or a digit, and nothing invisible.
     ///
@@ -70,7 +87,7 @@ impl ImageName {
         let text = text.into();
         check_name(&text)?;
         if sanitise(&text).is_empty() {
-            return Err(Fault::new(Code::NameMissing, "the image needs a name with a letter or a digit"));
+            return Err(super::names::nameless(&text, "image"));
         }
         Ok(Self(text))
     }
@@ -105,6 +122,12 @@ impl ImageReference {
         } else {
             Err(Fault::new(Code::ImageReference, "the source is not a container image reference"))
         }
+    }
+
+    /// Whether Docker takes it for the id of an image, which is no name in a registry: 64 digits and nothing else.
+    pub(super) fn is_id(&self) -> bool {
+        self.0.len() == 64
+            && self.0.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
     }
 
     /// The reference with the registry, the account and the tag that it leaves out, by which two spellings of one
@@ -174,7 +197,7 @@ fn is_reference(text: &str) -> bool {
         None => (rest, None),
     };
     let path = match name.split_once('/') {
-        Some((first, path)) if first.contains(['.', ':']) || first == "localhost" => {
+        Some((first, path)) if first.contains(['.', ':']) || first.eq_ignore_ascii_case("localhost") => {
             if !is_registry(first) {
                 return false;
             }
@@ -188,8 +211,13 @@ fn is_reference(text: &str) -> bool {
         && digest.is_none_or(is_digest)
 }
 
-/// A host name and an optional port.
+/// A host name or an IPv6 address in brackets, and an optional port.
 fn is_registry(text: &str) -> bool {
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    if let Some((address, port)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        let has_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+        return has_port && address.parse::<core::net::Ipv6Addr>().is_ok();
+    }
     let (host, port) = text.split_once(':').unwrap_or((text, "1"));
     let label = |label: &str| {
         !label.is_empty()
@@ -197,7 +225,7 @@ fn is_registry(text: &str) -> bool {
             && !label.ends_with('-')
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     };
-    host.split('.').all(label) && !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
+    host.split('.').all(label) && is_port(port)
 }
 
 /// Lower-case letters and digits, parted by one `.`, one or two `_`, or dashes.
@@ -269,6 +297,9 @@ mod tests {
             "mysql:5.5",
             "centurylink/wordpress:3.9.1",
             "localhost/a",
+            "LOCALHOST/a",
+            "[2001:db8::1]:5000/a:b",
+            "[::1]/a",
             "localhost:5000/a/b:c",
             "registry.example.com/a__b/c-d.e:F_1",
             &format!("a@sha256:{}", "0".repeat(64)),
@@ -291,6 +322,10 @@ mod tests {
             "a.-b",
             "a:-x",
             "ex_ample.com:80/a",
+            "[::1]:/a",
+            "[::g]/a",
+            "[1.2.3.4]:80/a",
+            "[::1]",
             "Ünï",
             &"a".repeat(4_096),
         ] {

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Fault;
-use super::names::{accept, check_name, did_you_mean, sanitise, shown, text};
-use super::raw::{RawImage, RawLink, Text};
-use super::volumes::VolumesFrom;
-use crate::diagnostic::{Code, Findings};
+use super::names::{accept, boolean, check_name, did_you_mean, looks_like, sanitise, shown, text};
+use super::raw::{RawFrom, RawImage, RawLink};
+use super::volumes::{Mode, VolumesFrom, split_mode};
+use crate::diagnostic::{Code, Diagnostic, Findings};
 
 /// The most links of one image, and the most entries of `volumes_from`.
 pub const MAX_LINKS: usize = 64;
@@ -24,7 +24,7 @@ impl Alias {
         let text = text.into();
         check_name(&text)?;
         if sanitise(&text).is_empty() {
-            return Err(Fault::new(Code::NameMissing, "the alias needs a letter or a digit"));
+            return Err(super::names::nameless(&text, "alias"));
         }
         Ok(Self(text))
     }
@@ -72,6 +72,18 @@ impl<'n> Names<'n> {
         match self.sanitised.get(&plain).map(Vec::as_slice) {
             Some([only]) if !plain.is_empty() => Some((*only, true)),
             _ => None,
+        }
+    }
+
+    /// Advises where a name looks like that of an image and has other letters.
+    fn advised(&self, found: Diagnostic, name: &str, findings: &Findings) -> Diagnostic {
+        let mut names = self.exact.keys().filter(|_| !findings.are_many());
+        match names.find(|known| **known != name && looks_like(known, name)) {
+            Some(known) => found.advising(format!(
+                "it only looks like `{}`: one of the two has letters of another script; copy the name",
+                shown(known)
+            )),
+            None => found,
         }
     }
 
@@ -133,7 +145,7 @@ pub(super) fn check(
 
 /// Checks the names in `volumes_from`; cycles are looked for when all images are known.
 pub(super) fn check_volumes_from(
-    raw: &[Text],
+    raw: &[RawFrom],
     (own, image): (usize, &str),
     names: &Names<'_>,
     findings: &mut Findings,
@@ -143,28 +155,40 @@ pub(super) fn check_volumes_from(
         findings.report(Code::LimitExceeded, format!("{image}.volumes_from"), message);
     }
     let mut sources: Vec<VolumesFrom> = Vec::with_capacity(raw.len());
-    for (index, text) in raw.iter().enumerate().take(MAX_LINKS) {
-        let field = text.field.clone().unwrap_or_else(|| format!("{image}.volumes_from[{index}]"));
-        match names.find(&text.value) {
+    for (index, entry) in raw.iter().enumerate().take(MAX_LINKS) {
+        let field = entry.field.clone().unwrap_or_else(|| format!("{image}.volumes_from[{index}]"));
+        let written = accept(boolean(&entry.read_only), || format!("{field}.read_only"), findings);
+        // A name may have a `:` of its own.
+        let (name, mode) = match names.exact(&entry.service) {
+            Some(_) => (entry.service.as_str(), None),
+            None => split_mode(&entry.service),
+        };
+        let read_only = written.flatten() == Some(true) || mode == Some(Mode::ReadOnly);
+        match names.find(name) {
             Some((target, _)) if target == own => {
                 findings.report(Code::VolumesFromTarget, field, "the image takes volumes from itself");
             }
-            Some((target, _)) if sources.iter().any(|known| known.target == target) => {
-                findings.report(Code::LinkRepeated, field, "the same image is listed twice");
-            }
             Some((target, assumed)) => {
-                if assumed {
-                    assume(&text.value, &field, findings);
+                if let Some(known) = sources.iter_mut().find(|known| known.target == target) {
+                    // Of two the narrower one counts.
+                    known.read_only |= read_only;
+                    findings.report(Code::LinkRepeated, field, "the same image is listed twice");
+                    continue;
                 }
-                sources.push(VolumesFrom { target, field });
+                if assumed {
+                    assume(name, &field, findings);
+                }
+                sources.push(VolumesFrom { target, read_only, field });
             }
             None => {
                 let message = format!(
                     "the template has no image `{}`{}",
-                    shown(&text.value),
-                    names.suggestion(&text.value, findings)
+                    shown(name),
+                    names.suggestion(name, findings)
                 );
-                findings.report(Code::VolumesFromTarget, field, message);
+                let found = Diagnostic::new(Code::VolumesFromTarget, field, message);
+                let found = names.advised(found, name, findings);
+                findings.push(found);
             }
         }
     }
@@ -180,7 +204,9 @@ fn resolve(service: &str, field: &str, names: &Names<'_>, findings: &mut Finding
     let Some((target, assumed)) = names.find(service) else {
         let message =
             format!("the template has no image `{}`{}", shown(service), names.suggestion(service, findings));
-        findings.report(Code::LinkTargetMissing, place, message);
+        let found =
+            names.advised(Diagnostic::new(Code::LinkTargetMissing, place, message), service, findings);
+        findings.push(found);
         return None;
     };
     if assumed {
@@ -270,7 +296,7 @@ mod tests {
         let images = images(&names);
         let run = |count: usize| {
             let mut findings = Findings::default();
-            let raw: Vec<Text> = names[1..=count].iter().map(|name| (*name).into()).collect();
+            let raw: Vec<RawFrom> = names[1..=count].iter().map(|name| (*name).into()).collect();
             let sources = check_volumes_from(&raw, (0, "images[0]"), &Names::of(&images), &mut findings);
             let found = findings.into_vec().into_iter().map(|found| (found.code, found.field));
             (sources.len(), found.collect::<Vec<_>>())

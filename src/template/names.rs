@@ -1,7 +1,7 @@
 //! Names in a template: which characters they may hold, and the seed's rule that makes them fit Kubernetes.
 
 use super::Fault;
-use crate::diagnostic::{Code, Findings};
+use crate::diagnostic::{Code, Diagnostic, Findings};
 
 /// The longest name of anything in a template, in bytes.
 pub(super) const MAX_NAME: usize = 1_024;
@@ -67,18 +67,101 @@ fn is_invisible(character: char) -> bool {
         | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
+/// Characters that no YAML text has unescaped; no name needs one.
+fn is_unwritable(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{fffe}' | '\u{ffff}')
+}
+
+/// Characters that look like nothing or like a blank, and are none: two texts that look alike differ by them.
+pub(super) fn is_deceptive(character: char) -> bool {
+    is_invisible(character) || (character.is_whitespace() && !matches!(character, ' ' | '\t' | '\n' | '\r'))
+}
+
+/// Checks a text in which such a character is never meant, as a path; the message names what it is.
+pub(super) fn check_visible(text: &str, what: &str) -> Result<(), Fault> {
+    match text.chars().find(|character| is_deceptive(*character)) {
+        Some(character) => Err(deceptive(what, character)),
+        None => Ok(()),
+    }
+}
+
+/// The fault of a text that has such a character, which is named by its number: nobody sees it.
+pub(super) fn deceptive(what: &str, character: char) -> Fault {
+    let number = u32::from(character);
+    let message = format!("{what} contains U+{number:04X}, which looks like a blank or like nothing");
+    Fault::new(Code::InvisibleCharacter, message)
+        .advising("type the text again: the character often comes along when text is copied from a page")
+}
+
 /// Checks a name: something, not too long, every character visible.
 pub(super) fn check_name(name: &str) -> Result<(), Fault> {
     if name.len() > MAX_NAME {
         return Err(Fault::new(Code::LimitExceeded, format!("the name is longer than {MAX_NAME} bytes")));
     }
-    if name.chars().any(char::is_control) {
+    if name.chars().any(is_unwritable) {
         return Err(Fault::new(Code::ControlCharacter, "the name contains a control character"));
     }
     if name.chars().any(is_invisible) {
         return Err(Fault::new(Code::InvisibleCharacter, "the name contains an invisible character"));
     }
     Ok(())
+}
+
+/// The fault of a name of which nothing is left for Kubernetes.
+pub(super) fn nameless(text: &str, what: &str) -> Fault {
+    if text.is_empty() {
+        return Fault::new(Code::NameMissing, format!("the {what} has no name"));
+    }
+    let fault =
+        Fault::new(Code::NameMissing, format!("the name of the {what} has no Latin letter and no digit"));
+    match text.chars().any(char::is_alphanumeric) {
+        true => {
+            fault.advising("Kubernetes' names have the letters a to z and digits alone: add some, as `…-db`")
+        }
+        false => fault,
+    }
+}
+
+/// Letters of other scripts and the Latin ones that they look like.
+const LOOKALIKES: &[(char, &str)] = &[
+    ('a', "аα"),
+    ('b', "вβ"),
+    ('c', "сϲ"),
+    ('d', "ԁ"),
+    ('e', "еε"),
+    ('g', "ɡ"),
+    ('h', "һнη"),
+    ('i', "іıι"),
+    ('j', "ј"),
+    ('k', "кκ"),
+    ('l', "ӏ"),
+    ('m', "мμ"),
+    ('n', "ո"),
+    ('o', "оοօ"),
+    ('p', "рρ"),
+    ('q', "ԛ"),
+    ('s', "ѕ"),
+    ('t', "тτ"),
+    ('u', "υս"),
+    ('v', "ѵν"),
+    ('w', "ԝω"),
+    ('x', "хχ"),
+    ('y', "уγү"),
+    ('z', "ζ"),
+];
+
+/// Whether two names look alike though their letters are of different scripts.
+pub(super) fn looks_like(left: &str, right: &str) -> bool {
+    let latin = |character: char| {
+        LOOKALIKES
+            .iter()
+            .find(|(_, others)| others.contains(character))
+            .map_or(character, |(latin, _)| *latin)
+    };
+    let skeleton = |name: &str| name.to_lowercase().chars().map(latin).collect::<String>();
+    !(left.is_ascii() && right.is_ascii())
+        && left.chars().count() == right.chars().count()
+        && skeleton(left) == skeleton(right)
 }
 
 /// Checks a text that may have several lines: no control character but tab and line ends.
@@ -110,7 +193,8 @@ pub(super) fn accept<T>(
     match result {
         Ok(value) => Some(value),
         Err(fault) => {
-            findings.report(fault.code, field(), fault.message);
+            let found = Diagnostic::new(fault.code, field(), fault.message);
+            findings.push(Diagnostic { advice: fault.advice, ..found });
             None
         }
     }
@@ -196,6 +280,25 @@ mod tests {
         assert_eq!(boolean("Yes"), Ok(Some(true)));
         assert_eq!(boolean(""), Ok(None));
         assert_eq!(boolean("maybe").unwrap_err().code, Code::NotABoolean);
+    }
+
+    #[test]
+    fn names_that_look_alike_are_found() {
+        assert!(looks_like("DB", "DВ") && looks_like("сache", "cache"));
+        assert!(!looks_like("DB", "db") && !looks_like("DB", "DÄ") && !looks_like("a", "аа"));
+        assert!(nameless("数据库", "image").advice.is_some() && nameless("___", "image").advice.is_none());
+    }
+
+    #[test]
+    fn no_fault_is_about_a_character_that_is_seen() {
+        assert_eq!(check_visible("a b\tc\nä", "it"), Ok(()));
+        for hidden in ["\u{a0}", "\u{200b}", "\u{3000}", "\u{2028}"] {
+            assert_eq!(check_visible(hidden, "it").unwrap_err().code, Code::InvisibleCharacter);
+        }
+        for unwritable in ["\u{fffe}", "\u{ffff}"] {
+            assert_eq!(check_text(unwritable), Ok(()));
+            assert_eq!(check_name(unwritable).unwrap_err().code, Code::ControlCharacter);
+        }
     }
 
     #[test]

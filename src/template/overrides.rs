@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::MAX_IMAGES;
 use super::names::{did_you_mean, shown};
-use super::raw::{RawImage, RawPort, RawTemplate, RawVariable, RawVolume, Text};
-use super::volumes::plain;
+use super::raw::{RawFrom, RawImage, RawPort, RawTemplate, RawVariable, RawVolume, Text};
+use super::volumes::{Mode, plain, split_mode};
 use crate::diagnostic::{Code, Diagnostic, Findings};
 
 /// Merges an override; both are raw, so that its values are checked like the template's own.
 ///
 /// Images are matched by name, and one that the template lacks is an error. A variable, a port (by container
 /// port) and a volume (by container path) replace the one they match, or are appended once. Command and count
-/// replace; links, exposed ports and volumes_from are added. Other fields cannot be overridden: where they
+/// replace; links, exposed ports and volumes_from are added. What narrows an entry, an address of the host or read-only,
+/// stays unless the override says otherwise. Other fields cannot be overridden: where they
 /// differ, a warning says so. Faults in what came from the override have paths as `override.images[0].…`.
 pub fn merge(mut base: RawTemplate, changes: RawTemplate) -> (RawTemplate, Vec<Diagnostic>) {
     let mut findings = Findings::default();
@@ -89,7 +90,7 @@ fn merge_image(
         image.links.push(link);
     }
     append(&mut image.expose, change.expose, |index| format!("{field}.expose[{index}]"));
-    append(&mut image.volumes_from, change.volumes_from, |index| format!("{field}.volumes_from[{index}]"));
+    lend(&mut image.volumes_from, change.volumes_from, |index| format!("{field}.volumes_from[{index}]"));
 }
 
 fn replace(ours: &mut Text, mut theirs: Text, field: impl FnOnce() -> String) {
@@ -109,10 +110,23 @@ fn append(ours: &mut Vec<Text>, theirs: Vec<Text>, field: impl Fn(usize) -> Stri
     }
 }
 
+/// Adds lenders that are not there yet.
+fn lend(ours: &mut Vec<RawFrom>, theirs: Vec<RawFrom>, field: impl Fn(usize) -> String) {
+    let mut known: BTreeSet<String> = ours.iter().map(|from| from.service.clone()).collect();
+    for (index, mut from) in theirs.into_iter().enumerate() {
+        if known.insert(from.service.clone()) {
+            from.field.get_or_insert_with(|| field(index));
+            ours.push(from);
+        }
+    }
+}
+
 /// An entry that an override replaces when it has the same key.
 trait Keyed {
     fn key(&self) -> (String, String);
     fn field(&mut self) -> &mut Option<String>;
+    /// Keeps what narrowed the entry that it replaces, unless it says itself what is to be.
+    fn stay_narrow(&mut self, _before: &Self) {}
 }
 
 impl Keyed for RawVariable {
@@ -134,11 +148,27 @@ impl Keyed for RawPort {
     fn field(&mut self) -> &mut Option<String> {
         &mut self.field
     }
+
+    fn stay_narrow(&mut self, before: &Self) {
+        if self.host_interface.is_empty() {
+            self.host_interface.clone_from(&before.host_interface);
+            self.closed |= before.closed;
+        }
+    }
 }
 
 impl Keyed for RawVolume {
     fn key(&self) -> (String, String) {
-        (plain(&self.container_path), String::new())
+        (plain(split_mode(&self.container_path).0), String::new())
+    }
+
+    fn stay_narrow(&mut self, before: &Self) {
+        let says = !self.read_only.is_empty() || split_mode(&self.container_path).1.is_some();
+        if !says && split_mode(&before.container_path).1 == Some(Mode::ReadOnly) {
+            self.read_only = "true".to_owned();
+        } else if !says {
+            self.read_only.clone_from(&before.read_only);
+        }
     }
 
     fn field(&mut self) -> &mut Option<String> {
@@ -161,6 +191,9 @@ fn merge_list<T: Keyed>(ours: &mut Vec<T>, theirs: Vec<T>, (place, field): (&str
     for (index, mut entry) in theirs.into_iter().enumerate() {
         entry.field().get_or_insert_with(|| format!("{field}[{index}]"));
         let same = known.entry(entry.key()).or_default();
+        for before in same.iter().filter_map(|slot| slots[*slot].as_ref()) {
+            entry.stay_narrow(before);
+        }
         for slot in same.drain(1.min(same.len())..) {
             slots[slot] = None;
         }
@@ -248,6 +281,35 @@ mod tests {
         assert_eq!(merged.images[0].count.value, "3");
         assert_eq!(merged.images[0].count.field.as_deref(), Some("override.images[0].deployment.count"));
         assert_eq!(merged.images[0].command.value, "run");
+    }
+
+    #[test]
+    fn an_override_opens_nothing_wider_unless_it_says_so() {
+        let port = |interface: &str| RawPort {
+            host_interface: interface.into(),
+            host_port: "8080".into(),
+            container_port: "80".into(),
+            ..RawPort::default()
+        };
+        let volume = |path: &str, read_only: &str| RawVolume {
+            container_path: path.into(),
+            read_only: read_only.into(),
+            ..RawVolume::default()
+        };
+        let merged = |ports: [RawPort; 2], volumes: [RawVolume; 2]| {
+            let [ours, theirs] = [0, 1].map(|index: usize| RawImage {
+                ports: vec![ports[index].clone()],
+                volumes: vec![volumes[index].clone()],
+                ..image("A", vec![])
+            });
+            let (merged, _) = merge(template(vec![ours]), template(vec![theirs]));
+            (merged.images[0].ports[0].host_interface.clone(), merged.images[0].volumes[0].read_only.clone())
+        };
+        let narrow = merged([port("127.0.0.1"), port("")], [volume("/x:ro", ""), volume("/x/", "")]);
+        assert_eq!(narrow, ("127.0.0.1".to_owned(), "true".to_owned()));
+        let wide =
+            merged([port("127.0.0.1"), port("0.0.0.0")], [volume("/x", "true"), volume("/x", "false")]);
+        assert_eq!(wide, ("0.0.0.0".to_owned(), "false".to_owned()));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Ports of an image: those it publishes and those it only exposes.
 
+use core::net::IpAddr;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -36,7 +37,11 @@ impl PortNumber {
             && digits.bytes().all(|byte| byte.is_ascii_digit())
             && (digits == "0" || !digits.starts_with('0'));
         if !decimal {
-            return Err(Fault::new(Code::PortNotDecimal, "the port is not a plain decimal number"));
+            let fault = Fault::new(Code::PortNotDecimal, "the port is not a plain decimal number");
+            return Err(match advice(text) {
+                Some(advice) => fault.advising(advice),
+                None => fault,
+            });
         }
         text.parse().map_err(|_| Self::out_of_range()).and_then(Self::new)
     }
@@ -49,6 +54,28 @@ impl PortNumber {
     fn out_of_range() -> Fault {
         Fault::new(Code::PortRange, "the port is not between 1 and 65535")
     }
+}
+
+/// What to write instead of a text that is no port.
+fn advice(text: &str) -> Option<&'static str> {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let parts = |mark: char| text.split_once(mark).map(|(left, right)| (left.trim(), right.trim()));
+    if parts('-').is_some_and(|(first, last)| is_number(first) && is_number(last)) {
+        return Some("ranges are not taken: list each port of it on its own");
+    }
+    if text.contains(':') {
+        return Some("write host_interface, host_port and container_port as keys of their own");
+    }
+    if parts('/').is_some_and(|(port, _)| is_number(port)) {
+        return Some("write the number alone, and the protocol under `proto`");
+    }
+    if text.starts_with('0') && is_number(text) {
+        return Some("write the port without the leading 0");
+    }
+    if is_number(text.trim()) {
+        return Some("remove the blanks around the number");
+    }
+    text.contains('$').then_some("write the number out: nothing is expanded in a template")
 }
 
 impl fmt::Display for PortNumber {
@@ -110,9 +137,36 @@ impl Protocol {
     }
 }
 
+/// On what of the host alone a port is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Interface {
+    /// On this address.
+    Address(IpAddr),
+    /// On one that was written in a way that a template does not have.
+    Unread,
+}
+
+impl Interface {
+    /// Reads an address; none is an empty text, and one that means every address.
+    fn parse(text: &str) -> Result<Option<Self>, Fault> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let plain = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        match plain.parse::<IpAddr>() {
+            Ok(address) if address.is_unspecified() => Ok(None),
+            Ok(address) => Ok(Some(Self::Address(address))),
+            Err(_) => Err(Fault::new(Code::HostInterface, "the host interface is not an IP address")),
+        }
+    }
+}
+
 /// One entry of `ports`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Port {
+    /// On what of the host alone it is published; `None`: on every address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<Interface>,
     /// The port on the host, if one is published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<PortNumber>,
@@ -122,6 +176,13 @@ pub struct Port {
     pub protocol: Protocol,
     /// Where it was written, as `images[0].ports[1]`.
     pub field: String,
+}
+
+impl Port {
+    /// Whether it is published to all who reach the host.
+    pub fn is_open(&self) -> bool {
+        self.interface.is_none()
+    }
 }
 
 /// One port of `expose`.
@@ -144,7 +205,10 @@ pub(super) fn check(raw: Vec<RawPort>, image: &str, findings: &mut Findings) -> 
         let Some(port) = check_port(&entry, field, findings) else {
             continue;
         };
-        let same = |known: &&mut Port| known.container == port.container && known.protocol == port.protocol;
+        let same = |known: &&mut Port| {
+            (known.container, known.protocol, known.interface)
+                == (port.container, port.protocol, port.interface)
+        };
         let compatible =
             |known: &&mut Port| known.host.is_none() || port.host.is_none() || known.host == port.host;
         if let Some(known) = ports.iter_mut().filter(same).find(compatible) {
@@ -177,7 +241,11 @@ fn check_port(entry: &RawPort, field: String, findings: &mut Findings) -> Option
         accept(PortNumber::parse(&entry.host_port), || format!("{field}.host_port"), findings).map(Some)
     };
     let protocol = accept(Protocol::parse(&entry.proto), || format!("{field}.proto"), findings);
-    Some(Port { host: host?, container: container?, protocol: protocol?, field })
+    let interface = Interface::parse(&entry.host_interface);
+    let interface = accept(interface, || format!("{field}.host_interface"), findings);
+    let unread = entry.closed.then_some(Interface::Unread);
+    let interface = interface?.or(unread);
+    Some(Port { interface, host: host?, container: container?, protocol: protocol?, field })
 }
 
 /// Checks `expose`; a text may hold several ports, and each may name its protocol as Docker does (`53/udp`).
@@ -232,7 +300,7 @@ mod tests {
             host_port: text(host_port),
             container_port: text(container_port),
             proto: text(proto),
-            field: None,
+            ..RawPort::default()
         }
     }
 
@@ -283,6 +351,44 @@ mod tests {
                 [(Code::PortProtocol, "images[0].ports[0].proto".into())]
             );
         }
+    }
+
+    #[test]
+    fn ranges_pairs_and_blanks_have_their_advice() {
+        let advice = |text: &str| PortNumber::parse(text).unwrap_err().advice.unwrap_or_default();
+        assert!(advice("9000-9002").contains("each port") && advice("8080:80").contains("container_port"));
+        assert!(
+            advice("53/udp").contains("proto")
+                && advice("080").contains('0')
+                && advice("80 ").contains("blank")
+        );
+        assert_eq!(advice("http"), "");
+        let (_, found) = codes(vec![entry("9000-9002", "9000-9002", "udp")]);
+        assert_eq!(found.len(), 2);
+    }
+
+    #[test]
+    fn a_port_may_be_bound_to_an_address() {
+        let bound = |text: &str| RawPort { host_interface: text.into(), ..entry("8080", "80", "") };
+        for (text, open) in [
+            ("", true),
+            ("0.0.0.0", true),
+            ("::", true),
+            ("127.0.0.1", false),
+            ("[::1]", false),
+            ("10.1.2.3", false),
+        ] {
+            let (ports, found) = codes(vec![bound(text)]);
+            assert_eq!((ports[0].is_open(), found), (open, vec![]), "{text}");
+        }
+        for text in ["localhost", "eth0", "127.0.0.1:80", "127.0.0.256", "10.0.0.0/8"] {
+            let found = codes(vec![bound(text)]).1;
+            assert_eq!(found, [(Code::HostInterface, "images[0].ports[0].host_interface".into())], "{text}");
+        }
+        let closed = RawPort { closed: true, ..entry("8080", "80", "") };
+        assert_eq!(codes(vec![closed]).0[0].interface, Some(Interface::Unread));
+        // An entry that opens a port is not merged into one that narrows it.
+        assert_eq!(codes(vec![bound("127.0.0.1"), entry("", "80", "")]).0.len(), 2);
     }
 
     #[test]

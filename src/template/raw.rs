@@ -1,6 +1,8 @@
 //! Lenient reading: text or number, both spellings, nulls; what is odd about a template ends here.
 
 mod document;
+mod keys;
+mod marks;
 mod positions;
 mod reader;
 
@@ -30,8 +32,9 @@ pub struct Reading {
 /// A list at the top is read as the images of a template without a name (the old adapters' wire form).
 pub fn read(text: &str) -> Reading {
     let mut findings = Findings::default();
-    let root = document::parse(text, &mut findings);
-    let template = root.as_ref().and_then(|root| reader::template(root, &mut findings));
+    let mut cut = Vec::new();
+    let root = document::parse(text, &mut findings, &mut cut);
+    let template = root.as_ref().and_then(|root| reader::template(root, &cut, &mut findings));
     let positions = Positions::new(root);
     let mut diagnostics = findings.into_vec();
     positions.locate(&mut diagnostics);
@@ -67,7 +70,7 @@ impl fmt::Debug for Text {
 }
 
 /// A template as written; every scalar is text, and an empty one means absent.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct RawTemplate {
     /// `name`.
     pub name: String,
@@ -87,8 +90,19 @@ pub struct RawTemplate {
     pub images: Vec<RawImage>,
 }
 
+impl fmt::Debug for RawTemplate {
+    /// Shows names alone: any other text may hold a value that was put there by mistake.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("RawTemplate")
+            .field("name", &self.name)
+            .field("images", &self.images)
+            .finish_non_exhaustive()
+    }
+}
+
 /// One entry of `images` as written.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct RawImage {
     /// `name`.
     pub name: String,
@@ -112,21 +126,37 @@ pub struct RawImage {
     pub environment: Vec<RawVariable>,
     /// `volumes`.
     pub volumes: Vec<RawVolume>,
-    /// `volumes_from`: names of images.
-    pub volumes_from: Vec<Text>,
+    /// `volumes_from`.
+    pub volumes_from: Vec<RawFrom>,
     /// `deployment.count`.
     pub count: Text,
 }
 
+impl fmt::Debug for RawImage {
+    /// Shows names alone: any other text may hold a value that was put there by mistake.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("RawImage")
+            .field("name", &self.name)
+            .field("links", &self.links)
+            .field("environment", &self.environment)
+            .finish_non_exhaustive()
+    }
+}
+
 /// One entry of `ports` as written.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct RawPort {
+    /// `host_interface`.
+    pub host_interface: String,
     /// `host_port`.
     pub host_port: String,
     /// `container_port`.
     pub container_port: String,
     /// `proto`.
     pub proto: String,
+    /// Whether a key narrows it that a template does not have, so that it is not to be published.
+    pub closed: bool,
     /// Where it came from, if not from its own place.
     pub field: Option<String>,
 }
@@ -164,15 +194,53 @@ impl fmt::Debug for RawVariable {
 }
 
 /// One entry of `volumes` as written.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct RawVolume {
     /// `host_path`.
     pub host_path: String,
-    /// `container_path`.
+    /// `container_path`, with Docker's mode behind a `:` if there is one.
     pub container_path: String,
+    /// `read_only`.
+    pub read_only: String,
     /// Where it came from, if not from its own place.
     pub field: Option<String>,
 }
+
+/// One entry of `volumes_from` as written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawFrom {
+    /// The name of the image, with Docker's mode behind a `:` if there is one.
+    pub service: String,
+    /// `read_only`.
+    pub read_only: String,
+    /// Where it came from, if not from its own place.
+    pub field: Option<String>,
+}
+
+impl From<String> for RawFrom {
+    fn from(service: String) -> Self {
+        Self { service, ..Self::default() }
+    }
+}
+
+impl From<&str> for RawFrom {
+    fn from(service: &str) -> Self {
+        service.to_owned().into()
+    }
+}
+
+/// Writes a Debug that shows the place alone.
+macro_rules! placed {
+    ($($entry:ident)*) => { $(
+        impl fmt::Debug for $entry {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.debug_struct(stringify!($entry)).field("field", &self.field).finish_non_exhaustive()
+            }
+        }
+    )* };
+}
+
+placed! { RawPort RawVolume }
 
 #[cfg(test)]
 mod tests {
@@ -220,7 +288,7 @@ mod tests {
     fn unknown_keys_are_told_with_a_suggestion() {
         let reading = read("images:\n- enviroment: []\n");
         let first = &reading.diagnostics[0];
-        assert_eq!((first.code, first.field.as_str()), (Code::UnknownField, "images[0].enviroment"));
+        assert_eq!((first.code, first.field.as_str()), (Code::UnknownField, "images[0]"));
         assert!(first.message.ends_with("did you mean `environment`?"));
         assert!(reading.template.is_some());
     }
@@ -261,7 +329,7 @@ mod tests {
             found(text),
             [
                 (Code::UnknownField, "images[0]".into(), 2),
-                (Code::UnknownField, "images[0].key…".into(), 2),
+                (Code::UnknownField, "images[0]".into(), 2),
                 (Code::DuplicateKey, "images[0].name".into(), 2),
             ]
         );
@@ -296,7 +364,7 @@ mod tests {
             volumes_from:\n  - service: DB\n  deployment:\n    count: 3\n";
         assert_eq!(found(wire), []);
         assert_eq!(read(wire).template, read(yaml).template);
-        assert_eq!(read(wire).template.unwrap().images[0].volumes_from[0].value, "DB");
+        assert_eq!(read(wire).template.unwrap().images[0].volumes_from[0].service, "DB");
     }
 
     #[test]

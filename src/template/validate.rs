@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use super::command::Command;
 use super::image::{Count, Image, ImageName, ImageReference};
 use super::links::{self, Names};
-use super::names::{accept, boolean, check_name, check_text, shown};
+use super::names::{accept, boolean, check_name, check_text, check_visible, shown};
 use super::raw::{self, RawImage, RawTemplate};
-use super::{MAX_IMAGES, Parts, Template, environment, overrides, ports, volumes};
+use super::{Fault, MAX_IMAGES, Parts, Template, environment, overrides, ports, volumes};
 use crate::diagnostic::{Code, Diagnostic, Findings};
 
 /// Bounds that the operator may set.
@@ -67,6 +67,7 @@ pub fn from_text(text: &str, changes: Option<RawTemplate>, limits: &Limits) -> (
     }
     // What could not be read is empty now; saying so again would not help.
     validated.diagnostics.retain(|found| !places(&found.field).any(|place| unreadable.contains(place)));
+    blame_unknown_keys(&diagnostics, &mut validated.diagnostics, &reading.positions);
     reading.positions.locate(&mut validated.diagnostics);
     diagnostics.append(&mut validated.diagnostics);
     (Validated { template: validated.template, diagnostics }, reading.positions)
@@ -84,6 +85,31 @@ pub fn from_raw(template: RawTemplate, changes: Option<RawTemplate>, limits: &Li
     }
     diagnostics.append(&mut validated.diagnostics);
     Validated { template: validated.template, diagnostics }
+}
+
+/// Where a key is missing and its mapping has one that is unknown, that one was meant: says so where the fault is told.
+fn blame_unknown_keys(read: &[Diagnostic], faults: &mut [Diagnostic], positions: &raw::Positions) {
+    let unknown: Vec<&Diagnostic> = read.iter().filter(|found| found.code == Code::UnknownField).collect();
+    let missing = |fault: &Diagnostic| {
+        let codes = [
+            Code::SourceMissing,
+            Code::NameMissing,
+            Code::PortMissing,
+            Code::LinkTargetMissing,
+            Code::VolumePath,
+            Code::NoImages,
+        ];
+        codes.contains(&fault.code) && !positions.has(&fault.field)
+    };
+    for fault in faults.iter_mut().filter(|fault| missing(fault)) {
+        let parent = fault.field.rsplit_once('.').map_or("", |(parent, _)| parent);
+        let parent_of = |path: &str| path.rsplit_once('.').map_or("", |(parent, _)| parent).to_owned();
+        let meant = unknown.iter().find(|found| found.field == parent || parent_of(&found.field) == parent);
+        let Some((found, at)) = meant.and_then(|found| Some((found, found.position?))) else { continue };
+        fault.advice = Some(
+            format!("line {}, column {}: {}; {}", at.line, at.column, found.message, found.hint()).into(),
+        );
+    }
 }
 
 /// A path and all that it lies in, but for the whole template.
@@ -156,7 +182,7 @@ fn check_image(
         findings.report(Code::NameCollision, at("name"), message);
     }
     let name = accept(ImageName::new(raw.name), || at("name"), findings);
-    let source = accept(ImageReference::new(raw.source), || at("source"), findings);
+    let source = accept(check_source(raw.source), || at("source"), findings);
     if source.as_ref().is_some_and(ImageReference::is_floating) {
         findings.report(Code::TagMissing, at("source"), "the source names no version");
     }
@@ -164,7 +190,9 @@ fn check_image(
         accept(check_text(text), || at(key), findings);
     }
     let command_field = raw.command.field.unwrap_or_else(|| at("command"));
-    let command = accept(Command::new(raw.command.value), || command_field, findings);
+    let command =
+        Command::new(raw.command.value).and_then(|command| command.check_visible().map(|()| command));
+    let command = accept(command, || command_field, findings);
     let ports = ports::check(raw.ports, &field, findings);
     let expose = ports::check_exposed(&raw.expose, &field, findings);
     let links = links::check(raw.links, (index, &field), names, findings);
@@ -193,6 +221,38 @@ fn check_image(
         volumes_from,
         count: count?,
     })
+}
+
+/// A source as people may write one; what was stored before a rule came is still read.
+fn check_source(text: String) -> Result<ImageReference, Fault> {
+    check_visible(&text, "the source")?;
+    let advice = source_advice(&text);
+    let source = ImageReference::new(text).map_err(|fault| match advice {
+        Some(advice) => fault.advising(advice),
+        None => fault,
+    })?;
+    if source.is_id() {
+        let fault = Fault::new(Code::ImageReference, "the source is the id of an image on one machine");
+        return Err(fault.advising("push the image to a registry and name it as `registry/repository:tag`"));
+    }
+    Ok(source)
+}
+
+/// What to write instead of a text that is no source.
+fn source_advice(text: &str) -> Option<&'static str> {
+    if text.contains("://") {
+        return Some("leave out `http://` and the like: a source begins with its registry");
+    }
+    if text.contains(['$', '{']) {
+        return Some("write the version out: nothing is expanded in a template");
+    }
+    if text.contains(char::is_whitespace) {
+        return Some("write the image alone; what is to run in it belongs under `command`");
+    }
+    if text.ends_with(':') {
+        return Some("write a tag behind the `:`, or leave it out");
+    }
+    text.contains(char::is_uppercase).then_some("write the repository in lower case; a tag may have capitals")
 }
 
 /// Refuses images that take volumes from each other in a circle.
@@ -339,9 +399,11 @@ mod tests {
     #[test]
     fn a_stored_template_reads_back_equal_and_checked() {
         let text =
-            GOOD.replace("a:1", "a:1\n  links: [{service: DB}]\n  command: run 'x y'\n  expose: [53/udp]");
+            GOOD.replace("a:1", "a:1\n  links: [{service: DB}]\n  command: run 'x y'\n  expose: [53/udp]\n  ports: [{container_port: 1}]\n  volumes: [{container_path: /x}]\n  volumes_from: [DB]");
         let template = from_text(&text, None, &Limits::default()).0.template.unwrap();
         let stored = serde_json::to_string(&template).unwrap();
+        // Stored as the version before did: what came since is written only where the template says it.
+        assert!(!stored.contains("interface") && !stored.contains("read_only"), "{stored}");
         assert_eq!(serde_json::from_str::<Template>(&stored).unwrap(), template);
         assert!(serde_json::from_str::<Template>(&stored.replace("\"target\":1", "\"target\":2")).is_err());
         assert!(serde_json::from_str::<Template>(&stored.replace("\"DB\"", "\"WP\"")).is_err());

@@ -1,9 +1,11 @@
 //! Volumes of an image, its own and those of other images.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::Fault;
-use super::names::{accept, check_text};
+use super::names::{accept, boolean, check_text, check_visible};
 use super::raw::RawVolume;
 use crate::diagnostic::{Code, Findings};
 
@@ -13,14 +15,24 @@ pub const MAX_VOLUMES: usize = 32;
 const MAX_PATH: usize = 4_096;
 
 /// One entry of `volumes`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
     /// The path on the host, as written; empty when the template names none.
     pub host_path: String,
     /// The absolute path in the container, in its plain form: one slash between parts, none at the end.
     pub container_path: String,
+    /// Whether nothing may be written there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
     /// Where it was written, as `images[0].volumes[1]`.
     pub field: String,
+}
+
+impl fmt::Debug for Volume {
+    /// Shows the place alone: a path may hold a value that was put there by mistake.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Volume").field("field", &self.field).finish_non_exhaustive()
+    }
 }
 
 /// One entry of `volumes_from`.
@@ -28,6 +40,9 @@ pub struct Volume {
 pub struct VolumesFrom {
     /// Which image of the template lends its volumes.
     pub target: usize,
+    /// Whether nothing may be written to what it lends.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
     /// Where it was written, as `images[0].volumes_from[1]`.
     pub field: String,
 }
@@ -41,26 +56,68 @@ pub(super) fn check(raw: Vec<RawVolume>, image: &str, findings: &mut Findings) -
     let mut volumes: Vec<Volume> = Vec::with_capacity(raw.len());
     for (index, entry) in raw.into_iter().enumerate().take(MAX_VOLUMES) {
         let field = entry.field.unwrap_or_else(|| format!("{image}.volumes[{index}]"));
-        let container = check_container_path(&entry.container_path);
-        let container = accept(container, || format!("{field}.container_path"), findings);
-        let host = accept(check_length(&entry.host_path), || format!("{field}.host_path"), findings);
-        if container.is_none() || host.is_none() {
-            continue;
-        }
-        if !entry.container_path.starts_with('/') {
+        let (path, mode) = split_mode(&entry.container_path);
+        let container = accept(check_container_path(path), || format!("{field}.container_path"), findings);
+        let host = accept(check_path(&entry.host_path), || format!("{field}.host_path"), findings);
+        let read_only = accept(boolean(&entry.read_only), || format!("{field}.read_only"), findings);
+        let (Some(()), Some(()), Some(read_only)) = (container, host, read_only) else { continue };
+        if !path.starts_with('/') {
             let message = "the path in the container is relative; the volume was left out";
             findings.report(Code::VolumePathRelative, format!("{field}.container_path"), message);
             continue;
         }
-        let container_path = plain(&entry.container_path);
+        let container_path = plain(path);
         if volumes.iter().any(|known| known.container_path == container_path) {
             let message = "another volume of this image has the same path in the container";
             findings.report(Code::VolumeRepeated, format!("{field}.container_path"), message);
             continue;
         }
-        volumes.push(Volume { host_path: entry.host_path, container_path, field });
+        let read_only = read_only == Some(true) || mode == Some(Mode::ReadOnly);
+        volumes.push(Volume { host_path: entry.host_path, container_path, read_only, field });
     }
     volumes
+}
+
+/// What Docker's mode behind a path or a name says about writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// `:ro`.
+    ReadOnly,
+    /// Any other, as `:rw` and `:z`.
+    Writable,
+}
+
+/// What Docker takes behind a path beside `ro`; on a cluster it has no meaning.
+const OTHER_MODES: &[&str] = &[
+    "rw",
+    "z",
+    "Z",
+    "cached",
+    "consistent",
+    "delegated",
+    "nocopy",
+    "private",
+    "rprivate",
+    "rshared",
+    "rslave",
+    "shared",
+    "slave",
+];
+
+/// A path or a name, and the mode behind its last `:` if that is one of Docker's.
+pub(super) fn split_mode(text: &str) -> (&str, Option<Mode>) {
+    let Some((path, modes)) = text.rsplit_once(':') else { return (text, None) };
+    let known = |mode: &str| mode == "ro" || OTHER_MODES.contains(&mode);
+    if !modes.split(',').all(known) {
+        return (text, None);
+    }
+    let read_only = modes.split(',').any(|mode| mode == "ro");
+    (path, Some(if read_only { Mode::ReadOnly } else { Mode::Writable }))
+}
+
+fn check_path(path: &str) -> Result<(), Fault> {
+    check_length(path)?;
+    check_visible(path, "the path")
 }
 
 fn check_length(path: &str) -> Result<(), Fault> {
@@ -71,11 +128,18 @@ fn check_length(path: &str) -> Result<(), Fault> {
 }
 
 fn check_container_path(path: &str) -> Result<(), Fault> {
-    check_length(path)?;
-    let written = !path.is_empty() && !path.contains(':') && path.split('/').all(|part| part != "..");
-    if !written {
-        let message = "the path in the container is missing, or has `..` or `:` in it";
-        return Err(Fault::new(Code::VolumePath, message));
+    check_path(path)?;
+    if path.is_empty() {
+        return Err(Fault::new(Code::VolumePath, "the path in the container is missing"));
+    }
+    if path.contains(':') {
+        let advice = "write host_path and container_path as keys of their own; of modes, `:ro` may stand behind the path";
+        return Err(
+            Fault::new(Code::VolumePath, "the path in the container has a `:` in it").advising(advice)
+        );
+    }
+    if path.split('/').any(|part| part == "..") {
+        return Err(Fault::new(Code::VolumePath, "the path in the container has `..` in it"));
     }
     if path.starts_with('/') && belongs_to_the_runtime(&plain(path)) {
         let message =
@@ -113,7 +177,7 @@ mod tests {
             .map(|(host, container)| RawVolume {
                 host_path: (*host).into(),
                 container_path: (*container).into(),
-                field: None,
+                ..RawVolume::default()
             })
             .collect();
         let volumes = check(raw, "images[0]", &mut findings);
@@ -122,12 +186,46 @@ mod tests {
 
     #[test]
     fn paths_are_absolute_and_plain() {
-        for path in ["", "/a/../b", "/a:ro", ".."] {
+        for path in ["", "/a/../b", "/a:b", "/a:ro:rw:x", ".."] {
             let found = run(&[("/host", path)]).1;
             assert_eq!(found, [(Code::VolumePath, "images[0].volumes[0].container_path".into())], "{path}");
         }
         assert_eq!(run(&[("", "/a\0b")]).1[0].0, Code::ControlCharacter);
         assert_eq!(run(&[("", "/data"), ("/var/run/docker.sock", "/tmp/docker.sock")]), (2, vec![]));
+    }
+
+    #[test]
+    fn a_mode_behind_the_path_says_whether_it_is_written_to() {
+        for (path, read_only) in [
+            ("/x", false),
+            ("/x:ro", true),
+            ("/x:rw", false),
+            ("/x:z,ro", true),
+            ("/x:Z", false),
+            ("/x:cached", false),
+        ] {
+            let raw = RawVolume { container_path: path.into(), ..RawVolume::default() };
+            let volumes = check(vec![raw], "images[0]", &mut Findings::default());
+            assert_eq!(
+                (volumes[0].container_path.as_str(), volumes[0].read_only),
+                ("/x", read_only),
+                "{path}"
+            );
+        }
+        let raw = RawVolume { container_path: "/x".into(), read_only: "true".into(), ..RawVolume::default() };
+        assert!(check(vec![raw], "images[0]", &mut Findings::default())[0].read_only);
+    }
+
+    #[test]
+    fn nothing_in_a_path_is_hidden() {
+        for path in ["/data\u{a0}", "/da\u{200b}ta"] {
+            assert_eq!(run(&[("", path)]).1[0].0, Code::InvisibleCharacter);
+            assert_eq!(
+                run(&[(path, "/data")]).1,
+                [(Code::InvisibleCharacter, "images[0].volumes[0].host_path".into())]
+            );
+        }
+        assert_eq!(run(&[("/a b", "/a b")]).1, []);
     }
 
     #[test]

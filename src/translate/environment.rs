@@ -8,17 +8,35 @@ use serde_json::Value;
 use super::inherited::{inherited, is_handed_on};
 use super::links::ResolvedLink;
 use super::manifest::object;
-use super::ports::ImagePorts;
+use super::ports::{ImagePorts, ServicePort};
 use super::secrets::{self, SecretVariables};
+use super::service::PlannedService;
 use super::{Context, LinkEnvironment};
-use crate::diagnostic::{Code, Findings};
-use crate::template::{VariableName, shown};
+use crate::diagnostic::{Code, Diagnostic, Findings};
+use crate::template::{Protocol, VariableName, shown};
 
 /// The most bytes of link variables' values that are made for one container; an object above 900 KiB is refused
 /// anyway.
 const MAX_DECLARED: usize = 900 * 1024;
 /// What a variable takes beside its name and its value, in JSON and in memory: small ones are many.
 const ENTRY: usize = 64;
+/// The most link variables of a template, all images together: a few bytes of text can ask for very many.
+const MAX_VARIABLES: usize = 8_192;
+
+/// What the link variables of a template may still take.
+pub(super) struct Left {
+    /// In bytes.
+    pub(super) bytes: usize,
+    /// In variables.
+    variables: usize,
+}
+
+impl Left {
+    /// What they may take before there is one.
+    pub(super) fn new(bytes: usize) -> Self {
+        Self { bytes, variables: MAX_VARIABLES }
+    }
+}
 
 /// Doubles dollar signs where the kubelet would take one away or put another variable's value in.
 ///
@@ -102,15 +120,15 @@ pub(super) struct Linked<'a, 't> {
 
 /// The variables of an image's declared links, exactly Docker's set, in a fixed order.
 ///
-/// A variable that the template sets stays the template's, and that is told. `None` when they grow too large, alone
-/// or with those of other images: `left` is what all link variables of the template may still take.
+/// A variable that the template sets stays the template's, and that is told. A link whose variables would be too many
+/// or too large, alone or with those of other images, is refused whole: never a part of its set is made.
 pub(super) fn of_links(
     context: &Context<'_>,
     linker: usize,
     linked: &Linked<'_, '_>,
-    left: &mut usize,
+    left: &mut Left,
     findings: &mut Findings,
-) -> Option<Vec<Value>> {
+) -> Vec<Value> {
     let image = &context.template.images[linker];
     let own: BTreeSet<&VariableName> = image.environment.iter().map(|variable| &variable.name).collect();
     let mut taken: BTreeSet<VariableName> = BTreeSet::new();
@@ -128,6 +146,16 @@ pub(super) fn of_links(
             tell_kubelet(context, link, findings);
             continue;
         }
+        let count = count_of(context, link, linked);
+        let Some(fewer) = left.variables.checked_sub(count) else {
+            let message = format!(
+                "the link has {count} variables, and all links together more than {MAX_VARIABLES}; none of them is left out"
+            );
+            let advice = "remove links or ports that nothing needs, or set options.link_environment to LINK_ENVIRONMENT_KUBELET";
+            findings.push(Diagnostic::new(Code::LimitExceeded, link.field, message).advising(advice));
+            continue;
+        };
+        left.variables = fewer;
         tell_digit(link, findings);
         for (name, value) in docker_variables(context, link, linked) {
             if own.contains(&name) {
@@ -138,22 +166,71 @@ pub(super) fn of_links(
                 findings.report(Code::LinkVariableTaken, link.field, message);
             } else {
                 bytes += value.size();
-                *left = left.checked_sub(ENTRY + name.in_full().len() + value.size()).or_else(|| {
-                    let message = "the variables of all links are larger than 4 MiB";
-                    findings.report(Code::ObjectTooLarge, "images", message);
-                    None
-                })?;
+                let Some(fewer) = left.bytes.checked_sub(ENTRY + name.in_full().len() + value.size()) else {
+                    // Whatever else is asked for would be refused in the same words.
+                    if left.bytes > 0 {
+                        let message = "the variables of all links are larger than 4 MiB";
+                        findings.report(Code::ObjectTooLarge, "images", message);
+                    }
+                    left.bytes = 0;
+                    return Vec::new();
+                };
+                left.bytes = fewer;
                 if bytes > MAX_DECLARED {
                     let message = "the variables of the image's links are larger than 900 KiB";
                     findings.report(Code::ObjectTooLarge, format!("images[{linker}].links"), message);
-                    return None;
+                    return Vec::new();
                 }
                 declared.push(entry(&name, value));
                 taken.insert(name);
             }
         }
     }
-    Some(declared)
+    declared
+}
+
+/// How many variables Docker set for a link, at the most.
+fn count_of(context: &Context<'_>, link: &ResolvedLink<'_>, linked: &Linked<'_, '_>) -> usize {
+    let ports = ports_of(context, link, linked);
+    let handed_on =
+        context.template.images[link.target].environment.len() + inherited(context, link.target).count();
+    2 + 4 * ports.len() + 4 * runs(&ports).len() + handed_on
+}
+
+/// The ports that variables of a link name: a Docker link knows nothing of host ports.
+fn ports_of<'a>(
+    context: &Context<'_>,
+    link: &ResolvedLink<'_>,
+    linked: &'a Linked<'_, '_>,
+) -> Vec<&'a ServicePort> {
+    let target = &linked.ports[link.target];
+    let ports = target.of_link(context.opens_outside(link)).chain(&target.guessed);
+    ports.filter(|port| port.number == port.target && !port.is_further).collect()
+}
+
+/// Tells what the kubelet sets in pods that have no link: Docker set variables for links alone, and an image may bring
+/// a default under the name that its own Service gives.
+pub(super) fn tell_service_variables(
+    context: &Context<'_>,
+    services: &[PlannedService<'_>],
+    findings: &mut Findings,
+) {
+    if context.rules().link_environment == LinkEnvironment::Declared {
+        return;
+    }
+    for (index, image) in
+        context.template.images.iter().enumerate().filter(|(_, image)| image.links.is_empty())
+    {
+        let name = context.names[index].as_str();
+        if services.iter().any(|service| service.target() == index && service.name() == name) {
+            let message = format!(
+                "the kubelet sets `{}_PORT` and others in its pods, over what `{}` may bring itself",
+                prefix(name),
+                shown(image.name.as_str())
+            );
+            findings.report(Code::ServiceVariables, format!("images[{index}].name"), message);
+        }
+    }
 }
 
 /// Tells which of Docker's variables the kubelet does not give.
@@ -186,12 +263,9 @@ fn docker_variables<'a>(
         |name: String, value: String| (VariableName::of_link(name), Variable::Plain(Cow::Owned(value)));
     let own_name = format!("/{}/{}", context.names[link.linker], link.alias);
     let mut variables = vec![plain(format!("{prefix}_NAME"), own_name)];
-    // A Docker link knows nothing of host ports.
-    let target = &linked.ports[link.target];
-    let ports = target.of_link(context.opens_outside(link)).chain(&target.guessed);
-    let ports = ports.filter(|port| port.number == port.target && !port.is_further);
+    let ports = ports_of(context, link, linked);
     let url = |protocol: &str, port: u16| format!("{protocol}://{}:{port}", link.service);
-    for (position, port) in ports.enumerate() {
+    for (position, port) in ports.iter().enumerate() {
         let protocol = port.protocol.lower();
         if position == 0 {
             variables.push(plain(format!("{prefix}_PORT"), url(protocol, port.number)));
@@ -202,6 +276,13 @@ fn docker_variables<'a>(
         variables.push(plain(format!("{name}_PORT"), port.number.to_string()));
         variables.push(plain(format!("{name}_PROTO"), protocol.to_owned()));
     }
+    for (first, last, protocol) in runs(&ports) {
+        let name = format!("{prefix}_PORT_{first}_{}", protocol.as_str());
+        variables.push(plain(format!("{name}_START"), url(protocol.lower(), first)));
+        variables.push(plain(format!("{name}_PORT_START"), first.to_string()));
+        variables.push(plain(format!("{name}_END"), url(protocol.lower(), last)));
+        variables.push(plain(format!("{name}_PORT_END"), last.to_string()));
+    }
     let target = link.target;
     let own = context.template.images[target].environment.iter();
     let own = own.map(|variable| (&variable.name, variable.value.as_str()));
@@ -211,6 +292,21 @@ fn docker_variables<'a>(
         (VariableName::of_link(format!("{prefix}_ENV_{}", name.in_full())), value)
     });
     variables.into_iter().chain(handed_on)
+}
+
+/// Runs of three and more container ports of one protocol that follow each other: first, last and protocol of each.
+fn runs(ports: &[&ServicePort]) -> Vec<(u16, u16, Protocol)> {
+    let mut runs = Vec::new();
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let own = ports.iter().filter(|port| port.number == port.target && port.protocol == protocol);
+        let mut numbers: Vec<u16> = own.map(|port| port.number).collect();
+        numbers.sort_unstable();
+        let follows = |left: &u16, right: &u16| left.checked_add(1) == Some(*right);
+        for run in numbers.chunk_by(follows).filter(|run| run.len() >= 3) {
+            runs.extend(run.first().zip(run.last()).map(|(first, last)| (*first, *last, protocol)));
+        }
+    }
+    runs
 }
 
 /// The alias as the beginning of variable names: upper case, every other character an underscore.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Context;
 use super::naming::{LIMIT, fit, tell_change, with_hash};
-use crate::diagnostic::{Code, Findings};
+use crate::diagnostic::{Code, Diagnostic, Findings};
 use crate::template::{sanitise, shown};
 
 /// One link and the Service that serves it.
@@ -23,6 +23,18 @@ pub(super) struct ResolvedLink<'t> {
     /// Whether the Service is this link's alone, because the alias means another thing elsewhere.
     separate: bool,
 }
+
+/// Names that a pod's hosts file has for the pod itself: it is asked before DNS, so a Service of that name is never
+/// reached.
+const HOME: &[&str] = &[
+    "localhost",
+    "ip6-localhost",
+    "ip6-loopback",
+    "ip6-localnet",
+    "ip6-mcastprefix",
+    "ip6-allnodes",
+    "ip6-allrouters",
+];
 
 /// Resolves every link of the template, in the order of the images.
 ///
@@ -60,7 +72,7 @@ fn separate(context: &Context<'_>, links: &mut [ResolvedLink<'_>], findings: &mu
     }
     let ambiguous = |service: &str, target: usize| {
         let several = targets.get(service).is_some_and(|targets| targets.len() > 1);
-        several || images.get(service).is_some_and(|image| *image != target)
+        several || leads_home(service) || images.get(service).is_some_and(|image| *image != target)
     };
     let mut wanted: BTreeMap<String, usize> = BTreeMap::new();
     for link in links.iter_mut().filter(|link| ambiguous(&link.service, link.target)) {
@@ -74,13 +86,28 @@ fn separate(context: &Context<'_>, links: &mut [ResolvedLink<'_>], findings: &mu
             let pair = format!("{}\n{}", context.names[link.linker], sanitise(link.alias));
             name = with_hash(&name, &pair, LIMIT);
         }
+        let alias = shown(link.alias);
+        let (code, why) = match leads_home(&link.service) {
+            true => (Code::HostNameLost, "is what every pod calls itself"),
+            false => (Code::AliasAmbiguous, "is used for something else, too"),
+        };
         let message = format!(
-            "the alias `{}` is used for something else, too; this link gets Service `{name}` and declared variables of its own",
-            shown(link.alias)
+            "the alias `{alias}` {why}; this link gets Service `{name}` and declared variables of its own"
         );
-        findings.report(Code::AliasAmbiguous, format!("{}.alias", link.field), message);
+        let found = Diagnostic::new(code, format!("{}.alias", link.field), message);
+        findings.push(match code {
+            Code::HostNameLost => {
+                found.advising(format!("have the program call `{name}`, or choose another alias"))
+            }
+            _ => found,
+        });
         link.service = name;
     }
+}
+
+/// Whether a pod finds itself under that name.
+fn leads_home(service: &str) -> bool {
+    HOME.contains(&service)
 }
 
 /// `<linker>-<alias>`, cut to fit.

@@ -153,8 +153,12 @@ mod tests {
 
     /// The key that is to blame, if the volume is never mounted.
     fn blamed(mapping: VolumeMapping, host: &str, container: &str) -> Option<&'static str> {
-        let volume =
-            Volume { host_path: host.to_owned(), container_path: container.to_owned(), field: String::new() };
+        let volume = Volume {
+            host_path: host.to_owned(),
+            container_path: container.to_owned(),
+            read_only: false,
+            field: String::new(),
+        };
         refusal(mapping, &volume).map(|(key, _)| key)
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use crate::artifacts::{ComponentName, ObjectName};
-use crate::diagnostic::{Code, Findings};
+use crate::diagnostic::{Code, Diagnostic, Findings};
 use crate::template::{Template, sanitise, shown};
 
 /// The longest name of a label's value, a container and a Service (RFC 1123).
@@ -86,7 +86,15 @@ pub(super) fn component_names(template: &Template, findings: &mut Findings) -> C
                 shown(image.name.as_str()),
                 shown(other.as_str())
             );
-            findings.report(Code::NameCollision, field, message);
+            let advice = match (image.name.as_str().is_ascii(), other.as_str().is_ascii()) {
+                (true, true) => {
+                    "rename one of the two: capitals and signs do not tell names apart on a cluster"
+                }
+                _ => {
+                    "rename one of the two with other letters from a to z: all others become dashes on a cluster"
+                }
+            };
+            findings.push(Diagnostic::new(Code::NameCollision, field, message).advising(advice));
             names[first] = None;
             names.push(None);
             continue;

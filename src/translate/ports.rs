@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::known_images::{self, KnownPort};
 use super::{Context, HostPorts};
-use crate::template::{Image, Protocol};
+use crate::template::{Image, Port, Protocol};
 
 /// One port of a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +86,8 @@ fn union(image: &Image) -> Union<'_> {
     for port in &image.ports {
         let key = (port.container.get(), port.protocol);
         let (_, hosts) = union.entry(key).or_insert_with(|| (port.field.as_str(), Vec::new()));
-        hosts.extend(port.host.map(|host| (host.get(), port.field.as_str())));
+        // No Service can keep what one address of a host had.
+        hosts.extend(port.host.filter(|_| port.is_open()).map(|host| (host.get(), port.field.as_str())));
     }
     for port in &image.expose {
         let key = (port.container.get(), port.protocol);
@@ -180,9 +181,10 @@ fn guess(image: &Image) -> Vec<ServicePort> {
     known_images::guess(&image.source).into_iter().map(port).collect()
 }
 
-/// Whether `ports` lists the container's port; `expose` alone does not publish it.
+/// Whether `ports` publishes the container's port to all; `expose` does not, and one address of the host does not.
 pub(super) fn is_published(image: &Image, container: u16, protocol: Protocol) -> bool {
-    image.ports.iter().any(|port| port.container.get() == container && port.protocol == protocol)
+    let same = |port: &&Port| port.container.get() == container && port.protocol == protocol;
+    image.ports.iter().filter(same).any(Port::is_open)
 }
 
 /// Adds a port unless its number is there; a taken number that leads elsewhere is noted.

@@ -33,6 +33,12 @@ pub(super) fn of_images(context: &Context<'_>, findings: &mut Findings) -> Vec<S
     let images = context.template.images.iter().enumerate();
     images
         .map(|(index, image)| {
+            for variable in image.environment.iter().filter(|variable| variable.value.ends_with('\n')) {
+                if looks_secret(variable.name.in_full()) {
+                    let message = format!("the value of `{}` ends with a line end", variable.name.shown());
+                    findings.report(Code::SecretLineEnd, format!("{}.value", variable.field), message);
+                }
+            }
             if !lifts {
                 return SecretVariables::default();
             }
@@ -105,7 +111,7 @@ const BESIDE_OTHERS: &[&str] = &["PWD", "AUTH", "PW"];
 /// Whether a variable's name says that its value is secret.
 ///
 /// A rule of thumb with a bias: what is lifted without need costs nothing.
-fn looks_secret(name: &str) -> bool {
+pub(super) fn looks_secret(name: &str) -> bool {
     let upper = name.to_ascii_uppercase();
     if ANYWHERE.iter().any(|part| upper.contains(part)) {
         return true;

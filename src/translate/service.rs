@@ -12,6 +12,9 @@ use crate::artifacts::{ANNOTATION_ALIAS, Artifact, Kind, ObjectName, ObjectRef};
 use crate::diagnostic::{Code, Findings};
 use crate::template::{Exposed, Protocol};
 
+/// The most ports of all Services that links ask for: a few bytes of text can ask for very many.
+const MAX_LINKED_PORTS: usize = 4_096;
+
 /// One Service to be.
 pub(super) struct PlannedService<'t> {
     name: ObjectName,
@@ -33,18 +36,33 @@ pub(super) fn plan<'t>(
 ) -> Vec<PlannedService<'t>> {
     let mut plans = Plans { services: BTreeMap::new(), findings };
     let mut shown_targets = BTreeSet::new();
+    let mut left = MAX_LINKED_PORTS;
     for link in links {
         let image = &ports[link.target];
         let opens = context.opens_outside(link);
         if shown_targets.insert((link.target, opens)) {
             known_ports::tell(context, link.target, image, opens, plans.findings);
         }
-        plans.add_linked(link, &image.of_link(opens).cloned().collect::<Vec<_>>());
+        let is_shared = plans.services.get(&link.service).is_some_and(|known| known.target == link.target);
+        let offered: Vec<_> = image.of_link(opens).cloned().collect();
+        let wanted = if is_shared { 0 } else { offered.len() };
+        let Some(fewer) = left.checked_sub(wanted) else {
+            let message = format!(
+                "the Services of all links would have more than {MAX_LINKED_PORTS} ports; none is left out"
+            );
+            plans.findings.report(Code::LimitExceeded, link.field, message);
+            continue;
+        };
+        left = fewer;
+        plans.add_linked(link, &offered);
     }
     for (index, image) in context.template.images.iter().enumerate() {
-        if context.has_own_service(index) && !ports[index].own.is_empty() {
+        // Docker resolved the target of a link by its own name as well, whatever its ports come from.
+        let is_linked = ports[index].unlisted && links.iter().any(|link| link.target == index);
+        let offered = if is_linked { &ports[index].linked } else { &ports[index].own };
+        if context.has_own_service(index) && (is_linked || !offered.is_empty()) {
             let name = context.names[index].as_str();
-            plans.add(name, index, &ports[index].own, &format!("images[{index}]"));
+            plans.add(name, index, offered, &format!("images[{index}]"));
             if let Some(service) = plans.services.get_mut(name).filter(|service| service.target == index) {
                 service.exposed = context.is_exposed(image);
             }
@@ -160,6 +178,11 @@ impl PlannedService<'_> {
     /// Its name as text.
     pub(super) fn name(&self) -> &str {
         self.name.as_str()
+    }
+
+    /// The image that it leads to.
+    pub(super) fn target(&self) -> usize {
+        self.target
     }
 
     /// Whether this port of it leads to that port of the image.

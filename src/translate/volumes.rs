@@ -25,6 +25,7 @@ enum Source {
 struct Mount {
     path: String,
     source: Source,
+    read_only: bool,
 }
 
 /// What the container of one image mounts, in the order of the template.
@@ -49,7 +50,13 @@ impl Mounts {
         }
         let digits = digits(self.0.iter().map(|mount| mount.path.as_str()));
         let name = |mount: &Mount| format!("volume-{}", digits[mount.path.as_str()]);
-        let mounts = self.0.iter().map(|mount| json!({ "mountPath": mount.path, "name": name(mount) }));
+        let mounts = self.0.iter().map(|mount| {
+            let mut entry = json!({ "mountPath": mount.path, "name": name(mount) });
+            if mount.read_only {
+                entry["readOnly"] = json!(true);
+            }
+            entry
+        });
         container["volumeMounts"] = mounts.collect();
         let volumes = self.0.iter().map(|mount| {
             let name = name(mount);
@@ -74,7 +81,7 @@ pub(super) fn of_images(context: &Context<'_>, findings: &mut Findings) -> Vec<M
     }
     tell_apart(context, findings);
     let own: Vec<Vec<Mount>> = (0..images.len()).map(|index| own_mounts(context, index, findings)).collect();
-    let lent: Vec<Vec<&Mount>> = (0..images.len()).map(|index| lent_by(context, index, &own)).collect();
+    let lent: Vec<Vec<Lent<'_>>> = (0..images.len()).map(|index| lent_by(context, index, &own)).collect();
     let all: Vec<Mounts> = (0..images.len())
         .map(|index| Mounts(with_lent(context, index, (&own[index], &lent), findings)))
         .collect();
@@ -153,7 +160,7 @@ fn own_mounts(context: &Context<'_>, index: usize, findings: &mut Findings) -> V
                 Source::EmptyDir
             }
         };
-        mounts.push(Mount { path, source });
+        mounts.push(Mount { path, source, read_only: volume.read_only });
     }
     mounts
 }
@@ -162,11 +169,11 @@ fn own_mounts(context: &Context<'_>, index: usize, findings: &mut Findings) -> V
 fn with_lent(
     context: &Context<'_>,
     index: usize,
-    (own, lent): (&[Mount], &[Vec<&Mount>]),
+    (own, lent): (&[Mount], &[Vec<Lent<'_>>]),
     findings: &mut Findings,
 ) -> Vec<Mount> {
     let images = &context.template.images;
-    let mut mounts: Vec<&Mount> = own.iter().collect();
+    let mut mounts: Vec<Mount> = own.to_vec();
     let mut known: BTreeMap<&str, &Source> =
         own.iter().map(|mount| (mount.path.as_str(), &mount.source)).collect();
     for from in &images[index].volumes_from {
@@ -176,7 +183,7 @@ fn with_lent(
             findings.report(Code::VolumesFromNothing, from.field.clone(), message);
         }
         let (mut shared, mut apart) = (false, false);
-        for mount in &lent[from.target] {
+        for (mount, read_only) in &lent[from.target] {
             match known.get(mount.path.as_str()) {
                 Some(source) if **source == mount.source => {}
                 Some(_) => {
@@ -189,7 +196,8 @@ fn with_lent(
                         Source::HostPath(_) | Source::Claim(_) => shared = true,
                     }
                     known.insert(&mount.path, &mount.source);
-                    mounts.push(mount);
+                    // A borrower may do what the lender may, or less.
+                    mounts.push(Mount { read_only: *read_only || from.read_only, ..(*mount).clone() });
                 }
             }
         }
@@ -203,21 +211,26 @@ fn with_lent(
             findings.report(Code::VolumeNotShared, from.field.clone(), message);
         }
     }
-    mounts.into_iter().cloned().collect()
+    mounts
 }
 
+/// A mount that an image lends, and whether somebody on the way may only read there.
+type Lent<'m> = (&'m Mount, bool);
+
 /// All that an image can lend: its own volumes, then those it borrows. Reading refused circles.
-fn lent_by<'m>(context: &Context<'_>, lender: usize, own: &'m [Vec<Mount>]) -> Vec<&'m Mount> {
-    let mut lent: Vec<&Mount> = Vec::new();
+fn lent_by<'m>(context: &Context<'_>, lender: usize, own: &'m [Vec<Mount>]) -> Vec<Lent<'m>> {
+    let mut lent: Vec<Lent<'_>> = Vec::new();
     let mut paths = BTreeSet::new();
-    let mut waiting = vec![lender];
+    let mut waiting = vec![(lender, false)];
     let mut seen = vec![false; own.len()];
-    while let Some(next) = waiting.pop() {
+    while let Some((next, read_only)) = waiting.pop() {
         if std::mem::replace(&mut seen[next], true) {
             continue;
         }
-        lent.extend(own[next].iter().filter(|mount| paths.insert(mount.path.as_str())));
-        waiting.extend(context.template.images[next].volumes_from.iter().rev().map(|from| from.target));
+        let mounts = own[next].iter().filter(|mount| paths.insert(mount.path.as_str()));
+        lent.extend(mounts.map(|mount| (mount, read_only || mount.read_only)));
+        let lenders = context.template.images[next].volumes_from.iter().rev();
+        waiting.extend(lenders.map(|from| (from.target, read_only || from.read_only)));
     }
     lent
 }

@@ -1,6 +1,7 @@
 //! An image to the Pod or the ReplicationController that runs it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use core::net::IpAddr;
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
@@ -10,33 +11,7 @@ use super::volumes::Mounts;
 use super::{Context, LinkEnvironment, Profile, count, environment, labels, naming};
 use crate::artifacts::{Artifact, Kind, ObjectRef};
 use crate::diagnostic::{Code, Findings};
-use crate::template::{Image, PortNumber, Protocol, shown};
-
-/// Options of `docker run` that people put in front of a command; none is a usual argument of a program.
-const DOCKER_FLAGS: &[&str] = &[
-    "--add-host",
-    "--cap-add",
-    "--cap-drop",
-    "--device",
-    "--env",
-    "--expose",
-    "--hostname",
-    "--link",
-    "--name",
-    "--net",
-    "--network",
-    "--pid",
-    "--privileged",
-    "--publish",
-    "--restart",
-    "--rm",
-    "--volume",
-    "--volumes-from",
-    "-it",
-    "-ti",
-];
-/// Short options of `docker run` that other programs have, too: what follows tells, with a `:` or `=` in it.
-const DOCKER_PAIRS: &[&str] = &["-e", "-p", "-v"];
+use crate::template::{Image, Interface, Port, PortNumber, Protocol, shown};
 
 /// What the other parts of the translation found for one image.
 pub(super) struct Parts<'p> {
@@ -44,6 +19,8 @@ pub(super) struct Parts<'p> {
     pub(super) environment: Vec<Value>,
     /// What it mounts.
     pub(super) mounts: &'p Mounts,
+    /// The name that its pod has for itself, where that of the pod would not do.
+    pub(super) hostname: Option<String>,
 }
 
 /// Builds the workload of the image of that index.
@@ -55,7 +32,6 @@ pub(super) fn artifact(
 ) -> Option<Artifact> {
     let image = &context.template.images[index];
     let component = &context.names[index];
-    tell_docker_flags(image, index, findings);
     tell_nothing_runs(context, index, findings);
     let has_claim = parts.mounts.has_claim();
     let pod_spec = pod_spec(context, index, parts);
@@ -129,6 +105,9 @@ fn pod_spec(context: &Context<'_>, index: usize, parts: Parts<'_>) -> Value {
     }
     let mut pod = json!({ "automountServiceAccountToken": false });
     parts.mounts.write(&mut pod, &mut container);
+    if let Some(hostname) = parts.hostname {
+        pod["hostname"] = json!(hostname);
+    }
     if rules.link_environment == LinkEnvironment::Declared {
         // Declared links are all there is; the kubelet would add every Service of the namespace.
         pod["enableServiceLinks"] = json!(false);
@@ -150,6 +129,8 @@ struct ContainerPort<'i> {
     number: PortNumber,
     protocol: Protocol,
     host: Option<PortNumber>,
+    /// The one address of the node on which it takes that port.
+    address: Option<IpAddr>,
     /// Fields whose host port had to be left out.
     dropped: Vec<&'i str>,
 }
@@ -159,6 +140,9 @@ impl ContainerPort<'_> {
         let mut port = json!({ "containerPort": self.number.get(), "protocol": self.protocol.as_str() });
         if let Some(host) = self.host {
             port["hostPort"] = json!(host.get());
+        }
+        if let Some(address) = self.address.filter(|_| self.host.is_some()) {
+            port["hostIP"] = json!(address.to_string());
         }
         port
     }
@@ -175,12 +159,19 @@ fn container_ports(image: &Image, keeps_host_ports: bool) -> Vec<ContainerPort<'
             .position(|known| known.number == entry.container && known.protocol == entry.protocol)
             .unwrap_or_else(|| {
                 let (number, protocol) = (entry.container, entry.protocol);
-                ports.push(ContainerPort { number, protocol, host: None, dropped: Vec::new() });
+                ports.push(ContainerPort {
+                    number,
+                    protocol,
+                    host: None,
+                    address: None,
+                    dropped: Vec::new(),
+                });
                 ports.len() - 1
             });
-        match entry.host.filter(|_| keeps_host_ports) {
+        match entry.host.filter(|_| keeps_host_ports && entry.interface != Some(Interface::Unread)) {
             Some(host) if ports[place].host.is_none() && free(&host) => {
                 ports[place].host = Some(host);
+                ports[place].address = address_of(entry);
                 given.insert((host, entry.protocol));
             }
             Some(_) => ports[place].dropped.push(&entry.field),
@@ -190,16 +181,63 @@ fn container_ports(image: &Image, keeps_host_ports: bool) -> Vec<ContainerPort<'
     ports
 }
 
+/// The one address of the node that an entry of `ports` names.
+fn address_of(entry: &Port) -> Option<IpAddr> {
+    match entry.interface? {
+        Interface::Address(address) => Some(address),
+        Interface::Unread => None,
+    }
+}
+
+/// Tells what became of ports that were published on one address of the host alone.
+fn tell_interfaces(context: &Context<'_>, findings: &mut Findings) {
+    for image in &context.template.images {
+        let given = container_ports(image, context.keeps_host_ports());
+        for entry in &image.ports {
+            let Some(interface) = entry.interface else { continue };
+            let container = entry.container;
+            let kept = given.iter().find(|port| {
+                (port.number, port.protocol) == (container, entry.protocol)
+                    && port.host.is_some()
+                    && (port.host, port.address) == (entry.host, address_of(entry))
+            });
+            match (interface, kept.and_then(|port| port.host)) {
+                (Interface::Address(address), Some(host)) => {
+                    let message = format!(
+                        "host port {host} is taken on {address} of the node that runs the pod; no Service offers it"
+                    );
+                    let field = format!("{}.host_interface", entry.field);
+                    findings.report(Code::HostInterfaceKept, field, message);
+                }
+                (Interface::Address(address), None) => {
+                    let message = format!(
+                        "port {container} was for {address} of the host alone, so it is not published; links reach it"
+                    );
+                    let field = format!("{}.host_interface", entry.field);
+                    findings.report(Code::PortNotPublished, field, message);
+                }
+                (Interface::Unread, _) => {
+                    let message = format!(
+                        "port {container} was for one address of the host alone, so it is not published; links reach it"
+                    );
+                    findings.report(Code::PortNotPublished, entry.field.clone(), message);
+                }
+            }
+        }
+    }
+}
+
 /// Tells what the host ports of a template cost: nodes, or that they cannot be had at all.
 pub(super) fn tell_host_ports(
     context: &Context<'_>,
     services: &[PlannedService<'_>],
     findings: &mut Findings,
 ) {
+    tell_interfaces(context, findings);
     if !context.keeps_host_ports() {
         return tell_moved(context, services, findings);
     }
-    let mut owners: BTreeMap<(PortNumber, Protocol), usize> = BTreeMap::new();
+    let mut owners: Vec<(PortNumber, Protocol, Option<IpAddr>, usize)> = Vec::new();
     for (index, image) in context.template.images.iter().enumerate() {
         let ports = container_ports(image, true);
         for field in ports.iter().flat_map(|port| &port.dropped) {
@@ -212,15 +250,18 @@ pub(super) fn tell_host_ports(
                 let message = format!("each of the {} replicas needs host port {host}", count(image));
                 findings.report(Code::HostPortPerNode, field(), message);
             }
-            match owners.get(&(host, port.protocol)) {
-                Some(first) => {
+            // Two addresses of one node do not get in each other's way.
+            let needs = |owner: &&(PortNumber, Protocol, Option<IpAddr>, usize)| {
+                let apart = matches!((owner.2, port.address), (Some(one), Some(other)) if one != other);
+                (owner.0, owner.1) == (host, port.protocol) && !apart
+            };
+            match owners.iter().find(needs) {
+                Some((.., first)) => {
                     let name = shown(context.template.images[*first].name.as_str());
                     let message = format!("`{name}` needs host port {host}, too");
                     findings.report(Code::HostPortShared, field(), message);
                 }
-                None => {
-                    owners.insert((host, port.protocol), index);
-                }
+                None => owners.push((host, port.protocol, port.address, index)),
             }
         }
     }
@@ -229,7 +270,8 @@ pub(super) fn tell_host_ports(
 /// Tells where each host port is found now, or that another entry has it.
 fn tell_moved(context: &Context<'_>, services: &[PlannedService<'_>], findings: &mut Findings) {
     for (index, image) in context.template.images.iter().enumerate() {
-        for (port, host) in image.ports.iter().filter_map(|port| port.host.map(|host| (port, host))) {
+        let open = image.ports.iter().filter(|port| port.is_open());
+        for (port, host) in open.filter_map(|port| port.host.map(|host| (port, host))) {
             let field = format!("{}.host_port", port.field);
             let name = &context.names[index];
             let leads = |service: &PlannedService<'_>| {
@@ -278,22 +320,16 @@ fn tell_nothing_runs(context: &Context<'_>, index: usize, findings: &mut Finding
         Some(facts) if !facts.has_entrypoint => facts,
         _ => return,
     };
-    let first = image.command.words().first().or(facts.command.as_ref());
-    let message = match first.map(|word| word.rsplit('/').next().unwrap_or_default()) {
+    // What the template says is judged with its other words.
+    if !image.command.words().is_empty() {
+        return;
+    }
+    let message = match facts.command.as_deref().map(|word| word.rsplit('/').next().unwrap_or_default()) {
         None => "neither the template nor the image has a command, so its container cannot start",
-        Some("true" | "echo") => "its command ends at once, so its container is started again and again",
+        Some("true" | "echo") => {
+            "the image's command ends at once, so its container is started again and again"
+        }
         Some(_) => return,
     };
     findings.report(Code::NothingRuns, format!("images[{index}].command"), message);
-}
-
-fn tell_docker_flags(image: &Image, index: usize, findings: &mut Findings) {
-    let mut words = image.command.words().iter();
-    let (Some(first), second) = (words.next(), words.next()) else { return };
-    let flag = first.split('=').next().unwrap_or_default();
-    let pair = |second: &String| DOCKER_PAIRS.contains(&flag) && second.contains([':', '=']);
-    if DOCKER_FLAGS.contains(&flag) || second.is_some_and(pair) {
-        let message = format!("the command begins with `{flag}`, which is an option of `docker run`");
-        findings.report(Code::CommandDockerFlags, format!("images[{index}].command"), message);
-    }
 }

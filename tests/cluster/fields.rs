@@ -130,11 +130,13 @@ images:
   description: The front.
   command: serve --fast
   links: [{service: db, alias: DB}]
-  ports: [{host_port: 8080, container_port: 80, proto: TCP}]
+  ports:
+  - {host_port: 8080, container_port: 80, proto: TCP}
+  - {host_interface: 127.0.0.1, host_port: 8081, container_port: 81}
   expose: [9090]
   environment: [{variable: MODE, value: shop, required: true}]
-  volumes: [{host_path: /srv/web, container_path: /data}]
-  volumes_from: [{service: db}]
+  volumes: [{host_path: /srv/web, container_path: /data, read_only: true}]
+  volumes_from: [{service: db, read_only: true}]
   deployment: {count: 2}
 - name: db
   source: example/db:1

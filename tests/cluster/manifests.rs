@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Pod;
 use panamax_kubernetes_adapter::proto;
 use panamax_kubernetes_adapter::proto::translate_template_request::TemplateSource;
 use proptest::prelude::*;
@@ -14,7 +15,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::Value;
 
-use crate::support::adapter::Adapter;
+use crate::support::adapter::{Adapter, deploy_at_once};
 use crate::support::control_plane::{User, control_plane};
 use crate::support::namespace::namespace;
 
@@ -295,4 +296,17 @@ async fn the_api_server_takes_every_golden_manifest() {
     let taken = fed(&mut kubectl, "");
     let taken = taken.lines().filter(|line| line.ends_with(" serverside-applied (server dry run)")).count();
     assert!(taken == objects && objects > 50, "{taken} of {objects} objects were taken");
+}
+
+#[tokio::test]
+async fn every_character_reaches_the_cluster_as_written() {
+    let namespace = namespace("characters").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let value = "next\u{85}line \u{2028}\u{2029} \u{feff}mark \u{fffe}\u{ffff} \\ \\u0041";
+    let text = "name: C\nimages:\n- name: a\n  source: b:1\n  environment:\n  - variable: A\n    value: \
+        \"next\\u0085line \\u2028\\u2029 \\uFEFFmark \\uFFFE\\uFFFF \\\\ \\\\u0041\"\n";
+    adapter.deployments().deploy(deploy_at_once(&namespace, "c", text)).await.expect("deployed");
+    let pod = namespace.api::<Pod>().get("a-pod").await.expect("a-pod").spec.expect("a specification");
+    let variables = pod.containers[0].env.clone().expect("variables");
+    assert_eq!(variables[0].value.as_deref(), Some(value));
 }

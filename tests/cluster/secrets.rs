@@ -37,6 +37,23 @@ fn bad_templates() -> Vec<String> {
         good.replace("images:", "images: {"),
         good.replace("name: web\n", "name: web\n  deployment: {count: many}\n"),
         good.replace("environment:\n", "environment:\n  - &a {variable: A, value: *a}\n"),
+        good.replace(&format!("value: '{CANARY}'"), &format!("value: abc,{CANARY}")),
+        good.replace(&format!("value: '{CANARY}'"), &format!("value:{CANARY}")),
+        good.replace("PASSWORD,", &format!("'PASSWORD={CANARY}',")),
+        good.replace(
+            "name: web\n",
+            &format!("name: web\n  {CANARY}: x\n  ports: [{{{CANARY}, host_port: 1}}]\n"),
+        ),
+        good.replace(
+            "name: web\n",
+            &format!("name: web\n  ports: [{{host_interface: {CANARY}, container_port: {CANARY}}}]\n"),
+        ),
+        good.replace(
+            "name: web\n",
+            &format!("name: web\n  volumes: [{{host_path: /{CANARY}, container_path: '/{CANARY}:x'}}]\n"),
+        ),
+        good.replace("'}\n", &format!("'}}\n# {CANARY}\n  - *{CANARY}\n")),
+        good.replace(&format!("value: '{CANARY}'"), &format!("value: !{CANARY} x")),
         format!(
             "{good}  - {{variable: PASSWORD, value: '{CANARY}-again'}}\n  ports: [{{container_port: 0}}]\n"
         ),

@@ -43,7 +43,7 @@ async fn under_strict_a_warning_refuses() {
     assert!(!told.valid && told.template.is_some());
     let found = &told.diagnostics[0];
     assert_eq!((found.severity(), found.code.as_str()), (proto::Severity::Error, "UNKNOWN_FIELD"));
-    assert_eq!((found.field.as_str(), found.line), ("images[0].enviroment", 5));
+    assert_eq!((found.field.as_str(), found.line), ("images[0]", 5));
 
     let refused = templates.translate_template(translate(WARNED, strict())).await.unwrap_err();
     let deploying = proto::DeployRequest { options: strict(), ..deploy("default", "shop", WARNED) };
@@ -51,7 +51,7 @@ async fn under_strict_a_warning_refuses() {
     for status in [refused, undeployed] {
         let refusal = Refusal::of(&status);
         assert_eq!((refusal.code, refusal.reason.as_str()), (Code::InvalidArgument, "TEMPLATE_INVALID"));
-        assert_eq!(refusal.violations, [("images[0].enviroment".to_owned(), "UNKNOWN_FIELD".to_owned())]);
+        assert_eq!(refusal.violations, [("images[0]".to_owned(), "UNKNOWN_FIELD".to_owned())]);
     }
     let listed = adapter.deployments().list_deployments(proto::ListDeploymentsRequest::default()).await;
     assert!(listed.unwrap().into_inner().deployments.is_empty());

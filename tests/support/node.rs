@@ -135,6 +135,11 @@ impl Node {
         eventually(async || read(&self.fetch("GET", address, "/", "").await?)).await
     }
 
+    /// Whether nobody answers a process of the node at an address and a port.
+    pub async fn refuses(&self, address: &str) -> bool {
+        self.fetch("GET", address, "/", "").await.is_err()
+    }
+
     /// One exchange from the node; the error says why there is no answer.
     async fn fetch(&self, method: &str, address: &str, path: &str, body: &str) -> Result<Answer, String> {
         let exchange = async {

@@ -137,6 +137,18 @@ impl Account {
             if entry.is_none() {
                 missing.push(format!("{}.container_port", port.field));
             }
+            if !port.is_open() {
+                // Bound to one address: kept as it is or told, and in no case open.
+                let bound = entry
+                    .is_none_or(|entry| entry.get("hostPort").is_none() || entry.get("hostIP").is_some());
+                let place = format!("{}.host_interface", port.field);
+                let also_open =
+                    image.ports.iter().any(|other| other.is_open() && other.container == port.container);
+                if !(self.is_told(&place) && (bound || also_open)) {
+                    missing.push(place);
+                }
+                continue;
+            }
             let Some(host) = port.host.map(|host| host.get()) else { continue };
             let kept = entry.is_some_and(|entry| entry["hostPort"] == host);
             let place = format!("{}.host_port", port.field);

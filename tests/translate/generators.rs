@@ -1,7 +1,7 @@
 //! Templates and rules for the properties: of every shape that is, and of every shape that should not be.
 
 use panamax_kubernetes_adapter::template::raw::{
-    RawImage, RawLink, RawPort, RawTemplate, RawVariable, RawVolume,
+    RawFrom, RawImage, RawLink, RawPort, RawTemplate, RawVariable, RawVolume,
 };
 use panamax_kubernetes_adapter::translate::{
     Exposure, HostPorts, LinkEnvironment, Profile, Rules, SecretHandling, VolumeMapping, Workload,
@@ -23,11 +23,11 @@ pub fn scalar() -> impl Strategy<Value = String> {
 prop_compose! {
     fn any_image()(
         (name, source, command, count) in (scalar(), scalar(), scalar(), scalar()),
-        ports in vec((scalar(), scalar(), scalar()), 0..4),
+        ports in vec((scalar(), scalar(), scalar(), scalar()), 0..4),
         expose in vec(scalar(), 0..3),
         links in vec((scalar(), scalar()), 0..4),
         environment in vec((scalar(), scalar(), scalar()), 0..4),
-        volumes in vec((scalar(), scalar()), 0..3),
+        volumes in vec((scalar(), scalar(), scalar()), 0..3),
         volumes_from in vec(scalar(), 0..3),
     ) -> RawImage {
         RawImage {
@@ -37,7 +37,9 @@ prop_compose! {
             count: count.into(),
             ports: ports
                 .into_iter()
-                .map(|(host_port, container_port, proto)| RawPort { host_port, container_port, proto, field: None })
+                .map(|(host_interface, host_port, container_port, proto)| RawPort {
+                    host_interface, host_port, container_port, proto, ..RawPort::default()
+                })
                 .collect(),
             expose: expose.into_iter().map(Into::into).collect(),
             links: links.into_iter().map(|(service, alias)| RawLink { service, alias, field: None }).collect(),
@@ -47,7 +49,9 @@ prop_compose! {
                 .collect(),
             volumes: volumes
                 .into_iter()
-                .map(|(host_path, container_path)| RawVolume { host_path, container_path, field: None })
+                .map(|(host_path, container_path, read_only)| RawVolume {
+                    host_path, container_path, read_only, field: None,
+                })
                 .collect(),
             volumes_from: volumes_from.into_iter().map(Into::into).collect(),
             ..RawImage::default()
@@ -67,7 +71,9 @@ const NAMES: &[&str] = &["WP", "DB", "db_1", "wp-db", "Cache", "mail", "3rd", "w
 const ALIASES: &[&str] = &["", "DB_1", "db", "wp", "mail", "wp-db", "cache", "DB-1", "x"];
 const HOST_PATHS: &[&str] =
     &["", "/data", "/data/own", "/etc/ssl", "/var/run/docker.sock", "files", "/", "/proc/1"];
-const CONTAINER_PATHS: &[&str] = &["/data", "/data/x", "/etc", "/cache", "/sys", "/srv"];
+const CONTAINER_PATHS: &[&str] =
+    &["/data", "/data/x", "/etc", "/cache", "/sys", "/srv", "/data:ro", "/log:ro,z"];
+const INTERFACES: &[&str] = &["127.0.0.1", "10.0.0.7", "0.0.0.0", "::1"];
 const SOURCES: &[&str] = &[
     "mysql:5.5",
     "redis:2",
@@ -82,7 +88,8 @@ const SOURCES: &[&str] = &[
 
 /// A template whose only possible faults are alias clashes; small pools make clashes likely.
 pub fn good_template() -> impl Strategy<Value = RawTemplate> {
-    let port = (prop::option::of(8000_u16..8004), 80_u16..84, prop::bool::ANY);
+    let interface = prop_oneof![4 => Just(""), 1 => prop::sample::select(INTERFACES)];
+    let port = (prop::option::of(8000_u16..8004), 80_u16..84, prop::bool::ANY, interface);
     let image = (
         prop::sample::select(SOURCES),
         vec(port, 0..4),
@@ -91,7 +98,7 @@ pub fn good_template() -> impl Strategy<Value = RawTemplate> {
         vec((variable(), "[a-z$()]{0,6}"), 0..4),
         (prop::sample::select(&["", "0", "1", "2"][..]), "[a-z$( ]{0,8}"),
         vec((prop::sample::select(HOST_PATHS), prop::sample::select(CONTAINER_PATHS)), 0..3),
-        vec(0_usize..8, 0..3),
+        vec((0_usize..8, prop::bool::ANY), 0..3),
     );
     vec(image, 1..7).prop_map(|images| {
         let count = images.len();
@@ -104,11 +111,12 @@ pub fn good_template() -> impl Strategy<Value = RawTemplate> {
                     command: command.into(),
                     ports: ports
                         .into_iter()
-                        .map(|(host, container, udp)| RawPort {
+                        .map(|(host, container, udp, interface)| RawPort {
+                            host_interface: interface.into(),
                             host_port: host.map(|host| host.to_string()).unwrap_or_default(),
                             container_port: container.to_string(),
                             proto: if udp { "udp".into() } else { String::new() },
-                            field: None,
+                            ..RawPort::default()
                         })
                         .collect(),
                     expose: expose.into_iter().map(|port| port.to_string().into()).collect(),
@@ -128,8 +136,11 @@ pub fn good_template() -> impl Strategy<Value = RawTemplate> {
                     // Only from images before it, so that there is no circle.
                     volumes_from: lenders
                         .into_iter()
-                        .filter(|lender| *lender < index)
-                        .map(|lender| NAMES[lender].into())
+                        .filter(|(lender, _)| *lender < index)
+                        .map(|(lender, reads)| RawFrom {
+                            read_only: if reads { "true".into() } else { String::new() },
+                            ..NAMES[lender].into()
+                        })
                         .collect(),
                     ..RawImage::default()
                 }
@@ -151,8 +162,13 @@ fn variable() -> impl Strategy<Value = String> {
 fn distinct(volumes: Vec<(&str, &str)>) -> Vec<RawVolume> {
     let mut known = Vec::new();
     for (host, container) in volumes {
-        if !known.iter().any(|volume: &RawVolume| volume.container_path == container) {
-            known.push(RawVolume { host_path: host.into(), container_path: container.into(), field: None });
+        let path = |text: &str| text.split(':').next().map(str::to_owned);
+        if !known.iter().any(|volume: &RawVolume| path(&volume.container_path) == path(container)) {
+            known.push(RawVolume {
+                host_path: host.into(),
+                container_path: container.into(),
+                ..RawVolume::default()
+            });
         }
     }
     known

@@ -12,8 +12,9 @@ use proptest::prelude::*;
 
 use super::hostile::rows;
 
-/// The most bytes that translating any template may hold, whatever its text's size: 256 objects of many ports each.
-const MAX_TRANSLATING: u64 = 64 * 1024 * 1024;
+/// The most bytes that translating any template may hold, whatever its text's size: what links multiply is bounded, and
+/// the objects that are left are at most 3.5 MiB of JSON.
+const MAX_TRANSLATING: u64 = 20 * 1024 * 1024;
 /// Ten times what reading any text may take.
 const PATIENCE: Duration = Duration::from_millis(500);
 

@@ -248,6 +248,48 @@ proptest! {
     }
 
     #[test]
+    fn nothing_opens_wider_than_written(raw in good_template(), rules in any_rules()) {
+        let Some((template, translation)) = translated(raw, &rules) else { return Ok(()) };
+        let Some(artifacts) = &translation.artifacts else { return Ok(()) };
+        let plain = panamax_kubernetes_adapter::template::sanitise;
+        for image in &template.images {
+            let name = plain(image.name.as_str());
+            let open = |number: &Value, protocol: &Value| image.ports.iter().any(|port| {
+                port.is_open() && *number == port.container.get() && *protocol == port.protocol.as_str()
+            });
+            for object in artifacts.objects().iter().filter(|object| object.component.as_str() == name) {
+                let spec = &object.manifest["spec"];
+                let outside = ["NodePort", "LoadBalancer"].iter().any(|kind| spec["type"] == *kind);
+                for port in spec["ports"].as_array().into_iter().flatten() {
+                    prop_assert!(!outside || open(&port["targetPort"], &port["protocol"])
+                        || image.expose.iter().any(|one| port["targetPort"] == one.container.get())
+                        // A Service that a link shares has what the link needs, which is told.
+                        || translation.diagnostics.iter().any(|one| one.code.as_str() == "EXPOSED_OUTSIDE"), "{port}");
+                    let moved = port["port"] != port["targetPort"];
+                    prop_assert!(!moved || open(&port["targetPort"], &port["protocol"]), "{port}");
+                }
+                let pod = [spec, &spec["template"]["spec"]].into_iter().find(|spec| spec["containers"].is_array());
+                let Some(container) = pod.map(|pod| &pod["containers"][0]) else { continue };
+                for port in container["ports"].as_array().into_iter().flatten() {
+                    let free = port.get("hostPort").is_some() && port.get("hostIP").is_none();
+                    prop_assert!(!free || open(&port["containerPort"], &port["protocol"]), "{port}");
+                }
+                for mount in container["volumeMounts"].as_array().into_iter().flatten() {
+                    let own = image.volumes.iter().find(|one| mount["mountPath"] == one.container_path.as_str());
+                    let told = |field: &str| translation.diagnostics.iter().any(|one| {
+                        one.code.as_str() == "VOLUME_FORBIDDEN" && one.field.starts_with(field)
+                    });
+                    let own = own.filter(|own| !told(&own.field));
+                    prop_assert!(own.is_none_or(|own| !own.read_only || mount["readOnly"] == true), "{mount}");
+                    let lenders: Vec<_> = image.volumes_from.iter().collect();
+                    let all_narrow = !lenders.is_empty() && lenders.iter().all(|one| one.read_only);
+                    prop_assert!(own.is_some() || !all_narrow || mount["readOnly"] == true, "{mount}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn what_the_api_server_names_is_found_in_the_template(
         raw in good_template(), rules in any_rules(), field in "[a-zA-Z.\\[\\]0-9]{0,30}",
     ) {

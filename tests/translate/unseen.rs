@@ -8,7 +8,7 @@ use panamax_kubernetes_adapter::diagnostic::{Code, Diagnostic};
 use panamax_kubernetes_adapter::facts::Configs;
 use panamax_kubernetes_adapter::operations::{Operations, Source, TemplateCall};
 use panamax_kubernetes_adapter::template::raw::{RawImage, RawLink, RawTemplate, RawVariable, read};
-use panamax_kubernetes_adapter::translate::{LinkEnvironment, Rules, SecretHandling, template_path};
+use panamax_kubernetes_adapter::translate::{LinkEnvironment, Profile, Rules, SecretHandling, template_path};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -104,7 +104,7 @@ fn call(source: Source, overrides: Option<RawTemplate>, rules: &Rules) -> Templa
 
 fn tell(told: &mut String, diagnostics: &[Diagnostic]) {
     for found in diagnostics {
-        writeln!(told, "{} {} {} {found:?}", found.field, found.message, found.code.hint()).unwrap();
+        writeln!(told, "{} {} {} {found:?}", found.field, found.message, found.hint()).unwrap();
     }
 }
 
@@ -144,7 +144,10 @@ fn seen(text: &str, rules: &Rules) -> Option<String> {
     let (reading, bare) = (read(text), bare_list(text));
     let mut all = format!("{reading:?}");
     tell(&mut all, &reading.diagnostics);
-    all.push_str(&told(&call(Source::Text(text.to_owned()), reading.template.clone(), rules)));
+    for strict in [false, true] {
+        let call = call(Source::Text(text.to_owned()), reading.template.clone(), rules);
+        all.push_str(&told(&TemplateCall { strict, ..call }));
+    }
     all.push_str(&told(&call(plain, reading.template.clone(), rules)));
     all.push_str(&told(&call(Source::Text(bare), None, rules)));
     if let Some(template) = reading.template {
@@ -220,6 +223,96 @@ proptest! {
     }
 }
 
+/// Every scalar of a template but the names that findings must tell apart, each with what is usual there.
+const SCALARS: &[(&str, &str)] = &[
+    ("description: ~\n", "it"),
+    ("keywords: ~\n", "a, b"),
+    ("type: ~\n", "Default"),
+    ("documentation: ~\n", "About it."),
+    ("recommended: ~\n", "true"),
+    ("authors: [~]\n", "us"),
+    ("~: x\n", "zzz"),
+    ("# ~\n", "comment"),
+    ("images:\n- name: a\n  source: ~\n", "example/a:1"),
+    ("  category: ~\n", "Web"),
+    ("  type: ~\n", "Web"),
+    ("  description: ~\n", "it"),
+    ("  command: ~\n", "run --fast"),
+    ("  ~: x\n", "zzz"),
+    ("  ports:\n  - host_interface: ~\n", "127.0.0.1"),
+    ("    host_port: ~\n", "8080"),
+    ("    container_port: ~\n", "80"),
+    ("    proto: ~\n", "tcp"),
+    ("    ~: 127.0.0.1\n", "zzz"),
+    ("  expose: [~]\n", "90"),
+    ("  environment:\n  - variable: PASSWORD\n    value: ~\n", "x"),
+    ("    required: ~\n", "true"),
+    ("  - variable: HOST\n    value: ~ #~\n", "db_1"),
+    ("  volumes:\n  - host_path: ~\n", "/srv/a"),
+    ("    container_path: ~\n", "/data"),
+    ("    read_only: ~\n", "true"),
+    ("    ~: ro\n", "zzz"),
+    ("  deployment:\n    count: ~\n", "2"),
+    ("    ~: x\n", "zzz"),
+    ("  volumes_from:\n  - service: db_1\n    read_only: ~\n", "true"),
+    ("  links:\n  - service: db_1\n    ~: x\n", "zzz"),
+    ("- {name: db_1, source: 'b:1', expose: [1], ~: x}\n", "zzz"),
+];
+
+/// Ways in which the canary may stand in a scalar.
+const WAYS: &[&str] = &[
+    "@",
+    "/@",
+    "/data/@:ro",
+    "/@/..",
+    "'@ x'",
+    "\"@\\0\"",
+    "@/@:1",
+    "x@db_1:80",
+    "'@ '",
+    "127.0.0.1@",
+    "@ #@",
+    "80@",
+    "[@]",
+    "{@: @}",
+    "@@",
+    "@:ro",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_scalar_is_shown_but_names(
+        ways in vec((prop::bool::weighted(0.15), select(WAYS)), SCALARS.len()), rules in any_rules(),
+    ) {
+        let fill = |((line, usual), (has_canary, way)): (&(&str, &str), &(bool, &str))| {
+            line.replace('~', if *has_canary { way } else { usual })
+        };
+        let lines: String = SCALARS.iter().zip(&ways).map(fill).collect();
+        prop_assert_eq!(seen(&format!("name: T\n{}", lines.replace('@', CANARY)), &rules), None);
+    }
+}
+
+/// The same for each scalar and each way alone.
+#[test]
+fn no_scalar_alone_is_shown_but_names() {
+    let mut wrong = Vec::new();
+    for canary in 0..SCALARS.len() {
+        for way in WAYS {
+            let line = |(index, (line, usual)): (usize, &(&str, &str))| {
+                line.replace('~', if index == canary { way } else { usual })
+            };
+            let lines: String = SCALARS.iter().enumerate().map(line).collect();
+            wrong.extend(seen(
+                &format!("name: T\n{}", lines.replace('@', CANARY)),
+                &Rules::of(Profile::Modern),
+            ));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
 /// The properties above, once for everything there is: no chance decides whether it is looked at.
 #[test]
 fn no_shape_shows_what_stands_near_a_value() {
@@ -231,8 +324,8 @@ fn no_shape_shows_what_stands_near_a_value() {
 
 /// The judge of the properties, where it must find something.
 #[test]
-fn a_canary_in_a_key_elsewhere_is_seen() {
-    assert!(seen(&text("  @: x\n"), &Rules::default()).is_some());
+fn a_canary_in_a_name_is_seen() {
+    assert!(seen(&text("  links: [{service: @}]\n"), &Rules::default()).is_some());
 }
 
 /// Code and path of what is found.

@@ -3,6 +3,7 @@
 use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
 use super::MAX_TEXT_BYTES;
+use super::marks::{self, QUOTE, TAB};
 use crate::diagnostic::{Code, Diagnostic, Findings, Position};
 
 /// How deep lists and mappings may nest.
@@ -37,7 +38,9 @@ pub(super) struct Entry {
 }
 
 /// Parses the text within its budgets; `None` when there is no tree to go on with.
-pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
+///
+/// `cut` gets the places of values that a comment seems to have cut off, in their order.
+pub(super) fn parse(text: &str, findings: &mut Findings, cut: &mut Vec<Position>) -> Option<Node> {
     if text.len() > MAX_TEXT_BYTES {
         findings.report(Code::TooLarge, "", format!("the text is larger than {MAX_TEXT_BYTES} bytes"));
         return None;
@@ -46,22 +49,32 @@ pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
         fault(findings, Code::ControlCharacter, position, "the text contains a control character");
         return None;
     }
-    Builder::new(text, findings).run()
+    Builder::new(text, findings, cut).run()
 }
 
 fn fault(findings: &mut Findings, code: Code, position: Position, message: impl Into<String>) {
     findings.push(Diagnostic::new(code, "", message).at(Some(position)));
 }
 
+/// Reports a fault with what to do about it; `None`: what its code says.
+fn advised(
+    findings: &mut Findings,
+    code: Code,
+    (position, message): (Position, String),
+    advice: Option<&'static str>,
+) {
+    let found = Diagnostic::new(code, "", message).at(Some(position));
+    findings.push(match advice {
+        Some(advice) => found.advising(advice),
+        None => found,
+    });
+}
+
 /// Finds a character that YAML forbids unescaped; parsers treat such a character differently.
 fn raw_control_character(text: &str) -> Option<Position> {
     let forbidden =
         |character: char| character.is_control() && !matches!(character, '\t' | '\n' | '\r' | '\u{85}');
-    let offset = text.find(forbidden)?;
-    let before = &text[..offset];
-    let line = before.matches('\n').count();
-    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    Some(place(line + 1, before[start..].chars().count()))
+    marks::place_of_byte(text, text.find(forbidden)?)
 }
 
 /// Makes a position of a line from 1 and a column from 0.
@@ -91,8 +104,14 @@ enum Key {
 }
 
 struct Builder<'text, 'findings> {
+    text: &'text str,
     parser: Parser<'text, StrInput<'text>>,
     findings: &'findings mut Findings,
+    cut: &'findings mut Vec<Position>,
+    /// The byte behind the last value, alias or tag that was read.
+    behind: usize,
+    /// What was read last, which an anchor belongs to.
+    last: Last,
     open: Vec<Frame>,
     root: Option<Node>,
     nodes: usize,
@@ -103,17 +122,29 @@ struct Builder<'text, 'findings> {
     holes: bool,
 }
 
+/// What was read last.
+enum Last {
+    Empty,
+    Text,
+    Collection,
+}
+
 impl<'text, 'findings> Builder<'text, 'findings> {
-    fn new(text: &'text str, findings: &'findings mut Findings) -> Self {
+    fn new(text: &'text str, findings: &'findings mut Findings, cut: &'findings mut Vec<Position>) -> Self {
         let options = granit_parser::options! {
+            emit_anchor_events: true,
             emit_unresolved_aliases: true,
             emit_comments: false,
             flow_nesting_limit: MAX_DEPTH,
             block_nesting_limit: MAX_DEPTH,
         };
         Self {
+            text,
             parser: Parser::new_from_str_with_options(text, options),
             findings,
+            cut,
+            behind: 0,
+            last: Last::Empty,
             open: Vec::new(),
             root: None,
             nodes: 0,
@@ -165,23 +196,48 @@ impl<'text, 'findings> Builder<'text, 'findings> {
                     return false;
                 }
             }
-            Event::Alias(_) | Event::UnresolvedAlias(_) => {
-                self.refuse(Code::AliasForbidden, position, "a YAML alias is used here");
-                self.holes = true;
-                return self.add(Node { position, value: Value::Null });
+            Event::Alias(_) => {
+                let advice =
+                    "write the value out here, and remove keys that only hold shared parts, as `x-…`";
+                return self.alias(position, advice, span);
             }
-            Event::Scalar(text, style, anchor, tag) => {
-                let tagged = self.properties(anchor, tag.as_deref(), position, true);
-                let null = style == ScalarStyle::Plain && !tagged && is_null(&text);
+            Event::UnresolvedAlias(_) => return self.alias(position, QUOTE, span),
+            Event::Anchor(..) => {
+                let advice = match self.last {
+                    Last::Empty => QUOTE,
+                    Last::Text => "put the value in quotes if it begins with `&`; else remove the anchor",
+                    Last::Collection => {
+                        "remove the anchor and write its content out at each place that uses it; then a key that only \
+                         holds it, as `x-…`, can go"
+                    }
+                };
+                self.refuse(Code::AliasForbidden, position, "a YAML anchor is used here", Some(advice));
+            }
+            Event::Scalar(text, style, _, tag) => {
+                let tagged = self.tag(tag.as_deref(), position, true);
+                let plain = style == ScalarStyle::Plain && !tagged;
+                let null = plain && is_null(&text);
+                // An absent value is told as `~`, but takes no room.
+                let empty = text.is_empty() || span.start.index() == span.end.index();
+                self.last = if empty { Last::Empty } else { Last::Text };
+                let end = span.end.byte_offset().unwrap_or(self.behind);
+                let cut = match empty {
+                    true => marks::is_swallowed(self.text, self.behind),
+                    false => marks::is_cut(self.text, end),
+                };
+                if plain && cut {
+                    self.cut.push(position);
+                }
+                self.behind = self.behind.max(end);
                 let value = if null { Value::Null } else { Value::Scalar(text.into_owned()) };
                 return self.add(Node { position, value });
             }
-            Event::SequenceStart(_, anchor, tag) => {
-                self.properties(anchor, tag.as_deref(), position, false);
+            Event::SequenceStart(_, _, tag) => {
+                self.tag(tag.as_deref(), position, false);
                 return self.open(Frame::Sequence(position, Vec::new()), position);
             }
-            Event::MappingStart(_, anchor, tag) => {
-                self.properties(anchor, tag.as_deref(), position, false);
+            Event::MappingStart(_, _, tag) => {
+                self.tag(tag.as_deref(), position, false);
                 return self.open(Frame::Mapping(position, Vec::new(), Key::Awaited), position);
             }
             Event::SequenceEnd | Event::MappingEnd => return self.close(),
@@ -190,26 +246,39 @@ impl<'text, 'findings> Builder<'text, 'findings> {
         true
     }
 
-    /// Refuses an anchor, and a tag other than `!!str` on a scalar; returns whether the tag is `!!str`.
-    fn properties(&mut self, anchor: usize, tag: Option<&Tag>, position: Position, scalar: bool) -> bool {
-        if anchor != 0 {
-            self.refuse(Code::AliasForbidden, position, "a YAML anchor is used here");
-        }
+    /// Refuses an alias, which leaves a hole.
+    fn alias(&mut self, position: Position, advice: &'static str, span: &Span) -> bool {
+        self.refuse(Code::AliasForbidden, position, "a YAML alias is used here", Some(advice));
+        self.holes = true;
+        self.behind = self.behind.max(span.end.byte_offset().unwrap_or_default());
+        self.add(Node { position, value: Value::Null })
+    }
+
+    /// Refuses a tag other than `!!str` on a scalar, at its first character; returns whether it is `!!str`.
+    fn tag(&mut self, tag: Option<&Tag>, position: Position, scalar: bool) -> bool {
         let Some(tag) = tag else { return false };
+        let start = marks::tag_behind(self.text, self.behind);
+        if let Some(start) = start {
+            self.behind = marks::end_of_token(self.text.as_bytes(), start);
+        }
         let text = scalar && tag.is_yaml_core_schema_tag("str");
         if !text {
-            self.refuse(Code::TagForbidden, position, "a YAML tag is used here");
+            let position = start.and_then(|start| marks::place_of_byte(self.text, start)).unwrap_or(position);
+            let advice =
+                scalar.then_some("put the value in quotes if it begins with `!`; else remove the tag");
+            self.refuse(Code::TagForbidden, position, "a YAML tag is used here", advice);
             self.holes = true;
         }
         text
     }
 
-    fn refuse(&mut self, code: Code, position: Position, message: &str) {
+    fn refuse(&mut self, code: Code, position: Position, message: &str, advice: Option<&'static str>) {
         self.refused += 1;
-        fault(self.findings, code, position, message);
+        advised(self.findings, code, (position, message.to_owned()), advice);
     }
 
     fn open(&mut self, frame: Frame, position: Position) -> bool {
+        self.last = Last::Collection;
         if self.open.len() >= MAX_DEPTH {
             self.too_deep(position);
             return false;
@@ -272,7 +341,8 @@ impl<'text, 'findings> Builder<'text, 'findings> {
             }
         };
         self.holes = true;
-        self.refuse(refused.0, node.position, refused.1);
+        let advice = marks::advice(self.text, node.position).filter(|_| refused.0 == Code::KeyNotText);
+        self.refuse(refused.0, node.position, refused.1, advice);
         Key::Refused
     }
 
@@ -288,7 +358,13 @@ impl<'text, 'findings> Builder<'text, 'findings> {
             }
             kind => kind.to_string(),
         };
-        fault(self.findings, Code::Syntax, position, message);
+        let advice = marks::advice(self.text, position);
+        match marks::tab_near(self.text, position).filter(|_| advice.is_none()) {
+            Some(tab) => {
+                advised(self.findings, Code::Syntax, (tab, "a tab indents the line".to_owned()), Some(TAB));
+            }
+            None => advised(self.findings, Code::Syntax, (position, message), advice),
+        }
     }
 }
 
@@ -304,7 +380,7 @@ mod tests {
     /// The one finding of a text, as code, line and column.
     fn fault_of(text: &str) -> (Code, u32, u32) {
         let mut findings = Findings::default();
-        let root = parse(text, &mut findings);
+        let root = parse(text, &mut findings, &mut Vec::new());
         let found = findings.into_vec();
         assert_eq!(found.len(), 1, "{found:?} {root:?}");
         let at = found[0].position.unwrap_or(Position { line: 0, column: 0 });
@@ -313,7 +389,7 @@ mod tests {
 
     fn accepted(text: &str) -> Node {
         let mut findings = Findings::default();
-        let root = parse(text, &mut findings);
+        let root = parse(text, &mut findings, &mut Vec::new());
         assert_eq!(findings.into_vec(), []);
         root.unwrap()
     }
@@ -331,17 +407,20 @@ mod tests {
 
     #[test]
     fn anchors_and_aliases_are_refused_one_by_one() {
-        assert_eq!(fault_of("a: &x 1"), (Code::AliasForbidden, 1, 7));
+        assert_eq!(fault_of("a: &x 1"), (Code::AliasForbidden, 1, 4));
         assert_eq!(fault_of("a: *nowhere"), (Code::AliasForbidden, 1, 4));
         let mut findings = Findings::default();
-        parse("a: &a [*a]\nb: *a\nc: &c\n  d: 1\n", &mut findings);
+        parse("a: &a [*a]\nb: *a\nc: &c\n  d: 1\n", &mut findings, &mut Vec::new());
         assert_eq!(findings.into_vec().len(), 4);
     }
 
     #[test]
     fn a_flood_of_what_is_refused_ends_the_reading() {
         let mut findings = Findings::default();
-        assert!(parse(&format!("a: &a 1\nb: [{}]\n", "*a, ".repeat(49_000)), &mut findings).is_none());
+        assert!(
+            parse(&format!("a: &a 1\nb: [{}]\n", "*a, ".repeat(49_000)), &mut findings, &mut Vec::new())
+                .is_none()
+        );
         let found = findings.into_vec();
         assert_eq!(found.len(), MAX_REFUSED + 1);
         assert_eq!(found.last().unwrap().code, Code::ErrorsLeftOut);
@@ -355,7 +434,7 @@ mod tests {
             text.push_str(&format!("{letter}: &{letter} [{}]\n", vec![format!("*{before}"); 10].join(", ")));
         }
         let mut findings = Findings::default();
-        assert!(parse(&text, &mut findings).is_none());
+        assert!(parse(&text, &mut findings, &mut Vec::new()).is_none());
         let mut found = findings.into_vec();
         assert_eq!(found.pop().unwrap().code, Code::ErrorsLeftOut);
         assert!(found.iter().all(|found| found.code == Code::AliasForbidden));
@@ -457,7 +536,7 @@ mod tests {
             ["p: canary\nq: \"canary\nr: [", "canary: *canary", "a: `canary`", "a: @canary", "a: !canary! x"]
         {
             let mut findings = Findings::default();
-            parse(text, &mut findings);
+            parse(text, &mut findings, &mut Vec::new());
             let found = findings.into_vec();
             assert!(!found.is_empty() && !format!("{found:?}").contains("canary"), "{found:?}");
         }

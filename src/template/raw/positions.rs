@@ -1,7 +1,7 @@
 //! Where a text has what, so that findings made later still get their line and column.
 
 use super::document::{Node, Value};
-use super::reader::spellings;
+use super::keys::spellings;
 use crate::diagnostic::{Diagnostic, Position};
 
 /// The places of a text's values; empty for a template that came field by field.
@@ -27,6 +27,27 @@ impl Positions {
                 diagnostic.position = self.of(&diagnostic.field);
             }
         }
+    }
+
+    /// Whether the text has a value at exactly this path.
+    pub(in crate::template) fn has(&self, field: &str) -> bool {
+        let Some((parent, key)) = field.rsplit_once('.') else {
+            return self.0.as_ref().is_some_and(|root| value(root, field).is_some());
+        };
+        self.node(parent).is_some_and(|node| value(node, key).is_some())
+    }
+
+    /// The value at exactly this path.
+    fn node(&self, field: &str) -> Option<&Node> {
+        let mut node = self.0.as_ref()?;
+        for step in field.split(['.', '[']) {
+            node = match step.strip_suffix(']') {
+                Some(index) => item(node, index.parse().ok()?)?,
+                None if step == "images" && matches!(node.value, Value::Sequence(_)) => node,
+                None => value(node, step)?,
+            };
+        }
+        Some(node)
     }
 
     /// The place of a path as `images[1].ports[0].host_port`, or of the nearest part above it that is written.
@@ -60,7 +81,11 @@ fn value<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
     match &node.value {
         Value::Mapping(entries) => {
             let named = |spelling: &str| entries.iter().find(|entry| entry.key == spelling);
-            let entry = named(key).or_else(|| spellings(key).iter().find_map(|spelling| named(spelling)));
+            // The old way to write a source.
+            let old = || named("repository").filter(|_| key == "source");
+            let entry = named(key)
+                .or_else(|| spellings(key).iter().find_map(|spelling| named(spelling)))
+                .or_else(old);
             entry.map(|entry| &entry.value)
         }
         Value::Null | Value::Scalar(_) | Value::Sequence(_) => None,

@@ -1,62 +1,25 @@
 //! A tree of texts to a raw template: known keys, both spellings, one value where several forms are usual.
 
+mod image;
+
 use std::collections::BTreeMap;
 
 use super::document::{Entry, Node, Value};
-use super::{RawImage, RawLink, RawPort, RawTemplate, RawVariable, RawVolume, Text};
-use crate::diagnostic::{Code, Diagnostic, Findings};
+use super::keys::{Keys, TEMPLATE_KEYS, Unknown, VARIABLE_KEYS, known_key};
+use super::{RawImage, RawTemplate};
+use crate::diagnostic::{Code, Diagnostic, Findings, Position};
 use crate::template::MAX_VARIABLES;
-use crate::template::names::{did_you_mean, shown};
-use crate::template::open_part;
+use crate::template::names::{deceptive, is_deceptive};
 use crate::template::path::Path;
 
 /// How many items of a list are read: one more than any list may hold, so that the list's own check can say so.
 const MAX_ITEMS: usize = MAX_VARIABLES + 1;
 
-type Keys = &'static [&'static str];
-
-const TEMPLATE_KEYS: Keys =
-    &["name", "description", "keywords", "type", "documentation", "recommended", "authors", "images"];
-const IMAGE_KEYS: Keys = &[
-    "name",
-    "source",
-    "category",
-    "categories",
-    "type",
-    "description",
-    "command",
-    "ports",
-    "expose",
-    "links",
-    "environment",
-    "volumes",
-    "volumes_from",
-    "deployment",
-];
-const PORT_KEYS: Keys = &["host_port", "container_port", "proto"];
-const LINK_KEYS: Keys = &["service", "alias"];
-const VARIABLE_KEYS: Keys = &["variable", "value", "required"];
-const VOLUME_KEYS: Keys = &["host_path", "container_path"];
-const FROM_KEYS: Keys = &["service"];
-const DEPLOYMENT_KEYS: Keys = &["count"];
-
-/// The other spellings of a key: those of the wire format between the Panamax agent and its adapters.
-pub(super) fn spellings(key: &str) -> Keys {
-    match key {
-        "host_port" => &["hostPort"],
-        "container_port" => &["containerPort"],
-        "proto" => &["protocol"],
-        "host_path" => &["hostPath"],
-        "container_path" => &["containerPath"],
-        "volumes_from" => &["volumesFrom"],
-        "service" => &["name"],
-        _ => &[],
-    }
-}
-
 /// Reads the root of a text; `None` when it is neither a mapping nor a list of images.
-pub(super) fn template(root: &Node, findings: &mut Findings) -> Option<RawTemplate> {
-    let mut reader = Reader { findings, wire: matches!(root.value, Value::Sequence(_)) };
+///
+/// `cut` lists the places of values that a comment seems to have cut off.
+pub(super) fn template(root: &Node, cut: &[Position], findings: &mut Findings) -> Option<RawTemplate> {
+    let mut reader = Reader { findings, cut, wire: matches!(root.value, Value::Sequence(_)) };
     let top = Path::ROOT;
     if let Value::Sequence(items) = &root.value {
         let images = reader.images(most(items), top.key("images"))?;
@@ -77,10 +40,26 @@ pub(super) fn template(root: &Node, findings: &mut Findings) -> Option<RawTempla
 }
 
 /// The values of one mapping by their documented spelling.
-type Fields<'n> = BTreeMap<&'static str, &'n Node>;
+#[derive(Default)]
+struct Fields<'n> {
+    nodes: BTreeMap<&'static str, &'n Node>,
+    /// Known keys whose narrowing an unknown key seems to mean.
+    narrowed: Vec<&'static str>,
+}
+
+impl<'n> Fields<'n> {
+    fn get(&self, key: &str) -> Option<&'n Node> {
+        self.nodes.get(key).copied()
+    }
+
+    fn is_narrowed(&self, key: &str) -> bool {
+        self.narrowed.contains(&key)
+    }
+}
 
 struct Reader<'f> {
     findings: &'f mut Findings,
+    cut: &'f [Position],
     /// Whether the text is the bare list that the Panamax agents sent to their adapters.
     wire: bool,
 }
@@ -111,26 +90,20 @@ impl Reader<'_> {
         path: Path<'_>,
         known: Keys,
     ) -> Fields<'n> {
-        let mut fields = Fields::new();
+        let mut fields = Fields::default();
         let mut written: BTreeMap<&str, &Entry> = BTreeMap::new();
         for entry in entries {
             if written.insert(&entry.key, entry).is_some() {
-                let message = |key: &str| format!("{key} appears twice in one mapping");
-                self.report_key(Code::DuplicateKey, (entry, known), path, message);
+                self.repeated_key(entry, path, known);
                 continue;
             }
             let Some(name) = known_key(&entry.key, known) else {
-                let near = match self.findings.are_many() {
-                    false => did_you_mean(&entry.key, known.iter().copied()),
-                    true => String::new(),
-                };
-                let message = |key: &str| format!("{key} is not a known key here{near}");
-                self.report_key(Code::UnknownField, (entry, known), path, message);
+                fields.narrowed.extend(self.unknown_key(entry, path, known));
                 continue;
             };
-            match fields.get(name) {
+            match fields.nodes.get(name) {
                 None => {
-                    fields.insert(name, &entry.value);
+                    fields.nodes.insert(name, &entry.value);
                 }
                 Some(first) if same(first, &entry.value, name == "proto") => {}
                 Some(_) => {
@@ -142,28 +115,67 @@ impl Reader<'_> {
         fields
     }
 
-    /// Reports a key as far as it may be shown: one that has no value may be a piece of one, as `b` of
-    /// `{command: a,b}`, and what follows a `:` or `=` as well.
-    fn report_key(
-        &mut self,
-        code: Code,
-        (entry, known): (&Entry, Keys),
-        path: Path<'_>,
-        message: impl FnOnce(&str) -> String,
-    ) {
-        let key = shown(&open_part(&entry.key));
-        let unsaid = matches!(entry.value.value, Value::Null) && known_key(&entry.key, known).is_none();
-        let found = match unsaid {
-            true => Diagnostic::new(code, path.to_string(), message("a key without a value")),
-            false => Diagnostic::new(code, path.key(&key).to_string(), message(&format!("`{key}`"))),
+    fn repeated_key(&mut self, entry: &Entry, path: Path<'_>, known: Keys) {
+        let found = match known_key(&entry.key, known).is_some()
+            || Unknown::of(&entry.key, known, true).is_shown
+        {
+            true => {
+                let message = format!("`{}` appears twice in one mapping", entry.key);
+                Diagnostic::new(Code::DuplicateKey, path.key(&entry.key).to_string(), message)
+            }
+            false => {
+                Diagnostic::new(Code::DuplicateKey, path.to_string(), "a key appears twice in one mapping")
+            }
         };
         self.findings.push(found.at(Some(entry.position)));
+    }
+
+    /// Reports a key that its mapping does not have. It is shown if it is of the list of those that people bring along:
+    /// any other may be a piece of a value, as `b` of `{command: a,b}`. Returns the known key whose narrowing is lost.
+    fn unknown_key(&mut self, entry: &Entry, path: Path<'_>, known: Keys) -> Option<&'static str> {
+        if self.deceptive_key(entry, path, known) {
+            return None;
+        }
+        let unknown = Unknown::of(&entry.key, known, self.findings.are_many());
+        let found = match unknown.is_shown {
+            true => {
+                let message = format!("`{}` is not a known key here{}", entry.key, unknown.near);
+                Diagnostic::new(Code::UnknownField, path.key(&entry.key).to_string(), message)
+            }
+            false => {
+                let message = format!("a key is not known here{}", unknown.near);
+                Diagnostic::new(Code::UnknownField, path.to_string(), message)
+            }
+        };
+        let found = match unknown.advice {
+            Some(advice) => found.advising(advice),
+            None => found,
+        };
+        self.findings.push(found.at(Some(entry.position)));
+        unknown.narrows
+    }
+
+    /// Refuses a key that only looks like a known one, because it contains a character that nobody sees.
+    fn deceptive_key(&mut self, entry: &Entry, path: Path<'_>, known: Keys) -> bool {
+        let Some(character) = entry.key.chars().find(|character| is_deceptive(*character)) else {
+            return false;
+        };
+        let plain: String = entry.key.chars().filter(|character| !is_deceptive(*character)).collect();
+        let Some(name) = known_key(plain.trim(), known) else { return false };
+        let fault = deceptive(&format!("the key `{name}`"), character);
+        let found = Diagnostic::new(fault.code, path.key(name).to_string(), fault.message);
+        self.findings.push(Diagnostic { advice: fault.advice, ..found }.at(Some(entry.position)));
+        true
     }
 
     /// Refuses what is unknown in an entry of `environment`. It may be a piece of a value, as `b` of `{value: a,b}`, so
     /// it is never shown, not even to suggest what is near. The agents sent keys of their own, which are left out.
     fn unknown_beside_a_value(&mut self, entries: &[Entry], path: Path<'_>) {
         let unknown = |entry: &&Entry| known_key(&entry.key, VARIABLE_KEYS).is_none();
+        let mut strange = entries.iter().filter(unknown);
+        if strange.any(|entry| self.deceptive_key(entry, path, VARIABLE_KEYS)) {
+            return;
+        }
         let Some(first) = entries.iter().find(unknown) else { return };
         let (code, message) = match self.wire {
             true => (Code::UnknownField, "keys other than `variable`, `value` and `required` were ignored"),
@@ -211,6 +223,8 @@ impl Reader<'_> {
     fn list<'n>(&mut self, fields: &Fields<'n>, path: Path<'_>, key: &'static str) -> &'n [Node] {
         let Some(node) = fields.get(key) else { return &[] };
         match &node.value {
+            // The agents repeat variables; what is left of them is counted.
+            Value::Sequence(items) if self.wire && key == "environment" => items,
             Value::Sequence(items) => most(items),
             Value::Null => &[],
             Value::Scalar(text) if text.is_empty() => &[],
@@ -250,102 +264,6 @@ impl Reader<'_> {
             .collect();
         (images.len() == items.len()).then_some(images)
     }
-
-    fn image(&mut self, node: &Node, path: Path<'_>) -> Option<RawImage> {
-        let fields = &self.mapping(node, path, IMAGE_KEYS)?;
-        Some(RawImage {
-            name: self.text(fields, path, "name"),
-            source: self.text(fields, path, "source"),
-            category: self.text(fields, path, "category"),
-            kind: self.text(fields, path, "type"),
-            description: self.text(fields, path, "description"),
-            command: self.text(fields, path, "command").into(),
-            ports: self.ports(fields, path),
-            expose: self.texts(fields, path, "expose").into_iter().map(Text::from).collect(),
-            links: self.links(fields, path),
-            environment: self.environment(fields, path),
-            volumes: self.volumes(fields, path),
-            volumes_from: self.volumes_from(fields, path),
-            count: self.count(fields, path).into(),
-        })
-    }
-
-    fn ports(&mut self, fields: &Fields<'_>, path: Path<'_>) -> Vec<RawPort> {
-        self.each((fields, path), "ports", PORT_KEYS, |reader, fields, path, field| RawPort {
-            host_port: reader.host_port(fields, path),
-            container_port: reader.text(fields, path, "container_port"),
-            proto: reader.text(fields, path, "proto"),
-            field,
-        })
-    }
-
-    /// The agents wrote 0 for a host port that there is not.
-    fn host_port(&mut self, fields: &Fields<'_>, path: Path<'_>) -> String {
-        let port = self.text(fields, path, "host_port");
-        if self.wire && port == "0" { String::new() } else { port }
-    }
-
-    fn links(&mut self, fields: &Fields<'_>, path: Path<'_>) -> Vec<RawLink> {
-        self.each((fields, path), "links", LINK_KEYS, |reader, fields, path, field| RawLink {
-            service: reader.text(fields, path, "service"),
-            alias: reader.text(fields, path, "alias"),
-            field,
-        })
-    }
-
-    fn environment(&mut self, fields: &Fields<'_>, path: Path<'_>) -> Vec<RawVariable> {
-        self.each((fields, path), "environment", VARIABLE_KEYS, |reader, fields, path, field| RawVariable {
-            variable: reader.text(fields, path, "variable"),
-            value: reader.text(fields, path, "value"),
-            required: reader.text(fields, path, "required"),
-            field,
-        })
-    }
-
-    fn volumes(&mut self, fields: &Fields<'_>, path: Path<'_>) -> Vec<RawVolume> {
-        self.each((fields, path), "volumes", VOLUME_KEYS, |reader, fields, path, field| RawVolume {
-            host_path: reader.text(fields, path, "host_path"),
-            container_path: reader.text(fields, path, "container_path"),
-            field,
-        })
-    }
-
-    /// Names of images, each a text or a mapping with the key `service`.
-    fn volumes_from(&mut self, fields: &Fields<'_>, path: Path<'_>) -> Vec<Text> {
-        let items = self.list(fields, path, "volumes_from");
-        let list = path.key("volumes_from");
-        let mut names = Vec::with_capacity(items.len());
-        for (index, item) in items.iter().enumerate() {
-            let path = list.index(index);
-            let name = match &item.value {
-                Value::Mapping(_) => self
-                    .mapping(item, path, FROM_KEYS)
-                    .map(|fields| self.text(&fields, path, "service"))
-                    .unwrap_or_default(),
-                Value::Null | Value::Scalar(_) | Value::Sequence(_) => self.scalar(item, path),
-            };
-            names.push(name.into());
-        }
-        names
-    }
-
-    fn count(&mut self, fields: &Fields<'_>, path: Path<'_>) -> String {
-        let Some(node) = fields.get("deployment") else {
-            return String::new();
-        };
-        if matches!(node.value, Value::Null) {
-            return String::new();
-        }
-        let path = path.key("deployment");
-        self.mapping(node, path, DEPLOYMENT_KEYS)
-            .map(|fields| self.text(&fields, path, "count"))
-            .unwrap_or_default()
-    }
-}
-
-/// The documented spelling of a key.
-fn known_key(key: &str, known: Keys) -> Option<&'static str> {
-    known.iter().find(|name| **name == key || spellings(name).contains(&key)).copied()
 }
 
 /// The items that are read.

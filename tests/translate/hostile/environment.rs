@@ -150,7 +150,8 @@ fn volumes() -> Vec<Row> {
         told("E18", volume("/h", "data"), VolumePathRelative, field).at(5, 45),
         refused("E18", volume("/h", "''"), VolumePath, field),
         refused("E18", volume("/h", "/a/../b"), VolumePath, field),
-        refused("E18", volume("/h", "/a:ro"), VolumePath, field),
+        refused("E18", volume("/h", "/a:b"), VolumePath, field),
+        told("E18", volume("/h", "/a:ro"), VolumeOmitted, "images[0].volumes[0]"),
         refused("E18", volume("/h", "\"/a\\0\""), ControlCharacter, field),
         refused(
             "E20",

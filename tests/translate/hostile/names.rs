@@ -31,7 +31,10 @@ fn short_port_names(artifacts: &Artifacts) {
 }
 
 pub(super) fn rows() -> Vec<Row> {
-    use Code::{NameChanged, NameCollision, NameMissing, NameReserved, NameShortened, ServiceNameDigit};
+    use Code::{
+        NameChanged, NameCollision, NameMissing, NameReserved, NameShortened, ServiceNameDigit,
+        ServiceVariables,
+    };
     let name = "images[0].name";
     let mut rows = vec![
         told("N1", named(&"a".repeat(64)), NameShortened, name)
@@ -44,11 +47,18 @@ pub(super) fn rows() -> Vec<Row> {
         told("N3", named("Ünï"), NameChanged, name).check(|artifacts| assert_eq!(component(artifacts), "n")),
         fine("N3", named("1db")).check(|artifacts| assert_eq!(component(artifacts), "1db")),
         // Servers from 1.37 take a Service of that name, older ones refuse it.
-        told("N3", linked("1db"), ServiceNameDigit, "images[1].links[0].alias"),
+        row(
+            "N3",
+            linked("1db"),
+            Outcome::Told(vec![
+                (ServiceVariables, name.to_owned()),
+                (ServiceNameDigit, "images[1].links[0].alias".to_owned()),
+            ]),
+        ),
         refused("N4", named("A_b") + "- {name: a-b, source: 'c:1'}\n", NameCollision, "images[1].name"),
         refused("N10", named("kubernetes"), NameReserved, name),
         refused("N10", named("db") + "- {name: web, source: 'c:1', links: [{service: db, alias: kubernetes}]}\n", NameReserved, "images[1].links[0].alias"),
-        fine("N14", named("a") + "  deployment: {count: 2}\n  ports: [{container_port: 65535, proto: udp}, {container_port: 65534}]\n").check(short_port_names),
+        told("N14", named("a") + "  deployment: {count: 2}\n  ports: [{container_port: 65535, proto: udp}, {container_port: 65534}]\n", ServiceVariables, name).check(short_port_names),
     ];
     for (odd, plain) in [("../../kube-system", "kube-system"), ("a/b", "a-b"), ("%2e%2e", "2e-2e")] {
         rows.push(told("N6", named(odd), NameChanged, name).check(match plain {
@@ -59,7 +69,8 @@ pub(super) fn rows() -> Vec<Row> {
     }
     // Whatever a link does, a name that was cut stays the same name.
     let long = "a".repeat(64);
-    let cut = [name, "images[1].links[0].alias"].map(|path| (NameShortened, path.to_owned()));
+    let told = [(NameShortened, name), (ServiceVariables, name), (NameShortened, "images[1].links[0].alias")];
+    let cut = told.map(|(code, path)| (code, path.to_owned()));
     rows.push(row("N1", linked(&long), Outcome::Told(cut.into())));
     rows
 }

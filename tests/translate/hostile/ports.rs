@@ -77,7 +77,15 @@ pub(super) fn rows() -> Vec<Row> {
     ]);
     for how in [How::HostPortsDropped, How::Modern] {
         let dropped = |text: &str, id, paths: &[&str]| {
-            let told = paths.iter().map(|path| (Code::HostPortMoved, (*path).to_owned())).collect();
+            let mut told = Vec::new();
+            for path in paths {
+                // Where the kubelet sets variables, each image hears of it once.
+                let name = path.replace("ports[0].host_port", "name");
+                if how == How::HostPortsDropped && name != *path {
+                    told.push((Code::ServiceVariables, name));
+                }
+                told.push((Code::HostPortMoved, (*path).to_owned()));
+            }
             super::row(id, text, super::Outcome::Told(told)).how(how)
         };
         rows.push(

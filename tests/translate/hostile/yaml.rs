@@ -28,12 +28,12 @@ fn aliases_and_depth() -> Vec<Row> {
     use Code::{AliasForbidden, Syntax, TooDeep, TooLarge};
     let many = "- *a\n".repeat(49_000);
     vec![
-        row("Y1", laughs(), Outcome::Flood(AliasForbidden)).at(1, 7),
-        refused("Y2", image("  command: &harmless run\n"), AliasForbidden, "").at(5, 22),
-        row("Y3", "a: &a [*a]\n", Outcome::Refused(vec![(AliasForbidden, String::new()); 2])).at(1, 7),
+        row("Y1", laughs(), Outcome::Flood(AliasForbidden)).at(1, 4),
+        refused("Y2", image("  command: &harmless run\n"), AliasForbidden, "").at(5, 12),
+        row("Y3", "a: &a [*a]\n", Outcome::Refused(vec![(AliasForbidden, String::new()); 2])).at(1, 4),
         refused("Y4", image("  command: *nowhere\n"), AliasForbidden, "").at(5, 12),
         row("Y5", format!("images:\n- &a {{name: x, source: b}}\n{many}"), Outcome::Flood(AliasForbidden))
-            .at(2, 6),
+            .at(2, 3),
         refused("Y6", "[".repeat(100_000), TooDeep, "").at(1, 17),
         refused("Y7", "[".repeat(50_000) + &"]".repeat(50_000), TooDeep, "").at(1, 17),
         refused("Y8", staircase(3_000), TooLarge, ""),
@@ -76,10 +76,10 @@ fn keys_and_tags() -> Vec<Row> {
         fine("Y23", port("80")),
         refused("Y23", port("81"), DuplicateKey, "images[0].ports[0].host_port").at(6, 51),
         refused("Y24", image("  <<: {command: x}\n"), MergeKey, "").at(5, 3),
-        refused("Y25", image("  command: !!python/object/apply:os.system [x]\n"), TagForbidden, "").at(5, 44),
-        refused("Y26", image("  command: !ruby/object:X y\n"), TagForbidden, "").at(5, 27),
-        refused("Y27", image("  command: !include /etc/passwd\n"), TagForbidden, "").at(5, 21),
-        refused("Y28", "images:\n- {name: !!binary eA==, source: b}\n", TagForbidden, "").at(2, 19),
+        refused("Y25", image("  command: !!python/object/apply:os.system [x]\n"), TagForbidden, "").at(5, 12),
+        refused("Y26", image("  command: !ruby/object:X y\n"), TagForbidden, "").at(5, 12),
+        refused("Y27", image("  command: !include /etc/passwd\n"), TagForbidden, "").at(5, 12),
+        refused("Y28", "images:\n- {name: !!binary eA==, source: b}\n", TagForbidden, "").at(2, 10),
         fine("Y29", image("  command: !!str 5\n"))
             .check(|artifacts| assert_eq!(containers(artifacts)[0]["args"][0], "5")),
     ]
@@ -100,10 +100,11 @@ fn characters() -> Vec<Row> {
         refused("Y34", named("\\uD800"), Syntax, ""),
         refused("Y36", "\u{feff}n\0a\0m\0e\0", ControlCharacter, "").at(1, 3),
         fine("Y37", format!("\u{feff}{}", image("")).replace('\n', "\r\n")),
-        refused("Y38", image("\tcommand: x\n"), Syntax, "").at(4, 11),
+        refused("Y38", image("\tcommand: x\n"), Syntax, "").at(5, 1),
         fine("Y39", json),
-        told("Y40", image("colour: red\n"), Code::UnknownField, "colour").at(5, 1),
-        refused("Y40", image("colour: red\n"), Code::UnknownField, "colour").at(5, 1).how(How::Strict),
+        told("Y40", image("colour: red\n"), Code::UnknownField, "").at(5, 1),
+        refused("Y40", image("colour: red\n"), Code::UnknownField, "").at(5, 1).how(How::Strict),
+        told("Y40", image("services: red\n"), Code::UnknownField, "services").at(5, 1),
     ];
     for hidden in ["\u{202e}", "\u{200b}", "\u{feff}"] {
         rows.push(

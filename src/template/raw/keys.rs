@@ -1,0 +1,237 @@
+//! The keys of a template, and those that people bring along from other formats: what may be shown, and what to advise.
+
+use crate::template::names::did_you_mean;
+
+/// The keys of one kind of mapping.
+pub(super) type Keys = &'static [&'static str];
+
+pub(super) const TEMPLATE_KEYS: Keys =
+    &["name", "description", "keywords", "type", "documentation", "recommended", "authors", "images"];
+pub(super) const IMAGE_KEYS: Keys = &[
+    "name",
+    "source",
+    "repository",
+    "tag",
+    "category",
+    "categories",
+    "type",
+    "description",
+    "command",
+    "ports",
+    "expose",
+    "links",
+    "environment",
+    "volumes",
+    "volumes_from",
+    "deployment",
+];
+pub(super) const PORT_KEYS: Keys = &["host_interface", "host_port", "container_port", "proto"];
+pub(super) const LINK_KEYS: Keys = &["service", "alias"];
+pub(super) const VARIABLE_KEYS: Keys = &["variable", "value", "required"];
+pub(super) const VOLUME_KEYS: Keys = &["host_path", "container_path", "read_only"];
+pub(super) const FROM_KEYS: Keys = &["service", "read_only"];
+pub(super) const DEPLOYMENT_KEYS: Keys = &["count"];
+const ALL: [Keys; 8] =
+    [TEMPLATE_KEYS, IMAGE_KEYS, PORT_KEYS, LINK_KEYS, VARIABLE_KEYS, VOLUME_KEYS, FROM_KEYS, DEPLOYMENT_KEYS];
+
+/// The other spellings of a key: those of the wire format between the Panamax agent and its adapters.
+pub(super) fn spellings(key: &str) -> Keys {
+    match key {
+        "host_interface" => &["hostInterface"],
+        "host_port" => &["hostPort"],
+        "container_port" => &["containerPort"],
+        "proto" => &["protocol"],
+        "host_path" => &["hostPath"],
+        "container_path" => &["containerPath"],
+        "read_only" => &["readOnly"],
+        "volumes_from" => &["volumesFrom"],
+        "service" => &["name"],
+        _ => &[],
+    }
+}
+
+/// The documented spelling of a key.
+pub(super) fn known_key(key: &str, known: Keys) -> Option<&'static str> {
+    known.iter().find(|name| **name == key || spellings(name).contains(&key)).copied()
+}
+
+/// What is advised for keys of Docker Compose, of `docker run` and of Kubernetes that a template does not have.
+const FOREIGN: &[(&[&str], &str)] = &[
+    (&["image", "docker_image"], "write `source`"),
+    (&["title", "app", "id"], "write `name`"),
+    (
+        &["services", "containers", "applications"],
+        "write `images`: a list of entries, each with `name` and `source`",
+    ),
+    (&["cmd", "args", "arguments"], "write `command`"),
+    (
+        &["entrypoint"],
+        "put arguments under `command`; the image's own entry point runs, so another one needs an image of its own",
+    ),
+    (
+        &["env", "environments", "variables"],
+        "write `environment`: a list of entries with `variable` and `value`",
+    ),
+    (&["env_file"], "write the variables out under `environment`; a template has no files beside it"),
+    (
+        &["depends_on", "external_links", "requires"],
+        "list what the image talks to under `links`; no image waits for another one to start, so let it try again",
+    ),
+    (
+        &["restart", "restart_policy", "restartPolicy"],
+        "remove the key: the cluster starts ended containers again",
+    ),
+    (
+        &["healthcheck", "livenessProbe", "readinessProbe"],
+        "remove the key: a template has no probes, and a component is ready when its container runs",
+    ),
+    (
+        &["container_name", "hostname", "domainname"],
+        "remove the key: others find the image by its `name`, or by the `alias` of their link to it",
+    ),
+    (&["build", "dockerfile", "context"], "build and push the image, and name it under `source`"),
+    (&["replicas", "scale", "instances", "deploy"], "write `deployment: {count: …}`"),
+    (
+        &["networks", "network_mode", "net", "dns", "dns_search", "extra_hosts", "ipc", "pid", "mac_address"],
+        "remove the key: every pod is on the cluster's own network, and images reach each other over `links`",
+    ),
+    (
+        &["privileged", "cap_add", "devices", "group_add", "sysctls"],
+        "remove the key: the adapter gives no container more rights than usual",
+    ),
+    (
+        &["cap_drop", "security_opt", "user", "userns_mode", "tmpfs"],
+        "it cannot be kept: build it into the image, or let the cluster's policies see to it",
+    ),
+    (&["working_dir", "stop_signal", "init", "tty", "stdin_open"], "set it in the image itself"),
+    (&["labels", "annotations"], "set options.labels or options.annotations of the request"),
+    (&["logging", "log_driver", "log_opt"], "remove the key: the cluster collects what containers print"),
+    (
+        &["secrets", "configs"],
+        "write values under `environment`; options.secrets keeps those that look secret in Secrets",
+    ),
+    (
+        &[
+            "mem_limit",
+            "memswap_limit",
+            "memory",
+            "cpus",
+            "cpu_shares",
+            "cpuset",
+            "ulimits",
+            "resources",
+            "shm_size",
+        ],
+        "remove the key: a template sets no limits; a LimitRange of the namespace does",
+    ),
+    (
+        &["extends", "profiles", "platform", "pull_policy", "volume_driver", "stop_grace_period", "version"],
+        "remove the key: it has no meaning for a template",
+    ),
+    (&["mount", "mounts"], "write `volumes`: a list of entries with `container_path`"),
+    (&["port"], "write `container_port`"),
+    (&["published", "external", "host", "external_port"], "write `host_port`"),
+    (
+        &["target", "internal", "internal_port", "destination"],
+        "write `container_port`, `container_path` or `service`",
+    ),
+    (&["path", "bind", "mount_path", "mountPath"], "write `container_path`"),
+    (&["container", "link", "to"], "write `service`: the name of the other image"),
+];
+
+/// Keys that narrow what their entry opens, in formats that people bring along: an address of the host, read-only.
+const NARROWING: &[(&str, &[&str])] = &[
+    (
+        "host_interface",
+        &[
+            "host_ip",
+            "hostIP",
+            "hostIp",
+            "host_address",
+            "ip",
+            "interface",
+            "address",
+            "bind",
+            "bind_address",
+            "listen",
+            "host_interfaces",
+        ],
+    ),
+    ("read_only", &["readonly", "ro", "mode", "access_mode", "read-only"]),
+];
+
+/// What is to be said about a key that its mapping does not have.
+pub(super) struct Unknown {
+    /// Whether the key may be shown. All others may be pieces of values.
+    pub(super) is_shown: bool,
+    /// What to do about it.
+    pub(super) advice: Option<&'static str>,
+    /// The known key that it seems to mean, for the message.
+    pub(super) near: String,
+    /// The known key whose narrowing is lost if this one is ignored.
+    pub(super) narrows: Option<&'static str>,
+}
+
+impl Unknown {
+    /// Judges a key that is unknown in its mapping; suggestions take time, so they can be spared.
+    pub(super) fn of(key: &str, known: Keys, spares: bool) -> Self {
+        let named = NARROWING.iter().filter(|(name, _)| known.contains(name));
+        let named = named.clone().find(|(_, foreign)| foreign.contains(&key)).map(|(name, _)| *name);
+        let foreign = FOREIGN.iter().find(|(keys, _)| keys.contains(&key)).map(|(_, advice)| *advice);
+        let elsewhere = ALL.iter().any(|keys| known_key(key, keys).is_some());
+        let is_shown = named.is_some() || foreign.is_some() || elsewhere;
+        let near = match spares || foreign.is_some() || named.is_some() {
+            true => String::new(),
+            false => did_you_mean(key, known.iter().copied()),
+        };
+        let narrows = named.or_else(|| {
+            let meant = |name: &&str| near.contains(&format!("`{name}`"));
+            NARROWING.iter().map(|(name, _)| *name).filter(|name| known.contains(name)).find(meant)
+        });
+        let advice = match narrows {
+            Some("host_interface") => Some("write `host_interface`; until then the port is not published"),
+            Some(_) => Some("write `read_only: true` or `false`; until then it is mounted read-only"),
+            None if elsewhere => {
+                Some("the key belongs to another place of a template; check the indentation")
+            }
+            None => foreign,
+        };
+        Self { is_shown, advice, near, narrows }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_keys_of_the_list_may_be_shown() {
+        for key in ["image", "restart", "hostPort", "host_ip", "count"] {
+            assert!(Unknown::of(key, PORT_KEYS, false).is_shown, "{key}");
+        }
+        for key in ["imagee", "s3cr3t", "hostport", ""] {
+            assert!(!Unknown::of(key, PORT_KEYS, false).is_shown, "{key}");
+        }
+    }
+
+    #[test]
+    fn what_narrows_is_never_taken_for_what_opens() {
+        for key in ["host_ip", "host_interfce", "hostInterfac", "bind", "host_interface_"] {
+            let unknown = Unknown::of(key, PORT_KEYS, false);
+            assert_eq!(unknown.narrows, Some("host_interface"), "{key}");
+            assert!(!unknown.near.contains("host_port"), "{key}");
+        }
+        assert_eq!(Unknown::of("readonly", VOLUME_KEYS, false).narrows, Some("read_only"));
+        assert_eq!(Unknown::of("host_prt", PORT_KEYS, false).narrows, None);
+        assert_eq!(Unknown::of("bind", VOLUME_KEYS, false).narrows, None);
+    }
+
+    #[test]
+    fn no_key_is_advised_twice() {
+        let all: Vec<&str> = FOREIGN.iter().flat_map(|(keys, _)| keys.iter().copied()).collect();
+        for (index, key) in all.iter().enumerate() {
+            assert!(!all[index + 1..].contains(key), "{key}");
+            assert!(ALL.iter().all(|keys| !keys.contains(key)), "{key} is a template's own");
+        }
+    }
+}

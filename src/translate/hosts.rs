@@ -1,0 +1,245 @@
+//! Names of hosts: those that a template uses and a cluster does not know, and those that a pod has for itself.
+
+use std::collections::BTreeSet;
+
+use super::Context;
+use super::links::ResolvedLink;
+use super::secrets::looks_secret;
+use super::service::PlannedService;
+use crate::artifacts::Kind;
+use crate::diagnostic::{Code, Diagnostic, Findings};
+use crate::template::{VariableName, shown};
+
+/// The longest name of a host (RFC 1123).
+const MAX_HOST: usize = 63;
+
+/// A name that Docker's hosts file had in an image's container, and what the cluster has instead.
+struct Lost<'t> {
+    /// The name as written.
+    name: &'t str,
+    /// The same in lower case: hosts have no capitals.
+    lower: String,
+    /// The Service that leads to the same image.
+    service: &'t str,
+}
+
+/// Tells of values and commands that name a host which the cluster does not know.
+///
+/// Docker resolved a link's alias and its target's own name, whatever characters they have. A name that is lost counts
+/// only where it is used: nearly all templates have aliases as `DB_1`, whose variables are all that is used of them.
+pub(super) fn tell(
+    context: &Context<'_>,
+    links: &[ResolvedLink<'_>],
+    services: &[PlannedService<'_>],
+    findings: &mut Findings,
+) {
+    for (index, image) in context.template.images.iter().enumerate() {
+        let own: Vec<&ResolvedLink<'_>> = links.iter().filter(|link| link.linker == index).collect();
+        let lost = lost(context, &own, services);
+        for one in
+            own.iter().filter(|link| is_domain(link.alias) && !link.alias.eq_ignore_ascii_case(&link.service))
+        {
+            let message = told(one.alias, &one.service);
+            let found = Diagnostic::new(Code::HostNameLost, format!("{}.alias", one.field), message);
+            findings.push(found.advising(advice(&one.service)));
+        }
+        if lost.is_empty() {
+            continue;
+        }
+        for variable in &image.environment {
+            let value = variable.value.to_ascii_lowercase();
+            let whole = is_host(&variable.name);
+            if let Some(lost) = lost.iter().find(|lost| names_host(&value, &lost.lower, whole)) {
+                report(lost, format!("{}.value", variable.field), findings);
+            }
+        }
+        let words: Vec<String> = image.command.words().iter().map(|word| word.to_ascii_lowercase()).collect();
+        let named = |lost: &&Lost<'_>| words.iter().any(|word| names_host(word, &lost.lower, true));
+        if let Some(lost) = lost.iter().find(named) {
+            report(lost, format!("images[{index}].command"), findings);
+        }
+    }
+}
+
+fn told(name: &str, service: &str) -> String {
+    format!("no host is called `{}` on the cluster; Service `{service}` leads there", shown(name))
+}
+
+fn advice(service: &str) -> String {
+    format!("write `{service}`")
+}
+
+fn report(lost: &Lost<'_>, field: String, findings: &mut Findings) {
+    let found = Diagnostic::new(Code::HostNameLost, field, told(lost.name, lost.service));
+    findings.push(found.advising(advice(lost.service)));
+}
+
+/// The names that are lost to an image with these links.
+fn lost<'t>(
+    context: &Context<'t>,
+    links: &[&'t ResolvedLink<'t>],
+    services: &[PlannedService<'_>],
+) -> Vec<Lost<'t>> {
+    let mut lost = Vec::new();
+    let mut known = BTreeSet::new();
+    for link in links {
+        let target = context.template.images[link.target].name.as_str();
+        for name in [link.alias, target] {
+            let leads = |service: &PlannedService<'_>| {
+                service.target() == link.target && service.name().eq_ignore_ascii_case(name)
+            };
+            // A Service of an alias may have the name and lead elsewhere.
+            let resolves = services.iter().any(leads);
+            let lower = name.to_ascii_lowercase();
+            if !resolves && known.insert(lower.clone()) {
+                lost.push(Lost { name, lower, service: &link.service });
+            }
+        }
+    }
+    lost
+}
+
+/// Whether an alias can only be meant as the name of a host: lower-case labels with dots between them.
+fn is_domain(alias: &str) -> bool {
+    let label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    let last = alias.rsplit('.').next().unwrap_or_default();
+    alias.contains('.') && alias.split('.').all(label) && last.bytes().all(|byte| byte.is_ascii_lowercase())
+}
+
+/// Words of variables' names whose values are names of other things than hosts.
+const NO_HOSTS: &[&str] = &[
+    "DATABASE",
+    "DB",
+    "DBNAME",
+    "DESCRIPTION",
+    "GROUP",
+    "LABEL",
+    "NAME",
+    "PREFIX",
+    "SCHEMA",
+    "TITLE",
+    "USER",
+    "USERNAME",
+];
+
+/// Whether all of a variable's value may be the name of a host.
+fn is_host(name: &VariableName) -> bool {
+    let upper = name.in_full().to_ascii_uppercase();
+    let last = upper.rsplit(|character: char| !character.is_ascii_alphanumeric()).next().unwrap_or_default();
+    upper.contains("HOST") || !(looks_secret(name.in_full()) || NO_HOSTS.contains(&last))
+}
+
+/// Whether a text names a host, both in lower case: behind `@` or `//`, before `:` and a port, or as all of the text or of
+/// an item of a list where `whole` says that it may.
+fn names_host(text: &str, host: &str, whole: bool) -> bool {
+    let is_item = |item: &str| {
+        item.trim().strip_prefix(host).is_some_and(|behind| behind.is_empty() || is_port(behind))
+    };
+    let mut places = text.match_indices(host).peekable();
+    if places.peek().is_none() {
+        return false;
+    }
+    if whole && text.split([',', ';', '|']).any(is_item) {
+        return true;
+    }
+    places.any(|(start, _)| {
+        let (before, behind) = (&text[..start], &text[start + host.len()..]);
+        let next = behind.chars().next();
+        let apart = next.is_none_or(|next| !is_part(next))
+            && before.chars().next_back().is_none_or(|last| !is_part(last));
+        let addressed = before.ends_with("//") || before.ends_with('@');
+        let assigned = whole && before.ends_with('=') && next.is_none_or(|next| next == ':' || next == '/');
+        apart && (addressed || assigned || is_port(behind))
+    })
+}
+
+/// Whether a text goes on with a port.
+fn is_port(behind: &str) -> bool {
+    behind.strip_prefix(':').is_some_and(|port| port.starts_with(|first: char| first.is_ascii_digit()))
+}
+
+/// Whether a character would be a part of the same name.
+fn is_part(character: char) -> bool {
+    character.is_alphanumeric() || matches!(character, '-' | '_' | '.')
+}
+
+/// The name that a bare Pod has for itself, where its own would hide what one of its links leads to: a pod's hosts file
+/// has its name and is asked before DNS. `None`: its own name will do.
+pub(super) fn hostname(context: &Context<'_>, index: usize, links: &[ResolvedLink<'_>]) -> Option<String> {
+    if context.kind_of(index) != Kind::Pod {
+        return None;
+    }
+    let taken: BTreeSet<&str> =
+        links.iter().filter(|link| link.linker == index).map(|link| link.service.as_str()).collect();
+    let component = context.names[index].as_str();
+    let pod = format!("{component}-pod");
+    if !taken.contains(pod.get(..MAX_HOST).unwrap_or(&pod).trim_end_matches('-')) {
+        return None;
+    }
+    let room = component.get(..MAX_HOST - 6).unwrap_or(component).trim_end_matches('-');
+    let others = (0..=taken.len()).map(|number| format!("{room}-self{number}"));
+    std::iter::once(component.to_owned()).chain(others).find(|name| !taken.contains(name.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_found_where_it_stands_as_one() {
+        for text in [
+            "db_1",
+            "DB_1",
+            "mysql://app@db_1:3306/blog",
+            "http://db_1/x",
+            "tcp://db_1",
+            "one:1,db_1:2",
+            "a; db_1",
+            "user:pass@db_1",
+            "host=db_1:80",
+            "run db_1:80",
+        ] {
+            assert!(names_host(&text.to_lowercase(), "db_1", true), "{text}");
+        }
+        for text in [
+            "About db_1ish",
+            "xdb_1:80",
+            "my.db_1:80",
+            "db_1.example.com",
+            "about db_1 things",
+            "db_1x",
+            "",
+            "db_1:x",
+        ] {
+            assert!(!names_host(text, "db_1", true), "{text}");
+        }
+        assert!(!names_host("db_1", "db_1", false) && names_host("x@db_1", "db_1", false));
+        assert!(names_host("--host=db_1", "db_1", true) && !names_host("--name=db_1x", "db_1", true));
+    }
+
+    #[test]
+    fn names_of_databases_and_secrets_are_no_hosts() {
+        let of = |name: &str| is_host(&VariableName::new(name).unwrap());
+        for name in ["DB_HOST", "database__connection__host", "REPORT_URL", "DB_HOSTNAME", "SERVERS"] {
+            assert!(of(name), "{name}");
+        }
+        for name in ["MYSQL_DATABASE", "DB_NAME", "DB_PASSWORD", "POSTGRES_USER", "TITLE"] {
+            assert!(!of(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_plain_names_with_dots_are_domains() {
+        for alias in ["scscf.sprout", "www.example.com"] {
+            assert!(is_domain(alias), "{alias}");
+        }
+        for alias in ["Drupal_7.28", "drupal-7.28", "db", "DB.1", "a..b", ".a"] {
+            assert!(!is_domain(alias), "{alias}");
+        }
+    }
+}

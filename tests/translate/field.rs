@@ -50,7 +50,7 @@ fn told(found: &[Diagnostic], least: Severity) -> Vec<(Code, &str)> {
     found.map(|one| (one.code, one.field.as_str())).collect()
 }
 
-fn hint<'d>(found: &'d [Diagnostic], code: Code) -> &'d str {
+fn hint(found: &[Diagnostic], code: Code) -> &str {
     found.iter().find(|one| one.code == code).map_or("", Diagnostic::hint)
 }
 

@@ -23,6 +23,20 @@ fn two_images(first: &str, second: &str) -> String {
     image(&format!("  ports: [{first}]\n- name: c\n  source: d:1\n  ports: [{second}]\n"))
 }
 
+/// A row whose host ports become ports of Services, which is told at these paths.
+fn dropped(how: How, id: &'static str, text: &str, paths: &[&str]) -> Row {
+    let mut told = Vec::new();
+    for path in paths {
+        // Where the kubelet sets variables, each image hears of it once.
+        let name = path.replace("ports[0].host_port", "name");
+        if how == How::HostPortsDropped && name != *path {
+            told.push((Code::ServiceVariables, name));
+        }
+        told.push((Code::HostPortMoved, (*path).to_owned()));
+    }
+    super::row(id, text, super::Outcome::Told(told)).how(how)
+}
+
 pub(super) fn rows() -> Vec<Row> {
     use Code::{LimitExceeded, PortNotDecimal, PortProtocol, PortRange};
     let mut rows: Vec<Row> = [
@@ -76,18 +90,7 @@ pub(super) fn rows() -> Vec<Row> {
         }),
     ]);
     for how in [How::HostPortsDropped, How::Modern] {
-        let dropped = |text: &str, id, paths: &[&str]| {
-            let mut told = Vec::new();
-            for path in paths {
-                // Where the kubelet sets variables, each image hears of it once.
-                let name = path.replace("ports[0].host_port", "name");
-                if how == How::HostPortsDropped && name != *path {
-                    told.push((Code::ServiceVariables, name));
-                }
-                told.push((Code::HostPortMoved, (*path).to_owned()));
-            }
-            super::row(id, text, super::Outcome::Told(told)).how(how)
-        };
+        let dropped = |text: &str, id, paths: &[&str]| dropped(how, id, text, paths);
         rows.push(
             dropped(&shared, "P18", &["images[0].ports[0].host_port", "images[1].ports[0].host_port"]).check(
                 |artifacts| {

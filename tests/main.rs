@@ -52,6 +52,7 @@ mod cluster {
     mod hostile;
     mod kills;
     mod knobs;
+    mod layouts;
     mod lifecycle;
     mod limits;
     mod main_job;

@@ -22,6 +22,11 @@ pub const LABEL_PHASE: &str = "panamax.io/phase";
 pub const ANNOTATION_IMAGE: &str = "panamax.io/image";
 /// The operation that created the object, or was the first to write it after others had left it in doubt.
 pub const ANNOTATION_OPERATION: &str = "panamax.io/operation";
+/// On volume claims: how the claim is mounted; see [`LAYOUT_DATA`]. A claim without it is mounted at its root.
+pub const ANNOTATION_LAYOUT: &str = "panamax.io/layout";
+/// The layout of new claims, and the directory of the claim that is mounted: what the storage has put into the root
+/// (`lost+found`) is not seen.
+pub const LAYOUT_DATA: &str = "data";
 /// The link's alias as the template has it.
 pub const ANNOTATION_ALIAS: &str = "panamax.io/alias";
 

@@ -21,9 +21,10 @@ pub use names::{
 };
 pub use observed::{HoldUp, Observed};
 pub use ownership::{
-    ANNOTATION_ALIAS, ANNOTATION_APPLIED, ANNOTATION_IMAGE, ANNOTATION_OPERATION, FIELD_MANAGER,
-    LABEL_COMPONENT, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_NAME, LABEL_PHASE, LABEL_RECORD, LABEL_REVISION,
-    MANAGED_BY, field_manager, is_reserved_annotation, is_reserved_label, scale_manager, selector_of,
+    ANNOTATION_ALIAS, ANNOTATION_APPLIED, ANNOTATION_IMAGE, ANNOTATION_LAYOUT, ANNOTATION_OPERATION,
+    FIELD_MANAGER, LABEL_COMPONENT, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_NAME, LABEL_PHASE, LABEL_RECORD,
+    LABEL_REVISION, LAYOUT_DATA, MANAGED_BY, field_manager, is_reserved_annotation, is_reserved_label,
+    scale_manager, selector_of,
 };
 pub use seen::{Form, Others, Seen, SeenClaim};
 pub use size::StorageSize;

@@ -10,6 +10,7 @@ mod duties;
 mod existing;
 mod fields;
 mod id;
+mod layout;
 mod leftovers;
 mod named;
 mod owners;
@@ -38,11 +39,13 @@ pub use decided::{Decided, decide};
 pub use drift::{Drift, drift, tell_drift};
 pub use duties::{Duty, duties, is_at_rest, is_recorded, late};
 pub use id::{check_id, id, stale};
+pub use layout::at_root;
 pub use leftovers::leftovers;
 pub use named::{Mixed, Named};
 pub use owners::{Decision, check_autoscalers};
 pub use prepared::{
-    Prepared, Reading, Rendered, Source, TemplateCall, check_renders, combine, judge, prepare, read, render,
+    Prepared, Reading, Rendered, Source, Standing, TemplateCall, check_renders, combine, judge, prepare,
+    read, render,
 };
 pub use remedy::{ConflictPolicy, Remedy, blamed, is_refusal, remedy, without};
 pub use removals::{deleting, waits};

@@ -1,7 +1,10 @@
 //! Pure: a template to Kubernetes objects; the same input gives the same bytes, and every loss is reported.
 
+mod claim_names;
 mod commands;
 mod environment;
+mod files;
+mod groups;
 mod hosts;
 mod inherited;
 pub mod known_images;
@@ -16,6 +19,7 @@ mod ports;
 mod rules;
 mod secrets;
 mod service;
+mod sharing;
 mod size;
 mod volumes;
 mod workload;
@@ -49,6 +53,9 @@ pub struct Options {
     /// Components that already run as ReplicationControllers and stay so, whatever their count.
     #[serde(default)]
     pub controllers: BTreeSet<ComponentName>,
+    /// Claims that are there already and are mounted at their roots: they were made before claims had a layout.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub claims_at_root: BTreeSet<ObjectName>,
     /// What becomes of the template's parts.
     #[serde(default)]
     pub rules: Rules,
@@ -62,7 +69,7 @@ impl Options {
 
     /// These rules for a deployment of this name.
     pub fn with(deployment: DeploymentName, rules: Rules) -> Self {
-        Self { deployment, controllers: BTreeSet::new(), rules }
+        Self { deployment, controllers: BTreeSet::new(), claims_at_root: BTreeSet::new(), rules }
     }
 }
 

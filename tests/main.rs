@@ -55,6 +55,7 @@ mod cluster {
     mod hostile;
     mod kills;
     mod knobs;
+    mod layouts;
     mod lifecycle;
     mod limits;
     mod main_job;

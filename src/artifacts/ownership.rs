@@ -24,6 +24,11 @@ pub const ANNOTATION_IMAGE: &str = "panamax.io/image";
 pub const ANNOTATION_OPERATION: &str = "panamax.io/operation";
 /// The operation that wrote the object last.
 pub const ANNOTATION_APPLIED: &str = "panamax.io/applied";
+/// On volume claims: how the claim is mounted; see [`LAYOUT_DATA`]. A claim without it is mounted at its root.
+pub const ANNOTATION_LAYOUT: &str = "panamax.io/layout";
+/// The layout of new claims, and the directory of the claim that is mounted: what the storage has put into the root
+/// (`lost+found`) is not seen.
+pub const LAYOUT_DATA: &str = "data";
 /// The link's alias as the template has it.
 pub const ANNOTATION_ALIAS: &str = "panamax.io/alias";
 

@@ -73,6 +73,8 @@ pub struct SeenClaim {
     pub class_is_ours: bool,
     /// Its access modes.
     pub modes: Vec<String>,
+    /// How it is mounted, as it says itself; `None`: at its root.
+    pub layout: Option<String>,
 }
 
 /// The form of an object that a write is meant for.

@@ -13,8 +13,8 @@ use super::answers::Subject;
 use super::errors::Failure;
 use super::gone::Going;
 use crate::artifacts::{
-    Artifact, DeploymentName, Form, LABEL_INSTANCE, LABEL_MANAGED_BY, MANAGED_BY, Namespace, ObjectRef,
-    Trace, Traces, field_manager, owned_fields,
+    ANNOTATION_LAYOUT, Artifact, DeploymentName, Form, Kind, LABEL_INSTANCE, LABEL_MANAGED_BY, MANAGED_BY,
+    Namespace, ObjectRef, Trace, Traces, field_manager, owned_fields,
 };
 use crate::error::{Error, ErrorKind, Hold, Refusal, Result};
 
@@ -121,7 +121,7 @@ impl Cluster {
                 }
                 Ok(Attempt::Terminating(going)) => Next::WaitFor(going),
                 Err(failure) if failure.conflict().is_some() || is_uid_changed(&failure) => {
-                    self.look(namespace, deployment, reference, &guard, &failure).await?
+                    self.look(namespace, deployment, artifact, &guard, &failure).await?
                 }
                 Err(failure) => return Err(failure.about(reference)),
             };
@@ -205,10 +205,11 @@ impl Cluster {
         &self,
         namespace: &Namespace,
         deployment: &DeploymentName,
-        reference: &ObjectRef,
+        artifact: &Artifact,
         guard: &Guard,
         failure: &Failure,
     ) -> Result<Next> {
+        let reference = &artifact.reference;
         let Some((seen, metadata)) = self.see(namespace, deployment, reference).await? else {
             return Ok(Next::Again(Guard::CreateOnly));
         };
@@ -217,6 +218,9 @@ impl Cluster {
         }
         if seen.terminating {
             return Ok(Next::WaitFor(Going::new(reference, &seen.uid, metadata)));
+        }
+        if *guard == Guard::CreateOnly && is_laid_out_otherwise(artifact, &metadata) {
+            return Err(appeared(reference));
         }
         match (field_conflict(failure, reference), guard) {
             (Some(conflict), Guard::UpdateOnly(form)) if form.uid == seen.uid => Err(conflict),
@@ -345,6 +349,30 @@ fn not_owned(
     Error::new(ErrorKind::ObjectNotOwned, format!("{reference} in namespace {namespace} {what}"))
         .with("owner", owner)
         .about(reference.kind.as_str(), reference.name.as_str())
+}
+
+/// How a volume claim is mounted, as it says itself.
+pub(super) fn layout(metadata: &ObjectMeta) -> Option<String> {
+    metadata.annotations.as_ref()?.get(ANNOTATION_LAYOUT).cloned()
+}
+
+/// Whether a claim that is there is mounted otherwise than the one that was to be made: nobody had seen it.
+fn is_laid_out_otherwise(artifact: &Artifact, metadata: &ObjectMeta) -> bool {
+    let wanted =
+        artifact.manifest.pointer("/metadata/annotations").and_then(|all| all.get(ANNOTATION_LAYOUT));
+    artifact.reference.kind == Kind::PersistentVolumeClaim
+        && layout(metadata).as_deref() != wanted.and_then(Value::as_str)
+}
+
+fn appeared(reference: &ObjectRef) -> Error {
+    Error::new(
+        ErrorKind::OperationInProgress,
+        format!(
+            "{reference} has appeared meanwhile, with data that are to be mounted otherwise; deploy again"
+        ),
+    )
+    .about(reference.kind.as_str(), reference.name.as_str())
+    .retry_after(Duration::from_secs(1))
 }
 
 fn still_going(reference: &ObjectRef) -> Error {

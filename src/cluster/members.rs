@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{Api, ListParams, ObjectMeta};
 
 use super::Cluster;
-use super::apply::replicas_owners;
+use super::apply::{layout, replicas_owners};
 use crate::artifacts::{
     ANNOTATION_OPERATION, DeploymentName, Kind, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_NAME, LABEL_REVISION,
     MANAGED_BY, Namespace, ObjectName, ObjectRef, Others, Seen, SeenClaim, Traces, applied, field_manager,
@@ -33,6 +33,7 @@ fn seen_claim(claim: &PersistentVolumeClaim, manager: &str) -> Option<SeenClaim>
         class: spec.storage_class_name.clone().filter(|class| !class.is_empty()),
         class_is_ours: holds("/f:spec/f:storageClassName", &|one| one == Some(manager)),
         modes: spec.access_modes.clone().unwrap_or_default(),
+        layout: layout(&claim.metadata),
     })
 }
 

@@ -301,6 +301,18 @@ catalogue! {
     /// The volume is kept by a claim of its own; what the host's path holds is not in it.
     VolumeClaimed = "VOLUME_CLAIMED", Info,
         "copy the data into the claim once";
+    /// The image lends what it declares as a volume itself, so that is a volume of the component.
+    VolumeFromImage = "VOLUME_FROM_IMAGE", Info,
+        "list the path under `volumes` of that image to do without the configuration";
+    /// The image may have files at this path; Docker copied them into a new volume, here they are hidden.
+    VolumeNotFilled = "VOLUME_NOT_FILLED", Info,
+        "copy what the program needs from the image into the volume once, unless the program does so when it starts";
+    /// The claims of the component's pods are made writable for the group that the image runs as.
+    VolumeGroup = "VOLUME_GROUP", Info,
+        "deploy without the image's configuration to leave owners as the storage makes them";
+    /// The image does not run as root, and the claim stays with the owner that the storage gave it.
+    VolumeOwner = "VOLUME_OWNER", Info,
+        "if the program cannot write there, bring the configuration of an image whose USER is a number, in profile MODERN";
     /// The volume would mount a system path of the node, or cover a system path or a file of the container; it was left out.
     VolumeForbidden = "VOLUME_FORBIDDEN", Warning,
         "mount a directory of the application's own";
@@ -313,9 +325,9 @@ catalogue! {
     /// Several pods mount the same volume, which needs one node for all, or storage that many nodes can mount.
     VolumesShared = "VOLUMES_SHARED", Warning,
         "choose a storage class that several nodes can mount, or run one replica";
-    /// The image to take volumes from mounts none; what its container image declares is not known.
+    /// The image to take volumes from mounts none, and none is known that its container image declares.
     VolumesFromNothing = "VOLUMES_FROM_NOTHING", Warning,
-        "list the paths under `volumes` of that image";
+        "list the paths under `volumes` of that image, or bring its configuration in image_configs";
     /// Two volumes need one path of the container; the image's own, or the first, got it.
     VolumeShadowed = "VOLUME_SHADOWED", Info,
         "mount one of the two elsewhere";

@@ -1,9 +1,41 @@
-//! Which volume claims a teardown leaves where they are.
+//! Which volume claims a teardown leaves where they are, and which a Deploy meets again.
 
 use super::Engine;
-use crate::artifacts::{Seen, Target};
+use crate::artifacts::{Artifacts, Kind, ObjectName, ObjectRef, Seen, Target};
 use crate::error::Result;
-use crate::record::Member;
+use crate::record::{Head, Member};
+
+/// Looks at what is there of a deployment and of what it is to have.
+///
+/// Where there is no record, there may be claims of an earlier deployment of the name all the same: how they are mounted
+/// decides about the pods.
+pub(super) async fn met(
+    engine: &Engine,
+    target: &Target,
+    head: Option<&Head>,
+    may_claim: bool,
+    objects: &Artifacts,
+) -> Result<Vec<Seen>> {
+    let Some(head) = head else {
+        return if may_claim { left_behind(engine, target).await } else { Ok(Vec::new()) };
+    };
+    let wanted = objects.objects().iter().map(|artifact| &artifact.reference);
+    // A Secret that is new to the deployment needs no look: it is made only where there is none.
+    let wanted = wanted.filter(|reference| reference.kind != Kind::Secret);
+    let members = head.inventory.iter().map(|member| &member.reference).chain(wanted).cloned().collect();
+    engine.cluster.list_members(&target.namespace, &target.name, &members).await
+}
+
+/// The claims that an earlier deployment of the name has left.
+async fn left_behind(engine: &Engine, target: &Target) -> Result<Vec<Seen>> {
+    // All claims are listed; the name of this one is no matter.
+    let claim = ObjectName::new(target.name.as_str()).ok();
+    let claims = claim.map(|name| ObjectRef::new(Kind::PersistentVolumeClaim, name)).into_iter().collect();
+    let mut seen = engine.cluster.list_members(&target.namespace, &target.name, &claims).await?;
+    // What goes is waited for where it is to be made anew.
+    seen.retain(|seen| !seen.terminating);
+    Ok(seen)
+}
 
 /// Looks at the claims that are to stay: a claim that is not there, or goes already, is not said to be kept.
 pub(super) async fn standing(engine: &Engine, target: &Target, retained: Vec<Member>) -> Result<Vec<Member>> {

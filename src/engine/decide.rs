@@ -1,16 +1,16 @@
 //! Reads a deployment and decides what a Deploy does to it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use futures::future::try_join_all;
 use tokio::time::Instant;
 
-use super::{Engine, look, teardown};
-use crate::artifacts::{Kind, ObjectRef, Target};
+use super::{Engine, claims, look, teardown};
+use crate::artifacts::Target;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{
     self, Back, ConflictPolicy, Course, Decided, FailurePolicy, Mixed, Named, Prepared, PrunePolicy,
-    ReplicasPolicy, Revision,
+    ReplicasPolicy, Revision, Standing,
 };
 use crate::record::{self, Head, HeadRef, Held, Phase, Request};
 
@@ -126,24 +126,25 @@ pub(super) async fn decide(
         }
     };
     let head = held.as_ref().map(|held| &held.head);
-    let mut rendered = plan::render(&mut prepared, head.map(Head::controllers).unwrap_or_default())?;
+    let controllers = head.map(Head::controllers).unwrap_or_default();
+    let mut standing = Standing { controllers, ..Standing::default() };
+    let mut rendered = plan::render(&mut prepared, standing.clone())?;
     let current = head.and_then(|head| head.current.as_ref());
-    let members: BTreeSet<ObjectRef> = head.map_or_else(BTreeSet::new, |head| {
-        // A Secret that is new to the deployment needs no look: it is made only where there is none.
-        let objects = rendered.artifacts.objects().iter().map(|artifact| &artifact.reference);
-        let objects = objects.filter(|reference| reference.kind != Kind::Secret);
-        head.inventory.iter().map(|member| &member.reference).chain(objects).cloned().collect()
-    });
     let (previous, earlier, mut seen) = tokio::try_join!(
         look::read_revision(engine, target, current),
         earlier(engine, target, head),
-        engine.cluster.list_members(&target.namespace, &target.name, &members),
+        claims::met(engine, target, head, prepared.may_claim(), &rendered.artifacts),
     )?;
+    let before = previous.as_ref().map(|previous| previous.rendered.as_slice()).unwrap_or_default();
+    standing.claims_at_root = plan::at_root(before, &seen);
+    if !standing.claims_at_root.is_empty() {
+        rendered = plan::render(&mut prepared, standing.clone())?;
+    }
     if let Some(head) = head {
         let autoscaled = plan::autoscaled(head, &rendered.artifacts, &seen, &target.name);
         if !autoscaled.is_empty() {
-            rendered =
-                plan::render(&mut prepared, head.controllers().into_iter().chain(autoscaled).collect())?;
+            standing.controllers.extend(autoscaled);
+            rendered = plan::render(&mut prepared, standing)?;
         }
         let unknown = plan::counts_to_read(head, &rendered.artifacts, &seen, course.replicas, &target.name);
         let reads = unknown.iter().map(|controller| engine.cluster.replicas(&target.namespace, controller));

@@ -1,12 +1,10 @@
 //! Validate and translate: the first steps of a Deploy, without a cluster.
 
-use std::collections::BTreeSet;
-
 use super::Operations;
 use crate::artifacts::{Artifacts, DeploymentName};
 use crate::diagnostic::Diagnostic;
 use crate::error::Result;
-use crate::plan::{Reading, Rendered, TemplateCall, combine, judge, prepare, read, render};
+use crate::plan::{Reading, Rendered, Standing, TemplateCall, combine, judge, prepare, read, render};
 use crate::template::Template;
 use crate::translate::{self, Options};
 
@@ -68,7 +66,7 @@ impl Operations {
     /// Translates a template into manifests.
     pub fn translate_template(call: &TemplateCall) -> Result<Translated> {
         let mut prepared = prepare(call)?;
-        let Rendered { artifacts, diagnostics, .. } = render(&mut prepared, BTreeSet::new())?;
+        let Rendered { artifacts, diagnostics, .. } = render(&mut prepared, Standing::default())?;
         let manifest_yaml = translate::manifest_yaml(&artifacts);
         Ok(Translated { manifest_yaml, artifacts, diagnostics: combine(&prepared.diagnostics, &diagnostics) })
     }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Inputs, existing};
-use crate::artifacts::{Artifact, Kind, Seen, SeenClaim, StorageSize};
+use crate::artifacts::{Artifact, Kind, LAYOUT_DATA, Seen, SeenClaim, StorageSize};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Head, Member, Phase};
@@ -105,6 +105,10 @@ fn keep_grown(claim: &SeenClaim, artifact: &mut Artifact, diagnostics: &mut Vec<
 fn obstacle(claim: &SeenClaim, artifact: &Artifact, keeps_size: bool) -> Option<(String, String)> {
     let spec = |path: &str| artifact.manifest.pointer(path).and_then(Value::as_str);
     let asked = asked(artifact);
+    if let Some(layout) = claim.layout.as_ref().filter(|layout| *layout != LAYOUT_DATA) {
+        let what = format!("has layout {layout}, which this version does not know");
+        return Some((what, "deploy with the version that made it".to_owned()));
+    }
     // A size that this adapter cannot read is the API server's to compare.
     if let (Some(has), Some(wants)) = (bytes(&claim.size), bytes(asked))
         && wants < has

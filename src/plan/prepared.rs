@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::Revision;
-use crate::artifacts::{Artifacts, ComponentName, DeploymentName};
+use crate::artifacts::{Artifacts, ComponentName, DeploymentName, ObjectName};
 use crate::diagnostic::{Code, Diagnostic, Findings};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::facts::{self, Configs};
 use crate::template::raw::{Positions, RawTemplate};
 use crate::template::{Template, validate};
-use crate::translate::{self, Options, Rules};
+use crate::translate::{self, Options, Rules, VolumeMapping};
 
 /// A template as it came.
 #[derive(Clone)]
@@ -86,6 +86,13 @@ impl Prepared {
 }
 
 impl Prepared {
+    /// Whether it may have volume claims, those included that it has no longer.
+    pub fn may_claim(&self) -> bool {
+        let mut images = self.template.images.iter();
+        self.rules.volumes == VolumeMapping::PersistentVolumeClaim
+            && images.any(|image| !image.volumes.is_empty() || !image.volumes_from.is_empty())
+    }
+
     /// Gives later findings their places in the text; fails with TEMPLATE_INVALID if one of them refuses it.
     pub(super) fn check(&self, found: &mut [Diagnostic]) -> Result<()> {
         self.positions.locate(found);
@@ -159,22 +166,36 @@ pub struct Rendered {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// What is there already and decides about a translation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Components that run as controllers and stay so whatever their count.
+    pub controllers: BTreeSet<ComponentName>,
+    /// Claims that are mounted at their roots.
+    pub claims_at_root: BTreeSet<ObjectName>,
+}
+
 /// Checks that it can be translated; what it becomes is kept for [`render`].
 ///
 /// Fails like [`render`].
 pub fn check_renders(prepared: &mut Prepared) -> Result<()> {
-    prepared.checked = Some(render(prepared, BTreeSet::new())?);
+    prepared.checked = Some(render(prepared, Standing::default())?);
     Ok(())
 }
 
-/// Translates; components in `controllers` stay controllers whatever their count.
+/// Translates for what is there already.
 ///
 /// Fails with TEMPLATE_INVALID, and all that was found since the template was read, when anything refuses it.
-pub fn render(prepared: &mut Prepared, controllers: BTreeSet<ComponentName>) -> Result<Rendered> {
-    if let Some(checked) = prepared.checked.take_if(|checked| checked.options.controllers == controllers) {
+pub fn render(prepared: &mut Prepared, standing: Standing) -> Result<Rendered> {
+    let Standing { controllers, claims_at_root } = standing;
+    let is_for_this = |checked: &mut Rendered| {
+        checked.options.controllers == controllers && checked.options.claims_at_root == claims_at_root
+    };
+    if let Some(checked) = prepared.checked.take_if(is_for_this) {
         return Ok(checked);
     }
-    let options = Options { controllers, ..Options::with(prepared.name.clone(), prepared.rules.clone()) };
+    let base = Options::with(prepared.name.clone(), prepared.rules.clone());
+    let options = Options { controllers, claims_at_root, ..base };
     let mut translation = translate::translate(&prepared.template, &options);
     prepared.positions.locate(&mut translation.diagnostics);
     judge(&mut translation.diagnostics, prepared.strict);

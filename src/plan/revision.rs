@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConflictPolicy, FailurePolicy, PrunePolicy, ReplicasPolicy};
-use crate::artifacts::{Artifact, ComponentName};
+use super::{ConflictPolicy, FailurePolicy, PrunePolicy, ReplicasPolicy, layout};
+use crate::artifacts::{Artifact, ComponentName, ObjectName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::template::Template;
 use crate::translate::{Options, translate};
@@ -57,8 +57,9 @@ impl Revision {
         if controllers == self.options.controllers {
             return rendered;
         }
-        let options = Options { controllers, ..self.options.clone() };
-        let then = translate(&self.template, &self.options).artifacts;
+        let then = Options { claims_at_root: self.claims_at_root(), ..self.options.clone() };
+        let options = Options { controllers, ..then.clone() };
+        let then = translate(&self.template, &then).artifacts;
         let (Some(then), Some(artifacts)) = (then, translate(&self.template, &options).artifacts) else {
             return rendered;
         };
@@ -73,6 +74,12 @@ impl Revision {
         // The Pods that were taken over are no longer objects of ours.
         rendered.retain(|known| artifacts.get(&known.reference).is_some());
         rendered
+    }
+
+    /// The claims of this revision that are mounted at their roots: one that was made before claims had a layout says
+    /// nothing of any.
+    pub fn claims_at_root(&self) -> BTreeSet<ObjectName> {
+        layout::of_revision(&self.rendered)
     }
 
     /// Packs the revision; fails with LIMIT_EXCEEDED when it is too large to store.

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ConflictPolicy, Inputs, Plan, Prepared, ReplicasPolicy, Revision, plan, render, stamp};
+use super::{
+    ConflictPolicy, Inputs, Plan, Prepared, ReplicasPolicy, Revision, Standing, plan, render, stamp,
+};
 use crate::artifacts::{
     Action, Change, ComponentName, FieldChange, Kind, ObjectRef, field_manager, scale_manager,
 };
@@ -75,7 +77,8 @@ impl Conversion {
         let then: BTreeSet<ComponentName> = now.iter().chain(convert.keys()).cloned().collect();
         let before = revision.rendered_with(now);
         let mut prepared = Prepared::stored(revision);
-        let after = render(&mut prepared, then)?.artifacts;
+        let standing = Standing { controllers: then, claims_at_root: revision.claims_at_root() };
+        let after = render(&mut prepared, standing)?.artifacts;
         let (own, scale) = (field_manager(&held.name), scale_manager(&held.name));
         // A refused update may have asked for another kind of workload.
         let is_made = |component: &ComponentName| {

@@ -313,6 +313,7 @@ fn a_pod_that_has_ended_is_replaced_though_nothing_has_changed() {
 }
 
 mod back;
+mod layout;
 mod metadata;
 mod modern;
 mod replicas;

@@ -47,8 +47,18 @@ pub(super) fn annotations(context: &Context<'_>, component: usize, more: Option<
 
 /// The metadata of an object of the component.
 pub(super) fn metadata(context: &Context<'_>, component: usize, name: &str) -> Value {
+    metadata_with(context, component, name, None)
+}
+
+/// The same with one more annotation.
+pub(super) fn metadata_with(
+    context: &Context<'_>,
+    component: usize,
+    name: &str,
+    more: Option<(&str, &str)>,
+) -> Value {
     object([
-        ("annotations", annotations(context, component, None)),
+        ("annotations", annotations(context, component, more)),
         ("labels", of(context, component)),
         ("name", name.into()),
     ])

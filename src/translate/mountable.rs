@@ -1,10 +1,11 @@
 //! Which paths a volume may lead from and to, and which are never mounted.
 
 use super::VolumeMapping;
+use super::files::is_file;
 use crate::template::Volume;
 
 /// Paths of a node that are never mounted, whatever a volume becomes: an empty directory cannot replace them.
-const NODE_EXACT: &[&str] = &["/", "/etc", "/run", "/var", "/var/run"];
+const NODE_EXACT: &[&str] = &["/", "/etc", "/run", "/var/run"];
 /// Paths of a node that are never mounted, with all that lies in them.
 const NODE_WITHIN: &[&str] = &["/dev", "/proc", "/sys"];
 /// Further paths that are refused if the node's own directory would be mounted: through them a pod could take its
@@ -45,7 +46,7 @@ const HOST_WITHIN: &[&str] = &[
     "/var/spool",
 ];
 /// Parents of those paths, and directories that hold other users' keys.
-const HOST_EXACT: &[&str] = &["/home", "/opt", "/var/lib"];
+const HOST_EXACT: &[&str] = &["/home", "/opt", "/var", "/var/lib"];
 /// Paths in a container over which nothing is mounted; some belong to the kubelet and the container runtime.
 const CONTAINER_EXACT: &[&str] = &[
     "/",
@@ -59,55 +60,41 @@ const CONTAINER_EXACT: &[&str] = &[
     "/etc/shadow",
     "/etc/timezone",
 ];
-/// Endings of files that people mount one by one. A directory cannot replace such a file.
-const FILE_ENDINGS: &[&str] = &[
-    "cfg",
-    "cnf",
-    "conf",
-    "crt",
-    "env",
-    "ini",
-    "json",
-    "key",
-    "pem",
-    "php",
-    "properties",
-    "sh",
-    "sock",
-    "toml",
-    "xml",
-    "yaml",
-    "yml",
-];
-
 /// Why a volume is never mounted: the key that is to blame, and a sentence.
 pub(super) fn refusal(mapping: VolumeMapping, volume: &Volume) -> Option<(&'static str, &'static str)> {
     of_host(mapping, &volume.host_path)
         .map(|message| ("host_path", message))
-        .or_else(|| of_container(mapping, &volume.container_path).map(|message| ("container_path", message)))
+        .or_else(|| of_container(mapping, volume).map(|message| ("container_path", message)))
 }
 
 fn of_host(mapping: VolumeMapping, path: &str) -> Option<&'static str> {
-    let wants_host = mapping == VolumeMapping::HostPath;
-    let Some(host) = absolute(path) else {
-        let climbs = path.split('/').any(|part| part == "..");
-        let message = "the path on the host is not a plain absolute path; the volume was left out";
-        return ((wants_host && !path.is_empty()) || climbs).then_some(message);
-    };
-    let of_node = NODE_EXACT.contains(&host.as_str()) || within(&host, NODE_WITHIN) || is_socket(&host);
-    let of_host = HOST_EXACT.contains(&host.as_str()) || within(&host, HOST_WITHIN);
     let message = "a system path of the node is never mounted; the volume was left out";
-    (of_node || (wants_host && of_host)).then_some(message)
+    if mapping != VolumeMapping::HostPath {
+        // The path is not mounted, so it matters only where nothing else could stand for what is there.
+        let is_of_node = |host: &String| is_of_node(host);
+        return lexical(path).filter(is_of_node).map(|_| message);
+    }
+    let Some(host) = absolute(path) else {
+        let message = "the path on the host is not a plain absolute path; the volume was left out";
+        return (!path.is_empty()).then_some(message);
+    };
+    let is_of_host = || HOST_EXACT.contains(&host.as_str()) || within(&host, HOST_WITHIN);
+    (is_of_node(&host) || is_of_host()).then_some(message)
 }
 
-fn of_container(mapping: VolumeMapping, path: &str) -> Option<&'static str> {
-    let container = normalised(path);
+/// Whether nothing can stand for what the node has at this path: its devices, its sockets, all of it.
+fn is_of_node(host: &str) -> bool {
+    NODE_EXACT.contains(&host) || within(host, NODE_WITHIN) || is_socket(host)
+}
+
+fn of_container(mapping: VolumeMapping, volume: &Volume) -> Option<&'static str> {
+    let container = normalised(&volume.container_path);
     if within(&container, NODE_WITHIN) || CONTAINER_EXACT.contains(&container.as_str()) {
         return Some("the container's system has files of its own there; the volume was left out");
     }
     // A path of the host may be a file; what else a volume becomes is a directory.
-    let is_no_directory =
-        is_socket(&container) || (mapping != VolumeMapping::HostPath && is_file(&container));
+    let is_no_directory = is_socket(&container)
+        || (mapping != VolumeMapping::HostPath && is_file(&volume.host_path, &container));
     is_no_directory
         .then_some("the path looks like a file, but a volume is a directory; the volume was left out")
 }
@@ -121,12 +108,6 @@ fn is_socket(path: &str) -> bool {
     extension(path).is_some_and(|extension| extension.eq_ignore_ascii_case("sock"))
 }
 
-/// Whether the path is a file by its name.
-fn is_file(path: &str) -> bool {
-    extension(path)
-        .is_some_and(|extension| FILE_ENDINGS.iter().any(|end| extension.eq_ignore_ascii_case(end)))
-}
-
 /// Whether a path is one of these or lies in one.
 fn within(path: &str, parents: &[&str]) -> bool {
     parents
@@ -138,6 +119,29 @@ fn within(path: &str, parents: &[&str]) -> bool {
 pub(super) fn absolute(path: &str) -> Option<String> {
     let plain = path.starts_with('/') && path.split('/').all(|part| part != "..");
     plain.then(|| normalised(path))
+}
+
+/// The path of a volume on the host with its `..` resolved by their names alone, so that two can be compared; one that
+/// is not absolute begins with a dot. `None` if there is none.
+pub(super) fn lexical(path: &str) -> Option<String> {
+    if path.is_empty() {
+        return None;
+    }
+    let is_absolute = path.starts_with('/');
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        match parts.last() {
+            Some(last) if part == ".." && *last != ".." => drop(parts.pop()),
+            None if part == ".." && is_absolute => {}
+            _ => parts.push(part),
+        }
+    }
+    let below: String = parts.into_iter().flat_map(|part| ["/", part]).collect();
+    Some(match (is_absolute, below.is_empty()) {
+        (true, true) => "/".to_owned(),
+        (true, false) => below,
+        (false, _) => format!(".{below}"),
+    })
 }
 
 /// The path without empty parts and without `.`: two spellings of one place become one.
@@ -169,6 +173,22 @@ mod tests {
         }
         assert_eq!(absolute("/a/../etc"), None);
         assert_eq!(absolute("~/x"), None);
+    }
+
+    #[test]
+    fn paths_of_the_host_are_resolved_by_name() {
+        for (path, resolved) in [
+            ("/a//b/../c/.", "/a/c"),
+            ("/../..", "/"),
+            ("data", "./data"),
+            ("./data/", "./data"),
+            (".", "."),
+            ("x/..", "."),
+            ("../../data", "./../../data"),
+        ] {
+            assert_eq!(lexical(path).as_deref(), Some(resolved), "{path}");
+        }
+        assert_eq!(lexical(""), None);
     }
 
     #[test]
@@ -225,12 +245,18 @@ mod tests {
             {
                 assert_eq!(blamed(mapping, "", container), Some("container_path"), "{container}");
             }
-            for host in ["/var/run/docker.sock", "/", "/dev/sda", "/var/run/../run/docker.sock"] {
+            for host in
+                ["/var/run/docker.sock", "/", "/dev/sda", "/var/run/../run/docker.sock", "/data/../proc/1"]
+            {
                 assert_eq!(blamed(mapping, host, "/data"), Some("host_path"), "{host}");
             }
-            for (host, container) in
-                [("/etc/ssl", "/etc/nginx/conf.d"), ("files", "/data"), ("/var/log", "/log")]
-            {
+            for (host, container) in [
+                ("/etc/ssl", "/etc/nginx/conf.d"),
+                ("files", "/data"),
+                ("/var/log", "/log"),
+                ("../x", "/y"),
+                ("/var", "/z"),
+            ] {
                 assert_eq!(blamed(mapping, host, container), None, "{host} {container}");
             }
         }

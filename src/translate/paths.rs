@@ -87,7 +87,9 @@ fn claim_path(artifact: &Artifact, api_field: &str) -> Option<String> {
     if api_field.starts_with("spec.storageClassName") {
         return Some("options.storage_class".to_owned());
     }
-    is_name(api_field).then(|| named(api_field, || format!("{}.container_path", artifact.origin)))
+    // One that the image declares itself has no path in the template.
+    let key = if artifact.origin.ends_with(']') { ".container_path" } else { "" };
+    is_name(api_field).then(|| named(api_field, || format!("{}{key}", artifact.origin)))
 }
 
 fn is_name(field: &str) -> bool {

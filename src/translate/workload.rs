@@ -119,6 +119,7 @@ fn pod_spec(context: &Context<'_>, index: usize, parts: Parts<'_>) -> Value {
     if rules.profile == Profile::Modern {
         container["securityContext"] = json!({ "allowPrivilegeEscalation": false });
         pod["securityContext"] = json!({ "seccompProfile": { "type": "RuntimeDefault" } });
+        parts.mounts.write_group(&mut pod);
     }
     pod["containers"] = vec![container].into();
     pod

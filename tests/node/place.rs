@@ -36,10 +36,13 @@ impl Place {
 
     /// Deploys a template and waits until all of it is ready.
     pub async fn deploy(&self, template: &str, options: proto::DeployOptions) {
-        let mut request = Request::new(proto::DeployRequest {
-            options: Some(options),
-            ..deploy(&self.namespace, "app", template)
-        });
+        let options = Some(options);
+        self.carry_out(proto::DeployRequest { options, ..deploy(&self.namespace, "app", template) }).await;
+    }
+
+    /// Deploys and waits until all of it is ready.
+    pub async fn carry_out(&self, request: proto::DeployRequest) {
+        let mut request = Request::new(request);
         request.set_timeout(PATIENCE);
         self.deployments.clone().deploy(request).await.expect("deployed");
     }

@@ -1,8 +1,14 @@
 //! Volumes in real containers: mounted where the template says, shared and kept as each mapping promises.
 
-use panamax_kubernetes_adapter::proto::{DeployOptions, Profile, VolumeMapping, WorkloadKind};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume};
+use kube::api::{ListParams, PostParams};
+use kube::{Api, ResourceExt};
+use panamax_kubernetes_adapter::proto::{DeployOptions, DeployRequest, Profile, VolumeMapping, WorkloadKind};
+use serde_json::json;
 
 use super::place::Place;
+use crate::support::adapter::deploy;
+use crate::support::node::Container;
 
 /// A store with two volumes, and a worker that has them from it. The path of the node lies in a folder whose
 /// changes never leave the node.
@@ -78,4 +84,95 @@ async fn modern_keeps_volumes_in_claims() {
     place.container("worker").await.write("/data/note", "written by who lends").await;
     let note = place.container("store").await.file("/data/note").await;
     assert_eq!(note.as_deref(), Some("written by who lends"));
+}
+
+/// Disks of the node as block storage gives them: root's, with `lost+found` at the root. Returns the container that sees
+/// them below `/disks`; claims of a class that is called after the namespace get them.
+async fn disks(place: &Place, count: usize) -> Container {
+    let (namespace, folder) = (&*place.namespace, format!("/var/lib/panamax-test/{}", &*place.namespace));
+    let volume = format!("{{host_path: {folder}, container_path: /disks}}");
+    let template =
+        format!("name: Disks\nimages:\n- {{name: maker, source: 'example/maker:1', volumes: [{volume}]}}\n");
+    let options = DeployOptions { volumes: VolumeMapping::HostPath.into(), ..DeployOptions::default() };
+    let request = deploy(namespace, "disks", &template);
+    place.carry_out(DeployRequest { options: Some(options), ..request }).await;
+    let maker = place.container("maker").await;
+    let nodes: Api<Node> = Api::all(place.namespace.client.clone());
+    let node =
+        nodes.list(&ListParams::default()).await.expect("nodes").items[0].labels()["kubernetes.io/hostname"]
+            .clone();
+    let volumes: Api<PersistentVolume> = Api::all(place.namespace.client.clone());
+    for index in 0..count {
+        maker.write(&format!("/disks/{index}/lost+found/"), "").await;
+        let is_on_node = json!({"key": "kubernetes.io/hostname", "operator": "In", "values": [node]});
+        let volume = json!({
+            "metadata": { "name": format!("{namespace}-{index}") },
+            "spec": {
+                "accessModes": ["ReadWriteOnce"],
+                "capacity": { "storage": "1Gi" },
+                "local": { "path": format!("{folder}/{index}") },
+                "nodeAffinity": { "required": { "nodeSelectorTerms": [{ "matchExpressions": [is_on_node] }] } },
+                "persistentVolumeReclaimPolicy": "Retain",
+                "storageClassName": namespace,
+            },
+        });
+        let volume = serde_json::from_value(volume).expect("a volume");
+        volumes.create(&PostParams::default(), &volume).await.expect("it is made");
+    }
+    maker
+}
+
+/// A Deploy in profile MODERN whose claims get those disks.
+fn on_disks(place: &Place, name: &str, template: &str) -> DeployRequest {
+    let options = DeployOptions {
+        profile: Profile::Modern.into(),
+        storage_class: place.namespace.to_string(),
+        ..DeployOptions::default()
+    };
+    DeployRequest { options: Some(options), ..deploy(&place.namespace, name, template) }
+}
+
+#[tokio::test]
+async fn a_program_finds_a_fresh_disk_empty_and_lends_what_it_writes() {
+    let Some(place) = Place::new("disk").await else { return };
+    let maker = disks(&place, 1).await;
+    let template = "
+name: Records
+images:
+- {name: store, source: 'example/store:1', volumes: [{host_path: /srv/data, container_path: /data}]}
+- {name: worker, source: 'example/worker:1', volumes_from: [store]}
+";
+    place.carry_out(on_disks(&place, "app", template)).await;
+    let (store, worker) = (place.container("store").await, place.container("worker").await);
+    assert_eq!(store.names("/data").await, [""; 0]);
+    store.write("/data/note", "kept").await;
+    assert_eq!(worker.names("/data").await, ["note"]);
+    assert_eq!(worker.file("/data/note").await.as_deref(), Some("kept"));
+    // It was not empty.
+    assert_eq!(maker.names("/disks/0").await, ["data", "lost+found"]);
+    assert_eq!(maker.names("/disks/0/data").await, ["note"]);
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_root_writes_to_its_claim_where_its_user_is_known() {
+    let Some(place) = Place::new("user").await else { return };
+    disks(&place, 2).await;
+    let template = |name: &str| {
+        format!(
+            "name: Boards\nimages:\n- {{name: {name}, source: 'example/user-1000:1', volumes: [{{container_path: /data}}]}}\n"
+        )
+    };
+    let config = (String::from("example/user-1000:1"), String::from(r#"{"config": {"User": "1000"}}"#));
+    let known = on_disks(&place, "known", &template("board"));
+    place.carry_out(DeployRequest { image_configs: [config].into(), ..known }).await;
+    place.carry_out(on_disks(&place, "unknown", &template("other"))).await;
+    let (board, other) = (place.container("board").await, place.container("other").await);
+    for container in [&board, &other] {
+        let status = container.file("/proc/self/status").await.expect("every process has one");
+        assert!(status.contains("Uid:\t1000\t"), "{status}");
+    }
+    board.write("/data/note", "written").await;
+    assert_eq!(board.file("/data/note").await.as_deref(), Some("written"));
+    let refused = other.try_write("/data/note", "lost").await.expect_err("the claim is root's");
+    assert!(refused.contains("permission denied"), "{refused}");
 }

@@ -202,6 +202,11 @@ impl Told {
     }
 }
 
+/// A path as a part of a query.
+fn escaped(path: &str) -> String {
+    path.replace('+', "%2B")
+}
+
 /// A running container, seen from inside; its image is the probe.
 pub struct Container {
     pub pod: Pod,
@@ -230,10 +235,22 @@ impl Container {
         (status == 200).then_some(body)
     }
 
-    /// Writes a file in the container.
+    /// Writes a file in the container, or makes a directory if the path ends with a slash.
     pub async fn write(&self, path: &str, content: &str) {
-        let (status, body) = self.ask("PUT", &format!("/file?path={path}"), content).await;
+        self.try_write(path, content).await.expect("written");
+    }
+
+    /// The same where it may be refused; the error says why.
+    pub async fn try_write(&self, path: &str, content: &str) -> Result<(), String> {
+        let (status, body) = self.ask("PUT", &format!("/file?path={}", escaped(path)), content).await;
+        if status == 200 { Ok(()) } else { Err(body) }
+    }
+
+    /// The names in a directory of the container.
+    pub async fn names(&self, path: &str) -> Vec<String> {
+        let (status, body) = self.ask("GET", &format!("/names?path={}", escaped(path)), "").await;
         assert_eq!(status, 200, "{body}");
+        body.lines().map(str::to_owned).collect()
     }
 
     /// Whether something is mounted at exactly this path of the container.

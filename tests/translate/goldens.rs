@@ -1,8 +1,8 @@
 //! One pair of files per case in `tests/translate/cases`: `<case>.pmx` in, `<case>.yaml` out.
 //!
 //! An override lies beside it as `<case>.override.pmx`. Comments in the template say how it is translated:
-//! `# controllers: a b` names components that run as controllers already, `# profile: MODERN` the profile, and
-//! `# rules: {"volumes": "EmptyDir"}` turns knobs,
+//! `# controllers: a b` names components that run as controllers already, `# claims_at_root: a` claims without a
+//! layout, `# profile: MODERN` the profile, `# rules: {"volumes": "EmptyDir"}` turns knobs,
 //! and `# config: mysql:5.5 {"config": {}}` brings the configuration of an image. The output begins with the findings as comments.
 
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use panamax_kubernetes_adapter::artifacts::{ComponentName, DeploymentName};
+use panamax_kubernetes_adapter::artifacts::{ComponentName, DeploymentName, ObjectName};
 use panamax_kubernetes_adapter::diagnostic::{Diagnostic, Findings};
 use panamax_kubernetes_adapter::facts::{self, Configs};
 use panamax_kubernetes_adapter::template::raw;
@@ -76,6 +76,8 @@ fn run(case: &str) -> String {
         .flat_map(str::split_whitespace)
         .map(|name| ComponentName::new(name).unwrap())
         .collect();
+    let at_root = comment("claims_at_root").into_iter().flat_map(str::split_whitespace);
+    options.claims_at_root = at_root.map(|name| ObjectName::new(name).unwrap()).collect();
     let mut translation = translate(&template, &options);
     positions.locate(&mut translation.diagnostics);
     out.push_str(&findings(&translation.diagnostics));

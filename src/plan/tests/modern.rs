@@ -38,6 +38,7 @@ fn running(artifacts: &Artifacts, size: &str, class: Option<&str>, class_is_ours
             class: class.map(ToOwned::to_owned),
             class_is_ours,
             modes: vec!["ReadWriteOnce".to_owned()],
+            layout: Some(crate::artifacts::LAYOUT_DATA.to_owned()),
         });
     }
     (head, seen)

@@ -19,10 +19,16 @@ const (
 	layerType    = "application/vnd.oci.image.layer.v1.tar"
 )
 
+// configured are the images whose configuration differs from the probe's, by the last part of their names.
+var configured = map[string]object{
+	"user-1000": {"User": "1000"},
+}
+
 // Registry answers for every image there could be with one and the same: the probe.
 type Registry struct {
 	blobs        map[string][]byte
 	probe, pause string
+	configured   map[string]string
 }
 
 // newRegistry packs the probe as a container image, and once more as the one that holds a pod's network.
@@ -45,7 +51,7 @@ func newRegistry(probe, architecture string) (*Registry, error) {
 	if err := archive.Close(); err != nil {
 		return nil, err
 	}
-	registry := &Registry{blobs: map[string][]byte{}}
+	registry := &Registry{blobs: map[string][]byte{}, configured: map[string]string{}}
 	content := registry.add(layerType, layer.Bytes())
 	image := func(process object) string {
 		config := registry.add(configType, encoded(object{
@@ -57,6 +63,13 @@ func newRegistry(probe, architecture string) (*Registry, error) {
 	}
 	registry.probe = image(object{"Entrypoint": []string{"/probe"}, "Cmd": []string{"as", "packed"}})
 	registry.pause = image(object{"Entrypoint": []string{"/pause"}})
+	for name, process := range configured {
+		own := object{"Entrypoint": []string{"/probe"}, "Cmd": []string{"as", "packed"}}
+		for key, value := range process {
+			own[key] = value
+		}
+		registry.configured[name] = image(own)
+	}
 	return registry, nil
 }
 
@@ -78,6 +91,8 @@ func (registry *Registry) ServeHTTP(answer http.ResponseWriter, request *http.Re
 			digest = registry.probe
 			if path.Base(name) == "pause" {
 				digest = registry.pause
+			} else if own, found := registry.configured[path.Base(name)]; found {
+				digest = own
 			}
 		}
 	}

@@ -2,7 +2,8 @@
 //
 //	GET /                 host name, port, arguments and environment, as JSON
 //	GET /get?url=URL      what the container gets from there, over a connection of its own
-//	GET /file?path=PATH   a file of the container; PUT writes one
+//	GET /file?path=PATH   a file of the container; PUT writes one, or makes a directory if the path ends with a slash
+//	GET /names?path=PATH  the names in a directory of the container, one a line
 //
 // Started as /pause it only waits, as the container that holds a pod's network does.
 package main
@@ -14,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -61,10 +63,23 @@ func handler(port string) http.Handler {
 		}
 		_, _ = answer.Write(content)
 	})
+	routes.HandleFunc("GET /names", func(answer http.ResponseWriter, request *http.Request) {
+		entries, err := os.ReadDir(request.FormValue("path"))
+		if err != nil {
+			http.Error(answer, err.Error(), http.StatusNotFound)
+			return
+		}
+		for _, entry := range entries {
+			_, _ = io.WriteString(answer, entry.Name()+"\n")
+		}
+	})
 	routes.HandleFunc("PUT /file", func(answer http.ResponseWriter, request *http.Request) {
+		path := request.FormValue("path")
 		content, err := io.ReadAll(request.Body)
-		if err == nil {
-			err = os.WriteFile(request.FormValue("path"), content, 0o644)
+		if strings.HasSuffix(path, "/") {
+			err = os.MkdirAll(path, 0o755)
+		} else if err == nil {
+			err = os.WriteFile(path, content, 0o644)
 		}
 		if err != nil {
 			http.Error(answer, err.Error(), http.StatusConflict)

@@ -173,6 +173,8 @@ pub enum Refusal {
         /// The fields, each with who holds it.
         holds: Vec<Hold>,
     },
+    /// The object is there, ours, and asks for another form than the one that was decided without having seen it.
+    Unseen,
 }
 
 /// A field that somebody else holds.

@@ -372,6 +372,7 @@ fn appeared(reference: &ObjectRef) -> Error {
         ),
     )
     .about(reference.kind.as_str(), reference.name.as_str())
+    .refused(Refusal::Unseen)
     .retry_after(Duration::from_secs(1))
 }
 

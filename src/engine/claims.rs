@@ -7,17 +7,17 @@ use crate::record::{Head, Member};
 
 /// Looks at what is there of a deployment and of what it is to have.
 ///
-/// Where there is no record, there may be claims of an earlier deployment of the name all the same: how they are mounted
-/// decides about the pods.
+/// Where there is no record, there may be claims of an earlier deployment of the name all the same, and how they are
+/// mounted decides about the pods. Few have any, so a first Deploy looks only once it has met one.
 pub(super) async fn met(
     engine: &Engine,
     target: &Target,
     head: Option<&Head>,
-    may_claim: bool,
+    looks_back: bool,
     objects: &Artifacts,
 ) -> Result<Vec<Seen>> {
     let Some(head) = head else {
-        return if may_claim { left_behind(engine, target).await } else { Ok(Vec::new()) };
+        return if looks_back { left_behind(engine, target).await } else { Ok(Vec::new()) };
     };
     let wanted = objects.objects().iter().map(|artifact| &artifact.reference);
     // A Secret that is new to the deployment needs no look: it is made only where there is none.

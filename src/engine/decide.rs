@@ -130,10 +130,11 @@ pub(super) async fn decide(
     let mut standing = Standing { controllers, ..Standing::default() };
     let mut rendered = plan::render(&mut prepared, standing.clone())?;
     let current = head.and_then(|head| head.current.as_ref());
+    let looks_back = prepared.looks_back && prepared.may_claim();
     let (previous, earlier, mut seen) = tokio::try_join!(
         look::read_revision(engine, target, current),
         earlier(engine, target, head),
-        claims::met(engine, target, head, prepared.may_claim(), &rendered.artifacts),
+        claims::met(engine, target, head, looks_back, &rendered.artifacts),
     )?;
     let before = previous.as_ref().map(|previous| previous.rendered.as_slice()).unwrap_or_default();
     standing.claims_at_root = plan::at_root(before, &seen);

@@ -15,7 +15,7 @@ use super::requests::{self, Known};
 use super::{Engine, look, removal, stages, teardown, telling};
 use crate::artifacts::{Action, Artifact, Change, Stage, Target};
 use crate::cluster;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Refusal, Result};
 use crate::plan::{self, Decided, Prepared};
 use crate::record::{self, Applied, Head, Held, Phase, RequestEntry, RequestOutcome, Transition, Work};
 use crate::template::Template;
@@ -57,6 +57,10 @@ async fn deploy_now(engine: &Engine, target: &Target, mut wanted: Wanted, choice
     let is_bound = !choices.etag.is_empty() || !choices.plan_id.is_empty();
     let may_believe = is_template && !is_bound && !choices.validate_only;
     let mut believed = may_believe && engine.cluster.shows_none(target);
+    if let Wanted::Template(prepared) = &mut wanted {
+        // What is checked or bound to a plan is decided at once.
+        prepared.looks_back = choices.validate_only || !choices.plan_id.is_empty();
+    }
     loop {
         // 1. What is there, and what has to happen to it.
         let is_read = !believed && !matches!(wanted, Wanted::Recovered(_));
@@ -84,10 +88,25 @@ async fn deploy_now(engine: &Engine, target: &Target, mut wanted: Wanted, choice
         engine.begins_in_time(choices.deadline)?;
         match take_lock(engine, target, &decided, choices.create_namespace).await {
             Ok(lock) => {
+                let may_meet = is_template && decided.is_first() && !decided.prepared.looks_back;
+                let spare = may_meet && decided.prepared.may_claim();
+                let spare = spare.then(|| decided.prepared.clone());
                 let (begun, story) = (lock.held().clone(), story(&decided));
-                let result = write(engine, target, decided, lock, packed, choices).await;
-                telling::deployed(engine, &begun, &story, result.as_ref().err());
-                return result;
+                let written = write(engine, target, decided, lock, packed, choices).await;
+                match (written, spare) {
+                    // It has met claims that are mounted otherwise, and taken back what it made.
+                    (Err(error), Some(mut prepared)) if error.refusal() == Some(&Refusal::Unseen) => {
+                        engine.begins_in_time(choices.deadline)?;
+                        info!("claims of an earlier deployment met, beginning again");
+                        prepared.looks_back = true;
+                        wanted = Wanted::Template(Box::new(prepared));
+                        believed = false;
+                    }
+                    (written, _) => {
+                        telling::deployed(engine, &begun, &story, written.as_ref().err());
+                        return written;
+                    }
+                }
             }
             // Another operation came first; it may be this very request.
             Err(error)

@@ -44,9 +44,10 @@ pub async fn plan_deploy(
 async fn plan_now(
     engine: &Engine,
     target: &Target,
-    prepared: Prepared,
+    mut prepared: Prepared,
     choices: &Choices,
 ) -> Result<Planned> {
+    prepared.looks_back = true;
     let held = look::read(engine, target).await?;
     let decided = decide(engine, target, Wanted::Template(Box::new(prepared)), choices, held).await?;
     let decided = checked(engine, target, decided, choices).await?;

@@ -48,7 +48,7 @@ pub struct TemplateCall {
 }
 
 /// A template that can be translated.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Prepared {
     /// The template, override merged in.
     pub template: Template,
@@ -60,6 +60,8 @@ pub struct Prepared {
     pub positions: Positions,
     /// What becomes of its parts.
     pub rules: Rules,
+    /// Whether a first Deploy looks for claims that an earlier deployment of the name has left; else it meets them.
+    pub looks_back: bool,
     /// Whether warnings refuse it.
     strict: bool,
     /// What it was found to become, until somebody takes it.
@@ -78,6 +80,7 @@ impl Prepared {
             diagnostics: Vec::new(),
             positions: Positions::default(),
             rules: options.rules.clone(),
+            looks_back: false,
             strict: false,
             checked: None,
             key: revision.key.clone(),
@@ -152,7 +155,8 @@ pub fn prepare(call: &TemplateCall) -> Result<Prepared> {
         Error::fields(vec![Fault::field("name", text)])
     })?;
     let strict = call.strict;
-    Ok(Prepared { template, name, diagnostics, positions, rules, strict, checked: None, key: None })
+    let (looks_back, checked, key) = (false, None, None);
+    Ok(Prepared { template, name, diagnostics, positions, rules, looks_back, strict, checked, key })
 }
 
 /// A template as objects, and what translating it found.

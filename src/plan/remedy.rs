@@ -45,7 +45,7 @@ pub fn remedy(error: &Error, step: &Step, conflicts: ConflictPolicy) -> Remedy {
             excluded(error, step).map_or(Remedy::Fail, Remedy::LeaveOut)
         }
         Some(Refusal::Held { holds }) => held(holds, step.artifact.reference.kind, conflicts),
-        Some(Refusal::Invalid { .. }) | None => Remedy::Fail,
+        Some(Refusal::Invalid { .. } | Refusal::Unseen) | None => Remedy::Fail,
     }
 }
 

@@ -7,7 +7,7 @@ use panamax_kubernetes_adapter::artifacts::{DeploymentName, Kind, Stage};
 use panamax_kubernetes_adapter::diagnostic::Code;
 use panamax_kubernetes_adapter::template::raw::{RawImage, RawTemplate, RawVariable, read};
 use panamax_kubernetes_adapter::template::validate::{Limits, from_raw, from_text, validate};
-use panamax_kubernetes_adapter::template::{Image, Protocol, Template, overrides, sanitise};
+use panamax_kubernetes_adapter::template::{Image, Port, Protocol, Template, overrides, sanitise};
 use panamax_kubernetes_adapter::translate::known_images::{self, KnownPort};
 use panamax_kubernetes_adapter::translate::{
     Exposure, LinkEnvironment, Options, Rules, Translation, VolumeMapping, manifest_yaml, template_path,
@@ -72,7 +72,7 @@ fn known_ports(image: &Image, opens_outside: bool) -> &'static [KnownPort] {
 /// Whether the Service is the target's own, reached from outside the cluster.
 fn opens_outside(target: &Image, service: &Value, rules: &Rules) -> bool {
     let is_own = service["metadata"]["name"] == sanitise(target.name.as_str());
-    is_own && rules.exposure != Exposure::ClusterIp && !target.ports.is_empty()
+    is_own && rules.exposure != Exposure::ClusterIp && target.ports.iter().any(Port::is_open)
 }
 
 /// Numbers and protocols that a Service offers.

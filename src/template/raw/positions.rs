@@ -1,12 +1,14 @@
 //! Where a text has what, so that findings made later still get their line and column.
 
+use std::sync::Arc;
+
 use super::document::{Node, Value};
 use super::keys::spellings;
 use crate::diagnostic::{Diagnostic, Position};
 
 /// The places of a text's values; empty for a template that came field by field.
-#[derive(Default)]
-pub struct Positions(Option<Node>);
+#[derive(Clone, Default)]
+pub struct Positions(Option<Arc<Node>>);
 
 impl std::fmt::Debug for Positions {
     /// Leaves the text out: it holds the values of the environment.
@@ -17,7 +19,7 @@ impl std::fmt::Debug for Positions {
 
 impl Positions {
     pub(super) fn new(root: Option<Node>) -> Self {
-        Self(root)
+        Self(root.map(Arc::new))
     }
 
     /// Gives every diagnostic that has a path and no place the place of that path.
@@ -39,7 +41,7 @@ impl Positions {
 
     /// The value at exactly this path.
     fn node(&self, field: &str) -> Option<&Node> {
-        let mut node = self.0.as_ref()?;
+        let mut node = self.0.as_deref()?;
         for step in field.split(['.', '[']) {
             node = match step.strip_suffix(']') {
                 Some(index) => item(node, index.parse().ok()?)?,
@@ -54,7 +56,7 @@ impl Positions {
     ///
     /// `None` for a path that is not in the text at all, as one of an override.
     pub fn of(&self, field: &str) -> Option<Position> {
-        let mut node = self.0.as_ref()?;
+        let mut node = self.0.as_deref()?;
         let mut found = None;
         for step in field.split(['.', '[']) {
             let next = match step.strip_suffix(']') {

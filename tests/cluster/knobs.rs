@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::support::adapter::{Adapter, deploy, modern, scale, teardown};
 use crate::support::control_plane::{User, control_plane};
-use crate::support::looking::{action, recorded, remove};
+use crate::support::looking::{action, at_rest, recorded, remove};
 use crate::support::namespace::namespace;
 use crate::support::survey::Survey;
 
@@ -74,7 +74,7 @@ async fn every_knob_can_be_turned_on_a_deployment_that_runs() {
         let answer = answer.unwrap_or_else(|status| panic!("revision {number}: {status:?}")).into_inner();
         let deployment = answer.deployment.expect("a deployment");
         assert_eq!(deployment.state(), proto::DeploymentState::Active, "revision {number}");
-        recorded(&namespace, "shop", "ACTIVE").await;
+        at_rest(&namespace, "shop").await;
         let again = client.deploy(request).await.expect("deployed again").into_inner();
         assert_eq!(
             again.outcome(),

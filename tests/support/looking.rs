@@ -14,9 +14,13 @@ use panamax_kubernetes_adapter::proto;
 use tonic_types::StatusExt;
 
 use super::namespace::Namespace;
+use super::survey::Survey;
 
 /// How long anything may take that is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often the cluster is looked at where no watch tells.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Uid and resourceVersion of objects, by kind and name.
 pub type Versions = BTreeMap<String, (String, String)>;
@@ -118,6 +122,16 @@ pub async fn recorded(namespace: &Namespace, name: &str, state: &str) -> String 
     };
     let head = until::<ConfigMap>(namespace, &format!("panamax-deployment-{name}"), has_state).await;
     head.expect("a head").resource_version().expect("a version")
+}
+
+/// Waits until nothing of a deployment is left to do, what goes included.
+pub async fn at_rest(namespace: &Namespace, name: &str) {
+    let rest = async {
+        while !Survey::of(&namespace.client, namespace).await.unrest(name).is_empty() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, rest).await.unwrap_or_else(|_| panic!("{name} comes to rest in time"));
 }
 
 /// What happened to an object, by `Kind/name`.

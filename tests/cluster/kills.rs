@@ -32,7 +32,7 @@ const CHOSEN: f64 = 10.0;
 const LEASE: Duration = Duration::from_secs(2);
 /// How long a keeper may take once the lease is over, and the pods to start and to go.
 const KEEPER: Duration = Duration::from_secs(10);
-const PODS: Duration = Duration::from_secs(5);
+const PODS: Duration = Duration::from_secs(15);
 /// How often the cluster is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long the process lives on after the answer to the call at which it is killed.

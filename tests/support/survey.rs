@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kube::api::DynamicObject;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, DynamicObject, ListParams};
 use kube::{Client, ResourceExt};
 use panamax_kubernetes_adapter::artifacts::DeploymentState;
 use panamax_kubernetes_adapter::proto;
@@ -19,9 +20,23 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Looks at everything.
+    /// Looks at everything, between two looks at the records that show the same: else what was deleted and left its
+    /// record in between would look like something that no record knows.
     pub async fn of(client: &Client, namespace: &str) -> Self {
-        let objects = looking::objects(client, namespace).await.expect("lists of everything");
+        let records = async || -> BTreeSet<Option<String>> {
+            let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+            let list = api.list(&ListParams::default()).await.expect("a list of records");
+            list.items.iter().map(ResourceExt::resource_version).collect()
+        };
+        let mut before = records().await;
+        let objects = loop {
+            let objects = looking::objects(client, namespace).await.expect("lists of everything");
+            let after = records().await;
+            if after == before {
+                break objects;
+            }
+            before = after;
+        };
         let named = |(kind, object): (&str, DynamicObject)| (format!("{kind} {}", object.name_any()), object);
         let objects = objects.into_iter().map(named).collect();
         Self { objects }

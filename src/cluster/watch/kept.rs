@@ -25,14 +25,18 @@ enum Known {
 #[derive(Debug, Default)]
 struct Watched {
     known: BTreeMap<Target, Known>,
-    /// What a listing under way has shown.
-    listing: BTreeMap<Target, Known>,
+    /// What a listing under way has shown: whole, for those who come before it is complete.
+    listing: BTreeMap<Target, Arc<Held>>,
+    /// Whether a listing is under way; the first one is from the start.
+    is_listing: bool,
     /// Whether everything was listed once.
     is_listed: bool,
     /// The newest version that was shown of any record.
     newest: Option<Version>,
     /// Where the records of a namespace are filed while somebody follows a deployment in it.
     stores: BTreeMap<Namespace, Weak<Mutex<Store>>>,
+    /// Those that came while a listing was under way: they have missed a part of it, and get all of it at its end.
+    joining: Vec<(Namespace, Weak<Mutex<Store>>)>,
 }
 
 /// What the keeper's watches have shown, by the number of the watch.
@@ -73,14 +77,14 @@ impl Kept {
             false => Known::Whole(Arc::clone(held)),
         };
         match sight {
-            Sight::Begin => watched.listing.clear(),
+            Sight::Begin => {
+                watched.listing.clear();
+                watched.is_listing = true;
+            }
             Sight::Listed(held) => {
-                watched.listing.insert(held.target(), known(held));
+                watched.listing.insert(held.target(), Arc::clone(held));
             }
-            Sight::Complete => {
-                watched.known = std::mem::take(&mut watched.listing);
-                watched.is_listed = true;
-            }
+            Sight::Complete => {}
             Sight::Now(held) => {
                 watched.known.insert(held.target(), known(held));
             }
@@ -89,7 +93,14 @@ impl Kept {
             }
         }
         match sight {
-            Sight::Begin | Sight::Complete => watched.each_store(|store| store.take_sight(sight)),
+            Sight::Begin => watched.each_store(|store| store.take_sight(sight)),
+            Sight::Complete => {
+                watched.each_store(|store| store.take_sight(sight));
+                let listed = std::mem::take(&mut watched.listing);
+                watched.join(&listed);
+                watched.known = listed.into_iter().map(|(target, held)| (target, known(&held))).collect();
+                (watched.is_listing, watched.is_listed) = (false, true);
+            }
             Sight::Listed(held) | Sight::Now(held) | Sight::Gone(held) => {
                 watched.has_shown(&held.version);
                 watched.in_store(&held.namespace, |store| store.take_sight(sight));
@@ -109,6 +120,9 @@ impl Kept {
     pub(in crate::cluster) fn refuse(&self, watch: usize, refusal: &Error) {
         if let Some(watched) = self.watches().get(watch) {
             watched.each_store(|store| store.refuse_heads(refusal));
+            for store in watched.joining.iter().filter_map(|(_, store)| store.upgrade()) {
+                super::open(&store).refuse_heads(refusal);
+            }
         }
     }
 
@@ -118,19 +132,21 @@ impl Kept {
         let mut watches = self.watches();
         let Some(watched) = watches.get_mut(watch) else { return false };
         watched.stores.retain(|_, store| store.strong_count() > 0);
-        watched.stores.insert(namespace.clone(), Arc::downgrade(store));
-        if watched.is_listed {
-            let mut store = super::open(store);
-            store.take_sight(&Sight::Begin);
-            for (target, known) in &watched.known {
-                if let Known::Whole(held) = known
-                    && target.namespace == *namespace
-                {
-                    store.take_sight(&Sight::Listed(Arc::clone(held)));
-                }
-            }
-            store.take_sight(&Sight::Complete);
+        if watched.is_listing || !watched.is_listed {
+            watched.joining.push((namespace.clone(), Arc::downgrade(store)));
+            return true;
         }
+        watched.stores.insert(namespace.clone(), Arc::downgrade(store));
+        let mut store = super::open(store);
+        store.take_sight(&Sight::Begin);
+        for (target, known) in &watched.known {
+            if let Known::Whole(held) = known
+                && target.namespace == *namespace
+            {
+                store.take_sight(&Sight::Listed(Arc::clone(held)));
+            }
+        }
+        store.take_sight(&Sight::Complete);
         true
     }
 
@@ -186,6 +202,21 @@ impl Watched {
     /// Whether this version is newer than everything that was shown, so that the watch will show it, too.
     fn is_to_come(&self, version: &Version) -> bool {
         self.newest.as_ref().is_none_or(|newest| newest.is_before(version))
+    }
+
+    /// Files a whole listing for those who came while it was under way. What they have read themselves since stays, if it
+    /// is newer.
+    fn join(&mut self, listed: &BTreeMap<Target, Arc<Held>>) {
+        for (namespace, store) in std::mem::take(&mut self.joining) {
+            let Some(followed) = store.upgrade() else { continue };
+            let mut followed = super::open(&followed);
+            for held in listed.values().filter(|held| held.namespace == namespace) {
+                followed.take_sight(&Sight::Now(Arc::clone(held)));
+            }
+            followed.complete_heads();
+            drop(followed);
+            self.stores.insert(namespace, store);
+        }
     }
 
     fn in_store(&self, namespace: &Namespace, file: impl FnOnce(&mut Store)) {

@@ -104,6 +104,13 @@ impl Store {
         });
     }
 
+    /// Notes that all records were filed that there are.
+    pub(super) fn complete_heads(&mut self) {
+        self.refused.remove(&WatchedKind::Head);
+        self.complete.insert(WatchedKind::Head);
+        self.wake_all();
+    }
+
     /// Files a record that was read or written, unless a newer form of it is filed.
     pub(super) fn file_head(&mut self, held: &Held) {
         let held = Arc::new(held.clone());

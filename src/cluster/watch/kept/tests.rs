@@ -119,3 +119,25 @@ fn no_watch_shows_another_namespace() {
     kept.settle(Scope::Namespaces(vec![Namespace::new("other").expect("a name")]), |_| true);
     assert!(!kept.feed(&shop.namespace, &store) && !kept.is_absent(&shop.target()));
 }
+
+#[test]
+fn who_comes_in_the_middle_of_a_list_is_shown_all_of_it_at_its_end() {
+    let kept = Kept::default();
+    let _ = kept.settle(Scope::All, |held| held.head.recorded.state == DeploymentState::Active);
+    let namespace = busy("shop", 5).namespace.clone();
+    // The first list, and one after it: what is at rest and what is not.
+    for round in [5, 7] {
+        let store = Arc::default();
+        kept.take(0, &Sight::Begin);
+        kept.take(0, &Sight::Listed(busy("shop", round)));
+        kept.take(0, &Sight::Listed(resting("blog", round)));
+        assert!(kept.feed(&namespace, &store));
+        kept.take(0, &Sight::Complete);
+        for held in [busy("shop", round), resting("blog", round)] {
+            assert_eq!(shown(&store, &held), version(&round.to_string()), "{}", held.name);
+        }
+        // It hears of what comes then.
+        kept.take(0, &Sight::Now(busy("shop", round + 1)));
+        assert_eq!(shown(&store, &busy("shop", round)), version(&(round + 1).to_string()));
+    }
+}

@@ -19,7 +19,7 @@ use panamax_kubernetes_adapter::proto::deployment_service_client::DeploymentServ
 use panamax_kubernetes_adapter::proto::server_service_client::ServerServiceClient;
 use panamax_kubernetes_adapter::proto::template_service_client::TemplateServiceClient;
 use panamax_kubernetes_adapter::sandbox::Sandbox;
-use panamax_kubernetes_adapter::server::{self, Parts};
+use panamax_kubernetes_adapter::server::{self, Capacity, Parts};
 use proto::deploy_request::TemplateSource;
 use proto::translate_template_request::TemplateSource as TranslateSource;
 use proto::watch_deployment_response::Event;
@@ -90,9 +90,7 @@ async fn tell_in_sandbox(namespace: String) -> Result<()> {
         clock,
         drain_timeout,
         tls: None,
-        max_connections: 256,
-        max_calls: 256,
-        max_watches: 256,
+        capacity: Capacity::default(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);

@@ -27,7 +27,7 @@ pub use deploy::{DeployCall, DeployChoices, Deployed, PlannedDeploy};
 pub use observe::{ListCall, Listed, Until, WatchEnd, WatchUpdate};
 pub use revisions::{ListedRevisions, RevisionView, RevisionsCall, RollbackCall};
 pub use scale::{ScaleCall, Scaled};
-pub use teardown::{Blocked, TeardownCall, TornDown};
+pub use teardown::{TeardownCall, TornDown};
 pub use translate::{Translated, Validated};
 pub use view::DeploymentView;
 

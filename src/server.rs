@@ -93,12 +93,25 @@ pub struct Parts {
     pub drain_timeout: Duration,
     /// The certificates that callers meet; `None`: nothing is encrypted.
     pub tls: Option<Arc<Tls>>,
-    /// The most connections at once; one more is closed.
-    pub max_connections: usize,
-    /// The most calls at once; one more is refused.
-    pub max_calls: usize,
-    /// The most watches at once.
-    pub max_watches: usize,
+    /// How much is served at once.
+    pub capacity: Capacity,
+}
+
+/// How much is served at once, of all callers together; the defaults are those of the flags.
+#[derive(Clone, Copy, Debug)]
+pub struct Capacity {
+    /// The most connections; one more is closed.
+    pub connections: usize,
+    /// The most calls; one more is refused.
+    pub calls: usize,
+    /// The most watches; one more is refused.
+    pub watches: usize,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self { connections: 1_000, calls: 256, watches: 10_000 }
+    }
 }
 
 /// Serves until `shutdown` resolves, then drains: streams end, running operations finish or are left to
@@ -134,7 +147,7 @@ pub async fn run(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .layer(gate::Gate)
-        .layer(limits::Limits::new(parts.max_calls, parts.max_watches))
+        .layer(limits::Limits::new(parts.capacity.calls, parts.capacity.watches))
         .layer(answers::Answers)
         .layer(CatchPanicLayer::custom(panicked))
         .add_service(health)
@@ -158,7 +171,7 @@ pub async fn run(
                 .send_compressed(CompressionEncoding::Gzip)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         );
-    let incoming = accept::incoming(listener, parts.tls.clone(), parts.max_connections);
+    let incoming = accept::incoming(listener, parts.tls.clone(), parts.capacity.connections);
     let serving = router.serve_with_incoming_shutdown(incoming, stop.cancelled());
     tokio::pin!(serving);
     let probe = probe(operations.clone(), reporter.clone());

@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::{Config, LogFormat};
 use crate::operations::Settings;
-use crate::server::{self, Files, Parts, Tls};
+use crate::server::{self, Capacity, Files, Parts, Tls};
 use crate::telemetry;
 
 /// Why nothing was started: one sentence and the process's exit code.
@@ -72,9 +72,11 @@ pub async fn run(config: Config) -> Result<(), Refusal> {
         clock: Clock::system(),
         drain_timeout: config.drain_timeout,
         tls,
-        max_connections: config.max_connections.get(),
-        max_calls: config.max_calls.get(),
-        max_watches: config.max_watches.get(),
+        capacity: Capacity {
+            connections: config.max_connections.get(),
+            calls: config.max_calls.get(),
+            watches: config.max_watches.get(),
+        },
     };
     serve(parts, listener, signals).await
 }

@@ -24,7 +24,7 @@ use panamax_kubernetes_adapter::clock::Clock;
 use panamax_kubernetes_adapter::cluster::Cluster;
 use panamax_kubernetes_adapter::operations::Settings;
 use panamax_kubernetes_adapter::sandbox::Sandbox;
-use panamax_kubernetes_adapter::server::{self, Parts};
+use panamax_kubernetes_adapter::server::{self, Capacity, Parts};
 use tokio::net::TcpListener;
 use tonic::transport::Endpoint;
 
@@ -147,17 +147,8 @@ async fn serve<T>(
         keeps: Vec::new(),
     };
     let (clock, drain_timeout) = (Clock::system(), Duration::from_secs(5));
-    let parts = Parts {
-        cluster,
-        sandbox,
-        settings,
-        clock,
-        drain_timeout,
-        tls: None,
-        max_connections: 256,
-        max_calls: 256,
-        max_watches: 256,
-    };
+    let parts =
+        Parts { cluster, sandbox, settings, clock, drain_timeout, tls: None, capacity: Capacity::default() };
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

@@ -20,7 +20,7 @@ use crate::record::{HeadRef, Held};
 /// The garbage collector's own finalizer: it says only that dependents go first.
 const FOREGROUND: &str = "foregroundDeletion";
 
-/// An object that is marked for deletion and held by a finalizer.
+/// An object that is marked for deletion and still there, and the finalizers that hold it, if any do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldBack {
     /// The API group of its kind.

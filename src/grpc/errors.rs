@@ -167,7 +167,7 @@ pub fn is_unknown_method(status: &Status) -> bool {
 
 /// What the gRPC library has refused on its own, as an error of ours; `None` if it is no failure.
 ///
-/// The library's own words stay in the log: they may quote the request.
+/// The library's own words are dropped: they may quote the request.
 pub fn failure_of_library(status: &Status) -> Option<Error> {
     let error = match status.code() {
         Code::Ok => return None,
@@ -186,7 +186,7 @@ pub fn failure_of_library(status: &Status) -> Option<Error> {
                 "is no message of this method: it cannot be decoded; generate the client from the contract";
             Error::fields(vec![Fault::field("request", text)])
         }
-        _ => Error::internal(format!("the gRPC library failed: {status:?}")),
+        other => Error::internal(format!("the gRPC library failed with {other:?}")),
     };
     Some(error)
 }

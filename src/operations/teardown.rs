@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{NamedRequest, Operations, Target};
@@ -53,25 +52,8 @@ pub struct TornDown {
     pub retained: Vec<(ObjectRef, Option<String>)>,
     /// Whether everything is gone, the record included.
     pub complete: bool,
-    /// What is still there.
-    pub blocked: Vec<Blocked>,
-}
-
-/// An object that is marked for deletion and still there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Blocked {
-    /// The API group of its kind.
-    pub group: &'static str,
-    /// Its kind.
-    pub kind: &'static str,
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-    /// The finalizers that hold it back.
-    pub finalizers: Vec<String>,
-    /// When it was marked.
-    pub since: Option<Timestamp>,
+    /// What is marked for deletion and still there, whether a finalizer holds it or not.
+    pub blocked: Vec<HeldBack>,
 }
 
 impl Operations {
@@ -130,7 +112,7 @@ impl Operations {
         // What cannot be looked at in time is told by the next call.
         let look = tokio::time::timeout(LOOK, engine::held_back(&self.engine, target)).await;
         let torn = torn.held_back(look.ok().and_then(Result::ok).unwrap_or_default());
-        let (held, others): (Vec<&Blocked>, Vec<&Blocked>) =
+        let (held, others): (Vec<&HeldBack>, Vec<&HeldBack>) =
             torn.blocked.iter().partition(|one| one.finalizers.iter().any(|name| name != FOREGROUND));
         let names =
             others.iter().map(|one| format!("{} {}", one.kind, one.name)).chain(held.iter().map(|one| {
@@ -156,9 +138,8 @@ impl TornDown {
     /// Adds what finalizers hold beside the inventory.
     fn held_back(mut self, beside: Vec<HeldBack>) -> Self {
         for one in beside {
-            let HeldBack { group, kind, name, uid, finalizers, since } = one;
-            if !self.blocked.iter().any(|blocked| blocked.uid == uid) {
-                self.blocked.push(Blocked { group, kind, name, uid, finalizers, since });
+            if !self.blocked.iter().any(|blocked| blocked.uid == one.uid) {
+                self.blocked.push(one);
             }
         }
         self
@@ -169,7 +150,7 @@ impl TornDown {
         self.complete = left.is_empty();
         self.blocked = left
             .into_iter()
-            .map(|going| Blocked {
+            .map(|going| HeldBack {
                 group: going.reference.kind.group(),
                 kind: going.reference.kind.as_str(),
                 name: going.reference.name.to_string(),

@@ -125,6 +125,7 @@ fn of_envelope(violation: Violation) -> Error {
             "the message says that it is compressed, but the request has no grpc-encoding",
         ),
         Violation::TooLarge => (ErrorKind::LimitExceeded, "the request is larger than 1 MiB"),
+        Violation::Late => (ErrorKind::ClusterTimeout, "the request did not end within 30 s"),
     };
     Error::new(kind, message)
 }

@@ -5,13 +5,19 @@
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Sleep, sleep};
 use tonic::Status;
 
 /// The bytes before a message: a flag, and the length.
 const PREFIX: usize = 5;
+
+/// How long a request may take to come, whole and ended: a caller that sends nothing would keep its place among the
+/// calls for ever. As long as a call without a deadline gets.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is wrong with an envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +34,8 @@ pub(super) enum Violation {
     Encoding,
     /// The message is longer than is taken.
     TooLarge,
+    /// The request has not ended in time.
+    Late,
 }
 
 /// Where the answer learns what was wrong with its request.
@@ -44,6 +52,7 @@ impl Found {
 pub(super) struct Envelope<B> {
     inner: B,
     reader: Reader,
+    deadline: Pin<Box<Sleep>>,
     found: Found,
 }
 
@@ -53,6 +62,7 @@ impl<B> Envelope<B> {
         Self {
             inner,
             reader: Reader { encoded, limit, prefix: Vec::new(), left: None, is_whole: false },
+            deadline: Box::pin(sleep(PATIENCE)),
             found,
         }
     }
@@ -70,11 +80,18 @@ where
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
-        let violation = match &frame {
-            Some(Ok(frame)) => frame.data_ref().and_then(|data| self.reader.read(data)),
-            Some(Err(_)) => None,
-            None => self.reader.end(),
+        // The time counts also where bytes come one by one.
+        let is_late = self.deadline.as_mut().poll(context).is_ready();
+        let (frame, violation) = if is_late {
+            (None, Some(Violation::Late))
+        } else {
+            let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+            let violation = match &frame {
+                Some(Ok(frame)) => frame.data_ref().and_then(|data| self.reader.read(data)),
+                Some(Err(_)) => None,
+                None => self.reader.end(),
+            };
+            (frame, violation)
         };
         if let Some(violation) = violation {
             let _ = self.found.0.set(violation);
@@ -186,6 +203,22 @@ mod tests {
             for piece in [1, 3, 64] {
                 assert_eq!(run(bytes, piece, encoded), found, "{bytes:?} in pieces of {piece}");
             }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_does_not_end_gives_its_place_back() {
+        use futures::StreamExt;
+        use http_body_util::{BodyExt, StreamBody};
+        let whole = Bytes::from_static(&[0, 0, 0, 0, 1, 7]);
+        // One byte an hour, nothing at all, and a message behind which nothing ends.
+        for begun in [&[0][..], &[], &whole] {
+            let begun = futures::stream::iter([Ok::<_, Status>(Frame::data(Bytes::copy_from_slice(begun)))]);
+            let found = Found::default();
+            let body = StreamBody::new(begun.chain(futures::stream::pending()).boxed());
+            let envelope = Envelope::new(body, false, 4, found.clone());
+            assert!(envelope.collect().await.is_err());
+            assert_eq!(found.get(), Some(Violation::Late));
         }
     }
 }

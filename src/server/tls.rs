@@ -154,8 +154,9 @@ fn certificates(path: &Path, now: Timestamp) -> Result<Vec<CertificateDer<'stati
 
 fn key(path: &Path) -> Result<PrivateKeyDer<'static>, Unusable> {
     let bytes = content(path)?;
-    let mode = fs::metadata(path).map(|metadata| metadata.mode()).unwrap_or_default();
-    if mode & 0o004 != 0 {
+    let metadata =
+        fs::metadata(path).or_else(|error| unusable(path, format_args!("cannot be read: {error}")))?;
+    if metadata.mode() & 0o004 != 0 {
         return unusable(
             path,
             "can be read by everybody; let only its owner and group read it (chmod o-rwx)",

@@ -123,9 +123,7 @@ impl Adapter {
             clock,
             drain_timeout: Duration::from_secs(10),
             tls: None,
-            max_connections: 1_000,
-            max_calls: 256,
-            max_watches: 10_000,
+            capacity: server::Capacity::default(),
         };
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         #[expect(clippy::disallowed_methods, reason = "the test's runtime ends it")]

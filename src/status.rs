@@ -234,7 +234,17 @@ pub fn rollouts(expected: &Expected, observed: &Observed) -> Vec<Rollout> {
 }
 
 /// The state as last recorded, when nobody looked at the workloads.
-pub fn recorded(expected: &Expected, state: DeploymentState) -> Status {
+///
+/// What the record itself knows comes before the state that a look has left in it: one that stopped half way is degraded
+/// from the moment it stopped, not from the next look.
+pub fn recorded(expected: &Expected, looked_at: DeploymentState) -> Status {
+    let state = match looked_at {
+        _ if expected.deleting => DeploymentState::Deleting,
+        _ if expected.applying => DeploymentState::Deploying,
+        DeploymentState::Failed => DeploymentState::Failed,
+        _ if expected.incomplete => DeploymentState::Degraded,
+        other => other,
+    };
     let (component_state, message) = match state {
         DeploymentState::Active => (ComponentState::Ready, ""),
         DeploymentState::Stopped => (ComponentState::Stopped, ""),

@@ -159,8 +159,7 @@ fn held_by(kind: &str, name: &str, finalizers: &[String], since: Option<Timestam
 /// The view as the records have it, without a look at the workloads.
 pub(super) fn recorded(held: &Held) -> DeploymentView {
     let expected = expected(held);
-    let state = if expected.deleting { DeploymentState::Deleting } else { held.head.recorded.state };
-    view(held, status::recorded(&expected, state), false)
+    view(held, status::recorded(&expected, held.head.recorded.state), false)
 }
 
 /// The view of a deployment that a Deploy would make.

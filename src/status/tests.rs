@@ -367,3 +367,20 @@ fn a_pod_of_a_lost_controller_keeps_its_component_from_being_ready_and_a_copy_do
     let copy = beside("web-replication-controller-debug");
     assert_eq!((copy.state, copy.components[0].has_left), (DeploymentState::Active, false));
 }
+
+#[test]
+fn a_stopped_update_is_degraded_before_anybody_looks_again() {
+    use DeploymentState::{Active, Degraded, Deleting, Deploying, Failed, Stopped};
+    let told = |change: &dyn Fn(&mut Expected), looked_at| {
+        let mut expected = expected(Kind::Pod, "web-pod");
+        change(&mut expected);
+        recorded(&expected, looked_at).state
+    };
+    for looked_at in [Active, Degraded, Deploying, Failed, Stopped] {
+        let outcome = if looked_at == Failed { Failed } else { Degraded };
+        assert_eq!(told(&|one| one.incomplete = true, looked_at), outcome);
+        assert_eq!(told(&|one| (one.incomplete, one.applying) = (true, true), looked_at), Deploying);
+        assert_eq!(told(&|one| one.deleting = true, looked_at), Deleting);
+        assert_eq!(told(&|_| (), looked_at), looked_at);
+    }
+}

@@ -26,7 +26,7 @@ pub use ownership::{
     LABEL_REVISION, LAYOUT_DATA, MANAGED_BY, field_manager, is_reserved_annotation, is_reserved_label,
     scale_manager, selector_of,
 };
-pub use seen::{Form, Others, Seen, SeenClaim};
+pub use seen::{Form, ListedClaim, ListedObject, Others};
 pub use size::StorageSize;
 pub use state::DeploymentState;
 pub use trace::{Trace, Traces, applied, digested, owned_fields, written_since};

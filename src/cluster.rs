@@ -38,7 +38,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub use apply::{Guard, Written};
 pub use delete::Deletion;
 pub use events::{Happenings, Told};
-pub use gone::Going;
+pub use gone::Terminating;
 pub use leftovers::HeldBack;
 pub use patience::Patience;
 pub use revisions::RevisionDeletion;

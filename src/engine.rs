@@ -34,11 +34,11 @@ use crate::artifacts::Namespace;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{Held, Transition};
+use crate::record::{Record, Transition};
 
 use sights::Sights;
 
-pub use crate::cluster::{Going, HeldBack, Scope, Snapshot, Subscription};
+pub use crate::cluster::{HeldBack, Scope, Snapshot, Subscription, Terminating};
 pub use awake::wake;
 pub use decide::Choices;
 pub use deploy::{deploy, rollback};
@@ -116,12 +116,12 @@ impl Engine {
     }
 
     /// How long this process has not seen the record's operation renewed.
-    fn unrenewed_for(&self, held: &Held) -> Duration {
+    fn unrenewed_for(&self, held: &Record) -> Duration {
         self.sights.unrenewed_for(held, self.clock.elapsed())
     }
 
     /// Changes a record beside the operations; the record as it was, if an operation came first: that sees for itself.
-    async fn amend(&self, held: &Held, transition: &Transition) -> Result<Held> {
+    async fn amend(&self, held: &Record, transition: &Transition) -> Result<Record> {
         match self.cluster.change(held, transition).await {
             Err(error) if error.kind() == ErrorKind::OperationInProgress => Ok(held.clone()),
             other => other,

@@ -27,7 +27,7 @@ mod standing;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::artifacts::{
-    Action, Artifact, Artifacts, Change, ComponentName, Kind, ObjectRef, Others, Seen, Stage,
+    Action, Artifact, Artifacts, Change, ComponentName, Kind, ListedObject, ObjectRef, Others, Stage,
 };
 use crate::diagnostic::Diagnostic;
 use crate::record::{Head, Member, MemberState};
@@ -70,7 +70,7 @@ pub struct Inputs<'a> {
     /// For each component, the Services its links lead to.
     pub links: &'a BTreeMap<ComponentName, BTreeSet<ObjectRef>>,
     /// What is on the cluster; `None`: not looked, the inventory is believed.
-    pub seen: Option<&'a [Seen]>,
+    pub seen: Option<&'a [ListedObject]>,
     /// Whether the record was restored from a backup, and the objects with it.
     pub restored: bool,
     /// The number of the revision to come.
@@ -164,14 +164,14 @@ impl Step {
 
 /// An object to be deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Doomed {
+pub struct Removal {
     /// Its entry in the inventory.
     pub member: Member,
     /// The uid that is meant.
     pub uid: String,
 }
 
-impl Doomed {
+impl Removal {
     /// The object and the uid that is meant, with the Pod that a controller may not have taken over yet.
     pub fn objects(&self) -> impl Iterator<Item = (ObjectRef, String)> {
         let adopted = self.member.adopts.iter().map(|pod| (pod.reference.clone(), pod.uid.clone()));
@@ -185,7 +185,7 @@ pub struct Plan {
     /// The objects of the template, in the order of applying.
     pub steps: Vec<Step>,
     /// Objects the template no longer has.
-    pub doomed: Vec<Doomed>,
+    pub removals: Vec<Removal>,
     /// Entries that stay in the inventory although the template no longer has them.
     pub kept: Vec<Member>,
     /// Entries that leave the inventory undeleted: a controller takes the pod over.
@@ -204,25 +204,27 @@ impl Plan {
     /// Whether there is nothing to do.
     pub fn is_noop(&self) -> bool {
         self.steps.iter().all(|step| step.action == Action::Unchanged)
-            && self.doomed.iter().all(Doomed::is_deferred)
+            && self.removals.iter().all(Removal::is_deferred)
             && self.handed_over.is_empty()
     }
 
     /// Whether all there is to do is to delete what the record says is to be deleted already.
     pub fn only_deletes(&self, head: &Head) -> bool {
-        let is_known = |doomed: &Doomed| {
-            let entry = head.member(&doomed.member.reference);
+        let is_known = |removals: &Removal| {
+            let entry = head.member(&removals.member.reference);
             entry.is_some_and(|entry| entry.state == MemberState::Deleting)
         };
         self.steps.iter().all(|step| step.action == Action::Unchanged)
-            && self.doomed.iter().all(is_known)
+            && self.removals.iter().all(is_known)
             && self.handed_over.is_empty()
     }
 
     /// The inventory to write before the first object is: everything that is or may be there.
     pub fn union(&self) -> Vec<Member> {
-        let deleting =
-            self.doomed.iter().map(|doomed| Member { state: MemberState::Deleting, ..doomed.member.clone() });
+        let deleting = self
+            .removals
+            .iter()
+            .map(|removals| Member { state: MemberState::Deleting, ..removals.member.clone() });
         let steps = self.steps.iter().map(|step| step.member.clone());
         steps
             .chain(deleting)

@@ -28,7 +28,7 @@ pub use operation::{Operation, OperationKind};
 pub use refused::{RefusedObject, RefusedWork, Refusing, foreign_finalizers};
 pub use requests::{Request, RequestEntry, RequestOutcome, reused};
 pub use revisions::{HeadRef, Outcome, RevisionEntry, RevisionResult};
-pub use stored::{Held, Version};
+pub use stored::{Record, Version};
 pub use transitions::{Transition, Writer};
 pub use work::{Applied, Begin, Work};
 pub use workloads::{applied, former, pods, serving, to_be_scaled};

@@ -4,7 +4,7 @@ use super::{ObjectRef, Traces};
 
 /// One object with our labels, as the cluster showed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct ListedObject {
     /// Kind and name.
     pub reference: ObjectRef,
     /// Its uid.
@@ -40,10 +40,10 @@ pub struct Seen {
     /// Of a pod: the revision it is of.
     pub revision: Option<u32>,
     /// Of a volume claim: what it asks for.
-    pub claim: Option<SeenClaim>,
+    pub claim: Option<ListedClaim>,
 }
 
-impl Seen {
+impl ListedObject {
     /// Whether it is this deployment's, whose record has this uid for it: our labels, and either the entry of our field
     /// manager or that uid. Somebody may have wiped the entries.
     pub fn is_ours(&self, recorded: Option<&str>) -> bool {
@@ -62,7 +62,7 @@ pub struct Others {
 
 /// What a volume claim on the cluster asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SeenClaim {
+pub struct ListedClaim {
     /// Its size, as the cluster spells it.
     pub size: String,
     /// Whether another field manager holds the size.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::Cluster;
 use super::answers::Subject;
 use super::errors::Failure;
-use super::gone::Going;
+use super::gone::Terminating;
 use crate::artifacts::{
     ANNOTATION_LAYOUT, Artifact, DeploymentName, Form, Kind, LABEL_INSTANCE, LABEL_MANAGED_BY, MANAGED_BY,
     Namespace, ObjectRef, Trace, Traces, field_manager, owned_fields,
@@ -84,7 +84,7 @@ enum Attempt {
     /// The object is as the artifact says.
     Written(Written),
     /// The object took the apply while it is being deleted.
-    Terminating(Going),
+    Terminating(Terminating),
 }
 
 /// What a refused apply leads to.
@@ -92,7 +92,7 @@ enum Next {
     /// Try again under this guard.
     Again(Guard),
     /// Wait until this object is gone, then create.
-    WaitFor(Going),
+    WaitFor(Terminating),
 }
 
 impl Cluster {
@@ -184,7 +184,7 @@ impl Cluster {
         let uid = metadata.uid.clone().unwrap_or_default();
         // The API server takes an apply to an object that is already going; it would be lost with it.
         if metadata.deletion_timestamp.is_some() {
-            return Ok(Attempt::Terminating(Going::new(&artifact.reference, &uid, metadata)));
+            return Ok(Attempt::Terminating(Terminating::new(&artifact.reference, &uid, metadata)));
         }
         let traces = Traces::of(&metadata, deployment);
         let entries = metadata.managed_fields.unwrap_or_default();
@@ -217,7 +217,7 @@ impl Cluster {
             return Err(not_owned(namespace, deployment, reference, &metadata));
         }
         if seen.terminating {
-            return Ok(Next::WaitFor(Going::new(reference, &seen.uid, metadata)));
+            return Ok(Next::WaitFor(Terminating::new(reference, &seen.uid, metadata)));
         }
         if *guard == Guard::CreateOnly && is_laid_out_otherwise(artifact, &metadata) {
             return Err(appeared(reference));

@@ -5,7 +5,7 @@ use kube::api::{DeleteParams, ObjectMeta, Preconditions, PropagationPolicy};
 
 use super::Cluster;
 use super::answers::Subject;
-use super::gone::Going;
+use super::gone::Terminating;
 use crate::artifacts::{Form, Kind, Namespace, ObjectRef};
 use crate::error::Result;
 
@@ -17,7 +17,7 @@ pub enum Deletion {
     /// The object is gone, and another has its name.
     Replaced,
     /// The object is marked and will go.
-    Going(Going),
+    Terminating(Terminating),
 }
 
 /// What becomes of an object's dependents; always named, since the API's default for a
@@ -48,7 +48,7 @@ impl Cluster {
         loop {
             match self.write("delete the object", subject, || api.delete(name, &parameters)).await {
                 Ok(Either::Left(object)) if is_still_there(&object.metadata) => {
-                    return Ok(Deletion::Going(Going::new(reference, uid, object.metadata)));
+                    return Ok(Deletion::Terminating(Terminating::new(reference, uid, object.metadata)));
                 }
                 Ok(_) => return Ok(Deletion::Gone),
                 Err(failure) if failure.is_not_found() => return Ok(Deletion::Gone),

@@ -15,7 +15,7 @@ use super::Cluster;
 use super::answers;
 use crate::artifacts::{Happening, MANAGED_BY, Namespace, Subject};
 use crate::error::{ErrorKind, Result};
-use crate::record::Held;
+use crate::record::Record;
 
 /// Events of a page, and how many pages of a namespace are read: more would be somebody's flood.
 const PAGE: u32 = 1_000;
@@ -71,7 +71,7 @@ impl Recent {
 
 impl Cluster {
     /// Creates an Event about the record of a deployment. What was told already, by whatever replica, stays as it is.
-    pub async fn tell(&self, held: &Held, holder: &str, told: &Told) -> Result<()> {
+    pub async fn tell(&self, held: &Record, holder: &str, told: &Told) -> Result<()> {
         let event = event(held, holder, told);
         let name = event.metadata.name.clone().unwrap_or_default();
         let api: Api<Event> = Api::namespaced(self.client.clone(), held.namespace.as_str());
@@ -130,7 +130,7 @@ impl Cluster {
 }
 
 /// The Event; its name says what it is told of, so that nobody tells it twice.
-fn event(held: &Held, holder: &str, told: &Told) -> Event {
+fn event(held: &Record, holder: &str, told: &Told) -> Event {
     let head = super::head::head_name(&held.name);
     let mut digest = Sha256::new();
     for part in [held.uid.as_str(), told.reason, told.of.as_str()] {

@@ -27,7 +27,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// An object that is marked for deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Going {
+pub struct Terminating {
     /// Kind and name.
     pub reference: ObjectRef,
     /// The uid of the object that is being deleted.
@@ -40,7 +40,7 @@ pub struct Going {
     resource_version: String,
 }
 
-impl Going {
+impl Terminating {
     /// Takes what is needed from the metadata of an object that is marked.
     pub(super) fn new(reference: &ObjectRef, uid: &str, metadata: ObjectMeta) -> Self {
         Self {
@@ -59,10 +59,10 @@ impl Cluster {
         &self,
         namespace: &Namespace,
         deployment: &DeploymentName,
-        going: Vec<Going>,
+        going: Vec<Terminating>,
         deadline: Instant,
-    ) -> Result<Vec<Going>> {
-        let mut kinds: BTreeMap<Kind, Vec<Going>> = BTreeMap::new();
+    ) -> Result<Vec<Terminating>> {
+        let mut kinds: BTreeMap<Kind, Vec<Terminating>> = BTreeMap::new();
         for object in going {
             kinds.entry(object.reference.kind).or_default().push(object);
         }
@@ -79,9 +79,9 @@ impl Cluster {
     async fn look_until_gone(
         &self,
         namespace: &Namespace,
-        mut going: Vec<Going>,
+        mut going: Vec<Terminating>,
         deadline: Instant,
-    ) -> Result<Vec<Going>> {
+    ) -> Result<Vec<Terminating>> {
         loop {
             let looks = going.into_iter().map(|one| async move {
                 let api = self.api(namespace, one.reference.kind);
@@ -106,9 +106,9 @@ impl Cluster {
         namespace: &Namespace,
         deployment: &DeploymentName,
         kind: Kind,
-        mut going: Vec<Going>,
+        mut going: Vec<Terminating>,
         deadline: Instant,
-    ) -> Result<Vec<Going>> {
+    ) -> Result<Vec<Terminating>> {
         // The oldest answer: every DELETED event of these objects is younger than it.
         let oldest = going.iter().filter_map(|object| object.resource_version.parse::<u64>().ok()).min();
         let mut version = oldest.map(|version| version.to_string());
@@ -148,7 +148,7 @@ impl Cluster {
         namespace: &Namespace,
         deployment: &DeploymentName,
         kind: Kind,
-        going: &mut Vec<Going>,
+        going: &mut Vec<Terminating>,
         version: &str,
     ) -> kube::Result<()> {
         let road = self.road.watches(1);
@@ -176,7 +176,7 @@ impl Cluster {
         namespace: &Namespace,
         deployment: &DeploymentName,
         kind: Kind,
-        going: &mut Vec<Going>,
+        going: &mut Vec<Terminating>,
     ) -> Result<String> {
         let api = self.api(namespace, kind);
         let parameters = ListParams::default().labels(&selector_of(deployment));

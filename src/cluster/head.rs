@@ -16,7 +16,7 @@ use crate::artifacts::{
     Target,
 };
 use crate::error::{Error, ErrorKind, Fault, Result};
-use crate::record::{Head, Held, Transition, Version, Writer, lost};
+use crate::record::{Head, Record, Transition, Version, Writer, lost};
 
 /// The key of the record inside the ConfigMap.
 const KEY: &str = "head.json";
@@ -31,7 +31,7 @@ pub(super) fn head_name(name: &DeploymentName) -> String {
 }
 
 /// Reads the record out of a ConfigMap; `None` if it is not one of our heads.
-pub(super) fn parse(object: &ConfigMap) -> Option<Result<Held>> {
+pub(super) fn parse(object: &ConfigMap) -> Option<Result<Record>> {
     let labels = object.labels();
     let ours = labels.get(LABEL_MANAGED_BY).is_some_and(|value| value == MANAGED_BY)
         && labels.get(LABEL_RECORD).is_some_and(|value| value == "head");
@@ -48,7 +48,7 @@ pub(super) fn target(object: &ConfigMap) -> Option<Target> {
     Some(Target { namespace, name })
 }
 
-fn parse_ours(object: &ConfigMap) -> Result<Held> {
+fn parse_ours(object: &ConfigMap) -> Result<Record> {
     let broken = |what: &str| {
         Error::internal(format!("the head ConfigMap {} {what}", object.name_any()))
             .about("ConfigMap", object.name_any())
@@ -58,7 +58,7 @@ fn parse_ours(object: &ConfigMap) -> Result<Held> {
     let head: Head =
         serde_json::from_str(text).map_err(|error| broken(&format!("cannot be read: {error}")))?;
     let name = object.labels().get(LABEL_INSTANCE).cloned().unwrap_or_default();
-    Ok(Held {
+    Ok(Record {
         head,
         namespace: Namespace::new(object.namespace().unwrap_or_default())
             .map_err(|_| broken("has no namespace"))?,
@@ -93,7 +93,7 @@ fn without_ours(object: &ConfigMap) -> ConfigMap {
 }
 
 /// The ConfigMap that holds a record: the one that was read with what is ours in it anew, or a new one.
-fn config_map(name: &DeploymentName, head: &Head, held: Option<&Held>) -> Result<ConfigMap> {
+fn config_map(name: &DeploymentName, head: &Head, held: Option<&Record>) -> Result<ConfigMap> {
     let text = serde_json::to_string(head)
         .map_err(|error| Error::internal(format!("the head cannot be written as JSON: {error}")))?;
     let mut object = held.map(|held| ConfigMap::clone(&held.stored)).unwrap_or_default();
@@ -137,7 +137,7 @@ fn subject(object_name: &str) -> Subject<'_> {
     Subject { resource: "configmaps", kind: "ConfigMap", name: object_name }
 }
 
-fn about_head(failure: Failure, held: &Held) -> Error {
+fn about_head(failure: Failure, held: &Record) -> Error {
     failure.into_error("ConfigMap", &head_name(&held.name))
 }
 
@@ -147,7 +147,7 @@ impl Cluster {
     }
 
     /// Reads the head; `None` if there is no such deployment. A missing namespace reads as no deployment.
-    pub async fn read_head(&self, namespace: &Namespace, name: &DeploymentName) -> Result<Option<Held>> {
+    pub async fn read_head(&self, namespace: &Namespace, name: &DeploymentName) -> Result<Option<Record>> {
         let api = self.heads(namespace);
         let object_name = head_name(name);
         let object = self
@@ -166,7 +166,7 @@ impl Cluster {
         namespace: &Namespace,
         name: &DeploymentName,
         head: Head,
-    ) -> Result<Held> {
+    ) -> Result<Record> {
         let api = self.heads(namespace);
         let object = config_map(name, &head, None)?;
         let parameters = PostParams::default();
@@ -187,7 +187,7 @@ impl Cluster {
     ///
     /// A change that changes nothing is not written. Fails with OPERATION_IN_PROGRESS when another operation came or
     /// went.
-    pub async fn change(&self, held: &Held, transition: &Transition) -> Result<Held> {
+    pub async fn change(&self, held: &Record, transition: &Transition) -> Result<Record> {
         let mut held = held.clone();
         for _ in 0..CHANGES {
             let mut next = transition.apply(&held.head);
@@ -220,7 +220,12 @@ impl Cluster {
         Err(lost(&held.name))
     }
 
-    async fn try_write(&self, held: &Held, head: &Head, manager: &str) -> std::result::Result<Held, Failure> {
+    async fn try_write(
+        &self,
+        held: &Record,
+        head: &Head,
+        manager: &str,
+    ) -> std::result::Result<Record, Failure> {
         let api = self.heads(&held.namespace);
         let object_name = head_name(&held.name);
         let purpose = "write the deployment's record";
@@ -238,7 +243,7 @@ impl Cluster {
         namespace: &Namespace,
         name: &DeploymentName,
         head: &Head,
-    ) -> Result<Held> {
+    ) -> Result<Record> {
         let now = self.read_head(namespace, name).await?.ok_or_else(|| lost(name))?;
         if now.head == *head { Ok(now) } else { Err(lost(name)) }
     }
@@ -252,7 +257,7 @@ impl Cluster {
         labels: &str,
         limit: u32,
         token: &str,
-    ) -> Result<(Vec<Held>, Option<String>)> {
+    ) -> Result<(Vec<Record>, Option<String>)> {
         let api: Api<ConfigMap> = match namespace {
             Some(namespace) => self.heads(namespace),
             None => Api::all(self.client.clone()),

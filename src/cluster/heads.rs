@@ -14,7 +14,7 @@ use super::road::WATCH_SECONDS;
 use super::watch::{Kept, Scope, Sight, watch_failure};
 use crate::artifacts::{Namespace, Target};
 use crate::error::{ErrorKind, Result};
-use crate::record::Held;
+use crate::record::Record;
 
 impl Cluster {
     /// Whether the records of all namespaces may be watched.
@@ -41,7 +41,7 @@ impl Cluster {
     }
 
     /// Settles which namespaces are kept; where the deployment of a record is at rest, its version alone is kept.
-    pub fn settle_kept(&self, scope: Scope, is_at_rest: fn(&Held) -> bool) -> &Scope {
+    pub fn settle_kept(&self, scope: Scope, is_at_rest: fn(&Record) -> bool) -> &Scope {
         self.watches.kept.settle(scope, is_at_rest)
     }
 
@@ -96,7 +96,7 @@ fn take(
             return Some(Err(error));
         }
     };
-    let (object, sight): (_, fn(Arc<Held>) -> Sight) = match &event {
+    let (object, sight): (_, fn(Arc<Record>) -> Sight) = match &event {
         watcher::Event::Init => return Some(Ok(shown(kept, watch, Sight::Begin))),
         watcher::Event::InitDone => return Some(Ok(shown(kept, watch, Sight::Complete))),
         watcher::Event::InitApply(object) => (object, Sight::Listed),

@@ -15,7 +15,7 @@ use super::Cluster;
 use super::answers::Subject;
 use crate::artifacts::{DeploymentName, Kind, Namespace, selector_of};
 use crate::error::Result;
-use crate::record::{HeadRef, Held};
+use crate::record::{HeadRef, Record};
 
 /// The garbage collector's own finalizer: it says only that dependents go first.
 const FOREGROUND: &str = "foregroundDeletion";
@@ -49,7 +49,7 @@ fn held_back(kind: &'static str, metadata: ObjectMeta) -> Option<HeldBack> {
 
 impl Cluster {
     /// What finalizers hold of a deployment that goes, and no inventory has: its record, revisions, pods and ReplicaSets.
-    pub async fn held_back(&self, held: &Held) -> Result<Vec<HeldBack>> {
+    pub async fn held_back(&self, held: &Record) -> Result<Vec<HeldBack>> {
         let heads: Api<ConfigMap> = Api::namespaced(self.client.clone(), held.namespace.as_str());
         let head_name = super::head::head_name(&held.name);
         let head = self.call("read the deployment's record", || heads.get_metadata_opt(&head_name)).await;
@@ -126,7 +126,7 @@ impl Cluster {
 
     /// Whether a revision is stored with this very head as its owner. Every revision is created so; a backup brings it
     /// back without an owner, or with one that is gone.
-    pub async fn owns_revision(&self, held: &Held, revision: &HeadRef) -> Result<bool> {
+    pub async fn owns_revision(&self, held: &Record, revision: &HeadRef) -> Result<bool> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), held.namespace.as_str());
         let found = self.call("look for the revision", || api.get_metadata_opt(&revision.secret)).await;
         let found = found.map_err(|failure| failure.into_error("Secret", &revision.secret))?;

@@ -11,13 +11,13 @@ use super::Cluster;
 use super::apply::{layout, replicas_owners};
 use crate::artifacts::{
     ANNOTATION_OPERATION, DeploymentName, Kind, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_NAME, LABEL_REVISION,
-    MANAGED_BY, Namespace, ObjectName, ObjectRef, Others, Seen, SeenClaim, Traces, applied, field_manager,
-    owned_fields, scale_manager, selector_of,
+    ListedClaim, ListedObject, MANAGED_BY, Namespace, ObjectName, ObjectRef, Others, Traces, applied,
+    field_manager, owned_fields, scale_manager, selector_of,
 };
 use crate::error::Result;
 
 /// Reads what a volume claim asks for.
-fn seen_claim(claim: &PersistentVolumeClaim, manager: &str) -> Option<SeenClaim> {
+fn seen_claim(claim: &PersistentVolumeClaim, manager: &str) -> Option<ListedClaim> {
     let spec = claim.spec.as_ref()?;
     let requests = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
     let holds = |path: &str, is_meant: &dyn Fn(Option<&str>) -> bool| {
@@ -27,7 +27,7 @@ fn seen_claim(claim: &PersistentVolumeClaim, manager: &str) -> Option<SeenClaim>
                 && fields.is_some_and(|fields| fields.0.pointer(path).is_some())
         })
     };
-    Some(SeenClaim {
+    Some(ListedClaim {
         size_is_others: holds("/f:spec/f:resources/f:requests/f:storage", &|one| one != Some(manager)),
         size: requests.and_then(|requests| requests.get("storage")).map(|size| size.0.clone())?,
         class: spec.storage_class_name.clone().filter(|class| !class.is_empty()),
@@ -49,14 +49,14 @@ fn others(entries: &[ManagedFieldsEntry], deployment: &DeploymentName) -> Vec<Ot
 }
 
 /// Reads the marks from an object's metadata; `None` if the name is none that we would give.
-pub(super) fn seen(kind: Kind, metadata: &ObjectMeta, deployment: &DeploymentName) -> Option<Seen> {
+pub(super) fn seen(kind: Kind, metadata: &ObjectMeta, deployment: &DeploymentName) -> Option<ListedObject> {
     let labels = metadata.labels.clone().unwrap_or_default();
     let annotations = metadata.annotations.clone().unwrap_or_default();
     let entries: &[ManagedFieldsEntry] = metadata.managed_fields.as_deref().unwrap_or_default();
     let owned = owned_fields(entries, &field_manager(deployment));
     let labelled = labels.get(LABEL_MANAGED_BY).is_some_and(|value| value == MANAGED_BY)
         && labels.get(LABEL_INSTANCE).is_some_and(|value| value == deployment.as_str());
-    Some(Seen {
+    Some(ListedObject {
         reference: ObjectRef::new(kind, ObjectName::new(metadata.name.clone()?).ok()?),
         uid: metadata.uid.clone()?,
         version: metadata.resource_version.clone().unwrap_or_default(),
@@ -87,7 +87,7 @@ impl Cluster {
         namespace: &Namespace,
         deployment: &DeploymentName,
         members: &BTreeSet<ObjectRef>,
-    ) -> Result<Vec<Seen>> {
+    ) -> Result<Vec<ListedObject>> {
         let kinds: BTreeSet<Kind> = members.iter().map(|member| member.kind).collect();
         let lists = kinds.into_iter().filter(|kind| *kind != Kind::Secret);
         let lists = try_join_all(lists.map(|kind| self.list_kind(namespace, deployment, kind)));
@@ -103,7 +103,7 @@ impl Cluster {
         namespace: &Namespace,
         deployment: &DeploymentName,
         kind: Kind,
-    ) -> Result<Vec<Seen>> {
+    ) -> Result<Vec<ListedObject>> {
         match kind {
             Kind::PersistentVolumeClaim => return self.list_claims(namespace, deployment).await,
             Kind::Pod => return self.list_pods(namespace, deployment).await,
@@ -119,7 +119,11 @@ impl Cluster {
     }
 
     /// Pods whole: one that has ended never runs again, and only its status says so.
-    async fn list_pods(&self, namespace: &Namespace, deployment: &DeploymentName) -> Result<Vec<Seen>> {
+    async fn list_pods(
+        &self,
+        namespace: &Namespace,
+        deployment: &DeploymentName,
+    ) -> Result<Vec<ListedObject>> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace.as_str());
         let parameters = ListParams::default().labels(&selector_of(deployment));
         let list = self
@@ -129,13 +133,17 @@ impl Cluster {
         let seen = list.items.iter().filter_map(|item| {
             let metadata = seen(Kind::Pod, &item.metadata, deployment)?;
             let phase = item.status.as_ref().and_then(|status| status.phase.as_deref());
-            Some(Seen { ended: matches!(phase, Some("Failed" | "Succeeded")), ..metadata })
+            Some(ListedObject { ended: matches!(phase, Some("Failed" | "Succeeded")), ..metadata })
         });
         Ok(seen.collect())
     }
 
     /// Volume claims whole: what they ask for decides whether they can become what is asked now.
-    async fn list_claims(&self, namespace: &Namespace, deployment: &DeploymentName) -> Result<Vec<Seen>> {
+    async fn list_claims(
+        &self,
+        namespace: &Namespace,
+        deployment: &DeploymentName,
+    ) -> Result<Vec<ListedObject>> {
         let kind = Kind::PersistentVolumeClaim;
         let api: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace.as_str());
         let parameters = ListParams::default().labels(&selector_of(deployment));
@@ -149,7 +157,7 @@ impl Cluster {
             .iter()
             .filter_map(|item| {
                 let metadata = seen(kind, &item.metadata, deployment)?;
-                Some(Seen { claim: seen_claim(item, &manager), ..metadata })
+                Some(ListedObject { claim: seen_claim(item, &manager), ..metadata })
             })
             .collect())
     }
@@ -160,7 +168,7 @@ impl Cluster {
         namespace: &Namespace,
         deployment: &DeploymentName,
         reference: &ObjectRef,
-    ) -> Result<Option<Seen>> {
+    ) -> Result<Option<ListedObject>> {
         let found = self.see(namespace, deployment, reference).await?;
         Ok(found.map(|(seen, _)| seen).filter(|seen| seen.ours && !seen.terminating))
     }
@@ -183,7 +191,7 @@ impl Cluster {
         namespace: &Namespace,
         deployment: &DeploymentName,
         reference: &ObjectRef,
-    ) -> Result<Option<(Seen, ObjectMeta)>> {
+    ) -> Result<Option<(ListedObject, ObjectMeta)>> {
         let api = self.api(namespace, reference.kind);
         let name = reference.name.as_str();
         let found = self

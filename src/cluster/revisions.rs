@@ -12,7 +12,7 @@ use super::delete::is_still_there;
 use super::head::head_name;
 use crate::artifacts::{LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, Namespace};
 use crate::error::{Error, Result};
-use crate::record::{HeadRef, Held};
+use crate::record::{HeadRef, Record};
 
 /// The key of the revision inside the Secret.
 const KEY: &str = "revision";
@@ -23,7 +23,7 @@ pub enum RevisionDeletion {
     /// It is gone.
     Gone,
     /// It is marked, and these finalizers hold it.
-    Going(Vec<String>),
+    Terminating(Vec<String>),
 }
 
 impl Cluster {
@@ -32,7 +32,7 @@ impl Cluster {
     }
 
     /// Stores a revision, owned by the head, never to be changed; a second try with the same name is fine.
-    pub async fn store_revision(&self, held: &Held, revision: &HeadRef, content: Vec<u8>) -> Result<()> {
+    pub async fn store_revision(&self, held: &Record, revision: &HeadRef, content: Vec<u8>) -> Result<()> {
         let api = self.revisions(&held.namespace);
         let labels = [
             (LABEL_MANAGED_BY, MANAGED_BY),
@@ -85,7 +85,7 @@ impl Cluster {
         let parameters = DeleteParams::background();
         match self.call("delete an old revision", || api.delete(&revision.secret, &parameters)).await {
             Ok(Either::Left(secret)) if is_still_there(&secret.metadata) => {
-                Ok(RevisionDeletion::Going(secret.metadata.finalizers.unwrap_or_default()))
+                Ok(RevisionDeletion::Terminating(secret.metadata.finalizers.unwrap_or_default()))
             }
             Ok(_) => Ok(RevisionDeletion::Gone),
             Err(failure) if failure.is_not_found() => Ok(RevisionDeletion::Gone),

@@ -31,7 +31,7 @@ use crate::artifacts::{
     DeploymentName, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, Namespace, Observed, Target,
 };
 use crate::error::{Error, Result};
-use crate::record::Held;
+use crate::record::Record;
 
 use event::{Event, MEMBER_WATCHES, Object, WatchedKind, kind_of};
 pub(super) use kept::Kept;
@@ -50,7 +50,7 @@ const BURST: usize = 256;
 #[derive(Debug, Default)]
 pub struct Snapshot {
     /// Its head; `None` once there is none.
-    pub head: Option<Arc<Held>>,
+    pub head: Option<Arc<Record>>,
     /// Its members.
     pub observed: Observed,
     /// What the rooms above concluded from it.
@@ -140,7 +140,7 @@ impl Cluster {
     ///
     /// `read` is its record as the caller has just read or written it: then it need not be read again where the keeper's
     /// watch shows it.
-    pub fn subscribe(&self, target: &Target, read: Option<&Held>) -> Subscription {
+    pub fn subscribe(&self, target: &Target, read: Option<&Record>) -> Subscription {
         let namespace = &target.namespace;
         let mut running = self.watches.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|_, watch| watch.strong_count() > 0);

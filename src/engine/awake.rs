@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use super::Engine;
 use crate::artifacts::Target;
 use crate::plan;
-use crate::record::{Held, Moment, Standing};
+use crate::record::{Moment, Record, Standing};
 
 /// The deployments that are seen to, each by one task.
 #[derive(Debug, Default)]
@@ -22,13 +22,13 @@ struct State {
     /// What each task must have seen before it may find that nothing is left to do.
     moments: BTreeMap<Target, Moment>,
     /// The records of those that have no task yet.
-    called: Vec<Held>,
+    called: Vec<Record>,
 }
 
 /// Has the keeper see to what is left of a deployment, as it was just read or written.
 ///
 /// Does nothing if nothing is left, or if a task sees to it already.
-pub fn wake(engine: &Engine, held: &Held) {
+pub fn wake(engine: &Engine, held: &Record) {
     if !plan::is_at_rest(held) && !engine.shutdown.is_cancelled() {
         engine.awake.call(held);
     }
@@ -39,7 +39,7 @@ impl Awake {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn call(&self, held: &Held) {
+    fn call(&self, held: &Record) {
         let mut state = self.state();
         if state.moments.insert(held.target(), held.moment()).is_none() {
             state.called.push(held.clone());
@@ -48,7 +48,7 @@ impl Awake {
     }
 
     /// Waits until deployments were called that have no task yet; their records as they were then.
-    pub(super) async fn called(&self) -> Vec<Held> {
+    pub(super) async fn called(&self) -> Vec<Record> {
         loop {
             let called = std::mem::take(&mut self.state().called);
             if !called.is_empty() {
@@ -59,13 +59,13 @@ impl Awake {
     }
 
     /// Whether a record is older than what its task must have seen.
-    pub(super) fn is_stale(&self, held: &Held) -> bool {
+    pub(super) fn is_stale(&self, held: &Record) -> bool {
         let state = self.state();
         state.moments.get(&held.target()).is_some_and(|moment| moment.standing(held) == Standing::Earlier)
     }
 
     /// Ends a deployment's task, unless somebody has written the record since it was seen so; says whether it did.
-    pub(super) fn rest(&self, held: &Held) -> bool {
+    pub(super) fn rest(&self, held: &Record) -> bool {
         let mut state = self.state();
         let target = held.target();
         let moment = state.moments.get(&target);

@@ -1,7 +1,7 @@
 //! Which volume claims a teardown leaves where they are, and which a Deploy meets again.
 
 use super::Engine;
-use crate::artifacts::{Artifacts, Kind, ObjectName, ObjectRef, Seen, Target};
+use crate::artifacts::{Artifacts, Kind, ListedObject, ObjectName, ObjectRef, Target};
 use crate::error::Result;
 use crate::record::{Head, Member};
 
@@ -15,7 +15,7 @@ pub(super) async fn met(
     head: Option<&Head>,
     looks_back: bool,
     objects: &Artifacts,
-) -> Result<Vec<Seen>> {
+) -> Result<Vec<ListedObject>> {
     let Some(head) = head else {
         return if looks_back { left_behind(engine, target).await } else { Ok(Vec::new()) };
     };
@@ -27,7 +27,7 @@ pub(super) async fn met(
 }
 
 /// The claims that an earlier deployment of the name has left.
-async fn left_behind(engine: &Engine, target: &Target) -> Result<Vec<Seen>> {
+async fn left_behind(engine: &Engine, target: &Target) -> Result<Vec<ListedObject>> {
     // All claims are listed; the name of this one is no matter.
     let claim = ObjectName::new(target.name.as_str()).ok();
     let claims = claim.map(|name| ObjectRef::new(Kind::PersistentVolumeClaim, name)).into_iter().collect();
@@ -45,7 +45,8 @@ pub(super) async fn standing(engine: &Engine, target: &Target, retained: Vec<Mem
     let claims = retained.iter().map(|claim| claim.reference.clone()).collect();
     let seen = engine.cluster.list_members(&target.namespace, &target.name, &claims).await?;
     let standing = retained.into_iter().filter_map(|claim| {
-        let is_found = |seen: &&Seen| seen.reference == claim.reference && seen.is_ours(claim.uid.as_deref());
+        let is_found =
+            |seen: &&ListedObject| seen.reference == claim.reference && seen.is_ours(claim.uid.as_deref());
         let found = seen.iter().find(is_found).filter(|seen| !seen.terminating)?;
         Some(Member { uid: Some(found.uid.clone()), ..claim })
     });

@@ -12,7 +12,7 @@ use crate::plan::{
     self, Back, ConflictPolicy, Course, Decided, FailurePolicy, Mixed, Named, Prepared, PrunePolicy,
     ReplicasPolicy, Revision, Standing,
 };
-use crate::record::{self, Head, HeadRef, Held, Phase, Request};
+use crate::record::{self, Head, HeadRef, Phase, Record, Request};
 
 /// How a template is deployed.
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ pub(super) enum Wanted {
 /// What ends an operation that has failed or died.
 pub(super) struct Recovered {
     /// The record as it is known: the operation in it is the one that is ended.
-    pub(super) held: Held,
+    pub(super) held: Record,
     /// The template.
     pub(super) prepared: Prepared,
     /// How it is brought about.
@@ -65,7 +65,7 @@ pub(super) struct Recovered {
 
 impl Recovered {
     /// Puts a revision in force; `repeats`: under a number of its own, since that one was in force already.
-    pub(super) fn new(held: Held, stored: &Revision, repeats: Option<u32>, back: Back) -> Self {
+    pub(super) fn new(held: Record, stored: &Revision, repeats: Option<u32>, back: Back) -> Self {
         let (prepared, course) = again(stored, repeats, back);
         Self { held, prepared, course, request: None }
     }
@@ -94,7 +94,7 @@ pub(super) async fn decide(
     target: &Target,
     wanted: Wanted,
     choices: &Choices,
-    held: Option<Held>,
+    held: Option<Record>,
 ) -> Result<Decided> {
     let mut request = None;
     let (held, mut prepared, course) = match wanted {
@@ -160,7 +160,7 @@ pub(super) async fn decide(
     let is_new = course.back.is_none();
     let held = held.map(|held| if is_new { undoomed(held, previous.as_ref()) } else { held });
     let held = held.map(|held| {
-        let counted = Held { head: plan::with_scaled_counts(held.head, &seen, &target.name), ..held };
+        let counted = Record { head: plan::with_scaled_counts(held.head, &seen, &target.name), ..held };
         plan::without_lost(counted, &earlier)
     });
     let inherited_key = prepared.key.clone();
@@ -188,7 +188,7 @@ async fn earlier(engine: &Engine, target: &Target, head: Option<&Head>) -> Resul
 }
 
 /// The record without the marks of a dead operation on objects that the current revision has.
-fn undoomed(mut held: Held, current: Option<&Revision>) -> Held {
+fn undoomed(mut held: Record, current: Option<&Revision>) -> Record {
     if let (true, Some(current)) = (held.head.operation.is_some(), current) {
         held.head = plan::restored(&held.head, &current.rendered);
     }
@@ -200,8 +200,8 @@ async fn free(
     engine: &Engine,
     target: &Target,
     choices: &Choices,
-    held: Option<Held>,
-) -> Result<Option<Held>> {
+    held: Option<Record>,
+) -> Result<Option<Record>> {
     record::check_etag(held.as_ref(), &choices.etag)?;
     let Some(found) = held else { return Ok(None) };
     record::gate(&found, engine.unrenewed_for(&found))?;
@@ -222,7 +222,7 @@ async fn free(
 /// Finds the revision that is asked for; 0: the newest below the current that was seen ready.
 ///
 /// Fails with REVISION_NOT_FOUND.
-async fn choose(engine: &Engine, target: &Target, held: &Held, number: u32) -> Result<(u32, Revision)> {
+async fn choose(engine: &Engine, target: &Target, held: &Record, number: u32) -> Result<(u32, Revision)> {
     let candidates: Vec<HeadRef> = match number {
         0 => held.head.good_before().map(|entry| entry.revision.clone()).collect(),
         _ => {

@@ -17,7 +17,7 @@ use crate::artifacts::{Action, Artifact, Change, Stage, Target};
 use crate::cluster;
 use crate::error::{Error, ErrorKind, Refusal, Result};
 use crate::plan::{self, Decided, Prepared};
-use crate::record::{self, Applied, Head, Held, Phase, RequestEntry, RequestOutcome, Transition, Work};
+use crate::record::{self, Applied, Head, Phase, Record, RequestEntry, RequestOutcome, Transition, Work};
 use crate::template::Template;
 
 pub(super) use back::{adopt, put_back_failed};
@@ -134,7 +134,7 @@ async fn without_revision(engine: &Engine, target: &Target, decided: Decided) ->
     let gone = Transition::Gone { objects: decided.plan.gone.clone() };
     let mut held = engine.amend(held, &gone).await?;
     if outcome == Outcome::Updated {
-        let pruned = removal::prune(engine, target, held.clone(), &decided.plan.doomed).await;
+        let pruned = removal::prune(engine, target, held.clone(), &decided.plan.removals).await;
         wake(engine, &held);
         held = pruned?;
         telling::pruned(engine, &held);
@@ -249,7 +249,7 @@ async fn apply_all(
     engine: &Engine,
     target: &Target,
     decided: &Decided,
-    held: &Held,
+    held: &Record,
     packed: Vec<u8>,
 ) -> stages::Report {
     let plan = &decided.plan;
@@ -316,8 +316,8 @@ async fn undo(
 }
 
 /// Those objects, with the finalizers that hold them.
-fn names(left: &[cluster::Going]) -> String {
-    let name = |going: &cluster::Going| match going.finalizers.join(", ") {
+fn names(left: &[cluster::Terminating]) -> String {
+    let name = |going: &cluster::Terminating| match going.finalizers.join(", ") {
         held if held.is_empty() => going.reference.to_string(),
         held => format!("{} is held by finalizer {held}", going.reference),
     };
@@ -332,7 +332,7 @@ async fn end(
     decided: &Decided,
     report: &stages::Report,
     waits: bool,
-) -> Result<Held> {
+) -> Result<Record> {
     let now = engine.clock.now();
     let revision = decided.revision.clone();
     if let Some(earlier) = refused_at(decided, report) {
@@ -356,7 +356,7 @@ async fn end(
     };
     let held = lock.release(&Transition::Applied(Box::new(applied))).await?;
     let ended = if complete {
-        removal::prune(engine, target, held.clone(), &plan.doomed).await
+        removal::prune(engine, target, held.clone(), &plan.removals).await
     } else {
         Ok(held.clone())
     };

@@ -3,7 +3,7 @@
 use crate::artifacts::Change;
 use crate::diagnostic::Diagnostic;
 use crate::plan::Decided;
-use crate::record::{Held, Recorded, RequestOutcome};
+use crate::record::{Record, Recorded, RequestOutcome};
 
 /// How a Deploy ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum Outcome {
 /// What a Deploy did, or, if it was only to be checked, would do.
 pub struct Done {
     /// The record; `None`: a deployment that is not there was only to be checked.
-    pub held: Option<Held>,
+    pub held: Option<Record>,
     /// What a list would show of it.
     pub recorded: Recorded,
     /// The template's name.
@@ -35,7 +35,7 @@ pub struct Done {
 }
 
 /// The answer to a request that was carried out before: its outcome, and the deployment as it is now.
-pub(super) fn repeated(held: Held, outcome: RequestOutcome) -> Done {
+pub(super) fn repeated(held: Record, outcome: RequestOutcome) -> Done {
     Done {
         recorded: held.head.recorded.clone(),
         template_name: held.head.template_name.clone(),
@@ -52,7 +52,7 @@ pub(super) fn repeated(held: Held, outcome: RequestOutcome) -> Done {
 }
 
 /// The answer to a Deploy that has ended well, with the uids that are known now.
-pub(super) fn done(held: Held, decided: Decided, outcome: Outcome) -> Done {
+pub(super) fn done(held: Record, decided: Decided, outcome: Outcome) -> Done {
     let diagnostics = decided.diagnostics();
     let recorded = decided.recorded();
     let mut changes = decided.plan.changes;

@@ -12,11 +12,11 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use super::patience::{Sighting, overdue};
 use super::refusals::{Answers, Refusals};
 use super::{Engine, deploy, leftovers, look, removal, teardown};
-use crate::artifacts::{DeploymentState, Form, Kind, ObjectName, ObjectRef, Observed, Seen, Target};
+use crate::artifacts::{DeploymentState, Form, Kind, ListedObject, ObjectName, ObjectRef, Observed, Target};
 use crate::cluster::{RevisionDeletion, Snapshot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, Duty};
-use crate::record::{HeadRef, Held, Transition};
+use crate::record::{HeadRef, Record, Transition};
 
 /// The first pause before a retry. It doubles with each failure.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -65,7 +65,7 @@ pub(super) fn start(engine: &Engine) {
 }
 
 /// Sees to a deployment until nothing is left to do, or the adapter shuts down.
-async fn see_to(engine: &Engine, called_for: &Held) {
+async fn see_to(engine: &Engine, called_for: &Record) {
     let target = &called_for.target();
     let mut memory = Memory::default();
     let mut subscription = look::subscribe(engine, target, Some(called_for));
@@ -166,7 +166,7 @@ async fn missing(engine: &Engine, target: &Target) -> Result<Next> {
 /// Carries one duty out; returns when to ask again if the watches would not show its effect.
 async fn carry_out(
     engine: &Engine,
-    held: &Held,
+    held: &Record,
     observed: &Observed,
     duty: Duty,
     memory: &mut Memory,
@@ -179,9 +179,9 @@ async fn carry_out(
             let cleared = leftovers::clear_beside(engine, held, &components);
             Box::pin(cleared).await.map(|()| Some(PAUSE))
         }
-        Duty::Delete(doomed) => {
+        Duty::Delete(removals) => {
             let Memory { asked, refusals, .. } = memory;
-            removal::delete(engine, held, observed, &doomed, asked, refusals).await
+            removal::delete(engine, held, observed, &removals, asked, refusals).await
         }
         Duty::DeleteLate(late) => delete_late(engine, target, observed, late).await.map(|()| None),
         Duty::ClearDoubts(superseded) => clear_doubts(engine, held, superseded).await.map(|()| None),
@@ -225,7 +225,7 @@ fn ended_by_others(finished: Result<()>) -> Result<()> {
 }
 
 /// Puts the revision before back, if a fresh look shows, too, that the current one has failed.
-async fn take_back(engine: &Engine, held: &Held, earlier: &HeadRef) -> Result<()> {
+async fn take_back(engine: &Engine, held: &Record, earlier: &HeadRef) -> Result<()> {
     let target = &held.target();
     let Some(now) = look::read(engine, target).await?.filter(|now| now.head == held.head) else {
         return Ok(());
@@ -245,7 +245,7 @@ async fn take_back(engine: &Engine, held: &Held, earlier: &HeadRef) -> Result<()
 /// Deletes pods of an earlier revision, once each; returns when to try those again that could not be deleted.
 async fn replace(
     engine: &Engine,
-    held: &Held,
+    held: &Record,
     pods: Vec<(ObjectRef, Form)>,
     memory: &mut Memory,
 ) -> Result<Option<Duration>> {
@@ -291,12 +291,12 @@ async fn delete_late(
 }
 
 /// Looks by name for what nobody may watch, deletes it, and forgets the operations that were taken over.
-async fn clear_doubts(engine: &Engine, held: &Held, superseded: Vec<String>) -> Result<()> {
+async fn clear_doubts(engine: &Engine, held: &Record, superseded: Vec<String>) -> Result<()> {
     let target = held.target();
     for member in held.head.inventory.iter().filter(|member| member.may_still_arrive()) {
         let (namespace, reference) = (&target.namespace, &member.reference);
         let found = engine.cluster.find_ours(namespace, &target.name, reference).await?;
-        let is_late = |seen: &Seen| seen.operation.as_ref().is_some_and(|id| superseded.contains(id));
+        let is_late = |seen: &ListedObject| seen.operation.as_ref().is_some_and(|id| superseded.contains(id));
         if let Some(seen) = found.filter(is_late) {
             let form = Form { uid: seen.uid, version: Some(seen.version) };
             engine.cluster.delete_form(namespace, reference, &form).await?;
@@ -309,7 +309,7 @@ async fn clear_doubts(engine: &Engine, held: &Held, superseded: Vec<String>) -> 
 /// the others, which nobody may watch.
 async fn drop_revisions(
     engine: &Engine,
-    held: &Held,
+    held: &Record,
     revisions: Vec<HeadRef>,
     memory: &mut Memory,
 ) -> Result<Option<Duration>> {
@@ -325,7 +325,7 @@ async fn drop_revisions(
         let reference = ObjectRef::new(Kind::Secret, name);
         match engine.cluster.delete_revision(&held.namespace, &revision).await {
             Ok(RevisionDeletion::Gone) => gone.push(revision),
-            Ok(RevisionDeletion::Going(finalizers)) => {
+            Ok(RevisionDeletion::Terminating(finalizers)) => {
                 memory.refusals.refused(&revision.secret, now);
                 answers.held(reference, None, &finalizers, engine.clock.now());
             }
@@ -341,7 +341,7 @@ async fn drop_revisions(
 }
 
 /// Writes down a state that was seen.
-async fn settle(engine: &Engine, held: &Held, state: DeploymentState) -> Result<()> {
+async fn settle(engine: &Engine, held: &Record, state: DeploymentState) -> Result<()> {
     let settled = Transition::Settled { state: Some(state), gone: BTreeSet::new() };
     if engine.amend(held, &settled).await?.head.recorded.state == state {
         info!(state = state.as_str(), "state recorded");

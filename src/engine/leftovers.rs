@@ -9,11 +9,11 @@ use tracing::info;
 
 use super::refusals::Answers;
 use super::{Engine, look, stages};
-use crate::artifacts::{ComponentName, Kind, LABEL_NAME, ObjectName, ObjectRef, Seen, Target};
-use crate::cluster::{Going, HeldBack};
+use crate::artifacts::{ComponentName, Kind, LABEL_NAME, ListedObject, ObjectName, ObjectRef, Target};
+use crate::cluster::{HeldBack, Terminating};
 use crate::error::Result;
 use crate::plan;
-use crate::record::{HeadRef, Held, Makers};
+use crate::record::{HeadRef, Makers, Record};
 
 /// The pause before what a finalizer of somebody else's holds is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -24,11 +24,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub(super) async fn clear(
     engine: &Engine,
     target: &Target,
-    held: &Held,
+    held: &Record,
     replaced: bool,
     grace: Option<u32>,
     deadline: Instant,
-) -> Result<Vec<Going>> {
+) -> Result<Vec<Terminating>> {
     let restored = held.is_restored() || replaced && is_disowned(engine, held).await?;
     let looks = replaced || restored || held.head.restored;
     loop {
@@ -66,7 +66,7 @@ pub(super) async fn clear(
 }
 
 /// Deletes the pods and ReplicaSets that lost controllers of these components have left beside what runs them now.
-pub(super) async fn clear_beside(engine: &Engine, held: &Held, components: &[ComponentName]) -> Result<()> {
+pub(super) async fn clear_beside(engine: &Engine, held: &Record, components: &[ComponentName]) -> Result<()> {
     let target = held.target();
     let sets = engine.cluster.list_sets_left(&target.namespace, &target.name).await?;
     let pods = engine.cluster.list_pods_left(&target.namespace, &target.name).await?;
@@ -106,13 +106,13 @@ pub async fn held_back(engine: &Engine, target: &Target) -> Result<Vec<HeldBack>
 }
 
 /// Whether the record has, or had, an apps Deployment.
-fn has_sets(held: &Held) -> bool {
+fn has_sets(held: &Record) -> bool {
     held.head.inventory.iter().any(|member| member.reference.kind == Kind::Deployment)
 }
 
 /// Whether the head does not own the current revision: then the record was restored, also where it does not say in which
 /// ConfigMap an earlier version wrote it.
-async fn is_disowned(engine: &Engine, held: &Held) -> Result<bool> {
+async fn is_disowned(engine: &Engine, held: &Record) -> Result<bool> {
     match &held.head.current {
         Some(current) => Ok(!engine.cluster.owns_revision(held, current).await?),
         None => Ok(false),
@@ -123,7 +123,7 @@ async fn is_disowned(engine: &Engine, held: &Held) -> Result<bool> {
 async fn members(
     engine: &Engine,
     target: &Target,
-    held: &Held,
+    held: &Record,
     restored: bool,
 ) -> Result<Vec<(ObjectRef, String)>> {
     let head = &held.head;
@@ -138,14 +138,14 @@ async fn members(
     let members = head.inventory.iter().map(|member| member.reference.clone());
     let members: BTreeSet<ObjectRef> = members.chain(revisions.iter().cloned()).collect();
     let seen = engine.cluster.list_members(&target.namespace, &target.name, &members).await?;
-    let is_revision = |seen: &Seen| revisions.contains(&seen.reference);
-    let is_ours = |seen: &Seen| {
+    let is_revision = |seen: &ListedObject| revisions.contains(&seen.reference);
+    let is_ours = |seen: &ListedObject| {
         members.contains(&seen.reference) && (seen.ours || seen.labelled && (restored || is_revision(seen)))
     };
     Ok(seen.into_iter().filter(is_ours).map(|seen| (seen.reference, seen.uid)).collect())
 }
 
 /// Whether the record is: then nobody has made a new deployment of this name before the look.
-async fn is_still_there(engine: &Engine, target: &Target, held: &Held) -> Result<bool> {
+async fn is_still_there(engine: &Engine, target: &Target, held: &Record) -> Result<bool> {
     Ok(look::read(engine, target).await?.is_some_and(|now| now.uid == held.uid))
 }

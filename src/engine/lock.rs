@@ -13,12 +13,12 @@ use super::{Engine, telling};
 use crate::artifacts::Target;
 use crate::cluster::Patience;
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{Begin, Head, Held, Operation, Request, Transition, Work};
+use crate::record::{Begin, Head, Operation, Record, Request, Transition, Work};
 
 /// A deployment held by one operation of ours.
 pub(super) struct Lock {
     engine: Engine,
-    held: Held,
+    held: Record,
     /// When others may take it over, by our own monotonic clock: a lease's length after the last renewal was sent.
     until: Instant,
     is_released: bool,
@@ -41,7 +41,7 @@ impl Lock {
     pub(super) async fn take(
         engine: &Engine,
         target: &Target,
-        held: Option<&Held>,
+        held: Option<&Record>,
         id: String,
         work: Work,
         request: Option<Request>,
@@ -50,7 +50,7 @@ impl Lock {
         let now = engine.clock.now();
         let dead = held.and_then(|held| held.head.operation.as_ref());
         // An update that failed takes itself over to go back: its lease has not ended.
-        let is_over = |held: &Held, dead: &Operation| dead.remaining(engine.unrenewed_for(held)).is_zero();
+        let is_over = |held: &Record, dead: &Operation| dead.remaining(engine.unrenewed_for(held)).is_zero();
         let died = held.zip(dead).filter(|(held, dead)| is_over(held, dead)).map(|(_, dead)| dead);
         if let Some(dead) = dead {
             warn!(holder = dead.holder, kind = ?dead.kind, "taking over an operation");
@@ -90,7 +90,7 @@ impl Lock {
     }
 
     /// The record as this operation last wrote it.
-    pub(super) fn held(&self) -> &Held {
+    pub(super) fn held(&self) -> &Record {
         &self.held
     }
 
@@ -140,7 +140,7 @@ impl Lock {
     }
 
     /// Writes a later end of the lease; `None` if the cluster cannot be reached and may be asked again.
-    async fn renewed(&self) -> Result<Option<Held>> {
+    async fn renewed(&self) -> Result<Option<Record>> {
         let until = after(self.engine.clock.now(), self.engine.settings.lease);
         match self.engine.cluster.change(&self.held, &Transition::Renew { until }).await {
             Ok(held) => Ok(Some(held)),
@@ -177,7 +177,7 @@ impl Lock {
     }
 
     /// Ends the operation with this change of the record.
-    pub(super) async fn release(mut self, transition: &Transition) -> Result<Held> {
+    pub(super) async fn release(mut self, transition: &Transition) -> Result<Record> {
         let held = self.engine.cluster.change(&self.held, transition).await?;
         self.is_released = true;
         info!(phase = held.head.phase.as_str(), "operation ended");

@@ -11,7 +11,7 @@ use crate::artifacts::{Namespace, Observed, Target};
 use crate::cluster::Happenings;
 use crate::error::{Error, Result};
 use crate::plan::Revision;
-use crate::record::{self, HeadRef, Held, RevisionEntry};
+use crate::record::{self, HeadRef, Record, RevisionEntry};
 
 /// One page of a list of deployments.
 pub struct Page<'a> {
@@ -26,28 +26,28 @@ pub struct Page<'a> {
 }
 
 /// Reads the record of a deployment; `None` if there is none.
-pub async fn read(engine: &Engine, target: &Target) -> Result<Option<Held>> {
+pub async fn read(engine: &Engine, target: &Target) -> Result<Option<Record>> {
     engine.cluster.read_head(&target.namespace, &target.name).await
 }
 
 /// Reads the record of a deployment that must be there.
-pub async fn must_read(engine: &Engine, target: &Target) -> Result<Held> {
+pub async fn must_read(engine: &Engine, target: &Target) -> Result<Record> {
     read(engine, target).await?.ok_or_else(|| record::not_found(target))
 }
 
 /// Lists records, a page at a time; also returns the next page's token.
-pub async fn list(engine: &Engine, page: &Page<'_>) -> Result<(Vec<Held>, Option<String>)> {
+pub async fn list(engine: &Engine, page: &Page<'_>) -> Result<(Vec<Record>, Option<String>)> {
     engine.cluster.list_heads(page.namespace, page.labels, page.size, page.token).await
 }
 
 /// Looks at the objects of one deployment.
-pub async fn look_at(engine: &Engine, held: &Held) -> Result<Observed> {
+pub async fn look_at(engine: &Engine, held: &Record) -> Result<Observed> {
     let kinds: Vec<_> = held.head.inventory.iter().map(|member| member.reference.kind).collect();
     engine.cluster.observe(&held.namespace, &held.name, &kinds).await
 }
 
 /// Looks at the objects of many deployments: one LIST per kind and namespace, however many there are.
-pub async fn look_at_all(engine: &Engine, records: &[Held]) -> Result<Vec<Observed>> {
+pub async fn look_at_all(engine: &Engine, records: &[Record]) -> Result<Vec<Observed>> {
     let namespaces: BTreeSet<&Namespace> = records.iter().map(|held| &held.namespace).collect();
     let looks = namespaces.into_iter().map(|namespace| async move {
         Ok::<_, Error>((namespace.clone(), engine.cluster.observe_namespace(namespace).await?))
@@ -76,7 +76,7 @@ pub async fn recent_happenings(
 }
 
 /// Starts to follow a deployment; `read` is its record as it was just read or written.
-pub fn subscribe(engine: &Engine, target: &Target, read: Option<&Held>) -> Subscription {
+pub fn subscribe(engine: &Engine, target: &Target, read: Option<&Record>) -> Subscription {
     engine.cluster.subscribe(target, read)
 }
 
@@ -93,7 +93,7 @@ pub async fn read_revision(
 
 /// The revisions of a deployment that are kept and stored, the newest first; with the one that an operation is about to
 /// put in force, once that is stored.
-pub async fn revisions(engine: &Engine, held: &Held) -> Result<Vec<RevisionEntry>> {
+pub async fn revisions(engine: &Engine, held: &Record) -> Result<Vec<RevisionEntry>> {
     let begun = held.head.begun_revision();
     let listed = begun.iter().chain(held.head.listed());
     let looks = listed.map(|entry| async move {
@@ -104,7 +104,7 @@ pub async fn revisions(engine: &Engine, held: &Held) -> Result<Vec<RevisionEntry
 }
 
 /// Reads the current revision, which must be there.
-pub async fn current_revision(engine: &Engine, target: &Target, held: &Held) -> Result<Revision> {
+pub async fn current_revision(engine: &Engine, target: &Target, held: &Record) -> Result<Revision> {
     let revision = read_revision(engine, target, held.head.current.as_ref()).await?;
     revision.ok_or_else(|| {
         Error::internal("the current revision is not stored")

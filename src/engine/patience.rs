@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{Engine, look};
 use crate::artifacts::{HoldUp, Target};
 use crate::plan;
-use crate::record::Held;
+use crate::record::Record;
 
 /// How long the watches may lag behind each other before the cluster is asked whether an object is really missing, or
 /// really another than was deployed.
@@ -56,7 +56,7 @@ pub enum Sighting {
 }
 
 /// Judges what holds a deployment up, as it was just seen.
-pub async fn overdue(engine: &Engine, held: &Held, seen: &[HoldUp], sighting: Sighting) -> Overdue {
+pub async fn overdue(engine: &Engine, held: &Record, seen: &[HoldUp], sighting: Sighting) -> Overdue {
     let target = held.target();
     let is_proven = sighting == Sighting::Looked;
     let (mut overdue, doubted) = engine.judge(&target, seen, is_proven);

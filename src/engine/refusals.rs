@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use super::Engine;
 use crate::artifacts::ObjectRef;
-use crate::cluster::Going;
+use crate::cluster::Terminating;
 use crate::error::{Error, Result};
-use crate::record::{Held, RefusedObject, Transition, foreign_finalizers};
+use crate::record::{Record, RefusedObject, Transition, foreign_finalizers};
 
 /// The pause before what was refused is tried again: it doubles to the longest.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ impl Answers {
     }
 
     /// Notes what holds an object that is marked, if that is somebody else's finalizer.
-    pub(super) fn going(&mut self, engine: &Engine, going: &Going) {
+    pub(super) fn going(&mut self, engine: &Engine, going: &Terminating) {
         let uid = Some(going.uid.clone());
         let since = going.since.unwrap_or_else(|| engine.clock.now());
         self.held(going.reference.clone(), uid, &going.finalizers, since);
@@ -63,7 +63,7 @@ impl Answers {
     }
 
     /// Writes into the record what is refused, and drops from it what is not any more.
-    pub(super) async fn note(self, engine: &Engine, held: &Held) -> Result<Held> {
+    pub(super) async fn note(self, engine: &Engine, held: &Record) -> Result<Record> {
         if self.refused.is_empty() && held.head.refused.is_empty() {
             return Ok(held.clone());
         }

@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use super::refusals::{Answers, Refusals};
 use super::{Engine, stages, telling};
 use crate::artifacts::{Kind, ObjectRef, Observed, Target};
-use crate::cluster::{Deletion, Going};
+use crate::cluster::{Deletion, Terminating};
 use crate::error::{Error, Result};
-use crate::plan::{Doomed, waits};
-use crate::record::{Held, Transition};
+use crate::plan::{Removal, waits};
+use crate::record::{Record, Transition};
 
 /// How long a caller waits for deleted objects to go as well.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -25,7 +25,7 @@ struct DeleteResults {
     /// The uids of objects that are gone.
     gone: BTreeSet<String>,
     /// Those that are still there.
-    going: Vec<Going>,
+    going: Vec<Terminating>,
     /// Those of them that are gone or go without anything that holds them.
     accepted: Vec<(ObjectRef, String)>,
     /// Those that could not be deleted, and why.
@@ -36,8 +36,13 @@ struct DeleteResults {
 /// the keeper.
 ///
 /// Entries leave the inventory when seen gone; what takes longer than a moment is the keeper's to see.
-pub(super) async fn prune(engine: &Engine, target: &Target, held: Held, doomed: &[Doomed]) -> Result<Held> {
-    let now: Vec<_> = doomed.iter().filter(|one| !waits(one)).flat_map(Doomed::objects).collect();
+pub(super) async fn prune(
+    engine: &Engine,
+    target: &Target,
+    held: Record,
+    removals: &[Removal],
+) -> Result<Record> {
+    let now: Vec<_> = removals.iter().filter(|one| !waits(one)).flat_map(Removal::objects).collect();
     if now.is_empty() {
         return Ok(held);
     }
@@ -61,7 +66,7 @@ pub(super) async fn prune(engine: &Engine, target: &Target, held: Held, doomed: 
     let left = left.map_err(|error| Error::not_deleted(error, names.join(", ")))?;
     let is_left = |uid: &String| left.iter().any(|going| going.uid == *uid);
     results.gone.extend(uids.into_iter().filter(|uid| !is_left(uid)));
-    let held = drop_entries(engine, &held, doomed, &results.gone).await?;
+    let held = drop_entries(engine, &held, removals, &results.gone).await?;
     let mut answers = Answers::default();
     for (reference, uid) in results.accepted {
         answers.accepted(reference, Some(uid));
@@ -77,9 +82,9 @@ pub(super) async fn prune(engine: &Engine, target: &Target, held: Held, doomed: 
 /// Returns when to look again at that, and at Secrets, which nobody may watch.
 pub(super) async fn delete(
     engine: &Engine,
-    held: &Held,
+    held: &Record,
     observed: &Observed,
-    doomed: &[Doomed],
+    removals: &[Removal],
     asked: &mut BTreeMap<String, u32>,
     refusals: &mut Refusals,
 ) -> Result<Option<Duration>> {
@@ -88,7 +93,7 @@ pub(super) async fn delete(
         (!asked.contains_key(uid) || observed.has(reference.kind, uid) != Some(true))
             && refusals.is_due(uid, now)
     };
-    let objects = doomed.iter().flat_map(Doomed::objects);
+    let objects = removals.iter().flat_map(Removal::objects);
     let due: Vec<_> = objects.filter(|(reference, uid)| is_due(reference, uid)).collect();
     let results = delete_each(engine, &held.target(), due).await;
     results.tell_failures(engine, held);
@@ -104,9 +109,9 @@ pub(super) async fn delete(
     for (_, uid, _) in &results.failures {
         refusals.refused(uid, now);
     }
-    let held = drop_entries(engine, held, doomed, &results.gone).await?;
+    let held = drop_entries(engine, held, removals, &results.gone).await?;
     results.answers(engine).note(engine, &held).await?;
-    let tried = doomed.iter().flat_map(Doomed::objects).map(|(_, uid)| uid);
+    let tried = removals.iter().flat_map(Removal::objects).map(|(_, uid)| uid);
     Ok(again.into_iter().chain(refusals.again_in(tried, now)).min())
 }
 
@@ -126,7 +131,7 @@ impl DeleteResults {
 }
 
 impl DeleteResults {
-    fn tell_failures(&self, engine: &Engine, held: &Held) {
+    fn tell_failures(&self, engine: &Engine, held: &Record) {
         for (object, _, failure) in &self.failures {
             telling::not_deleted(engine, held, object, failure);
         }
@@ -141,7 +146,7 @@ async fn delete_each(engine: &Engine, target: &Target, objects: Vec<(ObjectRef, 
                 results.accepted.push((reference, uid.clone()));
                 results.gone.insert(uid);
             }
-            Ok(Deletion::Going(going)) => {
+            Ok(Deletion::Terminating(going)) => {
                 results.accepted.push((reference, uid));
                 results.going.push(going);
             }
@@ -154,11 +159,11 @@ async fn delete_each(engine: &Engine, target: &Target, objects: Vec<(ObjectRef, 
 /// Drops the entries that are gone: a controller's with the Pod that it may not have taken over.
 async fn drop_entries(
     engine: &Engine,
-    held: &Held,
-    doomed: &[Doomed],
+    held: &Record,
+    removals: &[Removal],
     gone: &BTreeSet<String>,
-) -> Result<Held> {
-    let is_gone = |doomed: &&Doomed| doomed.objects().all(|(_, uid)| gone.contains(&uid));
-    let gone = doomed.iter().filter(is_gone).map(|doomed| doomed.uid.clone()).collect();
+) -> Result<Record> {
+    let is_gone = |removals: &&Removal| removals.objects().all(|(_, uid)| gone.contains(&uid));
+    let gone = removals.iter().filter(is_gone).map(|removals| removals.uid.clone()).collect();
     engine.amend(held, &Transition::Settled { state: None, gone }).await
 }

@@ -6,14 +6,14 @@ use super::{Engine, look};
 use crate::artifacts::Target;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Mixed, Named};
-use crate::record::{self, Held, Request, RequestOutcome};
+use crate::record::{self, Record, Request, RequestOutcome};
 
 /// What is known of a named request.
 pub(super) enum Known {
     /// Nothing; the record as it is now.
-    New(Option<Held>),
+    New(Option<Record>),
     /// It was carried out, with this outcome.
-    Answered(Held, RequestOutcome),
+    Answered(Record, RequestOutcome),
 }
 
 /// Looks for a named request in a record as it was read; while another call carries the same one out, waits for it.
@@ -22,7 +22,7 @@ pub(super) enum Known {
 pub(super) async fn known(
     engine: &Engine,
     target: &Target,
-    held: Option<Held>,
+    held: Option<Record>,
     named: &Named,
     is_keyed: bool,
     deadline: Instant,
@@ -56,7 +56,7 @@ pub(super) async fn known(
 async fn check(
     engine: &Engine,
     target: &Target,
-    held: &Held,
+    held: &Record,
     named: &Named,
     recorded: &Request,
     is_keyed: bool,
@@ -80,10 +80,10 @@ async fn check(
 async fn after_it(
     engine: &Engine,
     target: &Target,
-    held: &Held,
+    held: &Record,
     id: &str,
     until: Instant,
-) -> Result<Option<Held>> {
+) -> Result<Option<Record>> {
     let mut subscription = look::subscribe(engine, target, Some(held));
     loop {
         let snapshot = tokio::select! {
@@ -98,7 +98,7 @@ async fn after_it(
             Some(snapshot) => {
                 // The watches may lag behind the record that was read.
                 let is_behind = snapshot.head.as_ref().is_none_or(|head| head.uid == held.uid);
-                let carries_out = |head: &Held| head.head.carries_out(id).is_some();
+                let carries_out = |head: &Record| head.head.carries_out(id).is_some();
                 !is_behind || !snapshot.head.as_ref().is_some_and(|head| carries_out(head))
             }
         };

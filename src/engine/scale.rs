@@ -10,18 +10,18 @@ use super::awake::wake;
 use super::lock::Lock;
 use super::requests::{self, Known};
 use super::{Engine, deploy, look, rehearsal, stages, telling};
-use crate::artifacts::{Change, ComponentName, Form, Seen, Stage, Target};
+use crate::artifacts::{Change, ComponentName, Form, ListedObject, Stage, Target};
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, Conversion, Mixed, Named, ScalePlan};
 use crate::record::{
-    self, Applied, Held, Member, Phase, Request, RequestEntry, RequestOutcome, Transition, Work,
+    self, Applied, Member, Phase, Record, Request, RequestEntry, RequestOutcome, Transition, Work,
 };
 
 /// What a Scale did.
 pub struct Scaling {
     /// The record afterwards.
-    pub held: Held,
+    pub held: Record,
     /// What was done to each object that was named or made.
     pub changes: Vec<Change>,
     /// What the caller should know.
@@ -64,7 +64,7 @@ async fn scale_now(engine: &Engine, target: &Target, choices: &Choices) -> Resul
 }
 
 /// The record, once another call has carried this very request out; `None` if none has.
-async fn joined(engine: &Engine, target: &Target, choices: &Choices) -> Result<Option<Held>> {
+async fn joined(engine: &Engine, target: &Target, choices: &Choices) -> Result<Option<Record>> {
     let Some(named) = &choices.request else { return Ok(None) };
     let held = look::read(engine, target).await?;
     match requests::known(engine, target, held, named, false, choices.deadline).await? {
@@ -137,7 +137,7 @@ async fn scale_once(engine: &Engine, target: &Target, choices: &Choices) -> Resu
 }
 
 /// Tells which counts were set, if any was.
-fn tell(engine: &Engine, held: &Held, scale: &ScalePlan, set: &[Member], failure: Option<&Error>) {
+fn tell(engine: &Engine, held: &Record, scale: &ScalePlan, set: &[Member], failure: Option<&Error>) {
     let set = set.iter().filter_map(|one| Some((one.reference.to_string(), one.scaled_replicas?)));
     let converted = scale.convert.iter().map(|(component, count)| (format!("component {component}"), *count));
     let counts: Vec<_> = set.chain(converted).collect();
@@ -150,9 +150,9 @@ fn tell(engine: &Engine, held: &Held, scale: &ScalePlan, set: &[Member], failure
 async fn validated(
     engine: &Engine,
     target: &Target,
-    held: Held,
+    held: Record,
     scale: &ScalePlan,
-    seen: &[Seen],
+    seen: &[ListedObject],
 ) -> Result<Scaling> {
     let mut changes: Vec<Change> = scale.updates().chain(scale.unchanged()).collect();
     let mut diagnostics = Vec::new();
@@ -178,7 +178,7 @@ async fn set(
     engine: &Engine,
     target: &Target,
     member: &Member,
-    seen: &[Seen],
+    seen: &[ListedObject],
     replicas: i32,
     dry_run: bool,
 ) -> Result<Member> {
@@ -194,10 +194,10 @@ async fn set(
 async fn remember(
     engine: &Engine,
     target: &Target,
-    held: Held,
+    held: Record,
     set: &[Member],
     request: Option<RequestEntry>,
-) -> Result<Held> {
+) -> Result<Record> {
     let mut held = held;
     for _ in 0..5 {
         let (counts, request) = (set.to_vec(), request.clone());
@@ -221,10 +221,10 @@ async fn remember(
 async fn convert(
     engine: &Engine,
     target: &Target,
-    held: Held,
+    held: Record,
     convert: &BTreeMap<ComponentName, i32>,
     request: Option<Request>,
-) -> Result<(Held, Conversion)> {
+) -> Result<(Record, Conversion)> {
     let revision = look::current_revision(engine, target, &held).await?;
     let id = engine.operation_id();
     let conversion = Conversion::new(&held, &revision, convert, &id)?;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::artifacts::Target;
-use crate::record::Held;
+use crate::record::Record;
 
 /// Operations that are kept in sight; more would mean that records are made faster than leases end.
 const LIMIT: usize = 10_000;
@@ -24,7 +24,7 @@ struct Turn {
 }
 
 /// The turn of an operation, or, once it has ended, of the doubts that are left by those it has taken over.
-fn turn(held: &Held) -> Option<Turn> {
+fn turn(held: &Record) -> Option<Turn> {
     let operation = held.head.operation.as_ref();
     if operation.is_none() && held.head.superseded.is_empty() {
         return None;
@@ -44,7 +44,7 @@ pub(super) struct Sights(Mutex<BTreeMap<Target, (Turn, Instant)>>);
 
 impl Sights {
     /// Notes a record as it was just read, and says how long it was not seen renewed: zero at the first sight.
-    pub(super) fn unrenewed_for(&self, held: &Held, now: Instant) -> Duration {
+    pub(super) fn unrenewed_for(&self, held: &Record, now: Instant) -> Duration {
         let mut sights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(turn) = turn(held) else {
             sights.remove(&held.target());

@@ -9,7 +9,7 @@ use tracing::{Instrument, info, info_span, warn};
 use super::Engine;
 use super::refusals::why;
 use crate::artifacts::{Action, Artifact, Form, Kind, ObjectRef, Stage, Target};
-use crate::cluster::{Deletion, Going, Guard, Written};
+use crate::cluster::{Deletion, Guard, Terminating, Written};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, ConflictPolicy, Plan, Remedy, Step, is_refusal};
 use crate::record::{Member, MemberState, RefusedObject};
@@ -74,10 +74,10 @@ impl Report {
     pub(super) fn inventory(&self, plan: &Plan) -> Vec<Member> {
         let written = self.applied.iter().chain(&self.open).chain(&plan.kept).cloned();
         if self.failures.is_empty() {
-            return written.chain(plan::deleting(&plan.doomed)).collect();
+            return written.chain(plan::deleting(&plan.removals)).collect();
         }
-        let doomed = plan.doomed.iter().map(|doomed| doomed.member.clone());
-        written.chain(plan.handed_over.iter().cloned()).chain(doomed).collect()
+        let removals = plan.removals.iter().map(|removals| removals.member.clone());
+        written.chain(plan.handed_over.iter().cloned()).chain(removals).collect()
     }
 
     /// What was not written, with why; what was not reached, without.
@@ -98,7 +98,7 @@ impl Report {
             return Vec::new();
         }
         let left = self.open.iter().filter(|member| member.state == MemberState::Applied);
-        let left = left.chain(plan.doomed.iter().map(|doomed| &doomed.member)).chain(&plan.handed_over);
+        let left = left.chain(plan.removals.iter().map(|removals| &removals.member)).chain(&plan.handed_over);
         left.map(|member| member.reference.clone()).collect()
     }
 
@@ -125,7 +125,7 @@ impl Report {
             let (template_replicas, scaled_replicas) = (former.template_replicas, former.scaled_replicas);
             Some(Member { uid, template_replicas, scaled_replicas, ..step.member.clone() })
         };
-        let others = plan.doomed.iter().map(|doomed| doomed.member.clone());
+        let others = plan.removals.iter().map(|removals| removals.member.clone());
         let others = others.chain(plan.handed_over.iter().cloned()).chain(plan.kept.iter().cloned());
         plan.steps.iter().filter_map(before).chain(others).collect()
     }
@@ -306,7 +306,7 @@ async fn create(engine: &Engine, target: &Target, plan: &Plan, step: &Step) -> R
 async fn replace(engine: &Engine, target: &Target, artifact: &Artifact, uid: &str) -> Result<Written> {
     let reference = &artifact.reference;
     let deletion = engine.cluster.delete(&target.namespace, reference, uid, None).await?;
-    if let Deletion::Going(going) = deletion {
+    if let Deletion::Terminating(going) = deletion {
         let deadline = tokio::time::Instant::now() + GOING;
         let left = engine.cluster.wait_gone(&target.namespace, &target.name, vec![going], deadline).await?;
         if !left.is_empty() {
@@ -345,12 +345,12 @@ pub(super) async fn delete_all(
     target: &Target,
     objects: Vec<(ObjectRef, String)>,
     grace_seconds: Option<u32>,
-) -> Result<Vec<Going>> {
+) -> Result<Vec<Terminating>> {
     let mut going = Vec::new();
     let mut failure = None;
     for (_, _, deletion) in delete_each(engine, target, objects, grace_seconds).await {
         match deletion {
-            Ok(Deletion::Going(object)) => going.push(object),
+            Ok(Deletion::Terminating(object)) => going.push(object),
             Ok(Deletion::Gone | Deletion::Replaced) => {}
             Err(error) => failure = failure.or(Some(error)),
         }

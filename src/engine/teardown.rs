@@ -11,11 +11,11 @@ use super::lock::Lock;
 use super::refusals::{Answers, why};
 use super::requests::{self, Known};
 use super::{Engine, claims, leftovers, look, stages, telling};
-use crate::artifacts::{Kind, ObjectRef, Seen, Stage, Target};
-use crate::cluster::{Deletion, Going};
+use crate::artifacts::{Kind, ListedObject, ObjectRef, Stage, Target};
+use crate::cluster::{Deletion, Terminating};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, Named, VolumePolicy};
-use crate::record::{self, Held, Member, MemberState, Phase, Work};
+use crate::record::{self, Member, MemberState, Phase, Record, Work};
 
 /// How long a teardown keeps watching objects go before it leaves them to the next call.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -44,17 +44,17 @@ pub struct Teardown {
     /// The entries of the volume claims that stay.
     pub retained: Vec<Member>,
     /// What is marked and still there.
-    pub going: Vec<Going>,
+    pub going: Vec<Terminating>,
     /// Its end; `None`: nothing was to be deleted.
     pub ending: Option<Ending>,
 }
 
 /// The end of a teardown: what is left at last.
-pub struct Ending(JoinHandle<Result<Vec<Going>>>);
+pub struct Ending(JoinHandle<Result<Vec<Terminating>>>);
 
 impl Ending {
     /// Waits until everything is gone or patience is at its end; returns what is still there. The work goes on without it.
-    pub async fn seen(self) -> Result<Vec<Going>> {
+    pub async fn seen(self) -> Result<Vec<Terminating>> {
         self.0
             .await
             .map_err(|failure| Error::internal(format!("the teardown's task ended early: {failure}")))?
@@ -64,7 +64,7 @@ impl Ending {
 /// Objects that were asked to go, and the lock under which that was done; without one, another teardown has it.
 struct Underway {
     lock: Option<Lock>,
-    held: Held,
+    held: Record,
     asked: Asked,
 }
 
@@ -72,7 +72,7 @@ struct Underway {
 #[derive(Default)]
 struct Asked {
     /// What is marked and still there.
-    going: Vec<Going>,
+    going: Vec<Terminating>,
     /// Whether another object had the name of one of them.
     replaced: bool,
 }
@@ -119,7 +119,7 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
 }
 
 /// Reads the record; refuses a request whose name was another's. What a Teardown has done nobody remembers.
-async fn named_anew(engine: &Engine, target: &Target, choices: &Choices) -> Result<Option<Held>> {
+async fn named_anew(engine: &Engine, target: &Target, choices: &Choices) -> Result<Option<Record>> {
     let held = look::read(engine, target).await?;
     let Some(named) = choices.request.as_ref().filter(|_| !choices.validate_only) else { return Ok(held) };
     match requests::known(engine, target, held, named, false, choices.deadline).await? {
@@ -131,7 +131,7 @@ async fn named_anew(engine: &Engine, target: &Target, choices: &Choices) -> Resu
 /// Finishes a teardown that died half-way.
 ///
 /// A teardown that nobody asked for deletes no volume claim: whose they were before is not known.
-pub(super) async fn finish(engine: &Engine, target: &Target, held: Held, deadline: Instant) -> Result<()> {
+pub(super) async fn finish(engine: &Engine, target: &Target, held: Record, deadline: Instant) -> Result<()> {
     let (inventory, retained) = plan::set_aside(&held.head, |_| true);
     let work = Work::Teardown { inventory, retained };
     let lock = Lock::take(engine, target, Some(&held), engine.operation_id(), work, None).await?;
@@ -149,7 +149,7 @@ pub(super) async fn finish(engine: &Engine, target: &Target, held: Held, deadlin
 }
 
 /// Removes what a first Deploy has made, and nothing else; returns what is still there.
-pub(super) async fn take_back(engine: &Engine, target: &Target, mut lock: Lock) -> Result<Vec<Going>> {
+pub(super) async fn take_back(engine: &Engine, target: &Target, mut lock: Lock) -> Result<Vec<Terminating>> {
     let held = lock.held().clone();
     let members: BTreeSet<ObjectRef> =
         held.head.inventory.iter().map(|member| member.reference.clone()).collect();
@@ -167,7 +167,7 @@ pub(super) async fn take_back(engine: &Engine, target: &Target, mut lock: Lock) 
 async fn ask(
     engine: &Engine,
     target: &Target,
-    held: Held,
+    held: Record,
     work: Work,
     grace: Option<u32>,
 ) -> Result<Option<Underway>> {
@@ -200,7 +200,7 @@ async fn delete_locked(
 async fn join(
     engine: &Engine,
     target: &Target,
-    held: &Held,
+    held: &Record,
     lost: Error,
     grace: Option<u32>,
 ) -> Result<Option<Underway>> {
@@ -223,7 +223,7 @@ async fn see_gone(
     target: &Target,
     underway: Underway,
     grace: Option<u32>,
-) -> Result<Vec<Going>> {
+) -> Result<Vec<Terminating>> {
     let Underway { lock, held, asked } = underway;
     let waiting = wait_gone(engine, target, &held, asked, grace);
     let Some(mut lock) = lock else {
@@ -245,7 +245,7 @@ async fn see_gone(
 }
 
 /// Ends the operation with its record, if nothing is left.
-async fn end(engine: &Engine, lock: Lock, left: Vec<Going>) -> Result<Vec<Going>> {
+async fn end(engine: &Engine, lock: Lock, left: Vec<Terminating>) -> Result<Vec<Terminating>> {
     remove_record(engine, lock.held(), &left).await?;
     if left.is_empty() {
         lock.gone();
@@ -257,14 +257,14 @@ async fn end(engine: &Engine, lock: Lock, left: Vec<Going>) -> Result<Vec<Going>
 async fn wait_gone(
     engine: &Engine,
     target: &Target,
-    held: &Held,
+    held: &Record,
     asked: Asked,
     grace: Option<u32>,
-) -> Result<Vec<Going>> {
+) -> Result<Vec<Terminating>> {
     let deadline = Instant::now() + PATIENCE;
     let (namespace, name) = (&target.namespace, &target.name);
     // A claim stays as long as any pod uses it, and a pod may be among what is only found by a look.
-    let is_claim = |going: &Going| going.reference.kind == Kind::PersistentVolumeClaim;
+    let is_claim = |going: &Terminating| going.reference.kind == Kind::PersistentVolumeClaim;
     let (claims, others) = asked.going.into_iter().partition(is_claim);
     let mut left = engine.cluster.wait_gone(namespace, name, others, deadline).await?;
     if left.is_empty() {
@@ -275,7 +275,7 @@ async fn wait_gone(
 }
 
 /// Deletes the record once every member was seen gone.
-async fn remove_record(engine: &Engine, held: &Held, left: &[Going]) -> Result<()> {
+async fn remove_record(engine: &Engine, held: &Record, left: &[Terminating]) -> Result<()> {
     if !left.is_empty() {
         return Ok(());
     }
@@ -293,7 +293,7 @@ async fn remove_record(engine: &Engine, held: &Held, left: &[Going]) -> Result<(
 async fn delete_members(
     engine: &Engine,
     target: &Target,
-    held: Held,
+    held: Record,
     grace: Option<u32>,
 ) -> Result<Underway> {
     let members = known_uids(engine, target, &held).await?;
@@ -305,7 +305,7 @@ async fn delete_members(
 async fn delete_objects(
     engine: &Engine,
     target: &Target,
-    held: &Held,
+    held: &Record,
     members: Vec<(ObjectRef, String)>,
     grace: Option<u32>,
 ) -> Result<Asked> {
@@ -330,7 +330,7 @@ async fn delete_objects(
 /// says which.
 async fn delete_all(
     engine: &Engine,
-    held: &Held,
+    held: &Record,
     objects: Vec<(ObjectRef, String)>,
     grace: Option<u32>,
     asked: &mut Asked,
@@ -344,7 +344,7 @@ async fn delete_all(
                 first = first.or(Some(error));
                 continue;
             }
-            Ok(Deletion::Going(object)) => asked.going.push(object),
+            Ok(Deletion::Terminating(object)) => asked.going.push(object),
             Ok(Deletion::Replaced) => asked.replaced = true,
             Ok(Deletion::Gone) => {}
         }
@@ -360,16 +360,16 @@ async fn delete_all(
 async fn list_while_deleting(
     engine: &Engine,
     target: &Target,
-    held: &Held,
+    held: &Record,
     members: &BTreeSet<ObjectRef>,
-) -> Result<Vec<Seen>> {
+) -> Result<Vec<ListedObject>> {
     let seen = engine.cluster.list_members(&target.namespace, &target.name, members).await?;
     let now = look::read(engine, target).await?;
     Ok(if now.is_some_and(|now| now.uid == held.uid) { seen } else { Vec::new() })
 }
 
 /// The uid of every member; looks at the cluster only when the inventory does not know one.
-async fn known_uids(engine: &Engine, target: &Target, held: &Held) -> Result<Vec<(ObjectRef, String)>> {
+async fn known_uids(engine: &Engine, target: &Target, held: &Record) -> Result<Vec<(ObjectRef, String)>> {
     let inventory = &held.head.inventory;
     let adopted = inventory.iter().filter_map(|member| member.adopts.as_ref());
     let adopted = adopted.map(|pod| (pod.reference.clone(), pod.uid.clone()));
@@ -382,9 +382,11 @@ async fn known_uids(engine: &Engine, target: &Target, held: &Held) -> Result<Vec
     let members: BTreeSet<ObjectRef> = inventory.iter().map(|member| member.reference.clone()).collect();
     let listed = list_while_deleting(engine, target, held, &members).await?;
     // Claims that stay are ours as well, and so are those of a revision before.
-    let goes =
-        |seen: &Seen| seen.reference.kind != Kind::PersistentVolumeClaim || members.contains(&seen.reference);
-    let recorded = |seen: &Seen| held.head.member(&seen.reference).and_then(|member| member.uid.as_deref());
+    let goes = |seen: &ListedObject| {
+        seen.reference.kind != Kind::PersistentVolumeClaim || members.contains(&seen.reference)
+    };
+    let recorded =
+        |seen: &ListedObject| held.head.member(&seen.reference).and_then(|member| member.uid.as_deref());
     let ours = listed.into_iter().filter(|seen| seen.is_ours(recorded(seen)) && goes(seen));
     let objects: BTreeSet<_> = ours.map(|seen| (seen.reference, seen.uid)).chain(adopted).collect();
     Ok(objects.into_iter().collect())

@@ -15,7 +15,7 @@ use super::Engine;
 use crate::artifacts::{Namespace, ObjectRef};
 use crate::cluster::Told;
 use crate::error::{Error, ErrorKind, contract_word};
-use crate::record::{Held, Operation, Phase};
+use crate::record::{Operation, Phase, Record};
 
 /// Events that are under way at a time; what would be more is not told.
 const AT_ONCE: usize = 16;
@@ -42,7 +42,7 @@ impl Default for Telling {
 
 impl Telling {
     /// Whether this is to be told; from then on it is not for a while.
-    fn begins(&self, held: &Held, told: &Told, now: Instant) -> bool {
+    fn begins(&self, held: &Record, told: &Told, now: Instant) -> bool {
         let is_recent = |since: &Instant| now.saturating_duration_since(*since) < AGAIN;
         let forbidden = self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
         if forbidden.get(&held.namespace).is_some_and(is_recent) {
@@ -68,7 +68,7 @@ impl Telling {
 }
 
 /// Tells it in a task of its own.
-fn tell(engine: &Engine, held: &Held, told: Told) {
+fn tell(engine: &Engine, held: &Record, told: Told) {
     if !engine.telling.begins(held, &told, engine.clock.elapsed()) {
         return;
     }
@@ -104,7 +104,7 @@ pub(super) struct Deploy {
 }
 
 /// Tells how a Deploy, a Rollback or a way back has ended; `held` is the record as it began.
-pub(super) fn deployed(engine: &Engine, held: &Held, deploy: &Deploy, failure: Option<&Error>) {
+pub(super) fn deployed(engine: &Engine, held: &Record, deploy: &Deploy, failure: Option<&Error>) {
     let number = deploy.revision;
     let (reason, message) = match (failure, deploy.rollback_of) {
         // Somebody else has it now, and tells.
@@ -135,13 +135,13 @@ pub(super) fn deployed(engine: &Engine, held: &Held, deploy: &Deploy, failure: O
 }
 
 /// Tells that a Deploy has deleted what was to be deleted, and nothing else.
-pub(super) fn pruned(engine: &Engine, held: &Held) {
+pub(super) fn pruned(engine: &Engine, held: &Record) {
     let message = "what the template no longer has was asked to go again".to_owned();
     tell(engine, held, told(engine, "Pruned", false, message, held.version.as_str().to_owned()));
 }
 
 /// Tells how a Scale has ended; `held` is the record afterwards.
-pub(super) fn scaled(engine: &Engine, held: &Held, counts: &[(String, i32)], failure: Option<&Error>) {
+pub(super) fn scaled(engine: &Engine, held: &Record, counts: &[(String, i32)], failure: Option<&Error>) {
     let counts: Vec<String> =
         counts.iter().map(|(workload, count)| format!("{workload} to {count}")).collect();
     let (reason, message) = match failure {
@@ -152,14 +152,14 @@ pub(super) fn scaled(engine: &Engine, held: &Held, counts: &[(String, i32)], fai
 }
 
 /// Tells that a Teardown has begun.
-pub(super) fn tearing_down(engine: &Engine, held: &Held) {
+pub(super) fn tearing_down(engine: &Engine, held: &Record) {
     let (goes, stays) = (held.head.inventory.len(), held.head.retained.len());
     let message = format!("a teardown has begun: {goes} objects go, {stays} volume claims stay");
     tell(engine, held, told(engine, "TearingDown", false, message, generation(held)));
 }
 
 /// Tells that an operation was taken over whose holder died.
-pub(super) fn taken_over(engine: &Engine, held: &Held, dead: &Operation) {
+pub(super) fn taken_over(engine: &Engine, held: &Record, dead: &Operation) {
     let what =
         if held.head.phase == Phase::Deleting { "Teardown".to_owned() } else { format!("{:?}", dead.kind) };
     let message = format!("{what} of {} was not renewed any more and was taken over", dead.holder);
@@ -167,7 +167,7 @@ pub(super) fn taken_over(engine: &Engine, held: &Held, dead: &Operation) {
 }
 
 /// Tells that an object which is to go could not be deleted.
-pub(super) fn not_deleted(engine: &Engine, held: &Held, object: &ObjectRef, failure: &Error) {
+pub(super) fn not_deleted(engine: &Engine, held: &Record, object: &ObjectRef, failure: &Error) {
     let cause = failure.deciding_kind();
     // What passes is tried again in a moment.
     if cause.retryable() {
@@ -182,7 +182,7 @@ fn told(engine: &Engine, reason: &'static str, is_warning: bool, message: String
 }
 
 /// Which operation of this record it was.
-fn generation(held: &Held) -> String {
+fn generation(held: &Record) -> String {
     held.head.generation.to_string()
 }
 

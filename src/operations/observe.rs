@@ -17,7 +17,7 @@ use crate::artifacts::{DeploymentState, Happening, Namespace, Observed};
 use crate::engine::{self, Page};
 use crate::error::{Error, ErrorKind, Result, contract_word};
 use crate::plan;
-use crate::record::{self, Held, Moment, Standing};
+use crate::record::{self, Moment, Record, Standing};
 use crate::status;
 
 pub use watching::{Until, WatchEnd, WatchUpdate};
@@ -112,7 +112,7 @@ impl Operations {
     /// The FULL view of a deployment that was looked at.
     async fn full(
         &self,
-        held: &Held,
+        held: &Record,
         observed: &Observed,
         happenings: &[Happening],
     ) -> Result<DeploymentView> {
@@ -124,7 +124,7 @@ impl Operations {
     /// The view of a deployment that was looked at, where what was deployed is compared with it field by field.
     async fn beside_revision(
         &self,
-        held: &Held,
+        held: &Record,
         observed: &Observed,
         full: bool,
     ) -> Result<(DeploymentView, Option<plan::Revision>)> {
@@ -137,7 +137,7 @@ impl Operations {
     }
 
     /// What happened in the namespaces of these deployments: one list for each namespace.
-    async fn happenings_of(&self, records: &[Held]) -> Result<BTreeMap<Namespace, Arc<Vec<Happening>>>> {
+    async fn happenings_of(&self, records: &[Record]) -> Result<BTreeMap<Namespace, Arc<Vec<Happening>>>> {
         let namespaces: BTreeSet<&Namespace> = records.iter().map(|held| &held.namespace).collect();
         let looks = namespaces.into_iter().map(|namespace| async move {
             let happenings = engine::happenings(&self.engine, namespace).await?;
@@ -188,7 +188,7 @@ impl Operations {
     ///
     /// Fails with WAIT_TIMEOUT at the deadline, or when waiting is in vain, and names the cause; nothing is undone. Before
     /// that it looks once: the watches may lag behind, and show the parts of a deployment one after the other.
-    pub(super) async fn wait_ready(&self, written: &Held, until: Instant) -> Result<DeploymentView> {
+    pub(super) async fn wait_ready(&self, written: &Record, until: Instant) -> Result<DeploymentView> {
         let (target, moment) = (&written.target(), &written.moment());
         let mut subscription = engine::subscribe(&self.engine, target, Some(written));
         let mut last: Option<Arc<DeploymentView>> = None;

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{NamedRequest, Operations, Target};
 use crate::artifacts::{Action, Change, DeploymentName, Namespace, ObjectRef};
-use crate::engine::{self, Going, HeldBack, Teardown, TeardownChoices};
+use crate::engine::{self, HeldBack, Teardown, TeardownChoices, Terminating};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::VolumePolicy;
 use crate::record::{self, Member};
@@ -100,7 +100,7 @@ impl Operations {
     }
 
     /// The answer while it goes on: with what is known to hold it up.
-    async fn under_way(&self, target: &Target, planned: TornDown, going: Vec<Going>) -> TornDown {
+    async fn under_way(&self, target: &Target, planned: TornDown, going: Vec<Terminating>) -> TornDown {
         let torn = planned.ended(going).incomplete();
         // What cannot be looked at now is told by the next call.
         let beside = engine::held_back(&self.engine, target).await.unwrap_or_default();
@@ -146,7 +146,7 @@ impl TornDown {
     }
 
     /// The answer once everything was asked to go and this is left.
-    fn ended(mut self, left: Vec<Going>) -> Self {
+    fn ended(mut self, left: Vec<Terminating>) -> Self {
         self.complete = left.is_empty();
         self.blocked = left
             .into_iter()

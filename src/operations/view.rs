@@ -11,7 +11,7 @@ use crate::artifacts::{
 };
 use crate::engine::{self, Engine, HeldBack, Sighting, Snapshot};
 use crate::plan;
-use crate::record::{Held, Recorded};
+use crate::record::{Record, Recorded};
 use crate::status::{self, DeploymentEvent, Status, expected, expected_of_new};
 use crate::template::Template;
 
@@ -78,14 +78,14 @@ pub(super) async fn watched(
 }
 
 /// The view of what a look has shown: the record was read first, and then the objects.
-pub(super) async fn looked(engine: &Engine, held: &Held, seen: &Observed, full: bool) -> DeploymentView {
+pub(super) async fn looked(engine: &Engine, held: &Record, seen: &Observed, full: bool) -> DeploymentView {
     looked_beside(engine, held, seen, full, &[]).await
 }
 
 /// The same, where it is at hand what was deployed.
 pub(super) async fn looked_beside(
     engine: &Engine,
-    held: &Held,
+    held: &Record,
     seen: &Observed,
     full: bool,
     rendered: &[Artifact],
@@ -100,7 +100,7 @@ pub(super) async fn looked_beside(
 }
 
 /// The view with a status concluded from what the cluster showed.
-fn observed(held: &Held, observed: &Observed, full: bool, rendered: &[Artifact]) -> DeploymentView {
+fn observed(held: &Record, observed: &Observed, full: bool, rendered: &[Artifact]) -> DeploymentView {
     let mut status = status::conclude(&expected(held), observed);
     if !status.is_ready() {
         let waits = plan::duties(held, observed, Duration::ZERO).waits.into_iter();
@@ -157,7 +157,7 @@ fn held_by(kind: &str, name: &str, finalizers: &[String], since: Option<Timestam
 }
 
 /// The view as the records have it, without a look at the workloads.
-pub(super) fn recorded(held: &Held) -> DeploymentView {
+pub(super) fn recorded(held: &Record) -> DeploymentView {
     let expected = expected(held);
     view(held, status::recorded(&expected, held.head.recorded.state), false)
 }
@@ -184,7 +184,7 @@ pub(super) fn not_made(target: &Target, record: &Recorded, template_name: &str) 
     }
 }
 
-fn view(held: &Held, status: Status, full: bool) -> DeploymentView {
+fn view(held: &Record, status: Status, full: bool) -> DeploymentView {
     let head = &held.head;
     let mut objects: Vec<(ObjectRef, Option<String>)> = Vec::new();
     if full {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Inputs, existing};
-use crate::artifacts::{Artifact, Kind, LAYOUT_DATA, Seen, SeenClaim, StorageSize};
+use crate::artifacts::{Artifact, Kind, LAYOUT_DATA, ListedClaim, ListedObject, StorageSize};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Head, Member, Phase};
@@ -34,7 +34,7 @@ pub fn check(inputs: &Inputs<'_>) -> Result<()> {
     Ok(())
 }
 
-fn find<'a>(inputs: &Inputs<'a>, artifact: &Artifact) -> Option<&'a Seen> {
+fn find<'a>(inputs: &Inputs<'a>, artifact: &Artifact) -> Option<&'a ListedObject> {
     let mut seen = inputs.seen.unwrap_or_default().iter();
     seen.find(|seen| seen.reference == artifact.reference && existing::is_ours(inputs, seen))
 }
@@ -87,7 +87,7 @@ pub(super) fn decide_size(inputs: &Inputs<'_>, artifact: &mut Artifact, diagnost
 }
 
 /// Asks for the size that a claim has grown to: it cannot shrink, and nobody else holds the field.
-fn keep_grown(claim: &SeenClaim, artifact: &mut Artifact, diagnostics: &mut Vec<Diagnostic>) {
+fn keep_grown(claim: &ListedClaim, artifact: &mut Artifact, diagnostics: &mut Vec<Diagnostic>) {
     let text = format!(
         "{} of component {} keeps its size {}, since a claim cannot shrink; {} was requested",
         artifact.reference,
@@ -102,7 +102,7 @@ fn keep_grown(claim: &SeenClaim, artifact: &mut Artifact, diagnostics: &mut Vec<
 }
 
 /// What keeps the claim from becoming as the artifact has it, and what to do about it.
-fn obstacle(claim: &SeenClaim, artifact: &Artifact, keeps_size: bool) -> Option<(String, String)> {
+fn obstacle(claim: &ListedClaim, artifact: &Artifact, keeps_size: bool) -> Option<(String, String)> {
     let spec = |path: &str| artifact.manifest.pointer(path).and_then(Value::as_str);
     let asked = asked(artifact);
     if let Some(layout) = claim.layout.as_ref().filter(|layout| *layout != LAYOUT_DATA) {

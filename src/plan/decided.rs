@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use super::prepared::{Prepared, Rendered, combine};
 use super::{Course, Inputs, Plan, Revision, check_claims, plan, stamp, standing};
-use crate::artifacts::{Artifacts, ComponentName, DeploymentState, Seen, field_manager, scale_manager};
+use crate::artifacts::{
+    Artifacts, ComponentName, DeploymentState, ListedObject, field_manager, scale_manager,
+};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{Head, HeadRef, Held, Phase, Recorded, RecordedComponent, Request};
+use crate::record::{Head, HeadRef, Phase, Record, Recorded, RecordedComponent, Request};
 use crate::translate::MAX_OBJECTS;
 
 /// The most objects of one deployment with the leftovers of an earlier revision; translating bounds the rest.
@@ -20,7 +22,7 @@ pub struct Decided {
     /// What it becomes.
     pub rendered: Rendered,
     /// The record as it was read; `None` if there is no such deployment.
-    pub held: Option<Held>,
+    pub held: Option<Record>,
     /// The id of the operation to come.
     pub operation: String,
     /// The revision to come.
@@ -45,10 +47,10 @@ pub struct Decided {
 pub fn decide(
     prepared: Prepared,
     mut rendered: Rendered,
-    held: Option<Held>,
+    held: Option<Record>,
     previous: Option<&Revision>,
     earlier: &BTreeMap<u32, Revision>,
-    seen: &[Seen],
+    seen: &[ListedObject],
     course: Course,
     operation: &str,
 ) -> Result<Decided> {
@@ -67,7 +69,7 @@ pub fn decide(
         after: &rendered.artifacts,
         links: &links,
         seen: Some(seen),
-        restored: held.as_ref().is_some_and(Held::is_restored),
+        restored: held.as_ref().is_some_and(Record::is_restored),
         revision: number,
         operation,
         prune: course.deletes_removed(),

@@ -10,7 +10,7 @@ use crate::artifacts::{
     Artifact, HoldUp, Kind, ObjectRef, Observed, Stage, Traces, applied, field_manager, owned_fields,
     written_since,
 };
-use crate::record::{Held, Member, MemberState, Phase};
+use crate::record::{Member, MemberState, Phase, Record};
 
 /// The most objects that are named.
 const OBJECTS: usize = 5;
@@ -35,7 +35,7 @@ impl Drift {
 ///
 /// Objects of kinds that nobody watches (Secrets) are compared by a Deploy alone. `rendered` is what was deployed, where
 /// it is at hand.
-pub fn drift(held: &Held, observed: &Observed, rendered: &[Artifact]) -> Vec<Drift> {
+pub fn drift(held: &Record, observed: &Observed, rendered: &[Artifact]) -> Vec<Drift> {
     let head = &held.head;
     if head.operation.is_some() || held.is_deleting() || head.phase == Phase::Incomplete {
         return Vec::new();
@@ -82,7 +82,7 @@ fn metadata<'o>(observed: &'o Observed, member: &Member) -> Option<&'o ObjectMet
 
 /// What differs in an object, as a sentence, if anything does.
 fn difference(
-    held: &Held,
+    held: &Record,
     member: &Member,
     found: &ObjectMeta,
     rendered: &[Artifact],
@@ -99,7 +99,7 @@ fn difference(
 
 /// The fields in which an object differs, if it does.
 fn fields_of(
-    held: &Held,
+    held: &Record,
     member: &Member,
     found: &ObjectMeta,
     rendered: &[Artifact],

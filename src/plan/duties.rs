@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{Doomed, drift, waits};
+use super::{Removal, drift, waits};
 use crate::artifacts::{
     ANNOTATION_OPERATION, ComponentName, DeploymentState, Form, HoldUp, Kind, ObjectName, ObjectRef,
     Observed, field_manager,
 };
-use crate::record::{Head, HeadRef, Held, MemberState, Phase, Transition};
+use crate::record::{Head, HeadRef, MemberState, Phase, Record, Transition};
 use crate::status::{self, expected};
 
 /// How long what a dead operation has sent is looked out for: longer than any call of ours may take, and than the API
@@ -42,7 +42,7 @@ pub enum Duty {
     /// Delete the pods and ReplicaSets of controllers that these components have lost: each is ready without them.
     ClearLeft(Vec<ComponentName>),
     /// Delete objects that the template no longer has, by uid.
-    Delete(Vec<Doomed>),
+    Delete(Vec<Removal>),
     /// Delete objects that an operation which was taken over has created late, in this form, unless a
     /// fresh look at the record knows them.
     DeleteLate(Vec<(ObjectRef, Form)>),
@@ -59,7 +59,7 @@ pub enum Duty {
 }
 
 /// What is left to do for a record, by an observer that has seen neither a renewal nor another operation for so long.
-pub fn duties(held: &Held, observed: &Observed, unrenewed_for: Duration) -> Duties {
+pub fn duties(held: &Record, observed: &Observed, unrenewed_for: Duration) -> Duties {
     let head = &held.head;
     if held.terminating {
         return Duties { waits: vec!["its record is being deleted".to_owned()], ..Duties::default() };
@@ -131,7 +131,7 @@ pub fn is_recorded(head: &Head, state: DeploymentState) -> bool {
 }
 
 /// Whether nothing is left to do for a deployment whatever its objects do: then it need not be watched.
-pub fn is_at_rest(held: &Held) -> bool {
+pub fn is_at_rest(held: &Record) -> bool {
     let head = &held.head;
     let is_recorded = match head.phase {
         // Scale has set a count, or an update was not written whole, which the next Deploy repairs; once its state is
@@ -139,7 +139,7 @@ pub fn is_at_rest(held: &Held) -> bool {
         Phase::Idle | Phase::Incomplete => head.recorded.state != DeploymentState::Deploying,
         Phase::Applying | Phase::Progressing | Phase::Deleting => false,
     };
-    let deletes = head.phase == Phase::Idle && doomed(head).next().is_some();
+    let deletes = head.phase == Phase::Idle && removals(head).next().is_some();
     let drops = !head.superfluous_revisions().is_empty() || head.refused_deletes().next().is_some();
     head.operation.is_none() && head.superseded.is_empty() && is_recorded && !deletes && !drops
 }
@@ -148,7 +148,7 @@ pub fn is_at_rest(held: &Held) -> bool {
 ///
 /// The same rules as for a plan: nobody else applies as our field manager, what a controller has taken over is its own,
 /// and what lies on a volume stays.
-pub fn late(held: &Held, observed: &Observed) -> Vec<(ObjectRef, Form)> {
+pub fn late(held: &Record, observed: &Observed) -> Vec<(ObjectRef, Form)> {
     let head = &held.head;
     if head.operation.is_some() {
         return Vec::new();
@@ -198,9 +198,9 @@ fn ended(head: &Head, observed: &Observed) -> Vec<(ObjectRef, Option<String>)> {
 }
 
 /// The objects that an operation left to be deleted.
-fn doomed(head: &Head) -> impl Iterator<Item = Doomed> {
+fn removals(head: &Head) -> impl Iterator<Item = Removal> {
     let deleting = head.inventory.iter().filter(|member| member.state == MemberState::Deleting);
-    deleting.filter_map(|member| Some(Doomed { uid: member.uid.clone()?, member: member.clone() }))
+    deleting.filter_map(|member| Some(Removal { uid: member.uid.clone()?, member: member.clone() }))
 }
 
 /// Decides about removed objects: Secrets wait until the rollout has settled.
@@ -209,8 +209,8 @@ fn delete(head: &Head, state: DeploymentState, duties: &mut Duties) {
     if !matches!(head.phase, Phase::Progressing | Phase::Idle) {
         return;
     }
-    let (later, now): (Vec<Doomed>, Vec<Doomed>) =
-        doomed(head).partition(|doomed| waits(doomed) && !state.is_ready());
+    let (later, now): (Vec<Removal>, Vec<Removal>) =
+        removals(head).partition(|removals| waits(removals) && !state.is_ready());
     if !now.is_empty() {
         duties.now.push(Duty::Delete(now));
     }

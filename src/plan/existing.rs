@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Inputs, owners};
-use crate::artifacts::{Action, Artifact, ObjectRef, Others, Seen, Traces};
+use crate::artifacts::{Action, Artifact, ListedObject, ObjectRef, Others, Traces};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::record::{Member, MemberState};
 
@@ -53,7 +53,7 @@ pub(super) fn find<'a>(inputs: &'a Inputs<'_>, reference: &ObjectRef) -> Option<
 ///
 /// Where the whole deployment was restored from a backup, objects have other uids and, mostly, no entry of our field
 /// manager: then whatever the inventory names and our marks are on is ours.
-pub(super) fn is_ours(inputs: &Inputs<'_>, seen: &Seen) -> bool {
+pub(super) fn is_ours(inputs: &Inputs<'_>, seen: &ListedObject) -> bool {
     let member = inputs.head.and_then(|head| head.member(&seen.reference));
     let is_marked = |member: &Member| member.operation.is_none() || member.operation == seen.operation;
     seen.is_ours(member.and_then(|member| member.uid.as_deref()))

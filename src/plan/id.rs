@@ -49,11 +49,12 @@ pub fn stale(target: &Target) -> Error {
 
 /// Everything that would be done, in the order of doing it.
 fn content(plan: &Plan) -> Value {
-    let doomed = plan.doomed.iter().map(|doomed| json!([doomed.member.reference.to_string(), doomed.uid]));
+    let removals =
+        plan.removals.iter().map(|removals| json!([removals.member.reference.to_string(), removals.uid]));
     let handed_over = plan.handed_over.iter().map(|member| json!([member.reference.to_string(), member.uid]));
     json!({
         "steps": plan.steps.iter().map(step).collect::<Vec<_>>(),
-        "deleted": doomed.collect::<Vec<_>>(),
+        "deleted": removals.collect::<Vec<_>>(),
         "handed_over": handed_over.collect::<Vec<_>>(),
     })
 }

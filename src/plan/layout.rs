@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::artifacts::{ANNOTATION_LAYOUT, Artifact, Kind, ObjectName, ObjectRef, Seen};
+use crate::artifacts::{ANNOTATION_LAYOUT, Artifact, Kind, ListedObject, ObjectName, ObjectRef};
 
 /// Whether a claim's manifest says how it is mounted; `None` for what is no claim.
 fn has_layout(artifact: &Artifact) -> Option<bool> {
@@ -25,11 +25,11 @@ pub(super) fn of_revision(rendered: &[Artifact]) -> BTreeSet<ObjectName> {
 ///
 /// The claim itself says so. Where it says nothing although the current revision has given it a layout, somebody has
 /// removed the word, and the data lie where that revision has put them.
-pub fn at_root(previous: &[Artifact], seen: &[Seen]) -> BTreeSet<ObjectName> {
+pub fn at_root(previous: &[Artifact], seen: &[ListedObject]) -> BTreeSet<ObjectName> {
     let was_laid_out = |claim: &ObjectRef| {
         previous.iter().any(|artifact| artifact.reference == *claim && has_layout(artifact) == Some(true))
     };
-    let is_silent = |seen: &&Seen| seen.claim.as_ref().is_none_or(|claim| claim.layout.is_none());
+    let is_silent = |seen: &&ListedObject| seen.claim.as_ref().is_none_or(|claim| claim.layout.is_none());
     let claims = seen.iter().filter(|seen| seen.reference.kind == Kind::PersistentVolumeClaim);
     let silent = claims.filter(|seen| !seen.terminating).filter(is_silent).map(|seen| &seen.reference);
     silent.filter(|claim| !was_laid_out(claim)).map(|claim| claim.name.clone()).collect()

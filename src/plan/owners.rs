@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{ConflictPolicy, Inputs, Plan, ScalePlan, fields, remedy, stamp};
-use crate::artifacts::{Artifact, DeploymentName, ObjectRef, Others, Seen, field_manager, scale_manager};
+use crate::artifacts::{
+    Artifact, DeploymentName, ListedObject, ObjectRef, Others, field_manager, scale_manager,
+};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::error::{Error, ErrorKind, Hold};
 
@@ -95,7 +97,11 @@ pub(super) fn tell_given_up(
 ///
 /// Whoever owns the count, and is neither this adapter nor a person with kubectl, is taken for one: that is how an
 /// autoscaler shows, by the name of the program that writes for it.
-pub fn check_autoscalers(scale: &ScalePlan, seen: &[Seen], deployment: &DeploymentName) -> Result<(), Error> {
+pub fn check_autoscalers(
+    scale: &ScalePlan,
+    seen: &[ListedObject],
+    deployment: &DeploymentName,
+) -> Result<(), Error> {
     let ours = [field_manager(deployment), scale_manager(deployment)];
     let is_persons = |owner: &str| owner.starts_with("kubectl") || owner == "before-first-apply";
     for (member, _) in &scale.set {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Doomed, Inputs, Plan, Step, existing};
+use super::{Inputs, Plan, Removal, Step, existing};
 use crate::artifacts::{Action, Change, ComponentName, Kind, Stage};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::record::{Adopted, Member, MemberState};
@@ -57,7 +57,7 @@ pub(super) fn decide(inputs: &Inputs<'_>, plan: &mut Plan) {
                 if superseded && member.state != MemberState::Deleting {
                     tell_interruption(plan, member);
                 }
-                plan.doomed.push(Doomed { member: member.clone(), uid });
+                plan.removals.push(Removal { member: member.clone(), uid });
                 Action::Delete
             }
             Some(_) => {
@@ -102,7 +102,7 @@ pub(super) fn decide_late(inputs: &Inputs<'_>, plan: &mut Plan) {
             component: Some(component),
             fields: Vec::new(),
         });
-        plan.doomed.push(Doomed { uid: seen.uid.clone(), member });
+        plan.removals.push(Removal { uid: seen.uid.clone(), member });
     }
 }
 
@@ -138,11 +138,11 @@ fn hand_over(steps: &mut [Step], pod: &Member, uid: String) {
 }
 
 /// Whether pods of the former kind may read it still: they are started again from it until the new ones serve.
-pub fn waits(doomed: &Doomed) -> bool {
-    doomed.member.reference.kind == Kind::Secret
+pub fn waits(removals: &Removal) -> bool {
+    removals.member.reference.kind == Kind::Secret
 }
 
-impl Doomed {
+impl Removal {
     /// Whether its turn comes when the rollout has settled, and that is written down already.
     pub fn is_deferred(&self) -> bool {
         waits(self) && self.member.state == MemberState::Deleting
@@ -150,11 +150,11 @@ impl Doomed {
 }
 
 /// Entries of objects that were to be deleted and are not known to be gone.
-pub fn deleting(doomed: &[Doomed]) -> Vec<Member> {
-    let deleting = doomed.iter().map(|doomed| Member {
+pub fn deleting(removals: &[Removal]) -> Vec<Member> {
+    let deleting = removals.iter().map(|removals| Member {
         state: MemberState::Deleting,
-        uid: Some(doomed.uid.clone()),
-        ..doomed.member.clone()
+        uid: Some(removals.uid.clone()),
+        ..removals.member.clone()
     });
     deleting.collect()
 }

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::Inputs;
 use crate::artifacts::{
-    Artifact, Artifacts, ComponentName, DeploymentName, Kind, ObjectRef, Seen, field_manager, scale_manager,
+    Artifact, Artifacts, ComponentName, DeploymentName, Kind, ListedObject, ObjectRef, field_manager,
+    scale_manager,
 };
 use crate::diagnostic::{Code, Diagnostic};
 use crate::record::{self, Head, Member, MemberState};
@@ -68,7 +69,7 @@ struct Known<'a> {
 }
 
 impl<'a> Known<'a> {
-    fn new(inputs: &Inputs<'a>, member: Option<&Member>, seen: Option<&'a Seen>) -> Self {
+    fn new(inputs: &Inputs<'a>, member: Option<&Member>, seen: Option<&'a ListedObject>) -> Self {
         let (own, scale) = inputs.managers;
         let owners = seen.map_or(&[][..], |seen| seen.replicas_owners.as_slice());
         let foreign = owners.iter().find(|owner| owner.as_str() != own && owner.as_str() != scale);
@@ -192,16 +193,18 @@ fn templates(
 pub fn counts_to_read(
     head: &Head,
     after: &Artifacts,
-    seen: &[Seen],
+    seen: &[ListedObject],
     policy: ReplicasPolicy,
     deployment: &DeploymentName,
 ) -> Vec<ObjectRef> {
     let ours = [field_manager(deployment), scale_manager(deployment)];
     let controllers = seen.iter().filter(|seen| seen.reference.kind.is_controller());
-    let is_foreign = |seen: &&Seen| seen.replicas_owners.iter().any(|owner| !ours.contains(owner));
-    let is_asked = |seen: &&Seen| policy == ReplicasPolicy::Template || after.get(&seen.reference).is_none();
-    let is_read =
-        |seen: &&Seen| is_foreign(seen) && is_asked(seen) || unrecorded(head, seen, deployment).is_some();
+    let is_foreign = |seen: &&ListedObject| seen.replicas_owners.iter().any(|owner| !ours.contains(owner));
+    let is_asked =
+        |seen: &&ListedObject| policy == ReplicasPolicy::Template || after.get(&seen.reference).is_none();
+    let is_read = |seen: &&ListedObject| {
+        is_foreign(seen) && is_asked(seen) || unrecorded(head, seen, deployment).is_some()
+    };
     let found = controllers.filter(is_read);
     let found = found.map(|seen| &seen.reference).filter(|reference| head.member(reference).is_some());
     found.cloned().collect()
@@ -209,7 +212,7 @@ pub fn counts_to_read(
 
 /// The entry of a controller whose count Scale owns on the cluster, although the record has none: that Scale died before
 /// it wrote the count down. Nobody else leaves such an owner behind: whoever takes the count back ends it.
-fn unrecorded<'a>(head: &'a Head, seen: &Seen, deployment: &DeploymentName) -> Option<&'a Member> {
+fn unrecorded<'a>(head: &'a Head, seen: &ListedObject, deployment: &DeploymentName) -> Option<&'a Member> {
     let is_scales = seen.replicas_owners.contains(&scale_manager(deployment));
     let member = head.member(&seen.reference).filter(|_| is_scales)?;
     let is_same = member.uid.as_ref() == Some(&seen.uid) && member.state == MemberState::Applied;
@@ -217,7 +220,7 @@ fn unrecorded<'a>(head: &'a Head, seen: &Seen, deployment: &DeploymentName) -> O
 }
 
 /// The record with the counts of Scales that died before they wrote them down.
-pub fn with_scaled_counts(mut head: Head, seen: &[Seen], deployment: &DeploymentName) -> Head {
+pub fn with_scaled_counts(mut head: Head, seen: &[ListedObject], deployment: &DeploymentName) -> Head {
     for seen in seen {
         if unrecorded(&head, seen, deployment).is_none() {
             continue;
@@ -234,7 +237,7 @@ pub fn with_scaled_counts(mut head: Head, seen: &[Seen], deployment: &Deployment
 pub fn autoscaled(
     head: &Head,
     after: &Artifacts,
-    seen: &[Seen],
+    seen: &[ListedObject],
     deployment: &DeploymentName,
 ) -> BTreeSet<ComponentName> {
     let ours = [field_manager(deployment), scale_manager(deployment)];
@@ -253,7 +256,7 @@ pub fn autoscaled(
     controllers.map(|member| &member.component).filter(becomes_pod).cloned().collect()
 }
 
-fn seen<'a>(inputs: &Inputs<'a>, reference: &ObjectRef) -> Option<&'a Seen> {
+fn seen<'a>(inputs: &Inputs<'a>, reference: &ObjectRef) -> Option<&'a ListedObject> {
     inputs.seen.unwrap_or_default().iter().find(|seen| seen.reference == *reference)
 }
 

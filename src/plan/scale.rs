@@ -9,7 +9,7 @@ use crate::artifacts::{
     Action, Change, ComponentName, FieldChange, Kind, ObjectRef, field_manager, scale_manager,
 };
 use crate::error::{Error, ErrorKind, Fault, Result};
-use crate::record::{self, Head, Held, Member, MemberState};
+use crate::record::{self, Head, Member, MemberState, Record};
 use crate::template::did_you_mean;
 use crate::translate::uncounted;
 
@@ -27,7 +27,7 @@ impl ScalePlan {
     /// Sorts the named components by what each needs; an update that was refused is nothing that Scale carries out.
     ///
     /// Fails with COMPONENT_NOT_FOUND at a name that is unknown, or that no workload runs.
-    pub fn new(held: &Held, replicas: &BTreeMap<String, i32>) -> Result<Self> {
+    pub fn new(held: &Record, replicas: &BTreeMap<String, i32>) -> Result<Self> {
         let mut scale = Self { set: Vec::new(), convert: BTreeMap::new(), unchanged: Vec::new() };
         for (component, count) in counts(held, replicas)? {
             match record::to_be_scaled(&held.head.inventory, &component) {
@@ -68,7 +68,7 @@ impl Conversion {
     /// Plans what makes controllers of these components and changes nothing else; `operation` is the id of the
     /// operation to come.
     pub fn new(
-        held: &Held,
+        held: &Record,
         revision: &Revision,
         convert: &BTreeMap<ComponentName, i32>,
         operation: &str,
@@ -126,7 +126,7 @@ impl Conversion {
 }
 
 /// Finds the component behind each name; every unknown name is a fault.
-fn counts(held: &Held, replicas: &BTreeMap<String, i32>) -> Result<BTreeMap<ComponentName, i32>> {
+fn counts(held: &Record, replicas: &BTreeMap<String, i32>) -> Result<BTreeMap<ComponentName, i32>> {
     let components = &held.head.recorded.components;
     let mut counts = BTreeMap::new();
     for (name, count) in replicas {
@@ -144,7 +144,7 @@ fn counts(held: &Held, replicas: &BTreeMap<String, i32>) -> Result<BTreeMap<Comp
     Ok(counts)
 }
 
-fn unknown<'a>(held: &Held, name: &str, names: impl Iterator<Item = &'a str>) -> Error {
+fn unknown<'a>(held: &Record, name: &str, names: impl Iterator<Item = &'a str>) -> Error {
     let names: Vec<&str> = names.collect();
     let hint = did_you_mean(name, names.iter().copied());
     Error::new(
@@ -177,8 +177,8 @@ fn restrict(plan: &mut Plan, head: &Head, components: &BTreeMap<ComponentName, i
     let waiting = plan.handed_over.extract_if(.., |member| is_other(&member.component));
     plan.kept.extend(waiting);
     // Nor does it delete what such an update has superseded.
-    let superseded = plan.doomed.extract_if(.., |doomed| doomed.member.state != MemberState::Deleting);
-    plan.kept.extend(superseded.map(|doomed| doomed.member));
+    let superseded = plan.removals.extract_if(.., |removals| removals.member.state != MemberState::Deleting);
+    plan.kept.extend(superseded.map(|removals| removals.member));
     !open.is_empty()
 }
 

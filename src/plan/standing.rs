@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Inputs, Revision};
 use crate::artifacts::{Artifact, ComponentName, ObjectRef};
-use crate::record::{Head, HeadRef, Held, MemberState};
+use crate::record::{Head, HeadRef, MemberState, Record};
 
 /// The revisions beside the current one that objects stand as.
 pub fn stood_as(head: &Head) -> Vec<HeadRef> {
@@ -14,7 +14,7 @@ pub fn stood_as(head: &Head) -> Vec<HeadRef> {
 }
 
 /// The record without what stands as a revision that nobody has any more: of that nothing is known for certain.
-pub fn without_lost(mut held: Held, earlier: &BTreeMap<u32, Revision>) -> Held {
+pub fn without_lost(mut held: Record, earlier: &BTreeMap<u32, Revision>) -> Record {
     for member in &mut held.head.inventory {
         if member.stands_as.is_some_and(|number| !earlier.contains_key(&number)) {
             (member.state, member.stands_as) = (MemberState::Planned, None);

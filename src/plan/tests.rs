@@ -43,7 +43,7 @@ fn owners(artifact: &Artifact) -> Vec<String> {
 }
 
 /// A deployment whose revision 1 was applied whole, as the records and the cluster have it.
-fn deployed(artifacts: &Artifacts) -> (Head, Vec<Seen>) {
+fn deployed(artifacts: &Artifacts) -> (Head, Vec<ListedObject>) {
     let mut head = Head::new("Shop".to_owned(), jiff::Timestamp::UNIX_EPOCH);
     let mut seen = Vec::new();
     for artifact in artifacts.objects() {
@@ -69,7 +69,7 @@ fn deployed(artifacts: &Artifacts) -> (Head, Vec<Seen>) {
             owned: "fields".to_owned(),
             trace: Some(Trace::default()),
         });
-        seen.push(Seen {
+        seen.push(ListedObject {
             reference,
             uid,
             version: "7".to_owned(),
@@ -100,7 +100,12 @@ static LATEST: BTreeMap<u32, Vec<Artifact>> = BTreeMap::new();
 static UNLINKED: BTreeMap<ComponentName, BTreeSet<ObjectRef>> = BTreeMap::new();
 
 /// A Deploy with the default options, revision 2 to come, of templates that have no links.
-fn inputs<'a>(before: &'a Artifacts, after: &'a Artifacts, head: &'a Head, seen: &'a [Seen]) -> Inputs<'a> {
+fn inputs<'a>(
+    before: &'a Artifacts,
+    after: &'a Artifacts,
+    head: &'a Head,
+    seen: &'a [ListedObject],
+) -> Inputs<'a> {
     Inputs {
         head: Some(head),
         before: before.objects(),
@@ -122,7 +127,13 @@ fn inputs<'a>(before: &'a Artifacts, after: &'a Artifacts, head: &'a Head, seen:
 }
 
 /// Plans from one rendering to another, revision 2 to come.
-fn plan_between(before: &Artifacts, after: &Artifacts, text: &str, head: &Head, seen: &[Seen]) -> Plan {
+fn plan_between(
+    before: &Artifacts,
+    after: &Artifacts,
+    text: &str,
+    head: &Head,
+    seen: &[ListedObject],
+) -> Plan {
     plan(&Inputs {
         links: &linked_services(&template(text)),
         uncounted: &crate::translate::uncounted(&template(text)),
@@ -221,7 +232,7 @@ fn a_removed_image_is_deleted_by_uid() {
     // Nobody is linked to db any more, so its Service goes too.
     expect(&plan, &[("db-pod", Action::Unchanged), ("db", Action::Delete), ("web-pod", Action::Delete)]);
     assert_eq!(
-        plan.doomed.iter().map(|doomed| doomed.uid.as_str()).collect::<Vec<_>>(),
+        plan.removals.iter().map(|removals| removals.uid.as_str()).collect::<Vec<_>>(),
         ["uid-of-db", "uid-of-web-pod"]
     );
     assert_eq!(plan.union().iter().filter(|member| member.state == MemberState::Deleting).count(), 2);
@@ -237,7 +248,7 @@ fn a_pod_is_handed_to_its_controller() {
     let of = |name: &str| actions(&plan).into_iter().find(|(known, _)| known == name).expect("a change").1;
     assert_eq!(of("web-replication-controller"), Action::Create);
     assert_eq!(of("web-pod"), Action::Keep);
-    assert!(plan.doomed.is_empty());
+    assert!(plan.removals.is_empty());
     assert_eq!(
         revision_of(&plan, "web-replication-controller").as_deref(),
         Some("1"),

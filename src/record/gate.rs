@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Held, Operation, OperationKind};
+use super::{Operation, OperationKind, Record};
 use crate::artifacts::{DeploymentName, Target};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 ///
 /// Fails with OPERATION_IN_PROGRESS while another operation holds it. An operation that was not seen renewed for the
 /// length of its lease can be taken over: its inventory says what may be there.
-pub fn gate(held: &Held, unrenewed_for: Duration) -> Result<()> {
+pub fn gate(held: &Record, unrenewed_for: Duration) -> Result<()> {
     check_readable(held)?;
     if let Some(operation) = &held.head.operation {
         let remaining = operation.remaining(unrenewed_for);
@@ -22,7 +22,7 @@ pub fn gate(held: &Held, unrenewed_for: Duration) -> Result<()> {
 }
 
 /// Refuses a record of a later version of the adapter.
-pub fn check_readable(held: &Held) -> Result<()> {
+pub fn check_readable(held: &Record) -> Result<()> {
     if held.head.is_readable() {
         return Ok(());
     }
@@ -31,8 +31,8 @@ pub fn check_readable(held: &Held) -> Result<()> {
 }
 
 /// Compares the caller's etag; an empty one matches everything.
-pub fn check_etag(held: Option<&Held>, etag: &str) -> Result<()> {
-    let now = held.map(Held::etag).unwrap_or_default();
+pub fn check_etag(held: Option<&Record>, etag: &str) -> Result<()> {
+    let now = held.map(Record::etag).unwrap_or_default();
     if etag.is_empty() || etag == now {
         return Ok(());
     }
@@ -44,7 +44,7 @@ pub fn check_etag(held: Option<&Held>, etag: &str) -> Result<()> {
     .retry_after(Duration::from_millis(100)))
 }
 
-fn in_progress(held: &Held, operation: &Operation, remaining: Duration) -> Error {
+fn in_progress(held: &Record, operation: &Operation, remaining: Duration) -> Error {
     let verb = match operation.kind {
         OperationKind::Deploy => "being deployed",
         OperationKind::Scale => "being scaled",
@@ -64,7 +64,7 @@ fn in_progress(held: &Held, operation: &Operation, remaining: Duration) -> Error
 }
 
 /// The answer to a write on a deployment that is being torn down.
-pub fn being_deleted(held: &Held) -> Error {
+pub fn being_deleted(held: &Record) -> Error {
     Error::new(
         ErrorKind::OperationInProgress,
         format!("deployment {} is being torn down; wait until it is gone, or call Teardown again", held.name),
@@ -73,7 +73,7 @@ pub fn being_deleted(held: &Held) -> Error {
 }
 
 /// The answer when others keep writing the record.
-pub fn being_changed(held: &Held) -> Error {
+pub fn being_changed(held: &Record) -> Error {
     Error::new(
         ErrorKind::OperationInProgress,
         format!("deployment {} keeps changing; read it again and retry", held.name),

@@ -1,6 +1,6 @@
 //! Whether what the watches show is older than what this process has written or read.
 
-use super::{Held, Version};
+use super::{Record, Version};
 
 /// A deployment as of one of our writes: watches that lag behind it, or show another of its name, do not count.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum Standing {
     Replaced,
 }
 
-impl Held {
+impl Record {
     /// The moment at which this record was written or read.
     pub fn moment(&self) -> Moment {
         Moment { uid: self.uid.clone(), version: self.version.clone(), generation: self.head.generation }
@@ -32,7 +32,7 @@ impl Held {
 
 impl Moment {
     /// How a record relates to this moment.
-    pub fn standing(&self, held: &Held) -> Standing {
+    pub fn standing(&self, held: &Record) -> Standing {
         if held.uid != self.uid {
             // Watches that lag may still show a record that was deleted before this one was created.
             let is_earlier = held.version.is_before(&self.version);
@@ -54,10 +54,10 @@ mod tests {
     use super::*;
     use crate::artifacts::{DeploymentName, Namespace};
 
-    fn held(uid: &str, version: &str, generation: u64, created: i64) -> Held {
+    fn held(uid: &str, version: &str, generation: u64, created: i64) -> Record {
         let mut head = Head::new("Shop".to_owned(), Timestamp::from_second(created).expect("a time"));
         head.generation = generation;
-        Held {
+        Record {
             head,
             namespace: Namespace::new("default").expect("a name"),
             name: DeploymentName::new("shop").expect("a name"),

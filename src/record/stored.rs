@@ -31,7 +31,7 @@ impl Version {
 
 /// A head as it was read or written, with what a compare-and-swap needs.
 #[derive(Clone, Debug)]
-pub struct Held {
+pub struct Record {
     /// The record.
     pub head: Head,
     /// The namespace it lies in.
@@ -48,7 +48,7 @@ pub struct Held {
     pub stored: Arc<ConfigMap>,
 }
 
-impl Held {
+impl Record {
     /// The deployment it is of.
     pub fn target(&self) -> Target {
         Target { namespace: self.namespace.clone(), name: self.name.clone() }

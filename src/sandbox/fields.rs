@@ -157,15 +157,15 @@ pub fn merge(path: &mut Path, live: &Value, config: &Value) -> Value {
 }
 
 /// The object without these fields and what lies below them.
-pub fn without(path: &mut Path, value: &Value, doomed: &Fields) -> Value {
+pub fn without(path: &mut Path, value: &Value, removals: &Fields) -> Value {
     let Some(children) = children(path, value) else {
         return value.clone();
     };
     let mut kept = Vec::new();
     for (step, child) in children {
         path.push(step.clone());
-        if !doomed.contains(path) {
-            kept.push((step, without(path, child, doomed)));
+        if !removals.contains(path) {
+            kept.push((step, without(path, child, removals)));
         }
         path.pop();
     }

@@ -17,8 +17,8 @@ pub fn apply(live: &Value, config: &Value, call: &Call, now: &str) -> Result<Val
     let mut after = fields::merge(&mut Vec::new(), &before, config);
     if let Some((_, last)) = &last {
         let owned = entries.iter().fold(named.clone(), |all, (_, fields)| &all | fields);
-        let doomed = &fields::with_parents(last) - &fields::with_parents(&owned);
-        after = fields::without(&mut Vec::new(), &after, &doomed);
+        let removals = &fields::with_parents(last) - &fields::with_parents(&owned);
+        after = fields::without(&mut Vec::new(), &after, &removals);
     }
     let (changed, removed) = fields::compare(&before, &after);
     let causes: Vec<_> = entries.iter().flat_map(|entry| conflicts(entry, &changed)).collect();

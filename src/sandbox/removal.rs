@@ -74,8 +74,8 @@ pub fn collect_garbage(store: &mut Store) {
             owners(object).next().is_some() && owners(object).all(|owner| !present.contains(uid(owner)));
         let first = owners(object).any(|owner| foreground.contains(uid(owner)));
         let is_owner = owned.contains(uid(&object["metadata"]));
-        let doomed = orphaned || leaving.contains(key.namespace.as_str()) || first;
-        if doomed && !is_terminating(object) {
+        let removals = orphaned || leaving.contains(key.namespace.as_str()) || first;
+        if removals && !is_terminating(object) {
             // What goes before its owner lets its own dependents go first too.
             let policy = if first && is_owner { "Foreground" } else { "Background" };
             drop(delete(store, key, &json!({ "propagationPolicy": policy }), false));

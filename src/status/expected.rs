@@ -2,7 +2,7 @@
 
 use crate::artifacts::{ComponentName, Kind, Namespace, ObjectRef};
 use crate::record::{
-    self, Held, Makers, Member, MemberState, Phase, Recorded, RecordedComponent, RefusedObject,
+    self, Makers, Member, MemberState, Phase, Record, Recorded, RecordedComponent, RefusedObject,
 };
 
 /// What the records say there should be.
@@ -48,7 +48,7 @@ pub struct ExpectedComponent {
 }
 
 /// What the records say there should be.
-pub fn expected(held: &Held) -> Expected {
+pub fn expected(held: &Record) -> Expected {
     let head = &held.head;
     Expected {
         namespace: held.namespace.clone(),

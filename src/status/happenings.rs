@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::artifacts::{ComponentName, Happening, Kind, LABEL_NAME, Observed, Subject};
-use crate::record::Held;
+use crate::record::Record;
 
 /// How many are told, the newest.
 const MOST: usize = 100;
@@ -41,7 +41,7 @@ pub struct DeploymentEvent {
 ///
 /// An object is known by its uid. Pods and ReplicaSets that are gone are known by the names that their controllers give
 /// them, if it happened since the deployment was made.
-pub fn happenings(held: &Held, observed: &Observed, all: &[Happening]) -> Vec<DeploymentEvent> {
+pub fn happenings(held: &Record, observed: &Observed, all: &[Happening]) -> Vec<DeploymentEvent> {
     let objects = Objects::of(held, observed);
     let mut told: BTreeMap<(Subject, String, bool, String), DeploymentEvent> = BTreeMap::new();
     for one in all {
@@ -82,7 +82,7 @@ struct Objects<'a> {
 }
 
 impl<'a> Objects<'a> {
-    fn of(held: &'a Held, observed: &'a Observed) -> Self {
+    fn of(held: &'a Record, observed: &'a Observed) -> Self {
         let mut by_uid = BTreeMap::from([(held.uid.as_str(), "")]);
         let members = held.head.inventory.iter().chain(&held.head.retained);
         for member in members.clone() {
@@ -107,7 +107,7 @@ impl<'a> Objects<'a> {
     }
 
     /// The component of the object that something happened to; `None`: it is not of this deployment.
-    fn component(&self, held: &Held, one: &Happening) -> Option<&str> {
+    fn component(&self, held: &Record, one: &Happening) -> Option<&str> {
         let subject = &one.subject;
         if let Some(component) = self.by_uid.get(subject.uid.as_str()) {
             return Some(component);

@@ -26,7 +26,7 @@ fn template(edition: u32, replicas: usize) -> String {
 }
 
 /// What the watch has shown of a pod: its image, and whether it serves.
-type Seen = BTreeMap<String, (String, bool)>;
+type ListedObject = BTreeMap<String, (String, bool)>;
 
 fn look(pod: &Pod) -> (String, bool) {
     let image = pod.spec.as_ref().and_then(|spec| spec.containers.first()?.image.clone()).unwrap_or_default();
@@ -47,7 +47,7 @@ async fn follow(
 ) -> usize {
     let events = watcher::watcher(namespace.api::<Pod>(), watcher::Config::default());
     let mut events = pin!(events);
-    let (mut seen, mut began, mut fewest) = (Seen::new(), Some(began), replicas);
+    let (mut seen, mut began, mut fewest) = (ListedObject::new(), Some(began), replicas);
     while let Some(event) = events.try_next().await.expect("the watch goes on") {
         match event {
             Event::Apply(pod) | Event::InitApply(pod) => {

@@ -80,11 +80,11 @@ pub fn is_being_deleted(record: &Value) -> bool {
 /// Why the pod of this name must not be deleted now: it is ready, and another of its component is not.
 pub fn interrupts(pods: &[Value], name: &str) -> Option<String> {
     const COMPONENT: &str = "/metadata/labels/app.kubernetes.io~1name";
-    let doomed = pods.iter().find(|pod| text(pod, "/metadata/name") == name)?;
-    let component = text(doomed, COMPONENT);
-    let mut others = pods.iter().filter(|pod| text(pod, COMPONENT) == component && *pod != doomed);
+    let removals = pods.iter().find(|pod| text(pod, "/metadata/name") == name)?;
+    let component = text(removals, COMPONENT);
+    let mut others = pods.iter().filter(|pod| text(pod, COMPONENT) == component && *pod != removals);
     let is_missing = |pod: &Value| is_going(pod) || !is_ready(pod);
-    let missing = others.find(|pod| is_ready(doomed) && is_missing(pod))?;
+    let missing = others.find(|pod| is_ready(removals) && is_missing(pod))?;
     let missing = text(missing, "/metadata/name");
     Some(format!("deletes a ready pod of {component} while {missing} is not ready"))
 }

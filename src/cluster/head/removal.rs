@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::super::Cluster;
 use super::super::gone::{IDLE, LONGEST_IDLE};
 use super::super::road::WATCH_SECONDS;
-use super::{Held, about_head, head_name, subject};
+use super::{Record, about_head, head_name, subject};
 use crate::error::Result;
 
 /// Pause before a broken watch is opened again.
@@ -22,7 +22,7 @@ impl Cluster {
     /// Deletes the head and, through their owner references, its revisions; waits until they are gone.
     ///
     /// Returns whether they are, at the deadline.
-    pub async fn delete_head(&self, held: &Held, deadline: Instant) -> Result<bool> {
+    pub async fn delete_head(&self, held: &Record, deadline: Instant) -> Result<bool> {
         let api = self.heads(&held.namespace);
         let object_name = head_name(&held.name);
         let parameters = DeleteParams {
@@ -59,7 +59,7 @@ impl Cluster {
     }
 
     /// Whether the head with this uid is gone, by a look at its name.
-    async fn is_head_replaced(&self, held: &Held) -> Result<bool> {
+    async fn is_head_replaced(&self, held: &Record) -> Result<bool> {
         let api = self.heads(&held.namespace);
         let object_name = head_name(&held.name);
         let found = self
@@ -70,7 +70,7 @@ impl Cluster {
     }
 
     /// Waits until the head is gone, by watching it from a version on.
-    async fn head_gone(&self, held: &Held, version: String) {
+    async fn head_gone(&self, held: &Record, version: String) {
         let mut idle = IDLE;
         loop {
             let watching = self.watch_head_gone(held, &version);
@@ -87,7 +87,7 @@ impl Cluster {
     }
 
     /// Watches the head; returns whether the watch showed its end.
-    async fn watch_head_gone(&self, held: &Held, version: &str) -> bool {
+    async fn watch_head_gone(&self, held: &Record, version: &str) -> bool {
         let road = self.road.watches(1);
         let api: Api<ConfigMap> = Api::namespaced(road.client.clone(), held.namespace.as_str());
         let name = format!("metadata.name={}", head_name(&held.name));

@@ -11,7 +11,7 @@ use kube::runtime::watcher;
 
 use super::super::head;
 use crate::artifacts::{FIELD_MANAGER, LABEL_INSTANCE, Target, digested};
-use crate::record::{Held, Version};
+use crate::record::{Record, Version};
 
 /// The kinds that are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,7 +45,7 @@ pub(super) enum Object {
     Claim(Arc<PersistentVolumeClaim>),
     Service(Arc<Service>),
     /// `None`: it cannot be read.
-    Head(Option<Arc<Held>>),
+    Head(Option<Arc<Record>>),
 }
 
 /// One event of one kind's watch.
@@ -126,7 +126,7 @@ impl Event {
 
 impl Entry {
     /// A record that was read already.
-    pub(super) fn of_head(target: &Target, held: Option<Arc<Held>>) -> Self {
+    pub(super) fn of_head(target: &Target, held: Option<Arc<Record>>) -> Self {
         let (instance, name) = (target.name.to_string(), head::head_name(&target.name));
         Self { instance, name, object: Object::Head(held) }
     }

@@ -7,16 +7,16 @@ use super::sight::{Scope, Sight};
 use super::store::Store;
 use crate::artifacts::{Namespace, Target};
 use crate::error::Error;
-use crate::record::{Held, Version};
+use crate::record::{Record, Version};
 
 /// Whether a record's deployment is at rest.
-type AtRest = fn(&Held) -> bool;
+type AtRest = fn(&Record) -> bool;
 
 /// What is kept of a record.
 #[derive(Debug)]
 enum Known {
     /// All of it: something is left to do for its deployment.
-    Whole(Arc<Held>),
+    Whole(Arc<Record>),
     /// Its version: its deployment is at rest.
     AtRest(Version),
 }
@@ -26,7 +26,7 @@ enum Known {
 struct Watched {
     known: BTreeMap<Target, Known>,
     /// What a listing under way has shown: whole, for those who come before it is complete.
-    listing: BTreeMap<Target, Arc<Held>>,
+    listing: BTreeMap<Target, Arc<Record>>,
     /// Whether a listing is under way; the first one is from the start.
     is_listing: bool,
     /// Whether everything was listed once.
@@ -72,7 +72,7 @@ impl Kept {
         let Some((_, is_at_rest)) = self.scope.get() else { return };
         let mut watches = self.watches();
         let Some(watched) = watches.get_mut(watch) else { return };
-        let known = |held: &Arc<Held>| match is_at_rest(held) {
+        let known = |held: &Arc<Record>| match is_at_rest(held) {
             true => Known::AtRest(held.version.clone()),
             false => Known::Whole(Arc::clone(held)),
         };
@@ -152,11 +152,11 @@ impl Kept {
 
     /// Makes sure that the whole record of a deployment is filed; `read` is the record as somebody has just read it.
     /// Returns `true` if it must be read for that.
-    pub(super) fn show(&self, target: &Target, read: Option<&Held>, store: &Mutex<Store>) -> bool {
+    pub(super) fn show(&self, target: &Target, read: Option<&Record>, store: &Mutex<Store>) -> bool {
         let Some(watch) = self.watch_of(&target.namespace) else { return false };
         let watches = self.watches();
         let Some(watched) = watches.get(watch) else { return false };
-        let is_newest = |read: &&Held| watched.is_to_come(&read.version);
+        let is_newest = |read: &&Record| watched.is_to_come(&read.version);
         match watched.known.get(target) {
             Some(Known::Whole(_)) => {
                 if let Some(read) = read.filter(is_newest) {
@@ -206,7 +206,7 @@ impl Watched {
 
     /// Files a whole listing for those who came while it was under way. What they have read themselves since stays, if it
     /// is newer.
-    fn join(&mut self, listed: &BTreeMap<Target, Arc<Held>>) {
+    fn join(&mut self, listed: &BTreeMap<Target, Arc<Record>>) {
         for (namespace, store) in std::mem::take(&mut self.joining) {
             let Some(followed) = store.upgrade() else { continue };
             let mut followed = super::open(&followed);

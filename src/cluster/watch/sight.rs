@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::artifacts::Namespace;
-use crate::record::Held;
+use crate::record::Record;
 
 /// The namespaces whose deployments are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,11 +38,11 @@ pub enum Sight {
     /// All records are listed anew.
     Begin,
     /// A record in such a list.
-    Listed(Arc<Held>),
+    Listed(Arc<Record>),
     /// The list is complete.
     Complete,
     /// A record as it is now.
-    Now(Arc<Held>),
+    Now(Arc<Record>),
     /// A record was deleted; this was its last form.
-    Gone(Arc<Held>),
+    Gone(Arc<Record>),
 }

@@ -13,7 +13,7 @@ use super::event::{ALL, Entry, Event, Object, WatchedKind};
 use super::sight::Sight;
 use crate::artifacts::{DeploymentName, Target};
 use crate::error::Error;
-use crate::record::Held;
+use crate::record::Record;
 
 /// The objects of one deployment, with a version that grows at each change.
 #[derive(Default)]
@@ -94,7 +94,7 @@ impl Store {
 
     /// Files what the keeper's watch shows of a record.
     pub(super) fn take_sight(&mut self, sight: &Sight) {
-        let entry = |held: &Arc<Held>| Entry::of_head(&held.target(), Some(Arc::clone(held)));
+        let entry = |held: &Arc<Record>| Entry::of_head(&held.target(), Some(Arc::clone(held)));
         self.take(match sight {
             Sight::Begin => Event::Begin(WatchedKind::Head),
             Sight::Listed(held) => Event::Listed(WatchedKind::Head, entry(held)),
@@ -112,7 +112,7 @@ impl Store {
     }
 
     /// Files a record that was read or written, unless a newer form of it is filed.
-    pub(super) fn file_head(&mut self, held: &Held) {
+    pub(super) fn file_head(&mut self, held: &Record) {
         let held = Arc::new(held.clone());
         self.take_sight(&Sight::Now(held));
     }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::plan::{
     self, Back, ConflictPolicy, Decided, FailurePolicy, PrunePolicy, ReplicasPolicy, Revision,
 };
-use crate::record::{self, Head, HeadRef, Held, OperationKind, Transition};
+use crate::record::{self, Head, HeadRef, OperationKind, Record, Transition};
 
 /// How long going back may take until its objects are written.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -60,7 +60,7 @@ pub(super) async fn take_back(
 pub(in super::super) async fn put_back_failed(
     engine: &Engine,
     target: &Target,
-    held: Held,
+    held: Record,
     earlier: &HeadRef,
     deadline: Instant,
 ) -> Result<()> {
@@ -79,7 +79,7 @@ pub(in super::super) async fn put_back_failed(
 async fn put_back(
     engine: &Engine,
     target: &Target,
-    held: Held,
+    held: Record,
     earlier: &HeadRef,
     back: Back,
     deadline: Instant,
@@ -92,7 +92,7 @@ async fn put_back(
 async fn go_back(
     engine: &Engine,
     target: &Target,
-    mut held: Held,
+    mut held: Record,
     (number, stored): (u32, Revision),
     back: Back,
     deadline: Instant,
@@ -142,9 +142,9 @@ fn lost() -> Error {
 pub(in super::super) async fn adopt(
     engine: &Engine,
     target: &Target,
-    held: Held,
+    held: Record,
     deadline: Instant,
-) -> Result<Held> {
+) -> Result<Record> {
     let operation = held.head.operation.as_ref();
     let (back_to, begun) = operation
         .map(|operation| (operation.back_to.clone(), operation.revision.clone()))

@@ -9,7 +9,7 @@ use super::super::view::DeploymentView;
 use super::super::{Operations, Target};
 use crate::engine;
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{Head, HeadRef, Held, Outcome};
+use crate::record::{Head, HeadRef, Outcome, Record};
 
 /// How long what the watches show is waited for when the wait itself is over.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -22,7 +22,7 @@ impl Operations {
         &self,
         target: &Target,
         until: Instant,
-        held: &Held,
+        held: &Record,
         number: u32,
     ) -> Result<DeploymentView> {
         let ours = held.head.current.as_ref();
@@ -56,7 +56,12 @@ impl Operations {
     }
 
     /// The record once the promise to put the revision before back is kept or void, or as last shown when the wait ends.
-    async fn taken_back(&self, target: &Target, until: Instant, ours: Option<&HeadRef>) -> Option<Arc<Held>> {
+    async fn taken_back(
+        &self,
+        target: &Target,
+        until: Instant,
+        ours: Option<&HeadRef>,
+    ) -> Option<Arc<Record>> {
         let until = until.max(Instant::now() + GLANCE);
         let mut subscription = engine::subscribe(&self.engine, target, None);
         let mut last = None;

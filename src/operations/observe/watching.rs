@@ -12,7 +12,7 @@ use super::super::{Operations, Target};
 use crate::artifacts::{ComponentName, DeploymentState};
 use crate::engine::{self, Snapshot, Subscription};
 use crate::error::{ErrorKind, Result};
-use crate::record::{HeadRef, Held, Moment, Standing};
+use crate::record::{HeadRef, Moment, Record, Standing};
 use crate::status;
 use crate::template::Template;
 
@@ -110,7 +110,7 @@ impl Operations {
             deadline,
             full,
             template: None,
-            moment: read.as_ref().map(Held::moment),
+            moment: read.as_ref().map(Record::moment),
             last: None,
             again: None,
             end: None,
@@ -207,7 +207,7 @@ impl Watching {
     /// all who watch in the namespace share what is read.
     async fn filled(
         &mut self,
-        held: &Held,
+        held: &Record,
         snapshot: &Snapshot,
         view: &DeploymentView,
     ) -> Result<DeploymentView> {

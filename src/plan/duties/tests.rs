@@ -38,14 +38,14 @@ fn revision(number: u32) -> HeadRef {
 }
 
 /// A deployment without components, which is ACTIVE at once.
-fn held(change: impl FnOnce(&mut Head)) -> Held {
+fn held(change: impl FnOnce(&mut Head)) -> Record {
     let mut head = Head::new("Shop".to_owned(), Timestamp::UNIX_EPOCH);
     head.phase = Phase::Idle;
     head.current = Some(revision(1));
     head.last_good = Some(1);
     head.recorded = Recorded { state: DeploymentState::Active, ..Recorded::default() };
     change(&mut head);
-    Held {
+    Record {
         head,
         namespace: Namespace::new("default").expect("a name"),
         name: DeploymentName::new("shop").expect("a name"),
@@ -72,7 +72,7 @@ fn operation(lease_millis: u64) -> Operation {
     }
 }
 
-fn asked(held: &Held, unrenewed_for: Duration) -> Duties {
+fn asked(held: &Record, unrenewed_for: Duration) -> Duties {
     duties(held, &Observed::default(), unrenewed_for)
 }
 
@@ -116,13 +116,13 @@ fn secrets_wait_for_the_rollout_and_nothing_else_does() {
         head.recorded.state = DeploymentState::Deploying;
         head.inventory = vec![doomed_member(Kind::Service, "db"), doomed_member(Kind::Secret, "db-env")];
     });
-    let deletes = |held: &Held| {
+    let deletes = |held: &Record| {
         let now = asked(held, Duration::ZERO).now.into_iter();
         let deletes = now.filter_map(|duty| match duty {
-            Duty::Delete(doomed) => Some(doomed),
+            Duty::Delete(removals) => Some(removals),
             _ => None,
         });
-        deletes.flatten().map(|doomed| doomed.member.reference.kind).collect::<Vec<_>>()
+        deletes.flatten().map(|removals| removals.member.reference.kind).collect::<Vec<_>>()
     };
     assert_eq!(deletes(&both), [Kind::Service, Kind::Secret], "it is ready");
     let mut failing = both;
@@ -177,7 +177,7 @@ fn a_state_is_written_down_once() {
     });
     assert_eq!(asked(&held, Duration::ZERO).now, [Duty::Settle(DeploymentState::Active)]);
     let settled = Transition::Settled { state: Some(DeploymentState::Active), gone: BTreeSet::new() };
-    let after = Held { head: settled.apply(&held.head), ..held };
+    let after = Record { head: settled.apply(&held.head), ..held };
     assert_eq!(asked(&after, Duration::ZERO), Duties::default());
     assert!(is_at_rest(&after));
 }

@@ -8,7 +8,7 @@ images:
 - {name: web, source: 'example/web:1', ports: [{container_port: 80}], deployment: {count: 2}}
 ";
 
-fn plan_back(before: &Artifacts, text: &str, (head, seen): (&Head, &[Seen]), back: &Back) -> Plan {
+fn plan_back(before: &Artifacts, text: &str, (head, seen): (&Head, &[ListedObject]), back: &Back) -> Plan {
     let after = render(text, &["web"]);
     plan(&Inputs {
         links: &linked_services(&template(text)),

@@ -1,7 +1,7 @@
 //! How claims are mounted over versions: what one has written is never hidden by the next.
 
 use super::*;
-use crate::artifacts::{LAYOUT_DATA, ObjectName, SeenClaim};
+use crate::artifacts::{LAYOUT_DATA, ListedClaim, ObjectName};
 use crate::plan::{Revision, at_root};
 use crate::translate::{Profile, Rules, VolumeMapping};
 
@@ -64,13 +64,13 @@ fn sub_paths(artifacts: &[Artifact]) -> Vec<(String, Option<String>)> {
     specs.collect()
 }
 
-fn seen_claim(layout: Option<&str>, terminating: bool) -> Vec<Seen> {
+fn seen_claim(layout: Option<&str>, terminating: bool) -> Vec<ListedObject> {
     let artifacts = Artifacts::new(revision(&[]).rendered);
     let (_, mut seen) = deployed(&artifacts);
     for seen in &mut seen {
         seen.terminating = terminating;
         let layout = layout.map(str::to_owned);
-        seen.claim = Some(SeenClaim { layout, ..SeenClaim::default() });
+        seen.claim = Some(ListedClaim { layout, ..ListedClaim::default() });
     }
     seen
 }
@@ -78,7 +78,7 @@ fn seen_claim(layout: Option<&str>, terminating: bool) -> Vec<Seen> {
 #[test]
 fn a_claim_says_itself_how_it_is_mounted() {
     let (new, old) = (revision(&[]), old_revision());
-    let roots = |previous: &[Artifact], seen: &[Seen]| at_root(previous, seen);
+    let roots = |previous: &[Artifact], seen: &[ListedObject]| at_root(previous, seen);
     let all: BTreeSet<ObjectName> = [claim()].into();
     assert_eq!(roots(&[], &[]), BTreeSet::new(), "a new one has the new layout");
     assert_eq!(roots(&[], &seen_claim(None, false)), all, "one that says nothing is as all were");

@@ -1,7 +1,7 @@
 //! The plan of deployments with apps Deployments, Secrets and volume claims.
 
 use super::*;
-use crate::artifacts::SeenClaim;
+use crate::artifacts::ListedClaim;
 use crate::error::ErrorKind;
 use crate::translate::{Profile, Rules};
 
@@ -29,10 +29,15 @@ fn modern(text: &str) -> Artifacts {
 }
 
 /// A deployment of these objects, its claims with this size and class on the cluster.
-fn running(artifacts: &Artifacts, size: &str, class: Option<&str>, class_is_ours: bool) -> (Head, Vec<Seen>) {
+fn running(
+    artifacts: &Artifacts,
+    size: &str,
+    class: Option<&str>,
+    class_is_ours: bool,
+) -> (Head, Vec<ListedObject>) {
     let (head, mut seen) = deployed(artifacts);
     for seen in seen.iter_mut().filter(|seen| seen.reference.kind == Kind::PersistentVolumeClaim) {
-        seen.claim = Some(SeenClaim {
+        seen.claim = Some(ListedClaim {
             size: size.to_owned(),
             size_is_others: false,
             class: class.map(ToOwned::to_owned),
@@ -177,7 +182,7 @@ fn a_claim_is_kept_when_its_path_is_gone() {
     let plan = planned(&modern(SHOP), &modern(&text), &text);
     let claims: Vec<_> = plan.kept.iter().map(|member| member.reference.kind).collect();
     assert_eq!(claims, [Kind::PersistentVolumeClaim]);
-    assert!(plan.doomed.is_empty());
+    assert!(plan.removals.is_empty());
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn a_count_of_scale_that_the_record_lacks_is_read_and_kept() {
     let before = render(TEMPLATE, &["web"]);
     let (head, mut seen) = deployed(&before);
     let name = DeploymentName::new("shop").expect("a name");
-    let to_read = |seen: &[Seen]| counts_to_read(&head, &before, seen, ReplicasPolicy::Auto, &name);
+    let to_read = |seen: &[ListedObject]| counts_to_read(&head, &before, seen, ReplicasPolicy::Auto, &name);
     assert_eq!(to_read(&seen), []);
     for seen in seen.iter_mut().filter(|seen| seen.reference.kind.is_controller()) {
         seen.replicas_owners = vec![OWN.to_owned(), SCALE.to_owned()];

@@ -20,8 +20,8 @@ fn member(kind: Kind, name: &str, uid: &str) -> Member {
     Member { state: MemberState::Applied, ..late }
 }
 
-fn held(inventory: Vec<Member>) -> Held {
-    Held {
+fn held(inventory: Vec<Member>) -> Record {
+    Record {
         head: Head { inventory, ..Head::new("Shop".to_owned(), at(100)) },
         namespace: Namespace::new("default").expect("a name"),
         name: DeploymentName::new("shop").expect("a name"),
@@ -44,7 +44,7 @@ fn happening(kind: &str, name: &str, uid: &str, reason: &str, last: i64) -> Happ
     Happening { subject, is_warning: true, reason: reason.to_owned(), told: None, count: 2, first, last }
 }
 
-fn names(held: &Held, observed: &Observed, all: &[Happening]) -> Vec<String> {
+fn names(held: &Record, observed: &Observed, all: &[Happening]) -> Vec<String> {
     happenings(held, observed, all).into_iter().map(|one| one.object.name).collect()
 }
 

@@ -7,10 +7,10 @@ use crate::artifacts::{DeploymentName, DeploymentState};
 use crate::record::Head;
 
 /// A record with a version; it is at rest if its state is recorded.
-fn held(name: &str, version: u32, state: DeploymentState) -> Arc<Held> {
+fn held(name: &str, version: u32, state: DeploymentState) -> Arc<Record> {
     let mut head = Head::new("Shop".to_owned(), Timestamp::UNIX_EPOCH);
     head.recorded.state = state;
-    Arc::new(Held {
+    Arc::new(Record {
         head,
         namespace: Namespace::new("default").expect("a name"),
         name: DeploymentName::new(name).expect("a name"),
@@ -21,16 +21,16 @@ fn held(name: &str, version: u32, state: DeploymentState) -> Arc<Held> {
     })
 }
 
-fn resting(name: &str, version: u32) -> Arc<Held> {
+fn resting(name: &str, version: u32) -> Arc<Record> {
     held(name, version, DeploymentState::Active)
 }
 
-fn busy(name: &str, version: u32) -> Arc<Held> {
+fn busy(name: &str, version: u32) -> Arc<Record> {
     held(name, version, DeploymentState::Deploying)
 }
 
 /// The keeper's watch after its list, and the store of the namespace.
-fn fed(listed: &[Arc<Held>]) -> (Kept, Arc<Mutex<Store>>) {
+fn fed(listed: &[Arc<Record>]) -> (Kept, Arc<Mutex<Store>>) {
     let kept = Kept::default();
     kept.settle(Scope::All, |held| held.head.recorded.state != DeploymentState::Deploying);
     kept.take(0, &Sight::Begin);
@@ -42,7 +42,7 @@ fn fed(listed: &[Arc<Held>]) -> (Kept, Arc<Mutex<Store>>) {
 }
 
 /// The version of the record that is shown; `None`: nothing is shown until it was read.
-fn shown(store: &Mutex<Store>, held: &Held) -> Option<Option<String>> {
+fn shown(store: &Mutex<Store>, held: &Record) -> Option<Option<String>> {
     let mut store = super::super::open(store);
     let head = store.snapshot(&held.name).head.clone();
     (!store.awaits_head(&held.name)).then(|| head.map(|head| head.version.as_str().to_owned()))

@@ -69,8 +69,8 @@ impl State {
         Self { head, objects: BTreeMap::new(), unrenewed_for: Duration::ZERO, uids: 0, earlier: None }
     }
 
-    fn held(&self) -> Held {
-        Held {
+    fn held(&self) -> Record {
+        Record {
             head: self.head.clone(),
             namespace: Namespace::new("default").expect("a name"),
             name: DeploymentName::new("shop").expect("a name"),
@@ -127,13 +127,13 @@ impl State {
         let names: Vec<String> = (0..services).map(|number| format!("s{number}")).collect();
         let mut inventory: Vec<Member> = names.iter().map(|name| self.member(name)).collect();
         let leaves = |member: &&Member| !names.contains(&member.reference.name.to_string());
-        let doomed = self
+        let removals = self
             .head
             .inventory
             .iter()
             .filter(leaves)
             .filter(|member| self.objects.values().any(|uid| Some(uid) == member.uid.as_ref()));
-        inventory.extend(doomed.map(|member| Member { state: MemberState::Deleting, ..member.clone() }));
+        inventory.extend(removals.map(|member| Member { state: MemberState::Deleting, ..member.clone() }));
         let number = self.head.next_revision();
         let revision = HeadRef { number, secret: format!("r{number}") };
         let recorded = Recorded { state: DeploymentState::Deploying, ..Recorded::default() };
@@ -194,8 +194,8 @@ impl State {
                 self.end(true);
             }
             Some(Duty::TearDown) => return None,
-            Some(Duty::Delete(doomed)) => {
-                let gone: BTreeSet<String> = doomed.into_iter().map(|doomed| doomed.uid).collect();
+            Some(Duty::Delete(removals)) => {
+                let gone: BTreeSet<String> = removals.into_iter().map(|removals| removals.uid).collect();
                 self.objects.retain(|_, uid| !gone.contains(uid));
                 self.take(&Transition::Settled { state: None, gone });
             }

@@ -116,14 +116,14 @@ impl Engine {
     }
 
     /// How long this process has not seen the record's operation renewed.
-    fn unrenewed_for(&self, held: &Record) -> Duration {
-        self.sights.unrenewed_for(held, self.clock.elapsed())
+    fn unrenewed_for(&self, record: &Record) -> Duration {
+        self.sights.unrenewed_for(record, self.clock.elapsed())
     }
 
     /// Changes a record beside the operations; the record as it was, if an operation came first: that sees for itself.
-    async fn amend(&self, held: &Record, transition: &Transition) -> Result<Record> {
-        match self.cluster.change(held, transition).await {
-            Err(error) if error.kind() == ErrorKind::OperationInProgress => Ok(held.clone()),
+    async fn amend(&self, record: &Record, transition: &Transition) -> Result<Record> {
+        match self.cluster.change(record, transition).await {
+            Err(error) if error.kind() == ErrorKind::OperationInProgress => Ok(record.clone()),
             other => other,
         }
     }

@@ -71,10 +71,10 @@ impl Recent {
 
 impl Cluster {
     /// Creates an Event about the record of a deployment. What was told already, by whatever replica, stays as it is.
-    pub async fn tell(&self, held: &Record, holder: &str, told: &Told) -> Result<()> {
-        let event = event(held, holder, told);
+    pub async fn tell(&self, record: &Record, holder: &str, told: &Told) -> Result<()> {
+        let event = event(record, holder, told);
         let name = event.metadata.name.clone().unwrap_or_default();
-        let api: Api<Event> = Api::namespaced(self.client.clone(), held.namespace.as_str());
+        let api: Api<Event> = Api::namespaced(self.client.clone(), record.namespace.as_str());
         let subject = answers::Subject { resource: "events", kind: "Event", name: &name };
         let parameters = PostParams::default();
         match self.write("create an Event", subject, || api.create(&parameters, &event)).await {
@@ -130,10 +130,10 @@ impl Cluster {
 }
 
 /// The Event; its name says what it is told of, so that nobody tells it twice.
-fn event(held: &Record, holder: &str, told: &Told) -> Event {
-    let head = super::head::head_name(&held.name);
+fn event(record: &Record, holder: &str, told: &Told) -> Event {
+    let head = super::head::head_name(&record.name);
     let mut digest = Sha256::new();
-    for part in [held.uid.as_str(), told.reason, told.of.as_str()] {
+    for part in [record.uid.as_str(), told.reason, told.of.as_str()] {
         digest.update(part.as_bytes());
         digest.update([0]);
     }
@@ -142,15 +142,15 @@ fn event(held: &Record, holder: &str, told: &Told) -> Event {
     Event {
         metadata: ObjectMeta {
             name: Some(format!("{head}.{digest}")),
-            namespace: Some(held.namespace.to_string()),
+            namespace: Some(record.namespace.to_string()),
             ..ObjectMeta::default()
         },
         involved_object: ObjectReference {
             api_version: Some("v1".to_owned()),
             kind: Some("ConfigMap".to_owned()),
             name: Some(head),
-            namespace: Some(held.namespace.to_string()),
-            uid: Some(held.uid.clone()),
+            namespace: Some(record.namespace.to_string()),
+            uid: Some(record.uid.clone()),
             ..ObjectReference::default()
         },
         type_: Some(if told.is_warning { "Warning" } else { "Normal" }.to_owned()),

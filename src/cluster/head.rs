@@ -93,16 +93,16 @@ fn without_ours(object: &ConfigMap) -> ConfigMap {
 }
 
 /// The ConfigMap that holds a record: the one that was read with what is ours in it anew, or a new one.
-fn config_map(name: &DeploymentName, head: &Head, held: Option<&Record>) -> Result<ConfigMap> {
+fn config_map(name: &DeploymentName, head: &Head, record: Option<&Record>) -> Result<ConfigMap> {
     let text = serde_json::to_string(head)
         .map_err(|error| Error::internal(format!("the head cannot be written as JSON: {error}")))?;
-    let mut object = held.map(|held| ConfigMap::clone(&held.stored)).unwrap_or_default();
+    let mut object = record.map(|record| ConfigMap::clone(&record.stored)).unwrap_or_default();
     let metadata = &mut object.metadata;
     metadata.name = Some(head_name(name));
-    metadata.uid = held.map(|held| held.uid.clone());
-    metadata.resource_version = held.map(|held| held.version.as_str().to_owned());
+    metadata.uid = record.map(|record| record.uid.clone());
+    metadata.resource_version = record.map(|record| record.version.as_str().to_owned());
     let labels = metadata.labels.get_or_insert_default();
-    for key in held.into_iter().flat_map(|held| held.head.recorded.labels.keys()) {
+    for key in record.into_iter().flat_map(|record| record.head.recorded.labels.keys()) {
         labels.remove(key);
     }
     labels.extend(head.recorded.labels.clone());
@@ -137,8 +137,8 @@ fn subject(object_name: &str) -> Subject<'_> {
     Subject { resource: "configmaps", kind: "ConfigMap", name: object_name }
 }
 
-fn about_head(failure: Failure, held: &Record) -> Error {
-    failure.into_error("ConfigMap", &head_name(&held.name))
+fn about_head(failure: Failure, record: &Record) -> Error {
+    failure.into_error("ConfigMap", &head_name(&record.name))
 }
 
 impl Cluster {
@@ -187,49 +187,49 @@ impl Cluster {
     ///
     /// A change that changes nothing is not written. Fails with OPERATION_IN_PROGRESS when another operation came or
     /// went.
-    pub async fn change(&self, held: &Record, transition: &Transition) -> Result<Record> {
-        let mut held = held.clone();
+    pub async fn change(&self, record: &Record, transition: &Transition) -> Result<Record> {
+        let mut record = record.clone();
         for _ in 0..CHANGES {
-            let mut next = transition.apply(&held.head);
-            if next == held.head {
-                return Ok(held);
+            let mut next = transition.apply(&record.head);
+            if next == record.head {
+                return Ok(record);
             }
             // A record that was restored stays recognizable until its objects are adopted.
             if next.uid.is_none() || transition.adopts() {
-                next.restored |= held.is_restored();
-                next.uid = Some(held.uid.clone());
+                next.restored |= record.is_restored();
+                next.uid = Some(record.uid.clone());
             }
-            match self.try_write(&held, &next, manager(transition.writer())).await {
+            match self.try_write(&record, &next, manager(transition.writer())).await {
                 Ok(written) => return Ok(written),
                 Err(failure) if failure.conflict().is_some() => {
-                    let now = self.read_head(&held.namespace, &held.name).await?;
-                    let now = now.filter(|now| now.uid == held.uid).ok_or_else(|| lost(&held.name))?;
+                    let now = self.read_head(&record.namespace, &record.name).await?;
+                    let now = now.filter(|now| now.uid == record.uid).ok_or_else(|| lost(&record.name))?;
                     // The answer to this very write was lost.
-                    if transition.is_made(&held.head, &now.head) {
+                    if transition.is_made(&record.head, &now.head) {
                         return Ok(now);
                     }
-                    if !held.head.may_retry(&now.head, &transition.apply(&now.head)) {
-                        return Err(lost(&held.name));
+                    if !record.head.may_retry(&now.head, &transition.apply(&now.head)) {
+                        return Err(lost(&record.name));
                     }
-                    held = now;
+                    record = now;
                 }
-                Err(failure) if failure.is_not_found() => return Err(lost(&held.name)),
-                Err(failure) => return Err(about_head(failure, &held)),
+                Err(failure) if failure.is_not_found() => return Err(lost(&record.name)),
+                Err(failure) => return Err(about_head(failure, &record)),
             }
         }
-        Err(lost(&held.name))
+        Err(lost(&record.name))
     }
 
     async fn try_write(
         &self,
-        held: &Record,
+        record: &Record,
         head: &Head,
         manager: &str,
     ) -> std::result::Result<Record, Failure> {
-        let api = self.heads(&held.namespace);
-        let object_name = head_name(&held.name);
+        let api = self.heads(&record.namespace);
+        let object_name = head_name(&record.name);
         let purpose = "write the deployment's record";
-        let object = config_map(&held.name, head, Some(held))
+        let object = config_map(&record.name, head, Some(record))
             .map_err(|_| Failure::broken(purpose, "the head is not JSON"))?;
         let parameters = PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() };
         let replace = || api.replace(&object_name, &parameters, &object);
@@ -289,7 +289,7 @@ impl Cluster {
         let mut heads = Vec::with_capacity(list.items.len());
         for object in &list.items {
             match parse(object) {
-                Some(Ok(held)) => heads.push(held),
+                Some(Ok(record)) => heads.push(record),
                 Some(Err(error)) => tracing::warn!(context = ?error.context(), "head skipped"),
                 None => {}
             }

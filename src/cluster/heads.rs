@@ -104,7 +104,7 @@ fn take(
         watcher::Event::Delete(object) => (object, Sight::Gone),
     };
     match head::parse(object)? {
-        Ok(held) => Some(Ok(shown(kept, watch, sight(Arc::new(held))))),
+        Ok(record) => Some(Ok(shown(kept, watch, sight(Arc::new(record))))),
         Err(error) => {
             tracing::warn!(context = ?error.context(), "head skipped");
             if let Some(target) = head::target(object) {

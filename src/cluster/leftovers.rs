@@ -49,21 +49,21 @@ fn held_back(kind: &'static str, metadata: ObjectMeta) -> Option<HeldBack> {
 
 impl Cluster {
     /// What finalizers hold of a deployment that goes, and no inventory has: its record, revisions, pods and ReplicaSets.
-    pub async fn held_back(&self, held: &Record) -> Result<Vec<HeldBack>> {
-        let heads: Api<ConfigMap> = Api::namespaced(self.client.clone(), held.namespace.as_str());
-        let head_name = super::head::head_name(&held.name);
+    pub async fn held_back(&self, record: &Record) -> Result<Vec<HeldBack>> {
+        let heads: Api<ConfigMap> = Api::namespaced(self.client.clone(), record.namespace.as_str());
+        let head_name = super::head::head_name(&record.name);
         let head = self.call("read the deployment's record", || heads.get_metadata_opt(&head_name)).await;
         let head = head.map_err(|failure| failure.into_error("ConfigMap", &head_name))?;
         let head = head.and_then(|head| held_back("ConfigMap", head.metadata));
-        let pods = self.list_pods_left(&held.namespace, &held.name).await?;
+        let pods = self.list_pods_left(&record.namespace, &record.name).await?;
         let pods = pods.into_iter().filter_map(|pod| held_back("Pod", pod));
-        let has_sets = held.head.inventory.iter().any(|member| member.reference.kind == Kind::Deployment);
+        let has_sets = record.head.inventory.iter().any(|member| member.reference.kind == Kind::Deployment);
         let sets =
-            if has_sets { self.list_sets_left(&held.namespace, &held.name).await? } else { Vec::new() };
+            if has_sets { self.list_sets_left(&record.namespace, &record.name).await? } else { Vec::new() };
         let sets = sets.into_iter().filter_map(|set| held_back("ReplicaSet", set));
         let mut found: Vec<HeldBack> = pods.chain(sets).chain(head).collect();
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), held.namespace.as_str());
-        for entry in &held.head.revisions {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), record.namespace.as_str());
+        for entry in &record.head.revisions {
             let name = &entry.revision.secret;
             let secret = self.call("look for the revision", || secrets.get_metadata_opt(name)).await;
             let secret = secret.map_err(|failure| failure.into_error("Secret", name))?;
@@ -126,11 +126,11 @@ impl Cluster {
 
     /// Whether a revision is stored with this very head as its owner. Every revision is created so; a backup brings it
     /// back without an owner, or with one that is gone.
-    pub async fn owns_revision(&self, held: &Record, revision: &HeadRef) -> Result<bool> {
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), held.namespace.as_str());
+    pub async fn owns_revision(&self, record: &Record, revision: &HeadRef) -> Result<bool> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), record.namespace.as_str());
         let found = self.call("look for the revision", || api.get_metadata_opt(&revision.secret)).await;
         let found = found.map_err(|failure| failure.into_error("Secret", &revision.secret))?;
         let owners = found.and_then(|secret| secret.metadata.owner_references).unwrap_or_default();
-        Ok(owners.iter().any(|owner| owner.uid == held.uid))
+        Ok(owners.iter().any(|owner| owner.uid == record.uid))
     }
 }

@@ -32,11 +32,11 @@ impl Cluster {
     }
 
     /// Stores a revision, owned by the head, never to be changed; a second try with the same name is fine.
-    pub async fn store_revision(&self, held: &Record, revision: &HeadRef, content: Vec<u8>) -> Result<()> {
-        let api = self.revisions(&held.namespace);
+    pub async fn store_revision(&self, record: &Record, revision: &HeadRef, content: Vec<u8>) -> Result<()> {
+        let api = self.revisions(&record.namespace);
         let labels = [
             (LABEL_MANAGED_BY, MANAGED_BY),
-            (LABEL_INSTANCE, held.name.as_str()),
+            (LABEL_INSTANCE, record.name.as_str()),
             (LABEL_RECORD, "revision"),
         ];
         let secret = Secret {
@@ -48,8 +48,8 @@ impl Cluster {
                 owner_references: Some(vec![OwnerReference {
                     api_version: "v1".to_owned(),
                     kind: "ConfigMap".to_owned(),
-                    name: head_name(&held.name),
-                    uid: held.uid.clone(),
+                    name: head_name(&record.name),
+                    uid: record.uid.clone(),
                     block_owner_deletion: Some(true),
                     controller: None,
                 }]),
@@ -66,7 +66,7 @@ impl Cluster {
             Ok(_) => Ok(()),
             // The name holds this operation's own random id: a lost answer to the same POST, if it is there.
             Err(failure) if failure.conflict() == Some(Conflict::Exists) => {
-                match self.read_revision(&held.namespace, revision).await? {
+                match self.read_revision(&record.namespace, revision).await? {
                     Some(_) => Ok(()),
                     None => Err(failure.into_error("Secret", &revision.secret)),
                 }

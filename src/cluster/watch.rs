@@ -166,7 +166,7 @@ impl Cluster {
             let read = self.read_head(&target.namespace, &target.name).await;
             let Some(watch) = watch.upgrade() else { return };
             match read {
-                Ok(Some(held)) => return open(&watch.store).file_head(&held),
+                Ok(Some(record)) => return open(&watch.store).file_head(&record),
                 Ok(None) => return open(&watch.store).without_head(&target.name),
                 Err(error) => debug!(context = ?error.context(), "cannot read the record, trying again"),
             }

@@ -28,9 +28,9 @@ struct State {
 /// Has the keeper see to what is left of a deployment, as it was just read or written.
 ///
 /// Does nothing if nothing is left, or if a task sees to it already.
-pub fn wake(engine: &Engine, held: &Record) {
-    if !plan::is_at_rest(held) && !engine.shutdown.is_cancelled() {
-        engine.awake.call(held);
+pub fn wake(engine: &Engine, record: &Record) {
+    if !plan::is_at_rest(record) && !engine.shutdown.is_cancelled() {
+        engine.awake.call(record);
     }
 }
 
@@ -39,10 +39,10 @@ impl Awake {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn call(&self, held: &Record) {
+    fn call(&self, record: &Record) {
         let mut state = self.state();
-        if state.moments.insert(held.target(), held.moment()).is_none() {
-            state.called.push(held.clone());
+        if state.moments.insert(record.target(), record.moment()).is_none() {
+            state.called.push(record.clone());
             self.bell.notify_one();
         }
     }
@@ -59,17 +59,17 @@ impl Awake {
     }
 
     /// Whether a record is older than what its task must have seen.
-    pub(super) fn is_stale(&self, held: &Record) -> bool {
+    pub(super) fn is_stale(&self, record: &Record) -> bool {
         let state = self.state();
-        state.moments.get(&held.target()).is_some_and(|moment| moment.standing(held) == Standing::Earlier)
+        state.moments.get(&record.target()).is_some_and(|moment| moment.standing(record) == Standing::Earlier)
     }
 
     /// Ends a deployment's task, unless somebody has written the record since it was seen so; says whether it did.
-    pub(super) fn rest(&self, held: &Record) -> bool {
+    pub(super) fn rest(&self, record: &Record) -> bool {
         let mut state = self.state();
-        let target = held.target();
+        let target = record.target();
         let moment = state.moments.get(&target);
-        let is_newest = moment.is_none_or(|moment| moment.standing(held) != Standing::Earlier);
+        let is_newest = moment.is_none_or(|moment| moment.standing(record) != Standing::Earlier);
         if is_newest {
             state.moments.remove(&target);
         }

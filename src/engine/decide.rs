@@ -54,7 +54,7 @@ pub(super) enum Wanted {
 /// What ends an operation that has failed or died.
 pub(super) struct Recovered {
     /// The record as it is known: the operation in it is the one that is ended.
-    pub(super) held: Record,
+    pub(super) record: Record,
     /// The template.
     pub(super) prepared: Prepared,
     /// How it is brought about.
@@ -65,9 +65,9 @@ pub(super) struct Recovered {
 
 impl Recovered {
     /// Puts a revision in force; `repeats`: under a number of its own, since that one was in force already.
-    pub(super) fn new(held: Record, stored: &Revision, repeats: Option<u32>, back: Back) -> Self {
+    pub(super) fn new(record: Record, stored: &Revision, repeats: Option<u32>, back: Back) -> Self {
         let (prepared, course) = again(stored, repeats, back);
-        Self { held, prepared, course, request: None }
+        Self { record, prepared, course, request: None }
     }
 }
 
@@ -94,16 +94,16 @@ pub(super) async fn decide(
     target: &Target,
     wanted: Wanted,
     choices: &Choices,
-    held: Option<Record>,
+    record: Option<Record>,
 ) -> Result<Decided> {
     let mut request = None;
-    let (held, mut prepared, course) = match wanted {
+    let (record, mut prepared, course) = match wanted {
         Wanted::Recovered(recovered) => {
             request = recovered.request;
-            (Some(recovered.held), recovered.prepared, recovered.course)
+            (Some(recovered.record), recovered.prepared, recovered.course)
         }
         Wanted::Template(prepared) => {
-            let held = free(engine, target, choices, held).await?;
+            let record = free(engine, target, choices, record).await?;
             let course = Course {
                 prune: choices.prune,
                 on_failure: choices.on_failure,
@@ -111,21 +111,21 @@ pub(super) async fn decide(
                 replicas: choices.replicas,
                 ..Course::default()
             };
-            (held, *prepared, course)
+            (record, *prepared, course)
         }
         Wanted::Earlier(number) => {
-            let held = held.ok_or_else(|| record::not_found(target))?;
-            record::check_etag(Some(&held), &choices.etag)?;
-            record::gate(&held, engine.unrenewed_for(&held))?;
-            if held.is_deleting() {
-                return Err(record::being_deleted(&held));
+            let record = record.ok_or_else(|| record::not_found(target))?;
+            record::check_etag(Some(&record), &choices.etag)?;
+            record::gate(&record, engine.unrenewed_for(&record))?;
+            if record.is_deleting() {
+                return Err(record::being_deleted(&record));
             }
-            let (number, stored) = choose(engine, target, &held, number).await?;
+            let (number, stored) = choose(engine, target, &record, number).await?;
             let (prepared, course) = again(&stored, Some(number), Back::default());
-            (Some(held), prepared, course)
+            (Some(record), prepared, course)
         }
     };
-    let head = held.as_ref().map(|held| &held.head);
+    let head = record.as_ref().map(|record| &record.head);
     let controllers = head.map(Head::controllers).unwrap_or_default();
     let mut standing = Standing { controllers, ..Standing::default() };
     let mut rendered = plan::render(&mut prepared, standing.clone())?;
@@ -158,14 +158,14 @@ pub(super) async fn decide(
     // What an operation that died has meant to delete was not deleted yet: that comes when one has ended. Whoever
     // finishes that operation goes by its marks.
     let is_new = course.back.is_none();
-    let held = held.map(|held| if is_new { undoomed(held, previous.as_ref()) } else { held });
-    let held = held.map(|held| {
-        let counted = Record { head: plan::with_scaled_counts(held.head, &seen, &target.name), ..held };
+    let record = record.map(|record| if is_new { undoomed(record, previous.as_ref()) } else { record });
+    let record = record.map(|record| {
+        let counted = Record { head: plan::with_scaled_counts(record.head, &seen, &target.name), ..record };
         plan::without_lost(counted, &earlier)
     });
     let inherited_key = prepared.key.clone();
     let mut decided =
-        plan::decide(prepared, rendered, held, previous.as_ref(), &earlier, &seen, course, &operation)?;
+        plan::decide(prepared, rendered, record, previous.as_ref(), &earlier, &seen, course, &operation)?;
     if decided.key.is_none() && !decided.is_unchanged() {
         // The first revision of all, or the first since there are keys.
         decided.key = inherited_key.or_else(|| Some(engine.cluster.random_key()));
@@ -188,11 +188,11 @@ async fn earlier(engine: &Engine, target: &Target, head: Option<&Head>) -> Resul
 }
 
 /// The record without the marks of a dead operation on objects that the current revision has.
-fn undoomed(mut held: Record, current: Option<&Revision>) -> Record {
-    if let (true, Some(current)) = (held.head.operation.is_some(), current) {
-        held.head = plan::restored(&held.head, &current.rendered);
+fn undoomed(mut record: Record, current: Option<&Revision>) -> Record {
+    if let (true, Some(current)) = (record.head.operation.is_some(), current) {
+        record.head = plan::restored(&record.head, &current.rendered);
     }
-    held
+    record
 }
 
 /// Checks that an operation may begin on a deployment as it was read; `None`: there is none, or none any more.
@@ -200,10 +200,10 @@ async fn free(
     engine: &Engine,
     target: &Target,
     choices: &Choices,
-    held: Option<Record>,
+    record: Option<Record>,
 ) -> Result<Option<Record>> {
-    record::check_etag(held.as_ref(), &choices.etag)?;
-    let Some(found) = held else { return Ok(None) };
+    record::check_etag(record.as_ref(), &choices.etag)?;
+    let Some(found) = record else { return Ok(None) };
     record::gate(&found, engine.unrenewed_for(&found))?;
     if found.terminating {
         return Err(record::being_deleted(&found));
@@ -222,11 +222,11 @@ async fn free(
 /// Finds the revision that is asked for; 0: the newest below the current that was seen ready.
 ///
 /// Fails with REVISION_NOT_FOUND.
-async fn choose(engine: &Engine, target: &Target, held: &Record, number: u32) -> Result<(u32, Revision)> {
+async fn choose(engine: &Engine, target: &Target, record: &Record, number: u32) -> Result<(u32, Revision)> {
     let candidates: Vec<HeadRef> = match number {
-        0 => held.head.good_before().map(|entry| entry.revision.clone()).collect(),
+        0 => record.head.good_before().map(|entry| entry.revision.clone()).collect(),
         _ => {
-            let listed = held.head.listed().into_iter().map(|entry| &entry.revision);
+            let listed = record.head.listed().into_iter().map(|entry| &entry.revision);
             listed.filter(|revision| revision.number == number).cloned().collect()
         }
     };
@@ -237,7 +237,7 @@ async fn choose(engine: &Engine, target: &Target, held: &Record, number: u32) ->
         }
     }
     let kept: Vec<String> =
-        held.head.listed().iter().map(|entry| entry.revision.number.to_string()).collect();
+        record.head.listed().iter().map(|entry| entry.revision.number.to_string()).collect();
     let kept = kept.join(", ");
     let text = match number {
         0 => format!("no revision of deployment {} below the current one was ever ready", target.name),

@@ -64,18 +64,18 @@ async fn deploy_now(engine: &Engine, target: &Target, mut wanted: Wanted, choice
     loop {
         // 1. What is there, and what has to happen to it.
         let is_read = !believed && !matches!(wanted, Wanted::Recovered(_));
-        let mut held = if is_read { look::read(engine, target).await? } else { None };
+        let mut record = if is_read { look::read(engine, target).await? } else { None };
         if let Some(named) = choices.request.as_ref().filter(|_| !choices.validate_only) {
-            held = match requests::known(engine, target, held, named, true, choices.deadline).await? {
-                Known::Answered(held, outcome) => return Ok(repeated(held, outcome)),
-                Known::New(held) => held,
+            record = match requests::known(engine, target, record, named, true, choices.deadline).await? {
+                Known::Answered(record, outcome) => return Ok(repeated(record, outcome)),
+                Known::New(record) => record,
             };
         }
         let again = match wanted {
             Wanted::Earlier(number) => Some(number),
             Wanted::Template(_) | Wanted::Recovered(_) => None,
         };
-        let decided = decide(engine, target, wanted, choices, held).await?;
+        let decided = decide(engine, target, wanted, choices, record).await?;
         if choices.validate_only {
             return Ok(validated(checked(engine, target, decided, choices).await?));
         }
@@ -91,7 +91,7 @@ async fn deploy_now(engine: &Engine, target: &Target, mut wanted: Wanted, choice
                 let may_meet = is_template && decided.is_first() && !decided.prepared.looks_back;
                 let spare = may_meet && decided.prepared.may_claim();
                 let spare = spare.then(|| decided.prepared.clone());
-                let (begun, story) = (lock.held().clone(), story(&decided));
+                let (begun, story) = (lock.record().clone(), story(&decided));
                 let written = write(engine, target, decided, lock, packed, choices).await;
                 match (written, spare) {
                     // It has met claims that are mounted otherwise, and taken back what it made.
@@ -124,7 +124,7 @@ async fn deploy_now(engine: &Engine, target: &Target, mut wanted: Wanted, choice
 
 /// Ends a Deploy that writes no object: at most what was to be deleted already is asked to go again.
 async fn without_revision(engine: &Engine, target: &Target, decided: Decided) -> Result<Done> {
-    let held = decided.held.as_ref().ok_or_else(|| record::not_found(target))?;
+    let record = decided.record.as_ref().ok_or_else(|| record::not_found(target))?;
     let (outcome, answer) = if decided.is_unchanged() {
         (Outcome::Unchanged, RequestOutcome::Unchanged)
     } else {
@@ -132,19 +132,19 @@ async fn without_revision(engine: &Engine, target: &Target, decided: Decided) ->
     };
     // The entries of objects that were seen gone are dropped.
     let gone = Transition::Gone { objects: decided.plan.gone.clone() };
-    let mut held = engine.amend(held, &gone).await?;
+    let mut record = engine.amend(record, &gone).await?;
     if outcome == Outcome::Updated {
-        let pruned = removal::prune(engine, target, held.clone(), &decided.plan.removals).await;
-        wake(engine, &held);
-        held = pruned?;
-        telling::pruned(engine, &held);
+        let pruned = removal::prune(engine, target, record.clone(), &decided.plan.removals).await;
+        wake(engine, &record);
+        record = pruned?;
+        telling::pruned(engine, &record);
     }
     if let Some(request) = decided.request.clone() {
         let entry = RequestEntry { request, outcome: answer, time: engine.clock.now() };
-        held = engine.cluster.change(&held, &Transition::Answered(entry)).await?;
+        record = engine.cluster.change(&record, &Transition::Answered(entry)).await?;
     }
-    wake(engine, &held);
-    Ok(done(held, decided, outcome))
+    wake(engine, &record);
+    Ok(done(record, decided, outcome))
 }
 
 /// Writes what was decided, under the lock, and ends it.
@@ -158,8 +158,8 @@ async fn write(
 ) -> Result<Done> {
     let first = decided.is_first();
     // 3. and 4. The revision and the first stage, then the workloads.
-    let held = lock.held().clone();
-    let report = lock.during(apply_all(engine, target, &decided, &held, packed)).await?;
+    let record = lock.record().clone();
+    let report = lock.during(apply_all(engine, target, &decided, &record, packed)).await?;
     // Objects that were there before, with their record lost, are not this Deploy's to take back.
     if first && !report.failures.is_empty() && !report.adopted {
         return Err(undo(engine, target, &decided.prepared.template, lock, report).await);
@@ -170,13 +170,13 @@ async fn write(
     }
     // 5. The lock ends before any waiting. 6. Then what the template no longer has goes.
     let ended = end(engine, target, lock, &decided, &report, choices.waits_ready);
-    let held = Box::pin(ended).await?;
+    let record = Box::pin(ended).await?;
     let touched = report.touched(&decided.plan);
     let met: Vec<_> = report.met_claims(&decided.plan).cloned().collect();
     if let Some(error) = incomplete(&decided.prepared.template, report.failures, touched) {
         return Err(error);
     }
-    let mut done = done(held, decided, if first { Outcome::Created } else { Outcome::Updated });
+    let mut done = done(record, decided, if first { Outcome::Created } else { Outcome::Updated });
     for change in done.changes.iter_mut().filter(|change| met.contains(&change.reference)) {
         change.action = Action::Update;
     }
@@ -197,13 +197,13 @@ fn story(decided: &Decided) -> telling::Deploy {
 
 /// The answer to a Deploy that was only to be checked.
 fn validated(decided: Decided) -> Done {
-    let outcome = match &decided.held {
+    let outcome = match &decided.record {
         None => Outcome::Created,
         Some(_) if decided.is_unchanged() => Outcome::Unchanged,
         Some(_) => Outcome::Updated,
     };
     Done {
-        held: decided.held.clone(),
+        record: decided.record.clone(),
         recorded: decided.recorded(),
         template_name: decided.prepared.template.name.clone(),
         diagnostics: decided.diagnostics(),
@@ -231,11 +231,11 @@ async fn take_lock(
         takes_back: decided.course.takes_back(),
     };
     let request = decided.request.clone();
-    let held = decided.held.as_ref();
-    match Lock::take(engine, target, held, id.clone(), work.clone(), request.clone()).await {
+    let record = decided.record.as_ref();
+    match Lock::take(engine, target, record, id.clone(), work.clone(), request.clone()).await {
         Err(error) if error.kind() == ErrorKind::NamespaceNotFound && create_namespace => {
             engine.cluster.create_namespace(&target.namespace).await?;
-            Lock::take(engine, target, held, id, work, request).await
+            Lock::take(engine, target, record, id, work, request).await
         }
         other => other,
     }
@@ -249,12 +249,12 @@ async fn apply_all(
     engine: &Engine,
     target: &Target,
     decided: &Decided,
-    held: &Record,
+    record: &Record,
     packed: Vec<u8>,
 ) -> stages::Report {
     let plan = &decided.plan;
     let mut report = stages::Report::default();
-    let store = engine.cluster.store_revision(held, &decided.revision, packed);
+    let store = engine.cluster.store_revision(record, &decided.revision, packed);
     let stored = if decided.is_first() {
         let foundation = stages::apply(engine, target, plan, Stage::Foundation, &mut report);
         let (stored, ()) = tokio::join!(store, foundation);
@@ -292,7 +292,7 @@ async fn undo(
     warn!(context = ?error.context(), "first Deploy failed, deleting what it created");
     // A claim that was there before, or of which nobody knows, holds what is not this Deploy's to delete.
     let stays = |claim: &record::Member| !report.made_claims.contains(&claim.reference);
-    let (inventory, retained) = plan::set_aside(&lock.held().head, stays);
+    let (inventory, retained) = plan::set_aside(&lock.record().head, stays);
     if let Err(undo) = lock.change(&Transition::TakeBack { inventory, retained }).await {
         warn!(context = ?undo.context(), "nothing was deleted");
         return error.prefixed("what was created could not be deleted, call Teardown; ");
@@ -338,9 +338,9 @@ async fn end(
     if let Some(earlier) = refused_at(decided, report) {
         // The deployment is what it was, and says so.
         let earlier = Box::new(earlier.clone());
-        let held = lock.release(&Transition::Refused { earlier, revision, now }).await?;
-        wake(engine, &held);
-        return Ok(held);
+        let record = lock.release(&Transition::Refused { earlier, revision, now }).await?;
+        wake(engine, &record);
+        return Ok(record);
     }
     let complete = report.failures.is_empty();
     let plan = &decided.plan;
@@ -354,19 +354,19 @@ async fn end(
         pledge: decided.back_to().filter(|_| complete && waits),
         now,
     };
-    let held = lock.release(&Transition::Applied(Box::new(applied))).await?;
+    let record = lock.release(&Transition::Applied(Box::new(applied))).await?;
     let ended = if complete {
-        removal::prune(engine, target, held.clone(), &plan.removals).await
+        removal::prune(engine, target, record.clone(), &plan.removals).await
     } else {
-        Ok(held.clone())
+        Ok(record.clone())
     };
-    wake(engine, ended.as_ref().unwrap_or(&held));
+    wake(engine, ended.as_ref().unwrap_or(&record));
     ended
 }
 
 /// The record as it was, if an update of it ends that has changed nothing: refused, or not even attempted.
 fn refused_at<'a>(decided: &'a Decided, report: &stages::Report) -> Option<&'a Head> {
-    let earlier = decided.held.as_ref().map(|held| &held.head)?;
+    let earlier = decided.record.as_ref().map(|record| &record.head)?;
     let was_in_order = earlier.operation.is_none() && earlier.current.is_some();
     (was_in_order && report.is_refused(&decided.plan)).then_some(earlier)
 }

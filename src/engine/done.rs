@@ -19,7 +19,7 @@ pub enum Outcome {
 /// What a Deploy did, or, if it was only to be checked, would do.
 pub struct Done {
     /// The record; `None`: a deployment that is not there was only to be checked.
-    pub held: Option<Record>,
+    pub record: Option<Record>,
     /// What a list would show of it.
     pub recorded: Recorded,
     /// The template's name.
@@ -35,11 +35,11 @@ pub struct Done {
 }
 
 /// The answer to a request that was carried out before: its outcome, and the deployment as it is now.
-pub(super) fn repeated(held: Record, outcome: RequestOutcome) -> Done {
+pub(super) fn repeated(record: Record, outcome: RequestOutcome) -> Done {
     Done {
-        recorded: held.head.recorded.clone(),
-        template_name: held.head.template_name.clone(),
-        held: Some(held),
+        recorded: record.head.recorded.clone(),
+        template_name: record.head.template_name.clone(),
+        record: Some(record),
         changes: Vec::new(),
         diagnostics: Vec::new(),
         warnings: Vec::new(),
@@ -52,18 +52,18 @@ pub(super) fn repeated(held: Record, outcome: RequestOutcome) -> Done {
 }
 
 /// The answer to a Deploy that has ended well, with the uids that are known now.
-pub(super) fn done(held: Record, decided: Decided, outcome: Outcome) -> Done {
+pub(super) fn done(record: Record, decided: Decided, outcome: Outcome) -> Done {
     let diagnostics = decided.diagnostics();
     let recorded = decided.recorded();
     let mut changes = decided.plan.changes;
     if outcome != Outcome::Unchanged {
         for change in &mut changes {
-            let member = held.head.member(&change.reference);
+            let member = record.head.member(&change.reference);
             change.uid = member.and_then(|member| member.uid.clone()).or(change.uid.take());
         }
     }
     Done {
-        held: Some(held),
+        record: Some(record),
         recorded,
         template_name: decided.prepared.template.name.clone(),
         changes,

@@ -54,10 +54,10 @@ pub(super) fn start(engine: &Engine) {
                 () = own.shutdown.cancelled() => return,
                 called = own.awake.called() => called,
             };
-            for held in called {
-                let span = info_span!("keeper", deployment = %held.name, namespace = %held.namespace);
+            for record in called {
+                let span = info_span!("keeper", deployment = %record.name, namespace = %record.namespace);
                 let engine = own.clone();
-                own.tasks.spawn(async move { see_to(&engine, &held).await }.instrument(span));
+                own.tasks.spawn(async move { see_to(&engine, &record).await }.instrument(span));
             }
         }
     };
@@ -117,16 +117,16 @@ async fn see_to(engine: &Engine, called_for: &Record) {
 
 /// Does what a snapshot asks for, and says what comes next.
 async fn step(engine: &Engine, target: &Target, snapshot: &Snapshot, memory: &mut Memory) -> Result<Next> {
-    let Some(held) = &snapshot.head else { return missing(engine, target).await };
-    if engine.awake.is_stale(held) {
+    let Some(record) = &snapshot.head else { return missing(engine, target).await };
+    if engine.awake.is_stale(record) {
         return Ok(Next::Wait(None));
     }
     let mut observed = Cow::Borrowed(&snapshot.observed);
-    let mut duties = plan::duties(held, &observed, engine.unrenewed_for(held));
-    let overdue = overdue(engine, held, &duties.held_up, Sighting::Watched).await;
+    let mut duties = plan::duties(record, &observed, engine.unrenewed_for(record));
+    let overdue = overdue(engine, record, &duties.held_up, Sighting::Watched).await;
     if !overdue.held_up.is_empty() {
         observed = Cow::Owned(observed.with_overdue(overdue.held_up));
-        duties = plan::duties(held, &observed, engine.unrenewed_for(held));
+        duties = plan::duties(record, &observed, engine.unrenewed_for(record));
     }
     if duties.waits != memory.waits {
         for why in &duties.waits {
@@ -134,14 +134,14 @@ async fn step(engine: &Engine, target: &Target, snapshot: &Snapshot, memory: &mu
         }
         memory.waits.clone_from(&duties.waits);
     }
-    if duties.now.is_empty() && plan::is_at_rest(held) && engine.awake.rest(held) {
+    if duties.now.is_empty() && plan::is_at_rest(record) && engine.awake.rest(record) {
         return Ok(Next::Rest);
     }
     let mut again = duties.again_in.into_iter().chain(overdue.again_in).min();
     // One that fails keeps nobody from the others.
     let mut failure = None;
     for duty in duties.now {
-        match Box::pin(carry_out(engine, held, &observed, duty, memory)).await {
+        match Box::pin(carry_out(engine, record, &observed, duty, memory)).await {
             Ok(pause) => again = again.into_iter().chain(pause).min(),
             Err(error) => failure = failure.or(Some(error)),
         }
@@ -166,49 +166,49 @@ async fn missing(engine: &Engine, target: &Target) -> Result<Next> {
 /// Carries one duty out; returns when to ask again if the watches would not show its effect.
 async fn carry_out(
     engine: &Engine,
-    held: &Record,
+    record: &Record,
     observed: &Observed,
     duty: Duty,
     memory: &mut Memory,
 ) -> Result<Option<Duration>> {
-    let target = &held.target();
+    let target = &record.target();
     match duty {
         Duty::Adopt | Duty::TearDown => finish(engine, target).await.map(|()| Some(PAUSE)),
-        Duty::Replace(pods) => replace(engine, held, pods, memory).await,
+        Duty::Replace(pods) => replace(engine, record, pods, memory).await,
         Duty::ClearLeft(components) => {
-            let cleared = leftovers::clear_beside(engine, held, &components);
+            let cleared = leftovers::clear_beside(engine, record, &components);
             Box::pin(cleared).await.map(|()| Some(PAUSE))
         }
         Duty::Delete(removals) => {
             let Memory { asked, refusals, .. } = memory;
-            removal::delete(engine, held, observed, &removals, asked, refusals).await
+            removal::delete(engine, record, observed, &removals, asked, refusals).await
         }
         Duty::DeleteLate(late) => delete_late(engine, target, observed, late).await.map(|()| None),
-        Duty::ClearDoubts(superseded) => clear_doubts(engine, held, superseded).await.map(|()| None),
-        Duty::DropRevisions(revisions) => drop_revisions(engine, held, revisions, memory).await,
+        Duty::ClearDoubts(superseded) => clear_doubts(engine, record, superseded).await.map(|()| None),
+        Duty::DropRevisions(revisions) => drop_revisions(engine, record, revisions, memory).await,
         Duty::ForgetRefused(accepted) => {
             let answered = Transition::DeletesAnswered { refused: Vec::new(), accepted };
-            engine.amend(held, &answered).await.map(|_| None)
+            engine.amend(record, &answered).await.map(|_| None)
         }
-        Duty::Settle(state) => settle(engine, held, state).await.map(|()| None),
-        Duty::TakeBack(earlier) => Box::pin(take_back(engine, held, &earlier)).await.map(|()| Some(PAUSE)),
+        Duty::Settle(state) => settle(engine, record, state).await.map(|()| None),
+        Duty::TakeBack(earlier) => Box::pin(take_back(engine, record, &earlier)).await.map(|()| Some(PAUSE)),
     }
 }
 
 /// Finishes the operation of a holder that died, as a fresh look shows it.
 async fn finish(engine: &Engine, target: &Target) -> Result<()> {
-    let Some(held) = look::read(engine, target).await? else { return Ok(()) };
+    let Some(record) = look::read(engine, target).await? else { return Ok(()) };
     // The watch may have missed a renewal, or another keeper may have come first.
-    let Some(operation) = &held.head.operation else { return Ok(()) };
-    if held.terminating || operation.remaining(engine.unrenewed_for(&held)) > Duration::ZERO {
+    let Some(operation) = &record.head.operation else { return Ok(()) };
+    if record.terminating || operation.remaining(engine.unrenewed_for(&record)) > Duration::ZERO {
         return Ok(());
     }
     info!(holder = operation.holder, kind = ?operation.kind, "finishing the operation of a holder that died");
     let deadline = Instant::now() + PATIENCE;
-    let finished = if held.is_deleting() {
-        Box::pin(teardown::finish(engine, target, held, deadline)).await
+    let finished = if record.is_deleting() {
+        Box::pin(teardown::finish(engine, target, record, deadline)).await
     } else {
-        Box::pin(deploy::adopt(engine, target, held, deadline)).await.map(|_| ())
+        Box::pin(deploy::adopt(engine, target, record, deadline)).await.map(|_| ())
     };
     ended_by_others(finished)
 }
@@ -225,9 +225,9 @@ fn ended_by_others(finished: Result<()>) -> Result<()> {
 }
 
 /// Puts the revision before back, if a fresh look shows, too, that the current one has failed.
-async fn take_back(engine: &Engine, held: &Record, earlier: &HeadRef) -> Result<()> {
-    let target = &held.target();
-    let Some(now) = look::read(engine, target).await?.filter(|now| now.head == held.head) else {
+async fn take_back(engine: &Engine, record: &Record, earlier: &HeadRef) -> Result<()> {
+    let target = &record.target();
+    let Some(now) = look::read(engine, target).await?.filter(|now| now.head == record.head) else {
         return Ok(());
     };
     let mut observed = look::look_at(engine, &now).await?;
@@ -245,7 +245,7 @@ async fn take_back(engine: &Engine, held: &Record, earlier: &HeadRef) -> Result<
 /// Deletes pods of an earlier revision, once each; returns when to try those again that could not be deleted.
 async fn replace(
     engine: &Engine,
-    held: &Record,
+    record: &Record,
     pods: Vec<(ObjectRef, Form)>,
     memory: &mut Memory,
 ) -> Result<Option<Duration>> {
@@ -257,7 +257,7 @@ async fn replace(
             continue;
         }
         // What was seen of a pod that has changed since is no reason to delete it: it may have become ready.
-        match engine.cluster.delete_form(&held.namespace, &reference, &form).await {
+        match engine.cluster.delete_form(&record.namespace, &reference, &form).await {
             Ok(true) => {
                 answers.accepted(reference, Some(form.uid.clone()));
                 memory.asked.insert(form.uid, 1);
@@ -269,7 +269,7 @@ async fn replace(
             }
         }
     }
-    answers.note(engine, held).await?;
+    answers.note(engine, record).await?;
     Ok(memory.refusals.again_in(uids.into_iter(), now))
 }
 
@@ -291,9 +291,9 @@ async fn delete_late(
 }
 
 /// Looks by name for what nobody may watch, deletes it, and forgets the operations that were taken over.
-async fn clear_doubts(engine: &Engine, held: &Record, superseded: Vec<String>) -> Result<()> {
-    let target = held.target();
-    for member in held.head.inventory.iter().filter(|member| member.may_still_arrive()) {
+async fn clear_doubts(engine: &Engine, record: &Record, superseded: Vec<String>) -> Result<()> {
+    let target = record.target();
+    for member in record.head.inventory.iter().filter(|member| member.may_still_arrive()) {
         let (namespace, reference) = (&target.namespace, &member.reference);
         let found = engine.cluster.find_ours(namespace, &target.name, reference).await?;
         let is_late = |seen: &ListedObject| seen.operation.as_ref().is_some_and(|id| superseded.contains(id));
@@ -302,14 +302,14 @@ async fn clear_doubts(engine: &Engine, held: &Record, superseded: Vec<String>) -
             engine.cluster.delete_form(namespace, reference, &form).await?;
         }
     }
-    engine.amend(held, &Transition::DoubtsCleared { superseded }).await.map(|_| ())
+    engine.amend(record, &Transition::DoubtsCleared { superseded }).await.map(|_| ())
 }
 
 /// Deletes revisions that are no longer kept, and drops the entries of those that are gone. Returns when to ask again for
 /// the others, which nobody may watch.
 async fn drop_revisions(
     engine: &Engine,
-    held: &Record,
+    record: &Record,
     revisions: Vec<HeadRef>,
     memory: &mut Memory,
 ) -> Result<Option<Duration>> {
@@ -323,7 +323,7 @@ async fn drop_revisions(
         let name = ObjectName::new(revision.secret.clone());
         let name = name.map_err(|_| Error::internal(format!("{} is no name", revision.secret)))?;
         let reference = ObjectRef::new(Kind::Secret, name);
-        match engine.cluster.delete_revision(&held.namespace, &revision).await {
+        match engine.cluster.delete_revision(&record.namespace, &revision).await {
             Ok(RevisionDeletion::Gone) => gone.push(revision),
             Ok(RevisionDeletion::Terminating(finalizers)) => {
                 memory.refusals.refused(&revision.secret, now);
@@ -335,15 +335,15 @@ async fn drop_revisions(
             }
         }
     }
-    let held = engine.amend(held, &Transition::RevisionsDropped { revisions: gone }).await?;
-    answers.note(engine, &held).await?;
+    let record = engine.amend(record, &Transition::RevisionsDropped { revisions: gone }).await?;
+    answers.note(engine, &record).await?;
     Ok(memory.refusals.again_in(names.into_iter(), now))
 }
 
 /// Writes down a state that was seen.
-async fn settle(engine: &Engine, held: &Record, state: DeploymentState) -> Result<()> {
+async fn settle(engine: &Engine, record: &Record, state: DeploymentState) -> Result<()> {
     let settled = Transition::Settled { state: Some(state), gone: BTreeSet::new() };
-    if engine.amend(held, &settled).await?.head.recorded.state == state {
+    if engine.amend(record, &settled).await?.head.recorded.state == state {
         info!(state = state.as_str(), "state recorded");
     }
     Ok(())

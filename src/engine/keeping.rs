@@ -53,14 +53,14 @@ async fn keep_all(engine: &Engine) {
     let mut sights = engine.cluster.watch_heads();
     while let Some(sight) = sights.next().await {
         match sight {
-            Ok(Sight::Listed(held) | Sight::Now(held)) => {
+            Ok(Sight::Listed(record) | Sight::Now(record)) => {
                 // A lease is judged from the first sight on.
-                engine.unrenewed_for(&held);
-                wake(engine, &held);
+                engine.unrenewed_for(&record);
+                wake(engine, &record);
             }
-            Ok(Sight::Gone(held)) => {
-                engine.sights.forget(&held.target());
-                engine.patience.forget(&held.target());
+            Ok(Sight::Gone(record)) => {
+                engine.sights.forget(&record.target());
+                engine.patience.forget(&record.target());
             }
             Ok(Sight::Begin | Sight::Complete) => {}
             Err(error) => debug!(context = ?error.context(), "the watch of records broke"),

@@ -24,23 +24,23 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub(super) async fn clear(
     engine: &Engine,
     target: &Target,
-    held: &Record,
+    record: &Record,
     replaced: bool,
     grace: Option<u32>,
     deadline: Instant,
 ) -> Result<Vec<Terminating>> {
-    let restored = held.is_restored() || replaced && is_disowned(engine, held).await?;
-    let looks = replaced || restored || held.head.restored;
+    let restored = record.is_restored() || replaced && is_disowned(engine, record).await?;
+    let looks = replaced || restored || record.head.restored;
     loop {
-        let sets = if has_sets(held) || restored {
+        let sets = if has_sets(record) || restored {
             engine.cluster.list_sets_left(&target.namespace, &target.name).await?
         } else {
             Vec::new()
         };
         let pods = engine.cluster.list_pods_left(&target.namespace, &target.name).await?;
-        let left = plan::leftovers(&target.name, &held.head, &pods, &sets, restored);
-        let members = if looks { members(engine, target, held, restored).await? } else { Vec::new() };
-        if left.is_empty() && members.is_empty() || !is_still_there(engine, target, held).await? {
+        let left = plan::leftovers(&target.name, &record.head, &pods, &sets, restored);
+        let members = if looks { members(engine, target, record, restored).await? } else { Vec::new() };
+        if left.is_empty() && members.is_empty() || !is_still_there(engine, target, record).await? {
             return Ok(Vec::new());
         }
         info!(
@@ -66,8 +66,12 @@ pub(super) async fn clear(
 }
 
 /// Deletes the pods and ReplicaSets that lost controllers of these components have left beside what runs them now.
-pub(super) async fn clear_beside(engine: &Engine, held: &Record, components: &[ComponentName]) -> Result<()> {
-    let target = held.target();
+pub(super) async fn clear_beside(
+    engine: &Engine,
+    record: &Record,
+    components: &[ComponentName],
+) -> Result<()> {
+    let target = record.target();
     let sets = engine.cluster.list_sets_left(&target.namespace, &target.name).await?;
     let pods = engine.cluster.list_pods_left(&target.namespace, &target.name).await?;
     let is_of_these = |object: &ObjectMeta| {
@@ -76,7 +80,7 @@ pub(super) async fn clear_beside(engine: &Engine, held: &Record, components: &[C
     };
     let of_these = |objects: Vec<ObjectMeta>| objects.into_iter().filter(is_of_these).collect::<Vec<_>>();
     // Nobody has begun to write since: what the record knows is no leftover.
-    let Some(now) = look::read(engine, &target).await?.filter(|now| now.head == held.head) else {
+    let Some(now) = look::read(engine, &target).await?.filter(|now| now.head == record.head) else {
         return Ok(());
     };
     let left = plan::leftovers(&target.name, &now.head, &of_these(pods), &of_these(sets), false);
@@ -100,21 +104,21 @@ pub(super) async fn clear_beside(engine: &Engine, held: &Record, components: &[C
 /// What finalizers hold of a deployment that goes, beside its inventory; nothing once its record is gone.
 pub async fn held_back(engine: &Engine, target: &Target) -> Result<Vec<HeldBack>> {
     match look::read(engine, target).await? {
-        Some(held) if held.is_deleting() => engine.cluster.held_back(&held).await,
+        Some(record) if record.is_deleting() => engine.cluster.held_back(&record).await,
         _ => Ok(Vec::new()),
     }
 }
 
 /// Whether the record has, or had, an apps Deployment.
-fn has_sets(held: &Record) -> bool {
-    held.head.inventory.iter().any(|member| member.reference.kind == Kind::Deployment)
+fn has_sets(record: &Record) -> bool {
+    record.head.inventory.iter().any(|member| member.reference.kind == Kind::Deployment)
 }
 
 /// Whether the head does not own the current revision: then the record was restored, also where it does not say in which
 /// ConfigMap an earlier version wrote it.
-async fn is_disowned(engine: &Engine, held: &Record) -> Result<bool> {
-    match &held.head.current {
-        Some(current) => Ok(!engine.cluster.owns_revision(held, current).await?),
+async fn is_disowned(engine: &Engine, record: &Record) -> Result<bool> {
+    match &record.head.current {
+        Some(current) => Ok(!engine.cluster.owns_revision(record, current).await?),
         None => Ok(false),
     }
 }
@@ -123,10 +127,10 @@ async fn is_disowned(engine: &Engine, held: &Record) -> Result<bool> {
 async fn members(
     engine: &Engine,
     target: &Target,
-    held: &Record,
+    record: &Record,
     restored: bool,
 ) -> Result<Vec<(ObjectRef, String)>> {
-    let head = &held.head;
+    let head = &record.head;
     let secret = |revision: &HeadRef| {
         Some(ObjectRef::new(Kind::Secret, ObjectName::new(revision.secret.clone()).ok()?))
     };
@@ -146,6 +150,6 @@ async fn members(
 }
 
 /// Whether the record is: then nobody has made a new deployment of this name before the look.
-async fn is_still_there(engine: &Engine, target: &Target, held: &Record) -> Result<bool> {
-    Ok(look::read(engine, target).await?.is_some_and(|now| now.uid == held.uid))
+async fn is_still_there(engine: &Engine, target: &Target, record: &Record) -> Result<bool> {
+    Ok(look::read(engine, target).await?.is_some_and(|now| now.uid == record.uid))
 }

@@ -18,7 +18,7 @@ use crate::record::{Begin, Head, Operation, Record, Request, Transition, Work};
 /// A deployment held by one operation of ours.
 pub(super) struct Lock {
     engine: Engine,
-    held: Record,
+    record: Record,
     /// When others may take it over, by our own monotonic clock: a lease's length after the last renewal was sent.
     until: Instant,
     is_released: bool,
@@ -28,7 +28,7 @@ impl Drop for Lock {
     /// Leaves what a lock was taken for to the keeper: the operation has failed, or the record could not be written.
     fn drop(&mut self) {
         if !self.is_released {
-            wake(&self.engine, &self.held);
+            wake(&self.engine, &self.record);
         }
     }
 }
@@ -36,22 +36,23 @@ impl Drop for Lock {
 impl Lock {
     /// Takes the lock: one compare-and-swap that also writes down what is about to happen.
     ///
-    /// `held` is the record as it was read (`None`: there is none yet); `id` is random and unique; `request`
+    /// `record` is the record as it was read (`None`: there is none yet); `id` is random and unique; `request`
     /// is what its caller has named, if anything.
     pub(super) async fn take(
         engine: &Engine,
         target: &Target,
-        held: Option<&Record>,
+        record: Option<&Record>,
         id: String,
         work: Work,
         request: Option<Request>,
     ) -> Result<Self> {
         let lease = engine.settings.lease;
         let now = engine.clock.now();
-        let dead = held.and_then(|held| held.head.operation.as_ref());
+        let dead = record.and_then(|record| record.head.operation.as_ref());
         // An update that failed takes itself over to go back: its lease has not ended.
-        let is_over = |held: &Record, dead: &Operation| dead.remaining(engine.unrenewed_for(held)).is_zero();
-        let died = held.zip(dead).filter(|(held, dead)| is_over(held, dead)).map(|(_, dead)| dead);
+        let is_over =
+            |record: &Record, dead: &Operation| dead.remaining(engine.unrenewed_for(record)).is_zero();
+        let died = record.zip(dead).filter(|(record, dead)| is_over(record, dead)).map(|(_, dead)| dead);
         if let Some(dead) = dead {
             warn!(holder = dead.holder, kind = ?dead.kind, "taking over an operation");
         }
@@ -75,23 +76,23 @@ impl Lock {
             Work::Scale { .. } | Work::Teardown { .. } => String::new(),
         };
         let begin = Transition::Begin(Box::new(Begin { operation, work }));
-        let held = match held {
-            Some(held) => engine.cluster.change(held, &begin).await?,
+        let record = match record {
+            Some(record) => engine.cluster.change(record, &begin).await?,
             None => {
                 let head = begin.apply(&Head::new(name, now));
                 engine.cluster.create_head(&target.namespace, &target.name, head).await?
             }
         };
-        info!(?kind, generation = held.head.generation, "operation started");
+        info!(?kind, generation = record.head.generation, "operation started");
         if let Some(dead) = died {
-            telling::taken_over(engine, &held, dead);
+            telling::taken_over(engine, &record, dead);
         }
-        Ok(Self { engine: engine.clone(), held, until, is_released: false })
+        Ok(Self { engine: engine.clone(), record, until, is_released: false })
     }
 
     /// The record as this operation last wrote it.
-    pub(super) fn held(&self) -> &Record {
-        &self.held
+    pub(super) fn record(&self) -> &Record {
+        &self.record
     }
 
     /// Runs work that needs the lock, renewing the lease at a third of its length.
@@ -122,8 +123,8 @@ impl Lock {
                 }
             };
             match renewed {
-                Ok(Some(held)) => {
-                    self.held = held;
+                Ok(Some(record)) => {
+                    self.record = record;
                     self.until = sent + lease;
                     patience.extend(self.until);
                 }
@@ -142,8 +143,8 @@ impl Lock {
     /// Writes a later end of the lease; `None` if the cluster cannot be reached and may be asked again.
     async fn renewed(&self) -> Result<Option<Record>> {
         let until = after(self.engine.clock.now(), self.engine.settings.lease);
-        match self.engine.cluster.change(&self.held, &Transition::Renew { until }).await {
-            Ok(held) => Ok(Some(held)),
+        match self.engine.cluster.change(&self.record, &Transition::Renew { until }).await {
+            Ok(record) => Ok(Some(record)),
             Err(error) if may_pass(error.kind()) => {
                 warn!(context = ?error.context(), "lease not renewed");
                 Ok(None)
@@ -158,7 +159,7 @@ impl Lock {
             ErrorKind::ClusterUnreachable,
             format!(
                 "the lease on deployment {} ended before it could be renewed; the keeper finishes the operation",
-                self.held.name
+                self.record.name
             ),
         )
         .with("applied", "unknown")
@@ -167,7 +168,7 @@ impl Lock {
 
     /// Writes the record and keeps the lock.
     pub(super) async fn change(&mut self, transition: &Transition) -> Result<()> {
-        self.held = self.engine.cluster.change(&self.held, transition).await?;
+        self.record = self.engine.cluster.change(&self.record, transition).await?;
         Ok(())
     }
 
@@ -178,10 +179,10 @@ impl Lock {
 
     /// Ends the operation with this change of the record.
     pub(super) async fn release(mut self, transition: &Transition) -> Result<Record> {
-        let held = self.engine.cluster.change(&self.held, transition).await?;
+        let record = self.engine.cluster.change(&self.record, transition).await?;
         self.is_released = true;
-        info!(phase = held.head.phase.as_str(), "operation ended");
-        Ok(held)
+        info!(phase = record.head.phase.as_str(), "operation ended");
+        Ok(record)
     }
 }
 

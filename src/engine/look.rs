@@ -41,20 +41,20 @@ pub async fn list(engine: &Engine, page: &Page<'_>) -> Result<(Vec<Record>, Opti
 }
 
 /// Looks at the objects of one deployment.
-pub async fn look_at(engine: &Engine, held: &Record) -> Result<Observed> {
-    let kinds: Vec<_> = held.head.inventory.iter().map(|member| member.reference.kind).collect();
-    engine.cluster.observe(&held.namespace, &held.name, &kinds).await
+pub async fn look_at(engine: &Engine, record: &Record) -> Result<Observed> {
+    let kinds: Vec<_> = record.head.inventory.iter().map(|member| member.reference.kind).collect();
+    engine.cluster.observe(&record.namespace, &record.name, &kinds).await
 }
 
 /// Looks at the objects of many deployments: one LIST per kind and namespace, however many there are.
 pub async fn look_at_all(engine: &Engine, records: &[Record]) -> Result<Vec<Observed>> {
-    let namespaces: BTreeSet<&Namespace> = records.iter().map(|held| &held.namespace).collect();
+    let namespaces: BTreeSet<&Namespace> = records.iter().map(|record| &record.namespace).collect();
     let looks = namespaces.into_iter().map(|namespace| async move {
         Ok::<_, Error>((namespace.clone(), engine.cluster.observe_namespace(namespace).await?))
     });
     let mut by_namespace: BTreeMap<_, _> = try_join_all(looks).await?.into_iter().collect();
-    let observed = records.iter().map(|held| {
-        let seen = by_namespace.get_mut(&held.namespace).and_then(|seen| seen.remove(held.name.as_str()));
+    let observed = records.iter().map(|record| {
+        let seen = by_namespace.get_mut(&record.namespace).and_then(|seen| seen.remove(record.name.as_str()));
         seen.unwrap_or_default()
     });
     Ok(observed.collect())
@@ -93,19 +93,19 @@ pub async fn read_revision(
 
 /// The revisions of a deployment that are kept and stored, the newest first; with the one that an operation is about to
 /// put in force, once that is stored.
-pub async fn revisions(engine: &Engine, held: &Record) -> Result<Vec<RevisionEntry>> {
-    let begun = held.head.begun_revision();
-    let listed = begun.iter().chain(held.head.listed());
+pub async fn revisions(engine: &Engine, record: &Record) -> Result<Vec<RevisionEntry>> {
+    let begun = record.head.begun_revision();
+    let listed = begun.iter().chain(record.head.listed());
     let looks = listed.map(|entry| async move {
-        let is_stored = engine.cluster.has_revision(&held.namespace, &entry.revision).await?;
+        let is_stored = engine.cluster.has_revision(&record.namespace, &entry.revision).await?;
         Ok::<_, Error>(Some(entry.clone()).filter(|_| is_stored))
     });
     Ok(try_join_all(looks).await?.into_iter().flatten().collect())
 }
 
 /// Reads the current revision, which must be there.
-pub async fn current_revision(engine: &Engine, target: &Target, held: &Record) -> Result<Revision> {
-    let revision = read_revision(engine, target, held.head.current.as_ref()).await?;
+pub async fn current_revision(engine: &Engine, target: &Target, record: &Record) -> Result<Revision> {
+    let revision = read_revision(engine, target, record.head.current.as_ref()).await?;
     revision.ok_or_else(|| {
         Error::internal("the current revision is not stored")
             .prefixed("the record of what is deployed is lost, deploy again to repair it; ")

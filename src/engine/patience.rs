@@ -56,8 +56,8 @@ pub enum Sighting {
 }
 
 /// Judges what holds a deployment up, as it was just seen.
-pub async fn overdue(engine: &Engine, held: &Record, seen: &[HoldUp], sighting: Sighting) -> Overdue {
-    let target = held.target();
+pub async fn overdue(engine: &Engine, record: &Record, seen: &[HoldUp], sighting: Sighting) -> Overdue {
+    let target = record.target();
     let is_proven = sighting == Sighting::Looked;
     let (mut overdue, doubted) = engine.judge(&target, seen, is_proven);
     if doubted.is_empty() {
@@ -66,7 +66,7 @@ pub async fn overdue(engine: &Engine, held: &Record, seen: &[HoldUp], sighting: 
     // The record is read first: what it names was created before.
     let looked = async {
         let now = look::read(engine, &target).await?;
-        let Some(now) = now.filter(|now| now.head == held.head) else { return Ok(None) };
+        let Some(now) = now.filter(|now| now.head == record.head) else { return Ok(None) };
         look::look_at(engine, &now).await.map(Some)
     };
     let looked: crate::error::Result<_> = looked.await;
@@ -75,7 +75,7 @@ pub async fn overdue(engine: &Engine, held: &Record, seen: &[HoldUp], sighting: 
         return overdue;
     };
     let drifted: Vec<HoldUp> =
-        plan::drift(held, &observed, &[]).into_iter().map(|one| one.held_up()).collect();
+        plan::drift(record, &observed, &[]).into_iter().map(|one| one.held_up()).collect();
     let is_so = |hold_up: &HoldUp| match hold_up {
         HoldUp::Missing { workload, uid } => observed.has(workload.kind, uid) == Some(false),
         HoldUp::Drifted { .. } => drifted.contains(hold_up),

@@ -63,9 +63,9 @@ impl Answers {
     }
 
     /// Writes into the record what is refused, and drops from it what is not any more.
-    pub(super) async fn note(self, engine: &Engine, held: &Record) -> Result<Record> {
-        if self.refused.is_empty() && held.head.refused.is_empty() {
-            return Ok(held.clone());
+    pub(super) async fn note(self, engine: &Engine, record: &Record) -> Result<Record> {
+        if self.refused.is_empty() && record.head.refused.is_empty() {
+            return Ok(record.clone());
         }
         let Self { refused, accepted } = self;
         // One that goes and is held by a finalizer is both.
@@ -73,7 +73,7 @@ impl Answers {
             refused.iter().any(|refused| (&refused.reference, &refused.uid) == (&one.0, &one.1))
         };
         let accepted = accepted.into_iter().filter(|one| !is_refused(one)).collect();
-        engine.amend(held, &Transition::DeletesAnswered { refused, accepted }).await
+        engine.amend(record, &Transition::DeletesAnswered { refused, accepted }).await
     }
 }
 

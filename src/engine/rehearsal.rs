@@ -48,8 +48,8 @@ async fn plan_now(
     choices: &Choices,
 ) -> Result<Planned> {
     prepared.looks_back = true;
-    let held = look::read(engine, target).await?;
-    let decided = decide(engine, target, Wanted::Template(Box::new(prepared)), choices, held).await?;
+    let record = look::read(engine, target).await?;
+    let decided = decide(engine, target, Wanted::Template(Box::new(prepared)), choices, record).await?;
     let decided = checked(engine, target, decided, choices).await?;
     let id = plan::id(target, &decided);
     let (diagnostics, changes) = (decided.diagnostics(), decided.plan.changes);

@@ -39,19 +39,19 @@ struct DeleteResults {
 pub(super) async fn prune(
     engine: &Engine,
     target: &Target,
-    held: Record,
+    record: Record,
     removals: &[Removal],
 ) -> Result<Record> {
     let now: Vec<_> = removals.iter().filter(|one| !waits(one)).flat_map(Removal::objects).collect();
     if now.is_empty() {
-        return Ok(held);
+        return Ok(record);
     }
     let mut results = delete_each(engine, target, now).await;
-    results.tell_failures(engine, &held);
+    results.tell_failures(engine, &record);
     if !results.failures.is_empty() {
         let answers = results.answers(engine);
         // What the call says the record says from now on.
-        answers.note(engine, &held).await?;
+        answers.note(engine, &record).await?;
         let kinds =
             results.failures.iter().map(|(reference, _, error)| format!("{reference}: {:?}", error.kind()));
         let failed = kinds.collect::<Vec<_>>().join(", ");
@@ -66,13 +66,13 @@ pub(super) async fn prune(
     let left = left.map_err(|error| Error::not_deleted(error, names.join(", ")))?;
     let is_left = |uid: &String| left.iter().any(|going| going.uid == *uid);
     results.gone.extend(uids.into_iter().filter(|uid| !is_left(uid)));
-    let held = drop_entries(engine, &held, removals, &results.gone).await?;
+    let record = drop_entries(engine, &record, removals, &results.gone).await?;
     let mut answers = Answers::default();
     for (reference, uid) in results.accepted {
         answers.accepted(reference, Some(uid));
     }
     left.iter().for_each(|going| answers.going(engine, going));
-    answers.note(engine, &held).await
+    answers.note(engine, &record).await
 }
 
 /// Deletes objects that an operation left to be deleted, and drops the entries of those that are gone.
@@ -82,7 +82,7 @@ pub(super) async fn prune(
 /// Returns when to look again at that, and at Secrets, which nobody may watch.
 pub(super) async fn delete(
     engine: &Engine,
-    held: &Record,
+    record: &Record,
     observed: &Observed,
     removals: &[Removal],
     asked: &mut BTreeMap<String, u32>,
@@ -95,8 +95,8 @@ pub(super) async fn delete(
     };
     let objects = removals.iter().flat_map(Removal::objects);
     let due: Vec<_> = objects.filter(|(reference, uid)| is_due(reference, uid)).collect();
-    let results = delete_each(engine, &held.target(), due).await;
-    results.tell_failures(engine, held);
+    let results = delete_each(engine, &record.target(), due).await;
+    results.tell_failures(engine, record);
     let mut again = None;
     for going in &results.going {
         let times = asked.entry(going.uid.clone()).or_default();
@@ -109,8 +109,8 @@ pub(super) async fn delete(
     for (_, uid, _) in &results.failures {
         refusals.refused(uid, now);
     }
-    let held = drop_entries(engine, held, removals, &results.gone).await?;
-    results.answers(engine).note(engine, &held).await?;
+    let record = drop_entries(engine, record, removals, &results.gone).await?;
+    results.answers(engine).note(engine, &record).await?;
     let tried = removals.iter().flat_map(Removal::objects).map(|(_, uid)| uid);
     Ok(again.into_iter().chain(refusals.again_in(tried, now)).min())
 }
@@ -131,9 +131,9 @@ impl DeleteResults {
 }
 
 impl DeleteResults {
-    fn tell_failures(&self, engine: &Engine, held: &Record) {
+    fn tell_failures(&self, engine: &Engine, record: &Record) {
         for (object, _, failure) in &self.failures {
-            telling::not_deleted(engine, held, object, failure);
+            telling::not_deleted(engine, record, object, failure);
         }
     }
 }
@@ -159,11 +159,11 @@ async fn delete_each(engine: &Engine, target: &Target, objects: Vec<(ObjectRef, 
 /// Drops the entries that are gone: a controller's with the Pod that it may not have taken over.
 async fn drop_entries(
     engine: &Engine,
-    held: &Record,
+    record: &Record,
     removals: &[Removal],
     gone: &BTreeSet<String>,
 ) -> Result<Record> {
     let is_gone = |removals: &&Removal| removals.objects().all(|(_, uid)| gone.contains(&uid));
     let gone = removals.iter().filter(is_gone).map(|removals| removals.uid.clone()).collect();
-    engine.amend(held, &Transition::Settled { state: None, gone }).await
+    engine.amend(record, &Transition::Settled { state: None, gone }).await
 }

@@ -22,14 +22,14 @@ pub(super) enum Known {
 pub(super) async fn known(
     engine: &Engine,
     target: &Target,
-    held: Option<Record>,
+    record: Option<Record>,
     named: &Named,
     is_keyed: bool,
     deadline: Instant,
 ) -> Result<Known> {
-    let mut held = held;
+    let mut record = record;
     loop {
-        let Some(found) = held else { return Ok(Known::New(None)) };
+        let Some(found) = record else { return Ok(Known::New(None)) };
         if record::check_readable(&found).is_err() {
             return Ok(Known::New(Some(found)));
         }
@@ -43,7 +43,7 @@ pub(super) async fn known(
         match remaining.filter(|remaining| !remaining.is_zero()) {
             Some(remaining) => {
                 let until = deadline.min(engine.clock.elapsed() + remaining);
-                held = after_it(engine, target, &found, named.id(), until).await?;
+                record = after_it(engine, target, &found, named.id(), until).await?;
                 engine.begins_in_time(deadline)?;
             }
             // Nobody carries it out, or whoever did has died: it is begun, or begun anew.
@@ -56,14 +56,14 @@ pub(super) async fn known(
 async fn check(
     engine: &Engine,
     target: &Target,
-    held: &Record,
+    record: &Record,
     named: &Named,
     recorded: &Request,
     is_keyed: bool,
 ) -> Result<()> {
     let key = match is_keyed {
         true => {
-            let revision = look::read_revision(engine, target, held.head.current.as_ref()).await?;
+            let revision = look::read_revision(engine, target, record.head.current.as_ref()).await?;
             revision.and_then(|revision| revision.key)
         }
         false => None,
@@ -80,11 +80,11 @@ async fn check(
 async fn after_it(
     engine: &Engine,
     target: &Target,
-    held: &Record,
+    record: &Record,
     id: &str,
     until: Instant,
 ) -> Result<Option<Record>> {
-    let mut subscription = look::subscribe(engine, target, Some(held));
+    let mut subscription = look::subscribe(engine, target, Some(record));
     loop {
         let snapshot = tokio::select! {
             biased;
@@ -97,7 +97,7 @@ async fn after_it(
             None => true,
             Some(snapshot) => {
                 // The watches may lag behind the record that was read.
-                let is_behind = snapshot.head.as_ref().is_none_or(|head| head.uid == held.uid);
+                let is_behind = snapshot.head.as_ref().is_none_or(|head| head.uid == record.uid);
                 let carries_out = |head: &Record| head.head.carries_out(id).is_some();
                 !is_behind || !snapshot.head.as_ref().is_some_and(|head| carries_out(head))
             }

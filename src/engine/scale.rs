@@ -21,7 +21,7 @@ use crate::record::{
 /// What a Scale did.
 pub struct Scaling {
     /// The record afterwards.
-    pub held: Record,
+    pub record: Record,
     /// What was done to each object that was named or made.
     pub changes: Vec<Change>,
     /// What the caller should know.
@@ -56,7 +56,7 @@ async fn scale_now(engine: &Engine, target: &Target, choices: &Choices) -> Resul
     let is_named = choices.request.is_some() && !choices.validate_only;
     match scaled {
         Err(lost) if is_lost(&lost) && is_named => match joined(engine, target, choices).await? {
-            Some(held) => Ok(Scaling { held, changes: Vec::new(), diagnostics: Vec::new() }),
+            Some(record) => Ok(Scaling { record, changes: Vec::new(), diagnostics: Vec::new() }),
             None => Err(lost),
         },
         scaled => scaled,
@@ -66,39 +66,39 @@ async fn scale_now(engine: &Engine, target: &Target, choices: &Choices) -> Resul
 /// The record, once another call has carried this very request out; `None` if none has.
 async fn joined(engine: &Engine, target: &Target, choices: &Choices) -> Result<Option<Record>> {
     let Some(named) = &choices.request else { return Ok(None) };
-    let held = look::read(engine, target).await?;
-    match requests::known(engine, target, held, named, false, choices.deadline).await? {
-        Known::Answered(held, _) => Ok(Some(held)),
+    let record = look::read(engine, target).await?;
+    match requests::known(engine, target, record, named, false, choices.deadline).await? {
+        Known::Answered(record, _) => Ok(Some(record)),
         Known::New(_) => Ok(None),
     }
 }
 
 async fn scale_once(engine: &Engine, target: &Target, choices: &Choices) -> Result<Scaling> {
     // 1. What is there; an operation that died is finished first, so that there is one thing to scale.
-    let mut held = look::must_read(engine, target).await?;
+    let mut record = look::must_read(engine, target).await?;
     if let Some(named) = choices.request.as_ref().filter(|_| !choices.validate_only) {
-        held = match requests::known(engine, target, Some(held), named, false, choices.deadline).await? {
-            Known::Answered(held, _) => {
-                return Ok(Scaling { held, changes: Vec::new(), diagnostics: Vec::new() });
+        record = match requests::known(engine, target, Some(record), named, false, choices.deadline).await? {
+            Known::Answered(record, _) => {
+                return Ok(Scaling { record, changes: Vec::new(), diagnostics: Vec::new() });
             }
-            Known::New(held) => held.ok_or_else(|| record::not_found(target))?,
+            Known::New(record) => record.ok_or_else(|| record::not_found(target))?,
         };
     }
-    record::check_etag(Some(&held), &choices.etag)?;
-    record::gate(&held, engine.unrenewed_for(&held))?;
-    if held.is_deleting() {
-        return Err(record::being_deleted(&held));
+    record::check_etag(Some(&record), &choices.etag)?;
+    record::gate(&record, engine.unrenewed_for(&record))?;
+    if record.is_deleting() {
+        return Err(record::being_deleted(&record));
     }
-    if held.head.operation.is_some() && !choices.validate_only {
-        held = deploy::adopt(engine, target, held, choices.deadline).await?;
+    if record.head.operation.is_some() && !choices.validate_only {
+        record = deploy::adopt(engine, target, record, choices.deadline).await?;
     }
     // 2. Which components, and what each needs.
-    let scale = ScalePlan::new(&held, &choices.replicas)?;
+    let scale = ScalePlan::new(&record, &choices.replicas)?;
     let controllers = scale.set.iter().map(|(member, _)| member.reference.clone()).collect();
     let seen = engine.cluster.list_members(&target.namespace, &target.name, &controllers).await?;
     plan::check_autoscalers(&scale, &seen, &target.name)?;
     if choices.validate_only {
-        return validated(engine, target, held, &scale, &seen).await;
+        return validated(engine, target, record, &scale, &seen).await;
     }
     engine.begins_in_time(choices.deadline)?;
     let mut changes: Vec<Change> = scale.unchanged().collect();
@@ -108,8 +108,8 @@ async fn scale_once(engine: &Engine, target: &Target, choices: &Choices) -> Resu
     if !scale.convert.is_empty() {
         // What comes last remembers the request.
         let last = request.clone().filter(|_| scale.set.is_empty());
-        let (converted, conversion) = convert(engine, target, held, &scale.convert, last).await?;
-        held = converted;
+        let (converted, conversion) = convert(engine, target, record, &scale.convert, last).await?;
+        record = converted;
         changes.extend(conversion.changes());
         diagnostics = conversion.plan.diagnostics;
     }
@@ -122,27 +122,27 @@ async fn scale_once(engine: &Engine, target: &Target, choices: &Choices) -> Resu
     if !set.is_empty() {
         // What has failed in part is not done.
         let answered = request.filter(|_| failed.is_none()).map(entry);
-        held = remember(engine, target, held, &set, answered).await?;
+        record = remember(engine, target, record, &set, answered).await?;
     } else if let Some(request) = request.filter(|_| scale.convert.is_empty() && failed.is_none()) {
-        held = engine.cluster.change(&held, &Transition::Answered(entry(request))).await?;
+        record = engine.cluster.change(&record, &Transition::Answered(entry(request))).await?;
     }
     info!(components = changes.len(), "scaled");
-    tell(engine, &held, &scale, &set, failed.as_ref());
-    wake(engine, &held);
+    tell(engine, &record, &scale, &set, failed.as_ref());
+    wake(engine, &record);
     if let Some(error) = failed {
         let done: Vec<String> = set.iter().map(|member| member.reference.to_string()).collect();
         return Err(if set.is_empty() { error } else { Error::incomplete(error, done.join(", ")) });
     }
-    Ok(Scaling { held, changes, diagnostics })
+    Ok(Scaling { record, changes, diagnostics })
 }
 
 /// Tells which counts were set, if any was.
-fn tell(engine: &Engine, held: &Record, scale: &ScalePlan, set: &[Member], failure: Option<&Error>) {
+fn tell(engine: &Engine, record: &Record, scale: &ScalePlan, set: &[Member], failure: Option<&Error>) {
     let set = set.iter().filter_map(|one| Some((one.reference.to_string(), one.scaled_replicas?)));
     let converted = scale.convert.iter().map(|(component, count)| (format!("component {component}"), *count));
     let counts: Vec<_> = set.chain(converted).collect();
     if !counts.is_empty() || failure.is_some() {
-        telling::scaled(engine, held, &counts, failure);
+        telling::scaled(engine, record, &counts, failure);
     }
 }
 
@@ -150,7 +150,7 @@ fn tell(engine: &Engine, held: &Record, scale: &ScalePlan, set: &[Member], failu
 async fn validated(
     engine: &Engine,
     target: &Target,
-    held: Record,
+    record: Record,
     scale: &ScalePlan,
     seen: &[ListedObject],
 ) -> Result<Scaling> {
@@ -161,8 +161,8 @@ async fn validated(
         return Err(error);
     }
     if !scale.convert.is_empty() {
-        let revision = look::current_revision(engine, target, &held).await?;
-        let mut conversion = Conversion::new(&held, &revision, &scale.convert, &engine.operation_id())?;
+        let revision = look::current_revision(engine, target, &record).await?;
+        let mut conversion = Conversion::new(&record, &revision, &scale.convert, &engine.operation_id())?;
         let failures = rehearsal::rehearse(engine, target, &mut conversion.plan, |_| true).await;
         if let Some(error) = plan::first_failure(&revision.template, failures) {
             return Err(error);
@@ -170,7 +170,7 @@ async fn validated(
         changes.extend(conversion.changes());
         diagnostics = conversion.plan.diagnostics;
     }
-    Ok(Scaling { held, changes, diagnostics })
+    Ok(Scaling { record, changes, diagnostics })
 }
 
 /// Sets one controller's count; returns its entry as it is then.
@@ -194,43 +194,43 @@ async fn set(
 async fn remember(
     engine: &Engine,
     target: &Target,
-    held: Record,
+    record: Record,
     set: &[Member],
     request: Option<RequestEntry>,
 ) -> Result<Record> {
-    let mut held = held;
+    let mut record = record;
     for _ in 0..5 {
         let (counts, request) = (set.to_vec(), request.clone());
         let scaled = Transition::Scaled { counts, request, now: engine.clock.now() };
-        match engine.cluster.change(&held, &scaled).await {
+        match engine.cluster.change(&record, &scaled).await {
             Err(error) if error.kind() == ErrorKind::OperationInProgress => {
-                held = look::must_read(engine, target).await?;
+                record = look::must_read(engine, target).await?;
                 // A record that another operation holds is that operation's alone to write.
-                record::gate(&held, engine.unrenewed_for(&held))?;
-                if held.is_deleting() || held.head.operation.is_some() {
-                    return Err(record::being_changed(&held));
+                record::gate(&record, engine.unrenewed_for(&record))?;
+                if record.is_deleting() || record.head.operation.is_some() {
+                    return Err(record::being_changed(&record));
                 }
             }
             other => return other,
         }
     }
-    Err(record::being_changed(&held))
+    Err(record::being_changed(&record))
 }
 
 /// Turns bare Pods into ReplicationControllers that adopt them.
 async fn convert(
     engine: &Engine,
     target: &Target,
-    held: Record,
+    record: Record,
     convert: &BTreeMap<ComponentName, i32>,
     request: Option<Request>,
 ) -> Result<(Record, Conversion)> {
-    let revision = look::current_revision(engine, target, &held).await?;
+    let revision = look::current_revision(engine, target, &record).await?;
     let id = engine.operation_id();
-    let conversion = Conversion::new(&held, &revision, convert, &id)?;
+    let conversion = Conversion::new(&record, &revision, convert, &id)?;
     let plan = &conversion.plan;
     let work = Work::Scale { inventory: plan.union() };
-    let mut lock = Lock::take(engine, target, Some(&held), id, work, request).await?;
+    let mut lock = Lock::take(engine, target, Some(&record), id, work, request).await?;
     let apply = async {
         let mut report = stages::Report::default();
         stages::apply(engine, target, plan, Stage::Foundation, &mut report).await;
@@ -255,14 +255,14 @@ async fn convert(
         pledge: None,
         now: engine.clock.now(),
     };
-    let held = lock.release(&Transition::Applied(Box::new(applied))).await?;
+    let record = lock.release(&Transition::Applied(Box::new(applied))).await?;
     let listing = plan::listing(&report.failures);
     if let Some(first) = plan::first_failure(&revision.template, report.failures) {
         let error = Error::incomplete(first, listing);
-        telling::scaled(engine, &held, &[], Some(&error));
+        telling::scaled(engine, &record, &[], Some(&error));
         return Err(error);
     }
-    Ok((held, conversion))
+    Ok((record, conversion))
 }
 
 /// The successes, and the first failure.

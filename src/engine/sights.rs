@@ -24,14 +24,14 @@ struct Turn {
 }
 
 /// The turn of an operation, or, once it has ended, of the doubts that are left by those it has taken over.
-fn turn(held: &Record) -> Option<Turn> {
-    let operation = held.head.operation.as_ref();
-    if operation.is_none() && held.head.superseded.is_empty() {
+fn turn(record: &Record) -> Option<Turn> {
+    let operation = record.head.operation.as_ref();
+    if operation.is_none() && record.head.superseded.is_empty() {
         return None;
     }
     Some(Turn {
-        uid: held.uid.clone(),
-        generation: held.head.generation,
+        uid: record.uid.clone(),
+        generation: record.head.generation,
         id: operation.map(|operation| operation.id.clone()),
         epoch: operation.map_or(0, |operation| operation.epoch),
         lease_until: operation.map(|operation| operation.lease_until),
@@ -44,13 +44,13 @@ pub(super) struct Sights(Mutex<BTreeMap<Target, (Turn, Instant)>>);
 
 impl Sights {
     /// Notes a record as it was just read, and says how long it was not seen renewed: zero at the first sight.
-    pub(super) fn unrenewed_for(&self, held: &Record, now: Instant) -> Duration {
+    pub(super) fn unrenewed_for(&self, record: &Record, now: Instant) -> Duration {
         let mut sights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(turn) = turn(held) else {
-            sights.remove(&held.target());
+        let Some(turn) = turn(record) else {
+            sights.remove(&record.target());
             return Duration::ZERO;
         };
-        if let Some((seen, since)) = sights.get(&held.target())
+        if let Some((seen, since)) = sights.get(&record.target())
             && *seen == turn
         {
             return now.saturating_duration_since(*since);
@@ -59,7 +59,7 @@ impl Sights {
             // Forgetting a sight makes its lease begin anew: it can only be waited for longer.
             sights.pop_first();
         }
-        sights.insert(held.target(), (turn, now));
+        sights.insert(record.target(), (turn, now));
         Duration::ZERO
     }
 

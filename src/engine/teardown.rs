@@ -64,7 +64,7 @@ impl Ending {
 /// Objects that were asked to go, and the lock under which that was done; without one, another teardown has it.
 struct Underway {
     lock: Option<Lock>,
-    held: Record,
+    record: Record,
     asked: Asked,
 }
 
@@ -82,14 +82,14 @@ struct Asked {
 /// Returns when everything is marked. `None`: there is no such deployment.
 pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Result<Option<Teardown>> {
     // 1. What is there.
-    let Some(held) = named_anew(engine, target, &choices).await? else { return Ok(None) };
-    record::check_readable(&held)?;
-    record::check_etag(Some(&held), &choices.etag)?;
-    let joins = held.is_deleting();
+    let Some(record) = named_anew(engine, target, &choices).await? else { return Ok(None) };
+    record::check_readable(&record)?;
+    record::check_etag(Some(&record), &choices.etag)?;
+    let joins = record.is_deleting();
     if !joins {
-        record::gate(&held, engine.unrenewed_for(&held))?;
+        record::gate(&record, engine.unrenewed_for(&record))?;
     }
-    let (inventory, retained) = plan::set_aside(&held.head, |_| choices.volumes == VolumePolicy::Retain);
+    let (inventory, retained) = plan::set_aside(&record.head, |_| choices.volumes == VolumePolicy::Retain);
     let retained = claims::standing(engine, target, retained).await?;
     if choices.validate_only {
         return Ok(Some(Teardown { inventory, retained, going: Vec::new(), ending: None }));
@@ -100,9 +100,9 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
     // 2. The mark that ends every other operation; 3. the deletes, which nobody's leaving stops.
     let ask = async move {
         let underway = if joins {
-            Some(delete_members(&own, &target, held, grace).await?)
+            Some(delete_members(&own, &target, record, grace).await?)
         } else {
-            Box::pin(ask(&own, &target, held, work, grace)).await?
+            Box::pin(ask(&own, &target, record, work, grace)).await?
         };
         let going = underway.as_ref().map(|underway| underway.asked.going.clone()).unwrap_or_default();
         let see = own.clone();
@@ -120,10 +120,10 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
 
 /// Reads the record; refuses a request whose name was another's. What a Teardown has done nobody remembers.
 async fn named_anew(engine: &Engine, target: &Target, choices: &Choices) -> Result<Option<Record>> {
-    let held = look::read(engine, target).await?;
-    let Some(named) = choices.request.as_ref().filter(|_| !choices.validate_only) else { return Ok(held) };
-    match requests::known(engine, target, held, named, false, choices.deadline).await? {
-        Known::New(held) => Ok(held),
+    let record = look::read(engine, target).await?;
+    let Some(named) = choices.request.as_ref().filter(|_| !choices.validate_only) else { return Ok(record) };
+    match requests::known(engine, target, record, named, false, choices.deadline).await? {
+        Known::New(record) => Ok(record),
         Known::Answered(..) => Err(record::reused(named.id())),
     }
 }
@@ -131,10 +131,15 @@ async fn named_anew(engine: &Engine, target: &Target, choices: &Choices) -> Resu
 /// Finishes a teardown that died half-way.
 ///
 /// A teardown that nobody asked for deletes no volume claim: whose they were before is not known.
-pub(super) async fn finish(engine: &Engine, target: &Target, held: Record, deadline: Instant) -> Result<()> {
-    let (inventory, retained) = plan::set_aside(&held.head, |_| true);
+pub(super) async fn finish(
+    engine: &Engine,
+    target: &Target,
+    record: Record,
+    deadline: Instant,
+) -> Result<()> {
+    let (inventory, retained) = plan::set_aside(&record.head, |_| true);
     let work = Work::Teardown { inventory, retained };
-    let lock = Lock::take(engine, target, Some(&held), engine.operation_id(), work, None).await?;
+    let lock = Lock::take(engine, target, Some(&record), engine.operation_id(), work, None).await?;
     let work = async {
         match delete_locked(engine, target, lock, None).await? {
             Some(underway) => see_gone(engine, target, underway, None).await,
@@ -144,20 +149,20 @@ pub(super) async fn finish(engine: &Engine, target: &Target, held: Record, deadl
     match tokio::time::timeout_at(deadline, work).await {
         Ok(Ok(left)) if left.is_empty() => Ok(()),
         Ok(Err(error)) => Err(error),
-        Ok(Ok(_)) | Err(_) => Err(record::being_deleted(&held)),
+        Ok(Ok(_)) | Err(_) => Err(record::being_deleted(&record)),
     }
 }
 
 /// Removes what a first Deploy has made, and nothing else; returns what is still there.
 pub(super) async fn take_back(engine: &Engine, target: &Target, mut lock: Lock) -> Result<Vec<Terminating>> {
-    let held = lock.held().clone();
+    let record = lock.record().clone();
     let members: BTreeSet<ObjectRef> =
-        held.head.inventory.iter().map(|member| member.reference.clone()).collect();
-    let mut made = known_uids(engine, target, &held).await?;
+        record.head.inventory.iter().map(|member| member.reference.clone()).collect();
+    let mut made = known_uids(engine, target, &record).await?;
     made.retain(|(reference, _)| members.contains(reference));
     let work = async {
-        let asked = delete_objects(engine, target, &held, made, None).await?;
-        wait_gone(engine, target, &held, asked, None).await
+        let asked = delete_objects(engine, target, &record, made, None).await?;
+        wait_gone(engine, target, &record, asked, None).await
     };
     let left = lock.during(work).await??;
     end(engine, lock, left).await
@@ -167,16 +172,16 @@ pub(super) async fn take_back(engine: &Engine, target: &Target, mut lock: Lock) 
 async fn ask(
     engine: &Engine,
     target: &Target,
-    held: Record,
+    record: Record,
     work: Work,
     grace: Option<u32>,
 ) -> Result<Option<Underway>> {
-    match Lock::take(engine, target, Some(&held), engine.operation_id(), work, None).await {
+    match Lock::take(engine, target, Some(&record), engine.operation_id(), work, None).await {
         Ok(lock) => {
-            telling::tearing_down(engine, lock.held());
+            telling::tearing_down(engine, lock.record());
             delete_locked(engine, target, lock, grace).await
         }
-        Err(lost) => join(engine, target, &held, lost, grace).await,
+        Err(lost) => join(engine, target, &record, lost, grace).await,
     }
 }
 
@@ -187,10 +192,10 @@ async fn delete_locked(
     mut lock: Lock,
     grace: Option<u32>,
 ) -> Result<Option<Underway>> {
-    let held = lock.held().clone();
-    match lock.during(delete_members(engine, target, held.clone(), grace)).await {
+    let record = lock.record().clone();
+    match lock.during(delete_members(engine, target, record.clone(), grace)).await {
         Ok(underway) => Ok(Some(Underway { lock: Some(lock), ..underway? })),
-        Err(lost) => join(engine, target, &held, lost, grace).await,
+        Err(lost) => join(engine, target, &record, lost, grace).await,
     }
 }
 
@@ -200,7 +205,7 @@ async fn delete_locked(
 async fn join(
     engine: &Engine,
     target: &Target,
-    held: &Record,
+    record: &Record,
     lost: Error,
     grace: Option<u32>,
 ) -> Result<Option<Underway>> {
@@ -208,11 +213,11 @@ async fn join(
         return Err(lost);
     }
     match look::read(engine, target).await? {
-        Some(now) if now.uid == held.uid && now.head.phase == Phase::Deleting => {
+        Some(now) if now.uid == record.uid && now.head.phase == Phase::Deleting => {
             Ok(Some(delete_members(engine, target, now, grace).await?))
         }
         // Gone, or gone and made anew: what this call was asked to delete is not there any more.
-        now if now.as_ref().is_none_or(|now| now.uid != held.uid) => Ok(None),
+        now if now.as_ref().is_none_or(|now| now.uid != record.uid) => Ok(None),
         _ => Err(lost),
     }
 }
@@ -224,11 +229,11 @@ async fn see_gone(
     underway: Underway,
     grace: Option<u32>,
 ) -> Result<Vec<Terminating>> {
-    let Underway { lock, held, asked } = underway;
-    let waiting = wait_gone(engine, target, &held, asked, grace);
+    let Underway { lock, record, asked } = underway;
+    let waiting = wait_gone(engine, target, &record, asked, grace);
     let Some(mut lock) = lock else {
         let left = waiting.await?;
-        remove_record(engine, &held, &left).await?;
+        remove_record(engine, &record, &left).await?;
         return Ok(left);
     };
     match lock.during(waiting).await {
@@ -237,7 +242,7 @@ async fn see_gone(
             end(engine, lock, left).await
         }
         // The lease could not be renewed: a Teardown that joined may have ended first.
-        Err(lost) => match join(engine, target, &held, lost, grace).await? {
+        Err(lost) => match join(engine, target, &record, lost, grace).await? {
             Some(underway) => Box::pin(see_gone(engine, target, underway, grace)).await,
             None => Ok(Vec::new()),
         },
@@ -246,7 +251,7 @@ async fn see_gone(
 
 /// Ends the operation with its record, if nothing is left.
 async fn end(engine: &Engine, lock: Lock, left: Vec<Terminating>) -> Result<Vec<Terminating>> {
-    remove_record(engine, lock.held(), &left).await?;
+    remove_record(engine, lock.record(), &left).await?;
     if left.is_empty() {
         lock.gone();
     }
@@ -257,7 +262,7 @@ async fn end(engine: &Engine, lock: Lock, left: Vec<Terminating>) -> Result<Vec<
 async fn wait_gone(
     engine: &Engine,
     target: &Target,
-    held: &Record,
+    record: &Record,
     asked: Asked,
     grace: Option<u32>,
 ) -> Result<Vec<Terminating>> {
@@ -268,18 +273,18 @@ async fn wait_gone(
     let (claims, others) = asked.going.into_iter().partition(is_claim);
     let mut left = engine.cluster.wait_gone(namespace, name, others, deadline).await?;
     if left.is_empty() {
-        left = leftovers::clear(engine, target, held, asked.replaced, grace, deadline).await?;
+        left = leftovers::clear(engine, target, record, asked.replaced, grace, deadline).await?;
     }
     left.extend(engine.cluster.wait_gone(namespace, name, claims, deadline).await?);
     Ok(left)
 }
 
 /// Deletes the record once every member was seen gone.
-async fn remove_record(engine: &Engine, held: &Record, left: &[Terminating]) -> Result<()> {
+async fn remove_record(engine: &Engine, record: &Record, left: &[Terminating]) -> Result<()> {
     if !left.is_empty() {
         return Ok(());
     }
-    if !engine.cluster.delete_head(held, Instant::now() + PATIENCE).await? {
+    if !engine.cluster.delete_head(record, Instant::now() + PATIENCE).await? {
         return Err(Error::new(
             ErrorKind::WaitTimeout,
             "some objects still existed at the deadline; the teardown goes on",
@@ -293,19 +298,19 @@ async fn remove_record(engine: &Engine, held: &Record, left: &[Terminating]) -> 
 async fn delete_members(
     engine: &Engine,
     target: &Target,
-    held: Record,
+    record: Record,
     grace: Option<u32>,
 ) -> Result<Underway> {
-    let members = known_uids(engine, target, &held).await?;
-    let asked = delete_objects(engine, target, &held, members, grace).await?;
-    Ok(Underway { lock: None, held, asked })
+    let members = known_uids(engine, target, &record).await?;
+    let asked = delete_objects(engine, target, &record, members, grace).await?;
+    Ok(Underway { lock: None, record, asked })
 }
 
 /// Deletes objects by uid: workloads first, so that no pod runs without its Services; then the rest.
 async fn delete_objects(
     engine: &Engine,
     target: &Target,
-    held: &Record,
+    record: &Record,
     members: Vec<(ObjectRef, String)>,
     grace: Option<u32>,
 ) -> Result<Asked> {
@@ -313,15 +318,15 @@ async fn delete_objects(
     for stage in [Stage::Workload, Stage::Foundation] {
         let mut of_stage = members.clone();
         of_stage.retain(|(reference, _)| reference.kind.stage() == stage);
-        delete_all(engine, held, of_stage, grace, &mut asked).await?;
+        delete_all(engine, record, of_stage, grace, &mut asked).await?;
     }
     if grace.is_some() && members.iter().any(|(reference, _)| reference.kind.is_controller()) {
         // The grace of a controller's deletion is not its pods': they would take their own.
         let controllers = members.iter().filter(|(reference, _)| reference.kind.is_controller());
         let pods = controllers.map(|(reference, _)| ObjectRef { kind: Kind::Pod, ..reference.clone() });
-        let pods = list_while_deleting(engine, target, held, &pods.collect()).await?;
+        let pods = list_while_deleting(engine, target, record, &pods.collect()).await?;
         let pods = pods.into_iter().filter(|seen| !seen.ours).map(|seen| (seen.reference, seen.uid));
-        delete_all(engine, held, pods.collect(), grace, &mut asked).await?;
+        delete_all(engine, record, pods.collect(), grace, &mut asked).await?;
     }
     Ok(asked)
 }
@@ -330,13 +335,13 @@ async fn delete_objects(
 /// says which.
 async fn delete_all(
     engine: &Engine,
-    held: &Record,
+    record: &Record,
     objects: Vec<(ObjectRef, String)>,
     grace: Option<u32>,
     asked: &mut Asked,
 ) -> Result<()> {
     let (mut first, mut left, mut answers) = (None, Vec::new(), Answers::default());
-    for (reference, uid, deletion) in stages::delete_each(engine, &held.target(), objects, grace).await {
+    for (reference, uid, deletion) in stages::delete_each(engine, &record.target(), objects, grace).await {
         match deletion {
             Err(error) => {
                 left.push(format!("{reference} ({})", why(&error)));
@@ -350,7 +355,7 @@ async fn delete_all(
         }
         answers.accepted(reference, Some(uid));
     }
-    answers.note(engine, held).await?;
+    answers.note(engine, record).await?;
     first.map_or(Ok(()), |first| Err(Error::left(first, &left.join(", "))))
 }
 
@@ -360,17 +365,17 @@ async fn delete_all(
 async fn list_while_deleting(
     engine: &Engine,
     target: &Target,
-    held: &Record,
+    record: &Record,
     members: &BTreeSet<ObjectRef>,
 ) -> Result<Vec<ListedObject>> {
     let seen = engine.cluster.list_members(&target.namespace, &target.name, members).await?;
     let now = look::read(engine, target).await?;
-    Ok(if now.is_some_and(|now| now.uid == held.uid) { seen } else { Vec::new() })
+    Ok(if now.is_some_and(|now| now.uid == record.uid) { seen } else { Vec::new() })
 }
 
 /// The uid of every member; looks at the cluster only when the inventory does not know one.
-async fn known_uids(engine: &Engine, target: &Target, held: &Record) -> Result<Vec<(ObjectRef, String)>> {
-    let inventory = &held.head.inventory;
+async fn known_uids(engine: &Engine, target: &Target, record: &Record) -> Result<Vec<(ObjectRef, String)>> {
+    let inventory = &record.head.inventory;
     let adopted = inventory.iter().filter_map(|member| member.adopts.as_ref());
     let adopted = adopted.map(|pod| (pod.reference.clone(), pod.uid.clone()));
     let certain = |member: &Member| member.uid.is_some() && member.state != MemberState::Planned;
@@ -380,13 +385,13 @@ async fn known_uids(engine: &Engine, target: &Target, held: &Record) -> Result<V
         return Ok(known.chain(adopted).collect());
     }
     let members: BTreeSet<ObjectRef> = inventory.iter().map(|member| member.reference.clone()).collect();
-    let listed = list_while_deleting(engine, target, held, &members).await?;
+    let listed = list_while_deleting(engine, target, record, &members).await?;
     // Claims that stay are ours as well, and so are those of a revision before.
     let goes = |seen: &ListedObject| {
         seen.reference.kind != Kind::PersistentVolumeClaim || members.contains(&seen.reference)
     };
     let recorded =
-        |seen: &ListedObject| held.head.member(&seen.reference).and_then(|member| member.uid.as_deref());
+        |seen: &ListedObject| record.head.member(&seen.reference).and_then(|member| member.uid.as_deref());
     let ours = listed.into_iter().filter(|seen| seen.is_ours(recorded(seen)) && goes(seen));
     let objects: BTreeSet<_> = ours.map(|seen| (seen.reference, seen.uid)).chain(adopted).collect();
     Ok(objects.into_iter().collect())

@@ -42,10 +42,10 @@ impl Default for Telling {
 
 impl Telling {
     /// Whether this is to be told; from then on it is not for a while.
-    fn begins(&self, held: &Record, told: &Told, now: Instant) -> bool {
+    fn begins(&self, record: &Record, told: &Told, now: Instant) -> bool {
         let is_recent = |since: &Instant| now.saturating_duration_since(*since) < AGAIN;
         let forbidden = self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
-        if forbidden.get(&held.namespace).is_some_and(is_recent) {
+        if forbidden.get(&record.namespace).is_some_and(is_recent) {
             return false;
         }
         let mut known = self.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,7 +53,7 @@ impl Telling {
         if known.len() >= LIMIT {
             known.pop_first();
         }
-        let key = (format!("{} {}", held.uid, told.reason), told.of.clone());
+        let key = (format!("{} {}", record.uid, told.reason), told.of.clone());
         let is_new = !known.contains_key(&key);
         if is_new {
             known.insert(key, now);
@@ -68,22 +68,22 @@ impl Telling {
 }
 
 /// Tells it in a task of its own.
-fn tell(engine: &Engine, held: &Record, told: Told) {
-    if !engine.telling.begins(held, &told, engine.clock.elapsed()) {
+fn tell(engine: &Engine, record: &Record, told: Told) {
+    if !engine.telling.begins(record, &told, engine.clock.elapsed()) {
         return;
     }
     let Ok(slot) = Arc::clone(&engine.telling.slots).try_acquire_owned() else {
         debug!(reason = told.reason, "not told, too much is being told");
         return;
     };
-    let (own, held) = (engine.clone(), held.clone());
+    let (own, record) = (engine.clone(), record.clone());
     let work = async move {
-        let telling = own.cluster.tell(&held, &own.settings.holder, &told);
+        let telling = own.cluster.tell(&record, &own.settings.holder, &told);
         match tokio::time::timeout(PATIENCE, telling).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) if error.kind() == ErrorKind::ClusterForbidden => {
-                own.cluster.log_missing_right(&held.namespace, "create");
-                own.telling.forbid(&held.namespace, own.clock.elapsed());
+                own.cluster.log_missing_right(&record.namespace, "create");
+                own.telling.forbid(&record.namespace, own.clock.elapsed());
             }
             Ok(Err(error)) => debug!(reason = told.reason, context = ?error.context(), "not told"),
             Err(_) => debug!(reason = told.reason, "not told in time"),
@@ -103,8 +103,8 @@ pub(super) struct Deploy {
     pub(super) rollback_of: Option<u32>,
 }
 
-/// Tells how a Deploy, a Rollback or a way back has ended; `held` is the record as it began.
-pub(super) fn deployed(engine: &Engine, held: &Record, deploy: &Deploy, failure: Option<&Error>) {
+/// Tells how a Deploy, a Rollback or a way back has ended; `record` is the record as it began.
+pub(super) fn deployed(engine: &Engine, record: &Record, deploy: &Deploy, failure: Option<&Error>) {
     let number = deploy.revision;
     let (reason, message) = match (failure, deploy.rollback_of) {
         // Somebody else has it now, and tells.
@@ -131,50 +131,54 @@ pub(super) fn deployed(engine: &Engine, held: &Record, deploy: &Deploy, failure:
         (None, None) if deploy.is_first => ("Deployed", format!("created as revision {number}")),
         (None, None) => ("Deployed", format!("updated to revision {number}")),
     };
-    tell(engine, held, told(engine, reason, failure.is_some(), message, generation(held)));
+    tell(engine, record, told(engine, reason, failure.is_some(), message, generation(record)));
 }
 
 /// Tells that a Deploy has deleted what was to be deleted, and nothing else.
-pub(super) fn pruned(engine: &Engine, held: &Record) {
+pub(super) fn pruned(engine: &Engine, record: &Record) {
     let message = "what the template no longer has was asked to go again".to_owned();
-    tell(engine, held, told(engine, "Pruned", false, message, held.version.as_str().to_owned()));
+    tell(engine, record, told(engine, "Pruned", false, message, record.version.as_str().to_owned()));
 }
 
-/// Tells how a Scale has ended; `held` is the record afterwards.
-pub(super) fn scaled(engine: &Engine, held: &Record, counts: &[(String, i32)], failure: Option<&Error>) {
+/// Tells how a Scale has ended; `record` is the record afterwards.
+pub(super) fn scaled(engine: &Engine, record: &Record, counts: &[(String, i32)], failure: Option<&Error>) {
     let counts: Vec<String> =
         counts.iter().map(|(workload, count)| format!("{workload} to {count}")).collect();
     let (reason, message) = match failure {
         None => ("Scaled", format!("scaled {}", counts.join(", "))),
         Some(error) => ("ScaleFailed", format!("not everything was scaled{}", because(error))),
     };
-    tell(engine, held, told(engine, reason, failure.is_some(), message, held.version.as_str().to_owned()));
+    tell(
+        engine,
+        record,
+        told(engine, reason, failure.is_some(), message, record.version.as_str().to_owned()),
+    );
 }
 
 /// Tells that a Teardown has begun.
-pub(super) fn tearing_down(engine: &Engine, held: &Record) {
-    let (goes, stays) = (held.head.inventory.len(), held.head.retained.len());
+pub(super) fn tearing_down(engine: &Engine, record: &Record) {
+    let (goes, stays) = (record.head.inventory.len(), record.head.retained.len());
     let message = format!("a teardown has begun: {goes} objects go, {stays} volume claims stay");
-    tell(engine, held, told(engine, "TearingDown", false, message, generation(held)));
+    tell(engine, record, told(engine, "TearingDown", false, message, generation(record)));
 }
 
 /// Tells that an operation was taken over whose holder died.
-pub(super) fn taken_over(engine: &Engine, held: &Record, dead: &Operation) {
+pub(super) fn taken_over(engine: &Engine, record: &Record, dead: &Operation) {
     let what =
-        if held.head.phase == Phase::Deleting { "Teardown".to_owned() } else { format!("{:?}", dead.kind) };
+        if record.head.phase == Phase::Deleting { "Teardown".to_owned() } else { format!("{:?}", dead.kind) };
     let message = format!("{what} of {} was not renewed any more and was taken over", dead.holder);
-    tell(engine, held, told(engine, "TakenOver", true, message, dead.id.clone()));
+    tell(engine, record, told(engine, "TakenOver", true, message, dead.id.clone()));
 }
 
 /// Tells that an object which is to go could not be deleted.
-pub(super) fn not_deleted(engine: &Engine, held: &Record, object: &ObjectRef, failure: &Error) {
+pub(super) fn not_deleted(engine: &Engine, record: &Record, object: &ObjectRef, failure: &Error) {
     let cause = failure.deciding_kind();
     // What passes is tried again in a moment.
     if cause.retryable() {
         return;
     }
     let message = format!("{object} is to go and was refused to be deleted: {}", contract_word(&cause));
-    tell(engine, held, told(engine, "PruneRefused", true, message, object.to_string()));
+    tell(engine, record, told(engine, "PruneRefused", true, message, object.to_string()));
 }
 
 fn told(engine: &Engine, reason: &'static str, is_warning: bool, message: String, of: String) -> Told {
@@ -182,8 +186,8 @@ fn told(engine: &Engine, reason: &'static str, is_warning: bool, message: String
 }
 
 /// Which operation of this record it was.
-fn generation(held: &Record) -> String {
-    held.head.generation.to_string()
+fn generation(record: &Record) -> String {
+    record.head.generation.to_string()
 }
 
 /// The reason of a failure in the words of the contract, and the object that it is about; no text of anybody's.

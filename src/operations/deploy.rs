@@ -112,8 +112,8 @@ impl Operations {
         wait_ready: Option<Instant>,
     ) -> Result<Deployed> {
         let mut deployed = Deployed {
-            deployment: match &done.held {
-                Some(held) => view::recorded(held),
+            deployment: match &done.record {
+                Some(record) => view::recorded(record),
                 None => view::not_made(target, &done.recorded, &done.template_name),
             },
             changes: done.changes,
@@ -122,10 +122,10 @@ impl Operations {
             outcome: done.outcome,
         };
         // 3. The lock is free again; waiting only looks.
-        if let (Some(until), Some(held)) = (wait_ready, &done.held) {
-            deployed.deployment = match &held.head.pledge {
-                Some(earlier) => Box::pin(self.ready_or_back(target, until, held, earlier.number)).await?,
-                None => Box::pin(self.wait_ready(held, until)).await?,
+        if let (Some(until), Some(record)) = (wait_ready, &done.record) {
+            deployed.deployment = match &record.head.pledge {
+                Some(earlier) => Box::pin(self.ready_or_back(target, until, record, earlier.number)).await?,
+                None => Box::pin(self.wait_ready(record, until)).await?,
             };
         }
         Ok(deployed)

@@ -82,28 +82,28 @@ fn split(token: &str) -> (Option<&str>, &str) {
 impl Operations {
     /// Looks at one deployment as it is now.
     pub async fn get(&self, target: &Target, full: bool) -> Result<DeploymentView> {
-        let held = engine::must_read(&self.engine, target).await?;
-        record::check_readable(&held)?;
-        engine::wake(&self.engine, &held);
+        let record = engine::must_read(&self.engine, target).await?;
+        record::check_readable(&record)?;
+        engine::wake(&self.engine, &record);
         let happenings = async {
             if !full {
                 return Ok(None);
             }
-            engine::happenings(&self.engine, &held.namespace).await.map(Some)
+            engine::happenings(&self.engine, &record.namespace).await.map(Some)
         };
-        let (observed, happenings) = tokio::try_join!(engine::look_at(&self.engine, &held), happenings)?;
+        let (observed, happenings) = tokio::try_join!(engine::look_at(&self.engine, &record), happenings)?;
         let mut view = match happenings {
-            Some(happenings) => self.full(&held, &observed, &happenings.all).await?,
+            Some(happenings) => self.full(&record, &observed, &happenings.all).await?,
             None => {
-                let view = view::looked(&self.engine, &held, &observed, false).await;
+                let view = view::looked(&self.engine, &record, &observed, false).await;
                 if view.drift.is_empty() {
                     view
                 } else {
-                    self.beside_revision(&held, &observed, false).await?.0
+                    self.beside_revision(&record, &observed, false).await?.0
                 }
             }
         };
-        if held.is_deleting() {
+        if record.is_deleting() {
             view::tell_held_back(&mut view, &observed, &engine::held_back(&self.engine, target).await?);
         }
         Ok(view)
@@ -112,33 +112,33 @@ impl Operations {
     /// The FULL view of a deployment that was looked at.
     async fn full(
         &self,
-        held: &Record,
+        record: &Record,
         observed: &Observed,
         happenings: &[Happening],
     ) -> Result<DeploymentView> {
-        let (view, revision) = self.beside_revision(held, observed, true).await?;
-        let events = status::happenings(held, observed, happenings);
+        let (view, revision) = self.beside_revision(record, observed, true).await?;
+        let events = status::happenings(record, observed, happenings);
         Ok(DeploymentView { template: revision.map(|revision| revision.template), events, ..view })
     }
 
     /// The view of a deployment that was looked at, where what was deployed is compared with it field by field.
     async fn beside_revision(
         &self,
-        held: &Record,
+        record: &Record,
         observed: &Observed,
         full: bool,
     ) -> Result<(DeploymentView, Option<plan::Revision>)> {
-        let current = held.head.current.as_ref();
-        let revision = engine::read_revision(&self.engine, &held.target(), current).await?;
-        let rendered = revision.as_ref().map(|revision| revision.rendered_with(held.head.controllers()));
+        let current = record.head.current.as_ref();
+        let revision = engine::read_revision(&self.engine, &record.target(), current).await?;
+        let rendered = revision.as_ref().map(|revision| revision.rendered_with(record.head.controllers()));
         let rendered = rendered.unwrap_or_default();
-        let view = view::looked_beside(&self.engine, held, observed, full, &rendered).await;
+        let view = view::looked_beside(&self.engine, record, observed, full, &rendered).await;
         Ok((view, revision))
     }
 
     /// What happened in the namespaces of these deployments: one list for each namespace.
     async fn happenings_of(&self, records: &[Record]) -> Result<BTreeMap<Namespace, Arc<Vec<Happening>>>> {
-        let namespaces: BTreeSet<&Namespace> = records.iter().map(|held| &held.namespace).collect();
+        let namespaces: BTreeSet<&Namespace> = records.iter().map(|record| &record.namespace).collect();
         let looks = namespaces.into_iter().map(|namespace| async move {
             let happenings = engine::happenings(&self.engine, namespace).await?;
             Ok::<_, Error>((namespace.clone(), happenings.all))
@@ -159,18 +159,18 @@ impl Operations {
         };
         let (mut records, next) = engine::list(&self.engine, &page).await?;
         // As the API server orders them.
-        records.retain(|held| {
-            after.is_none_or(|after| format!("{}/{}", held.namespace, held.name).as_str() > after)
+        records.retain(|record| {
+            after.is_none_or(|after| format!("{}/{}", record.namespace, record.name).as_str() > after)
         });
-        records.iter().for_each(|held| engine::wake(&self.engine, held));
+        records.iter().for_each(|record| engine::wake(&self.engine, record));
         let views: Vec<DeploymentView> = if call.full {
             let observed = engine::look_at_all(&self.engine, &records).await?;
             let happenings = self.happenings_of(&records).await?;
             let looked = records.into_iter().zip(observed);
-            let views = looked.map(|(held, observed)| {
-                let happenings = happenings.get(&held.namespace).cloned().unwrap_or_default();
+            let views = looked.map(|(record, observed)| {
+                let happenings = happenings.get(&record.namespace).cloned().unwrap_or_default();
                 let own = self.clone();
-                async move { own.full(&held, &observed, &happenings).await }
+                async move { own.full(&record, &observed, &happenings).await }
             });
             stream::iter(views).buffered(READS).try_collect().await?
         } else {
@@ -219,14 +219,14 @@ impl Operations {
                 }
                 return self.at_the_end(target, moment, began, last.as_deref()).await;
             };
-            let Some(held) = &snapshot.head else {
+            let Some(record) = &snapshot.head else {
                 // Before anything was shown, the watches may lag behind what this call has just written.
                 if last.is_some() {
                     return Err(record::not_found(target));
                 }
                 continue;
             };
-            match moment.standing(held) {
+            match moment.standing(record) {
                 Standing::Earlier => continue,
                 Standing::Replaced => return Err(record::not_found(target)),
                 Standing::Same | Standing::Later => {}
@@ -236,7 +236,7 @@ impl Operations {
             };
             again = again_in.map(|again_in| Instant::now() + again_in);
             // Whoever hears that it is ready finds it so in the list of revisions.
-            if view.status.is_ready() && plan::is_recorded(&held.head, view.status.of_components) {
+            if view.status.is_ready() && plan::is_recorded(&record.head, view.status.of_components) {
                 return Ok(DeploymentView::clone(&view));
             }
             match (ready.as_ref(), view.status.is_ready()) {
@@ -249,7 +249,7 @@ impl Operations {
                 && let Some(view) = self.look_once(target, moment, until).await
                 && (view.status.is_ready() || view.is_in_vain())
             {
-                let is_taken_back = held.head.pledge.is_some();
+                let is_taken_back = record.head.pledge.is_some();
                 return if view.status.is_ready() {
                     Ok(view)
                 } else {
@@ -280,10 +280,10 @@ impl Operations {
     /// The deployment as it is now; `None` if the cluster does not say so in time, or it is another one by now.
     async fn look_once(&self, target: &Target, moment: &Moment, until: Instant) -> Option<DeploymentView> {
         let look = async {
-            let held = engine::must_read(&self.engine, target).await?;
-            let observed = engine::look_at(&self.engine, &held).await?;
-            let view = view::looked(&self.engine, &held, &observed, false).await;
-            Ok::<_, Error>((moment.standing(&held), view))
+            let record = engine::must_read(&self.engine, target).await?;
+            let observed = engine::look_at(&self.engine, &record).await?;
+            let view = view::looked(&self.engine, &record, &observed, false).await;
+            Ok::<_, Error>((moment.standing(&record), view))
         };
         match tokio::time::timeout_at(until, look).await {
             Ok(Ok((Standing::Same | Standing::Later, view))) => Some(view),

@@ -64,15 +64,15 @@ pub struct RollbackCall {
 impl Operations {
     /// Lists the revisions that are kept, newest first.
     pub async fn revisions(&self, call: &RevisionsCall) -> Result<ListedRevisions> {
-        let held = engine::must_read(&self.engine, &call.target).await?;
-        record::check_readable(&held)?;
-        engine::wake(&self.engine, &held);
-        let below = Token::read(&call.page_token, &held.uid)?;
-        let entries = engine::revisions(&self.engine, &held).await?;
+        let record = engine::must_read(&self.engine, &call.target).await?;
+        record::check_readable(&record)?;
+        engine::wake(&self.engine, &record);
+        let below = Token::read(&call.page_token, &record.uid)?;
+        let entries = engine::revisions(&self.engine, &record).await?;
         let view = |entry: &RevisionEntry| RevisionView {
             number: entry.revision.number,
             created: entry.time,
-            result: if entry.discarded { RevisionResult::InProgress } else { held.head.result(entry) },
+            result: if entry.discarded { RevisionResult::InProgress } else { record.head.result(entry) },
             rollback_of: entry.rollback_of,
         };
         let mut revisions: Vec<RevisionView> = entries.iter().map(view).collect();
@@ -81,7 +81,7 @@ impl Operations {
         let is_last = revisions.len() <= size;
         revisions.truncate(size);
         let last = revisions.last().filter(|_| !is_last);
-        let next_page_token = last.map_or_else(String::new, |last| Token::write(&held.uid, last.number));
+        let next_page_token = last.map_or_else(String::new, |last| Token::write(&record.uid, last.number));
         Ok(ListedRevisions { revisions, next_page_token })
     }
 

@@ -57,8 +57,8 @@ impl Operations {
         };
         let scaling = engine::scale(&self.engine, &target, choices).await?;
         let deployment = match call.wait_ready {
-            Some(until) => self.wait_ready(&scaling.held, until).await?,
-            None => view::recorded(&scaling.held),
+            Some(until) => self.wait_ready(&scaling.record, until).await?,
+            None => view::recorded(&scaling.record),
         };
         Ok(Scaled { deployment, changes: scaling.changes, diagnostics: scaling.diagnostics })
     }

@@ -64,50 +64,50 @@ pub(super) async fn watched(
     snapshot: &Snapshot,
     full: bool,
 ) -> Option<(Arc<DeploymentView>, Option<Duration>)> {
-    let held = snapshot.head.as_ref()?;
+    let record = snapshot.head.as_ref()?;
     let views = snapshot.concluded::<Views>();
     let view = if full { &views.full } else { &views.basic };
-    let view = Arc::clone(view.get_or_init(|| Arc::new(observed(held, &snapshot.observed, full, &[]))));
-    let overdue = engine::overdue(engine, held, &view.held_up(), Sighting::Watched).await;
+    let view = Arc::clone(view.get_or_init(|| Arc::new(observed(record, &snapshot.observed, full, &[]))));
+    let overdue = engine::overdue(engine, record, &view.held_up(), Sighting::Watched).await;
     if overdue.held_up.is_empty() {
         return Some((view, overdue.again_in));
     }
     // What is overdue depends on the time: such a view is nobody else's.
     let now = snapshot.observed.with_overdue(overdue.held_up);
-    Some((Arc::new(observed(held, &now, full, &[])), overdue.again_in))
+    Some((Arc::new(observed(record, &now, full, &[])), overdue.again_in))
 }
 
 /// The view of what a look has shown: the record was read first, and then the objects.
-pub(super) async fn looked(engine: &Engine, held: &Record, seen: &Observed, full: bool) -> DeploymentView {
-    looked_beside(engine, held, seen, full, &[]).await
+pub(super) async fn looked(engine: &Engine, record: &Record, seen: &Observed, full: bool) -> DeploymentView {
+    looked_beside(engine, record, seen, full, &[]).await
 }
 
 /// The same, where it is at hand what was deployed.
 pub(super) async fn looked_beside(
     engine: &Engine,
-    held: &Record,
+    record: &Record,
     seen: &Observed,
     full: bool,
     rendered: &[Artifact],
 ) -> DeploymentView {
-    let view = observed(held, seen, full, rendered);
-    let overdue = engine::overdue(engine, held, &view.held_up(), Sighting::Looked).await;
+    let view = observed(record, seen, full, rendered);
+    let overdue = engine::overdue(engine, record, &view.held_up(), Sighting::Looked).await;
     if overdue.held_up.is_empty() {
         view
     } else {
-        observed(held, &seen.with_overdue(overdue.held_up), full, rendered)
+        observed(record, &seen.with_overdue(overdue.held_up), full, rendered)
     }
 }
 
 /// The view with a status concluded from what the cluster showed.
-fn observed(held: &Record, observed: &Observed, full: bool, rendered: &[Artifact]) -> DeploymentView {
-    let mut status = status::conclude(&expected(held), observed);
+fn observed(record: &Record, observed: &Observed, full: bool, rendered: &[Artifact]) -> DeploymentView {
+    let mut status = status::conclude(&expected(record), observed);
     if !status.is_ready() {
-        let waits = plan::duties(held, observed, Duration::ZERO).waits.into_iter();
+        let waits = plan::duties(record, observed, Duration::ZERO).waits.into_iter();
         let message = std::iter::once(status.message).chain(waits).filter(|text| !text.is_empty());
         status.message = message.collect::<Vec<_>>().join("; ");
     }
-    let drift = plan::drift(held, observed, rendered);
+    let drift = plan::drift(record, observed, rendered);
     let certain: Vec<&plan::Drift> =
         drift.iter().filter(|one| observed.overdue.contains(&one.held_up())).collect();
     if !drift.is_empty() && status.state.is_ready() {
@@ -117,7 +117,7 @@ fn observed(held: &Record, observed: &Observed, full: bool, rendered: &[Artifact
     }
     let message = std::iter::once(status.message).chain([plan::tell_drift(&certain)]);
     status.message = message.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
-    DeploymentView { drift, ..view(held, status, full) }
+    DeploymentView { drift, ..view(record, status, full) }
 }
 
 impl DeploymentView {
@@ -157,9 +157,9 @@ fn held_by(kind: &str, name: &str, finalizers: &[String], since: Option<Timestam
 }
 
 /// The view as the records have it, without a look at the workloads.
-pub(super) fn recorded(held: &Record) -> DeploymentView {
-    let expected = expected(held);
-    view(held, status::recorded(&expected, held.head.recorded.state), false)
+pub(super) fn recorded(record: &Record) -> DeploymentView {
+    let expected = expected(record);
+    view(record, status::recorded(&expected, record.head.recorded.state), false)
 }
 
 /// The view of a deployment that a Deploy would make.
@@ -184,8 +184,8 @@ pub(super) fn not_made(target: &Target, record: &Recorded, template_name: &str) 
     }
 }
 
-fn view(held: &Record, status: Status, full: bool) -> DeploymentView {
-    let head = &held.head;
+fn view(record: &Record, status: Status, full: bool) -> DeploymentView {
+    let head = &record.head;
     let mut objects: Vec<(ObjectRef, Option<String>)> = Vec::new();
     if full {
         objects =
@@ -193,10 +193,10 @@ fn view(held: &Record, status: Status, full: bool) -> DeploymentView {
         objects.sort();
     }
     DeploymentView {
-        namespace: held.namespace.clone(),
-        name: held.name.clone(),
-        uid: held.uid.clone(),
-        etag: held.etag(),
+        namespace: record.namespace.clone(),
+        name: record.name.clone(),
+        uid: record.uid.clone(),
+        etag: record.etag(),
         revision: head.current.as_ref().map_or(0, |revision| revision.number),
         template_name: head.template_name.clone(),
         labels: head.recorded.labels.clone(),

@@ -22,7 +22,7 @@ pub struct Decided {
     /// What it becomes.
     pub rendered: Rendered,
     /// The record as it was read; `None` if there is no such deployment.
-    pub held: Option<Record>,
+    pub record: Option<Record>,
     /// The id of the operation to come.
     pub operation: String,
     /// The revision to come.
@@ -47,14 +47,14 @@ pub struct Decided {
 pub fn decide(
     prepared: Prepared,
     mut rendered: Rendered,
-    held: Option<Record>,
+    record: Option<Record>,
     previous: Option<&Revision>,
     earlier: &BTreeMap<u32, Revision>,
     seen: &[ListedObject],
     course: Course,
     operation: &str,
 ) -> Result<Decided> {
-    let head = held.as_ref().map(|held| &held.head);
+    let head = record.as_ref().map(|record| &record.head);
     let controllers = head.map(Head::controllers).unwrap_or_default();
     let earlier = standing::rendered(earlier, &controllers);
     let before = previous.map(|previous| previous.rendered_with(controllers)).unwrap_or_default();
@@ -69,7 +69,7 @@ pub fn decide(
         after: &rendered.artifacts,
         links: &links,
         seen: Some(seen),
-        restored: held.as_ref().is_some_and(Record::is_restored),
+        restored: record.as_ref().is_some_and(Record::is_restored),
         revision: number,
         operation,
         prune: course.deletes_removed(),
@@ -95,7 +95,7 @@ pub fn decide(
     let key = previous.and_then(|previous| previous.key.clone());
     let mixed = key.clone().unwrap_or_default();
     let operation = operation.to_owned();
-    Ok(Decided { prepared, rendered, held, operation, revision, plan, course, mixed, key, request: None })
+    Ok(Decided { prepared, rendered, record, operation, revision, plan, course, mixed, key, request: None })
 }
 
 impl Decided {
@@ -111,19 +111,19 @@ impl Decided {
 
     /// The record, if the deployment was left in order.
     fn head_in_order(&self) -> Option<&Head> {
-        let head = self.held.as_ref().map(|held| &held.head)?;
+        let head = self.record.as_ref().map(|record| &record.head)?;
         let is_whole = head.operation.is_none() && head.phase != Phase::Incomplete && head.current.is_some();
         (is_whole && head.recorded.labels == self.labels()).then_some(head)
     }
 
     /// Whether nothing of it was ever complete: then there is nothing to go back to either.
     pub fn is_first(&self) -> bool {
-        self.held.as_ref().is_none_or(|held| held.head.current.is_none())
+        self.record.as_ref().is_none_or(|record| record.head.current.is_none())
     }
 
     /// The revision that is put back if it fails.
     pub fn back_to(&self) -> Option<HeadRef> {
-        let head = &self.held.as_ref()?.head;
+        let head = &self.record.as_ref()?.head;
         head.back_to().filter(|_| self.course.is_taken_back())
     }
 

@@ -35,9 +35,9 @@ impl Drift {
 ///
 /// Objects of kinds that nobody watches (Secrets) are compared by a Deploy alone. `rendered` is what was deployed, where
 /// it is at hand.
-pub fn drift(held: &Record, observed: &Observed, rendered: &[Artifact]) -> Vec<Drift> {
-    let head = &held.head;
-    if head.operation.is_some() || held.is_deleting() || head.phase == Phase::Incomplete {
+pub fn drift(record: &Record, observed: &Observed, rendered: &[Artifact]) -> Vec<Drift> {
+    let head = &record.head;
+    if head.operation.is_some() || record.is_deleting() || head.phase == Phase::Incomplete {
         return Vec::new();
     }
     let members = head.inventory.iter().filter(|member| {
@@ -45,10 +45,10 @@ pub fn drift(held: &Record, observed: &Observed, rendered: &[Artifact]) -> Vec<D
     });
     let drifted = members.filter_map(|member| {
         let what = match metadata(observed, member) {
-            Some(found) if found.uid == member.uid => difference(held, member, found, rendered, observed)?,
+            Some(found) if found.uid == member.uid => difference(record, member, found, rendered, observed)?,
             // A component's own state tells what has become of its workload.
             _ if member.reference.kind.stage() == Stage::Workload => return None,
-            Some(_) if held.is_restored() => {
+            Some(_) if record.is_restored() => {
                 "was restored from a backup; the next Deploy adopts it".to_owned()
             }
             Some(_) => {
@@ -82,7 +82,7 @@ fn metadata<'o>(observed: &'o Observed, member: &Member) -> Option<&'o ObjectMet
 
 /// What differs in an object, as a sentence, if anything does.
 fn difference(
-    held: &Record,
+    record: &Record,
     member: &Member,
     found: &ObjectMeta,
     rendered: &[Artifact],
@@ -91,7 +91,7 @@ fn difference(
     if found.deletion_timestamp.is_some() {
         return Some("is being deleted; the next Deploy creates it again".to_owned());
     }
-    let what = fields_of(held, member, found, rendered, observed)?;
+    let what = fields_of(record, member, found, rendered, observed)?;
     Some(format!(
         "differs from what was deployed: {what}; the next Deploy repairs it, or options.conflicts decides"
     ))
@@ -99,15 +99,15 @@ fn difference(
 
 /// The fields in which an object differs, if it does.
 fn fields_of(
-    held: &Record,
+    record: &Record,
     member: &Member,
     found: &ObjectMeta,
     rendered: &[Artifact],
     observed: &Observed,
 ) -> Option<String> {
     let written = member.trace.as_ref()?;
-    let traces = Traces::of(found, &held.name);
-    let manager = field_manager(&held.name);
+    let traces = Traces::of(found, &record.name);
+    let manager = field_manager(&record.name);
     let entries = found.managed_fields.as_deref().unwrap_or_default();
     let is_ours = traces.differ(member.reference.kind, written);
     let is_taken = owned_fields(entries, &manager).unwrap_or_default() != member.owned;
@@ -126,7 +126,7 @@ fn fields_of(
     }
     let own = applied(entries, &manager).cloned().unwrap_or_default();
     let mut taken = BTreeSet::new();
-    for other in written_since(found, &held.name, written) {
+    for other in written_since(found, &record.name, written) {
         let mut paths = Vec::new();
         leaves(&other.fields, &own, "", &mut paths);
         taken.extend(paths.into_iter().map(|path| format!("field manager {} set {path}", other.manager)));

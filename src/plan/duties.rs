@@ -59,9 +59,9 @@ pub enum Duty {
 }
 
 /// What is left to do for a record, by an observer that has seen neither a renewal nor another operation for so long.
-pub fn duties(held: &Record, observed: &Observed, unrenewed_for: Duration) -> Duties {
-    let head = &held.head;
-    if held.terminating {
+pub fn duties(record: &Record, observed: &Observed, unrenewed_for: Duration) -> Duties {
+    let head = &record.head;
+    if record.terminating {
         return Duties { waits: vec!["its record is being deleted".to_owned()], ..Duties::default() };
     }
     if let Some(operation) = &head.operation {
@@ -74,7 +74,7 @@ pub fn duties(held: &Record, observed: &Observed, unrenewed_for: Duration) -> Du
         return Duties { now: vec![duty], ..Duties::default() };
     }
     let mut duties = Duties::default();
-    let expected = expected(held);
+    let expected = expected(record);
     for rollout in status::rollouts(&expected, observed) {
         if !rollout.replace.is_empty() {
             duties.now.push(Duty::Replace(rollout.replace));
@@ -87,7 +87,7 @@ pub fn duties(held: &Record, observed: &Observed, unrenewed_for: Duration) -> Du
     }
     let status = status::conclude(&expected, observed);
     let state = status.of_components;
-    let drift = drift(held, observed, &[]).into_iter().map(|one| one.held_up());
+    let drift = drift(record, observed, &[]).into_iter().map(|one| one.held_up());
     duties.held_up = status.held_up().into_iter().chain(drift).collect();
     let left = status.components.iter().filter(|component| component.has_left);
     let left: Vec<ComponentName> = left.map(|component| component.name.clone()).collect();
@@ -95,7 +95,7 @@ pub fn duties(held: &Record, observed: &Observed, unrenewed_for: Duration) -> Du
         duties.now.push(Duty::ClearLeft(left));
     }
     delete(head, state, &mut duties);
-    let late = late(held, observed);
+    let late = late(record, observed);
     if !late.is_empty() {
         duties.now.push(Duty::DeleteLate(late));
     }
@@ -131,8 +131,8 @@ pub fn is_recorded(head: &Head, state: DeploymentState) -> bool {
 }
 
 /// Whether nothing is left to do for a deployment whatever its objects do: then it need not be watched.
-pub fn is_at_rest(held: &Record) -> bool {
-    let head = &held.head;
+pub fn is_at_rest(record: &Record) -> bool {
+    let head = &record.head;
     let is_recorded = match head.phase {
         // Scale has set a count, or an update was not written whole, which the next Deploy repairs; once its state is
         // recorded it may change, and a look at it tells.
@@ -148,12 +148,12 @@ pub fn is_at_rest(held: &Record) -> bool {
 ///
 /// The same rules as for a plan: nobody else applies as our field manager, what a controller has taken over is its own,
 /// and what lies on a volume stays.
-pub fn late(held: &Record, observed: &Observed) -> Vec<(ObjectRef, Form)> {
-    let head = &held.head;
+pub fn late(record: &Record, observed: &Observed) -> Vec<(ObjectRef, Form)> {
+    let head = &record.head;
     if head.operation.is_some() {
         return Vec::new();
     }
-    let manager = field_manager(&held.name);
+    let manager = field_manager(&record.name);
     let is_late = |(kind, metadata): (Kind, &ObjectMeta)| {
         let name = ObjectName::new(metadata.name.clone()?).ok()?;
         let (reference, uid) = (ObjectRef::new(kind, name), metadata.uid.clone()?);

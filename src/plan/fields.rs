@@ -239,7 +239,7 @@ pub(super) fn given_up(before: &Value, after: &Value, fields: &Value) -> Vec<Str
 }
 
 fn compare(before: &Value, after: &Value, fields: &Value, path: &str, found: &mut Vec<String>) {
-    for (step, held) in fields.as_object().into_iter().flatten() {
+    for (step, record) in fields.as_object().into_iter().flatten() {
         let (was, is, path) = if let Some(key) = step.strip_prefix("f:") {
             let path = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
             (before.get(key), after.get(key), path)
@@ -255,7 +255,7 @@ fn compare(before: &Value, after: &Value, fields: &Value, path: &str, found: &mu
         };
         match (was, is) {
             (Some(_), _) if path == "spec.replicas" => {}
-            (Some(was), Some(is)) => compare(was, is, held, &path, found),
+            (Some(was), Some(is)) => compare(was, is, record, &path, found),
             (Some(_), None) => found.push(path),
             (None, _) => {}
         }

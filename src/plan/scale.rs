@@ -27,10 +27,10 @@ impl ScalePlan {
     /// Sorts the named components by what each needs; an update that was refused is nothing that Scale carries out.
     ///
     /// Fails with COMPONENT_NOT_FOUND at a name that is unknown, or that no workload runs.
-    pub fn new(held: &Record, replicas: &BTreeMap<String, i32>) -> Result<Self> {
+    pub fn new(record: &Record, replicas: &BTreeMap<String, i32>) -> Result<Self> {
         let mut scale = Self { set: Vec::new(), convert: BTreeMap::new(), unchanged: Vec::new() };
-        for (component, count) in counts(held, replicas)? {
-            match record::to_be_scaled(&held.head.inventory, &component) {
+        for (component, count) in counts(record, replicas)? {
+            match record::to_be_scaled(&record.head.inventory, &component) {
                 Some(member) if member.reference.kind.is_controller() => {
                     scale.set.push((member.clone(), count));
                 }
@@ -68,18 +68,18 @@ impl Conversion {
     /// Plans what makes controllers of these components and changes nothing else; `operation` is the id of the
     /// operation to come.
     pub fn new(
-        held: &Record,
+        record: &Record,
         revision: &Revision,
         convert: &BTreeMap<ComponentName, i32>,
         operation: &str,
     ) -> Result<Self> {
-        let now = held.head.controllers();
+        let now = record.head.controllers();
         let then: BTreeSet<ComponentName> = now.iter().chain(convert.keys()).cloned().collect();
         let before = revision.rendered_with(now);
         let mut prepared = Prepared::stored(revision);
         let standing = Standing { controllers: then, claims_at_root: revision.claims_at_root() };
         let after = render(&mut prepared, standing)?.artifacts;
-        let (own, scale) = (field_manager(&held.name), scale_manager(&held.name));
+        let (own, scale) = (field_manager(&record.name), scale_manager(&record.name));
         // A refused update may have asked for another kind of workload.
         let is_made = |component: &ComponentName| {
             after.objects().iter().any(|artifact| {
@@ -90,7 +90,7 @@ impl Conversion {
             return Err(not_scalable(component));
         }
         // What stands as an earlier revision is the next Deploy's to write.
-        let mut head = held.head.clone();
+        let mut head = record.head.clone();
         let stands = head.inventory.iter_mut().filter(|member| member.stands_as.is_some());
         stands.for_each(|member| member.state = MemberState::Planned);
         let inputs = Inputs {
@@ -102,7 +102,7 @@ impl Conversion {
             links: &BTreeMap::new(),
             seen: None,
             restored: false,
-            revision: held.head.current.as_ref().map_or(1, |current| current.number),
+            revision: record.head.current.as_ref().map_or(1, |current| current.number),
             operation,
             prune: false,
             conflicts: ConflictPolicy::Fail,
@@ -114,7 +114,7 @@ impl Conversion {
         };
         let (artifacts, _) = stamp::keep_metadata(&inputs);
         let mut plan = plan(&Inputs { after: &artifacts, ..inputs });
-        let is_open = restrict(&mut plan, &held.head, convert);
+        let is_open = restrict(&mut plan, &record.head, convert);
         Ok(Self { plan, is_open })
     }
 
@@ -126,15 +126,15 @@ impl Conversion {
 }
 
 /// Finds the component behind each name; every unknown name is a fault.
-fn counts(held: &Record, replicas: &BTreeMap<String, i32>) -> Result<BTreeMap<ComponentName, i32>> {
-    let components = &held.head.recorded.components;
+fn counts(record: &Record, replicas: &BTreeMap<String, i32>) -> Result<BTreeMap<ComponentName, i32>> {
+    let components = &record.head.recorded.components;
     let mut counts = BTreeMap::new();
     for (name, count) in replicas {
         let exact = components.iter().find(|component| component.image_name == *name);
         let found = exact.or_else(|| components.iter().find(|component| component.name.as_str() == name));
         let Some(component) = found else {
             let names = components.iter().map(|component| component.image_name.as_str());
-            return Err(unknown(held, name, names));
+            return Err(unknown(record, name, names));
         };
         if counts.insert(component.name.clone(), *count).is_some_and(|other| other != *count) {
             let text = format!("component {} is named twice with different counts", component.name);
@@ -144,12 +144,12 @@ fn counts(held: &Record, replicas: &BTreeMap<String, i32>) -> Result<BTreeMap<Co
     Ok(counts)
 }
 
-fn unknown<'a>(held: &Record, name: &str, names: impl Iterator<Item = &'a str>) -> Error {
+fn unknown<'a>(record: &Record, name: &str, names: impl Iterator<Item = &'a str>) -> Error {
     let names: Vec<&str> = names.collect();
     let hint = did_you_mean(name, names.iter().copied());
     Error::new(
         ErrorKind::ComponentNotFound,
-        format!("deployment {} has no component {name:?}{hint}", held.name),
+        format!("deployment {} has no component {name:?}{hint}", record.name),
     )
     .with("components", names.join(","))
 }

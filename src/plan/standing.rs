@@ -14,13 +14,13 @@ pub fn stood_as(head: &Head) -> Vec<HeadRef> {
 }
 
 /// The record without what stands as a revision that nobody has any more: of that nothing is known for certain.
-pub fn without_lost(mut held: Record, earlier: &BTreeMap<u32, Revision>) -> Record {
-    for member in &mut held.head.inventory {
+pub fn without_lost(mut record: Record, earlier: &BTreeMap<u32, Revision>) -> Record {
+    for member in &mut record.head.inventory {
         if member.stands_as.is_some_and(|number| !earlier.contains_key(&number)) {
             (member.state, member.stands_as) = (MemberState::Planned, None);
         }
     }
-    held
+    record
 }
 
 /// The objects as they stand: as the current revision has them, or as the earlier one that was written to them last.

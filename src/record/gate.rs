@@ -10,29 +10,29 @@ use crate::error::{Error, ErrorKind, Result};
 ///
 /// Fails with OPERATION_IN_PROGRESS while another operation holds it. An operation that was not seen renewed for the
 /// length of its lease can be taken over: its inventory says what may be there.
-pub fn gate(held: &Record, unrenewed_for: Duration) -> Result<()> {
-    check_readable(held)?;
-    if let Some(operation) = &held.head.operation {
+pub fn gate(record: &Record, unrenewed_for: Duration) -> Result<()> {
+    check_readable(record)?;
+    if let Some(operation) = &record.head.operation {
         let remaining = operation.remaining(unrenewed_for);
         if remaining > Duration::ZERO {
-            return Err(in_progress(held, operation, remaining));
+            return Err(in_progress(record, operation, remaining));
         }
     }
     Ok(())
 }
 
 /// Refuses a record of a later version of the adapter.
-pub fn check_readable(held: &Record) -> Result<()> {
-    if held.head.is_readable() {
+pub fn check_readable(record: &Record) -> Result<()> {
+    if record.head.is_readable() {
         return Ok(());
     }
-    Err(Error::internal(format!("the head of {} has schema {}", held.name, held.head.schema))
+    Err(Error::internal(format!("the head of {} has schema {}", record.name, record.head.schema))
         .prefixed("the deployment was written by a later version of the adapter: "))
 }
 
 /// Compares the caller's etag; an empty one matches everything.
-pub fn check_etag(held: Option<&Record>, etag: &str) -> Result<()> {
-    let now = held.map(Record::etag).unwrap_or_default();
+pub fn check_etag(record: Option<&Record>, etag: &str) -> Result<()> {
+    let now = record.map(Record::etag).unwrap_or_default();
     if etag.is_empty() || etag == now {
         return Ok(());
     }
@@ -44,7 +44,7 @@ pub fn check_etag(held: Option<&Record>, etag: &str) -> Result<()> {
     .retry_after(Duration::from_millis(100)))
 }
 
-fn in_progress(held: &Record, operation: &Operation, remaining: Duration) -> Error {
+fn in_progress(record: &Record, operation: &Operation, remaining: Duration) -> Error {
     let verb = match operation.kind {
         OperationKind::Deploy => "being deployed",
         OperationKind::Scale => "being scaled",
@@ -54,7 +54,7 @@ fn in_progress(held: &Record, operation: &Operation, remaining: Duration) -> Err
         ErrorKind::OperationInProgress,
         format!(
             "deployment {} is {verb} by {}, which began at {}",
-            held.name, operation.holder, operation.started
+            record.name, operation.holder, operation.started
         ),
     )
     .with("holder", operation.holder.clone())
@@ -64,19 +64,22 @@ fn in_progress(held: &Record, operation: &Operation, remaining: Duration) -> Err
 }
 
 /// The answer to a write on a deployment that is being torn down.
-pub fn being_deleted(held: &Record) -> Error {
+pub fn being_deleted(record: &Record) -> Error {
     Error::new(
         ErrorKind::OperationInProgress,
-        format!("deployment {} is being torn down; wait until it is gone, or call Teardown again", held.name),
+        format!(
+            "deployment {} is being torn down; wait until it is gone, or call Teardown again",
+            record.name
+        ),
     )
     .retry_after(Duration::from_secs(1))
 }
 
 /// The answer when others keep writing the record.
-pub fn being_changed(held: &Record) -> Error {
+pub fn being_changed(record: &Record) -> Error {
     Error::new(
         ErrorKind::OperationInProgress,
-        format!("deployment {} keeps changing; read it again and retry", held.name),
+        format!("deployment {} keeps changing; read it again and retry", record.name),
     )
     .retry_after(Duration::from_secs(1))
 }

@@ -32,13 +32,13 @@ impl Record {
 
 impl Moment {
     /// How a record relates to this moment.
-    pub fn standing(&self, held: &Record) -> Standing {
-        if held.uid != self.uid {
+    pub fn standing(&self, record: &Record) -> Standing {
+        if record.uid != self.uid {
             // Watches that lag may still show a record that was deleted before this one was created.
-            let is_earlier = held.version.is_before(&self.version);
+            let is_earlier = record.version.is_before(&self.version);
             return if is_earlier { Standing::Earlier } else { Standing::Replaced };
         }
-        match held.head.generation.cmp(&self.generation) {
+        match record.head.generation.cmp(&self.generation) {
             std::cmp::Ordering::Less => Standing::Earlier,
             std::cmp::Ordering::Equal => Standing::Same,
             std::cmp::Ordering::Greater => Standing::Later,

@@ -48,21 +48,21 @@ pub struct ExpectedComponent {
 }
 
 /// What the records say there should be.
-pub fn expected(held: &Record) -> Expected {
-    let head = &held.head;
+pub fn expected(record: &Record) -> Expected {
+    let head = &record.head;
     Expected {
-        namespace: held.namespace.clone(),
+        namespace: record.namespace.clone(),
         components: head
             .recorded
             .components
             .iter()
             .map(|one| expected_component(one, &head.inventory, head.operation.is_some()))
             .collect(),
-        deleting: held.is_deleting(),
+        deleting: record.is_deleting(),
         applying: head.operation.is_some(),
         incomplete: head.phase == Phase::Incomplete,
         refused: head.refused.clone(),
-        makers: Makers::of(&held.name, head),
+        makers: Makers::of(&record.name, head),
     }
 }
 

@@ -41,11 +41,11 @@ pub struct DeploymentEvent {
 ///
 /// An object is known by its uid. Pods and ReplicaSets that are gone are known by the names that their controllers give
 /// them, if it happened since the deployment was made.
-pub fn happenings(held: &Record, observed: &Observed, all: &[Happening]) -> Vec<DeploymentEvent> {
-    let objects = Objects::of(held, observed);
+pub fn happenings(record: &Record, observed: &Observed, all: &[Happening]) -> Vec<DeploymentEvent> {
+    let objects = Objects::of(record, observed);
     let mut told: BTreeMap<(Subject, String, bool, String), DeploymentEvent> = BTreeMap::new();
     for one in all {
-        let Some(component) = objects.component(held, one) else { continue };
+        let Some(component) = objects.component(record, one) else { continue };
         let event = DeploymentEvent {
             object: one.subject.clone(),
             component: component.to_owned(),
@@ -82,9 +82,9 @@ struct Objects<'a> {
 }
 
 impl<'a> Objects<'a> {
-    fn of(held: &'a Record, observed: &'a Observed) -> Self {
-        let mut by_uid = BTreeMap::from([(held.uid.as_str(), "")]);
-        let members = held.head.inventory.iter().chain(&held.head.retained);
+    fn of(record: &'a Record, observed: &'a Observed) -> Self {
+        let mut by_uid = BTreeMap::from([(record.uid.as_str(), "")]);
+        let members = record.head.inventory.iter().chain(&record.head.retained);
         for member in members.clone() {
             by_uid.extend(member.uid.as_deref().map(|uid| (uid, member.component.as_str())));
             by_uid.extend(member.adopts.iter().map(|pod| (pod.uid.as_str(), member.component.as_str())));
@@ -107,12 +107,12 @@ impl<'a> Objects<'a> {
     }
 
     /// The component of the object that something happened to; `None`: it is not of this deployment.
-    fn component(&self, held: &Record, one: &Happening) -> Option<&str> {
+    fn component(&self, record: &Record, one: &Happening) -> Option<&str> {
         let subject = &one.subject;
         if let Some(component) = self.by_uid.get(subject.uid.as_str()) {
             return Some(component);
         }
-        let is_since = one.last.as_ref().is_some_and(|last| last.0 >= held.head.created);
+        let is_since = one.last.as_ref().is_some_and(|last| last.0 >= record.head.created);
         let made = |(kind, name, _): &&(Kind, &str, &ComponentName)| match (subject.kind.as_str(), *kind) {
             ("Pod", Kind::ReplicationController) => is_generated(&subject.name, name),
             ("Pod", Kind::Deployment) => subject

@@ -126,15 +126,15 @@ impl Event {
 
 impl Entry {
     /// A record that was read already.
-    pub(super) fn of_head(target: &Target, held: Option<Arc<Record>>) -> Self {
+    pub(super) fn of_head(target: &Target, record: Option<Arc<Record>>) -> Self {
         let (instance, name) = (target.name.to_string(), head::head_name(&target.name));
-        Self { instance, name, object: Object::Head(held) }
+        Self { instance, name, object: Object::Head(record) }
     }
 
     /// The version of a record.
     pub(super) fn version(&self) -> Option<&Version> {
         match &self.object {
-            Object::Head(Some(held)) => Some(&held.version),
+            Object::Head(Some(record)) => Some(&record.version),
             _ => None,
         }
     }
@@ -161,10 +161,10 @@ fn is_ours(entry: &ManagedFieldsEntry) -> bool {
 impl Object {
     /// Reads a record once, for everybody who will ever look at it.
     pub(super) fn head(object: &ConfigMap) -> Self {
-        let held = head::parse(object).and_then(|read| {
+        let record = head::parse(object).and_then(|read| {
             read.inspect_err(|error| tracing::warn!(context = ?error.context(), "head skipped")).ok()
         });
-        Object::Head(held.map(Arc::new))
+        Object::Head(record.map(Arc::new))
     }
 
     /// Drops arguments and values of the environment: no status needs them.

@@ -72,24 +72,24 @@ impl Kept {
         let Some((_, is_at_rest)) = self.scope.get() else { return };
         let mut watches = self.watches();
         let Some(watched) = watches.get_mut(watch) else { return };
-        let known = |held: &Arc<Record>| match is_at_rest(held) {
-            true => Known::AtRest(held.version.clone()),
-            false => Known::Whole(Arc::clone(held)),
+        let known = |record: &Arc<Record>| match is_at_rest(record) {
+            true => Known::AtRest(record.version.clone()),
+            false => Known::Whole(Arc::clone(record)),
         };
         match sight {
             Sight::Begin => {
                 watched.listing.clear();
                 watched.is_listing = true;
             }
-            Sight::Listed(held) => {
-                watched.listing.insert(held.target(), Arc::clone(held));
+            Sight::Listed(record) => {
+                watched.listing.insert(record.target(), Arc::clone(record));
             }
             Sight::Complete => {}
-            Sight::Now(held) => {
-                watched.known.insert(held.target(), known(held));
+            Sight::Now(record) => {
+                watched.known.insert(record.target(), known(record));
             }
-            Sight::Gone(held) => {
-                watched.known.remove(&held.target());
+            Sight::Gone(record) => {
+                watched.known.remove(&record.target());
             }
         }
         match sight {
@@ -98,12 +98,12 @@ impl Kept {
                 watched.each_store(|store| store.take_sight(sight));
                 let listed = std::mem::take(&mut watched.listing);
                 watched.join(&listed);
-                watched.known = listed.into_iter().map(|(target, held)| (target, known(&held))).collect();
+                watched.known = listed.into_iter().map(|(target, record)| (target, known(&record))).collect();
                 (watched.is_listing, watched.is_listed) = (false, true);
             }
-            Sight::Listed(held) | Sight::Now(held) | Sight::Gone(held) => {
-                watched.has_shown(&held.version);
-                watched.in_store(&held.namespace, |store| store.take_sight(sight));
+            Sight::Listed(record) | Sight::Now(record) | Sight::Gone(record) => {
+                watched.has_shown(&record.version);
+                watched.in_store(&record.namespace, |store| store.take_sight(sight));
             }
         }
     }
@@ -140,10 +140,10 @@ impl Kept {
         let mut store = super::open(store);
         store.take_sight(&Sight::Begin);
         for (target, known) in &watched.known {
-            if let Known::Whole(held) = known
+            if let Known::Whole(record) = known
                 && target.namespace == *namespace
             {
-                store.take_sight(&Sight::Listed(Arc::clone(held)));
+                store.take_sight(&Sight::Listed(Arc::clone(record)));
             }
         }
         store.take_sight(&Sight::Complete);
@@ -210,8 +210,8 @@ impl Watched {
         for (namespace, store) in std::mem::take(&mut self.joining) {
             let Some(followed) = store.upgrade() else { continue };
             let mut followed = super::open(&followed);
-            for held in listed.values().filter(|held| held.namespace == namespace) {
-                followed.take_sight(&Sight::Now(Arc::clone(held)));
+            for record in listed.values().filter(|record| record.namespace == namespace) {
+                followed.take_sight(&Sight::Now(Arc::clone(record)));
             }
             followed.complete_heads();
             drop(followed);

@@ -39,7 +39,7 @@ impl Group {
                 Object::Deployment(deployment) => snapshot.observed.deployments.push(Arc::clone(deployment)),
                 Object::Claim(claim) => snapshot.observed.claims.push(Arc::clone(claim)),
                 Object::Service(service) => snapshot.observed.services.push(Arc::clone(service)),
-                Object::Head(held) => snapshot.head = held.clone().or(snapshot.head),
+                Object::Head(record) => snapshot.head = record.clone().or(snapshot.head),
             }
         }
         snapshot
@@ -94,13 +94,13 @@ impl Store {
 
     /// Files what the keeper's watch shows of a record.
     pub(super) fn take_sight(&mut self, sight: &Sight) {
-        let entry = |held: &Arc<Record>| Entry::of_head(&held.target(), Some(Arc::clone(held)));
+        let entry = |record: &Arc<Record>| Entry::of_head(&record.target(), Some(Arc::clone(record)));
         self.take(match sight {
             Sight::Begin => Event::Begin(WatchedKind::Head),
-            Sight::Listed(held) => Event::Listed(WatchedKind::Head, entry(held)),
+            Sight::Listed(record) => Event::Listed(WatchedKind::Head, entry(record)),
             Sight::Complete => Event::Complete(WatchedKind::Head),
-            Sight::Now(held) => Event::Changed(WatchedKind::Head, entry(held)),
-            Sight::Gone(held) => Event::Deleted(WatchedKind::Head, entry(held)),
+            Sight::Now(record) => Event::Changed(WatchedKind::Head, entry(record)),
+            Sight::Gone(record) => Event::Deleted(WatchedKind::Head, entry(record)),
         });
     }
 
@@ -112,9 +112,9 @@ impl Store {
     }
 
     /// Files a record that was read or written, unless a newer form of it is filed.
-    pub(super) fn file_head(&mut self, held: &Record) {
-        let held = Arc::new(held.clone());
-        self.take_sight(&Sight::Now(held));
+    pub(super) fn file_head(&mut self, record: &Record) {
+        let record = Arc::new(record.clone());
+        self.take_sight(&Sight::Now(record));
     }
 
     /// Files a record that cannot be read.

@@ -30,14 +30,14 @@ pub(super) async fn take_back(
     report: stages::Report,
     earlier: HeadRef,
 ) -> Error {
-    let mut held = lock.held().clone();
+    let mut record = lock.record().clone();
     let (number, deadline) = (earlier.number, Instant::now() + PATIENCE);
     warn!(revision = number, "the update failed, putting the revision before back");
-    held.head.inventory = report.inventory_before(&decided.plan);
+    record.head.inventory = report.inventory_before(&decided.plan);
     let back = Back {
         recovers: true,
         takes_back: report.stored,
-        undone: undone(&held.head),
+        undone: undone(&record.head),
         doubted: decided.rendered.artifacts.objects().to_vec(),
         ..Back::default()
     };
@@ -47,7 +47,7 @@ pub(super) async fn take_back(
         .unwrap_or_else(|| Error::internal("an update failed without a failure"));
     // Whoever follows it finds out by himself: the record says what is to be done.
     drop(lock);
-    match put_back(engine, target, held, &earlier, back, deadline).await {
+    match put_back(engine, target, record, &earlier, back, deadline).await {
         Ok(()) => Error::rolled_back(failure, listing, number),
         Err(error) => {
             warn!(told = error.message(), context = ?error.context(), "the revision before was not put back");
@@ -60,50 +60,50 @@ pub(super) async fn take_back(
 pub(in super::super) async fn put_back_failed(
     engine: &Engine,
     target: &Target,
-    held: Record,
+    record: Record,
     earlier: &HeadRef,
     deadline: Instant,
 ) -> Result<()> {
     let Some(stored) = look::read_revision(engine, target, Some(earlier)).await? else {
         warn!(revision = earlier.number, "the revision that was to be put back is not stored");
-        return engine.amend(&held, &Transition::PledgeDropped).await.map(|_| ());
+        return engine.amend(&record, &Transition::PledgeDropped).await.map(|_| ());
     };
     warn!(revision = earlier.number, "the update has failed, putting the revision before back");
-    let wrote = |id: &&String| held.head.current.as_ref().is_some_and(|current| current.is_of(id));
-    let undone = held.head.begun.iter().filter(wrote).cloned().collect();
+    let wrote = |id: &&String| record.head.current.as_ref().is_some_and(|current| current.is_of(id));
+    let undone = record.head.begun.iter().filter(wrote).cloned().collect();
     let back = Back { recovers: true, takes_back: true, undone, ..Back::default() };
-    Box::pin(go_back(engine, target, held, (earlier.number, stored), back, deadline)).await
+    Box::pin(go_back(engine, target, record, (earlier.number, stored), back, deadline)).await
 }
 
 /// Deploys the earlier revision in the name of the operation that the record shows.
 async fn put_back(
     engine: &Engine,
     target: &Target,
-    held: Record,
+    record: Record,
     earlier: &HeadRef,
     back: Back,
     deadline: Instant,
 ) -> Result<()> {
     let stored = look::read_revision(engine, target, Some(earlier)).await?;
     let stored = stored.ok_or_else(lost)?;
-    go_back(engine, target, held, (earlier.number, stored), back, deadline).await
+    go_back(engine, target, record, (earlier.number, stored), back, deadline).await
 }
 
 async fn go_back(
     engine: &Engine,
     target: &Target,
-    mut held: Record,
+    mut record: Record,
     (number, stored): (u32, Revision),
     back: Back,
     deadline: Instant,
 ) -> Result<()> {
-    if held.head.current.as_ref().is_some_and(|current| current.number == number) {
-        held.head = plan::restored(&held.head, &stored.rendered);
+    if record.head.current.as_ref().is_some_and(|current| current.number == number) {
+        record.head = plan::restored(&record.head, &stored.rendered);
     }
     // Rolled back, what a Deploy was asked for was not done; a Scale is finished all the same.
-    let dead = held.head.operation.as_ref().filter(|dead| dead.kind == OperationKind::Scale);
+    let dead = record.head.operation.as_ref().filter(|dead| dead.kind == OperationKind::Scale);
     let request = dead.and_then(|dead| dead.request.clone());
-    let wanted = Recovered { request, ..Recovered::new(held, &stored, Some(number), back) };
+    let wanted = Recovered { request, ..Recovered::new(record, &stored, Some(number), back) };
     recover(engine, target, wanted, deadline).await
 }
 
@@ -142,10 +142,10 @@ fn lost() -> Error {
 pub(in super::super) async fn adopt(
     engine: &Engine,
     target: &Target,
-    held: Record,
+    record: Record,
     deadline: Instant,
 ) -> Result<Record> {
-    let operation = held.head.operation.as_ref();
+    let operation = record.head.operation.as_ref();
     let (back_to, begun) = operation
         .map(|operation| (operation.back_to.clone(), operation.revision.clone()))
         .unwrap_or_default();
@@ -157,31 +157,31 @@ pub(in super::super) async fn adopt(
         let back = Back {
             recovers: true,
             takes_back: begun.is_some(),
-            undone: undone(&held.head),
+            undone: undone(&record.head),
             doubted: begun.map(|begun| begun.rendered).unwrap_or_default(),
             ..Back::default()
         };
-        go_back(engine, target, held, (earlier.number, stored), back, deadline).await?;
+        go_back(engine, target, record, (earlier.number, stored), back, deadline).await?;
         return look::must_read(engine, target).await;
     }
-    for candidate in held.head.candidates() {
+    for candidate in record.head.candidates() {
         let Some(stored) = look::read_revision(engine, target, Some(&candidate)).await? else { continue };
         let back = Back { recovers: true, deletes_marked_only: true, ..Back::default() };
-        if held.head.current.as_ref() == Some(&candidate) {
-            go_back(engine, target, held, (candidate.number, stored), back, deadline).await?;
+        if record.head.current.as_ref() == Some(&candidate) {
+            go_back(engine, target, record, (candidate.number, stored), back, deadline).await?;
         } else {
             // Rolled forward, what the dead operation was asked for is done.
-            let dead = held.head.operation.as_ref();
+            let dead = record.head.operation.as_ref();
             let is_of_it = dead.filter(|dead| dead.revision.as_ref() == Some(&candidate));
             let request = is_of_it.and_then(|dead| dead.request.clone());
-            let wanted = Recovered { request, ..Recovered::new(held, &stored, None, back) };
+            let wanted = Recovered { request, ..Recovered::new(record, &stored, None, back) };
             recover(engine, target, wanted, deadline).await?;
         }
         return look::must_read(engine, target).await;
     }
-    if held.head.current.is_some() {
+    if record.head.current.is_some() {
         return Err(lost());
     }
-    teardown::finish(engine, target, held, deadline).await?;
+    teardown::finish(engine, target, record, deadline).await?;
     Err(record::not_found(target))
 }

@@ -22,11 +22,11 @@ impl Operations {
         &self,
         target: &Target,
         until: Instant,
-        held: &Record,
+        record: &Record,
         number: u32,
     ) -> Result<DeploymentView> {
-        let ours = held.head.current.as_ref();
-        let waited = self.wait_ready(held, until).await;
+        let ours = record.head.current.as_ref();
+        let waited = self.wait_ready(record, until).await;
         let is_ours = |view: &DeploymentView| Some(view.revision) == ours.map(|ours| ours.number);
         let (view, failure) = match waited {
             Ok(view) if is_ours(&view) => return Ok(view),
@@ -72,11 +72,11 @@ impl Operations {
                 () = self.shutting_down() => return last,
             };
             let Ok(Some(snapshot)) = snapshot else { return last };
-            let Some(held) = &snapshot.head else { continue };
-            let head = &held.head;
+            let Some(record) = &snapshot.head else { continue };
+            let head = &record.head;
             let is_kept = head.pledge.is_none() || head.current.as_ref() != ours;
             let is_over = head.operation.is_none() && is_kept;
-            last = Some(Arc::clone(held));
+            last = Some(Arc::clone(record));
             if is_over {
                 return last;
             }

@@ -94,9 +94,9 @@ impl Operations {
     ) -> Result<impl Stream<Item = Result<WatchUpdate>> + Send + use<>> {
         // The shared watches may lag; nothing older than this is shown.
         let read = match engine::must_read(&self.engine, &target).await {
-            Ok(held) => {
-                engine::wake(&self.engine, &held);
-                Some(held)
+            Ok(record) => {
+                engine::wake(&self.engine, &record);
+                Some(record)
             }
             Err(error) if until == Until::Gone && error.kind() == ErrorKind::DeploymentNotFound => None,
             Err(error) => return Err(error),
@@ -174,11 +174,11 @@ impl Watching {
 
     /// What a snapshot means for the caller; `None` if it shows nothing new.
     async fn take(&mut self, snapshot: &Snapshot) -> Result<Option<WatchUpdate>> {
-        let Some(held) = &snapshot.head else {
+        let Some(record) = &snapshot.head else {
             let was_there = self.last.is_some() || self.moment.is_none();
             return Ok(was_there.then_some(WatchUpdate::Complete(WatchEnd::Gone)));
         };
-        match self.moment.as_ref().map(|moment| moment.standing(held)) {
+        match self.moment.as_ref().map(|moment| moment.standing(record)) {
             Some(Standing::Earlier) => return Ok(None),
             Some(Standing::Replaced) => return Ok(Some(WatchUpdate::Complete(WatchEnd::Gone))),
             Some(Standing::Same | Standing::Later) | None => {}
@@ -189,7 +189,7 @@ impl Watching {
         };
         self.again = again_in.map(|again_in| Instant::now() + again_in);
         if self.full {
-            view = Arc::new(self.filled(held, snapshot, &view).await?);
+            view = Arc::new(self.filled(record, snapshot, &view).await?);
         }
         let last = self.last.as_deref();
         let changed = changed(last, &view);
@@ -207,25 +207,25 @@ impl Watching {
     /// all who watch in the namespace share what is read.
     async fn filled(
         &mut self,
-        held: &Record,
+        record: &Record,
         snapshot: &Snapshot,
         view: &DeploymentView,
     ) -> Result<DeploymentView> {
         let engine = &self.operations.engine;
-        let current = held.head.current.as_ref();
+        let current = record.head.current.as_ref();
         if self.template.as_ref().map(|(shown, _)| shown) != current {
             let revision = engine::read_revision(engine, &self.target, current).await?;
             self.template = current.cloned().map(|current| (current, revision.map(|one| one.template)));
         }
         let has_changed = self.last.as_deref().is_none_or(|last| !is_same(last, view));
         let asked = Instant::now();
-        let events = match engine::recent_happenings(engine, &held.namespace, EVENTS_FOR).await {
+        let events = match engine::recent_happenings(engine, &record.namespace, EVENTS_FOR).await {
             Some(read) => {
                 if read.read < asked || has_changed {
                     let later = read.read + EVENTS_FOR;
                     self.again = Some(self.again.map_or(later, |again| again.min(later)));
                 }
-                status::happenings(held, &snapshot.observed, &read.all)
+                status::happenings(record, &snapshot.observed, &read.all)
             }
             // The rest is true without them; the next look may have them.
             None => self.last.as_ref().map(|last| last.events.clone()).unwrap_or_default(),

@@ -72,41 +72,41 @@ fn operation(lease_millis: u64) -> Operation {
     }
 }
 
-fn asked(held: &Record, unrenewed_for: Duration) -> Duties {
-    duties(held, &Observed::default(), unrenewed_for)
+fn asked(record: &Record, unrenewed_for: Duration) -> Duties {
+    duties(record, &Observed::default(), unrenewed_for)
 }
 
 #[test]
 fn nothing_is_left_to_do_at_rest() {
-    let held = held(|_| {});
-    assert_eq!(asked(&held, Duration::ZERO), Duties::default());
-    assert!(is_at_rest(&held));
+    let record = held(|_| {});
+    assert_eq!(asked(&record, Duration::ZERO), Duties::default());
+    assert!(is_at_rest(&record));
 }
 
 #[test]
 fn an_operation_is_left_alone_until_it_was_not_renewed_for_its_lease() {
-    let held = held(|head| head.operation = Some(operation(30_000)));
-    let waiting = asked(&held, Duration::from_secs(10));
+    let record = held(|head| head.operation = Some(operation(30_000)));
+    let waiting = asked(&record, Duration::from_secs(10));
     assert_eq!((waiting.now.len(), waiting.again_in), (0, Some(Duration::from_secs(20))));
     assert!(waiting.waits[0].contains("somebody"));
-    assert_eq!(asked(&held, Duration::from_secs(30)).now, [Duty::Adopt]);
-    assert!(!is_at_rest(&held));
+    assert_eq!(asked(&record, Duration::from_secs(30)).now, [Duty::Adopt]);
+    assert!(!is_at_rest(&record));
 }
 
 #[test]
 fn no_lease_is_longer_than_ten_minutes() {
-    let held = held(|head| head.operation = Some(operation(u64::MAX)));
-    assert_eq!(asked(&held, Duration::from_secs(599)).again_in, Some(Duration::from_secs(1)));
-    assert_eq!(asked(&held, Duration::from_secs(600)).now, [Duty::Adopt]);
+    let record = held(|head| head.operation = Some(operation(u64::MAX)));
+    assert_eq!(asked(&record, Duration::from_secs(599)).again_in, Some(Duration::from_secs(1)));
+    assert_eq!(asked(&record, Duration::from_secs(600)).now, [Duty::Adopt]);
 }
 
 #[test]
 fn what_was_marked_for_deletion_is_torn_down() {
-    let held = held(|head| {
+    let record = held(|head| {
         head.operation = Some(operation(1_000));
         head.phase = Phase::Deleting;
     });
-    assert_eq!(asked(&held, Duration::from_secs(1)).now, [Duty::TearDown]);
+    assert_eq!(asked(&record, Duration::from_secs(1)).now, [Duty::TearDown]);
 }
 
 #[test]
@@ -116,8 +116,8 @@ fn secrets_wait_for_the_rollout_and_nothing_else_does() {
         head.recorded.state = DeploymentState::Deploying;
         head.inventory = vec![doomed_member(Kind::Service, "db"), doomed_member(Kind::Secret, "db-env")];
     });
-    let deletes = |held: &Record| {
-        let now = asked(held, Duration::ZERO).now.into_iter();
+    let deletes = |record: &Record| {
+        let now = asked(record, Duration::ZERO).now.into_iter();
         let deletes = now.filter_map(|duty| match duty {
             Duty::Delete(removals) => Some(removals),
             _ => None,
@@ -137,13 +137,13 @@ fn secrets_wait_for_the_rollout_and_nothing_else_does() {
 
 #[test]
 fn nothing_is_deleted_after_an_update_that_was_not_written_whole() {
-    let held = held(|head| {
+    let record = held(|head| {
         head.phase = Phase::Incomplete;
         head.recorded.state = DeploymentState::Degraded;
         head.inventory = vec![doomed_member(Kind::Service, "db")];
     });
-    assert_eq!(asked(&held, Duration::ZERO).now, []);
-    assert!(is_at_rest(&held));
+    assert_eq!(asked(&record, Duration::ZERO).now, []);
+    assert!(is_at_rest(&record));
 }
 
 #[test]
@@ -156,28 +156,28 @@ fn revisions_stay_listed_until_they_are_deleted() {
         seen: None,
         rollback_of: None,
     };
-    let held = held(|head| {
+    let record = held(|head| {
         head.revisions = (1..=13).map(entry).collect();
         head.current = Some(revision(12));
         head.last_good = Some(1);
     });
     let dropped = vec![revision(13), revision(2)];
-    let now = asked(&held, Duration::ZERO).now;
+    let now = asked(&record, Duration::ZERO).now;
     assert_eq!(now[0], Duty::DropRevisions(dropped.clone()), "the last good one stays");
-    let after = Transition::RevisionsDropped { revisions: dropped }.apply(&held.head);
+    let after = Transition::RevisionsDropped { revisions: dropped }.apply(&record.head);
     assert_eq!(after.revisions.len(), 11, "the last ten, and the last good one");
     assert!(after.superfluous_revisions().is_empty());
 }
 
 #[test]
 fn a_state_is_written_down_once() {
-    let held = held(|head| {
+    let record = held(|head| {
         head.phase = Phase::Progressing;
         head.recorded.state = DeploymentState::Deploying;
     });
-    assert_eq!(asked(&held, Duration::ZERO).now, [Duty::Settle(DeploymentState::Active)]);
+    assert_eq!(asked(&record, Duration::ZERO).now, [Duty::Settle(DeploymentState::Active)]);
     let settled = Transition::Settled { state: Some(DeploymentState::Active), gone: BTreeSet::new() };
-    let after = Record { head: settled.apply(&held.head), ..held };
+    let after = Record { head: settled.apply(&record.head), ..record };
     assert_eq!(asked(&after, Duration::ZERO), Duties::default());
     assert!(is_at_rest(&after));
 }
@@ -197,12 +197,12 @@ fn late_service(change: impl FnOnce(&mut ObjectMeta)) -> Observed {
 
 #[test]
 fn what_a_dead_operation_creates_late_is_deleted_in_that_form() {
-    let held = held(|head| head.superseded = vec!["dead".to_owned()]);
+    let record = held(|head| head.superseded = vec!["dead".to_owned()]);
     let form = Form { uid: "late".to_owned(), version: Some("7".to_owned()) };
     let expected = vec![(reference(Kind::Service, "db"), form)];
     let observed = late_service(|_| {});
-    assert_eq!(late(&held, &observed), expected);
-    assert_eq!(duties(&held, &observed, Duration::ZERO).now, [Duty::DeleteLate(expected)]);
+    assert_eq!(late(&record, &observed), expected);
+    assert_eq!(duties(&record, &observed, Duration::ZERO).now, [Duty::DeleteLate(expected)]);
 }
 
 #[test]
@@ -238,13 +238,13 @@ fn what_is_known_or_others_own_is_no_late_creation() {
 
 #[test]
 fn operations_that_were_taken_over_are_remembered_for_a_minute() {
-    let held = held(|head| head.superseded = vec!["dead".to_owned()]);
-    assert!(!is_at_rest(&held));
-    let waiting = asked(&held, Duration::from_secs(20));
+    let record = held(|head| head.superseded = vec!["dead".to_owned()]);
+    assert!(!is_at_rest(&record));
+    let waiting = asked(&record, Duration::from_secs(20));
     assert_eq!((waiting.now.len(), waiting.again_in), (0, Some(Duration::from_secs(40))));
     let cleared = Duty::ClearDoubts(vec!["dead".to_owned()]);
-    assert_eq!(asked(&held, Duration::from_secs(60)).now, [cleared]);
-    let cleared = Transition::DoubtsCleared { superseded: vec!["dead".to_owned()] }.apply(&held.head);
+    assert_eq!(asked(&record, Duration::from_secs(60)).now, [cleared]);
+    let cleared = Transition::DoubtsCleared { superseded: vec!["dead".to_owned()] }.apply(&record.head);
     assert!(cleared.superseded.is_empty());
 }
 
@@ -252,7 +252,7 @@ fn operations_that_were_taken_over_are_remembered_for_a_minute() {
 fn what_scale_has_begun_is_followed_to_its_end() {
     let counts = Vec::new();
     let scaled = Transition::Scaled { counts, request: None, now: Timestamp::UNIX_EPOCH };
-    let held = held(|head| *head = scaled.apply(head));
-    assert!(!is_at_rest(&held));
-    assert_eq!(asked(&held, Duration::ZERO).now, [Duty::Settle(DeploymentState::Active)]);
+    let record = held(|head| *head = scaled.apply(head));
+    assert!(!is_at_rest(&record));
+    assert_eq!(asked(&record, Duration::ZERO).now, [Duty::Settle(DeploymentState::Active)]);
 }

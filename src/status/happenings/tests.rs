@@ -44,13 +44,13 @@ fn happening(kind: &str, name: &str, uid: &str, reason: &str, last: i64) -> Happ
     Happening { subject, is_warning: true, reason: reason.to_owned(), told: None, count: 2, first, last }
 }
 
-fn names(held: &Record, observed: &Observed, all: &[Happening]) -> Vec<String> {
-    happenings(held, observed, all).into_iter().map(|one| one.object.name).collect()
+fn names(record: &Record, observed: &Observed, all: &[Happening]) -> Vec<String> {
+    happenings(record, observed, all).into_iter().map(|one| one.object.name).collect()
 }
 
 #[test]
 fn an_object_is_known_by_its_uid_and_what_its_controller_made_by_its_name() {
-    let held = held(vec![
+    let record = held(vec![
         member(Kind::ReplicationController, "web-rc", "rc"),
         member(Kind::Deployment, "web", "deployment"),
         member(Kind::Pod, "db-pod", "pod"),
@@ -72,8 +72,8 @@ fn an_object_is_known_by_its_uid_and_what_its_controller_made_by_its_name() {
     let observed = Observed::default();
     let expected =
         ["panamax-deployment-shop", "web-rc-x2x4b", "web-6d4b75cb6d", "web-6d4b75cb6d-hz7zx", "db-pod"];
-    assert_eq!(names(&held, &observed, &all), expected, "the newest first");
-    let told = happenings(&held, &observed, &all);
+    assert_eq!(names(&record, &observed, &all), expected, "the newest first");
+    let told = happenings(&record, &observed, &all);
     let components: Vec<&str> = told.iter().map(|one| one.component.as_str()).collect();
     assert_eq!(components, ["", "web", "web", "web", "web"]);
 }
@@ -92,24 +92,24 @@ fn the_pods_that_are_there_and_their_replica_sets_are_known() {
 
 #[test]
 fn what_differs_in_the_clusters_words_alone_is_one() {
-    let held = held(vec![member(Kind::Pod, "web-pod", "pod")]);
+    let record = held(vec![member(Kind::Pod, "web-pod", "pod")]);
     let one = |reason: &str, last| happening("Pod", "web-pod", "pod", reason, last);
     let all = [one("Failed", 200), one("Failed", 230), one("BackOff", 220)];
-    let told = happenings(&held, &Observed::default(), &all);
+    let told = happenings(&record, &Observed::default(), &all);
     assert_eq!(told.len(), 2);
     let failed = &told[0];
     assert_eq!((failed.reason.as_str(), failed.count), ("Failed", 4));
     assert_eq!((failed.first, failed.last), (Some(at(190)), Some(at(230))));
     let own = Happening { told: Some("created as revision 1".to_owned()), ..one("Deployed", 1) };
-    assert_eq!(happenings(&held, &Observed::default(), &[own])[0].message, "created as revision 1");
+    assert_eq!(happenings(&record, &Observed::default(), &[own])[0].message, "created as revision 1");
 }
 
 #[test]
 fn the_newest_are_told_and_no_more_than_so_many() {
-    let held = held(vec![member(Kind::Pod, "web-pod", "pod")]);
+    let record = held(vec![member(Kind::Pod, "web-pod", "pod")]);
     let all: Vec<Happening> =
         (0..300).map(|number| happening("Pod", "web-pod", "pod", &format!("R{number}"), number)).collect();
-    let told = happenings(&held, &Observed::default(), &all);
+    let told = happenings(&record, &Observed::default(), &all);
     assert_eq!((told.len(), told[0].reason.as_str(), told[99].reason.as_str()), (MOST, "R299", "R200"));
 }
 

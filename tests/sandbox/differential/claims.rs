@@ -17,8 +17,8 @@ pub async fn claims(on: &mut Session) {
     on.apply("dry", DRY, data("1Gi")).await;
     let made = on.apply("first", OURS, with(data("1Gi"), "/metadata/resourceVersion", json!("1"))).await;
     on.note("begins pending", made["status"]["phase"].clone());
-    let held = on.until("bound", "persistentvolumeclaims/data", bound).await;
-    on.note("capacity", json!([held["status"]["capacity"], held["status"]["accessModes"]]));
+    let record = on.until("bound", "persistentvolumeclaims/data", bound).await;
+    on.note("capacity", json!([record["status"]["capacity"], record["status"]["accessModes"]]));
     on.apply("present", OURS, with(data("1Gi"), "/metadata/resourceVersion", json!("1"))).await;
     on.apply("again", OURS, data("1Gi")).await;
     on.apply("labelled", OURS, with(data("1Gi"), "/metadata/labels/more", json!("1"))).await;

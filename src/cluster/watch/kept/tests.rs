@@ -32,9 +32,9 @@ fn busy(name: &str, version: u32) -> Arc<Record> {
 /// The keeper's watch after its list, and the store of the namespace.
 fn fed(listed: &[Arc<Record>]) -> (Kept, Arc<Mutex<Store>>) {
     let kept = Kept::default();
-    kept.settle(Scope::All, |held| held.head.recorded.state != DeploymentState::Deploying);
+    kept.settle(Scope::All, |record| record.head.recorded.state != DeploymentState::Deploying);
     kept.take(0, &Sight::Begin);
-    listed.iter().for_each(|held| kept.take(0, &Sight::Listed(Arc::clone(held))));
+    listed.iter().for_each(|record| kept.take(0, &Sight::Listed(Arc::clone(record))));
     kept.take(0, &Sight::Complete);
     let store = Arc::default();
     assert!(kept.feed(&listed[0].namespace, &store));
@@ -42,10 +42,10 @@ fn fed(listed: &[Arc<Record>]) -> (Kept, Arc<Mutex<Store>>) {
 }
 
 /// The version of the record that is shown; `None`: nothing is shown until it was read.
-fn shown(store: &Mutex<Store>, held: &Record) -> Option<Option<String>> {
+fn shown(store: &Mutex<Store>, record: &Record) -> Option<Option<String>> {
     let mut store = super::super::open(store);
-    let head = store.snapshot(&held.name).head.clone();
-    (!store.awaits_head(&held.name)).then(|| head.map(|head| head.version.as_str().to_owned()))
+    let head = store.snapshot(&record.name).head.clone();
+    (!store.awaits_head(&record.name)).then(|| head.map(|head| head.version.as_str().to_owned()))
 }
 
 fn version(version: &str) -> Option<Option<String>> {
@@ -123,7 +123,7 @@ fn no_watch_shows_another_namespace() {
 #[test]
 fn who_comes_in_the_middle_of_a_list_is_shown_all_of_it_at_its_end() {
     let kept = Kept::default();
-    let _ = kept.settle(Scope::All, |held| held.head.recorded.state == DeploymentState::Active);
+    let _ = kept.settle(Scope::All, |record| record.head.recorded.state == DeploymentState::Active);
     let namespace = busy("shop", 5).namespace.clone();
     // The first list, and one after it: what is at rest and what is not.
     for round in [5, 7] {
@@ -133,8 +133,8 @@ fn who_comes_in_the_middle_of_a_list_is_shown_all_of_it_at_its_end() {
         kept.take(0, &Sight::Listed(resting("blog", round)));
         assert!(kept.feed(&namespace, &store));
         kept.take(0, &Sight::Complete);
-        for held in [busy("shop", round), resting("blog", round)] {
-            assert_eq!(shown(&store, &held), version(&round.to_string()), "{}", held.name);
+        for record in [busy("shop", round), resting("blog", round)] {
+            assert_eq!(shown(&store, &record), version(&round.to_string()), "{}", record.name);
         }
         // It hears of what comes then.
         kept.take(0, &Sight::Now(busy("shop", round + 1)));

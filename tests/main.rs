@@ -12,7 +12,10 @@
 mod support {
     pub mod adapter;
     pub mod calls;
+    pub mod certificates;
     pub mod control_plane;
+    pub mod document;
+    pub mod image;
     pub mod looking;
     pub mod namespace;
     pub mod node;
@@ -119,6 +122,7 @@ mod sandbox {
 
 /// In real containers, on a node of its own.
 mod node {
+    mod in_cluster;
     mod links;
     mod narrow;
     mod place;

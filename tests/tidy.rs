@@ -15,7 +15,7 @@ const MAX_LINES: usize = 400;
 /// Every Rust file of the repository.
 fn everything() -> Vec<Source> {
     let mut all = Vec::new();
-    for folder in ["src", "tests", "examples", "benches"] {
+    for folder in ["src", "tests", "examples", "benches", "xtask/src"] {
         all.extend(sources(folder));
     }
     all.push(Source::new("build.rs", &fs::read_to_string(root().join("build.rs")).expect("a build script")));

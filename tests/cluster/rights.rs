@@ -1,7 +1,8 @@
-//! The rights in `deploy/adapter.yaml`: enough for everything, and none too many.
+//! The rights in `deploy/served`: enough for everything, and none too many.
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -27,23 +28,30 @@ use crate::support::templates::WORDPRESS;
 /// A verb and the resource it is for.
 type Right = (String, String);
 
-/// Applies the manifest as its own header says.
+/// Gives an account of the namespace what the manifest gives the adapter's.
 fn apply_manifest(namespace: &Namespace) {
-    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/adapter.yaml");
-    let output =
-        namespace.plane.kubectl(User::Admin).args(["apply", "-n", namespace, "-f", manifest]).output();
-    let output = output.expect("kubectl runs");
+    let create = ["create", "serviceaccount", "panamax-kubernetes-adapter", "-n", namespace];
+    let output = namespace.plane.kubectl(User::Admin).args(create).output().expect("kubectl runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    apply(namespace, "deploy/served/rights.yaml", |text| text);
 }
 
-/// Gives the namespace's account what the optional manifest gives, under a name of its own.
+/// Gives it what the optional manifest gives, under a name of its own.
 fn apply_keeper(namespace: &Namespace) {
-    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/keeper.yaml");
-    let text = std::fs::read_to_string(manifest).expect("the manifest");
-    let text = text.replace("panamax-kubernetes-adapter-keeper", &keeper_role(namespace));
-    let text = text.replace("namespace: default", &format!("namespace: {}", &**namespace));
+    let role = keeper_role(namespace);
+    apply(namespace, "deploy/keeper/rights.yaml", |text| {
+        text.replace("panamax-kubernetes-adapter-keeper", &role)
+    });
+}
+
+/// Applies a manifest to a namespace whose account is the adapter's.
+fn apply(namespace: &Namespace, manifest: &str, change: impl Fn(String) -> String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(manifest);
+    let text = std::fs::read_to_string(path).expect("the manifest");
+    let text = change(text.replace("namespace: panamax-adapter", &format!("namespace: {}", &**namespace)));
     let mut kubectl = namespace.plane.kubectl(User::Admin);
-    let mut child = kubectl.args(["apply", "-f", "-"]).stdin(Stdio::piped()).spawn().expect("kubectl runs");
+    kubectl.args(["apply", "-n", namespace, "-f", "-"]);
+    let mut child = kubectl.stdin(Stdio::piped()).spawn().expect("kubectl runs");
     child.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("kubectl reads");
     assert!(child.wait().expect("kubectl ends").success());
 }

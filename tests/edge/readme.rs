@@ -12,6 +12,7 @@ use prost::Message;
 
 use crate::support::adapter::Binary;
 use crate::support::control_plane::{User, control_plane};
+use crate::support::document::{blocks, commands};
 use crate::support::namespace::namespace;
 
 /// The address in the README, and the only thing in its lines that a test may replace.
@@ -21,53 +22,6 @@ const ADDRESS: &str = "localhost:50051";
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// The fenced blocks of one language, in their order.
-fn blocks(text: &str, language: &str) -> Vec<String> {
-    let mut blocks = Vec::new();
-    let mut open: Option<(bool, String)> = None;
-    for line in text.lines() {
-        match (line.strip_prefix("```"), &mut open) {
-            (Some(tag), None) => open = Some((tag == language, String::new())),
-            (Some(_), Some(_)) => {
-                if let Some((true, block)) = open.take() {
-                    blocks.push(block);
-                }
-                open = None;
-            }
-            (None, Some((_, block))) => {
-                block.push_str(line);
-                block.push('\n');
-            }
-            (None, None) => {}
-        }
-    }
-    assert!(open.is_none(), "a block is not closed");
-    blocks
-}
-
-/// The commands of a block: a line each, and what it reads from a here-document with it.
-fn commands(block: &str) -> Vec<String> {
-    let mut commands = Vec::new();
-    let mut lines = block.lines();
-    while let Some(line) = lines.next() {
-        if line.starts_with('#') {
-            continue;
-        }
-        let mut command = format!("{line}\n");
-        if let Some((_, end)) = line.split_once("<<") {
-            for line in lines.by_ref() {
-                command.push_str(line);
-                command.push('\n');
-                if line == end {
-                    break;
-                }
-            }
-        }
-        commands.push(command);
-    }
-    commands
 }
 
 /// The first cells of a table's rows, found by the table's header.
@@ -233,7 +187,9 @@ async fn the_manifests_are_taken_by_a_real_cluster() {
     let namespace = namespace("edge-manifest").await;
     let manifests = blocks(&read("README.md"), "yaml");
     assert_eq!(manifests.len(), 1);
-    for text in manifests.into_iter().chain(["deploy/adapter.yaml", "deploy/keeper.yaml"].map(read)) {
+    let rights = ["served", "keeper", "reviews", "namespaces"];
+    let rights = rights.map(|name| read(&format!("deploy/{name}/rights.yaml")));
+    for text in manifests.into_iter().chain(rights) {
         let mut child = control_plane()
             .kubectl(User::Admin)
             .args(["-n", &namespace, "apply", "--dry-run=server", "--validate=strict", "-f", "-"])

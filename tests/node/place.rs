@@ -28,9 +28,10 @@ impl Place {
     /// None where there is no node; the reason has been told.
     pub async fn new(prefix: &str) -> Option<Self> {
         let node = node()?;
-        let binary = Binary::start(&node.plane.kubeconfig(User::Adapter), &[]);
-        let deployments = DeploymentServiceClient::new(connect(binary.address).await);
         let namespace = namespace_of(&node.plane, prefix).await;
+        let flags = ["--namespaces", &namespace];
+        let binary = Binary::start(&node.plane.kubeconfig(User::Adapter), &flags);
+        let deployments = DeploymentServiceClient::new(connect(binary.address).await);
         Some(Self { node, namespace, deployments, _binary: binary })
     }
 

@@ -128,7 +128,7 @@ pub(super) fn start(nodes: Nodes) -> Result<ControlPlane, String> {
     command.arg("--programs").arg(folders);
     command.arg("--stages").arg(programs::recipe().join("stages.yaml"));
     if nodes == Nodes::Real {
-        command.arg("--node");
+        command.arg("--node").arg("--images").arg(super::image::packed()?);
     }
     if let Some(nodes) = std::env::var_os("CONTROL_PLANE_NODES") {
         command.arg("--nodes").arg(nodes);

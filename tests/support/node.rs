@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::Pod;
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 use super::control_plane::{ControlPlane, Nodes, start};
 use super::programs::{RUNC, is_built, tell};
@@ -140,6 +141,26 @@ impl Node {
         self.fetch("GET", address, "/", "").await.is_err()
     }
 
+    /// Opens a way from the host's loopback to an address of the node's network.
+    pub async fn passage(&self, address: String) -> Passage {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let (here, door) = (listener.local_addr().expect("an address"), self.door);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((mut here, _)) = listener.accept().await {
+                let line = format!("{address}\n");
+                connections.spawn(async move {
+                    let mut there = TcpStream::connect(door).await?;
+                    there.write_all(line.as_bytes()).await?;
+                    tokio::io::copy_bidirectional(&mut here, &mut there).await
+                });
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        Passage { address: here, _tasks: tasks }
+    }
+
     /// One exchange from the node; the error says why there is no answer.
     async fn fetch(&self, method: &str, address: &str, path: &str, body: &str) -> Result<Answer, String> {
         let exchange = async {
@@ -159,6 +180,12 @@ impl Node {
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
         status.map(|status| (status, body.to_owned())).ok_or_else(|| format!("{address}: no HTTP: {head}"))
     }
+}
+
+/// A way into the node's network; it closes when dropped.
+pub struct Passage {
+    pub address: SocketAddr,
+    _tasks: JoinSet<()>,
 }
 
 /// A status and a body.

@@ -14,6 +14,8 @@ const (
 	// The one address of a machine that is connected to nothing; pods reach it through their gateway.
 	machineAddress = "10.200.0.1"
 	nameServer     = "10.96.0.10"
+	serviceRange   = "10.96.0.0/16"
+	apiService     = "10.96.0.1"
 	runtimeSocket  = "/run/containerd/containerd.sock"
 
 	// Where in this process's table the listeners stand that belong to the host's network.
@@ -118,7 +120,7 @@ func (plane *Plane) nodeArguments(program string) []string {
 
 // startRuntime starts what needs no API server: the registry and containerd.
 func (plane *Plane) startRuntime() error {
-	registry, err := newRegistry(plane.path("probe"), runtime.GOARCH)
+	registry, err := newRegistry(plane.path("probe"), runtime.GOARCH, plane.images)
 	if err != nil {
 		return err
 	}

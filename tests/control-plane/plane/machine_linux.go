@@ -142,7 +142,16 @@ func furnish(state string) error {
 	if err != nil {
 		return err
 	}
-	return netlink.AddrAdd(loopback, address)
+	if err := netlink.AddrAdd(loopback, address); err != nil {
+		return err
+	}
+	// Where processes of the node send what is for a Service; the rules that lead to its pods come after the choice of
+	// a route, and containers have one to the node.
+	_, services, err := net.ParseCIDR(serviceRange)
+	if err != nil {
+		return err
+	}
+	return netlink.RouteAdd(&netlink.Route{LinkIndex: loopback.Attrs().Index, Dst: services, Src: address.IP, Scope: netlink.SCOPE_HOST})
 }
 
 func mount(source, target, kind string, flags uintptr, options string) error {

@@ -43,6 +43,7 @@ func main() {
 	flag.StringVar(&settings.stages, "stages", "", "kwok's stages")
 	flag.IntVar(&settings.nodes, "nodes", 100, "number of simulated nodes")
 	flag.BoolVar(&settings.keep, "keep", false, "leave the state and the logs behind")
+	flag.StringVar(&settings.images, "images", "", "a folder of OCI layouts, each called like the last part of its image's name")
 	node := flag.Bool("node", false, "one real node instead of simulated ones")
 	// What this program tells itself.
 	flag.StringVar(&settings.machine, "machine", "", "")
@@ -70,6 +71,7 @@ type Settings struct {
 	stages   string
 	nodes    int
 	keep     bool
+	images   string
 	// The folder of the machine that this runs in, for a real node; else empty.
 	machine string
 }

@@ -41,10 +41,10 @@ func (plane *Plane) arguments(program string) []string {
 		}
 	case "kube-apiserver":
 		return []string{
-			"--etcd-servers=" + etcd, "--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", plane.secure),
+			"--etcd-servers=" + etcd, "--bind-address=" + plane.bound(), fmt.Sprintf("--secure-port=%d", plane.secure),
 			"--tls-cert-file=" + plane.file("server.crt"), "--tls-private-key-file=" + plane.file("server.key"),
 			"--authorization-mode=RBAC", "--token-auth-file=" + plane.file("tokens.csv"),
-			"--service-cluster-ip-range=10.96.0.0/16",
+			"--service-cluster-ip-range=" + serviceRange,
 			"--service-account-issuer=https://kubernetes.default.svc",
 			"--service-account-key-file=" + plane.file("accounts.key"), "--service-account-signing-key-file=" + plane.file("accounts.key"),
 			"--advertise-address=" + machineAddress, "--kubelet-preferred-address-types=InternalIP",
@@ -72,6 +72,14 @@ func (plane *Plane) arguments(program string) []string {
 	default:
 		return plane.nodeArguments(program)
 	}
+}
+
+// bound is where the API server listens: containers of a node, whose network nobody else sees, reach it, too.
+func (plane *Plane) bound() string {
+	if plane.machine != "" {
+		return "0.0.0.0"
+	}
+	return "127.0.0.1"
 }
 
 // run starts programs; each writes to a log of its own.

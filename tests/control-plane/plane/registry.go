@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 )
 
@@ -24,15 +25,17 @@ var configured = map[string]object{
 	"user-1000": {"User": "1000"},
 }
 
-// Registry answers for every image there could be with one and the same: the probe.
+// Registry answers for every image there could be with one and the same: the probe. Where a folder of OCI layouts has
+// an image of that name, it answers with that.
 type Registry struct {
+	layouts      string
 	blobs        map[string][]byte
 	probe, pause string
 	configured   map[string]string
 }
 
 // newRegistry packs the probe as a container image, and once more as the one that holds a pod's network.
-func newRegistry(probe, architecture string) (*Registry, error) {
+func newRegistry(probe, architecture, layouts string) (*Registry, error) {
 	program, err := os.ReadFile(probe)
 	if err != nil {
 		return nil, err
@@ -51,7 +54,7 @@ func newRegistry(probe, architecture string) (*Registry, error) {
 	if err := archive.Close(); err != nil {
 		return nil, err
 	}
-	registry := &Registry{blobs: map[string][]byte{}, configured: map[string]string{}}
+	registry := &Registry{layouts: layouts, blobs: map[string][]byte{}, configured: map[string]string{}}
 	content := registry.add(layerType, layer.Bytes())
 	image := func(process object) string {
 		config := registry.add(configType, encoded(object{
@@ -97,6 +100,9 @@ func (registry *Registry) ServeHTTP(answer http.ResponseWriter, request *http.Re
 		}
 	}
 	blob, found := registry.blobs[digest]
+	if own := registry.layout(path.Base(name), kind, reference); own != nil {
+		digest, blob, found = fmt.Sprintf("sha256:%x", sha256.Sum256(own)), own, true
+	}
 	if !found {
 		http.NotFound(answer, request)
 		return
@@ -106,6 +112,27 @@ func (registry *Registry) ServeHTTP(answer http.ResponseWriter, request *http.Re
 	if request.Method != http.MethodHead {
 		_, _ = answer.Write(blob)
 	}
+}
+
+// layout is a blob of the OCI layout of an image, or the manifest that its index names; none if there is no such layout.
+func (registry *Registry) layout(name, kind, reference string) []byte {
+	if registry.layouts == "" {
+		return nil
+	}
+	folder := filepath.Join(registry.layouts, name)
+	if kind == "manifests" && !strings.HasPrefix(reference, "sha256:") {
+		var index struct{ Manifests []struct{ Digest string } }
+		text, err := os.ReadFile(filepath.Join(folder, "index.json"))
+		if err != nil || json.Unmarshal(text, &index) != nil || len(index.Manifests) != 1 {
+			return nil
+		}
+		reference = index.Manifests[0].Digest
+	}
+	blob, err := os.ReadFile(filepath.Join(folder, "blobs", "sha256", filepath.Base(strings.TrimPrefix(reference, "sha256:"))))
+	if err != nil {
+		return nil
+	}
+	return blob
 }
 
 // serve opens the registry on loopback and returns its address.

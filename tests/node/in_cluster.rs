@@ -1,0 +1,235 @@
+//! The adapter in a cluster as `deploy/` starts it: its image in pods under Pod Security `restricted`, called over TLS.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::Api;
+use kube::api::{DeleteParams, ListParams};
+use panamax_kubernetes_adapter::proto;
+use panamax_kubernetes_adapter::proto::deployment_service_client::DeploymentServiceClient;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, Request};
+
+use crate::support::adapter::{deploy, deploy_at_once, teardown};
+use crate::support::certificates::{Issuer, authority, issued};
+use crate::support::control_plane::User;
+use crate::support::document::{blocks, commands};
+use crate::support::image::{Contents, PORTS, PROGRAM, USER};
+use crate::support::node::{Node, Passage, node};
+use crate::support::templates::WORDPRESS;
+
+/// Where `deploy/` starts it, and what its certificate is for.
+const NAMESPACE: &str = "panamax-adapter";
+const NAME: &str = "panamax-kubernetes-adapter";
+const HOST: &str = "panamax-kubernetes-adapter.panamax-adapter.svc";
+/// How long containers may take to run, and operations to be ended by another replica.
+const PATIENCE: Duration = Duration::from_secs(110);
+
+/// How long it may take until the Service leads to a replica.
+const CONNECTED: Duration = Duration::from_secs(20);
+
+/// A started adapter, and the folder its administrator works in.
+struct Started {
+    node: &'static Node,
+    folder: PathBuf,
+    authority: Issuer,
+    passage: Passage,
+}
+
+impl Started {
+    /// Starts it by the lines of the document, in a folder that has `deploy/` and the certificates beside each other.
+    async fn new(node: &'static Node) -> Self {
+        let folder =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("in-cluster-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        std::os::unix::fs::symlink(
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy"),
+            folder.join("deploy"),
+        )
+        .expect("a link");
+        let authority = authority("callers and servers");
+        let (certificate, key) = issued(&authority, HOST, -1, 1);
+        for (name, text) in [("tls.crt", certificate), ("tls.key", key), ("ca.crt", authority.pem())] {
+            fs::write(folder.join(name), text).expect("a file");
+        }
+        let document = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/in-cluster.md"));
+        for command in blocks(&document.expect("a document"), "sh").iter().flat_map(|block| commands(block)) {
+            let output = bash(node, &folder, &command);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success(), "{command}: {said}\n{}", logs(node).await);
+            assert!(!said.contains("Warning"), "{command}: {said}");
+        }
+        let services: Api<Service> = Api::namespaced(node.plane.client(User::Harness).await, NAMESPACE);
+        let service = services.get(NAME).await.expect("a Service").spec.expect("a specification");
+        let address = format!("{}:50051", service.cluster_ip.expect("an address"));
+        Self { node, passage: node.passage(address).await, folder, authority }
+    }
+
+    /// A caller with a certificate of its own, on a connection of its own.
+    async fn caller(&self) -> DeploymentServiceClient<Channel> {
+        let (certificate, key) = issued(&self.authority, "caller", -1, 1);
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(self.authority.pem()))
+            .domain_name(HOST)
+            .identity(Identity::from_pem(certificate, key));
+        let endpoint =
+            Endpoint::from_shared(format!("https://{}", self.passage.address)).expect("an address");
+        let endpoint = endpoint.tls_config(tls).expect("TLS");
+        let until = Instant::now() + CONNECTED;
+        loop {
+            match endpoint.connect().await {
+                Ok(channel) => return DeploymentServiceClient::new(channel),
+                Err(error) => assert!(Instant::now() < until, "{error:?}\n{}", logs(self.node).await),
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Reads a deployment until it is so; a replica that goes takes its callers' connections with it.
+    async fn until(&self, name: &str, is_so: impl Fn(&proto::Deployment) -> bool) {
+        let until = Instant::now() + PATIENCE;
+        let mut last = None;
+        while Instant::now() < until {
+            let request = proto::GetDeploymentRequest { name: name.to_owned(), ..Default::default() };
+            match self.caller().await.get_deployment(request).await {
+                Ok(answer) if answer.get_ref().deployment.as_ref().is_some_and(&is_so) => return,
+                other => last = Some(other),
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        panic!("{last:#?}\n{}", logs(self.node).await);
+    }
+
+    fn pods(&self, client: kube::Client) -> Api<Pod> {
+        Api::namespaced(client, NAMESPACE)
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // The node ends with the test process; the folder would stay.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Runs a line as an administrator of the node's cluster would.
+fn bash(node: &Node, folder: &Path, command: &str) -> Output {
+    let programs = node.plane.program("kubectl").parent().expect("a program lies in a folder").to_owned();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::iter::once(programs).chain(std::env::split_paths(&path));
+    Command::new("bash")
+        .args(["-euo", "pipefail", "-c", command])
+        .env("PATH", std::env::join_paths(path).expect("a PATH"))
+        .env("KUBECONFIG", node.plane.kubeconfig(User::Admin))
+        .env("KUBECACHEDIR", folder.join("cache"))
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .expect("bash runs")
+}
+
+/// What the adapter's pods say, for a person who looks for the reason of a failure.
+async fn logs(node: &Node) -> String {
+    let mut text = String::new();
+    for arguments in [
+        vec!["get", "pods,events", "-o", "wide"],
+        vec!["logs", "--prefix", "--tail=40", "-l", "app.kubernetes.io/name=panamax-kubernetes-adapter"],
+    ] {
+        let output = node.plane.kubectl(User::Harness).args(["-n", NAMESPACE]).args(arguments).output();
+        let output = output.expect("kubectl runs");
+        text.push_str(&String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
+    }
+    text
+}
+
+/// A request with a deadline that containers can keep.
+fn patient<T>(request: T) -> Request<T> {
+    let mut request = Request::new(request);
+    request.set_timeout(PATIENCE);
+    request
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_serve_and_finish_what_the_other_began() {
+    let Some(node) = node() else { return };
+    let started = Started::new(node).await;
+    let client = node.plane.client(User::Harness).await;
+
+    // The seed's sample, from outside.
+    let mut caller = started.caller().await;
+    let request = patient(deploy("default", "wp", WORDPRESS));
+    caller.deploy(request).await.expect("deployed");
+
+    // A replica that dies in the middle: the other one ends its Deploy.
+    let newer = WORDPRESS.replace("mysql:5.5", "mysql:5.6");
+    let request = patient(deploy("default", "wp", &newer));
+    let dying = {
+        let pods = started.pods(client.clone());
+        let listed = pods.list(&ListParams::default()).await.expect("pods").items;
+        let names: Vec<String> = listed.into_iter().filter_map(|pod| pod.metadata.name).collect();
+        assert_eq!(names.len(), 2, "two replicas");
+        async move {
+            for name in &names[..1] {
+                pods.delete(name, &DeleteParams::default().grace_period(0)).await.expect("deleted");
+            }
+        }
+    };
+    let (deployed, ()) = tokio::join!(caller.deploy(request), dying);
+    if let Err(status) = deployed {
+        assert!(matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Aborted), "{status:?}");
+    }
+    started.until("wp", |seen| seen.state() == proto::DeploymentState::Active).await;
+    let mut caller = started.caller().await;
+    caller.deploy(patient(deploy("default", "wp", &newer))).await.expect("deployed after all");
+
+    // An update of the adapter itself, while it replaces the pods of a controller.
+    let many = "name: Many\nimages:\n- {name: WEB, source: 'example/web:1', deployment: {count: 3}}\n";
+    caller.deploy(patient(deploy("default", "many", many))).await.expect("deployed");
+    let newer = many.replace("web:1", "web:2");
+    caller.deploy(patient(deploy_at_once("default", "many", &newer))).await.expect("deployed");
+    let restart = format!("kubectl rollout restart -n {NAMESPACE} deployment/{NAME}");
+    let status = format!("kubectl rollout status -n {NAMESPACE} deployment/{NAME} --timeout=100s");
+    for command in [restart, status] {
+        let output = bash(node, &started.folder, &command);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let has_new = |seen: &proto::Deployment| {
+        let web = seen.components.first();
+        let web = web.map(|component| (component.ready_replicas, component.updated_replicas));
+        seen.state() == proto::DeploymentState::Active && web == Some((Some(3), Some(3)))
+    };
+    started.until("many", has_new).await;
+
+    let mut caller = started.caller().await;
+    for name in ["many", "wp"] {
+        caller.teardown(patient(teardown("default", name))).await.expect("torn down");
+    }
+    let own: Api<Deployment> = Api::namespaced(client, NAMESPACE);
+    let ready = own.get(NAME).await.expect("the adapter").status.expect("a status").ready_replicas;
+    assert_eq!(ready, Some(2), "and the adapter goes on");
+}
+
+#[test]
+fn the_containerfile_and_the_list_of_contents_agree() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/Containerfile"));
+    let text = text.expect("a Containerfile");
+    let last = text.rsplit_once("\nFROM ").expect("stages").1;
+    let lines: Vec<&str> = last.lines().collect();
+    // All of the image comes from `cargo xtask root`, which writes what `cargo xtask image` packs.
+    assert!(text.contains("cargo xtask root --binary"), "{text}");
+    let expected = [
+        "scratch".to_owned(),
+        "COPY --from=build /root-of-image/ /".to_owned(),
+        format!("USER {USER}"),
+        format!("EXPOSE {}", PORTS.join(" ")),
+        format!("ENTRYPOINT [{PROGRAM:?}]"),
+    ];
+    assert_eq!(lines, expected);
+    let program = Path::new("/bin/true");
+    let contents = Contents::collect(program, Path::new("/dev/null"), true).expect("contents");
+    assert!(contents.paths().any(|path| path == PROGRAM));
+}

@@ -32,19 +32,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     compiler.include_source_info(true).include_imports(true);
     compiler.open_files(contract()?)?;
 
-    // The encoded set, not the decoded one: only the former keeps custom options.
     let out_dir = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out_dir.join("descriptor.bin"), compiler.encode_file_descriptor_set())?;
-
-    // The options of fields are for readers of the contract and need no Rust.
-    let mut descriptors = compiler.file_descriptor_set();
-    descriptors.file.retain(|file| file.package() != "google.api");
 
     tonic_prost_build::configure()
         // In order, so that the same request has the same bytes.
         .btree_map(".")
         .skip_debug(REDACTED.map(|message| format!(".{PACKAGE}.{message}")))
-        .compile_fds(descriptors)?;
+        .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }
 

@@ -92,6 +92,7 @@ mod cluster {
 /// From outside the process: the binary, the examples, and what the documents say.
 mod edge {
     mod agent;
+    mod api;
     mod callers;
     mod conformance;
     mod diagnostics;

@@ -30,9 +30,7 @@ type Right = (String, String);
 
 /// Gives an account of the namespace what the manifest gives the adapter's.
 fn apply_manifest(namespace: &Namespace) {
-    let create = ["create", "serviceaccount", "panamax-kubernetes-adapter", "-n", namespace];
-    let output = namespace.plane.kubectl(User::Admin).args(create).output().expect("kubectl runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    apply(namespace, "deploy/account.yaml", |text| text);
     apply(namespace, "deploy/served/rights.yaml", |text| text);
 }
 

@@ -90,6 +90,8 @@ mod cluster {
 mod edge {
     mod agent;
     mod callers;
+    mod commands;
+    mod commands_printed;
     mod conformance;
     mod diagnostics;
     mod known_images;

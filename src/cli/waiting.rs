@@ -1,6 +1,6 @@
 //! Waits with a view of what is waited for; Ctrl-C ends a wait and never the operation.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
@@ -56,7 +56,7 @@ pub fn timed<R>(request: R, patience: Option<Duration>) -> Request<R> {
     request
 }
 
-/// The end of what was asked of the server, without what it waits for.
+/// Resolves when somebody presses Ctrl-C.
 pub async fn ctrl_c() {
     if tokio::signal::ctrl_c().await.is_err() {
         // Without a handler the signal ends the process, as it does anyway.
@@ -74,10 +74,11 @@ impl Wait<'_> {
     ) -> Result<Waited<R>, Failed> {
         let began = Instant::now();
         let mut sight = Sight::new(self);
+        let mut stopped = pin!(ctrl_c());
         loop {
             tokio::select! {
                 biased;
-                () = ctrl_c() => return Err(self.interrupted().into()),
+                () = &mut stopped => return Err(self.interrupted().into()),
                 answered = &mut call => match answered {
                     Ok(response) => return Ok(Waited::Answered(response.into_inner())),
                     Err(status) => {
@@ -119,10 +120,11 @@ impl Wait<'_> {
     ) -> Result<Waited<R>, Failure> {
         let mut last = proto::Deployment::default();
         sight.watch_until(self.until);
+        let mut stopped = pin!(ctrl_c());
         loop {
             tokio::select! {
                 biased;
-                () = ctrl_c() => return Err(self.interrupted()),
+                () = &mut stopped => return Err(self.interrupted()),
                 () = sleep_until(until) => {
                     view.clear()?;
                     let text = format!("the wait has ended, and the operation goes on; {}", self.advice());

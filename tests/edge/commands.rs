@@ -105,6 +105,8 @@ fn findings_have_a_place_and_show_no_value() {
     let json = run(&["validate", "-o", "json", &bad]);
     let answer: serde_json::Value = serde_json::from_str(&json.out).expect("JSON");
     assert_eq!(answer["diagnostics"][0]["severity"], "SEVERITY_ERROR");
+    let json = run(&["validate", "-o", "json", "examples/wordpress.pmx"]);
+    assert!(json.out.contains("DB_PASSWORD") && !json.out.contains("pass@word01"), "{}", json.out);
 }
 
 #[test]
@@ -187,9 +189,7 @@ fn an_application_lives_through_all_commands() {
     assert!(plan.out.contains("create") && plan.out.contains("--plan-id"), "{}", plan.out);
     let deployed = call(&["deploy", "--name", "wp", "examples/wordpress.pmx"]);
     check(&deployed, 0);
-    // Plain lines of what was seen on the way, then what there is.
     assert!(deployed.out.contains("created") && deployed.out.contains("ACTIVE"), "{}", deployed.out);
-    assert!(deployed.out.lines().next().is_some_and(|line| line.contains(" s  wp  ")), "{}", deployed.out);
     assert!(!deployed.out.contains('\u{1b}'), "{}", deployed.out);
     let scaled = call(&["scale", "wp", "WP=3", "-o", "json"]);
     check(&scaled, 0);
@@ -276,6 +276,8 @@ async fn ctrl_c_ends_a_wait_and_not_the_operation() {
     assert!(killed.expect("kill runs").success());
     let told = ended(child.wait_with_output().expect("it ends"));
     check(&told, 130);
+    // Plain lines of what was seen.
+    assert!(told.out.contains(" s  c  DEPLOYING  a 0/1 "), "{}", told.out);
     assert!(told.err.contains("the operation goes on") && told.err.contains("watch c"), "{}", told.err);
     check(&call(&["get", "c"]), 0);
     let late = call(&[
@@ -291,4 +293,26 @@ async fn ctrl_c_ends_a_wait_and_not_the_operation() {
     check(&late, 4);
     assert!(late.err.contains("[WAIT_TIMEOUT]"), "{}", late.err);
     check(&call(&["teardown", "c"]), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_of_this_machine_is_an_address() {
+    let binary = tokio::task::spawn_blocking(|| Binary::start_with(&["--sandbox"])).await.expect("it starts");
+    let path = file("socket", "");
+    fs::remove_file(&path).expect("no file");
+    let listener = tokio::net::UnixListener::bind(&path).expect("a socket");
+    let address = binary.address;
+    let relay = async {
+        let (mut near, _) = listener.accept().await.expect("a caller");
+        let mut far = tokio::net::TcpStream::connect(address).await.expect("the adapter");
+        // The caller ends it.
+        let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+        std::future::pending::<()>().await;
+    };
+    let server = format!("unix:{path}");
+    let call = tokio::task::spawn_blocking(move || run(&["list", "--server", &server]));
+    tokio::select! {
+        listed = call => check(&listed.expect("it ends"), 0),
+        () = relay => {}
+    }
 }

@@ -157,11 +157,9 @@ fn samples(field: &FieldDescriptor, files: &Files) -> Vec<Sample> {
 
 /// The message at a path of a request.
 fn inner(message: &DynamicMessage, path: &[&str]) -> DynamicMessage {
-    path.iter().fold(message.clone(), |message, name| {
-        match message.get_field_by_name(name).unwrap().as_ref() {
-            Value::Message(inner) => inner.clone(),
-            other => panic!("{name}: {other:?}"),
-        }
+    path.iter().fold(message.clone(), |message, name| match &*message.get_field_by_name(name).unwrap() {
+        Value::Message(inner) => inner.clone(),
+        other => panic!("{name}: {other:?}"),
     })
 }
 
@@ -193,13 +191,13 @@ fn check(
         }
         // A name is what comes first where one is needed.
         if field.name() == "name" && base.get(1).is_some_and(|word| word == "wp") {
-            assert_eq!(plain.get_field(&field).as_ref(), &Value::String("wp".into()), "{name}");
+            assert_eq!(plain.get_field(&field).into_owned(), Value::String("wp".into()), "{name}");
             continue;
         }
         let mut differs = field.name() == "template_yaml";
         for (words, value) in samples(&field, files) {
             let set = decoded(&[base, &words].concat());
-            assert_eq!(set.get_field(&field).as_ref(), &value, "{name} by {words:?}");
+            assert_eq!(set.get_field(&field).into_owned(), value, "{name} by {words:?}");
             differs |= set.get_field(&field) != plain.get_field(&field);
         }
         assert!(differs, "{name} is the same with its flag and without");

@@ -9,11 +9,14 @@ mod encode_template;
 mod encode_time;
 mod errors;
 mod faults;
+mod offline;
 mod options;
 mod sizes;
 mod streams;
 
+pub use encode::diagnostic;
 pub use errors::{failed, failure_of_library, is_unknown_method};
+pub use offline::{translate, validate};
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -249,7 +252,7 @@ impl TemplateService for TemplateApi {
     ) -> Result<Response<proto::ValidateTemplateResponse>, Status> {
         let message = request.into_inner();
         let span = span("ValidateTemplate", &message.namespace, &message.name);
-        let call = decode::validate(message, self.operations.settings());
+        let call = decode::validate(message, &self.operations.settings().namespace);
         let call = call.map_err(|error| errors::logged(&error, &span))?;
         let validated = Operations::validate_template(&call);
         let answer = sizes::sized(encode::validate_response(&validated));
@@ -262,11 +265,12 @@ impl TemplateService for TemplateApi {
     ) -> Result<Response<proto::TranslateTemplateResponse>, Status> {
         let message = request.into_inner();
         let span = span("TranslateTemplate", &message.namespace, &message.name);
-        let translated =
-            decode::translate(message, self.operations.settings()).and_then(|(namespace, call, each)| {
+        let translated = decode::translate(message, &self.operations.settings().namespace).and_then(
+            |(namespace, call, each)| {
                 let translated = Operations::translate_template(&call)?;
                 sizes::sized(encode::translate_response(&namespace, translated, each)?)
-            });
+            },
+        );
         translated.map_err(|error| errors::logged(&error, &span))
     }
 }

@@ -1,5 +1,6 @@
 //! Deploys Panamax templates to Kubernetes; the modules are listed in the order in which a request walks through them.
 
+pub mod cli;
 pub mod config;
 pub mod server;
 pub mod start;

@@ -1,8 +1,8 @@
-//! Reads the configuration, binds the listener, serves.
+//! Reads the command line, then serves or carries a command out.
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use panamax_kubernetes_adapter::cli::{self, Told};
 use panamax_kubernetes_adapter::config::Config;
 use panamax_kubernetes_adapter::start;
 
@@ -10,14 +10,24 @@ use panamax_kubernetes_adapter::start;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+fn main() -> ExitCode {
+    match cli::parse(std::env::args_os()) {
+        Ok(Told::Serve(config)) => end(serve(*config)),
+        Ok(Told::Do(command)) => command.run(),
+        // The help or the version, which was asked for; or the usage of a command.
+        Err(answer) if !answer.use_stderr() || cli::is_command(std::env::args_os().nth(1).as_deref()) => {
+            answer.exit()
+        }
+        Err(error) => end(Err(start::usage(&error))),
+    }
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
-    let served = match Config::try_parse() {
-        Ok(config) => start::run(config).await,
-        // The help or the version, which was asked for.
-        Err(answer) if !answer.use_stderr() => answer.exit(),
-        Err(error) => Err(start::usage(&error)),
-    };
+async fn serve(config: Config) -> Result<(), start::Refusal> {
+    start::run(config).await
+}
+
+fn end(served: Result<(), start::Refusal>) -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => {

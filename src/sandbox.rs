@@ -30,7 +30,7 @@
 //!   claims does not say so.
 //! - Lists of maps that no translation writes are one value to server-side apply; `managedFields` of a body are
 //!   ignored, and controllers and kubelets write under the name `sandbox` or leave no entry.
-//! - Selectors know `=`, `==` and `in` for labels, and `metadata.name` for fields.
+//! - Field selectors know `metadata.name` alone.
 //! - Controllers and kubelets do everything at once: a pod runs 50 ms after its creation and ends 50 ms after its
 //!   deletion, whatever its grace period, and whether or not its Secrets are there; a pod that loses its labels keeps
 //!   its controller.
@@ -48,6 +48,7 @@ mod failure;
 mod fields;
 mod http;
 mod kinds;
+mod labels;
 mod object;
 mod ownership;
 mod removal;

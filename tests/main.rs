@@ -94,6 +94,8 @@ mod edge {
     mod agent;
     mod api;
     mod callers;
+    mod commands;
+    mod commands_printed;
     mod conformance;
     mod diagnostics;
     mod known_images;

@@ -269,7 +269,8 @@ fn change(namespace: &Namespace, change: &Change) -> proto::ObjectChange {
     }
 }
 
-fn diagnostic(diagnostic: &Diagnostic) -> proto::Diagnostic {
+/// A finding, as the contract has it.
+pub fn diagnostic(diagnostic: &Diagnostic) -> proto::Diagnostic {
     let severity = match diagnostic.severity() {
         Severity::Info => proto::Severity::Info,
         Severity::Warning => proto::Severity::Warning,

@@ -10,7 +10,7 @@ use crate::artifacts::{
 };
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::record::{self, Head, Member, MemberState, Record};
-use crate::template::did_you_mean;
+use crate::template::{did_you_mean, shown};
 use crate::translate::uncounted;
 
 /// What a Scale has to do.
@@ -147,11 +147,26 @@ fn counts(record: &Record, replicas: &BTreeMap<String, i32>) -> Result<BTreeMap<
 fn unknown<'a>(record: &Record, name: &str, names: impl Iterator<Item = &'a str>) -> Error {
     let names: Vec<&str> = names.collect();
     let hint = did_you_mean(name, names.iter().copied());
+    let listed = some(&names);
+    let listed = if listed.is_empty() { listed } else { format!(", but {listed}") };
     Error::new(
         ErrorKind::ComponentNotFound,
-        format!("deployment {} has no component {name:?}{hint}", record.name),
+        format!("deployment {} has no component {name:?}{listed}{hint}", record.name),
     )
     .with("components", names.join(","))
+}
+
+/// The most names that a message lists.
+const MAX_NAMES: usize = 5;
+
+/// Says which names there are: five at the most, and how many more.
+fn some(names: &[&str]) -> String {
+    let listed: Vec<String> = names.iter().take(MAX_NAMES).map(|name| shown(name)).collect();
+    match names.len().saturating_sub(MAX_NAMES) {
+        _ if names.is_empty() => String::new(),
+        0 => listed.join(", "),
+        more => format!("{} and {more} more", listed.join(", ")),
+    }
 }
 
 /// The answer where no workload is there as the records have it.
@@ -195,5 +210,18 @@ fn change(member: &Member, action: Action, replicas: Option<i32>) -> Change {
         action,
         component: Some(member.component.clone()),
         fields: fields.into_iter().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_names_are_listed_and_the_others_counted() {
+        assert_eq!(some(&[]), "");
+        assert_eq!(some(&["WP", "DB"]), "WP, DB");
+        assert_eq!(some(&["A", "B", "C", "D", "E"]), "A, B, C, D, E");
+        assert_eq!(some(&["A", "B", "C", "D", "E", "F", "G"]), "A, B, C, D, E and 2 more");
     }
 }

@@ -2,6 +2,7 @@
 
 mod document;
 mod keys;
+mod lines;
 mod marks;
 mod positions;
 mod reader;

@@ -253,7 +253,7 @@ async fn what_is_not_there_is_not_found() {
     let before = everything(&namespace).await;
     let refusal =
         refused(client.scale(scale(&namespace, "wp", "WPP", 2)).await, Code::NotFound, "COMPONENT_NOT_FOUND");
-    assert!(refusal.message.contains("did you mean `WP`?"), "{refusal:#?}");
+    assert!(refusal.message.ends_with(", but WP, DB; did you mean `WP`?"), "{refusal:#?}");
     assert_eq!(names(&everything(&namespace).await), names(&before));
 }
 

@@ -192,3 +192,31 @@ fn files_that_cannot_be_used_are_refused_at_the_start() {
     let (code, told) = refused(&["--sandbox", "--tls-cert", &certificate]);
     assert_eq!(code, Some(64), "{told}");
 }
+
+#[tokio::test]
+async fn the_commands_call_over_tls_with_a_certificate() {
+    let folder = Folder::new("commands");
+    let ours = authority("ours");
+    let (certificate, key) = folder.server(&ours);
+    let authority = folder.write("authority.pem", &ours.pem(), 0o644);
+    let mut flags = flags(&certificate, &key);
+    flags.extend(["--tls-client-ca".to_owned(), authority.clone()]);
+    let binary = start(flags).await;
+    let server = format!("https://localhost:{}", binary.address.port());
+    let (own, own_key) = issued(&ours, -1, 1);
+    let (own, own_key) = (folder.write("own.pem", &own, 0o644), folder.write("own-key.pem", &own_key, 0o600));
+    let token = folder.write("token", "canary", 0o600);
+    let list = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_panamax-kubernetes-adapter"));
+        let output =
+            command.args(["list", "--server", &server, "--ca-file", &authority]).args(arguments).output();
+        let output = output.expect("the binary starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let known = list(&["--cert-file", &own, "--key-file", &own_key, "--token-file", &token]);
+    assert_eq!(known.0, Some(0), "{}", known.1);
+    let unknown = list(&[]);
+    assert_eq!(unknown.0, Some(3), "{}", unknown.1);
+    let half = list(&["--cert-file", &own]);
+    assert_eq!(half.0, Some(2), "{}", half.1);
+}

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use super::super::decode_template as template;
 use super::super::faults::{Faults, enumeration};
 use super::super::options;
-use super::{namespace, no_source, optional_name};
+use super::{no_source, optional_name};
 use crate::artifacts::Namespace;
 use crate::error::Result;
 use crate::facts::Configs;
-use crate::operations::{Settings, Source, TemplateCall};
+use crate::operations::{Source, TemplateCall};
 use crate::proto;
 
 /// What the two requests have in common.
@@ -24,7 +24,7 @@ struct Common<'r> {
 
 pub(in super::super) fn validate(
     request: proto::ValidateTemplateRequest,
-    settings: &Settings,
+    default: &Namespace,
 ) -> Result<TemplateCall> {
     use proto::validate_template_request::TemplateSource;
     let source = request.template_source.map(|source| match source {
@@ -39,13 +39,13 @@ pub(in super::super) fn validate(
         options: request.options.as_ref(),
         image_configs: request.image_configs,
     };
-    template_call(common, settings, Faults::default()).map(|(_, call)| call)
+    template_call(common, default, Faults::default()).map(|(_, call)| call)
 }
 
 /// A TranslateTemplate, with the format of each object's manifest; `None`: only all together are asked for.
 pub(in super::super) fn translate(
     request: proto::TranslateTemplateRequest,
-    settings: &Settings,
+    default: &Namespace,
 ) -> Result<(Namespace, TemplateCall, Option<proto::ManifestFormat>)> {
     use proto::translate_template_request::TemplateSource;
     let mut faults = Faults::default();
@@ -64,18 +64,21 @@ pub(in super::super) fn translate(
         options: request.options.as_ref(),
         image_configs: request.image_configs,
     };
-    let (namespace, call) = template_call(common, settings, faults)?;
+    let (namespace, call) = template_call(common, default, faults)?;
     Ok((namespace, call, each.then_some(format)))
 }
 
 fn template_call(
     common: Common<'_>,
-    settings: &Settings,
+    default: &Namespace,
     mut faults: Faults,
 ) -> Result<(Namespace, TemplateCall)> {
     let source = common.source.or_else(|| no_source(&mut faults));
     let options = options::deploy(common.options, &mut faults);
-    let namespace = namespace(common.namespace, settings, &mut faults);
+    let namespace = match common.namespace {
+        "" => Some(default.clone()),
+        named => faults.take("namespace", Namespace::new(named)),
+    };
     let name = optional_name(common.name, &mut faults);
     let overrides = common.overrides.map(template::raw);
     let call = || {

@@ -22,6 +22,11 @@ impl Positions {
         Self(root.map(Arc::new))
     }
 
+    /// The tree of the text, if it could be read.
+    pub(super) fn root(&self) -> Option<&Node> {
+        self.0.as_deref()
+    }
+
     /// Gives every diagnostic that has a path and no place the place of that path.
     pub fn locate(&self, diagnostics: &mut [Diagnostic]) {
         for diagnostic in diagnostics {

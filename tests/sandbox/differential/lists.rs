@@ -7,6 +7,7 @@ pub async fn lists(on: &mut Session) {
         ("l2", json!({ "a": "2", "b": "" })),
         ("l3", json!({ "a": "3" })),
         ("l4", Value::Null),
+        ("l6", json!({ "b": "x" })),
     ] {
         let map = with(config_map(name, json!({ "x": "1" })), "/metadata/labels", labels);
         on.call(
@@ -19,6 +20,43 @@ pub async fn lists(on: &mut Session) {
     }
     for selector in ["a%3D1", "a%3D%3D2", "a+in+(1,2)", "b%3D", "a+in", "a%3D1,"] {
         on.get("labels", &format!("configmaps?labelSelector={selector}")).await;
+    }
+    // Every kind of requirement, in every spelling, and what is none.
+    for selector in [
+        "a",
+        "!a,b",
+        "!+b,a",
+        "a,!b",
+        "a!%3D1,b",
+        "a,b!%3D",
+        "a,a+notin+(1,2)",
+        "a,a+notin(3)",
+        "b+in+()",
+        "b+in+(x,)",
+        "b+in+(,)",
+        "a+in+(,,1)",
+        "a%3E1",
+        "a%3C3",
+        "a%3Ex",
+        "in",
+        "in+in+(x)",
+        "a+in+(1+2)",
+        "!a%3D1",
+        "a%3Db%3Dc",
+        "!",
+        ",",
+        "a+1",
+        "%3D1",
+        "a/b/c",
+        "x.io/a",
+        "X.io/a",
+        "a%3D-1",
+        "a+in+1",
+        "a+in+(1",
+        "a%3D%3D%3D1",
+        "a%3D%3E1",
+    ] {
+        on.get("label rules", &format!("configmaps?labelSelector={selector}")).await;
     }
     for selector in ["metadata.name%3Dl1", "metadata.name%3Dnone", "data%3Dx"] {
         on.get("fields", &format!("configmaps?fieldSelector={selector}")).await;

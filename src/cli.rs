@@ -1,0 +1,190 @@
+//! The commands beside `serve`: what a person types who has a template, with an adapter or without any.
+
+mod changing;
+mod connection;
+mod failure;
+mod findings;
+mod looking;
+mod offline;
+mod options;
+mod output;
+mod overriding;
+mod reads;
+mod requests;
+mod shell;
+mod source;
+mod text;
+mod view;
+mod waiting;
+mod words;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::config::Config;
+use failure::{Failure, REFUSED};
+use view::View;
+
+/// The binary's name, for sentences that tell what to type.
+pub const PROGRAM: &str = env!("CARGO_PKG_NAME");
+
+/// What is told behind the help of every command.
+const CODES: &str = "Exit codes: 0 done; 1 refused, or failed; 2 the command line or a file cannot be used; 3 the \
+                     adapter or its cluster does not answer; 4 the wait has ended before what it waited for; 130 \
+                     Ctrl-C has ended the wait.";
+
+/// What the binary is told to do.
+#[derive(Debug)]
+pub enum Told {
+    /// Serve.
+    Serve(Box<Config>),
+    /// A command beside serving.
+    Do(Box<Command>),
+}
+
+#[derive(Parser)]
+#[command(name = PROGRAM, version, max_term_width = 100)]
+struct Commands {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// A command beside `serve`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Check templates and tell everything found; needs no adapter
+    #[command(after_help = CODES)]
+    Validate(offline::ValidateArgs),
+    /// Translate a template to manifests, for `kubectl apply -f -`; needs no adapter
+    #[command(after_help = CODES)]
+    Translate(offline::TranslateArgs),
+    /// Deploy a template, or update what was deployed from it, and wait until it is ready
+    #[command(after_help = CODES)]
+    Deploy(requests::DeployArgs),
+    /// Tell what a deploy would do, field by field, and do nothing
+    #[command(after_help = CODES)]
+    Plan(requests::DeployArgs),
+    /// Show one deployment
+    #[command(after_help = CODES)]
+    Get(reads::GetArgs),
+    /// List deployments
+    #[command(after_help = CODES)]
+    List(reads::ListArgs),
+    /// Watch a deployment, or all
+    #[command(after_help = CODES)]
+    Watch(reads::WatchArgs),
+    /// Change the replicas of components, and wait until they are ready
+    #[command(after_help = CODES)]
+    Scale(requests::ScaleArgs),
+    /// List the revisions of a deployment
+    #[command(after_help = CODES)]
+    Revisions(reads::RevisionsArgs),
+    /// Put an earlier revision back, and wait until it is ready
+    #[command(after_help = CODES)]
+    Rollback(requests::RollbackArgs),
+    /// Delete everything that belongs to a deployment, and wait until it is gone
+    #[command(after_help = CODES)]
+    Teardown(requests::TeardownArgs),
+    /// Write a script that makes a shell complete commands and flags
+    Completion(shell::CompletionArgs),
+    /// Write a page of the manual, as `man -l` reads it
+    Man(shell::ManArgs),
+}
+
+/// The whole command line: that of serving, with the commands beside it.
+pub fn command() -> clap::Command {
+    let serve =
+        Config::command().name("serve").about("Serve gRPC; the command that is meant where none is named");
+    let serve = serve.long_about(None::<&str>).version(None::<&str>);
+    let commands = Commands::command();
+    Config::command()
+        .args_conflicts_with_subcommands(true)
+        .subcommand_help_heading("Commands")
+        .subcommand(serve)
+        .subcommands(commands.get_subcommands().cloned())
+}
+
+/// Reads a command line. The variables of the server's settings concern serving alone.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Told, clap::Error> {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    let first = arguments.get(1).and_then(|first| first.to_str()).unwrap_or_default();
+    if Commands::command().get_subcommands().any(|command| command.get_name() == first) {
+        return Commands::try_parse_from(arguments).map(|told| Told::Do(Box::new(told.command)));
+    }
+    if first == "serve" && arguments.len() > 1 {
+        arguments.remove(1);
+        let config =
+            Config::command().bin_name(format!("{PROGRAM} serve")).try_get_matches_from(arguments)?;
+        return Config::from_arg_matches(&config).map(|config| Told::Serve(Box::new(config)));
+    }
+    let matches = command().try_get_matches_from(arguments)?;
+    Config::from_arg_matches(&matches).map(|config| Told::Serve(Box::new(config)))
+}
+
+/// Whether a command line that cannot be read was one of the commands beside `serve`, whose usage is 2.
+pub fn is_command(first: Option<&std::ffi::OsStr>) -> bool {
+    let first = first.and_then(|first| first.to_str()).unwrap_or_default();
+    Commands::command().get_subcommands().any(|command| command.get_name() == first)
+}
+
+impl Command {
+    /// Carries the command out; what it answers goes to standard output, all else to standard error.
+    pub fn run(&self) -> ExitCode {
+        let mut out = std::io::BufWriter::new(std::io::stdout());
+        let mut err = std::io::stderr().lock();
+        let done = self.answer(&mut out, &mut err);
+        let written = out.flush().map_err(|error| Failure::output(&error));
+        match done.and(written) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                // Nobody is left to tell that standard error is closed.
+                let _ = err.write_all(failure.text.as_bytes());
+                ExitCode::from(failure.code)
+            }
+        }
+    }
+
+    fn answer(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Failure> {
+        match self {
+            Self::Validate(asked) => asked.run(out, err),
+            Self::Translate(asked) => asked.run(out, err),
+            Self::Completion(asked) => asked.run(out),
+            Self::Man(asked) => asked.run(out),
+            Self::Deploy(_)
+            | Self::Plan(_)
+            | Self::Get(_)
+            | Self::List(_)
+            | Self::Watch(_)
+            | Self::Scale(_)
+            | Self::Revisions(_)
+            | Self::Rollback(_)
+            | Self::Teardown(_) => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let runtime = runtime.map_err(|error| Failure::new(REFUSED, error.to_string()))?;
+                runtime.block_on(Box::pin(self.call(out, err)))
+            }
+        }
+    }
+
+    /// Calls an adapter.
+    async fn call(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Failure> {
+        match self {
+            Self::Deploy(asked) => asked.deploy(&mut View::new(out, asked.client.output), err).await,
+            Self::Plan(asked) => asked.plan_it(&mut View::new(out, asked.client.output), err).await,
+            Self::Get(asked) => asked.run(&mut View::new(out, asked.client.output)).await,
+            Self::List(asked) => asked.run(&mut View::new(out, asked.client.output)).await,
+            Self::Watch(asked) => asked.run(&mut View::new(out, asked.client.output)).await,
+            Self::Scale(asked) => asked.run(&mut View::new(out, asked.client.output), err).await,
+            Self::Revisions(asked) => asked.run(&mut View::new(out, asked.client.output)).await,
+            Self::Rollback(asked) => asked.run(&mut View::new(out, asked.client.output), err).await,
+            Self::Teardown(asked) => asked.run(&mut View::new(out, asked.client.output)).await,
+            Self::Validate(_) | Self::Translate(_) | Self::Completion(_) | Self::Man(_) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! Carries out the commands that change something: one call each, and a wait with a view.
+
+use std::path::Path;
+
+use prost::Message;
+use tonic::Status;
+
+use super::connection::Client;
+use super::failure::{Failure, REFUSED, reason};
+use super::findings::{self, Texts};
+use super::offline::validation;
+use super::requests::{DeployArgs, RollbackArgs, ScaleArgs, TargetArgs, TeardownArgs};
+use super::source::Source;
+use super::text;
+use super::view::View;
+use super::waiting::{Failed, Wait, Waited, timed};
+use super::words::said;
+use crate::proto;
+use crate::template::raw;
+use crate::translate;
+
+/// The deployment's name: the one that is asked for, or the one that an adapter makes from the template's.
+fn name(args: &DeployArgs, source: &Source) -> Option<String> {
+    args.around.name.clone().or_else(|| {
+        let template = raw::read(&source.text).template?;
+        translate::slug(&template.name).map(|name| name.as_str().to_owned())
+    })
+}
+
+/// A refusal of a template, with all that an adapter finds in it: a refusal holds the first errors alone.
+async fn explained(client: &Client, args: &DeployArgs, source: &Source, failed: Failed) -> Failure {
+    let is_template = |status: &Status| reason(status) == "TEMPLATE_INVALID";
+    if !failed.status.as_ref().is_some_and(is_template) {
+        return failed.failure;
+    }
+    match client.templates().validate_template(validation(source, &args.around)).await {
+        Ok(answer) if !answer.get_ref().valid => {
+            let found = answer.into_inner().diagnostics;
+            let shown = source.texts().show_all(&found);
+            let text = format!("{shown}{}: refused, {}\n", source.name(), findings::count(&found));
+            Failure { code: REFUSED, text }
+        }
+        _ => failed.failure,
+    }
+}
+
+/// Lines about what was done, then the deployment.
+fn told(
+    verb: &str,
+    changes: &[proto::ObjectChange],
+    warnings: &[String],
+    deployment: Option<&proto::Deployment>,
+) -> Vec<String> {
+    let mut lines = vec![verb.to_owned()];
+    lines.extend(text::changes(changes, false));
+    lines.extend(text::warnings(warnings));
+    if let Some(deployment) = deployment {
+        lines.extend(text::deployment(deployment));
+        lines.extend(text::details(deployment));
+    }
+    lines
+}
+
+/// The verb of an outcome; where nothing is changed, that it was only checked.
+fn verb(outcome: i32, validate_only: bool) -> String {
+    let outcome = said::<proto::DeployOutcome>(outcome).to_lowercase();
+    if validate_only { format!("{outcome} (checked only; nothing is written)") } else { outcome }
+}
+
+impl DeployArgs {
+    /// Deploys, and waits unless that is not wanted.
+    pub async fn deploy(&self, view: &mut View<'_>, err: &mut dyn std::io::Write) -> Result<(), Failure> {
+        let source = self.source()?;
+        let client = self.client.connection.connect().await?;
+        let request = self.request(&source);
+        let wait = Wait {
+            client: &client,
+            namespace: request.namespace.clone(),
+            name: name(self, &source),
+            patience: self.patience(),
+            until: proto::WatchUntil::Settled,
+            // What was taken back is at rest, too, and not what was asked for.
+            goes_on: !self.around.options.rolls_back(),
+        };
+        let mut deployments = client.deployments();
+        let request = timed(request, self.patience());
+        let call = Box::pin(async move { deployments.deploy(request).await });
+        let answer = match wait.on(call, view, &source.texts()).await {
+            Ok(Waited::Answered(answer)) => answer,
+            Ok(Waited::Seen) => return view.say(&["it is at rest".to_owned()]),
+            Err(failed) => return Err(explained(&client, self, &source, failed).await),
+        };
+        tell_findings(err, &source.texts(), &answer.diagnostics)?;
+        view.tell(&answer, "DeployResponse", || {
+            let verb = verb(answer.outcome, self.terms.validate_only);
+            told(&verb, &answer.changes, &answer.warnings, answer.deployment.as_ref())
+        })
+    }
+
+    /// Tells what a Deploy would do.
+    pub async fn plan_it(&self, view: &mut View<'_>, err: &mut dyn std::io::Write) -> Result<(), Failure> {
+        let source = self.source()?;
+        let client = self.client.connection.connect().await?;
+        let answer = client.deployments().plan_deploy(timed(self.plan(&source), None)).await;
+        let answer = match answer {
+            Ok(answer) => answer.into_inner(),
+            Err(status) => {
+                let failure = Failure::call(&status, &source.texts());
+                let failed = Failed { failure, status: Some(status) };
+                return Err(explained(&client, self, &source, failed).await);
+            }
+        };
+        tell_findings(err, &source.texts(), &answer.diagnostics)?;
+        view.tell(&answer, "PlanDeployResponse", || {
+            let mut lines = vec!["a Deploy would".to_owned()];
+            lines.extend(text::changes(&answer.changes, true));
+            lines.extend(text::warnings(&answer.warnings));
+            lines.push(format!("plan {}: deploy with --plan-id to carry out this one alone", answer.plan_id));
+            lines
+        })
+    }
+
+    fn source(&self) -> Result<Source, Failure> {
+        Source::read(Path::new(&self.file), &self.around)
+    }
+}
+
+/// Writes what was found in a template to standard error.
+fn tell_findings(
+    err: &mut dyn std::io::Write,
+    texts: &Texts<'_>,
+    found: &[proto::Diagnostic],
+) -> Result<(), Failure> {
+    err.write_all(texts.show_all(found).as_bytes()).map_err(|error| Failure::output(&error))
+}
+
+/// A wait for one deployment to come to rest.
+fn wait<'c>(client: &'c Client, target: &TargetArgs, patience: Option<std::time::Duration>) -> Wait<'c> {
+    Wait {
+        client,
+        namespace: target.namespace.clone(),
+        name: Some(target.name.clone()),
+        patience,
+        until: proto::WatchUntil::Settled,
+        goes_on: true,
+    }
+}
+
+/// Tells an answer, or that what was waited for was seen.
+fn answered<R: Message>(
+    waited: Result<Waited<R>, Failed>,
+    name: &str,
+    view: &mut View<'_>,
+    lines: impl FnOnce(&R) -> Vec<String>,
+) -> Result<(), Failure> {
+    match waited.map_err(|failed| failed.failure)? {
+        Waited::Answered(answer) => view.tell(&answer, name, || lines(&answer)),
+        Waited::Seen if view.is_text() => view.say(&["done".to_owned()]),
+        Waited::Seen => Ok(()),
+    }
+}
+
+impl ScaleArgs {
+    /// Scales, and waits unless that is not wanted.
+    pub async fn run(&self, view: &mut View<'_>, err: &mut dyn std::io::Write) -> Result<(), Failure> {
+        let client = self.client.connection.connect().await?;
+        let mut deployments = client.deployments();
+        let request = timed(self.request(), self.patience());
+        let call = Box::pin(async move { deployments.scale(request).await });
+        let waited = wait(&client, &self.target, self.patience()).on(call, view, &Texts::default()).await;
+        if let Ok(Waited::Answered(answer)) = &waited {
+            let answer: &proto::ScaleResponse = answer;
+            tell_findings(err, &Texts::default(), &answer.diagnostics)?;
+        }
+        answered(waited, "ScaleResponse", view, |answer| {
+            told("scaled", &answer.changes, &[], answer.deployment.as_ref())
+        })
+    }
+}
+
+impl RollbackArgs {
+    /// Puts an earlier revision back, and waits unless that is not wanted.
+    pub async fn run(&self, view: &mut View<'_>, err: &mut dyn std::io::Write) -> Result<(), Failure> {
+        let client = self.client.connection.connect().await?;
+        let mut deployments = client.deployments();
+        let request = timed(self.request(), self.patience());
+        let call = Box::pin(async move { deployments.rollback(request).await });
+        let waited = wait(&client, &self.target, self.patience()).on(call, view, &Texts::default()).await;
+        if let Ok(Waited::Answered(answer)) = &waited {
+            let answer: &proto::RollbackResponse = answer;
+            tell_findings(err, &Texts::default(), &answer.diagnostics)?;
+        }
+        answered(waited, "RollbackResponse", view, |answer| {
+            let verb = verb(answer.outcome, self.terms.validate_only);
+            told(&verb, &answer.changes, &answer.warnings, answer.deployment.as_ref())
+        })
+    }
+}
+
+impl TeardownArgs {
+    /// Deletes everything that belongs to a deployment, and waits unless that is not wanted.
+    pub async fn run(&self, view: &mut View<'_>) -> Result<(), Failure> {
+        let client = self.client.connection.connect().await?;
+        let mut deployments = client.deployments();
+        let request = timed(self.request(), self.patience());
+        let call = Box::pin(async move { deployments.teardown(request).await });
+        let wait = Wait { until: proto::WatchUntil::Gone, ..wait(&client, &self.target, self.patience()) };
+        let waited = wait.on(call, view, &Texts::default()).await;
+        let validate_only = self.terms.validate_only;
+        answered(waited, "TeardownResponse", view, |answer: &proto::TeardownResponse| {
+            let verb = match (validate_only, answer.complete) {
+                (true, _) => "a Teardown would",
+                (false, true) => "gone",
+                (false, false) => "going",
+            };
+            let mut lines = told(verb, &answer.changes, &[], None);
+            let kept =
+                answer.retained.iter().map(|object| format!("  kept: {} {}", object.kind, object.name));
+            lines.extend(kept);
+            for blocked in &answer.blocked {
+                let object = blocked.object.clone().unwrap_or_default();
+                let finalizers = blocked.finalizers.join(", ");
+                lines.push(format!("  held back: {} {} by {finalizers}", object.kind, object.name));
+            }
+            lines
+        })
+    }
+}

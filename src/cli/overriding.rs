@@ -1,0 +1,121 @@
+//! A file that overrides a template: read as leniently as a template, and put into the form of a request.
+
+use crate::diagnostic::{Code, Diagnostic};
+use crate::proto;
+use crate::template::raw::{self, RawImage, RawPort, RawTemplate};
+
+/// Reads a file that overrides a template; fails with everything that is wrong with it, each at its place.
+pub fn read(text: &str) -> Result<proto::Template, Vec<Diagnostic>> {
+    let reading = raw::read(text);
+    let mut found: Vec<Diagnostic> = reading.diagnostics.into_iter().filter(Diagnostic::is_error).collect();
+    let Some(template) = reading.template.filter(|_| found.is_empty()) else { return Err(found) };
+    let encoded = encoded(template, &mut found);
+    reading.positions.locate(&mut found);
+    if found.is_empty() { Ok(encoded) } else { Err(found) }
+}
+
+fn encoded(template: RawTemplate, found: &mut Vec<Diagnostic>) -> proto::Template {
+    let recommended = truth(&template.recommended, "recommended", found);
+    let images = template.images.into_iter().enumerate();
+    proto::Template {
+        images: images.map(|(index, one)| image(one, &format!("images[{index}]"), found)).collect(),
+        name: template.name,
+        description: template.description,
+        keywords: template.keywords,
+        r#type: template.kind,
+        documentation: template.documentation,
+        recommended,
+        authors: template.authors,
+    }
+}
+
+fn image(image: RawImage, path: &str, found: &mut Vec<Diagnostic>) -> proto::Image {
+    let count = number(&image.count.value, Code::CountNotANumber, &format!("{path}.deployment.count"), found);
+    let ports = image.ports.iter().enumerate();
+    let ports = ports.map(|(index, one)| port(one, &format!("{path}.ports[{index}]"), found)).collect();
+    let expose = image.expose.iter().enumerate().flat_map(|(index, one)| {
+        let words = one.value.split(|letter: char| letter == ',' || letter.is_whitespace());
+        words.filter(|word| !word.is_empty()).map(move |word| (index, word.to_owned()))
+    });
+    let expose = expose
+        .filter_map(|(index, word)| {
+            number(&word, Code::PortNotDecimal, &format!("{path}.expose[{index}]"), found)
+        })
+        .collect();
+    let variables = image.environment.into_iter().enumerate().map(|(index, one)| proto::Environment {
+        required: truth(&one.required, &format!("{path}.environment[{index}].required"), found)
+            .unwrap_or_default(),
+        variable: one.variable,
+        value: Some(one.value).filter(|value| !value.is_empty()),
+    });
+    let environment = variables.collect();
+    let volumes = image.volumes.into_iter().enumerate().map(|(index, one)| proto::Volume {
+        read_only: truth(&one.read_only, &format!("{path}.volumes[{index}].read_only"), found),
+        host_path: one.host_path,
+        container_path: one.container_path,
+    });
+    let volumes = volumes.collect();
+    let lenders = image.volumes_from.into_iter().enumerate().map(|(index, one)| proto::VolumesFrom {
+        read_only: truth(&one.read_only, &format!("{path}.volumes_from[{index}].read_only"), found)
+            .unwrap_or_default(),
+        service: one.service,
+    });
+    proto::Image {
+        volumes_from: lenders.collect(),
+        name: image.name,
+        source: image.source,
+        ports,
+        links: image
+            .links
+            .into_iter()
+            .map(|one| proto::Link { service: one.service, alias: one.alias })
+            .collect(),
+        environment,
+        command: image.command.value,
+        expose,
+        volumes,
+        deployment: count.map(|count| proto::DeploymentSettings { count: Some(count) }),
+        category: image.category,
+        r#type: image.kind,
+        description: image.description,
+    }
+}
+
+fn port(port: &RawPort, path: &str, found: &mut Vec<Diagnostic>) -> proto::PortMapping {
+    proto::PortMapping {
+        host_port: number(&port.host_port, Code::PortNotDecimal, &format!("{path}.host_port"), found),
+        container_port: number(
+            &port.container_port,
+            Code::PortNotDecimal,
+            &format!("{path}.container_port"),
+            found,
+        ),
+        proto: port.proto.clone(),
+        host_interface: port.host_interface.clone(),
+    }
+}
+
+/// A number that may be absent.
+fn number(text: &str, code: Code, field: &str, found: &mut Vec<Diagnostic>) -> Option<i32> {
+    if text.is_empty() {
+        return None;
+    }
+    let number = text.parse().ok();
+    if number.is_none() {
+        found.push(Diagnostic::new(code, field, "must be a whole number"));
+    }
+    number
+}
+
+/// Yes or no, or absent.
+fn truth(text: &str, field: &str, found: &mut Vec<Diagnostic>) -> Option<bool> {
+    match text.to_lowercase().as_str() {
+        "" => None,
+        "true" | "yes" | "on" | "1" => Some(true),
+        "false" | "no" | "off" | "0" => Some(false),
+        _ => {
+            found.push(Diagnostic::new(Code::NotABoolean, field, "must be true or false"));
+            None
+        }
+    }
+}

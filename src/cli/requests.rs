@@ -1,0 +1,289 @@
+//! The command lines that change something, and the request that each becomes: a flag for every field.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::connection::ConnectionArgs;
+use super::output::Format;
+use super::source::{AroundArgs, Source};
+use super::words::{Time, count, time, word};
+use crate::proto;
+use crate::proto::deploy_request::TemplateSource;
+
+/// How long is waited when nobody says how long.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What every command of the client takes.
+#[derive(Args, Clone, Debug)]
+pub struct ClientArgs {
+    /// Form of the answer on standard output
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORM")]
+    pub output: Format,
+
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// Which deployment.
+#[derive(Args, Clone, Debug)]
+pub struct TargetArgs {
+    /// Name of the deployment
+    pub name: String,
+
+    /// Namespace [default: the adapter's]
+    #[arg(short, long, default_value = "", hide_default_value = true, value_name = "NAME")]
+    pub namespace: String,
+}
+
+/// On what terms something is changed.
+#[derive(Args, Clone, Debug)]
+pub struct TermsArgs {
+    /// Check everything and change nothing
+    #[arg(long)]
+    pub validate_only: bool,
+
+    /// Refuse if the deployment is no longer the one with this etag
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "ETAG")]
+    etag: String,
+
+    /// Name of this request: when it comes again, its first outcome is told
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "ID")]
+    request_id: String,
+}
+
+/// What `deploy` and `plan` take.
+#[derive(Args, Clone, Debug)]
+pub struct DeployArgs {
+    /// Template, in YAML or JSON; `-` is standard input
+    pub file: PathBuf,
+
+    #[command(flatten)]
+    pub around: AroundArgs,
+
+    /// What to wait for [default: ready]
+    #[arg(long, value_parser = word::<proto::WaitMode>())]
+    wait: Option<i32>,
+
+    /// How long to wait [default: 5m]
+    #[arg(long, value_parser = time, value_name = "TIME")]
+    wait_timeout: Option<Time>,
+
+    /// Carry out this plan, and refuse if it would be another one by now
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "ID")]
+    plan_id: String,
+
+    #[command(flatten)]
+    pub terms: TermsArgs,
+
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// How long to wait for readiness, if at all.
+fn patience(wait: Option<i32>, timeout: Option<Time>, terms: &TermsArgs) -> Option<Duration> {
+    let waits = wait.is_none_or(|mode| mode == i32::from(proto::WaitMode::Ready));
+    (waits && !terms.validate_only).then(|| timeout.map_or(PATIENCE, |time| time.0))
+}
+
+fn mode(wait: Option<i32>) -> i32 {
+    wait.unwrap_or(proto::WaitMode::Ready.into())
+}
+
+impl DeployArgs {
+    /// How long to wait, if at all.
+    pub fn patience(&self) -> Option<Duration> {
+        patience(self.wait, self.wait_timeout, &self.terms)
+    }
+
+    /// The request.
+    pub fn request(&self, source: &Source) -> proto::DeployRequest {
+        proto::DeployRequest {
+            namespace: self.around.namespace.clone().unwrap_or_default(),
+            name: self.around.name.clone().unwrap_or_default(),
+            template_source: Some(TemplateSource::TemplateYaml(source.text.clone())),
+            r#override: source.r#override.clone(),
+            options: Some(self.around.options.encoded()),
+            wait: mode(self.wait),
+            wait_timeout: self.wait_timeout.and_then(Time::encoded),
+            validate_only: self.terms.validate_only,
+            etag: self.terms.etag.clone(),
+            request_id: self.terms.request_id.clone(),
+            plan_id: self.plan_id.clone(),
+            image_configs: source.image_configs.clone(),
+        }
+    }
+
+    /// The request that plans what the other one would do: its fields are the same.
+    pub fn plan(&self, source: &Source) -> proto::PlanDeployRequest {
+        use proto::plan_deploy_request::TemplateSource;
+        let request = self.request(source);
+        proto::PlanDeployRequest {
+            namespace: request.namespace,
+            name: request.name,
+            template_source: Some(TemplateSource::TemplateYaml(source.text.clone())),
+            r#override: request.r#override,
+            options: request.options,
+            wait: request.wait,
+            wait_timeout: request.wait_timeout,
+            validate_only: request.validate_only,
+            etag: request.etag,
+            request_id: request.request_id,
+            plan_id: request.plan_id,
+            image_configs: request.image_configs,
+        }
+    }
+}
+
+/// What `scale` takes.
+#[derive(Args, Clone, Debug)]
+pub struct ScaleArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+
+    /// Components and their replicas, by the image's name in the template or the component's own
+    #[arg(required = true, value_parser = count, value_name = "COMPONENT=NUMBER")]
+    replicas: Vec<(String, i32)>,
+
+    /// What to wait for [default: ready]
+    #[arg(long, value_parser = word::<proto::WaitMode>())]
+    wait: Option<i32>,
+
+    /// How long to wait [default: 5m]
+    #[arg(long, value_parser = time, value_name = "TIME")]
+    wait_timeout: Option<Time>,
+
+    #[command(flatten)]
+    pub terms: TermsArgs,
+
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+impl ScaleArgs {
+    /// How long to wait, if at all.
+    pub fn patience(&self) -> Option<Duration> {
+        patience(self.wait, self.wait_timeout, &self.terms)
+    }
+
+    /// The request.
+    pub fn request(&self) -> proto::ScaleRequest {
+        let TargetArgs { name, namespace } = self.target.clone();
+        proto::ScaleRequest {
+            namespace,
+            name,
+            replicas: self.replicas.iter().cloned().collect(),
+            wait: mode(self.wait),
+            wait_timeout: self.wait_timeout.and_then(Time::encoded),
+            validate_only: self.terms.validate_only,
+            etag: self.terms.etag.clone(),
+            request_id: self.terms.request_id.clone(),
+        }
+    }
+}
+
+/// What `rollback` takes.
+#[derive(Args, Clone, Debug)]
+pub struct RollbackArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+
+    /// Revision to put back [default: the last good one before the current]
+    #[arg(long, default_value_t, hide_default_value = true, value_name = "NUMBER")]
+    revision: i32,
+
+    /// What to wait for [default: ready]
+    #[arg(long, value_parser = word::<proto::WaitMode>())]
+    wait: Option<i32>,
+
+    /// How long to wait [default: 5m]
+    #[arg(long, value_parser = time, value_name = "TIME")]
+    wait_timeout: Option<Time>,
+
+    #[command(flatten)]
+    pub terms: TermsArgs,
+
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+impl RollbackArgs {
+    /// How long to wait, if at all.
+    pub fn patience(&self) -> Option<Duration> {
+        patience(self.wait, self.wait_timeout, &self.terms)
+    }
+
+    /// The request.
+    pub fn request(&self) -> proto::RollbackRequest {
+        let TargetArgs { name, namespace } = self.target.clone();
+        proto::RollbackRequest {
+            namespace,
+            name,
+            revision: self.revision,
+            wait: mode(self.wait),
+            wait_timeout: self.wait_timeout.and_then(Time::encoded),
+            validate_only: self.terms.validate_only,
+            etag: self.terms.etag.clone(),
+            request_id: self.terms.request_id.clone(),
+        }
+    }
+}
+
+/// What `teardown` takes.
+#[derive(Args, Clone, Debug)]
+pub struct TeardownArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+
+    /// What becomes of volume claims, and of the data in them [default: retain]
+    #[arg(long, value_parser = word::<proto::VolumePolicy>())]
+    volumes: Option<i32>,
+
+    /// Succeed if there is no such deployment
+    #[arg(long)]
+    allow_missing: bool,
+
+    /// How long pods may take to end [default: as long as each asks for]
+    #[arg(long, value_parser = time, value_name = "TIME")]
+    grace_period: Option<Time>,
+
+    /// What to wait for [default: gone]
+    #[arg(long, value_parser = word::<proto::TeardownWait>())]
+    wait: Option<i32>,
+
+    /// How long to wait [default: 5m]
+    #[arg(long, value_parser = time, value_name = "TIME")]
+    wait_timeout: Option<Time>,
+
+    #[command(flatten)]
+    pub terms: TermsArgs,
+
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+impl TeardownArgs {
+    /// How long to wait, if at all.
+    pub fn patience(&self) -> Option<Duration> {
+        let waits = self.wait.is_none_or(|mode| mode == i32::from(proto::TeardownWait::Gone));
+        (waits && !self.terms.validate_only).then(|| self.wait_timeout.map_or(PATIENCE, |time| time.0))
+    }
+
+    /// The request.
+    pub fn request(&self) -> proto::TeardownRequest {
+        let TargetArgs { name, namespace } = self.target.clone();
+        proto::TeardownRequest {
+            namespace,
+            name,
+            volumes: self.volumes.unwrap_or_default(),
+            allow_missing: self.allow_missing,
+            grace_period: self.grace_period.and_then(Time::encoded),
+            wait: self.wait.unwrap_or(proto::TeardownWait::Gone.into()),
+            wait_timeout: self.wait_timeout.and_then(Time::encoded),
+            validate_only: self.terms.validate_only,
+            etag: self.terms.etag.clone(),
+            request_id: self.terms.request_id.clone(),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The files that a command line names: templates, what overrides them, what their images say of themselves.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::failure::Failure;
+use super::findings::Texts;
+use super::options::OptionArgs;
+use super::overriding;
+use crate::grpc;
+use crate::proto;
+
+/// The most that is read of a file: more than any request may hold.
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
+/// How deep folders of image configurations may nest: no name of an image has more parts.
+const MAX_DEPTH: usize = 16;
+
+/// What goes with a template.
+#[derive(Args, Clone, Debug, Default)]
+pub struct AroundArgs {
+    /// Namespace [default: the adapter's, or `default` where none is asked]
+    #[arg(short, long, value_name = "NAME")]
+    pub namespace: Option<String>,
+
+    /// Name of the deployment [default: made from the template's name]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// File that overrides parts of the template, in the same form; images are matched by name
+    #[arg(long = "override", value_name = "FILE")]
+    overriding: Option<PathBuf>,
+
+    /// Configurations of images, as `crane config IMAGE` prints them: IMAGE=FILE, a folder of files called after their
+    /// images (`mysql:8.json`), or a JSON object of all; may be given several times
+    #[arg(long, value_name = "FILE|FOLDER")]
+    image_configs: Vec<String>,
+
+    #[command(flatten)]
+    pub options: OptionArgs,
+}
+
+/// A template, read, and all that goes with it.
+pub struct Source {
+    name: String,
+    /// The template's text.
+    pub text: String,
+    overriding: Option<(String, String)>,
+    /// What overrides it.
+    pub r#override: Option<proto::Template>,
+    /// What its images say of themselves.
+    pub image_configs: BTreeMap<String, String>,
+}
+
+impl Source {
+    /// Reads a template and all that goes with it.
+    pub fn read(file: &Path, around: &AroundArgs) -> Result<Self, Failure> {
+        let (name, text) = text(file)?;
+        let overriding = around.overriding.as_deref().map(self::text).transpose()?;
+        let encoded = overriding.as_ref().map(|(name, text)| encoded(name, text)).transpose()?;
+        let mut image_configs = BTreeMap::new();
+        for named in &around.image_configs {
+            configs(named, &mut image_configs)?;
+        }
+        Ok(Self { name, text, overriding, r#override: encoded, image_configs })
+    }
+
+    /// The texts, for findings about them.
+    pub fn texts(&self) -> Texts<'_> {
+        let overriding = self.overriding.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
+        Texts::new((&self.name, &self.text), overriding)
+    }
+
+    /// The name to show.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// What a file says that overrides a template.
+fn encoded(name: &str, text: &str) -> Result<proto::Template, Failure> {
+    overriding::read(text).map_err(|found| {
+        let found: Vec<proto::Diagnostic> = found.iter().map(grpc::diagnostic).collect();
+        let texts = Texts::new((name, text), None);
+        Failure { code: super::failure::USAGE, text: texts.show_all(&found) }
+    })
+}
+
+/// The text of a file and the name to show for it; `-` is standard input.
+fn text(file: &Path) -> Result<(String, String), Failure> {
+    let (name, bytes) = if file == Path::new("-") {
+        ("<stdin>".to_owned(), read(std::io::stdin().lock()))
+    } else {
+        (file.display().to_string(), File::open(file).and_then(read))
+    };
+    let bytes = bytes.map_err(|error| unreadable(&name, &error))?;
+    let text = String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{name} is no text in UTF-8")))?;
+    Ok((name, text))
+}
+
+fn read(from: impl Read) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(std::io::Error::other("it is larger than 16 MiB"));
+    }
+    Ok(bytes)
+}
+
+/// The failure of a file that cannot be read.
+pub fn unreadable(name: &str, error: &std::io::Error) -> Failure {
+    let why = match error.kind() {
+        ErrorKind::NotFound => "there is no such file".to_owned(),
+        ErrorKind::PermissionDenied => "it may not be read".to_owned(),
+        ErrorKind::IsADirectory => "it is a folder".to_owned(),
+        _ => error.to_string(),
+    };
+    Failure::usage(format!("{name} cannot be read: {why}"))
+}
+
+/// Reads configurations of images in each of the three forms.
+fn configs(named: &str, into: &mut BTreeMap<String, String>) -> Result<(), Failure> {
+    let path = Path::new(named);
+    if path.is_dir() {
+        return folder(path, "", MAX_DEPTH, into);
+    }
+    if let Some((image, file)) = named.split_once('=').filter(|_| !path.exists()) {
+        into.insert(image.to_owned(), text(Path::new(file))?.1);
+        return Ok(());
+    }
+    let (name, text) = text(path)?;
+    let refused = || {
+        Failure::usage(format!(
+            "{name} is no JSON object of images and their configurations; write IMAGE={name} if it is one image's"
+        ))
+    };
+    let all: BTreeMap<String, serde_json::Value> = serde_json::from_str(&text).map_err(|_| refused())?;
+    for (image, config) in all {
+        let config = match config {
+            serde_json::Value::String(text) => text,
+            serde_json::Value::Object(_) => config.to_string(),
+            serde_json::Value::Null
+            | serde_json::Value::Bool(_)
+            | serde_json::Value::Number(_)
+            | serde_json::Value::Array(_) => return Err(refused()),
+        };
+        into.insert(image, config);
+    }
+    Ok(())
+}
+
+/// Reads the files of a folder, each called after its image.
+fn folder(
+    path: &Path,
+    above: &str,
+    depth: usize,
+    into: &mut BTreeMap<String, String>,
+) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| unreadable(&path.display().to_string(), &error);
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_dir() {
+            if depth == 0 {
+                return Err(Failure::usage(format!("{} is nested too deep", path.display())));
+            }
+            folder(&entry.path(), &format!("{above}{name}/"), depth - 1, into)?;
+        } else if let Some(image) = name.strip_suffix(".json") {
+            into.insert(format!("{above}{image}"), text(&entry.path())?.1);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! Answers for people: tables and sentences.
+
+use super::findings;
+use super::words::said;
+use crate::proto;
+
+/// A text of the adapter's, without what a terminal would act on.
+fn plain(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+}
+
+/// Rows in columns, each as wide as its widest cell, behind an indentation.
+fn table(indent: &str, rows: &[Vec<String>]) -> Vec<String> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell: &String| cell.chars().count()).max()
+    };
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
+    let line = |row: &Vec<String>| {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        format!("{indent}{}", cells.join("  ")).trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+    cells.map(plain).to_vec()
+}
+
+fn replicas(component: &proto::Component) -> String {
+    let number = |number: Option<i32>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+    format!("{}/{}", number(component.ready_replicas), number(component.desired_replicas))
+}
+
+/// The state of a deployment with its reason.
+fn state(deployment: &proto::Deployment) -> String {
+    let reason = said::<proto::ComponentReason>(deployment.reason);
+    let state = said::<proto::DeploymentState>(deployment.state);
+    if reason.is_empty() { state.to_owned() } else { format!("{state} ({reason})") }
+}
+
+/// A deployment and its components.
+pub fn deployment(deployment: &proto::Deployment) -> Vec<String> {
+    let head = format!(
+        "{}/{}  revision {}  ",
+        plain(&deployment.namespace),
+        plain(&deployment.name),
+        deployment.revision
+    );
+    let mut lines = vec![format!("{head}{}", state(deployment))];
+    if !deployment.message.is_empty() {
+        lines.push(format!("  {}", plain(&deployment.message)));
+    }
+    let mut rows = vec![row(["COMPONENT", "READY", "STATE", "IMAGE", "WHY"])];
+    for one in &deployment.components {
+        let reason = said::<proto::ComponentReason>(one.reason);
+        let why =
+            [reason, &one.message].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ");
+        let state = said::<proto::ComponentState>(one.state);
+        rows.push(row([&one.name, &replicas(one), state, &one.image, &why]));
+    }
+    if !deployment.components.is_empty() {
+        lines.extend(table("  ", &rows));
+    }
+    lines
+}
+
+/// Where a deployment's components are reached, its objects and its latest Events, as far as they are told.
+pub fn details(deployment: &proto::Deployment) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !deployment.endpoints.is_empty() {
+        let mut rows = vec![row(["ENDPOINT", "PORT", "OF", "OUTSIDE"])];
+        for one in &deployment.endpoints {
+            let outside = [
+                one.host_port.map(|port| format!("host port {port}")),
+                one.node_port.map(|port| format!("node port {port}")),
+                one.load_balancer.clone(),
+            ];
+            let outside = outside.into_iter().flatten().collect::<Vec<_>>().join(", ");
+            let port = format!("{}/{}", one.port, one.protocol.to_lowercase());
+            rows.push(row([&one.host, &port, &one.component, &outside]));
+        }
+        lines.extend(table("  ", &rows));
+    }
+    if !deployment.objects.is_empty() {
+        let mut rows = vec![row(["OBJECT", "NAME"])];
+        rows.extend(deployment.objects.iter().map(|object| row([&object.kind, &object.name])));
+        lines.extend(table("  ", &rows));
+    }
+    if !deployment.events.is_empty() {
+        let mut rows = vec![row(["EVENT", "COMPONENT", "MESSAGE"])];
+        rows.extend(deployment.events.iter().map(|one| row([&one.reason, &one.component, &one.message])));
+        lines.extend(table("  ", &rows));
+    }
+    lines
+}
+
+/// A deployment as one line.
+pub fn summary(deployment: &proto::Deployment) -> String {
+    let component = |one: &proto::Component| {
+        let reason = said::<proto::ComponentReason>(one.reason);
+        let state = if reason.is_empty() { said::<proto::ComponentState>(one.state) } else { reason };
+        format!("{} {} {state}", plain(&one.name), replicas(one))
+    };
+    let components: Vec<String> = deployment.components.iter().map(component).collect();
+    format!("{}  {}  {}", plain(&deployment.name), state(deployment), components.join(", "))
+        .trim_end()
+        .to_owned()
+}
+
+/// A table of deployments.
+pub fn deployments(deployments: &[proto::Deployment]) -> Vec<String> {
+    let mut rows = vec![row(["NAMESPACE", "NAME", "STATE", "REVISION", "COMPONENTS"])];
+    for one in deployments {
+        let components = one.components.iter();
+        let components: Vec<String> =
+            components.map(|component| format!("{} {}", component.name, replicas(component))).collect();
+        let revision = one.revision.to_string();
+        rows.push(row([&one.namespace, &one.name, &state(one), &revision, &components.join(", ")]));
+    }
+    table("", &rows)
+}
+
+/// A table of revisions.
+pub fn revisions(revisions: &[proto::Revision]) -> Vec<String> {
+    let mut rows = vec![row(["REVISION", "CREATED", "RESULT", "BY", "PUTS BACK"])];
+    for one in revisions {
+        let created = one.create_time.as_ref().map(ToString::to_string).unwrap_or_default();
+        let back = one.rollback_of.map(|number| number.to_string()).unwrap_or_default();
+        let result = said::<proto::RevisionResult>(one.result);
+        rows.push(row([&one.number.to_string(), &created, result, &one.created_by, &back]));
+    }
+    table("", &rows)
+}
+
+/// What is done, or would be done, to each object; with the fields, if they are wanted.
+pub fn changes(changes: &[proto::ObjectChange], with_fields: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    for change in changes {
+        lines.push(format!("  {}", plain(&findings::change(change))));
+        for field in change.fields.iter().filter(|_| with_fields) {
+            let side = |side: &Option<String>| side.as_deref().map_or_else(|| "-".to_owned(), plain);
+            lines.push(format!(
+                "    {}: {} -> {}",
+                plain(&field.path),
+                side(&field.before),
+                side(&field.after)
+            ));
+        }
+    }
+    if lines.is_empty() {
+        lines.push("  nothing changes".to_owned());
+    }
+    lines
+}
+
+/// What the cluster warned of.
+pub fn warnings(warnings: &[String]) -> Vec<String> {
+    warnings.iter().map(|warning| format!("  the cluster warns: {}", plain(warning))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wordpress() -> proto::Deployment {
+        let component = |name: &str, ready| proto::Component {
+            name: name.into(),
+            image: "a:1".into(),
+            state: proto::ComponentState::Progressing.into(),
+            ready_replicas: Some(ready),
+            desired_replicas: Some(1),
+            message: "waits\u{1b}[2J".into(),
+            ..Default::default()
+        };
+        proto::Deployment {
+            namespace: "default".into(),
+            name: "wp".into(),
+            revision: 2,
+            state: proto::DeploymentState::Deploying.into(),
+            components: vec![component("wp", 0), component("db-long", 1)],
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_cells() {
+        assert_eq!(
+            deployment(&wordpress()),
+            [
+                "default/wp  revision 2  DEPLOYING",
+                "  COMPONENT  READY  STATE        IMAGE  WHY",
+                "  wp         0/1    PROGRESSING  a:1    waits\u{fffd}[2J",
+                "  db-long    1/1    PROGRESSING  a:1    waits\u{fffd}[2J",
+            ]
+        );
+        assert_eq!(summary(&wordpress()), "wp  DEPLOYING  wp 0/1 PROGRESSING, db-long 1/1 PROGRESSING");
+    }
+
+    #[test]
+    fn no_answer_moves_the_cursor() {
+        let mut deployment = wordpress();
+        deployment.message = "a\u{1b}[2Jb\r".into();
+        let event = proto::DeploymentEvent { message: "\u{7}".into(), ..Default::default() };
+        deployment.events = vec![event];
+        let lines =
+            [self::deployment(&deployment), details(&deployment), deployments(&[deployment])].concat();
+        assert!(lines.iter().all(|line| !line.contains(char::is_control)), "{lines:?}");
+    }
+}

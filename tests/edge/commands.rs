@@ -1,0 +1,318 @@
+//! The commands beside `serve`, as the built binary carries them out.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use crate::support::adapter::Binary;
+
+/// A value that no output may show.
+const CANARY: &str = "canary-9f1c";
+
+/// The binary, with nothing that the tests' own environment says about an adapter.
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_panamax-kubernetes-adapter"));
+    command.args(arguments).env_remove("PANAMAX_SERVER").current_dir(env!("CARGO_MANIFEST_DIR"));
+    command
+}
+
+/// How a command has ended.
+struct Ended {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn ended(output: Output) -> Ended {
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    Ended { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+fn run(arguments: &[&str]) -> Ended {
+    ended(program(arguments).stdin(Stdio::null()).output().expect("the binary starts"))
+}
+
+/// Runs with a text on standard input.
+fn fed(arguments: &[&str], text: &str) -> Ended {
+    let piped = |command: &mut Command| {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+    };
+    let mut child = piped(&mut program(arguments)).expect("the binary starts");
+    let mut input = child.stdin.take().expect("a pipe");
+    input.write_all(text.as_bytes()).expect("it reads");
+    drop(input);
+    ended(child.wait_with_output().expect("it ends"))
+}
+
+/// Fails with everything that a command has said unless it ends with this code.
+#[track_caller]
+fn check(ended: &Ended, code: i32) {
+    assert_eq!(ended.code, Some(code), "{}\n{}", ended.out, ended.err);
+}
+
+/// A file of one test.
+fn file(name: &str, text: &str) -> String {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("commands-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let path = folder.join(name);
+    fs::write(&path, text).expect("a file");
+    path.to_str().expect("a path").to_owned()
+}
+
+fn bad() -> String {
+    format!(
+        "name: Shop\nimages:\n- name: WP\n  source: wordpress:6\n  links:\n  - service: DBB\n  environment:\n  - \
+         variable: A\n    value: {CANARY}\n    required: perhaps\n- name: DB\n  source: mysql:8\n"
+    )
+}
+
+#[test]
+fn translate_writes_manifests_and_findings_apart() {
+    let yaml = run(&["translate", "examples/wordpress.pmx"]);
+    check(&yaml, 0);
+    assert!(yaml.out.contains("kind: Pod") && !yaml.out.contains("info:"), "{}", yaml.out);
+    let from_pipe =
+        fed(&["translate", "-"], &fs::read_to_string("examples/wordpress.pmx").expect("a template"));
+    assert_eq!((from_pipe.code, &from_pipe.out), (Some(0), &yaml.out));
+    let json =
+        run(&["translate", "-o", "json", "--profile", "modern", "--name", "shop", "examples/wordpress.pmx"]);
+    check(&json, 0);
+    let list: serde_json::Value = serde_json::from_str(&json.out).expect("JSON");
+    assert_eq!(list["kind"], "List");
+    let items = list["items"].as_array().expect("items");
+    assert!(items.iter().any(|item| item["kind"] == "Deployment"), "{}", json.out);
+    assert!(items.iter().all(|item| item["metadata"]["labels"]["app.kubernetes.io/instance"] == "shop"));
+}
+
+#[test]
+fn findings_have_a_place_and_show_no_value() {
+    let bad = file("bad.pmx", &bad());
+    let told = run(&["translate", &bad]);
+    check(&told, 1);
+    assert!(told.out.is_empty(), "{}", told.out);
+    let line = format!("{bad}:6:14: error: ");
+    assert!(told.err.contains(&line) && told.err.contains("     6 |   - service: DBB\n"), "{}", told.err);
+    assert!(told.err.contains("[LINK_TARGET_MISSING]") && told.err.contains("= hint: "), "{}", told.err);
+    assert!(told.err.contains(&format!("{bad}:10:15: error: ")), "{}", told.err);
+    assert!(!told.err.contains(CANARY), "{}", told.err);
+    let checked = run(&["validate", "examples/wordpress.pmx", &bad]);
+    check(&checked, 1);
+    assert!(checked.out.starts_with("examples/wordpress.pmx: valid, 0 errors"), "{}", checked.out);
+    assert!(checked.out.contains(&format!("{bad}: refused, 2 errors")), "{}", checked.out);
+    assert!(!checked.err.contains(CANARY), "{}", checked.err);
+    let json = run(&["validate", "-o", "json", &bad]);
+    let answer: serde_json::Value = serde_json::from_str(&json.out).expect("JSON");
+    assert_eq!(answer["diagnostics"][0]["severity"], "SEVERITY_ERROR");
+    let json = run(&["validate", "-o", "json", "examples/wordpress.pmx"]);
+    assert!(json.out.contains("DB_PASSWORD") && !json.out.contains("pass@word01"), "{}", json.out);
+}
+
+#[test]
+fn what_goes_with_a_template_is_taken() {
+    let over = file("over.yaml", "images:\n- name: WP\n  deployment: {count: 2}\n");
+    let translated = run(&["translate", "--override", &over, "examples/wordpress.pmx"]);
+    check(&translated, 0);
+    assert!(translated.out.contains("replicas: 2"), "{}", translated.out);
+    let wrong = file("wrong.yaml", "images:\n- name: WX\n  deployment: {count: 2}\n");
+    let refused = run(&["translate", "--override", &wrong, "examples/wordpress.pmx"]);
+    check(&refused, 1);
+    assert!(refused.err.contains(&format!("{wrong}:2:9: error: ")), "{}", refused.err);
+    let odd = file("odd.yaml", "images:\n- name: WP\n  deployment: {count: many}\n");
+    check(&run(&["translate", "--override", &odd, "examples/wordpress.pmx"]), 2);
+
+    let template = file(
+        "link.pmx",
+        "name: x\nimages:\n- name: A\n  source: a:1\n  links: [{service: B}]\n- name: B\n  source: own/b:1\n",
+    );
+    let config = file("config.json", r#"{"config": {"ExposedPorts": {"4711/tcp": {}}}}"#);
+    let folder = PathBuf::from(&config).parent().expect("a folder").join("configs");
+    fs::create_dir_all(folder.join("own")).expect("a folder");
+    fs::copy(&config, folder.join("own/b:1.json")).expect("a file");
+    let all = file("all.json", &format!("{{\"own/b:1\": {}}}", fs::read_to_string(&config).expect("a file")));
+    for given in [format!("own/b:1={config}"), folder.to_str().expect("a path").to_owned(), all] {
+        let translated = run(&["translate", "--image-configs", &given, &template]);
+        check(&translated, 0);
+        assert!(translated.out.contains("4711"), "{given}: {}{}", translated.out, translated.err);
+    }
+    check(&run(&["translate", "--volume-size", "5Gi", "examples/wordpress.pmx"]), 1);
+}
+
+#[test]
+fn exit_codes_are_those_that_are_documented() {
+    check(&run(&["translate"]), 2);
+    check(&run(&["translate", "no/such/file"]), 2);
+    check(&run(&["get", "wp", "--view", "half"]), 2);
+    let help = run(&["deploy", "--help"]);
+    check(&help, 0);
+    let document = fs::read_to_string("docs/commands.md").expect("a document");
+    let codes = document.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" |"));
+    let codes: Vec<&str> = codes.map(|(code, _)| code).filter(|code| code.parse::<u8>().is_ok()).collect();
+    assert_eq!(codes, ["0", "1", "2", "3", "4", "130"]);
+    let told: String = help.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    let told = told.split("Exit codes: ").nth(1).expect("exit codes");
+    let told: Vec<&str> = told.split("; ").filter_map(|part| part.split(' ').next()).collect();
+    assert_eq!(told, codes);
+    // Without a command, usage is what it was.
+    check(&run(&["--no-such-flag"]), 64);
+    check(&run(&["serve", "--no-such-flag"]), 64);
+    check(&run(&["no-such-command"]), 64);
+    // Settings of the server are no concern of the commands.
+    let mut odd = program(&["translate", "examples/wordpress.pmx"]);
+    check(&ended(odd.env("PANAMAX_LEASE", "never").output().expect("the binary starts")), 0);
+}
+
+#[test]
+fn who_is_not_there_is_told_as_such() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", gone.local_addr().expect("an address"));
+    drop(gone);
+    let told = run(&["list", "--server", &address]);
+    check(&told, 3);
+    assert!(told.err.contains(&address) && told.err.contains("PANAMAX_SERVER"), "{}", told.err);
+    check(&run(&["list", "--server", "unix:/no/such/socket"]), 3);
+    check(&run(&["list", "--server", "localhost:50051"]), 2);
+    let token = file("token", CANARY);
+    let refused = run(&["list", "--server", "http://192.0.2.1:1", "--token-file", &token]);
+    check(&refused, 2);
+    assert!(!refused.err.contains(CANARY) && refused.err.contains("https"), "{}", refused.err);
+}
+
+#[test]
+fn an_application_lives_through_all_commands() {
+    let binary = Binary::start_with(&["--sandbox"]);
+    let server = format!("http://{}", binary.address);
+    let call = |arguments: &[&str]| run(&[arguments, &["--server", &server]].concat());
+    let plan = call(&["plan", "--name", "wp", "examples/wordpress.pmx"]);
+    check(&plan, 0);
+    assert!(plan.out.contains("create") && plan.out.contains("--plan-id"), "{}", plan.out);
+    let deployed = call(&["deploy", "--name", "wp", "examples/wordpress.pmx"]);
+    check(&deployed, 0);
+    assert!(deployed.out.contains("created") && deployed.out.contains("ACTIVE"), "{}", deployed.out);
+    assert!(!deployed.out.contains('\u{1b}'), "{}", deployed.out);
+    let scaled = call(&["scale", "wp", "WP=3", "-o", "json"]);
+    check(&scaled, 0);
+    let answer: serde_json::Value = serde_json::from_str(&scaled.out).expect("one answer");
+    assert_eq!(answer["deployment"]["state"], "DEPLOYMENT_STATE_ACTIVE", "{}", scaled.out);
+    let unknown = call(&["scale", "wp", "WX=3"]);
+    check(&unknown, 1);
+    assert!(
+        unknown.err.contains(", but WP, DB; did you mean `WP`? [COMPONENT_NOT_FOUND]"),
+        "{}",
+        unknown.err
+    );
+    let got = call(&["get", "wp", "--view", "full"]);
+    check(&got, 0);
+    assert!(got.out.contains("3/3") && got.out.contains("OBJECT"), "{}", got.out);
+    for selector in ["app.kubernetes.io/instance", "!gone", "app.kubernetes.io/instance notin (shop)"] {
+        let listed = call(&["list", "-l", selector]);
+        check(&listed, 0);
+        assert!(listed.out.contains("ACTIVE"), "{selector}: {}", listed.out);
+    }
+    assert!(!call(&["list", "-l", "app.kubernetes.io/instance!=wp"]).out.contains("ACTIVE"));
+    check(&call(&["watch", "wp", "--until", "ready", "--timeout", "1m"]), 0);
+    let watched = call(&["watch", "--timeout", "1s"]);
+    check(&watched, 4);
+    assert!(watched.out.contains("wp  ACTIVE"), "{}", watched.out);
+    let revisions = call(&["revisions", "wp", "-o", "yaml"]);
+    check(&revisions, 0);
+    assert!(revisions.out.contains("number: 1"), "{}", revisions.out);
+    check(&call(&["deploy", "--name", "wp", "--labels", "a=b", "examples/wordpress.pmx"]), 0);
+    check(&call(&["rollback", "wp", "--revision", "1"]), 0);
+    let bad = file("bad-deploy.pmx", &bad());
+    let refused = call(&["deploy", &bad]);
+    check(&refused, 1);
+    assert!(
+        refused.err.contains(&format!("{bad}:6:14: error: ")) && !refused.err.contains(CANARY),
+        "{}",
+        refused.err
+    );
+    check(&call(&["teardown", "wp"]), 0);
+    let missing = call(&["get", "wp"]);
+    check(&missing, 1);
+    assert!(missing.err.contains("[DEPLOYMENT_NOT_FOUND]"), "{}", missing.err);
+    check(&call(&["teardown", "wp", "--allow-missing"]), 0);
+}
+
+#[test]
+fn shells_and_the_manual_know_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completion", shell]);
+        check(&script, 0);
+        assert!(script.out.contains("translate") && script.out.contains("wait-timeout"), "{shell}");
+    }
+    let page = run(&["man"]);
+    check(&page, 0);
+    assert!(
+        page.out.contains(".TH") && page.out.contains("teardown") && page.out.contains("listen"),
+        "{}",
+        page.out
+    );
+    let page = run(&["man", "deploy"]);
+    check(&page, 0);
+    assert!(page.out.contains("image\\-configs"), "{}", page.out);
+    check(&run(&["man", "nothing"]), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_ends_a_wait_and_not_the_operation() {
+    // Its pods never become ready, because nothing makes them so: the cluster's controllers run, its nodes do not.
+    let binary = tokio::task::spawn_blocking(|| Binary::start_with(&["--sandbox"])).await.expect("it starts");
+    let server = format!("http://{}", binary.address);
+    let claim = "name: c\nimages:\n- name: A\n  source: a:1\n  volumes: [{container_path: /data}]\n";
+    let template = file("waits.pmx", claim);
+    let arguments =
+        ["deploy", "--profile", "modern", "--storage-class", "none", "--server", &server, &template];
+    let child =
+        program(&arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = child.expect("the binary starts");
+    let call = |arguments: &[&str]| run(&[arguments, &["--server", &server]].concat());
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    while !call(&["list"]).out.contains("DEPLOYING") {
+        assert!(std::time::Instant::now() < until, "nothing is deployed");
+    }
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.expect("kill runs").success());
+    let told = ended(child.wait_with_output().expect("it ends"));
+    check(&told, 130);
+    // Plain lines of what was seen.
+    assert!(told.out.contains(" s  c  DEPLOYING  a 0/1 "), "{}", told.out);
+    assert!(told.err.contains("the operation goes on") && told.err.contains("watch c"), "{}", told.err);
+    check(&call(&["get", "c"]), 0);
+    let late = call(&[
+        "deploy",
+        "--profile",
+        "modern",
+        "--storage-class",
+        "none",
+        "--wait-timeout",
+        "1s",
+        &template,
+    ]);
+    check(&late, 4);
+    assert!(late.err.contains("[WAIT_TIMEOUT]"), "{}", late.err);
+    check(&call(&["teardown", "c"]), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_of_this_machine_is_an_address() {
+    let binary = tokio::task::spawn_blocking(|| Binary::start_with(&["--sandbox"])).await.expect("it starts");
+    let path = file("socket", "");
+    fs::remove_file(&path).expect("no file");
+    let listener = tokio::net::UnixListener::bind(&path).expect("a socket");
+    let address = binary.address;
+    let relay = async {
+        let (mut near, _) = listener.accept().await.expect("a caller");
+        let mut far = tokio::net::TcpStream::connect(address).await.expect("the adapter");
+        // The caller ends it.
+        let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+        std::future::pending::<()>().await;
+    };
+    let server = format!("unix:{path}");
+    let call = tokio::task::spawn_blocking(move || run(&["list", "--server", &server]));
+    tokio::select! {
+        listed = call => check(&listed.expect("it ends"), 0),
+        () = relay => {}
+    }
+}

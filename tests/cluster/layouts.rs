@@ -252,7 +252,7 @@ async fn a_claim_whose_path_looks_like_a_file_is_met_again() {
     let mounted = async || {
         let deployment = namespace.api::<AppsDeployment>().get("db").await.expect("it is there");
         let pod = deployment.spec.and_then(|spec| spec.template.spec).expect("a pod");
-        sub_paths(&pod).into_iter().map(|(path, _)| path.to_owned()).collect::<Vec<_>>()
+        sub_paths(&pod).into_keys().map(str::to_owned).collect::<Vec<_>>()
     };
     let request = modern(deploy(&namespace, "seeded", SEEDED));
     client.deploy(request.clone()).await.expect("deployed");

@@ -5,6 +5,7 @@ mod happening;
 mod names;
 mod observed;
 mod ownership;
+mod packed;
 mod seen;
 mod size;
 mod state;
@@ -26,6 +27,7 @@ pub use ownership::{
     LABEL_REVISION, LAYOUT_DATA, MANAGED_BY, field_manager, is_reserved_annotation, is_reserved_label,
     scale_manager, selector_of,
 };
+pub use packed::{Artifacts, Packed};
 pub use seen::{Form, ListedClaim, ListedObject, Others};
 pub use size::StorageSize;
 pub use state::DeploymentState;
@@ -167,29 +169,5 @@ impl std::fmt::Debug for Artifact {
             .field("component", &self.component)
             .field("origin", &self.origin)
             .finish_non_exhaustive()
-    }
-}
-
-/// The objects of one deployment, in the order of applying.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Artifacts {
-    objects: Vec<Artifact>,
-}
-
-impl Artifacts {
-    /// Sorts the objects into the order of applying: by kind, then by name.
-    pub fn new(mut objects: Vec<Artifact>) -> Self {
-        objects.sort_by(|left, right| left.reference.cmp(&right.reference));
-        Self { objects }
-    }
-
-    /// The objects, in the order of applying.
-    pub fn objects(&self) -> &[Artifact] {
-        &self.objects
-    }
-
-    /// The object of that kind and name.
-    pub fn get(&self, reference: &ObjectRef) -> Option<&Artifact> {
-        self.objects.iter().find(|artifact| artifact.reference == *reference)
     }
 }

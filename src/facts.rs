@@ -71,6 +71,12 @@ impl Facts {
         if self.0.is_empty() { None } else { self.0.get(&source.whole()) }
     }
 
+    /// The bytes of the variables that they set.
+    pub fn weight(&self) -> usize {
+        let variables = self.0.values().flat_map(|facts| &facts.environment);
+        variables.map(|(name, value)| name.in_full().len() + value.len()).sum()
+    }
+
     /// Whether nothing is known of any image.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

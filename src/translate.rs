@@ -4,21 +4,25 @@ mod claim_names;
 mod commands;
 mod environment;
 mod files;
+mod fill;
 mod groups;
 mod hosts;
 mod inherited;
 pub mod known_images;
 mod known_ports;
 mod labels;
+mod lending;
 mod links;
 mod manifest;
 mod mountable;
+mod mounts;
 pub mod naming;
 mod paths;
 mod ports;
 mod rules;
 mod secrets;
 mod service;
+mod share;
 mod sharing;
 mod size;
 mod volumes;
@@ -28,17 +32,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::artifacts::{Artifact, Artifacts, ComponentName, DeploymentName, Kind, ObjectName, ObjectRef};
-use crate::diagnostic::{Code, Diagnostic, Findings};
+use crate::artifacts::{Artifacts, ComponentName, DeploymentName, Kind, ObjectName, ObjectRef, Packed};
+use crate::diagnostic::{Diagnostic, Findings};
 use crate::template::{Image, Port, Template};
 use links::ResolvedLink;
+use size::Made;
 use workload::Parts;
 
 pub use manifest::{document as object_yaml, manifest_yaml};
 pub use naming::component_name;
 pub use paths::template_path;
 pub use rules::{
-    Exposure, HostPorts, LinkEnvironment, Profile, Rules, SecretHandling, VolumeMapping, Workload,
+    Exposure, HostPorts, LinkEnvironment, Profile, Rules, SecretHandling, VolumeFilling, VolumeMapping,
+    Workload,
 };
 pub use size::{MAX_OBJECT as MAX_OBJECT_BYTES, MAX_TOTAL as MAX_OBJECTS_BYTES};
 
@@ -101,7 +107,7 @@ pub fn translate(template: &Template, options: &Options) -> Translation {
     let mut findings = Findings::default();
     let objects = objects(template, options, &mut findings);
     let artifacts = match objects {
-        Some(objects) if !findings.refuse() => Some(Artifacts::new(objects)),
+        Some(objects) if !findings.refuse() => Some(Artifacts::of_packed(objects)),
         _ => None,
     };
     Translation { artifacts, diagnostics: findings.into_vec() }
@@ -148,6 +154,15 @@ pub fn linked_services(template: &Template) -> BTreeMap<ComponentName, BTreeSet<
         }
     }
     services
+}
+
+/// Whether a claim that is there already would be mounted where a new one is not made: a version before took what is
+/// likely a file for a directory.
+pub fn may_have_left_claims(template: &Template, rules: &Rules) -> bool {
+    let mapping = rules.volumes;
+    let mut volumes = template.images.iter().flat_map(|image| &image.volumes);
+    mapping == VolumeMapping::PersistentVolumeClaim
+        && volumes.any(|volume| mountable::refusal(mapping, volume).is_some())
 }
 
 /// The replicas an image asks for.
@@ -204,47 +219,44 @@ impl Context<'_> {
     }
 }
 
-fn objects(template: &Template, options: &Options, findings: &mut Findings) -> Option<Vec<Artifact>> {
+fn objects(template: &Template, options: &Options, findings: &mut Findings) -> Option<Vec<Packed>> {
     let names = naming::component_names(template, findings).all()?;
     let context = Context { template, options, names };
+    let share = share::of(template, &options.rules.facts);
     let ports = ports::of_images(&context);
     let links = links::resolve(&context, findings);
-    let services = service::plan(&context, &ports, &links, findings);
+    let services = service::plan(&context, &ports, &links, &share, findings);
     hosts::tell(&context, &links, &services, findings);
     environment::tell_service_variables(&context, &services, findings);
     let secrets = secrets::of_images(&context, findings);
-    let volumes = volumes::of_images(&context, findings);
+    let volumes = volumes::of_images(&context, &share, findings);
     let linked = environment::Linked { links: &links, ports: &ports, secrets: &secrets };
-    let mut objects: Vec<Artifact> = services.iter().map(|service| service.artifact(&context)).collect();
-    let mut left = environment::Left::new(size::MAX_TOTAL);
+    let mut made = Made::default();
+    made.extend(services.iter().map(|service| service.artifact(&context)), findings);
+    let mut left = environment::Left::new(&share);
     for (index, mounts) in volumes.iter().enumerate() {
-        let link_variables = environment::of_links(&context, index, &linked, &mut left, findings);
-        let own = environment::own(&context, index, &secrets[index]);
-        let environment = own.chain(link_variables).collect();
-        objects.extend(secrets::artifact(&context, index, &secrets[index]));
-        objects.extend(volumes::claims(&context, index, mounts));
+        let mut variables = environment::Entries::default();
+        environment::add_own(&context, index, &secrets[index], &mut variables);
+        environment::add_links(&context, index, &linked, &mut left, &mut variables, findings);
+        made.extend(secrets::artifact(&context, index, &secrets[index]), findings);
+        made.extend(volumes::claims(&context, index, mounts), findings);
         let hostname = hosts::hostname(&context, index, &links);
         commands::tell(&template.images[index], index, findings);
-        objects.extend(workload::artifact(
-            &context,
-            index,
-            Parts { environment, mounts, hostname },
-            findings,
-        ));
+        let variables = variables.list();
+        let parts = Parts { has_environment: variables.is_some(), mounts, hostname };
+        if let Some(workload) = workload::artifact(&context, index, parts, findings) {
+            made.push(Packed::with_list(workload, workload::ENVIRONMENT, variables.as_deref()), findings);
+        }
     }
     workload::tell_host_ports(&context, &services, findings);
     workload::tell_baseline(&context, &volumes, findings);
-    if objects.len() > MAX_OBJECTS {
-        let message = format!("the template becomes {} objects; {MAX_OBJECTS} are allowed", objects.len());
-        findings.report(Code::TooManyObjects, "images", message);
-    }
-    size::check(&objects, findings);
-    Some(objects)
+    Some(made.all(findings))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnostic::Code;
     use crate::template::validate::{Limits, from_text};
 
     fn template(text: &str) -> Template {
@@ -307,17 +319,17 @@ mod tests {
             let links: Vec<_> = (0..count).map(|link| format!("{{service: big, alias: a{link}}}")).collect();
             format!("{text}- {{name: yy, source: 'a:1', links: [{}]}}\n", links.join(", "))
         };
-        let too_large = |count: usize| {
+        let refused = |count: usize| {
             let rules = Rules { link_environment: LinkEnvironment::Declared, ..Rules::default() };
             let options = Options::with(DeploymentName::new("one").unwrap(), rules);
             let found = translate(&template(&linked(count)), &options).diagnostics;
-            let large = found.into_iter().filter(|found| found.code == Code::ObjectTooLarge);
-            large.map(|found| found.field).collect::<Vec<_>>()
+            let refuse = found.into_iter().filter(Diagnostic::is_error);
+            refuse.map(|found| (found.code, found.field)).collect::<Vec<_>>()
         };
-        // Four links have exactly 900 KiB of values; in the object they are longer, and then the object tells.
-        assert_eq!(too_large(1), [""; 0]);
-        assert_eq!(too_large(4), ["images[2]"]);
-        assert_eq!(too_large(5), ["images[2].links"]);
+        // Three links have 675 KiB of values, which are longer in the object; the share is 96 KiB and three times the text.
+        assert_eq!(refused(1), []);
+        assert_eq!(refused(3), [(Code::ObjectTooLarge, "images[2]".to_owned())]);
+        assert_eq!(refused(4), [(Code::ObjectTooLarge, "images[2].links".to_owned())]);
     }
 
     #[test]

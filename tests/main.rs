@@ -86,6 +86,7 @@ mod cluster {
     mod secrets;
     mod templates;
     mod updates;
+    mod upgrades;
     mod watching;
 }
 

@@ -9,6 +9,8 @@ pub(crate) mod hostile;
 mod memory;
 mod overriding;
 mod properties;
+mod reaching;
 mod seed;
 mod unseen;
+mod unseen_images;
 mod wire;

@@ -307,9 +307,12 @@ catalogue! {
     /// The image may have files at this path; Docker copied them into a new volume, here they are hidden.
     VolumeNotFilled = "VOLUME_NOT_FILLED", Info,
         "copy what the program needs from the image into the volume once, unless the program does so when it starts";
+    /// A new claim is filled with what the image has at the path, by the image itself before the container starts.
+    VolumeFilled = "VOLUME_FILLED", Info,
+        "leave options.volume_filling out for an image without a shell, or to start with an empty claim";
     /// The claims of the component's pods are made writable for the group that the image runs as.
     VolumeGroup = "VOLUME_GROUP", Info,
-        "deploy without the image's configuration to leave owners as the storage makes them";
+        "bring a configuration of the image with another USER if it runs as somebody else";
     /// The image does not run as root, and the claim stays with the owner that the storage gave it.
     VolumeOwner = "VOLUME_OWNER", Info,
         "if the program cannot write there, bring the configuration of an image whose USER is a number, in profile MODERN";

@@ -59,7 +59,8 @@ async fn deploy_now(engine: &Engine, target: &Target, mut wanted: Wanted, choice
     let mut believed = may_believe && engine.cluster.shows_none(target);
     if let Wanted::Template(prepared) = &mut wanted {
         // What is checked or bound to a plan is decided at once.
-        prepared.looks_back = choices.validate_only || !choices.plan_id.is_empty();
+        prepared.looks_back =
+            choices.validate_only || !choices.plan_id.is_empty() || prepared.may_find_claims();
     }
     loop {
         // 1. What is there, and what has to happen to it.

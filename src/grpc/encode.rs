@@ -125,8 +125,8 @@ pub(super) fn translate_response(
     translated: Translated,
     each: Option<proto::ManifestFormat>,
 ) -> Result<proto::TranslateTemplateResponse> {
-    let objects = translated.artifacts.objects().iter();
-    let objects = objects.map(|artifact| translated_object(namespace, artifact, each));
+    let objects = translated.artifacts.one_by_one();
+    let objects = objects.map(|artifact| translated_object(namespace, &artifact, each));
     Ok(proto::TranslateTemplateResponse {
         objects: objects.collect::<Result<_>>()?,
         manifest_yaml: translated.manifest_yaml,

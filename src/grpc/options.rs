@@ -10,7 +10,8 @@ use crate::artifacts::{
 use crate::operations::{ConflictPolicy, FailurePolicy, PrunePolicy, ReplicasPolicy};
 use crate::proto;
 use crate::translate::{
-    Exposure, HostPorts, LinkEnvironment, Profile, Rules, SecretHandling, VolumeMapping, Workload,
+    Exposure, HostPorts, LinkEnvironment, Profile, Rules, SecretHandling, VolumeFilling, VolumeMapping,
+    Workload,
 };
 
 /// The most bytes of the user's annotations, keys included: Kubernetes takes 256 KiB of an object, of which 4 are
@@ -38,6 +39,7 @@ pub(super) fn defaults() -> proto::DeployOptions {
         host_ports: proto::HostPorts::Keep.into(),
         link_environment: proto::LinkEnvironment::Kubelet.into(),
         volumes: proto::VolumeMapping::Omit.into(),
+        volume_filling: proto::VolumeFilling::Empty.into(),
         secrets: proto::SecretHandling::Plain.into(),
         exposure: proto::Exposure::ClusterIp.into(),
         prune: proto::PrunePolicy::DeleteRemoved.into(),
@@ -129,11 +131,19 @@ fn rules(options: &proto::DeployOptions, faults: &mut Faults) -> Rules {
     rules
 }
 
-/// Reads size and class of volume claims, which apply to claims only.
+/// Reads size, class and content of volume claims, which apply to claims only.
 fn claims(options: &proto::DeployOptions, rules: &mut Rules, faults: &mut Faults) {
     let claims = rules.volumes == VolumeMapping::PersistentVolumeClaim;
-    for (name, text) in [("volume_size", &options.volume_size), ("storage_class", &options.storage_class)] {
-        if !text.is_empty() && !claims {
+    rules.filling = match enumeration(options.volume_filling, "options.volume_filling", faults) {
+        proto::VolumeFilling::Unspecified | proto::VolumeFilling::Empty => VolumeFilling::Empty,
+        proto::VolumeFilling::FromImage => VolumeFilling::FromImage,
+    };
+    for (name, is_set) in [
+        ("volume_size", !options.volume_size.is_empty()),
+        ("storage_class", !options.storage_class.is_empty()),
+        ("volume_filling", rules.filling == VolumeFilling::FromImage),
+    ] {
+        if is_set && !claims {
             let problem = "applies to volume claims only, but options.volumes creates none: set it to \
                            VOLUME_MAPPING_PERSISTENT_VOLUME_CLAIM, or leave this out";
             faults.add(format!("options.{name}"), problem);
@@ -279,6 +289,11 @@ mod tests {
             ..modern()
         };
         assert_eq!(wrong(&class), ["options.storage_class", "options.volumes"]);
+        let filling = proto::DeployOptions {
+            volume_filling: proto::VolumeFilling::FromImage.into(),
+            ..proto::DeployOptions::default()
+        };
+        assert_eq!(wrong(&filling), ["options.volume_filling", "options.volumes"]);
         let claims =
             proto::DeployOptions { volume_size: "5Gi".into(), storage_class: "fast".into(), ..modern() };
         let rules = decode(&claims).unwrap().rules;

@@ -96,6 +96,12 @@ impl Prepared {
             && images.any(|image| !image.volumes.is_empty() || !image.volumes_from.is_empty())
     }
 
+    /// Whether a claim that an earlier deployment has left decides what is mounted, although this one would not make it:
+    /// nothing that is created meets such a claim, so it has to be looked for.
+    pub fn may_find_claims(&self) -> bool {
+        translate::may_have_left_claims(&self.template, &self.rules)
+    }
+
     /// Gives later findings their places in the text; fails with TEMPLATE_INVALID if one of them refuses it.
     pub(super) fn check(&self, found: &mut [Diagnostic]) -> Result<()> {
         self.positions.locate(found);

@@ -59,6 +59,9 @@ impl Container<'_> {
         let name = &self.status.name;
         match self.place {
             Place::Own => format!("container {name}"),
+            Place::Init if name.starts_with("panamax-fill") => {
+                format!("init container {name}, which fills new claims with what the image has")
+            }
             Place::Init => format!("init container {name}, which is not of the template"),
             Place::Beside => format!("container {name}, which is not of the template"),
         }

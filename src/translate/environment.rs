@@ -2,40 +2,93 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use serde_json::Value;
 
 use super::inherited::{inherited, is_handed_on};
 use super::links::ResolvedLink;
-use super::manifest::object;
 use super::ports::{ImagePorts, ServicePort};
 use super::secrets::{self, SecretVariables};
 use super::service::PlannedService;
+use super::share::Share;
 use super::{Context, LinkEnvironment};
 use crate::diagnostic::{Code, Diagnostic, Findings};
 use crate::template::{Protocol, VariableName, shown};
 
-/// The most bytes of link variables' values that are made for one container; an object above 900 KiB is refused
-/// anyway.
-const MAX_DECLARED: usize = 900 * 1024;
-/// What a variable takes beside its name and its value, in JSON and in memory: small ones are many.
-const ENTRY: usize = 64;
-/// The most link variables of a template, all images together: a few bytes of text can ask for very many.
-const MAX_VARIABLES: usize = 8_192;
+/// The variables of a container as a JSON list: as a tree of values many would take ten times as much memory.
+#[derive(Default)]
+pub(super) struct Entries(String);
 
-/// What the link variables of a template may still take.
-pub(super) struct Left {
-    /// In bytes.
-    pub(super) bytes: usize,
-    /// In variables.
+impl Entries {
+    /// What an item takes beside its name and its value.
+    const FRAME: usize = 24;
+
+    /// Makes room for so many variables with so many bytes, and no more: doubling a long list would take twice as much.
+    fn reserve(&mut self, count: usize, bytes: usize) {
+        self.0.reserve_exact(Self::FRAME * count + bytes + 1);
+    }
+
+    /// Adds a variable: its name, and its value or where that is kept.
+    fn push(&mut self, name: &VariableName, value: Variable<'_>) {
+        self.0.push(if self.0.is_empty() { '[' } else { ',' });
+        let (key, value) = match value {
+            Variable::Plain(value) => ("value", Value::from(literal(&value))),
+            Variable::Kept(reference) => ("valueFrom", reference),
+        };
+        // Writing to a text cannot fail.
+        let _ = write!(self.0, "{{\"name\":{},\"{key}\":{value}}}", Value::from(name.in_full()));
+    }
+
+    /// The whole list, if there is a variable.
+    pub(super) fn list(mut self) -> Option<String> {
+        (!self.0.is_empty()).then(|| {
+            self.0.push(']');
+            self.0
+        })
+    }
+}
+
+/// What the link variables of a template may still take, all images together.
+pub(super) struct Left<'s> {
+    share: &'s Share,
+    bytes: usize,
     variables: usize,
 }
 
-impl Left {
+impl<'s> Left<'s> {
     /// What they may take before there is one.
-    pub(super) fn new(bytes: usize) -> Self {
-        Self { bytes, variables: MAX_VARIABLES }
+    pub(super) fn new(share: &'s Share) -> Self {
+        Self { share, bytes: share.bytes, variables: share.variables }
     }
+
+    /// Takes the variables of one link, of an image whose links have taken some already; says why it cannot.
+    fn take(&mut self, (count, bytes): (usize, usize), of_image: &mut (usize, usize)) -> Result<(), Excess> {
+        let all = (of_image.0 + count, of_image.1 + bytes);
+        let Share { variables_of_image, variables, bytes_of_image, .. } = *self.share;
+        if all.0 > variables_of_image || count > self.variables {
+            return Err(Excess::Many(format!(
+                "the link has {count} variables, and the links of its image more than {variables_of_image}, or all links more than {variables}; none of them is left out"
+            )));
+        }
+        if all.1 > bytes_of_image || bytes > self.bytes {
+            return Err(Excess::Large(format!(
+                "the variables of the image's links are larger than {} bytes",
+                bytes_of_image.min(self.bytes)
+            )));
+        }
+        (self.variables, self.bytes) = (self.variables - count, self.bytes - bytes);
+        *of_image = all;
+        Ok(())
+    }
+}
+
+/// Why a link cannot have its variables.
+enum Excess {
+    /// They are too many.
+    Many(String),
+    /// They are too large.
+    Large(String),
 }
 
 /// Doubles dollar signs where the kubelet would take one away or put another variable's value in.
@@ -59,16 +112,6 @@ pub(super) fn literal(text: &str) -> String {
     literal
 }
 
-/// A variable of a container: its name, and its value or where that is kept.
-fn entry(name: &VariableName, value: Variable<'_>) -> Value {
-    match value {
-        Variable::Plain(value) => {
-            object([("name", name.in_full().into()), ("value", literal(&value).into())])
-        }
-        Variable::Kept(reference) => object([("name", name.in_full().into()), ("valueFrom", reference)]),
-    }
-}
-
 /// What a variable says.
 enum Variable<'v> {
     /// The value itself.
@@ -87,16 +130,12 @@ impl Variable<'_> {
     }
 }
 
-/// The template's own variables of an image; what is secret is referred to.
-pub(super) fn own(
-    context: &Context<'_>,
-    index: usize,
-    secrets: &SecretVariables,
-) -> impl Iterator<Item = Value> {
-    context.template.images[index].environment.iter().map(move |variable| {
+/// Adds the template's own variables of an image; what is secret is referred to.
+pub(super) fn add_own(context: &Context<'_>, index: usize, secrets: &SecretVariables, entries: &mut Entries) {
+    for variable in &context.template.images[index].environment {
         let value = value_of(context, index, (&variable.name, &variable.value), secrets);
-        entry(&variable.name, value)
-    })
+        entries.push(&variable.name, value);
+    }
 }
 
 fn value_of<'v>(
@@ -118,22 +157,22 @@ pub(super) struct Linked<'a, 't> {
     pub(super) secrets: &'a [SecretVariables],
 }
 
-/// The variables of an image's declared links, exactly Docker's set, in a fixed order.
+/// Adds the variables of an image's declared links, exactly Docker's set, in a fixed order.
 ///
 /// A variable that the template sets stays the template's, and that is told. A link whose variables would be too many
 /// or too large, alone or with those of other images, is refused whole: never a part of its set is made.
-pub(super) fn of_links(
+pub(super) fn add_links(
     context: &Context<'_>,
     linker: usize,
     linked: &Linked<'_, '_>,
-    left: &mut Left,
+    left: &mut Left<'_>,
+    entries: &mut Entries,
     findings: &mut Findings,
-) -> Vec<Value> {
+) {
     let image = &context.template.images[linker];
     let own: BTreeSet<&VariableName> = image.environment.iter().map(|variable| &variable.name).collect();
     let mut taken: BTreeSet<VariableName> = BTreeSet::new();
-    let mut declared = Vec::new();
-    let mut bytes = 0;
+    let (mut of_image, before) = ((0, 0), entries.0.len());
     let all = context.rules().link_environment == LinkEnvironment::Declared;
     let first = linked.links.partition_point(|link| link.linker < linker);
     let links = linked.links[first..].iter().take_while(|link| link.linker == linker);
@@ -147,17 +186,27 @@ pub(super) fn of_links(
             continue;
         }
         let count = count_of(context, link, linked);
-        let Some(fewer) = left.variables.checked_sub(count) else {
-            let message = format!(
-                "the link has {count} variables, and all links together more than {MAX_VARIABLES}; none of them is left out"
-            );
-            let advice = "remove links or ports that nothing needs, or set options.link_environment to LINK_ENVIRONMENT_KUBELET";
-            findings.push(Diagnostic::new(Code::LimitExceeded, link.field, message).advising(advice));
-            continue;
-        };
-        left.variables = fewer;
+        // Too many are not even named.
+        let few = count <= left.share.variables_of_image;
+        let set: Vec<_> =
+            few.then(|| docker_variables(context, link, linked)).into_iter().flatten().collect();
+        let size = set.iter().map(|(name, value)| name.in_full().len() + value.size()).sum();
+        match left.take((count, size), &mut of_image) {
+            Ok(()) => {}
+            Err(Excess::Many(message)) => {
+                let advice = "remove links or ports that nothing needs, or set options.link_environment to LINK_ENVIRONMENT_KUBELET";
+                findings.push(Diagnostic::new(Code::LimitExceeded, link.field, message).advising(advice));
+                continue;
+            }
+            Err(Excess::Large(message)) => {
+                findings.report(Code::ObjectTooLarge, format!("images[{linker}].links"), message);
+                entries.0.truncate(before);
+                return;
+            }
+        }
         tell_digit(link, findings);
-        for (name, value) in docker_variables(context, link, linked) {
+        entries.reserve(count, size);
+        for (name, value) in set {
             if own.contains(&name) {
                 let message = format!("`{}` keeps the template's value", name.shown());
                 findings.report(Code::VariableKept, link.field, message);
@@ -165,28 +214,11 @@ pub(super) fn of_links(
                 let message = format!("`{}` is already set by another link", name.shown());
                 findings.report(Code::LinkVariableTaken, link.field, message);
             } else {
-                bytes += value.size();
-                let Some(fewer) = left.bytes.checked_sub(ENTRY + name.in_full().len() + value.size()) else {
-                    // Whatever else is asked for would be refused in the same words.
-                    if left.bytes > 0 {
-                        let message = "the variables of all links are larger than 4 MiB";
-                        findings.report(Code::ObjectTooLarge, "images", message);
-                    }
-                    left.bytes = 0;
-                    return Vec::new();
-                };
-                left.bytes = fewer;
-                if bytes > MAX_DECLARED {
-                    let message = "the variables of the image's links are larger than 900 KiB";
-                    findings.report(Code::ObjectTooLarge, format!("images[{linker}].links"), message);
-                    return Vec::new();
-                }
-                declared.push(entry(&name, value));
+                entries.push(&name, value);
                 taken.insert(name);
             }
         }
     }
-    declared
 }
 
 /// How many variables Docker set for a link, at the most.
@@ -259,8 +291,11 @@ fn docker_variables<'a>(
     linked: &'a Linked<'_, '_>,
 ) -> impl Iterator<Item = (VariableName, Variable<'a>)> + use<'a> {
     let prefix = prefix(link.alias);
-    let plain =
-        |name: String, value: String| (VariableName::of_link(name), Variable::Plain(Cow::Owned(value)));
+    let plain = |mut name: String, value: String| {
+        // Formatting leaves room behind a text, and there may be hundreds of long ones.
+        name.shrink_to_fit();
+        (VariableName::of_link(name), Variable::Plain(Cow::Owned(value)))
+    };
     let own_name = format!("/{}/{}", context.names[link.linker], link.alias);
     let mut variables = vec![plain(format!("{prefix}_NAME"), own_name)];
     let ports = ports_of(context, link, linked);

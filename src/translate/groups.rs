@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{Context, Profile};
+use super::{Context, Profile, known_images};
 use crate::diagnostic::{Code, Findings};
 use crate::facts::ImageFacts;
+
+/// The permission of a group to write.
+const GROUP_WRITES: u32 = 0o020;
 
 /// As whom an image runs.
 enum RunsAs {
@@ -17,10 +20,21 @@ enum RunsAs {
 }
 
 /// As whom the image of that index runs; this is the one place that asks.
+///
+/// What the image says of itself counts before what the table of known images says of it.
 fn runs_as(context: &Context<'_>, index: usize) -> RunsAs {
-    match context.rules().facts.of(&context.template.images[index].source) {
+    let source = &context.template.images[index].source;
+    match context.rules().facts.of(source) {
         Some(facts) => of_facts(facts),
-        None => RunsAs::Root,
+        None => known_images::of(source).map_or(RunsAs::Root, of_table),
+    }
+}
+
+/// The table names numbers alone, and no root.
+fn of_table(known: known_images::Known) -> RunsAs {
+    match known.user {
+        Some(user) if user.uid != 0 => RunsAs::Group(user.gid.unwrap_or(user.uid)),
+        Some(_) | None => RunsAs::Root,
     }
 }
 
@@ -38,6 +52,8 @@ pub(super) struct MountedClaim {
     pub(super) owner: usize,
     /// Whether it is older than layouts, and so than this rule.
     pub(super) is_older: bool,
+    /// Its path in the container.
+    pub(super) path: String,
     /// Where the template says that this image mounts it.
     pub(super) field: String,
 }
@@ -73,12 +89,17 @@ fn of_image(
         RunsAs::Group(_) if claims.iter().any(|claim| claim.is_older) => {
             "the image does not run as root; the claim was made by a version before, and keeps its owner"
         }
+        RunsAs::Group(_) if claims.iter().any(|claim| refuses_groups(context, claim)) => {
+            "the image does not run as root; its program refuses a directory that a group may write to"
+        }
         RunsAs::Group(_) => {
             let owners: BTreeSet<Option<u32>> = claims.iter().map(|claim| owning(context, claim)).collect();
             match owners.first() {
                 Some(Some(group)) if owners.len() == 1 => {
-                    let message =
-                        format!("the claims of its pods belong to group {group}, as the image runs");
+                    let message = format!(
+                        "the claims of its pods belong to group {group}, as {} runs",
+                        who(context, index)
+                    );
                     findings.report(Code::VolumeGroup, first.field.clone(), message);
                     return Some(*group);
                 }
@@ -88,6 +109,22 @@ fn of_image(
     };
     findings.report(Code::VolumeOwner, first.field.clone(), message);
     None
+}
+
+/// Who says as whom an image runs, in words.
+fn who(context: &Context<'_>, index: usize) -> String {
+    let source = &context.template.images[index].source;
+    match context.rules().facts.of(source) {
+        Some(_) => "the image".to_owned(),
+        None => known_images::of(source).map_or_else(String::new, |known| format!("`{}`", known.repository)),
+    }
+}
+
+/// Whether the program is known to refuse a directory there that a group may write to.
+fn refuses_groups(context: &Context<'_>, claim: &MountedClaim) -> bool {
+    let known = known_images::of(&context.template.images[claim.owner].source);
+    let directory = known.and_then(|known| known.data_directory(&claim.path));
+    directory.and_then(|directory| directory.mode).is_some_and(|mode| mode.0 & GROUP_WRITES == 0)
 }
 
 /// The group that owns a claim: that of the image whose volume it is, if that is known.

@@ -14,7 +14,7 @@ pub(super) fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
 /// Every text that YAML 1.1 or 1.2 could take for something else is quoted, so `kubectl apply -f -` sees the
 /// values of the template.
 pub fn manifest_yaml(artifacts: &Artifacts) -> String {
-    let documents: Vec<String> = artifacts.objects().iter().map(document).collect();
+    let documents: Vec<String> = artifacts.one_by_one().map(|artifact| document(&artifact)).collect();
     documents.join("---\n")
 }
 

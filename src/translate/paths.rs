@@ -75,8 +75,15 @@ fn volume_path(image: &Image, spec: &Value, name: &Value, key: &str) -> Option<S
 /// `data[DB_PASSWORD]` to `images[0].environment[1].value`.
 fn secret_path(template: &Template, artifact: &Artifact, api_field: &str) -> Option<String> {
     let key = api_field.strip_prefix("data")?.trim_matches(['[', ']', '.']);
-    let image = template.images.get(index_of(&artifact.origin)?)?;
-    Some(format!("{}.value", super::secrets::kept_under(image, key)?.field))
+    let index = index_of(&artifact.origin)?;
+    // What the template does not set, the image does.
+    let found = super::secrets::kept_under(template.images.get(index)?, key);
+    Some(
+        found.map_or_else(
+            || format!("images[{index}].source"),
+            |variable| format!("{}.value", variable.field),
+        ),
+    )
 }
 
 /// What of a claim the options say, and what the volume.

@@ -61,6 +61,22 @@ pub enum VolumeMapping {
     PersistentVolumeClaim,
 }
 
+/// What a new volume claim holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VolumeFilling {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// What the image has at the path, as in Docker: copied once, with owners and modes.
+    FromImage,
+}
+
+impl VolumeFilling {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Where variables are kept whose names look secret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SecretHandling {
@@ -107,6 +123,9 @@ pub struct Rules {
     pub volume_size: StorageSize,
     /// The storage class of claims; `None`: the cluster's default.
     pub storage_class: Option<ForeignName>,
+    /// What new claims hold; applies to claims only.
+    #[serde(skip_serializing_if = "VolumeFilling::is_default")]
+    pub filling: VolumeFilling,
     /// The Secrets with which images are pulled.
     pub image_pull_secrets: Vec<ForeignName>,
     /// The user's labels, on every object; never part of a selector.

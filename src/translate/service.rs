@@ -7,13 +7,11 @@ use serde_json::{Value, json};
 use super::links::ResolvedLink;
 use super::manifest::object;
 use super::ports::{ImagePorts, ServicePort, is_published};
+use super::share::Share;
 use super::{Context, Exposure, known_ports, labels, naming};
 use crate::artifacts::{ANNOTATION_ALIAS, Artifact, Kind, ObjectName, ObjectRef};
 use crate::diagnostic::{Code, Findings};
 use crate::template::{Exposed, Protocol};
-
-/// The most ports of all Services that links ask for: a few bytes of text can ask for very many.
-const MAX_LINKED_PORTS: usize = 4_096;
 
 /// One Service to be.
 pub(super) struct PlannedService<'t> {
@@ -32,11 +30,12 @@ pub(super) fn plan<'t>(
     context: &Context<'t>,
     ports: &[ImagePorts],
     links: &[ResolvedLink<'t>],
+    share: &Share,
     findings: &mut Findings,
 ) -> Vec<PlannedService<'t>> {
     let mut plans = Plans { services: BTreeMap::new(), findings };
     let mut shown_targets = BTreeSet::new();
-    let mut left = MAX_LINKED_PORTS;
+    let mut left = share.ports;
     for link in links {
         let image = &ports[link.target];
         let opens = context.opens_outside(link);
@@ -44,16 +43,17 @@ pub(super) fn plan<'t>(
             known_ports::tell(context, link.target, image, opens, plans.findings);
         }
         let is_shared = plans.services.get(&link.service).is_some_and(|known| known.target == link.target);
-        let offered: Vec<_> = image.of_link(opens).cloned().collect();
-        let wanted = if is_shared { 0 } else { offered.len() };
+        let wanted = if is_shared { 0 } else { image.of_link(opens).count() };
         let Some(fewer) = left.checked_sub(wanted) else {
             let message = format!(
-                "the Services of all links would have more than {MAX_LINKED_PORTS} ports; none is left out"
+                "the Services of all links would have more than {} ports; none is left out",
+                share.ports
             );
             plans.findings.report(Code::LimitExceeded, link.field, message);
             continue;
         };
         left = fewer;
+        let offered: Vec<_> = image.of_link(opens).filter(|_| !is_shared).cloned().collect();
         plans.add_linked(link, &offered);
     }
     for (index, image) in context.template.images.iter().enumerate() {

@@ -2,102 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::claim_names::{self, digits};
+use super::claim_names;
 use super::groups::{self, MountedClaim};
+use super::lending::{borrowed, lenders_first, lent_by};
 use super::mountable::{absolute, normalised, refusal};
-use super::{Context, VolumeMapping, count, labels, sharing};
+use super::mounts::{Mount, Mounts, Source};
+use super::share::Share;
+use super::{Context, VolumeFilling, VolumeMapping, count, labels, sharing};
 use crate::artifacts::{ANNOTATION_LAYOUT, Artifact, Kind, LAYOUT_DATA, ObjectName, ObjectRef};
 use crate::diagnostic::{Code, Findings};
 use crate::template::{Image, Volume, shown};
 
-/// The volume behind a mounted path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Source {
-    EmptyDir,
-    HostPath(String),
-    Claim {
-        name: ObjectName,
-        /// Whether the claim is older than layouts.
-        at_root: bool,
-    },
-}
-
-/// One path of a container and the volume behind it.
-#[derive(Clone, Debug)]
-struct Mount {
-    path: String,
-    source: Source,
-    read_only: bool,
-    /// The image whose volume it is.
-    owner: usize,
-    /// Where the template says so, or which of its images does.
-    origin: String,
-}
-
-/// What the container of one image mounts, in the order of the template.
-#[derive(Default)]
-pub(super) struct Mounts {
-    mounts: Vec<Mount>,
-    /// The group that the claims among them are made writable for.
-    group: Option<u32>,
-}
-
-impl Mounts {
-    /// Whether a claim is among them, which only one generation of pods should have at a time.
-    pub(super) fn has_claim(&self) -> bool {
-        self.mounts.iter().any(|mount| matches!(mount.source, Source::Claim { .. }))
-    }
-
-    /// Whether a path of the node is among them.
-    pub(super) fn has_host_path(&self) -> bool {
-        self.mounts.iter().any(|mount| matches!(mount.source, Source::HostPath(_)))
-    }
-
-    /// Writes them into a pod's specification.
-    pub(super) fn write(&self, pod: &mut Value, container: &mut Value) {
-        if self.mounts.is_empty() {
-            return;
-        }
-        let digits = digits(self.mounts.iter().map(|mount| mount.path.as_str()));
-        let name = |mount: &Mount| format!("volume-{}", digits[mount.path.as_str()]);
-        let mounts = self.mounts.iter().map(|mount| {
-            let mut written = json!({ "mountPath": mount.path, "name": name(mount) });
-            if let Source::Claim { at_root: false, .. } = mount.source {
-                written["subPath"] = json!(LAYOUT_DATA);
-            }
-            if mount.read_only {
-                written["readOnly"] = json!(true);
-            }
-            written
-        });
-        container["volumeMounts"] = mounts.collect();
-        let volumes = self.mounts.iter().map(|mount| {
-            let name = name(mount);
-            match &mount.source {
-                Source::EmptyDir => json!({ "emptyDir": {}, "name": name }),
-                Source::HostPath(path) => json!({ "hostPath": { "path": path }, "name": name }),
-                Source::Claim { name: claim, .. } => {
-                    json!({ "name": name, "persistentVolumeClaim": { "claimName": claim.as_str() } })
-                }
-            }
-        });
-        pod["volumes"] = volumes.collect();
-    }
-
-    /// Writes the group of the claims into a pod's security context.
-    pub(super) fn write_group(&self, pod: &mut Value) {
-        if let Some(group) = self.group {
-            pod["securityContext"]["fsGroup"] = json!(group);
-            // Else every start would give all files to the group again, and the mode for that.
-            pod["securityContext"]["fsGroupChangePolicy"] = json!("OnRootMismatch");
-        }
-    }
-}
-
 /// Decides what every image mounts, lent volumes included. Reports what is left out or changed.
-pub(super) fn of_images(context: &Context<'_>, findings: &mut Findings) -> Vec<Mounts> {
+pub(super) fn of_images(context: &Context<'_>, share: &Share, findings: &mut Findings) -> Vec<Mounts> {
     let images = &context.template.images;
     if context.rules().volumes == VolumeMapping::Omit {
         tell_omitted(images, findings);
@@ -107,9 +26,15 @@ pub(super) fn of_images(context: &Context<'_>, findings: &mut Findings) -> Vec<M
     let mut own: Vec<Vec<Mount>> =
         (0..images.len()).map(|index| own_mounts(context, index, findings)).collect();
     add_declared(context, &mut own, findings);
-    let lent: Vec<Vec<Lent<'_>>> = (0..images.len()).map(|index| lent_by(context, index, &own)).collect();
-    let all: Vec<Vec<Mount>> =
-        (0..images.len()).map(|index| with_lent(context, index, (&own[index], &lent), findings)).collect();
+    let mut left = share.mounts;
+    let lent: Vec<Vec<Mount>> = (0..images.len())
+        .map(|index| borrowed(context, index, &own, (&mut left, share.mounts_of_image), findings))
+        .collect();
+    // The image's own paths come first.
+    for (own, lent) in own.iter_mut().zip(lent) {
+        own.extend(lent);
+    }
+    let all = own;
     let groups = groups(context, &all, findings);
     let all: Vec<Mounts> =
         all.into_iter().zip(groups).map(|(mounts, group)| Mounts { mounts, group }).collect();
@@ -133,6 +58,7 @@ fn groups(context: &Context<'_>, all: &[Vec<Mount>], findings: &mut Findings) ->
         let mounted = |mount: &Mount| MountedClaim {
             owner: mount.owner,
             is_older: matches!(mount.source, Source::Claim { at_root: true, .. }),
+            path: mount.path.clone(),
             field: field(mount),
         };
         claims.map(mounted).collect()
@@ -174,6 +100,7 @@ fn own_mounts(context: &Context<'_>, index: usize, findings: &mut Findings) -> V
         if volume.host_path.is_empty() && declared.is_some_and(|declared| declared.contains(&mount.path)) {
             tell_not_filled(&mount, findings);
         }
+        tell_filled(context, volume, &mount, findings);
         mounts.push(mount);
     }
     mounts
@@ -214,10 +141,31 @@ fn own_mount(
         }
     };
     let read_only = volume.read_only;
-    Some(Mount { path, source, read_only, owner: index, origin: volume.field.clone() })
+    // With a path of the host Docker mounted what the host has, and filled nothing.
+    let is_filled = context.rules().filling == VolumeFilling::FromImage
+        && volume.host_path.is_empty()
+        && matches!(source, Source::Claim { at_root: false, .. });
+    Some(Mount { path, source, read_only, owner: index, is_filled, origin: volume.field.clone() })
+}
+
+/// Tells what fills a claim, or why nothing does although somebody asks for it.
+fn tell_filled(context: &Context<'_>, volume: &Volume, mount: &Mount, findings: &mut Findings) {
+    if mount.is_filled {
+        let message = "a new claim is filled once with what the image has at that path; the image needs `/bin/sh`, `cp` and `mv` for that, or its pods do not start";
+        findings.report(Code::VolumeFilled, mount.origin.clone(), message);
+    } else if context.rules().filling == VolumeFilling::FromImage
+        && volume.host_path.is_empty()
+        && matches!(mount.source, Source::Claim { at_root: true, .. })
+    {
+        let message = "the claim was made by a version before, and is not filled";
+        findings.report(Code::VolumeNotFilled, mount.origin.clone(), message);
+    }
 }
 
 fn tell_not_filled(mount: &Mount, findings: &mut Findings) {
+    if mount.is_filled {
+        return;
+    }
     let message = "the image declares a volume there; what it has at that path is hidden";
     findings.report(Code::VolumeNotFilled, mount.origin.clone(), message);
 }
@@ -236,8 +184,8 @@ fn add_declared(context: &Context<'_>, own: &mut [Vec<Mount>], findings: &mut Fi
             continue;
         }
         // A path that it borrows itself is its lender's.
-        let known: BTreeSet<String> =
-            lent_by(context, index, own).into_iter().map(|(mount, _)| mount.path.clone()).collect();
+        let lent = lent_by(context, index, own, usize::MAX).unwrap_or_default();
+        let known: BTreeSet<String> = lent.into_iter().map(|(mount, _)| mount.path.clone()).collect();
         let declared: Vec<&str> = facts.volumes.iter().map(String::as_str).collect();
         let names = claim_names::of(context, index, &declared);
         for path in facts.volumes.iter().filter(|path| !known.contains(*path)) {
@@ -248,100 +196,15 @@ fn add_declared(context: &Context<'_>, own: &mut [Vec<Mount>], findings: &mut Fi
                 findings.report(Code::VolumeForbidden, volume.field, message);
                 continue;
             }
-            let message = format!("the image declares volume `{}`, which is lent", shown(path));
+            // Nothing of a configuration is shown.
+            let message = "the image declares a volume that the template does not list, and lends it";
             findings.report(Code::VolumeFromImage, volume.field.clone(), message);
             let Some(mount) = own_mount(context, (index, &volume), &names, findings) else { continue };
             tell_not_filled(&mount, findings);
+            tell_filled(context, &volume, &mount, findings);
             own[index].push(mount);
         }
     }
-}
-
-/// The images in such an order that each comes after those that it borrows from. Reading refused circles.
-fn lenders_first(images: &[Image]) -> Vec<usize> {
-    let mut order = Vec::with_capacity(images.len());
-    let mut placed = vec![false; images.len()];
-    let mut before = usize::MAX;
-    while order.len() != before {
-        before = order.len();
-        for (index, image) in images.iter().enumerate() {
-            if !placed[index] && image.volumes_from.iter().all(|from| placed[from.target]) {
-                placed[index] = true;
-                order.push(index);
-            }
-        }
-    }
-    order
-}
-
-/// Adds what `volumes_from` lends, that of lenders' lenders included; the image's own paths come first.
-fn with_lent(
-    context: &Context<'_>,
-    index: usize,
-    (own, lent): (&[Mount], &[Vec<Lent<'_>>]),
-    findings: &mut Findings,
-) -> Vec<Mount> {
-    let images = &context.template.images;
-    let mut mounts: Vec<Mount> = own.to_vec();
-    let mut known: BTreeMap<&str, &Source> =
-        own.iter().map(|mount| (mount.path.as_str(), &mount.source)).collect();
-    for from in &images[index].volumes_from {
-        let lender = shown(images[from.target].name.as_str());
-        if lent[from.target].is_empty() {
-            let message = format!("`{lender}` mounts no volume that could be shared");
-            findings.report(Code::VolumesFromNothing, from.field.clone(), message);
-        }
-        let (mut shared, mut apart) = (false, false);
-        for (mount, read_only) in &lent[from.target] {
-            match known.get(mount.path.as_str()) {
-                Some(source) if **source == mount.source => {}
-                Some(_) => {
-                    let message = format!("the image mounts another volume where `{lender}` has its own");
-                    findings.report(Code::VolumeShadowed, from.field.clone(), message);
-                }
-                None => {
-                    match mount.source {
-                        Source::EmptyDir => apart = true,
-                        Source::HostPath(_) | Source::Claim { .. } => shared = true,
-                    }
-                    known.insert(&mount.path, &mount.source);
-                    // A borrower may do what the lender may, or less.
-                    mounts.push(Mount { read_only: *read_only || from.read_only, ..(*mount).clone() });
-                }
-            }
-        }
-        if shared {
-            let message = format!("its pods mount the volumes of `{lender}`");
-            findings.report(Code::VolumesShared, from.field.clone(), message);
-        }
-        if apart {
-            let message =
-                format!("a directory that lives as long as its pod cannot be shared with `{lender}`");
-            findings.report(Code::VolumeNotShared, from.field.clone(), message);
-        }
-    }
-    mounts
-}
-
-/// A mount that an image lends, and whether somebody on the way may only read there.
-type Lent<'m> = (&'m Mount, bool);
-
-/// All that an image can lend: its own volumes, then those it borrows. Reading refused circles.
-fn lent_by<'m>(context: &Context<'_>, lender: usize, own: &'m [Vec<Mount>]) -> Vec<Lent<'m>> {
-    let mut lent: Vec<Lent<'_>> = Vec::new();
-    let mut paths = BTreeSet::new();
-    let mut waiting = vec![(lender, false)];
-    let mut seen = vec![false; own.len()];
-    while let Some((next, read_only)) = waiting.pop() {
-        if std::mem::replace(&mut seen[next], true) {
-            continue;
-        }
-        let mounts = own[next].iter().filter(|mount| paths.insert(mount.path.as_str()));
-        lent.extend(mounts.map(|mount| (mount, read_only || mount.read_only)));
-        let lenders = context.template.images[next].volumes_from.iter().rev();
-        waiting.extend(lenders.map(|from| (from.target, read_only || from.read_only)));
-    }
-    lent
 }
 
 /// Builds the claims of an image's own volumes.

@@ -5,18 +5,22 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::fill;
 use super::manifest::object;
+use super::mounts::Mounts;
 use super::service::PlannedService;
-use super::volumes::Mounts;
 use super::{Context, LinkEnvironment, Profile, count, environment, labels, naming};
 use crate::artifacts::{Artifact, Kind, ObjectRef};
 use crate::diagnostic::{Code, Findings};
 use crate::template::{Image, Interface, Port, PortNumber, Protocol, shown};
 
+/// The key of a container's variables. What is built here has nothing there: they come when it is packed.
+pub(super) const ENVIRONMENT: &str = "env";
+
 /// What the other parts of the translation found for one image.
 pub(super) struct Parts<'p> {
-    /// Its variables, those of links included.
-    pub(super) environment: Vec<Value>,
+    /// Whether it has variables, those of links included.
+    pub(super) has_environment: bool,
     /// What it mounts.
     pub(super) mounts: &'p Mounts,
     /// The name that its pod has for itself, where that of the pod would not do.
@@ -96,8 +100,8 @@ fn pod_spec(context: &Context<'_>, index: usize, parts: Parts<'_>) -> Value {
     if !image.command.words().is_empty() {
         container["args"] = image.command.words().iter().map(|word| environment::literal(word)).collect();
     }
-    if !parts.environment.is_empty() {
-        container["env"] = parts.environment.into();
+    if parts.has_environment {
+        container[ENVIRONMENT] = Value::Null;
     }
     let ports = container_ports(image, context.keeps_host_ports());
     if !ports.is_empty() {
@@ -105,6 +109,7 @@ fn pod_spec(context: &Context<'_>, index: usize, parts: Parts<'_>) -> Value {
     }
     let mut pod = json!({ "automountServiceAccountToken": false });
     parts.mounts.write(&mut pod, &mut container);
+    fill::write(context, index, parts.mounts, &mut pod);
     if let Some(hostname) = parts.hostname {
         pod["hostname"] = json!(hostname);
     }

@@ -16,7 +16,7 @@ use crate::support::looking::{as_read, members, pod_uids, recorded, refused, rem
 use crate::support::namespace::{Namespace, namespace};
 use crate::support::templates::wordpress_at;
 
-const APPLIED: &str = "panamax.io/applied";
+pub const APPLIED: &str = "panamax.io/applied";
 const CONTROLLER: &str = "wp-replication-controller";
 
 /// A component with a Secret, whose pods nobody runs.
@@ -25,8 +25,12 @@ const STILL: &str = "name: Still\nimages:\n- name: web\n  source: example/web:1\
                      deployment: {count: 0}\n";
 
 /// Applies a changed object by force under the deployment's own field manager, as a late write of ours would.
-async fn applied_as_ours<K>(namespace: &Namespace, manager: &str, name: &str, change: impl FnOnce(&mut Value))
-where
+pub async fn applied_as_ours<K>(
+    namespace: &Namespace,
+    manager: &str,
+    name: &str,
+    change: impl FnOnce(&mut Value),
+) where
     K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
         + Clone
         + std::fmt::Debug
@@ -125,8 +129,8 @@ async fn a_secret_that_was_written_under_our_own_name_is_repaired() {
     assert_eq!(namespace.api::<Secret>().get(&secret).await.expect("a Secret").data, stored);
 }
 
-/// Makes records and objects as versions did that left no marks.
-async fn forget_marks(namespace: &Namespace, name: &str) {
+/// Makes a record as versions did that left no marks on objects.
+pub async fn forget_traces(namespace: &Namespace, name: &str) {
     let heads = namespace.api::<ConfigMap>();
     let object = format!("panamax-deployment-{name}");
     let mut head = heads.get(&object).await.expect("a head");
@@ -138,13 +142,17 @@ async fn forget_marks(namespace: &Namespace, name: &str) {
     }
     head.data.get_or_insert_default().insert("head.json".to_owned(), record.to_string());
     heads.replace(&object, &PostParams::default(), &head).await.expect("written");
-    let unmark = |object: &mut Value| {
-        object["metadata"]["annotations"]
-            .as_object_mut()
-            .expect("annotations")
-            .remove(APPLIED)
-            .expect("a mark");
-    };
+}
+
+/// Takes the mark off an object that is changed by a whole write.
+pub fn unmark(object: &mut Value) {
+    let annotations = object["metadata"]["annotations"].as_object_mut().expect("annotations");
+    annotations.remove(APPLIED).expect("a mark");
+}
+
+/// Makes records and objects as versions did that left no marks.
+async fn forget_marks(namespace: &Namespace, name: &str) {
+    forget_traces(namespace, name).await;
     let manager = format!("panamax:{name}");
     applied_as_ours::<ReplicationController>(namespace, &manager, CONTROLLER, unmark).await;
     applied_as_ours::<Service>(namespace, &manager, "db-1", unmark).await;

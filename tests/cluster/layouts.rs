@@ -53,19 +53,16 @@ async fn old_claims(namespace: &Namespace, rules: &Rules) {
     }
 }
 
-/// Makes of every stored revision what that version would have stored.
-async fn age(namespace: &Namespace) {
+/// Changes every stored revision.
+pub async fn rewrite_revisions(namespace: &Namespace, change: impl Fn(&mut Value)) {
     let api = namespace.api::<Secret>();
     let revisions = ListParams::default().labels("panamax.io/record=revision");
     for mut secret in api.list(&revisions).await.expect("revisions").items {
         let data = secret.data.as_mut().expect("data");
         let text = zstd::decode_all(data["revision"].0.as_slice()).expect("unpacked");
         let mut revision: Value = serde_json::from_slice(&text).expect("a revision");
-        let options = revision["options"].as_object_mut().expect("options");
-        options.remove("claims_at_root").expect("the claims of the store");
-        let text = revision.to_string();
-        assert!(!text.contains(LAYOUT) && !text.contains("subPath"), "{text}");
-        let packed = zstd::encode_all(text.as_bytes(), 3).expect("packed");
+        change(&mut revision);
+        let packed = zstd::encode_all(revision.to_string().as_bytes(), 3).expect("packed");
         data.insert("revision".to_owned(), ByteString(packed));
         api.delete(&secret.name_any(), &DeleteParams::default()).await.expect("deleted");
         secret.metadata.resource_version = None;
@@ -73,6 +70,17 @@ async fn age(namespace: &Namespace) {
         secret.metadata.managed_fields = None;
         api.create(&PostParams::default(), &secret).await.expect("stored");
     }
+}
+
+/// Makes of every stored revision what that version would have stored.
+async fn age(namespace: &Namespace) {
+    rewrite_revisions(namespace, |revision| {
+        let options = revision["options"].as_object_mut().expect("options");
+        options.remove("claims_at_root").expect("the claims of the store");
+        let text = revision.to_string();
+        assert!(!text.contains(LAYOUT) && !text.contains("subPath"), "{text}");
+    })
+    .await;
 }
 
 /// The directory of the claim at each path of a pod; empty: its root.
@@ -225,4 +233,50 @@ async fn a_claim_that_appears_after_the_look_is_left_as_it_is() {
     }
     let claims = namespace.api::<PersistentVolumeClaim>().list(&ListParams::default()).await.expect("claims");
     assert!(claims.items.iter().all(|claim| !claim.annotations().contains_key(LAYOUT)), "{claims:#?}");
+}
+
+/// A volume that a version before took for a directory.
+const SEEDED: &str = "
+name: Seeded
+images:
+- name: db
+  source: example/db:1
+  volumes: [{host_path: /srv/init.sql, container_path: /docker-entrypoint-initdb.d/init.sql}]
+";
+
+#[tokio::test]
+async fn a_claim_whose_path_looks_like_a_file_is_met_again() {
+    let namespace = namespace("layout-file").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    let mounted = async || {
+        let deployment = namespace.api::<AppsDeployment>().get("db").await.expect("it is there");
+        let pod = deployment.spec.and_then(|spec| spec.template.spec).expect("a pod");
+        sub_paths(&pod).into_keys().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let request = modern(deploy(&namespace, "seeded", SEEDED));
+    client.deploy(request.clone()).await.expect("deployed");
+    assert_eq!(mounted().await, [""; 0], "a new one is no claim");
+    client.teardown(teardown(&namespace, "seeded")).await.expect("torn down");
+    // That version has left a claim.
+    let digest = <sha2::Sha256 as sha2::Digest>::digest("/docker-entrypoint-initdb.d/init.sql");
+    let digits: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let name = format!("db-{digits}");
+    let claim = json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": { "name": name, "labels": {
+            "name": "db", "app.kubernetes.io/name": "db", "app.kubernetes.io/instance": "seeded",
+            "app.kubernetes.io/managed-by": "panamax-kubernetes-adapter",
+        } },
+        "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } },
+    });
+    let manager = field_manager(&DeploymentName::new("seeded").expect("a name"));
+    let claims = namespace.api::<PersistentVolumeClaim>();
+    claims.patch(&name, &PatchParams::apply(&manager), &Patch::Apply(&claim)).await.expect("made");
+    client.deploy(request.clone()).await.expect("deployed");
+    assert_eq!(mounted().await, ["/docker-entrypoint-initdb.d/init.sql"]);
+    let again = client.deploy(request).await.expect("deployed").into_inner();
+    assert_eq!(again.outcome(), proto::DeployOutcome::Unchanged, "{:#?}", again.changes);
+    assert_eq!(Survey::of(&namespace.client, &namespace).await.faults("seeded"), [""; 0]);
 }

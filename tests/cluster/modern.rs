@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::apps::v1::Deployment as AppsDeployment;
 use k8s_openapi::api::core::v1::{Namespace as CoreNamespace, Pod, Secret};
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
@@ -302,4 +303,39 @@ async fn a_secret_that_somebody_holds_back_is_named_and_looked_at_by_name() {
         .iter()
         .filter(|call| call.resource == "secrets" && matches!(call.verb.as_str(), "list" | "watch"));
     assert_eq!(listed.count(), 0);
+}
+
+#[tokio::test]
+async fn what_fills_claims_passes_pod_security_and_changes_nothing_by_itself() {
+    let namespace = namespace("modern-filled").await;
+    enforce_baseline(&namespace).await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    let template = "
+name: Filled
+images:
+- {name: store, source: 'example/store:1', volumes: [{container_path: /data}]}
+- {name: worker, source: 'example/worker:1', volumes_from: [store]}
+";
+    let mut request = modern(deploy(&namespace, "filled", template));
+    request.options.get_or_insert_default().set_volume_filling(proto::VolumeFilling::FromImage);
+    let answer = client.deploy(request.clone()).await.expect("deployed").into_inner();
+    assert_eq!(answer.warnings, [""; 0]);
+    for component in ["store", "worker"] {
+        let deployment = namespace.api::<AppsDeployment>().get(component).await.expect("it is there");
+        let pod = deployment.spec.and_then(|spec| spec.template.spec).expect("a pod");
+        let fillers = pod.init_containers.expect("what fills the claim");
+        assert_eq!(fillers[0].image.as_deref(), Some("example/store:1"), "{component}");
+    }
+    let again = client.deploy(request.clone()).await.expect("deployed").into_inner();
+    assert_eq!(again.outcome(), proto::DeployOutcome::Unchanged, "{:#?}", again.changes);
+    // A Rollback or a Scale keeps the choice of the revision; another Deploy makes its own.
+    client.scale(scale(&namespace, "filled", "worker", 0)).await.expect("scaled");
+    let worker = namespace.api::<AppsDeployment>().get("worker").await.expect("it is there");
+    let pod = worker.spec.and_then(|spec| spec.template.spec).expect("a pod");
+    assert!(pod.init_containers.is_some());
+    request.options.get_or_insert_default().set_volume_filling(proto::VolumeFilling::Empty);
+    let answer = client.deploy(request).await.expect("deployed").into_inner();
+    assert_eq!(answer.outcome(), proto::DeployOutcome::Updated);
+    assert_eq!(Survey::of(&namespace.client, &namespace).await.faults("filled"), [""; 0]);
 }

@@ -61,6 +61,19 @@ fn bad_templates() -> Vec<String> {
     ]
 }
 
+/// The same with what the image says of itself, a canary in each scalar of it.
+fn configured(request: proto::DeployRequest) -> proto::DeployRequest {
+    let config = serde_json::json!({
+        "author": CANARY,
+        "config": {
+            "User": CANARY, "Cmd": [CANARY], "Entrypoint": [CANARY], "Env": [format!("A_PASSWORD={CANARY}"), CANARY],
+            "Labels": { CANARY: CANARY }, "ExposedPorts": { CANARY: {} }, "Volumes": { format!("/{CANARY}"): {} },
+        },
+    });
+    let image_configs = [("example/web:1".to_owned(), config.to_string())].into();
+    proto::DeployRequest { image_configs, ..request }
+}
+
 fn assert_clean(status: &tonic::Status) {
     let details = String::from_utf8_lossy(status.details()).into_owned();
     assert!(!status.message().contains(CANARY) && !details.contains(CANARY), "{status:?}");
@@ -79,8 +92,9 @@ async fn no_value_of_the_environment_is_told_or_logged() {
         let channel = connect(binary.address).await;
         let mut client = DeploymentServiceClient::new(channel.clone());
         refused_templates(&namespace, channel).await;
-        client.deploy(deploy(&namespace, "web", &template("-1"))).await.expect("deployed");
-        let changed = client.deploy(deploy(&namespace, "web", &template("-2"))).await.expect("deployed");
+        client.deploy(configured(deploy(&namespace, "web", &template("-1")))).await.expect("deployed");
+        let changed = client.deploy(configured(deploy(&namespace, "web", &template("-2")))).await;
+        let changed = changed.expect("deployed");
         let changed = changed.into_inner();
         assert!(!format!("{changed:?}").contains(CANARY), "{changed:?}");
         refused_pod(&namespace, &mut client).await;
@@ -104,6 +118,11 @@ async fn no_value_of_the_environment_is_told_or_logged() {
 async fn refused_templates(namespace: &Namespace, channel: Channel) {
     let mut client = DeploymentServiceClient::new(channel.clone());
     let mut templates = TemplateServiceClient::new(channel);
+    let no_config =
+        [("example/web:1".to_owned(), format!("{{\"config\": {{\"Env\": \"{CANARY}\"}}}}"))].into();
+    let request =
+        proto::DeployRequest { image_configs: no_config, ..deploy_at_once(namespace, "bad", &template("")) };
+    assert_clean(&client.deploy(request).await.expect_err("no configuration"));
     for bad in bad_templates() {
         let answer = client.deploy(deploy_at_once(namespace, "bad", &bad)).await;
         let status = answer.expect_err(&bad.chars().take(400).collect::<String>());

@@ -14,7 +14,10 @@ flavour. Nothing is concluded from one word of a name, but for the values of lin
 
 A link to a known image reaches all of these ports; **bold** ones are those that its clients speak to, and a WARNING \
 tells where the template does not list them. Directories are those that the image keeps data in, with the owner that it \
-gives them.
+gives them. The user is a number that the container runs as; where the caller brings no configuration of the image, \
+MODERN makes new claims writable for it, see [volumes.md](volumes.md).
+
+An image has no line if its Dockerfile exposes no port, or was not found where its name leads.
 
 This file is written from `src/translate/known_images/images.yaml`, which also names the source of every line.
 ";

@@ -109,3 +109,54 @@ async fn a_modern_container_can_gain_no_rights() {
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     assert_eq!((field("NoNewPrivs:"), field("Seccomp:")), (Some("1"), Some("2")), "{status}");
 }
+
+#[tokio::test]
+async fn a_datagram_reaches_its_target_through_the_service() {
+    let template = "
+name: Datagrams
+images:
+- {name: APP, source: 'example/app:1', links: [{service: STATS, alias: STATSD}]}
+- {name: STATS, source: 'example/stats:1', expose: [8125/udp, 80]}
+";
+    for profile in [Profile::Classic, Profile::Modern] {
+        let Some(place) = Place::new("datagrams").await else { return };
+        place.deploy(template, DeployOptions { profile: profile.into(), ..DeployOptions::default() }).await;
+        let stats = place.container("stats").await.told().await.host;
+        let app = place.container("app").await;
+        let told = app.told().await;
+        let port = told.variable("STATSD_PORT_8125_UDP_PORT").expect("a variable of the link");
+        let address = told.variable("STATSD_PORT_8125_UDP_ADDR").expect("a variable of the link");
+        // The Service's own address in CLASSIC, its name in MODERN.
+        for address in [address, "statsd"] {
+            let seen = app.sends(&format!("{address}:{port}")).await;
+            assert_eq!((seen.host.as_str(), seen.port.as_str()), (stats.as_str(), "8125"), "{profile:?}");
+        }
+        assert_eq!(app.reaches("http://statsd/").await.host, stats);
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_nobody_lists_is_reached_by_the_name_of_the_link() {
+    let template = "
+name: Unlisted
+images:
+- {name: APP, source: 'example/app:1', links: [{service: DB, alias: DB_1}]}
+- {name: DB, source: 'shop/docker-redis:1'}
+";
+    for profile in [Profile::Classic, Profile::Modern] {
+        let Some(place) = Place::new("headless").await else { return };
+        place.deploy(template, DeployOptions { profile: profile.into(), ..DeployOptions::default() }).await;
+        assert_eq!(place.service("db-1").await.cluster_ip.as_deref(), Some("None"));
+        let db = place.container("db").await.told().await.host;
+        let app = place.container("app").await;
+        // The guess stands in variables alone; whatever the container listens on is reached, guessed or not.
+        let guess = app.told().await.variable("DB_1_PORT").expect("a guess").replace("tcp://", "http://");
+        assert_eq!(guess, "http://db-1:6379");
+        for (url, port) in [(guess.as_str(), "6379"), ("http://db-1:8080/", "8080"), ("http://db-1/", "80")] {
+            let seen = app.reaches(url).await;
+            assert_eq!((seen.host.as_str(), seen.port.as_str()), (db.as_str(), port), "{profile:?} {url}");
+        }
+        let seen = app.sends("db-1:8125").await;
+        assert_eq!(seen.host, db, "{profile:?}");
+    }
+}

@@ -43,9 +43,14 @@ impl Place {
 
     /// Deploys and waits until all of it is ready.
     pub async fn carry_out(&self, request: proto::DeployRequest) {
+        self.try_carry_out(request).await.expect("deployed");
+    }
+
+    /// The same where it may not become ready.
+    pub async fn try_carry_out(&self, request: proto::DeployRequest) -> Result<(), tonic::Status> {
         let mut request = Request::new(request);
         request.set_timeout(PATIENCE);
-        self.deployments.clone().deploy(request).await.expect("deployed");
+        self.deployments.clone().deploy(request).await.map(|_| ())
     }
 
     /// Scales a component and waits until it is so.

@@ -3,7 +3,9 @@
 use k8s_openapi::api::core::v1::{Node, PersistentVolume};
 use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt};
-use panamax_kubernetes_adapter::proto::{DeployOptions, DeployRequest, Profile, VolumeMapping, WorkloadKind};
+use panamax_kubernetes_adapter::proto::{
+    DeployOptions, DeployRequest, Profile, VolumeFilling, VolumeMapping, WorkloadKind,
+};
 use serde_json::json;
 
 use super::place::Place;
@@ -175,4 +177,50 @@ async fn a_program_that_is_not_root_writes_to_its_claim_where_its_user_is_known(
     assert_eq!(board.file("/data/note").await.as_deref(), Some("written"));
     let refused = other.try_write("/data/note", "lost").await.expect_err("the claim is root's");
     assert!(refused.contains("permission denied"), "{refused}");
+}
+
+/// The same Deploy, with claims that are filled.
+fn filled(request: DeployRequest) -> DeployRequest {
+    let mut options = request.options.clone().unwrap_or_default();
+    options.set_volume_filling(VolumeFilling::FromImage);
+    DeployRequest { options: Some(options), ..request }
+}
+
+#[tokio::test]
+async fn a_new_claim_is_filled_once_with_what_the_image_has() {
+    let Some(place) = Place::new("filled").await else { return };
+    let maker = disks(&place, 1).await;
+    // What an earlier pod has left that broke off while it copied.
+    maker.write("/disks/0/.panamax-fill-dead/", "").await;
+    maker.write("/disks/0/.panamax-fill-dead/seed", "a half").await;
+    // Its USER is 1000, to whom the content belongs; nobody says so.
+    let template = "
+name: Filled
+images:
+- {name: STORE, source: 'example/filled:1', volumes: [{container_path: /data}]}
+- {name: WORKER, source: 'example/worker:1', volumes_from: [STORE]}
+";
+    place.carry_out(filled(on_disks(&place, "app", template))).await;
+    let store = place.container("store").await;
+    assert_eq!(store.names("/data").await, [".hidden", "seed"]);
+    assert_eq!(store.file("/data/seed").await.as_deref(), Some("from the image"));
+    assert_eq!(place.container("worker").await.file("/data/seed").await.as_deref(), Some("from the image"));
+    store.write("/data/seed", "changed").await;
+    // Neither a restart nor another pod overwrites what was changed.
+    for component in ["STORE", "WORKER"] {
+        place.scale(component, 0).await;
+        place.scale(component, 1).await;
+        let container = place.container(&component.to_lowercase()).await;
+        assert_eq!(container.file("/data/seed").await.as_deref(), Some("changed"), "{component}");
+    }
+    assert_eq!(maker.names("/disks/0").await, ["data", "lost+found"]);
+}
+
+#[tokio::test]
+async fn an_image_without_a_shell_cannot_fill_a_claim_and_that_is_told() {
+    let Some(place) = Place::new("shell").await else { return };
+    disks(&place, 1).await;
+    let template = "name: Bare\nimages:\n- {name: store, source: 'example/store:1', volumes: [{container_path: /data}]}\n";
+    let refused = place.try_carry_out(filled(on_disks(&place, "app", template))).await.expect_err("no shell");
+    assert!(refused.message().contains(", which fills new claims"), "{refused:?}");
 }

@@ -256,6 +256,11 @@ impl Container {
         eventually(async || read(&self.ask("GET", &format!("/get?url={url}"), "").await)).await
     }
 
+    /// What the server behind an address tells, when this container sends it a datagram.
+    pub async fn sends(&self, address: &str) -> Told {
+        eventually(async || read(&self.ask("GET", &format!("/send?to={address}"), "").await)).await
+    }
+
     /// The content of a file in the container; none if there is no such file.
     pub async fn file(&self, path: &str) -> Option<String> {
         let (status, body) = self.ask("GET", &format!("/file?path={path}"), "").await;

@@ -472,8 +472,12 @@ fn a_link_whose_variables_are_too_many_is_refused_whole() {
     let rules = Rules { link_environment: LinkEnvironment::Declared, ..Rules::default() };
     let error = Operations::translate_template(&call(&text, rules)).expect_err("a refusal");
     let faults: Vec<_> = error.faults().iter().map(|one| (one.reason, one.field.as_str())).collect();
-    assert_eq!(faults[0], ("LIMIT", "images[1].links[31]"));
-    assert_eq!(faults.len(), 9);
+    let limits = faults.iter().filter(|(reason, _)| *reason == "LIMIT").map(|(_, field)| *field);
+    let mut refused: Vec<&str> = limits.collect();
+    refused.sort_unstable();
+    refused.dedup();
+    // Two links have 524 variables; a third would be beyond the share, and so is each after it.
+    assert_eq!((refused.len(), refused.contains(&"images[1].links[2]")), (38, true));
 }
 
 #[test]

@@ -4,7 +4,8 @@ use panamax_kubernetes_adapter::template::raw::{
     RawFrom, RawImage, RawLink, RawPort, RawTemplate, RawVariable, RawVolume,
 };
 use panamax_kubernetes_adapter::translate::{
-    Exposure, HostPorts, LinkEnvironment, Profile, Rules, SecretHandling, VolumeMapping, Workload,
+    Exposure, HostPorts, LinkEnvironment, Profile, Rules, SecretHandling, VolumeFilling, VolumeMapping,
+    Workload,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -74,7 +75,7 @@ const HOST_PATHS: &[&str] =
 const CONTAINER_PATHS: &[&str] =
     &["/data", "/data/x", "/etc", "/cache", "/sys", "/srv", "/data:ro", "/log:ro,z"];
 const INTERFACES: &[&str] = &["127.0.0.1", "10.0.0.7", "0.0.0.0", "::1"];
-const SOURCES: &[&str] = &[
+pub const SOURCES: &[&str] = &[
     "mysql:5.5",
     "redis:2",
     "shop/app:1",
@@ -192,10 +193,11 @@ pub fn any_rules() -> impl Strategy<Value = Rules> {
         prop::sample::select(&[Exposure::ClusterIp, Exposure::NodePort, Exposure::LoadBalancer][..]),
     );
     let profile = prop::sample::select(&[Profile::Classic, Profile::Modern][..]);
-    let turned = (profile.clone(), knobs).prop_map(|(profile, knobs)| {
+    let filling = prop::sample::select(&[VolumeFilling::Empty, VolumeFilling::FromImage][..]);
+    let turned = (profile.clone(), knobs, filling).prop_map(|(profile, knobs, filling)| {
         let (workload, host_ports, link_environment, volumes, secrets, exposure) = knobs;
         let mut rules = Rules { workload, host_ports, link_environment, volumes, ..Rules::of(profile) };
-        (rules.secrets, rules.exposure) = (secrets, exposure);
+        (rules.secrets, rules.exposure, rules.filling) = (secrets, exposure, filling);
         rules
     });
     prop_oneof![1 => profile.prop_map(Rules::of), 2 => turned]

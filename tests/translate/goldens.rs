@@ -95,6 +95,8 @@ fn rules(profile: Option<&str>, knobs: Option<&str>) -> Rules {
         Some(other) => panic!("no profile {other}"),
     };
     let mut all = serde_json::to_value(rules).unwrap();
+    // Left out where it is the default.
+    all["filling"] = "Empty".into();
     let knobs: serde_json::Map<_, _> = serde_json::from_str(knobs.unwrap_or("{}")).unwrap();
     for (key, value) in knobs {
         assert!(all.get(&key).is_some(), "no rule {key}");

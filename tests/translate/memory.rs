@@ -1,4 +1,4 @@
-//! No text makes reading and checking it hold more memory than 20 times its size and 1 MiB.
+//! No text makes reading, checking or translating it hold more memory than 20 times its size and 1 MiB.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -10,15 +10,13 @@ use panamax_kubernetes_adapter::translate::{Options, Profile, Rules, translate};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::generators::any_rules;
 use super::hostile::rows;
 
-/// The most bytes that translating any template may hold, whatever its text's size: what links multiply is bounded, and
-/// the objects that are left are at most 3.5 MiB of JSON.
-const MAX_TRANSLATING: u64 = 20 * 1024 * 1024;
 /// Ten times what reading any text may take.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// The most bytes that reading and checking a text may hold at one time.
+/// The most bytes that each of reading and checking, and translating, may hold at one time for a text.
 fn allowed(text: &str) -> u64 {
     20 * text.len() as u64 + 1024 * 1024
 }
@@ -257,6 +255,23 @@ fn hundred(line: &str) -> String {
     (0..100).map(|number| line.replace('#', &number.to_string())).collect()
 }
 
+/// Images of which each borrows from the one before, and so from all.
+fn chain(volumes: usize) -> String {
+    let own = |image: usize| {
+        let path = |volume: usize| format!("{{container_path: /{image}/{volume}}}, ");
+        (0..volumes).map(path).collect::<String>()
+    };
+    let lender = |image: usize| image.checked_sub(1).map_or_else(String::new, |before| format!("i{before}"));
+    let image = |image: usize| {
+        format!(
+            "- {{name: i{image}, source: b, volumes: [{}], volumes_from: [{}]}}\n",
+            own(image),
+            lender(image)
+        )
+    };
+    (0..100).map(image).collect()
+}
+
 /// Good templates, each of which becomes much of another part of an object.
 fn large() -> Vec<String> {
     let list = |count: usize, item: &str| {
@@ -292,26 +307,112 @@ fn large() -> Vec<String> {
             aliases("b"),
         ),
         format!("- {{name: i0, source: b, environment: [{values}]}}\n{hub}{}", linked.collect::<String>()),
+        hundred("- {name: i#, source: b}\n"),
+        hundred("- {name: i#, source: b, volumes: [{container_path: /#}], deployment: {count: 2}}\n"),
+        chain(1),
+        chain(32),
+        format!("- {{name: a, source: b, command: \"{}\"}}\n", "a ".repeat(10_000)),
+        // Every link after the first finds its variables taken.
+        format!(
+            "- {{name: i0, source: b, expose: [{ports}]}}\n- {{name: i1, source: b, links: [{}]}}\n",
+            list(11, "{service: i0, alias: 'a_@'}, ").replace("_1", "-_").replace("_2", "_-"),
+        ),
     ]
 }
 
+/// The most bytes that are held at one time while the template in a text is translated, and the objects with it; `None`
+/// for a text that is refused before.
+fn translating(text: &str, rules: &Rules) -> Option<u64> {
+    let template = from_text(text, None, &Limits::default()).0.template?;
+    let options = Options::with(DeploymentName::new("one").unwrap(), rules.clone());
+    Some(allocation_counter::measure(|| drop(std::hint::black_box(translate(&template, &options)))).bytes_max)
+}
+
 #[test]
-fn translating_any_template_takes_bounded_memory() {
+fn translating_no_template_takes_much_memory() {
+    let mut over = String::new();
     for text in large() {
-        let validated = from_text(&format!("images:\n{text}"), None, &Limits::default()).0;
-        let template = validated.template.unwrap_or_else(|| panic!("{:?}", validated.diagnostics));
+        let text = format!("images:\n{text}");
         for profile in [Profile::Classic, Profile::Modern] {
-            let options = Options::with(DeploymentName::new("one").unwrap(), Rules::of(profile));
             let began = Instant::now();
-            let all =
-                allocation_counter::measure(|| drop(std::hint::black_box(translate(&template, &options))));
-            println!(
-                "{} bytes by {profile:?}: {} bytes held, {:?}",
-                text.len(),
-                all.bytes_max,
-                began.elapsed()
-            );
-            assert!(all.bytes_max <= MAX_TRANSLATING, "{}: {}", &text[..60], all.bytes_max);
+            let held = translating(&text, &Rules::of(profile)).expect("a template that can be read");
+            let (took, allowed) = (began.elapsed(), allowed(&text));
+            println!("{} bytes by {profile:?}: {held} of {allowed} bytes held, {took:?}", text.len());
+            if held > allowed {
+                writeln!(over, "{profile:?}, {held} of {allowed}: {}", &text[..60]).unwrap();
+            }
+        }
+    }
+    assert!(over.is_empty(), "{over}");
+}
+
+/// How much of everything a template has that a few bytes of text can multiply.
+#[derive(Clone, Debug)]
+struct Shape {
+    images: usize,
+    links: usize,
+    ports: usize,
+    variables: usize,
+    volumes: usize,
+    /// How many images before it each image borrows from.
+    lenders: usize,
+    /// How long the words that repeat are.
+    length: usize,
+    /// Whether all links lead to one image.
+    has_hub: bool,
+}
+
+impl Shape {
+    fn text(&self) -> String {
+        let long = "x".repeat(self.length);
+        let list = |key: &str, count: usize, item: &dyn Fn(usize) -> String| match count {
+            0 => String::new(),
+            _ => format!(", {key}: [{}]", (0..count).map(item).collect::<Vec<_>>().join(", ")),
+        };
+        let mut text = String::from("images:\n");
+        for image in 0..self.images {
+            let links = list("links", self.links.min(64), &|link| {
+                let target = if self.has_hub { 0 } else { link % self.images };
+                format!("{{service: i{target}, alias: a{link}{long}x{}}}", image * usize::from(self.has_hub))
+            });
+            let ports = list("expose", self.ports, &|port| (port + 1).to_string());
+            let variables =
+                list("environment", self.variables, &|one| format!("{{variable: A{one}, value: {long}}}"));
+            let volumes = list("volumes", self.volumes, &|one| format!("{{container_path: /{image}/{one}}}"));
+            let lenders =
+                list("volumes_from", self.lenders.min(image), &|back| format!("i{}", image - back - 1));
+            writeln!(text, "- {{name: i{image}, source: b{links}{ports}{variables}{volumes}{lenders}}}")
+                .unwrap();
+        }
+        text
+    }
+}
+
+fn any_shape() -> impl Strategy<Value = Shape> {
+    let few_or_many = |most: usize| prop_oneof![0..4_usize, 0..=most, Just(most)];
+    let counts = (1..=100_usize, few_or_many(64), few_or_many(64), few_or_many(128), few_or_many(32));
+    (counts, 0..4_usize, prop_oneof![Just(0_usize), 0..40_usize, Just(900)], prop::bool::ANY).prop_map(
+        |((images, links, ports, variables, volumes), lenders, length, has_hub)| Shape {
+            images,
+            links,
+            ports,
+            variables,
+            volumes,
+            lenders,
+            length,
+            has_hub,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn translating_no_shape_takes_much_memory(shape in any_shape(), rules in any_rules()) {
+        let text = shape.text();
+        if let Some(held) = translating(&text, &rules) {
+            prop_assert!(held <= allowed(&text), "{held} of {} for {} bytes", allowed(&text), text.len());
         }
     }
 }

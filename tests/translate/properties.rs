@@ -85,6 +85,22 @@ fn offered(service: &Value) -> BTreeSet<(u16, String)> {
     ports.map(one).collect()
 }
 
+/// The object without what fills its claims, which runs as root and has no other right.
+fn without_fillers(mut manifest: Value) -> Value {
+    for pod in ["/spec", "/spec/template/spec"] {
+        let Some(pod) = manifest.pointer_mut(pod).and_then(Value::as_object_mut) else { continue };
+        for filler in pod.remove("initContainers").iter().flat_map(Value::as_array).flatten() {
+            let mut rights = filler["securityContext"].as_object().unwrap().clone();
+            assert_eq!(rights.remove("runAsUser"), Some(Value::from(0)));
+            assert!(rights.is_empty() || filler["securityContext"]["allowPrivilegeEscalation"] == false);
+            assert!(
+                filler["ports"].is_null() && filler["name"].as_str().unwrap().starts_with("panamax-fill")
+            );
+        }
+    }
+    manifest
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -309,7 +325,7 @@ proptest! {
     fn nothing_expresses_privilege(raw in good_template(), rules in any_rules()) {
         let Some((_, translation)) = translated(raw, &rules) else { return Ok(()) };
         for object in translation.artifacts.iter().flat_map(|artifacts| artifacts.objects()) {
-            let text = object.manifest.to_string();
+            let text = without_fillers(object.manifest.clone()).to_string();
             for word in ["\"privileged\"", "hostNetwork", "hostPID", "hostIPC", "capabilities", "serviceAccountName",
                 "runAsUser", "procMount", "\"allowPrivilegeEscalation\":true", "nodeName", "Unconfined"] {
                 prop_assert!(!text.contains(word), "{word} in {text}");

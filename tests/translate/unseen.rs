@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 /// What nobody may see; no word of ours has it in it.
-const CANARY: &str = "Tr0ub4dor";
+pub const CANARY: &str = "Tr0ub4dor";
 
 /// Entries of `environment` in which something went wrong; `@` is the canary.
 const ENTRIES: &[&str] = &[
@@ -90,7 +90,7 @@ fn bare_list(text: &str) -> String {
     text.replacen("name: T\nimages:\n", "", 1)
 }
 
-fn call(source: Source, overrides: Option<RawTemplate>, rules: &Rules) -> TemplateCall {
+pub fn call(source: Source, overrides: Option<RawTemplate>, rules: &Rules) -> TemplateCall {
     let name = DeploymentName::new("unseen").ok();
     TemplateCall {
         source,
@@ -109,7 +109,7 @@ fn tell(told: &mut String, diagnostics: &[Diagnostic]) {
 }
 
 /// All that anybody is told about a template: answers, errors with what the log gets, paths, keys, Debug.
-fn told(call: &TemplateCall) -> String {
+pub fn told(call: &TemplateCall) -> String {
     let validated = Operations::validate_template(call);
     let mut told = format!("{call:?} {validated:?}");
     tell(&mut told, &validated.diagnostics);
@@ -122,7 +122,7 @@ fn told(call: &TemplateCall) -> String {
                 let keys = object.manifest["data"].as_object().into_iter().flatten().map(|(key, _)| key);
                 for key in keys {
                     let path = template_path(&template, object, &format!("data[{key}]"));
-                    assert!(path.ends_with("].value"), "{key} leads to {path}");
+                    assert!(path.ends_with("].value") || path.ends_with("].source"), "{key} leads to {path}");
                     write!(told, "{key} {path}").unwrap();
                 }
                 for field in ["spec.containers[0].env[0].name", "spec.containers[0].env[1].value"] {

@@ -23,7 +23,11 @@ const (
 // configured are the images whose configuration differs from the probe's, by the last part of their names.
 var configured = map[string]object{
 	"user-1000": {"User": "1000"},
+	"filled":    {"User": "1000", "Volumes": object{"/data": object{}}},
 }
+
+// shelled is the image that has a shell and content at its volume, by the last part of its name.
+const shelled = "filled"
 
 // Registry answers for every image there could be with one and the same: the probe. Where a folder of OCI layouts has
 // an image of that name, it answers with that.
@@ -55,13 +59,21 @@ func newRegistry(probe, architecture, layouts string) (*Registry, error) {
 		return nil, err
 	}
 	registry := &Registry{layouts: layouts, blobs: map[string][]byte{}, configured: map[string]string{}}
-	content := registry.add(layerType, layer.Bytes())
-	image := func(process object) string {
+	tools, err := shellLayer()
+	if err != nil {
+		return nil, err
+	}
+	content, withShell := registry.add(layerType, layer.Bytes()), registry.add(layerType, tools)
+	image := func(process object, layers ...object) string {
+		digests, all := []any{}, []any{}
+		for _, layer := range append([]object{content}, layers...) {
+			digests, all = append(digests, layer["digest"]), append(all, layer)
+		}
 		config := registry.add(configType, encoded(object{
 			"architecture": architecture, "os": "linux", "config": process,
-			"rootfs": object{"type": "layers", "diff_ids": []any{content["digest"]}},
+			"rootfs": object{"type": "layers", "diff_ids": digests},
 		}))
-		manifest := object{"schemaVersion": 2, "mediaType": manifestType, "config": config, "layers": []any{content}}
+		manifest := object{"schemaVersion": 2, "mediaType": manifestType, "config": config, "layers": all}
 		return registry.add(manifestType, encoded(manifest))["digest"].(string)
 	}
 	registry.probe = image(object{"Entrypoint": []string{"/probe"}, "Cmd": []string{"as", "packed"}})
@@ -71,7 +83,11 @@ func newRegistry(probe, architecture, layouts string) (*Registry, error) {
 		for key, value := range process {
 			own[key] = value
 		}
-		registry.configured[name] = image(own)
+		if name == shelled {
+			registry.configured[name] = image(own, withShell)
+		} else {
+			registry.configured[name] = image(own)
+		}
 	}
 	return registry, nil
 }

@@ -2,6 +2,7 @@
 //
 //	GET /                 host name, port, arguments and environment, as JSON
 //	GET /get?url=URL      what the container gets from there, over a connection of its own
+//	GET /send?to=ADDRESS  what the container gets from there for a datagram
 //	GET /file?path=PATH   a file of the container; PUT writes one, or makes a directory if the path ends with a slash
 //	GET /names?path=PATH  the names in a directory of the container, one a line
 //
@@ -22,6 +23,9 @@ import (
 
 var ports = []string{"80", "3306", "5432", "6379", "8080"}
 
+// datagrams is the port that answers them, with host name and port.
+const datagrams = "8125"
+
 func main() {
 	ended := make(chan os.Signal, 1)
 	// The first process of a container gets no signal that it does not ask for.
@@ -34,8 +38,47 @@ func main() {
 			}
 			go http.Serve(listener, handler(port))
 		}
+		connection, err := net.ListenPacket("udp", ":"+datagrams)
+		if err != nil {
+			panic(err)
+		}
+		go answer(connection)
 	}
 	<-ended
+}
+
+// answer tells every sender of a datagram who has got it.
+func answer(connection net.PacketConn) {
+	host, _ := os.Hostname()
+	told := tell(host, datagrams)
+	buffer := make([]byte, 1500)
+	for {
+		if _, sender, err := connection.ReadFrom(buffer); err == nil {
+			_, _ = connection.WriteTo(told, sender)
+		}
+	}
+}
+
+// send exchanges a datagram.
+func send(address string) ([]byte, error) {
+	connection, err := net.DialTimeout("udp", address, 5*time.Second)
+	if err != nil {
+		return nil, err
+	}
+	defer connection.Close()
+	_ = connection.SetDeadline(time.Now().Add(time.Second))
+	if _, err := connection.Write([]byte("who?")); err != nil {
+		return nil, err
+	}
+	buffer := make([]byte, 1500)
+	length, err := connection.Read(buffer)
+	return buffer[:length], err
+}
+
+// tell packs what a container is like into one datagram at most, so without its environment.
+func tell(host, port string) []byte {
+	told, _ := json.Marshal(map[string]any{"host": host, "port": port, "arguments": os.Args[1:], "environment": []string{}})
+	return told
 }
 
 func handler(port string) http.Handler {
@@ -54,6 +97,14 @@ func handler(port string) http.Handler {
 		defer response.Body.Close()
 		answer.WriteHeader(response.StatusCode)
 		_, _ = io.Copy(answer, response.Body)
+	})
+	routes.HandleFunc("GET /send", func(answer http.ResponseWriter, request *http.Request) {
+		told, err := send(request.FormValue("to"))
+		if err != nil {
+			http.Error(answer, err.Error(), http.StatusBadGateway)
+			return
+		}
+		_, _ = answer.Write(told)
 	})
 	routes.HandleFunc("GET /file", func(answer http.ResponseWriter, request *http.Request) {
 		content, err := os.ReadFile(request.FormValue("path"))

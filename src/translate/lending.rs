@@ -1,0 +1,117 @@
+//! What images borrow from each other with `volumes_from`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Context;
+use super::mounts::{Mount, Source};
+use crate::diagnostic::{Code, Findings};
+use crate::template::{Image, shown};
+
+/// The images in such an order that each comes after those that it borrows from. Reading refused circles.
+pub(super) fn lenders_first(images: &[Image]) -> Vec<usize> {
+    let mut order = Vec::with_capacity(images.len());
+    let mut placed = vec![false; images.len()];
+    let mut before = usize::MAX;
+    while order.len() != before {
+        before = order.len();
+        for (index, image) in images.iter().enumerate() {
+            if !placed[index] && image.volumes_from.iter().all(|from| placed[from.target]) {
+                placed[index] = true;
+                order.push(index);
+            }
+        }
+    }
+    order
+}
+
+/// What `volumes_from` lends to an image, that of lenders' lenders included, but for its own paths.
+///
+/// All images may borrow so many volumes together, and each of them so many.
+pub(super) fn borrowed(
+    context: &Context<'_>,
+    index: usize,
+    own: &[Vec<Mount>],
+    (left, of_image): (&mut usize, usize),
+    findings: &mut Findings,
+) -> Vec<Mount> {
+    let images = &context.template.images;
+    let mut mounts: Vec<Mount> = Vec::new();
+    let mut known: BTreeMap<&str, &Source> =
+        own[index].iter().map(|mount| (mount.path.as_str(), &mount.source)).collect();
+    let mut left_of_image = of_image;
+    for from in &images[index].volumes_from {
+        let lender = shown(images[from.target].name.as_str());
+        let lent = lent_by(context, from.target, own, left_of_image.min(*left));
+        let Some(lent) = lent else {
+            let message = format!(
+                "the image would borrow more than {of_image} volumes, or all images more than the template may; none is left out"
+            );
+            findings.report(Code::LimitExceeded, from.field.clone(), message);
+            continue;
+        };
+        (*left, left_of_image) = (*left - lent.len(), left_of_image - lent.len());
+        if lent.is_empty() {
+            let message = format!("`{lender}` mounts no volume that could be shared");
+            findings.report(Code::VolumesFromNothing, from.field.clone(), message);
+        }
+        let (mut shared, mut apart) = (false, false);
+        for (mount, read_only) in &lent {
+            match known.get(mount.path.as_str()) {
+                Some(source) if **source == mount.source => {}
+                Some(_) => {
+                    let message = format!("the image mounts another volume where `{lender}` has its own");
+                    findings.report(Code::VolumeShadowed, from.field.clone(), message);
+                }
+                None => {
+                    match mount.source {
+                        Source::EmptyDir => apart = true,
+                        Source::HostPath(_) | Source::Claim { .. } => shared = true,
+                    }
+                    known.insert(&mount.path, &mount.source);
+                    // A borrower may do what the lender may, or less.
+                    mounts.push(Mount { read_only: *read_only || from.read_only, ..(*mount).clone() });
+                }
+            }
+        }
+        if shared {
+            let message = format!("its pods mount the volumes of `{lender}`");
+            findings.report(Code::VolumesShared, from.field.clone(), message);
+        }
+        if apart {
+            let message =
+                format!("a directory that lives as long as its pod cannot be shared with `{lender}`");
+            findings.report(Code::VolumeNotShared, from.field.clone(), message);
+        }
+    }
+    mounts
+}
+
+/// A mount that an image lends, and whether somebody on the way may only read there.
+pub(super) type Lent<'m> = (&'m Mount, bool);
+
+/// All that an image can lend: its own volumes, then those it borrows; `None` if they are more than `most`. Reading
+/// refused circles.
+pub(super) fn lent_by<'m>(
+    context: &Context<'_>,
+    lender: usize,
+    own: &'m [Vec<Mount>],
+    most: usize,
+) -> Option<Vec<Lent<'m>>> {
+    let mut lent: Vec<Lent<'_>> = Vec::new();
+    let mut paths = BTreeSet::new();
+    let mut waiting = vec![(lender, false)];
+    let mut seen = vec![false; own.len()];
+    while let Some((next, read_only)) = waiting.pop() {
+        if std::mem::replace(&mut seen[next], true) {
+            continue;
+        }
+        let mounts = own[next].iter().filter(|mount| paths.insert(mount.path.as_str()));
+        lent.extend(mounts.map(|mount| (mount, read_only || mount.read_only)));
+        if lent.len() > most {
+            return None;
+        }
+        let lenders = context.template.images[next].volumes_from.iter().rev();
+        waiting.extend(lenders.map(|from| (from.target, read_only || from.read_only)));
+    }
+    Some(lent)
+}

@@ -12,7 +12,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Uri};
 use tonic::{Request, Status};
 
-use super::failure::{Failure, UNREACHABLE};
+use super::failure::{Failure, UNREACHABLE, cause};
 use super::source::unreadable;
 use crate::proto::deployment_service_client::DeploymentServiceClient;
 use crate::proto::template_service_client::TemplateServiceClient;
@@ -166,15 +166,6 @@ impl ConnectionArgs {
 
 fn pem(file: &Path) -> Result<Vec<u8>, Failure> {
     fs::read(file).map_err(|error| unreadable(&file.display().to_string(), &error))
-}
-
-/// The innermost reason of an error: what is around it says «transport error».
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]

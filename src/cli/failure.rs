@@ -49,6 +49,10 @@ impl Failure {
     pub fn call(status: &Status, texts: &Texts<'_>) -> Self {
         let details = status.get_error_details();
         let reason = reason(status);
+        if let Some(lost) = std::error::Error::source(status).filter(|_| reason.is_empty()) {
+            // Nobody has answered: a certificate that is refused is told only now, by TLS itself.
+            return Self::new(UNREACHABLE, format!("the connection was lost: {}", cause(lost)));
+        }
         let mut text = String::new();
         let told = if reason.is_empty() { format!("{:?}", status.code()) } else { reason.clone() };
         // Writing into a text cannot fail.
@@ -62,6 +66,15 @@ impl Failure {
         }
         Self { code: exit_code(status.code(), &reason), text }
     }
+}
+
+/// The innermost reason of an error: what is around it says «transport error».
+pub fn cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }
 
 /// The reason of a refusal, without its prefix; empty if nobody gave one.

@@ -108,6 +108,9 @@ impl Wait<'_> {
         if failure.code == TIMED_OUT && reason(&status) == "WAIT_TIMEOUT" && waited + ANSWERING < longest {
             failure.code = REFUSED;
         }
+        if failure.code == TIMED_OUT {
+            failure.text.push_str(&format!("hint: {}\n", self.advice()));
+        }
         Failed { failure, status: Some(status) }
     }
 

@@ -30,7 +30,11 @@ impl Positions {
         }
         let line = text.lines().nth(usize::try_from(at.line).ok()?.checked_sub(1)?)?;
         let is_bare = line.chars().count() <= MAX_LINE && !line.contains(char::is_control);
-        let found = self.root().is_some_and(|root| holds_only(root, TEMPLATE_KEYS, line, at.line));
+        let found = self.root().is_some_and(|root| {
+            // The images of a template without a name are a list.
+            let is_list = matches!(root.value, Value::Sequence(_));
+            holds_only(root, if is_list { IMAGE_KEYS } else { TEMPLATE_KEYS }, line, at.line)
+        });
         (found && is_bare).then_some(line)
     }
 }
@@ -39,11 +43,7 @@ impl Positions {
 fn holds_only(node: &Node, keys: Keys, line: &str, number: u32) -> bool {
     match &node.value {
         Value::Null | Value::Scalar(_) => false,
-        // The images of a template without a name are a list.
-        Value::Sequence(items) => {
-            let keys = if std::ptr::eq(keys, TEMPLATE_KEYS) { IMAGE_KEYS } else { keys };
-            items.iter().any(|item| holds_only(item, keys, line, number))
-        }
+        Value::Sequence(items) => items.iter().any(|item| holds_only(item, keys, line, number)),
         Value::Mapping(entries) => entries.iter().any(|entry| {
             let Some(key) = known_key(&entry.key, keys) else { return false };
             if entry.position.line == number {

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 const ROOT: &str = "proto";
 
+const HEALTH: &str = "grpc/health/v1/health.proto";
+
 const PACKAGE: &str = "panamax.kubernetes.v1";
 
 /// The messages that carry values of variables or texts that hold them, with the oneofs inside.
@@ -45,6 +47,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         .btree_map(".")
         .skip_debug(REDACTED.map(|message| format!(".{PACKAGE}.{message}")))
         .compile_fds(descriptors)?;
+
+    let mut compiler = protox::Compiler::new([ROOT])?;
+    compiler.include_source_info(true);
+    compiler.open_file(HEALTH)?;
+    std::fs::write(out_dir.join("health.bin"), compiler.encode_file_descriptor_set())?;
+    tonic_prost_build::configure().compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }
 

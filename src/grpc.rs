@@ -13,7 +13,7 @@ mod options;
 mod sizes;
 mod streams;
 
-pub use errors::{failed, failure_of_library, is_unknown_method};
+pub use errors::{CANCELLED, failed, failure_of_library, is_unknown_method, outcome};
 
 use std::pin::Pin;
 use std::time::Duration;

@@ -4,16 +4,15 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use panamax_kubernetes_adapter::config::Config;
-use panamax_kubernetes_adapter::start;
+use panamax_kubernetes_adapter::start::{self, Refusal};
 
 /// Gives memory back to the system soon after a burst of work.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let served = match Config::try_parse() {
-        Ok(config) => start::run(config).await,
+        Ok(config) => serve(config),
         // The help or the version, which was asked for.
         Err(answer) if !answer.use_stderr() => answer.exit(),
         Err(error) => Err(start::usage(&error)),
@@ -29,4 +28,14 @@ async fn main() -> ExitCode {
             ExitCode::from(refusal.code)
         }
     }
+}
+
+fn serve(config: Config) -> Result<(), Refusal> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime
+        .map_err(|error| Refusal { code: 70, sentence: format!("no thread can be started: {error}") })?;
+    let served = runtime.block_on(start::run(config));
+    // Whoever resolves a name at this moment would hold the process up: the drain timeout is over.
+    runtime.shutdown_background();
+    served
 }

@@ -12,8 +12,10 @@
 mod support {
     pub mod adapter;
     pub mod calls;
+    pub mod certificates;
     pub mod control_plane;
     pub mod looking;
+    pub mod metrics;
     pub mod namespace;
     pub mod node;
     pub mod order;
@@ -21,6 +23,7 @@ mod support {
     pub mod policy;
     pub mod programs;
     pub mod proxy;
+    pub mod raw;
     pub mod relay;
     pub mod survey;
     pub mod templates;
@@ -91,10 +94,15 @@ mod edge {
     mod agent;
     mod callers;
     mod conformance;
+    mod connections;
     mod diagnostics;
+    mod ending;
+    mod flood;
     mod known_images;
+    mod metrics;
     mod options;
     mod readme;
+    mod start;
     mod tls;
     mod translating;
 }

@@ -1,5 +1,6 @@
-//! What the process counts and measures, for Prometheus. Every label has a closed set of values: no caller, no name and
-//! no text that somebody sends becomes one.
+//! What the process counts and measures, for Prometheus.
+//!
+//! Every label has a closed set of values: no caller, no name and no text that somebody sends becomes one.
 
 mod labels;
 

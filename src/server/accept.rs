@@ -164,7 +164,9 @@ async fn handshake(
 /// When a certificate expires, by our own monotonic clock.
 fn expiry(certificate: &CertificateDer<'_>, clock: &Clock) -> Option<Instant> {
     let (_, parsed) = parse_x509_certificate(certificate).ok()?;
-    let left = parsed.validity().not_after.timestamp().saturating_sub(clock.now().as_second());
+    // It holds for the whole of its last second.
+    let end = parsed.validity().not_after.timestamp().saturating_add(1);
+    let left = end.saturating_sub(clock.now().as_second());
     let left = Duration::from_secs(u64::try_from(left).unwrap_or(0));
     Some(Instant::now() + left.min(LONGEST))
 }

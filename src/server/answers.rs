@@ -10,6 +10,7 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::envelope::{Envelope, Found, Violation};
+use super::limits::{self, Admission};
 use crate::error::{Error, ErrorKind};
 use crate::grpc::{self, MAX_MESSAGE_BYTES};
 use crate::metrics::{Limit, Metrics};
@@ -67,11 +68,12 @@ where
         let path = request.uri().path().to_owned();
         let found = Found::default();
         let encoded = is_encoded(request.headers());
+        let admission = request.extensions().get::<Admission>().cloned();
         let request = match path.starts_with(REFLECTION) {
             true => request.map(Body::new),
-            false => {
-                request.map(|body| Body::new(Envelope::new(body, encoded, MAX_MESSAGE_BYTES, found.clone())))
-            }
+            false => request.map(|body| {
+                Body::new(Envelope::new(body, encoded, MAX_MESSAGE_BYTES, found.clone(), admission))
+            }),
         };
         let answer = self.inner.call(request);
         let metrics = self.metrics.clone();
@@ -122,6 +124,7 @@ fn unknown(path: &str) -> Error {
 
 fn of_envelope(violation: Violation) -> Error {
     let (kind, message) = match violation {
+        Violation::NoPlace => return limits::no_place(),
         Violation::Missing => (ErrorKind::NotImplemented, "the request has no message; send exactly one"),
         Violation::Second => {
             (ErrorKind::NotImplemented, "the request has more than one message; send exactly one")

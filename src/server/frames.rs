@@ -82,7 +82,8 @@ impl Frames {
             bytes = rest;
             if self.have == HEADER {
                 let [high, middle, low, kind, flags, ..] = self.header;
-                self.left = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+                let length = u32::from_be_bytes([0, high, middle, low]);
+                self.left = usize::try_from(length).unwrap_or(usize::MAX);
                 self.have = 0;
                 seen(Frame { kind, flags });
             }

@@ -101,8 +101,7 @@ async fn frames_for_nothing_are_cut_and_neighbours_are_served() {
 #[tokio::test]
 async fn metadata_over_the_limit_ends_its_own_call_alone() {
     let binary = start(&[]).await;
-    let channel = connect(binary.address).await;
-    let mut health = HealthClient::new(channel.clone());
+    let mut health = HealthClient::new(connect(binary.address).await);
     let mut watch = health.watch(request()).await.expect("a watch").into_inner();
     watch.message().await.expect("a message");
     for size in [17 << 10, 60 << 10, 200 << 10] {

@@ -1,5 +1,4 @@
-//! The end of the process: within the drain timeout whatever its peers do, and at once at the second signal; and what its
-//! health says until then.
+//! The end of the process, whatever its peers do, and what its health says until then.
 
 use std::time::{Duration, Instant};
 

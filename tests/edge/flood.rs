@@ -229,6 +229,8 @@ async fn an_honest_caller_is_served_whatever_others_do() {
     let start = || Binary::start_with(&["--sandbox", "--log", "info"]);
     let binary = tokio::task::spawn_blocking(start).await.expect("the binary starts");
     let channel = connect(binary.address).await;
+    // The first calls meet what nobody has asked for yet.
+    honest(channel.clone(), || true).await;
     let idle_until = Instant::now() + Duration::from_secs(1);
     let idle = slowest_of_a_hundred(honest(channel.clone(), || Instant::now() > idle_until).await);
     for (name, must_be_cut, attack) in ATTACKS {

@@ -45,7 +45,7 @@ fn words_that_cannot_be_read_are_usage() {
         (64, vec!["--lease", "soon"], "--lease"),
         (64, vec!["--lease", "0s"], "1s to 600s"),
         (64, vec!["--connection-age", "25h"], "--connection-age"),
-        (64, vec!["--max-calls", "-1"], "--max-calls"),
+        (64, vec!["--max-calls=-1"], "--max-calls"),
         (64, vec!["--max-calls", "many"], "--max-calls"),
         (64, vec!["--log-format", "xml"], "text, json"),
         (64, vec!["--no-such-flag"], "--no-such-flag"),
@@ -187,14 +187,14 @@ fn key_material_that_cannot_be_used_is_refused() {
 #[test]
 fn rights_that_are_too_wide_are_refused_off_loopback() {
     let kubeconfig = |user| control_plane().kubeconfig(user).to_str().expect("a path").to_owned();
-    let (admin, adapter) = (kubeconfig(User::Admin), kubeconfig(User::Adapter));
+    let (admin, narrow) = (kubeconfig(User::Admin), kubeconfig(User::Alice));
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let anywhere = format!("0.0.0.0:{}", taken.local_addr().expect("an address").port());
     let listen = ["--listen", &anywhere, "--allow-plaintext"];
     all_are_refused(vec![
         (77, [&["--kubeconfig", &admin][..], &listen].concat(), "may do everything"),
-        // With the rights that it needs it comes as far as the address, which is taken.
-        (69, [&["--kubeconfig", &adapter][..], &listen].concat(), "is taken"),
+        // With fewer rights it comes as far as the address, which is taken.
+        (69, [&["--kubeconfig", &narrow][..], &listen].concat(), "is taken"),
         // On loopback it is a local tool, as wide as its user.
         (69, vec!["--kubeconfig", &admin], "is taken"),
     ]);

@@ -11,6 +11,7 @@ pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/desc
 pub const HEALTH_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/health.bin"));
 
 /// gRPC's health protocol.
+#[allow(clippy::too_many_lines, reason = "the generator decides the shape")]
 pub mod health {
     tonic::include_proto!("grpc.health.v1");
 }

@@ -196,6 +196,7 @@ pub async fn run_measured(
 }
 
 /// All services behind all layers, the outermost first.
+#[expect(clippy::type_complexity, reason = "a type of its own could not name what `impl` hides")]
 fn service(
     operations: &Operations,
     sandbox: bool,

@@ -52,14 +52,16 @@ pub(super) async fn check_rights(config: &Config, cluster: &Cluster) -> Result<(
 
 /// Resolves once the cluster says that the credentials may do everything, if callers come from other machines.
 pub(super) async fn too_wide(is_local: bool, cluster: &Cluster) -> Refusal {
-    while !is_local {
+    if is_local {
+        return std::future::pending().await;
+    }
+    loop {
         match cluster.may_do_everything().await {
             Ok(true) => return is_too_wide(),
-            Ok(false) => break,
+            Ok(false) => return std::future::pending().await,
             Err(_) => tokio::time::sleep(AGAIN).await,
         }
     }
-    std::future::pending().await
 }
 
 fn is_too_wide() -> Refusal {

@@ -5,6 +5,11 @@ use std::path::{Path, PathBuf};
 
 const ROOT: &str = "proto";
 
+/// The contracts of others, as they publish them.
+const THIRD_PARTY: &str = "third_party";
+
+const HEALTH: &str = "grpc/health/v1/health.proto";
+
 const PACKAGE: &str = "panamax.kubernetes.v1";
 
 /// The messages that carry values of variables or texts that hold them, with the oneofs inside.
@@ -27,6 +32,7 @@ const REDACTED: [&str; 12] = [
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={ROOT}");
+    println!("cargo::rerun-if-changed={THIRD_PARTY}");
 
     let mut compiler = protox::Compiler::new([ROOT])?;
     compiler.include_source_info(true).include_imports(true);
@@ -40,6 +46,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         .btree_map(".")
         .skip_debug(REDACTED.map(|message| format!(".{PACKAGE}.{message}")))
         .compile_fds(compiler.file_descriptor_set())?;
+
+    let mut compiler = protox::Compiler::new([THIRD_PARTY])?;
+    compiler.include_source_info(true);
+    compiler.open_file(HEALTH)?;
+    std::fs::write(out_dir.join("health.bin"), compiler.encode_file_descriptor_set())?;
+    tonic_prost_build::configure().compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }
 

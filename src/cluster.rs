@@ -34,6 +34,7 @@ use tower::{BoxError, Service};
 
 use crate::artifacts::{Kind, Namespace};
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::Metrics;
 
 pub use apply::{Guard, Written};
 pub use delete::Deletion;
@@ -65,6 +66,7 @@ pub struct Cluster {
     rights_missed: Arc<Mutex<BTreeSet<(Namespace, &'static str)>>>,
     chance: chance::Chance,
     server: Arc<str>,
+    metrics: Metrics,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -83,11 +85,12 @@ impl Cluster {
         config.default_retry = false;
         config.headers.push((http::header::USER_AGENT, AGENT));
         let server = config.cluster_url.to_string();
-        let road = road::Road::to(config).map_err(|error| {
+        let metrics = Metrics::default();
+        let road = road::Road::to(config, &metrics).map_err(|error| {
             Error::new(ErrorKind::ClusterUnreachable, "the cluster's configuration cannot be used")
                 .because(errors::describe(&error))
         })?;
-        Ok(Self::on(road, &server, rand::random()))
+        Ok(Self::on(road, &server, rand::random(), metrics))
     }
 
     /// A handle on whatever answers requests to an API server's paths, as a simulation has it in memory.
@@ -107,10 +110,12 @@ impl Cluster {
             request
         };
         let service = tower::util::MapRequest::new(service, named);
-        Self::on(road::Road::over(service, "default".to_owned()), "a service in memory", seed)
+        let metrics = Metrics::default();
+        let road = road::Road::over(service, "default".to_owned(), &metrics);
+        Self::on(road, "a service in memory", seed, metrics)
     }
 
-    fn on(road: road::Road, server: &str, seed: u64) -> Self {
+    fn on(road: road::Road, server: &str, seed: u64, metrics: Metrics) -> Self {
         Self {
             client: road.calls(),
             road: Arc::new(road),
@@ -120,7 +125,13 @@ impl Cluster {
             rights_missed: Arc::default(),
             chance: chance::Chance::new(seed),
             server: server.into(),
+            metrics,
         }
+    }
+
+    /// What is counted of everything that is done with this cluster.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// A random id; in a simulation its seed decides about it.
@@ -145,10 +156,9 @@ impl Cluster {
 
     /// Asks the API server for its version; fails when it cannot be reached.
     pub async fn version(&self) -> Result<String> {
-        let version = self
-            .call("ask for the version", || self.client.apiserver_version())
-            .await
-            .map_err(|failure| failure.into_error("the version", ""))?;
+        let asked = self.call("ask for the version", || self.client.apiserver_version()).await;
+        self.metrics.reachable(asked.is_ok());
+        let version = asked.map_err(|failure| failure.into_error("the version", ""))?;
         Ok(version.git_version)
     }
 

@@ -1,11 +1,14 @@
 //! Every setting: its name, default, range and meaning.
 
+mod listen;
+
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+
+pub use listen::Listen;
 
 /// Deploys Panamax templates to Kubernetes, over gRPC.
 ///
@@ -13,9 +16,14 @@ use clap::{Parser, ValueEnum};
 #[derive(Clone, Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
 pub struct Config {
-    /// Address to listen on; off loopback only with --tls-client-ca, or with --allow-plaintext
-    #[arg(long, env = "PANAMAX_LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
-    pub listen: SocketAddr,
+    /// Address to listen on, or unix: and the path of a socket; off loopback only with --tls-client-ca, or with
+    /// --allow-plaintext
+    #[arg(long, env = "PANAMAX_LISTEN", default_value = "127.0.0.1:50051", value_parser = listen::listen, value_name = "ADDRESS")]
+    pub listen: Listen,
+
+    /// Address of /metrics, /livez and /readyz, over HTTP/1.1 and unencrypted; none: they are not served
+    #[arg(long, env = "PANAMAX_METRICS_LISTEN", value_name = "ADDRESS")]
+    pub metrics_listen: Option<SocketAddr>,
 
     /// Kubeconfig of the cluster [default: KUBECONFIG, ~/.kube/config, or the pod's own]
     #[arg(long, env = "PANAMAX_KUBECONFIG", value_name = "FILE", conflicts_with = "sandbox")]
@@ -64,15 +72,23 @@ pub struct Config {
 
     /// Most connections at once; one more is closed
     #[arg(long, env = "PANAMAX_MAX_CONNECTIONS", default_value = "1000", value_name = "NUMBER")]
-    pub max_connections: NonZeroUsize,
+    pub max_connections: usize,
+
+    /// How long a connection may be without a call before it is asked to go; 1s to 24h
+    #[arg(long, env = "PANAMAX_CONNECTION_IDLE", default_value = "5m", value_parser = connection, value_name = "TIME")]
+    pub connection_idle: Duration,
+
+    /// How old a connection may become before it is asked to go, a tenth more or less; 1s to 24h
+    #[arg(long, env = "PANAMAX_CONNECTION_AGE", default_value = "1h", value_parser = connection, value_name = "TIME")]
+    pub connection_age: Duration,
 
     /// Most calls at once, of all callers; one more is refused and may be repeated
     #[arg(long, env = "PANAMAX_MAX_CALLS", default_value = "256", value_name = "NUMBER")]
-    pub max_calls: NonZeroUsize,
+    pub max_calls: usize,
 
     /// Most watches at once, of all callers; one more is refused and may be repeated
     #[arg(long, env = "PANAMAX_MAX_WATCHES", default_value = "10000", value_name = "NUMBER")]
-    pub max_watches: NonZeroUsize,
+    pub max_watches: usize,
 
     /// Listen off loopback without TLS and authentication: for a mesh that brings both
     #[arg(long, env = "PANAMAX_ALLOW_PLAINTEXT")]
@@ -85,6 +101,13 @@ pub struct Config {
     /// What is logged, as `info` or `warn,panamax_kubernetes_adapter=debug`
     #[arg(long, env = "PANAMAX_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
+}
+
+impl Config {
+    /// Whether every caller is known by something that it has proved: asked before anything is served off loopback.
+    pub fn knows_callers(&self) -> bool {
+        self.tls_client_ca.is_some()
+    }
 }
 
 /// Form of the log lines.
@@ -108,15 +131,21 @@ fn drain(text: &str) -> Result<Duration, String> {
     time(text, Duration::ZERO..=Duration::from_secs(600))
 }
 
+/// Nothing at all passes here: it is a limit, and refused as one.
+fn connection(text: &str) -> Result<Duration, String> {
+    time(text, Duration::ZERO..=Duration::from_secs(24 * 3600))
+}
+
 /// Reads `500ms`, `30s` or `5m` within a range.
 fn time(text: &str, range: std::ops::RangeInclusive<Duration>) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let number: u64 = digits.parse().map_err(|_| "write a number and ms, s or m, as 30s".to_owned())?;
+    let number: u64 = digits.parse().map_err(|_| "write a number and ms, s, m or h, as 30s".to_owned())?;
     let time = match text.get(digits.len()..).unwrap_or_default() {
         "ms" => Duration::from_millis(number),
         "s" => Duration::from_secs(number),
         "m" => Duration::from_secs(number.saturating_mul(60)),
-        _ => return Err("write a number and ms, s or m, as 30s".to_owned()),
+        "h" => Duration::from_secs(number.saturating_mul(3600)),
+        _ => return Err("write a number and ms, s, m or h, as 30s".to_owned()),
     };
     if range.contains(&time) {
         Ok(time)

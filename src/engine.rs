@@ -147,6 +147,11 @@ impl Engine {
         self.cluster.version().await
     }
 
+    /// Whether the cluster answered when it was last asked.
+    pub fn is_cluster_reachable(&self) -> bool {
+        self.cluster.metrics().is_reachable()
+    }
+
     /// Waits until every running operation has ended.
     pub async fn drain(&self) {
         self.tasks.close();

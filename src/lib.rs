@@ -32,4 +32,5 @@ pub mod status;
 pub mod clock;
 pub mod diagnostic;
 pub mod error;
+pub mod metrics;
 pub mod sandbox;

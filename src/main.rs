@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use panamax_kubernetes_adapter::cli::{self, Told};
 use panamax_kubernetes_adapter::config::Config;
-use panamax_kubernetes_adapter::start;
+use panamax_kubernetes_adapter::start::{self, Refusal};
 
 /// Gives memory back to the system soon after a burst of work.
 #[global_allocator]
@@ -22,12 +22,7 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
-async fn serve(config: Config) -> Result<(), start::Refusal> {
-    start::run(config).await
-}
-
-fn end(served: Result<(), start::Refusal>) -> ExitCode {
+fn end(served: Result<(), Refusal>) -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => {
@@ -39,4 +34,14 @@ fn end(served: Result<(), start::Refusal>) -> ExitCode {
             ExitCode::from(refusal.code)
         }
     }
+}
+
+fn serve(config: Config) -> Result<(), Refusal> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime
+        .map_err(|error| Refusal { code: 70, sentence: format!("no thread can be started: {error}") })?;
+    let served = runtime.block_on(start::run(config));
+    // Whoever resolves a name at this moment would hold the process up: the drain timeout is over.
+    runtime.shutdown_background();
+    served
 }

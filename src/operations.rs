@@ -34,6 +34,11 @@ pub use view::DeploymentView;
 /// Namespaces that are never written to, whoever asks.
 const RESERVED_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
+/// Whether a namespace belongs to the cluster, and is never written to.
+pub fn is_reserved(namespace: &Namespace) -> bool {
+    RESERVED_NAMESPACES.contains(&namespace.as_str())
+}
+
 /// The context of every operation; cheap to clone.
 #[derive(Clone)]
 pub struct Operations {
@@ -67,6 +72,11 @@ impl Operations {
         self.engine.cluster_version().await
     }
 
+    /// Whether the cluster answered when it was last asked.
+    pub fn is_cluster_reachable(&self) -> bool {
+        self.engine.is_cluster_reachable()
+    }
+
     /// Waits until every running operation has ended.
     pub async fn drain(&self) {
         self.engine.drain().await;
@@ -79,7 +89,7 @@ impl Operations {
 
     /// Refuses namespaces that are never written to.
     fn check_namespace(namespace: &Namespace) -> Result<()> {
-        if RESERVED_NAMESPACES.contains(&namespace.as_str()) {
+        if is_reserved(namespace) {
             return Err(Error::new(
                 ErrorKind::NamespaceReserved,
                 format!(

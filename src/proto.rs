@@ -7,6 +7,15 @@ pub use generated::*;
 /// The contract as an encoded `FileDescriptorSet`, imports and comments included; reflection serves it.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));
 
+/// gRPC's health protocol as an encoded `FileDescriptorSet`.
+pub const HEALTH_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/health.bin"));
+
+/// gRPC's health protocol.
+#[allow(clippy::too_many_lines, reason = "the generator decides the shape")]
+pub mod health {
+    tonic::include_proto!("grpc.health.v1");
+}
+
 #[allow(clippy::large_enum_variant, clippy::too_many_lines, reason = "the generator decides the shape")]
 mod generated {
     tonic::include_proto!("panamax.kubernetes.v1");

@@ -2,64 +2,64 @@
 
 mod accept;
 mod answers;
+mod connections;
 mod envelope;
+mod frames;
 mod gate;
+mod health;
 mod limits;
+mod listener;
+mod measured;
+mod metadata;
+mod port;
+mod streams;
 mod tls;
+mod wire;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{Request, Response};
+use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
-use tonic::transport::Server;
-use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
+use tonic::service::Routes;
+use tower::{Layer, Service};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::grpc::{DeploymentApi, MAX_MESSAGE_BYTES, ServerApi, TemplateApi};
+use crate::metrics::Metrics;
 use crate::operations::{Operations, Settings};
 use crate::proto;
 use crate::proto::deployment_service_server::DeploymentServiceServer;
+use crate::proto::health::health_server::HealthServer;
 use crate::proto::server_service_server::ServerServiceServer;
 use crate::proto::template_service_server::TemplateServiceServer;
 
+use connections::{Ends, Rules};
+use health::Health;
+use port::Port;
+
+pub use listener::{BindError, Listener};
 pub use tls::{Files, Tls, Unusable};
 
 /// How often the cluster is asked whether it is there, and how often while it is not.
 const PROBE: Duration = Duration::from_secs(10);
 const PROBE_LOST: Duration = Duration::from_secs(1);
-/// HTTP/2 limits; tonic leaves all of them open.
-const STREAMS: u32 = 1_000;
-const LOCAL_RESETS: usize = 128;
-const PENDING_RESETS: usize = 20;
-const HEADER_LIST: u32 = 16 * 1024;
-const FRAME: u32 = 16 * 1024;
-const STREAM_WINDOW: u32 = 64 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
-
-/// The services that need the cluster.
-const CLUSTERED: [&str; 2] = ["", "panamax.kubernetes.v1.DeploymentService"];
-/// The services that do not.
-const ALWAYS: [&str; 2] = ["panamax.kubernetes.v1.TemplateService", "panamax.kubernetes.v1.ServerService"];
+/// How long connections may take to end once everything else has.
+const LAST: Duration = Duration::from_millis(100);
 
 /// Why the server ended without being asked to.
 #[derive(Debug)]
 pub enum Failure {
-    /// The listener or a connection's set-up failed.
-    Transport(tonic::transport::Error),
     /// The descriptor set cannot be served.
     Reflection(tonic_reflection::server::Error),
-}
-
-impl From<tonic::transport::Error> for Failure {
-    fn from(error: tonic::transport::Error) -> Self {
-        Self::Transport(error)
-    }
 }
 
 impl From<tonic_reflection::server::Error> for Failure {
@@ -71,7 +71,6 @@ impl From<tonic_reflection::server::Error> for Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Transport(error) => write!(formatter, "serving failed: {error}"),
             Self::Reflection(error) => write!(formatter, "reflection cannot be served: {error}"),
         }
     }
@@ -106,53 +105,119 @@ pub struct Capacity {
     pub calls: usize,
     /// The most watches; one more is refused.
     pub watches: usize,
+    /// How long a connection may be without a call.
+    pub idle: Duration,
+    /// How old a connection may become, a tenth more or less.
+    pub age: Duration,
 }
 
 impl Default for Capacity {
     fn default() -> Self {
-        Self { connections: 1_000, calls: 256, watches: 10_000 }
+        Self {
+            connections: 1_000,
+            calls: 256,
+            watches: 10_000,
+            idle: Duration::from_secs(300),
+            age: Duration::from_secs(3600),
+        }
     }
 }
 
 /// Serves until `shutdown` resolves, then drains: streams end, running operations finish or are left to
 /// their lease, and it returns within the drain timeout whatever the callers do.
 ///
-/// Fails when the listener does.
+/// Fails when reflection cannot be served.
 pub async fn run(
     parts: Parts,
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    let stop = CancellationToken::new();
+    run_measured(parts, listener.into(), None, shutdown).await
+}
+
+/// Serves as [`run`] does, with what is measured on a listener of its own.
+pub async fn run_measured(
+    parts: Parts,
+    listener: Listener,
+    metrics_listener: Option<TcpListener>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Failure> {
+    let metrics = parts.cluster.metrics().clone();
+    let ends = Ends { stop: CancellationToken::new(), cut: CancellationToken::new() };
+    // Whatever ends this, nothing of it goes on.
+    let _cut = ends.cut.clone().drop_guard();
     let clock = parts.clock.clone();
-    let operations = Operations::new(parts.cluster, parts.settings, parts.clock, stop.clone());
+    let operations = Operations::new(parts.cluster, parts.settings, parts.clock, ends.stop.clone());
     operations.keep();
-    let (reporter, health) = tonic_health::server::health_reporter();
-    for service in CLUSTERED {
-        reporter.set_service_status(service, ServingStatus::NotServing).await;
+    let health = Health::new();
+    let service = service(&operations, parts.sandbox, &health, parts.capacity, &metrics)?;
+    let door = accept::Door::new(
+        listener,
+        parts.tls.clone(),
+        clock.clone(),
+        parts.capacity.connections,
+        metrics.clone(),
+    );
+    let rules = Rules { idle: parts.capacity.idle, age: parts.capacity.age };
+    let serving = connections::serve(door, service, rules, ends.clone(), metrics.clone());
+    let port = Port { metrics, health: health.clone() };
+    let port = async {
+        match metrics_listener {
+            Some(listener) => port.serve(listener).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(serving, port);
+    tokio::select! {
+        () = &mut serving => return Ok(()),
+        () = &mut port => {}
+        () = probe(operations.clone(), &health) => {}
+        () = follow(parts.tls.as_deref(), &clock) => {}
+        () = shutdown => {}
     }
-    for service in ALWAYS {
-        reporter.set_service_status(service, ServingStatus::Serving).await;
+    info!("shutting down");
+    health.stop();
+    ends.stop.cancel();
+    // A silent client would keep the server waiting for ever; the drain timeout does not.
+    let drained = tokio::time::timeout(parts.drain_timeout, async {
+        tokio::join!(operations.drain(), &mut serving);
+    });
+    let is_drained = tokio::select! {
+        drained = drained => drained.is_ok(),
+        () = port => true,
+    };
+    if !is_drained {
+        warn!("drain timeout passed; what is left goes on after its lease");
+        ends.cut.cancel();
+        // What is cut is counted; the process ends in any case.
+        let _ = tokio::time::timeout(LAST, serving).await;
     }
-    let reflection_v1 = reflection().build_v1()?;
-    let reflection_v1alpha = reflection().build_v1alpha()?;
-    let router = Server::builder()
-        .accept_http1(true)
-        .max_concurrent_streams(STREAMS)
-        .http2_max_local_error_reset_streams(Some(LOCAL_RESETS))
-        .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS))
-        .http2_max_header_list_size(HEADER_LIST)
-        .max_frame_size(FRAME)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .layer(gate::Gate)
-        .layer(limits::Limits::new(parts.capacity.calls, parts.capacity.watches))
-        .layer(answers::Answers)
-        .layer(CatchPanicLayer::custom(panicked))
-        .add_service(health)
-        .add_service(reflection_v1)
-        .add_service(reflection_v1alpha)
+    Ok(())
+}
+
+/// All services behind all layers, the outermost first.
+#[expect(clippy::type_complexity, reason = "a type of its own could not name what `impl` hides")]
+fn service(
+    operations: &Operations,
+    sandbox: bool,
+    health: &Health,
+    capacity: Capacity,
+    metrics: &Metrics,
+) -> Result<
+    impl Service<
+        Request<Incoming>,
+        Response = Response<Body>,
+        Error = Infallible,
+        Future = impl Future<Output = Result<Response<Body>, Infallible>> + Send + use<>,
+    > + Clone
+    + Send
+    + Sync
+    + use<>,
+    Failure,
+> {
+    let routes = Routes::new(HealthServer::new(health.clone()))
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
         .add_service(
             DeploymentServiceServer::new(DeploymentApi::new(operations.clone()))
                 .accept_compressed(CompressionEncoding::Gzip)
@@ -166,38 +231,17 @@ pub async fn run(
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         )
         .add_service(
-            ServerServiceServer::new(ServerApi::new(operations.clone(), parts.sandbox))
+            ServerServiceServer::new(ServerApi::new(operations.clone(), sandbox))
                 .accept_compressed(CompressionEncoding::Gzip)
                 .send_compressed(CompressionEncoding::Gzip)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
-        );
-    let incoming = accept::incoming(listener, parts.tls.clone(), parts.capacity.connections);
-    let serving = router.serve_with_incoming_shutdown(incoming, stop.cancelled());
-    tokio::pin!(serving);
-    let probe = probe(operations.clone(), reporter.clone());
-    tokio::select! {
-        served = &mut serving => return Ok(served?),
-        () = probe => {}
-        () = follow(parts.tls.as_deref(), &clock) => {}
-        () = shutdown => {}
-    }
-    info!("shutting down");
-    for service in CLUSTERED.into_iter().chain(ALWAYS) {
-        reporter.set_service_status(service, ServingStatus::NotServing).await;
-    }
-    stop.cancel();
-    // A silent client would keep the server waiting for ever; the drain timeout does not.
-    let drained = tokio::time::timeout(parts.drain_timeout, async {
-        operations.drain().await;
-        serving.await
-    });
-    match drained.await {
-        Ok(served) => Ok(served?),
-        Err(_) => {
-            warn!("drain timeout passed; what is left goes on after its lease");
-            Ok(())
-        }
-    }
+        )
+        .prepare();
+    let service = CatchPanicLayer::custom(panicked).layer(routes);
+    let service = answers::Answers(metrics.clone()).layer(service);
+    let service = limits::Limits::new(capacity.calls, capacity.watches, metrics.clone()).layer(service);
+    let service = metadata::Metadata(metrics.clone()).layer(service);
+    Ok(measured::Measure(metrics.clone()).layer(gate::Gate.layer(service)))
 }
 
 /// Follows changes of the certificates, if there are any; never returns.
@@ -209,7 +253,7 @@ async fn follow(tls: Option<&Tls>, clock: &Clock) {
 }
 
 /// Keeps the health of the services that need the cluster true; never returns.
-async fn probe(operations: Operations, reporter: HealthReporter) {
+async fn probe(operations: Operations, health: &Health) {
     let mut known = None;
     loop {
         let reachable = match operations.cluster_version().await {
@@ -227,10 +271,7 @@ async fn probe(operations: Operations, reporter: HealthReporter) {
             }
         };
         if known != Some(reachable) {
-            let status = if reachable { ServingStatus::Serving } else { ServingStatus::NotServing };
-            for service in CLUSTERED {
-                reporter.set_service_status(service, status).await;
-            }
+            health.cluster(reachable);
             known = Some(reachable);
         }
         tokio::time::sleep(if reachable { PROBE } else { PROBE_LOST }).await;
@@ -245,6 +286,6 @@ fn panicked(_panic: Box<dyn std::any::Any + Send>) -> http::Response<tonic::body
 fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(proto::HEALTH_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
 }

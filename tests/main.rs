@@ -17,6 +17,7 @@ mod support {
     pub mod document;
     pub mod image;
     pub mod looking;
+    pub mod metrics;
     pub mod namespace;
     pub mod node;
     pub mod order;
@@ -24,6 +25,7 @@ mod support {
     pub mod policy;
     pub mod programs;
     pub mod proxy;
+    pub mod raw;
     pub mod relay;
     pub mod survey;
     pub mod templates;
@@ -98,10 +100,15 @@ mod edge {
     mod commands;
     mod commands_printed;
     mod conformance;
+    mod connections;
     mod diagnostics;
+    mod ending;
+    mod flood;
     mod known_images;
+    mod metrics;
     mod options;
     mod readme;
+    mod start;
     mod tls;
     mod translating;
 }

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream, select_all};
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 
 use super::Cluster;
@@ -25,6 +28,35 @@ impl Cluster {
             Ok(_) => Ok(true),
             Err(failure) => {
                 let error = failure.into_error("ConfigMap", "");
+                if error.kind() == ErrorKind::ClusterForbidden { Ok(false) } else { Err(error) }
+            }
+        }
+    }
+
+    /// Whether these credentials may do everything in the cluster; whoever may not even ask does not.
+    pub async fn may_do_everything(&self) -> Result<bool> {
+        let api: Api<SelfSubjectAccessReview> = Api::all(self.client.clone());
+        let any = || Some("*".to_owned());
+        let everything = ResourceAttributes {
+            group: any(),
+            resource: any(),
+            verb: any(),
+            ..ResourceAttributes::default()
+        };
+        let review = SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(everything),
+                ..SelfSubjectAccessReviewSpec::default()
+            },
+            ..SelfSubjectAccessReview::default()
+        };
+        let parameters = PostParams::default();
+        let reviewed =
+            self.call("ask what the credentials may do", || api.create(&parameters, &review)).await;
+        match reviewed {
+            Ok(review) => Ok(review.status.is_some_and(|status| status.allowed)),
+            Err(failure) => {
+                let error = failure.into_error("SelfSubjectAccessReview", "");
                 if error.kind() == ErrorKind::ClusterForbidden { Ok(false) } else { Err(error) }
             }
         }

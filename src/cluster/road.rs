@@ -1,5 +1,6 @@
 //! The road to the API server: one client for calls, and connections of their own for watches.
 
+mod counted;
 mod credentials;
 mod gate;
 mod limits;
@@ -16,6 +17,8 @@ use tower::util::BoxCloneService;
 use tower::{BoxError, Layer, ServiceExt};
 
 use super::warnings::CollectWarnings;
+use crate::metrics::Metrics;
+use counted::Count;
 use credentials::{Credentials, Signing};
 use limits::Limit;
 
@@ -30,9 +33,10 @@ pub(super) type ApiService = BoxCloneService<Request<Body>, Response<Answer>, Bo
 pub(super) type Answer = UnsyncBoxBody<Bytes, BoxError>;
 
 /// Makes the client of any service; what every request needs, wherever it goes, is here.
-fn client(service: ApiService, namespace: &str) -> kube::Client {
+fn client(service: ApiService, namespace: &str, metrics: &Metrics) -> kube::Client {
     let service = CollectWarnings.layer(service);
     let service = Limit.layer(service);
+    let service = Count(metrics.clone()).layer(service);
     ClientBuilder::new(service, namespace).build()
 }
 
@@ -59,7 +63,7 @@ impl Road {
     /// The road that a configuration describes; opens no connection yet.
     ///
     /// Fails when the configuration's credentials or certificates cannot be used.
-    pub(super) fn to(config: kube::Config) -> kube::Result<Self> {
+    pub(super) fn to(config: kube::Config, metrics: &Metrics) -> kube::Result<Self> {
         let namespace = config.default_namespace.clone();
         if config.proxy_url.is_some() {
             // kube's own stack knows which proxies it was built for.
@@ -68,17 +72,18 @@ impl Road {
                 let whole = whole.clone();
                 async move { whole.send(request).await }
             });
-            return Ok(Self::over(service, namespace));
+            return Ok(Self::over(service, namespace, metrics));
         }
         let credentials = Arc::new(Credentials::new(config)?);
+        let metrics = metrics.clone();
         Ok(Self::new(move || {
             let signing = Signing::new(Arc::clone(&credentials));
-            client(BoxCloneService::new(signing), &namespace)
+            client(BoxCloneService::new(signing), &namespace, &metrics)
         }))
     }
 
     /// The road that ends at a service.
-    pub(super) fn over<S, B>(service: S, namespace: String) -> Self
+    pub(super) fn over<S, B>(service: S, namespace: String, metrics: &Metrics) -> Self
     where
         S: tower::Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
@@ -86,9 +91,10 @@ impl Road {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        let metrics = metrics.clone();
         Self::new(move || {
             let service = service.clone().map_err(Into::into).map_response(|answer| answer.map(answer_of));
-            client(BoxCloneService::new(service), &namespace)
+            client(BoxCloneService::new(service), &namespace, &metrics)
         })
     }
 

@@ -31,6 +31,7 @@ use crate::artifacts::{
     DeploymentName, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, Namespace, Observed, Target,
 };
 use crate::error::{Error, Result};
+use crate::metrics::Metrics;
 use crate::record::Record;
 
 use event::{Event, MEMBER_WATCHES, Object, WatchedKind, kind_of};
@@ -90,6 +91,7 @@ pub struct Subscription {
     changes: Changes,
     deployment: DeploymentName,
     seen: Option<u64>,
+    metrics: Metrics,
 }
 
 impl Subscription {
@@ -130,6 +132,12 @@ impl Subscription {
         if self.seen == Some(version) {
             return Ok(None);
         }
+        // The first look, and one that is repeated, wait for no change.
+        if self.seen.is_some()
+            && let Some(changed) = store.changed_at(&self.deployment)
+        {
+            self.metrics.watch_lag(changed.elapsed());
+        }
         self.seen = Some(version);
         Ok(Some(store.snapshot(&self.deployment)))
     }
@@ -156,7 +164,13 @@ impl Cluster {
             let reading = self.clone().file_head(target.clone(), Arc::downgrade(&watch));
             self.watches.tasks.spawn(reading.in_current_span());
         }
-        Subscription { changes, watch, deployment: target.name.clone(), seen: None }
+        Subscription {
+            changes,
+            watch,
+            deployment: target.name.clone(),
+            seen: None,
+            metrics: self.metrics.clone(),
+        }
     }
 
     /// Reads the record of a deployment at rest, of which the keeper's watch has kept nothing, for those who follow it.

@@ -7,7 +7,7 @@ use tracing::{Instrument, debug, info, info_span};
 
 use super::Engine;
 use super::awake::wake;
-use crate::artifacts::Namespace;
+use crate::artifacts::{DeploymentName, Namespace, Target};
 use crate::cluster::{Scope, Sight};
 use crate::plan;
 
@@ -51,18 +51,28 @@ async fn keep_all(engine: &Engine) {
         }
     }
     let mut sights = engine.cluster.watch_heads();
+    let metrics = engine.cluster.metrics();
     while let Some(sight) = sights.next().await {
         match sight {
             Ok(Sight::Listed(record) | Sight::Now(record)) => {
+                let state = record.head.recorded.state.as_str();
+                metrics.deployment(record.namespace.as_str(), record.name.as_str(), Some(state));
                 // A lease is judged from the first sight on.
                 engine.unrenewed_for(&record);
                 wake(engine, &record);
             }
             Ok(Sight::Gone(record)) => {
+                metrics.deployment(record.namespace.as_str(), record.name.as_str(), None);
                 engine.sights.forget(&record.target());
                 engine.patience.forget(&record.target());
             }
-            Ok(Sight::Begin | Sight::Complete) => {}
+            // What went while nobody watched is missing in the list.
+            Ok(Sight::Complete) => metrics.keep_deployments(|namespace, name| {
+                let names =
+                    Namespace::new(namespace.to_owned()).ok().zip(DeploymentName::new(name.to_owned()).ok());
+                names.is_some_and(|(namespace, name)| !engine.cluster.shows_none(&Target { namespace, name }))
+            }),
+            Ok(Sight::Begin) => {}
             Err(error) => debug!(context = ?error.context(), "the watch of records broke"),
         }
     }

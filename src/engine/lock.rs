@@ -13,7 +13,8 @@ use super::{Engine, telling};
 use crate::artifacts::Target;
 use crate::cluster::Patience;
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{Begin, Head, Operation, Record, Request, Transition, Work};
+use crate::metrics::{self, Outcome};
+use crate::record::{Begin, Head, Operation, OperationKind, Record, Request, Transition, Work};
 
 /// A deployment held by one operation of ours.
 pub(super) struct Lock {
@@ -22,11 +23,17 @@ pub(super) struct Lock {
     /// When others may take it over, by our own monotonic clock: a lease's length after the last renewal was sent.
     until: Instant,
     is_released: bool,
+    /// What it is taken for, and since when; measured at its end.
+    measured: (metrics::Operation, Instant),
 }
 
 impl Drop for Lock {
     /// Leaves what a lock was taken for to the keeper: the operation has failed, or the record could not be written.
     fn drop(&mut self) {
+        let outcome = if self.is_released { Outcome::Done } else { Outcome::Failed };
+        let (operation, begun) = self.measured;
+        let took = self.engine.clock.elapsed().saturating_duration_since(begun);
+        self.engine.cluster.metrics().operation(operation, outcome, took);
         if !self.is_released {
             wake(&self.engine, &self.record);
         }
@@ -85,9 +92,16 @@ impl Lock {
         };
         info!(?kind, generation = record.head.generation, "operation started");
         if let Some(dead) = died {
+            engine.cluster.metrics().takeover();
             telling::taken_over(engine, &record, dead);
         }
-        Ok(Self { engine: engine.clone(), record, until, is_released: false })
+        let measured = match kind {
+            OperationKind::Deploy => metrics::Operation::Deploy,
+            OperationKind::Scale => metrics::Operation::Scale,
+            OperationKind::Teardown => metrics::Operation::Teardown,
+        };
+        let measured = (measured, until - lease);
+        Ok(Self { engine: engine.clone(), record, until, is_released: false, measured })
     }
 
     /// The record as this operation last wrote it.

@@ -90,7 +90,9 @@ pub(super) fn watch_response(update: WatchUpdate) -> proto::WatchDeploymentRespo
             changed_components = changed.into_iter().map(String::from).collect();
             Event::Snapshot(deployment(&view))
         }
-        WatchUpdate::Heartbeat => Event::Heartbeat(proto::WatchHeartbeat {}),
+        WatchUpdate::Heartbeat { is_reachable } => {
+            Event::Heartbeat(proto::WatchHeartbeat { cluster_unreachable: !is_reachable })
+        }
         WatchUpdate::Complete(end) => {
             let reason = match end {
                 WatchEnd::Ready => proto::WatchCompleteReason::Ready,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use tonic::codegen::http::HeaderMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 use tracing::{Span, error, info};
@@ -159,6 +160,33 @@ pub(super) fn logged(error: &Error, span: &Span) -> Status {
 pub fn failed(error: &Error) -> Status {
     logged(error, &Span::current())
 }
+
+/// The name of the code that an answer ends with, if these headers or trailers say it.
+pub fn outcome(headers: &HeaderMap) -> Option<&'static str> {
+    let status = Status::from_header_map(headers)?;
+    Some(match status.code() {
+        Code::Ok => "OK",
+        Code::Cancelled => CANCELLED,
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    })
+}
+
+/// The name of the code of a call that its caller has left.
+pub const CANCELLED: &str = "CANCELLED";
 
 /// Whether nothing is served under the path: the router says so without a word.
 pub fn is_unknown_method(status: &Status) -> bool {

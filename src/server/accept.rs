@@ -1,81 +1,69 @@
-//! Accepts connections: bounded in number, each with a deadline until it has said what it is, TLS handshakes side by side.
+//! Accepts connections: bounded in number, TLS handshakes side by side, each with a deadline.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures::Stream;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use rustls::pki_types::CertificateDer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
-use tonic::transport::server::Connected;
 use tracing::{debug, warn};
+use x509_parser::parse_x509_certificate;
 
+use super::listener::{Bytes, Listener};
 use super::tls::Tls;
+use super::wire::Connection;
+use crate::clock::Clock;
+use crate::metrics::{Cut, Limit, Metrics};
 
 /// The most connections that may be in their TLS handshake at once; others wait in the system's queue.
 const HANDSHAKES: usize = 64;
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// How long a connection may take to send HTTP/2's first bytes, and how many these are (RFC 9113, 3.4).
-const PREFACE: Duration = Duration::from_secs(5);
-const PREFACE_BYTES: usize = 24;
 /// How long is waited when no connection can be accepted: the process has too many files open.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-/// How often refused connections are told in the log.
+/// How often the same trouble is told in the log.
 const TELL: Duration = Duration::from_secs(10);
-
-/// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Peer(u64);
-
-impl Peer {
-    #[cfg(test)]
-    pub(super) fn of(number: u64) -> Self {
-        Self(number)
-    }
-}
-
-/// Accepts connections for as long as it is polled; at most `connections` are open at once.
-pub(super) fn incoming(
-    listener: TcpListener,
-    tls: Option<Arc<Tls>>,
-    connections: usize,
-) -> impl Stream<Item = io::Result<Connection>> {
-    let door = Door {
-        listener,
-        tls,
-        places: Arc::new(Semaphore::new(connections)),
-        handshakes: JoinSet::new(),
-        refused: 0,
-        told: None,
-    };
-    futures::stream::unfold(door, |mut door| async move {
-        let connection = door.next().await;
-        Some((Ok(connection), door))
-    })
-}
+/// The longest time that a connection is let live by its certificate without another look.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The listener, and what comes through it.
-struct Door {
-    listener: TcpListener,
+pub(super) struct Door {
+    listener: Listener,
     tls: Option<Arc<Tls>>,
+    clock: Clock,
     places: Arc<Semaphore>,
     handshakes: JoinSet<Option<Connection>>,
-    /// How many connections were closed since that was told last.
-    refused: u64,
-    told: Option<Instant>,
+    refused: Told,
+    failed: Told,
+    metrics: Metrics,
 }
 
 impl Door {
-    async fn next(&mut self) -> Connection {
+    /// At most `connections` are open at once.
+    pub(super) fn new(
+        listener: Listener,
+        tls: Option<Arc<Tls>>,
+        clock: Clock,
+        connections: usize,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            listener,
+            tls,
+            clock,
+            places: Arc::new(Semaphore::new(connections)),
+            handshakes: JoinSet::new(),
+            refused: Told::default(),
+            failed: Told::default(),
+            metrics,
+        }
+    }
+
+    /// The next connection that is served.
+    pub(super) async fn next(&mut self) -> Connection {
         loop {
             let may_begin = self.handshakes.len() < HANDSHAKES;
             let accepted = tokio::select! {
@@ -89,205 +77,135 @@ impl Door {
                 accepted = self.listener.accept(), if may_begin => accepted,
             };
             let stream = match accepted {
-                Ok((stream, _)) => stream,
+                Ok(stream) => stream,
                 Err(error) => {
-                    // The loop would spin where no descriptor is free.
-                    warn!(%error, "no connection can be accepted");
-                    sleep(ACCEPT_AGAIN).await;
+                    self.fail(&error).await;
                     continue;
                 }
             };
             let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-                self.refuse();
+                self.metrics.limit_hit(Limit::Connections);
+                if let Some(closed) = self.refused.count() {
+                    warn!(closed, "connections closed: as many as are served are open");
+                }
                 continue;
             };
-            // Answers are small: held back until the one before is acknowledged, each could stall for 40 ms.
-            if let Err(error) = stream.set_nodelay(true) {
-                debug!(%error, "connection lost while it was accepted");
-                continue;
-            }
             match &self.tls {
-                None => return Connection::new(Road::Plain(stream), place),
+                None => return Connection::new(stream, None, place, self.metrics.clone()),
                 Some(tls) => {
                     let acceptor = TlsAcceptor::from(tls.config());
-                    self.handshakes.spawn(async move {
-                        match timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                            Ok(Ok(stream)) => Some(Connection::new(Road::Tls(Box::new(stream)), place)),
-                            Ok(Err(error)) => {
-                                debug!(%error, "TLS handshake failed");
-                                None
-                            }
-                            Err(_) => {
-                                debug!("TLS handshake took too long");
-                                None
-                            }
-                        }
-                    });
+                    let (clock, metrics) = (self.clock.clone(), self.metrics.clone());
+                    self.handshakes.spawn(handshake(acceptor, stream, place, clock, metrics));
                 }
             }
         }
     }
 
-    /// Counts a connection that is closed because there are too many, and tells of them now and then.
-    fn refuse(&mut self) {
-        self.refused += 1;
+    /// Tells that no connection could be accepted, and waits if the next one cannot either: the loop would spin where no
+    /// descriptor is free.
+    async fn fail(&mut self, error: &io::Error) {
+        use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+        if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
+            return;
+        }
+        self.metrics.limit_hit(Limit::Descriptors);
+        if let Some(times) = self.failed.count() {
+            warn!(%error, times, "no connection can be accepted");
+        }
+        sleep(ACCEPT_AGAIN).await;
+    }
+}
+
+/// Something that may happen often, and is told now and then.
+#[derive(Default)]
+struct Told {
+    times: u64,
+    told: Option<Instant>,
+}
+
+impl Told {
+    /// Counts; returns how often it has happened if that is to be told.
+    fn count(&mut self) -> Option<u64> {
+        self.times += 1;
         let is_due = self.told.is_none_or(|told| told.elapsed() >= TELL);
-        if is_due {
-            warn!(closed = self.refused, "connections closed: as many as are served are open");
-            (self.refused, self.told) = (0, Some(Instant::now()));
+        is_due.then(|| {
+            self.told = Some(Instant::now());
+            std::mem::take(&mut self.times)
+        })
+    }
+}
+
+async fn handshake(
+    acceptor: TlsAcceptor,
+    stream: Box<dyn Bytes>,
+    place: OwnedSemaphorePermit,
+    clock: Clock,
+    metrics: Metrics,
+) -> Option<Connection> {
+    match timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let chain = stream.get_ref().1.peer_certificates();
+            let expires = chain.and_then(<[_]>::first).and_then(|certificate| expiry(certificate, &clock));
+            Some(Connection::new(Box::new(stream), expires, place, metrics))
+        }
+        Ok(Err(error)) => {
+            debug!(%error, "TLS handshake failed");
+            metrics.cut(Cut::Handshake);
+            None
+        }
+        Err(_) => {
+            debug!("TLS handshake took too long");
+            metrics.cut(Cut::Handshake);
+            None
         }
     }
 }
 
-/// What bytes go over.
-enum Road {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-/// An accepted connection. It ends with an error if it does not say soon what it is.
-pub(super) struct Connection {
-    road: Road,
-    peer: Peer,
-    /// Until when the first bytes must have come, and how many are still missing.
-    preface: Option<(Pin<Box<Sleep>>, usize)>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Connection {
-    fn new(road: Road, place: OwnedSemaphorePermit) -> Self {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let peer = Peer(NUMBER.fetch_add(1, Ordering::Relaxed));
-        Self { road, peer, preface: Some((Box::pin(sleep(PREFACE)), PREFACE_BYTES)), _place: place }
-    }
-}
-
-impl Connected for Connection {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        self.peer
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let this = &mut *self;
-        let read = match &mut this.road {
-            Road::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Road::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        };
-        if let Some((deadline, missing)) = &mut this.preface {
-            *missing = missing.saturating_sub(buffer.filled().len() - before);
-            if *missing == 0 {
-                this.preface = None;
-            } else if read.is_pending() {
-                ready!(deadline.as_mut().poll(context));
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.road {
-            Road::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Road::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.road {
-            Road::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Road::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.road {
-            Road::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Road::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.road {
-            Road::Plain(stream) => Pin::new(stream).poll_write_vectored(context, bytes),
-            Road::Tls(stream) => Pin::new(stream).poll_write_vectored(context, bytes),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match &self.road {
-            Road::Plain(stream) => stream.is_write_vectored(),
-            Road::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
+/// When a certificate expires, by our own monotonic clock.
+fn expiry(certificate: &CertificateDer<'_>, clock: &Clock) -> Option<Instant> {
+    let (_, parsed) = parse_x509_certificate(certificate).ok()?;
+    // It holds for the whole of its last second.
+    let end = parsed.validity().not_after.timestamp().saturating_add(1);
+    let left = end.saturating_sub(clock.now().as_second());
+    let left = Duration::from_secs(u64::try_from(left).unwrap_or(0));
+    Some(Instant::now() + left.min(LONGEST))
 }
 
 #[cfg(test)]
 mod tests {
-    use futures::StreamExt;
     use std::net::SocketAddr;
 
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
-    async fn door(connections: usize) -> (SocketAddr, Pin<Box<dyn Stream<Item = io::Result<Connection>>>>) {
+    async fn door(connections: usize) -> (SocketAddr, Door) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        (address, Box::pin(incoming(listener, None, connections)))
-    }
-
-    #[tokio::test]
-    async fn accepted_connections_hold_nothing_back() {
-        let (address, mut incoming) = door(1).await;
-        let (_here, there) = tokio::join!(TcpStream::connect(address), incoming.next());
-        let there = there.unwrap().unwrap();
-        let Road::Plain(stream) = &there.road else { panic!("nothing is encrypted") };
-        assert!(stream.nodelay().unwrap());
+        (address, Door::new(listener.into(), None, Clock::system(), connections, Metrics::default()))
     }
 
     #[tokio::test]
     async fn one_connection_too_many_is_closed_at_once_and_others_have_its_place_later() {
-        let (address, mut incoming) = door(1).await;
-        let (_first, there) = tokio::join!(TcpStream::connect(address), incoming.next());
+        let (address, mut door) = door(1).await;
+        let (_first, there) = tokio::join!(TcpStream::connect(address), door.next());
         let mut second = TcpStream::connect(address).await.unwrap();
         let mut end = [0];
         tokio::select! {
             read = second.read(&mut end) => assert!(matches!(read, Ok(0) | Err(_))),
-            _ = incoming.next() => panic!("it is served"),
+            _ = door.next() => panic!("it is served"),
         }
         drop(there);
-        let (_third, there) = tokio::join!(TcpStream::connect(address), incoming.next());
-        assert!(there.unwrap().is_ok());
+        let (third, _there) = tokio::join!(TcpStream::connect(address), door.next());
+        assert!(third.is_ok());
     }
 
-    #[tokio::test]
-    async fn who_says_nothing_is_cut() {
-        let (address, mut incoming) = door(2).await;
-        let (here, there) = tokio::join!(TcpStream::connect(address), incoming.next());
-        let (mut here, mut there) = (here.unwrap(), there.unwrap().unwrap());
-        here.write_all(b"PRI").await.unwrap();
-        let mut bytes = [0; 64];
-        assert_eq!(there.read(&mut bytes).await.unwrap(), 3);
-        tokio::time::pause();
-        assert_eq!(there.read(&mut bytes).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    #[test]
+    fn trouble_is_told_now_and_then() {
+        let mut told = Told::default();
+        assert_eq!((told.count(), told.count(), told.count()), (Some(1), None, None));
+        told.told = told.told.and_then(|at| at.checked_sub(TELL));
+        assert_eq!(told.count(), Some(3));
     }
 }

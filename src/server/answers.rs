@@ -10,8 +10,10 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::envelope::{Envelope, Found, Violation};
+use super::limits::{self, Admission};
 use crate::error::{Error, ErrorKind};
 use crate::grpc::{self, MAX_MESSAGE_BYTES};
+use crate::metrics::{Limit, Metrics};
 
 /// Which compression is taken, by gRPC's name for this header.
 const ACCEPTED: (&str, HeaderValue) = ("grpc-accept-encoding", HeaderValue::from_static("gzip,identity"));
@@ -21,14 +23,14 @@ const FOREIGN: &str = "/grpc.";
 const REFLECTION: &str = "/grpc.reflection.";
 
 /// The layer that sees every request and its answer.
-#[derive(Clone, Copy)]
-pub(super) struct Answers;
+#[derive(Clone)]
+pub(super) struct Answers(pub(super) Metrics);
 
 impl<S> Layer<S> for Answers {
     type Service = Answering<S>;
 
     fn layer(&self, inner: S) -> Answering<S> {
-        Answering { inner }
+        Answering { inner, metrics: self.0.clone() }
     }
 }
 
@@ -36,6 +38,7 @@ impl<S> Layer<S> for Answers {
 #[derive(Clone)]
 pub(super) struct Answering<S> {
     inner: S,
+    metrics: Metrics,
 }
 
 impl<S, B, R> Service<Request<B>> for Answering<S>
@@ -65,15 +68,22 @@ where
         let path = request.uri().path().to_owned();
         let found = Found::default();
         let encoded = is_encoded(request.headers());
+        let admission = request.extensions().get::<Admission>().cloned();
         let request = match path.starts_with(REFLECTION) {
             true => request.map(Body::new),
-            false => {
-                request.map(|body| Body::new(Envelope::new(body, encoded, MAX_MESSAGE_BYTES, found.clone())))
-            }
+            false => request.map(|body| {
+                Body::new(Envelope::new(body, encoded, MAX_MESSAGE_BYTES, found.clone(), admission))
+            }),
         };
         let answer = self.inner.call(request);
+        let metrics = self.metrics.clone();
         Box::pin(async move {
             let answer = answer.await?;
+            match found.get() {
+                Some(Violation::TooLarge) => metrics.limit_hit(Limit::Request),
+                Some(Violation::Late) => metrics.limit_hit(Limit::RequestTime),
+                Some(_) | None => {}
+            }
             Ok(match failure(answer.headers(), found.get(), &path) {
                 Some(error) => {
                     let mut told = grpc::failed(&error).into_http();
@@ -114,6 +124,7 @@ fn unknown(path: &str) -> Error {
 
 fn of_envelope(violation: Violation) -> Error {
     let (kind, message) = match violation {
+        Violation::NoPlace => return limits::no_place(),
         Violation::Missing => (ErrorKind::NotImplemented, "the request has no message; send exactly one"),
         Violation::Second => {
             (ErrorKind::NotImplemented, "the request has more than one message; send exactly one")

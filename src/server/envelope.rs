@@ -12,6 +12,8 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 use tonic::Status;
 
+use super::limits::Admission;
+
 /// The bytes before a message: a flag, and the length.
 const PREFIX: usize = 5;
 
@@ -36,6 +38,8 @@ pub(super) enum Violation {
     TooLarge,
     /// The request has not ended in time.
     Late,
+    /// The request is whole, and there is no place for its call.
+    NoPlace,
 }
 
 /// Where the answer learns what was wrong with its request.
@@ -54,16 +58,25 @@ pub(super) struct Envelope<B> {
     reader: Reader,
     deadline: Pin<Box<Sleep>>,
     found: Found,
+    /// Where the call gets its place once the request is whole.
+    admission: Option<Admission>,
 }
 
 impl<B> Envelope<B> {
     /// `encoded`: the request says how messages are compressed; `limit`: the most bytes of a message as it is sent.
-    pub(super) fn new(inner: B, encoded: bool, limit: usize, found: Found) -> Self {
+    pub(super) fn new(
+        inner: B,
+        encoded: bool,
+        limit: usize,
+        found: Found,
+        admission: Option<Admission>,
+    ) -> Self {
         Self {
             inner,
             reader: Reader { encoded, limit, prefix: Vec::new(), left: None, is_whole: false },
             deadline: Box::pin(sleep(PATIENCE)),
             found,
+            admission,
         }
     }
 }
@@ -91,7 +104,11 @@ where
                 Some(Err(_)) => None,
                 None => self.reader.end(),
             };
-            (frame, violation)
+            // The call begins when nothing more can come.
+            let has_ended = frame.is_none() || self.is_end_stream();
+            let admission = if violation.is_none() && has_ended { self.admission.take() } else { None };
+            let has_place = admission.is_none_or(|admission| admission.is_whole());
+            (frame, violation.or((!has_place).then_some(Violation::NoPlace)))
         };
         if let Some(violation) = violation {
             let _ = self.found.0.set(violation);
@@ -216,7 +233,7 @@ mod tests {
             let begun = futures::stream::iter([Ok::<_, Status>(Frame::data(Bytes::copy_from_slice(begun)))]);
             let found = Found::default();
             let body = StreamBody::new(begun.chain(futures::stream::pending()).boxed());
-            let envelope = Envelope::new(body, false, 4, found.clone());
+            let envelope = Envelope::new(body, false, 4, found.clone(), None);
             assert!(envelope.collect().await.is_err());
             assert_eq!(found.get(), Some(Violation::Late));
         }

@@ -11,16 +11,23 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Sleep, sleep};
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::accept::Peer;
+use super::streams::Progress;
+use super::wire::Peer;
 use crate::error::{Error, ErrorKind};
 use crate::grpc;
+use crate::metrics::{Cut, Limit, Metrics};
 
 /// The most watches of one connection: fewer than its streams, so that one too many is told so and does not wait in
 /// its client for a stream that never comes free.
 const WATCHES_PER_CONNECTION: usize = 900;
+/// The most requests of one connection, and of all, that have begun to come and are not whole yet. They have no place
+/// among the calls: whoever never ends its requests would keep all of these.
+const COMING_PER_CONNECTION: usize = 256;
+const COMING: usize = 20_000;
 /// When a caller that was told so may try again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Calls whose answers go on for as long as their callers like.
@@ -30,53 +37,112 @@ const WATCHES: [&str; 4] = [
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
-/// The call that is never refused: whoever asks restarts what does not answer.
-const ALWAYS: &str = "/grpc.health.v1.Health/Check";
+/// The calls that are never refused: whoever asks restarts what does not answer.
+const ALWAYS: [&str; 2] = ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/List"];
+/// Questions about the contract, and how long a caller may go on with them.
+const REFLECTION: &str = "/grpc.reflection.";
+const ASKING: Duration = Duration::from_secs(120);
 
 /// The layer that counts.
 #[derive(Clone)]
 pub(super) struct Limits {
     calls: Arc<Semaphore>,
+    coming: Arc<Semaphore>,
     watches: Arc<Semaphore>,
-    connections: Arc<Mutex<HashMap<Peer, usize>>>,
+    connections: Arc<Mutex<HashMap<(Peer, Kind), usize>>>,
+    metrics: Metrics,
+}
+
+/// What is counted against a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Coming,
+    Watch,
 }
 
 impl Limits {
     /// So many calls and watches, of all callers together.
-    pub(super) fn new(calls: usize, watches: usize) -> Self {
+    pub(super) fn new(calls: usize, watches: usize, metrics: Metrics) -> Self {
         Self {
             calls: Arc::new(Semaphore::new(calls)),
+            coming: Arc::new(Semaphore::new(COMING)),
             watches: Arc::new(Semaphore::new(watches)),
             connections: Arc::default(),
+            metrics,
         }
     }
 
-    /// A place for the call of a path.
-    fn admit(&self, path: &str, peer: Option<Peer>) -> Result<Option<Place>, Error> {
-        if path == ALWAYS {
+    /// A place for the call of a path: that of a watch at once, that of another call once its request is whole.
+    fn admit(&self, path: &str, peer: Option<Peer>) -> Result<Option<Admission>, Error> {
+        if ALWAYS.contains(&path) {
             return Ok(None);
         }
         let is_watch = WATCHES.contains(&path);
-        let (semaphore, what) = if is_watch { (&self.watches, "watches") } else { (&self.calls, "calls") };
-        let permit = Arc::clone(semaphore).try_acquire_owned();
-        let permit = permit.map_err(|_| overloaded(&format!("the server has too many {what} open")))?;
-        let connection = match peer.filter(|_| is_watch) {
-            Some(peer) => Some(self.count(peer)?),
-            None => None,
+        let (semaphore, limit, kind) = match is_watch {
+            true => (&self.watches, Limit::Watches, Kind::Watch),
+            false => (&self.coming, Limit::Calls, Kind::Coming),
         };
-        Ok(Some(Place { _permit: permit, _connection: connection }))
+        let permit = self.take(semaphore, limit)?;
+        let connection = peer.map(|peer| self.count(peer, kind)).transpose()?;
+        let place = Place { _permit: permit, _connection: connection };
+        let limits = self.clone();
+        Ok(Some(Admission(Arc::new(Held { place: Mutex::new(Some(place)), limits, is_watch }))))
     }
 
-    fn count(&self, peer: Peer) -> Result<Counted, Error> {
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        let watches = connections.entry(peer).or_default();
-        if *watches >= WATCHES_PER_CONNECTION {
-            let message = format!("the connection has {WATCHES_PER_CONNECTION} watches open; open another");
-            return Err(overloaded(&message));
-        }
-        *watches += 1;
-        Ok(Counted { peer, connections: Arc::clone(&self.connections) })
+    fn take(&self, semaphore: &Arc<Semaphore>, limit: Limit) -> Result<OwnedSemaphorePermit, Error> {
+        Arc::clone(semaphore).try_acquire_owned().map_err(|_| {
+            self.metrics.limit_hit(limit);
+            overloaded(&format!("the server has too many {} open", limit.as_str()))
+        })
     }
+
+    fn count(&self, peer: Peer, kind: Kind) -> Result<Counted, Error> {
+        let (most, limit, what) = match kind {
+            Kind::Watch => (WATCHES_PER_CONNECTION, Limit::WatchesOfConnection, "watches open; open another"),
+            Kind::Coming => {
+                (COMING_PER_CONNECTION, Limit::Calls, "requests that are not whole yet; end them")
+            }
+        };
+        let key = (peer, kind);
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = connections.entry(key).or_default();
+        if *counted >= most {
+            self.metrics.limit_hit(limit);
+            return Err(overloaded(&format!("the connection has {most} {what}")));
+        }
+        *counted += 1;
+        Ok(Counted { key, connections: Arc::clone(&self.connections) })
+    }
+}
+
+/// The place of one call, as its request goes along; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Admission(Arc<Held>);
+
+struct Held {
+    place: Mutex<Option<Place>>,
+    limits: Limits,
+    is_watch: bool,
+}
+
+impl Admission {
+    /// The request is whole: from here on it has a place among the calls; says whether there was one.
+    pub(super) fn is_whole(&self) -> bool {
+        if self.0.is_watch {
+            return true;
+        }
+        let limits = &self.0.limits;
+        let place = limits.take(&limits.calls, Limit::Calls).ok();
+        let place = place.map(|permit| Place { _permit: permit, _connection: None });
+        let is_admitted = place.is_some();
+        *self.0.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
+        is_admitted
+    }
+}
+
+/// The answer to a call that finds no place.
+pub(super) fn no_place() -> Error {
+    overloaded("the server has too many calls open")
 }
 
 fn overloaded(message: &str) -> Error {
@@ -89,19 +155,19 @@ struct Place {
     _connection: Option<Counted>,
 }
 
-/// A watch that counts against its connection.
+/// Something that counts against its connection.
 struct Counted {
-    peer: Peer,
-    connections: Arc<Mutex<HashMap<Peer, usize>>>,
+    key: (Peer, Kind),
+    connections: Arc<Mutex<HashMap<(Peer, Kind), usize>>>,
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(watches) = connections.get_mut(&self.peer) {
-            *watches -= 1;
-            if *watches == 0 {
-                connections.remove(&self.peer);
+        if let Some(counted) = connections.get_mut(&self.key) {
+            *counted -= 1;
+            if *counted == 0 {
+                connections.remove(&self.key);
             }
         }
     }
@@ -136,24 +202,44 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let peer = request.extensions().get::<Peer>().copied();
         match self.limits.admit(request.uri().path(), peer) {
             Ok(place) => {
+                if let Some(place) = &place {
+                    request.extensions_mut().insert(place.clone());
+                }
+                let limit = request.uri().path().starts_with(REFLECTION).then_some(ASKING);
                 let answer = self.inner.call(request);
-                Box::pin(
-                    async move { Ok(answer.await?.map(|body| Body::new(Placed { body, _place: place }))) },
-                )
+                let metrics = self.limits.metrics.clone();
+                Box::pin(async move {
+                    Ok(answer.await?.map(|body| Body::new(Placed::new(body, place, limit, metrics))))
+                })
             }
             Err(error) => Box::pin(async move { Ok(grpc::failed(&error).into_http()) }),
         }
     }
 }
 
-/// An answer that keeps its place until it has been sent, or its caller has gone.
+/// An answer that keeps its place until it has been sent, or its caller has gone or takes nothing.
 struct Placed {
     body: Body,
-    _place: Option<Place>,
+    /// Until when it may go on.
+    until: Option<Pin<Box<Sleep>>>,
+    progress: Option<Progress>,
+    metrics: Metrics,
+    _place: Option<Admission>,
+}
+
+impl Placed {
+    fn new(body: Body, place: Option<Admission>, limit: Option<Duration>, metrics: Metrics) -> Self {
+        let progress = Progress::current();
+        // The head of the answer is on its way.
+        if let Some(progress) = &progress {
+            progress.offered();
+        }
+        Self { body, until: limit.map(|limit| Box::pin(sleep(limit))), progress, metrics, _place: place }
+    }
 }
 
 impl http_body::Body for Placed {
@@ -164,7 +250,25 @@ impl http_body::Body for Placed {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        if let Some(progress) = &self.progress {
+            progress.taken();
+        }
+        if self.until.as_mut().is_some_and(|until| until.as_mut().poll(context).is_ready()) {
+            self.until = None;
+            self.body = Body::empty();
+            self.metrics.cut(Cut::Reflection);
+            let message = format!("a stream of questions ends after {} s; ask again", ASKING.as_secs());
+            let ended = grpc::failed(&Error::new(ErrorKind::ClusterTimeout, message));
+            let mut trailers = http::HeaderMap::new();
+            // What cannot be put into trailers would be a status without a text.
+            let _ = ended.add_header(&mut trailers);
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let (Poll::Ready(Some(_)), Some(progress)) = (&frame, &self.progress) {
+            progress.offered();
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -182,20 +286,24 @@ mod tests {
 
     #[test]
     fn what_is_beyond_is_refused_and_health_is_not() {
-        let limits = Limits::new(1, 1);
+        let limits = Limits::new(1, 1, Metrics::default());
         let call = "/panamax.kubernetes.v1.DeploymentService/Deploy";
-        let first = limits.admit(call, None).unwrap();
-        assert_eq!(limits.admit(call, None).err().unwrap().kind(), ErrorKind::Overloaded);
-        assert!(limits.admit(ALWAYS, None).unwrap().is_none());
+        let place = || limits.admit(call, None).unwrap().unwrap();
+        let first = place();
+        assert!(first.is_whole());
+        // One that is still coming has none of the calls' places.
+        let second = place();
+        assert!(!second.is_whole());
+        assert!(limits.admit(ALWAYS[0], None).unwrap().is_none());
         let watch = limits.admit(WATCHES[0], None).unwrap();
         assert!(limits.admit(WATCHES[1], None).is_err());
         drop((first, watch));
-        assert!(limits.admit(call, None).is_ok() && limits.admit(WATCHES[1], None).is_ok());
+        assert!(place().is_whole() && limits.admit(WATCHES[1], None).is_ok());
     }
 
     #[test]
     fn a_connection_has_fewer_watches_than_streams() {
-        let limits = Limits::new(1, 10_000);
+        let limits = Limits::new(1, 10_000, Metrics::default());
         let peer = |port: u64| Some(Peer::of(port));
         let held: Vec<_> =
             (0..WATCHES_PER_CONNECTION).map(|_| limits.admit(WATCHES[0], peer(1)).unwrap()).collect();
@@ -204,5 +312,31 @@ mod tests {
         drop(held);
         assert!(limits.connections.lock().unwrap().is_empty());
         assert!(limits.admit(WATCHES[0], peer(1)).is_ok());
+    }
+
+    #[test]
+    fn a_connection_cannot_begin_requests_without_end() {
+        let limits = Limits::new(10_000, 1, Metrics::default());
+        let call = "/panamax.kubernetes.v1.DeploymentService/Deploy";
+        let peer = Some(Peer::of(1));
+        let held: Vec<_> =
+            (0..COMING_PER_CONNECTION).map(|_| limits.admit(call, peer).unwrap().unwrap()).collect();
+        assert_eq!(limits.admit(call, peer).err().unwrap().kind(), ErrorKind::Overloaded);
+        assert!(limits.admit(call, Some(Peer::of(2))).is_ok());
+        // What is whole makes room for others to come.
+        assert!(held[0].is_whole());
+        assert!(limits.admit(call, peer).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn questions_about_the_contract_end_with_a_word() {
+        let metrics = Metrics::default();
+        let endless = http_body_util::StreamBody::new(futures::stream::pending::<
+            Result<Frame<Bytes>, tonic::Status>,
+        >());
+        let body = Placed::new(Body::new(endless), None, Some(ASKING), metrics.clone());
+        let trailers = http_body_util::BodyExt::collect(body).await.unwrap().trailers().cloned().unwrap();
+        assert_eq!(grpc::outcome(&trailers), Some("DEADLINE_EXCEEDED"));
+        assert!(metrics.text().contains("cut_total{reason=\"reflection\"} 1"));
     }
 }

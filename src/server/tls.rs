@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use tracing::{error, info};
 use x509_parser::parse_x509_certificate;
@@ -126,6 +126,12 @@ fn read(files: &Files, now: Timestamp) -> Result<ServerConfig, Unusable> {
         unusable(&files.key, format_args!("does not belong to {}: {error}", files.certificate.display()))
     })?;
     config.alpn_protocols = vec![b"h2".to_vec()];
+    if files.clients.is_some() {
+        // A resumed session would bring back a caller whose certificate has expired meanwhile, or whose authority is
+        // trusted no more: nobody looks at it again.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     Ok(config)
 }
 

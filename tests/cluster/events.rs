@@ -16,6 +16,7 @@ use crate::support::adapter::{Adapter, Binary, connect, deploy, deploy_at_once, 
 use crate::support::calls::Recorder;
 use crate::support::control_plane::{User, control_plane};
 use crate::support::looking::{recorded, refused};
+use crate::support::metrics::measured;
 use crate::support::namespace::{Namespace, namespace};
 use crate::support::proxy::{Point, Proxy};
 
@@ -145,8 +146,9 @@ async fn the_take_over_of_a_dead_operation_is_told() {
     let namespace = namespace("events-taken").await;
     let proxy = Proxy::start(control_plane().client(User::Adapter).await, Duration::ZERO).await;
     let kubeconfig = proxy.kubeconfig();
-    let flags = ["--lease", "2s", "--namespaces", &namespace];
+    let flags = ["--lease", "2s", "--namespaces", &namespace, "--metrics-listen", "127.0.0.1:0"];
     let mut dying = Binary::start(&kubeconfig, &flags);
+    assert_eq!(measured(&dying, "panamax_takeovers_total").await, 0.0);
     let mut client =
         proto::deployment_service_client::DeploymentServiceClient::new(connect(dying.address).await);
     // Its lock is written, and nothing after that arrives.
@@ -163,6 +165,7 @@ async fn the_take_over_of_a_dead_operation_is_told() {
     let (_, kind, message) = told.iter().find(|(reason, _, _)| reason == "TakenOver").expect("told");
     assert_eq!(kind, "Warning");
     assert!(message.starts_with("Deploy of ") && message.ends_with("was taken over"), "{message}");
+    assert!(measured(&living, "panamax_takeovers_total").await >= 1.0);
     drop(living);
 }
 

@@ -27,6 +27,10 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("DeployOptions.labels", "the default is none"),
     ("DeployOptions.annotations", "the default is none"),
     ("DeployOptions.create_namespace", "the default is no"),
+    (
+        "WatchHeartbeat.cluster_unreachable",
+        "here the cluster answers; in `lifecycle` it goes away for a while",
+    ),
     ("ScaleResponse.diagnostics", "told where a count was set by somebody else meanwhile"),
 ];
 

@@ -161,6 +161,42 @@ async fn without_its_cluster_templates_are_served_and_health_tells() {
     assert_eq!(health(&channel, "").await, ServingStatus::Serving);
 }
 
+#[tokio::test]
+async fn heartbeats_say_whether_the_cluster_answers() {
+    let namespace = namespace("lifecycle-beats").await;
+    let address = free_address().await;
+    let relay = Relay::start(address, Duration::ZERO).await;
+    let binary = start(kubeconfig_at(address), &[]).await;
+    let mut client = DeploymentServiceClient::new(connect(binary.address).await);
+    client.deploy(deploy(&namespace, "wp", WORDPRESS)).await.expect("deployed");
+    let request = proto::WatchDeploymentRequest {
+        namespace: namespace.to_string(),
+        name: "wp".to_owned(),
+        heartbeat_interval: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+        ..proto::WatchDeploymentRequest::default()
+    };
+    let mut watch = client.watch_deployment(request).await.expect("a watch").into_inner();
+    let mut beats = async |unreachable: bool| {
+        let beat = async {
+            loop {
+                let next = watch.next().await.expect("the watch goes on").expect("a message");
+                if let Some(Event::Heartbeat(beat)) = next.event
+                    && beat.cluster_unreachable == unreachable
+                {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(2 * PATIENCE, beat).await.expect("in time");
+    };
+    beats(false).await;
+    drop(relay);
+    // It is noticed when the cluster is asked next, which is every ten seconds.
+    beats(true).await;
+    let _relay = Relay::start(address, Duration::ZERO).await;
+    beats(false).await;
+}
+
 /// Asks one version of reflection for the names of all services.
 macro_rules! listed {
     ($version:ident, $channel:expr) => {{

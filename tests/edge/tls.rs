@@ -1,63 +1,14 @@
 //! TLS for callers: who is served, which files are refused at the start, and certificates that change while calls go on.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::support::adapter::{Binary, refused};
-
-type Issuer = CertifiedIssuer<'static, KeyPair>;
-
-fn authority(name: &str) -> Issuer {
-    let mut params = CertificateParams::new(Vec::new()).expect("parameters");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(rcgen::DnType::CommonName, name);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority")
-}
-
-/// A certificate for `localhost` and its key, valid from and until so many days from now.
-fn issued(by: &Issuer, from: i64, until: i64) -> (String, String) {
-    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
-    let now = time::OffsetDateTime::now_utc();
-    params.not_before = now + time::Duration::days(from);
-    params.not_after = now + time::Duration::days(until);
-    let key = KeyPair::generate().expect("a key");
-    let certificate = params.signed_by(&key, by).expect("a certificate");
-    (certificate.pem(), key.serialize_pem())
-}
-
-/// A folder of files for one test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path =
-            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("tls-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).expect("a folder");
-        Self(path)
-    }
-
-    /// Writes a file as tools do that replace it whole; returns its path.
-    fn write(&self, name: &str, text: &str, mode: u32) -> String {
-        let (path, new) = (self.0.join(name), self.0.join(format!("{name}.new")));
-        fs::write(&new, text).expect("a file");
-        fs::set_permissions(&new, fs::Permissions::from_mode(mode)).expect("its mode");
-        fs::rename(&new, &path).expect("a file in its place");
-        path.to_str().expect("a path").to_owned()
-    }
-
-    /// Certificate and key of a server.
-    fn server(&self, by: &Issuer) -> (String, String) {
-        let (certificate, key) = issued(by, -1, 1);
-        (self.write("cert.pem", &certificate, 0o644), self.write("key.pem", &key, 0o600))
-    }
-}
+use crate::support::certificates::{Folder, Issuer, authority, issued};
 
 async fn start(flags: Vec<String>) -> Binary {
     let start = move || {
@@ -180,7 +131,7 @@ fn files_that_cannot_be_used_are_refused_at_the_start() {
         ),
         (certificate.clone(), write("empty.key", "", 0o600), "has no private key"),
         (write("empty.pem", "", 0o644), key.clone(), "has no certificate"),
-        (folder.0.join("absent.pem").to_str().expect("a path").to_owned(), key, "cannot be read"),
+        (folder.path("absent.pem"), key, "cannot be read"),
     ];
     for (certificate, key, why) in rows {
         let (code, told) =

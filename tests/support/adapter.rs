@@ -256,6 +256,8 @@ pub fn refused(flags: &[&str]) -> (Option<i32>, String) {
 pub struct Binary {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where it shows what it measures, if it does.
+    pub metrics: Option<SocketAddr>,
     child: Child,
     log: Arc<Mutex<String>>,
     reader: Option<std::thread::JoinHandle<()>>,
@@ -279,8 +281,17 @@ impl Binary {
 
     /// Starts any build of the binary, with these flags beside the listener's.
     pub fn start_program(program: &Path, flags: &[&str]) -> Self {
-        let mut child = Command::new(program)
-            .args(["--listen", "127.0.0.1:0", "--log-format", "json"])
+        Self::start_listening(Command::new(program), "127.0.0.1:0", flags)
+    }
+
+    /// Starts the binary at an address or path of one's own.
+    pub fn start_at(listen: &str, flags: &[&str]) -> Self {
+        Self::start_listening(Command::new(env!("CARGO_BIN_EXE_panamax-kubernetes-adapter")), listen, flags)
+    }
+
+    fn start_listening(mut command: Command, listen: &str, flags: &[&str]) -> Self {
+        let mut child = command
+            .args(["--listen", listen, "--log-format", "json"])
             .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -289,25 +300,28 @@ impl Binary {
             .expect("the binary starts");
         let lines = BufReader::new(child.stderr.take().expect("its standard error")).lines();
         let log = Arc::new(Mutex::new(String::new()));
-        let (found, address) = std::sync::mpsc::channel();
+        let (found, serving) = std::sync::mpsc::channel();
         let kept = Arc::clone(&log);
         let reader = std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 let event: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
-                if let Some(address) = event.pointer("/fields/address").and_then(|address| address.as_str()) {
-                    let _ = found.send(address.to_owned());
+                let field =
+                    |name: &str| Some(event.pointer(&format!("/fields/{name}"))?.as_str()?.to_owned());
+                if let Some(address) = field("address") {
+                    let _ = found.send((address, field("metrics").unwrap_or_default()));
                 }
                 let mut log = kept.lock().expect("no panic while logging");
                 log.push_str(&line);
                 log.push('\n');
             }
         });
-        let address = address.recv_timeout(START);
-        let Ok(address) = address else {
+        let Ok((address, metrics)) = serving.recv_timeout(START) else {
             let _ = child.kill();
             panic!("the binary does not serve:\n{}", log.lock().expect("no panic while logging"));
         };
-        Self { address: address.parse().expect("an address"), child, log, reader: Some(reader) }
+        // Who listens at a path has no address.
+        let address = address.parse().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)));
+        Self { address, metrics: metrics.parse().ok(), child, log, reader: Some(reader) }
     }
 
     /// Ends it and returns everything it has logged: what it wrote last is in the pipe, and read to its end here.
@@ -322,6 +336,11 @@ impl Binary {
     /// Everything that has arrived of its log.
     pub fn log(&self) -> String {
         self.log.lock().expect("no panic while logging").clone()
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Ends it as a power failure would.
@@ -340,7 +359,8 @@ impl Binary {
         self.send("CONT");
     }
 
-    fn send(&self, signal: &str) {
+    /// Sends a signal by name.
+    pub fn send(&self, signal: &str) {
         let status =
             Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status();
         assert!(status.expect("kill runs").success());

@@ -102,7 +102,7 @@ where
     }
 }
 
-fn is_watch(uri: &Uri) -> bool {
+pub(super) fn is_watch(uri: &Uri) -> bool {
     uri.query().is_some_and(|query| query.split('&').any(|one| one == "watch=true" || one == "watch=1"))
 }
 

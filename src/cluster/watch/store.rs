@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::TryRecvError;
+use tokio::time::Instant;
 
 use super::super::errors::Failure;
 use super::super::head;
@@ -19,6 +20,7 @@ use crate::record::Record;
 #[derive(Default)]
 struct Group {
     version: u64,
+    changed: Option<Instant>,
     objects: BTreeMap<(WatchedKind, String), Object>,
     /// What its subscriptions were last shown; made for the first of them that asks.
     shown: Option<Arc<Snapshot>>,
@@ -27,6 +29,7 @@ struct Group {
 impl Group {
     fn changed(&mut self, version: u64) {
         self.version = version;
+        self.changed = Some(Instant::now());
         self.shown = None;
     }
 
@@ -141,6 +144,11 @@ impl Store {
     pub(super) fn without_head(&mut self, deployment: &DeploymentName) {
         self.awaited.remove(deployment.as_str());
         self.wake(deployment.as_str());
+    }
+
+    /// When a deployment has changed last.
+    pub(super) fn changed_at(&self, deployment: &DeploymentName) -> Option<Instant> {
+        self.groups.get(deployment.as_str())?.changed
     }
 
     /// Remembers that the records may not be watched.

@@ -56,7 +56,10 @@ pub enum WatchUpdate {
     /// The whole deployment, with the components that changed since the last snapshot.
     Snapshot(Arc<DeploymentView>, Vec<ComponentName>),
     /// Nothing has changed; the watch is alive.
-    Heartbeat,
+    Heartbeat {
+        /// Whether the cluster answers at the moment: if not, something may have changed.
+        is_reachable: bool,
+    },
     /// The last event.
     Complete(WatchEnd),
 }
@@ -163,7 +166,7 @@ impl Watching {
                 return Ok(if over {
                     WatchUpdate::Complete(WatchEnd::Deadline)
                 } else {
-                    WatchUpdate::Heartbeat
+                    WatchUpdate::Heartbeat { is_reachable: self.operations.is_cluster_reachable() }
                 });
             };
             if let Some(update) = self.take(&snapshot).await? {

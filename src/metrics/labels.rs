@@ -1,0 +1,139 @@
+//! The values that labels have.
+
+/// Makes an enum whose values are words of a label.
+macro_rules! words {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $value:ident => $word:literal,)+ }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$doc])* $value,)+
+        }
+
+        impl $name {
+            /// The word in the label.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$value => $word,)+
+                }
+            }
+        }
+    };
+}
+
+words! {
+    /// What is refused because there is too much of it.
+    Limit {
+        /// Connections at once.
+        Connections => "connections",
+        /// Files that the process may have open.
+        Descriptors => "descriptors",
+        /// Calls at once.
+        Calls => "calls",
+        /// Watches at once, of all callers.
+        Watches => "watches",
+        /// Watches at once, of one connection.
+        WatchesOfConnection => "watches_of_connection",
+        /// The size of a request.
+        Request => "request",
+        /// The size of a request's metadata.
+        Metadata => "metadata",
+        /// The time in which a request must come.
+        RequestTime => "request_time",
+    }
+}
+
+words! {
+    /// Why a connection or a stream was ended.
+    Cut {
+        /// Its TLS handshake failed or took too long.
+        Handshake => "handshake",
+        /// It did not say what it is.
+        Silent => "silent",
+        /// It sent too many control frames.
+        Flood => "flood",
+        /// It had no call for a while.
+        Idle => "idle",
+        /// It was old.
+        Age => "age",
+        /// The certificate of its caller expired.
+        Certificate => "certificate",
+        /// Its streams went on when the adapter ended.
+        Drain => "drain",
+        /// Its reader took nothing: a stream, not a connection.
+        SlowReader => "slow_reader",
+        /// It asked reflection for too long: a stream, not a connection.
+        Reflection => "reflection",
+    }
+}
+
+words! {
+    /// What an operation does.
+    Operation {
+        /// Deploys a template, or rolls back.
+        Deploy => "deploy",
+        /// Changes counts.
+        Scale => "scale",
+        /// Deletes everything.
+        Teardown => "teardown",
+    }
+}
+
+words! {
+    /// How an operation ended.
+    Outcome {
+        /// It was done.
+        Done => "done",
+        /// It failed, or was left to the keeper.
+        Failed => "failed",
+    }
+}
+
+words! {
+    /// What is asked of the API server.
+    Verb {
+        /// Read one object.
+        Get => "get",
+        /// Read many.
+        List => "list",
+        /// Follow many.
+        Watch => "watch",
+        /// Create one.
+        Create => "create",
+        /// Replace one.
+        Update => "update",
+        /// Change or apply one.
+        Patch => "patch",
+        /// Delete one.
+        Delete => "delete",
+        /// Anything else.
+        Other => "other",
+    }
+}
+
+/// The label of an HTTP status: those that API servers answer, and otherwise its class.
+pub(super) fn http_code(code: Option<u16>) -> &'static str {
+    match code {
+        None => "none",
+        Some(200) => "200",
+        Some(201) => "201",
+        Some(202) => "202",
+        Some(400) => "400",
+        Some(401) => "401",
+        Some(403) => "403",
+        Some(404) => "404",
+        Some(409) => "409",
+        Some(410) => "410",
+        Some(422) => "422",
+        Some(429) => "429",
+        Some(500) => "500",
+        Some(503) => "503",
+        Some(504) => "504",
+        Some(other) => match other / 100 {
+            2 => "2xx",
+            3 => "3xx",
+            4 => "4xx",
+            5 => "5xx",
+            _ => "other",
+        },
+    }
+}

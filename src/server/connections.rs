@@ -1,0 +1,198 @@
+//! Serves connections: with limits on HTTP/2, until each is idle, old, or no longer its caller's.
+//!
+//! A connection that is to end is told so first (GOAWAY): its caller opens another for its next call, and the calls that
+//! are under way end as they would. What does not end in time is cut.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::time::{sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::body::Body;
+use tower::{Service, ServiceExt};
+use tracing::debug;
+
+use super::accept::Door;
+use super::streams::Streams;
+use super::wire::Connection;
+use crate::metrics::{Cut, Metrics};
+
+/// HTTP/2 limits; the library leaves most of them open.
+const STREAMS: u32 = 1_000;
+const LOCAL_RESETS: usize = 128;
+const PENDING_RESETS: usize = 20;
+/// More than is taken: who sends more than [`super::metadata`] takes is told so in words, and only who goes far beyond
+/// loses the connection.
+const HEADER_LIST: u32 = 256 * 1024;
+const FRAME: u32 = 16 * 1024;
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// The most that is kept for a reader of one stream.
+const SEND_BUFFER: usize = 64 * 1024;
+/// How often a silent peer is asked whether it is there, and how long it may take to say so.
+const PING: Duration = Duration::from_secs(30);
+const PONG: Duration = Duration::from_secs(20);
+/// How long the head of a request over HTTP/1.1 may take.
+const HEAD: Duration = Duration::from_secs(5);
+
+/// How long the streams of an old connection may go on; shorter, if the age is.
+const GRACE: Duration = Duration::from_secs(300);
+/// How long a peer without calls may take to go.
+const GOING: Duration = Duration::from_secs(1);
+
+/// When connections end.
+#[derive(Clone, Copy)]
+pub(super) struct Rules {
+    /// Without a call.
+    pub(super) idle: Duration,
+    /// With or without.
+    pub(super) age: Duration,
+}
+
+/// When everything ends.
+#[derive(Clone)]
+pub(super) struct Ends {
+    /// From here on no connection is accepted, and those that are open are told to go.
+    pub(super) stop: CancellationToken,
+    /// From here on none is open.
+    pub(super) cut: CancellationToken,
+}
+
+/// Serves every connection that comes through the door, until it is told to stop and the last of them has ended.
+pub(super) async fn serve<S>(mut door: Door, service: S, rules: Rules, ends: Ends, metrics: Metrics)
+where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+{
+    let open = TaskTracker::new();
+    loop {
+        let connection = tokio::select! {
+            biased;
+            () = ends.stop.cancelled() => break,
+            connection = door.next() => connection,
+        };
+        let one = one(connection, service.clone(), rules, ends.clone(), metrics.clone());
+        open.spawn(one);
+    }
+    // Who connects now is refused by the system, at once.
+    drop(door);
+    open.close();
+    open.wait().await;
+}
+
+/// Why a connection is to end, and how long its streams may go on.
+fn ending(why: Cut, rules: Rules) -> Duration {
+    if why == Cut::Age { GRACE.min(rules.age) } else { GOING }
+}
+
+/// Serves one connection.
+async fn one<S>(connection: Connection, service: S, rules: Rules, ends: Ends, metrics: Metrics)
+where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+{
+    let _open = metrics.connection();
+    let (peer, expires) = (connection.peer(), connection.expires());
+    let streams = Streams::new(metrics.clone());
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        service.clone().oneshot(request)
+    });
+    let builder = builder(streams.clone());
+    let mut served = pin!(builder.serve_connection(TokioIo::new(connection), service));
+    let expired = async {
+        match expires {
+            Some(at) => sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    };
+    let why = tokio::select! {
+        biased;
+        ended = served.as_mut() => return told(ended),
+        () = ends.cut.cancelled() => return,
+        () = ends.stop.cancelled() => None,
+        () = expired => Some(Cut::Certificate),
+        () = streams.idle(rules.idle) => Some(Cut::Idle),
+        () = sleep(jittered(rules.age)) => Some(Cut::Age),
+    };
+    served.as_mut().graceful_shutdown();
+    let Some(why) = why else {
+        // The streams end by themselves, and the drain timeout bounds what does not; nobody waits for a silent peer.
+        tokio::select! {
+            biased;
+            ended = served.as_mut() => told(ended),
+            () = ends.cut.cancelled() => metrics.cut(Cut::Drain),
+            () = streams.idle(GOING) => {}
+        }
+        return;
+    };
+    metrics.cut(why);
+    let going = async {
+        tokio::select! {
+            biased;
+            ended = served.as_mut() => told(ended),
+            () = ends.cut.cancelled() => {}
+            () = streams.idle(GOING) => {}
+        }
+    };
+    if timeout(ending(why, rules), going).await.is_err() {
+        debug!(why = why.as_str(), "a connection is cut");
+    }
+}
+
+fn told(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(error) = ended {
+        debug!(%error, "a connection broke");
+    }
+}
+
+fn builder(streams: Streams) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(streams);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).keep_alive(false);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_local_error_reset_streams(LOCAL_RESETS)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_header_list_size(HEADER_LIST)
+        .max_frame_size(FRAME)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PONG);
+    builder
+}
+
+/// A tenth more or less: connections that were opened together do not end together.
+fn jittered(time: Duration) -> Duration {
+    time.mul_f64(0.9 + 0.2 * rand::random::<f64>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_differ_by_a_tenth() {
+        let age = Duration::from_secs(1000);
+        let ages: Vec<Duration> = (0..1000).map(|_| jittered(age)).collect();
+        assert!(ages.iter().all(|one| (900..=1100).contains(&one.as_secs())));
+        assert!(ages.iter().any(|one| one.as_secs() < 950) && ages.iter().any(|one| one.as_secs() > 1050));
+    }
+}

@@ -1,0 +1,161 @@
+//! The listener: an address of the network or a socket in the file system, and the bytes of whoever connects.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tracing::debug;
+
+use crate::config::Listen;
+
+/// Only the owner may connect.
+const OWNER_ONLY: u32 = 0o600;
+
+/// The two directions of a connection, whatever they go over.
+pub(super) trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
+
+/// Where callers arrive.
+pub enum Listener {
+    /// An address of the network.
+    Tcp(TcpListener),
+    /// A socket in the file system.
+    Unix(Socket),
+}
+
+/// A socket in the file system; its file is removed with it.
+pub struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Which file it is: another process may have put its own in this place.
+    inode: u64,
+}
+
+/// Why nothing can be listened on.
+#[derive(Debug)]
+pub enum BindError {
+    /// Somebody else listens there.
+    Taken,
+    /// There is a file that is no socket.
+    NoSocket,
+    /// The system refuses it.
+    Io(io::Error),
+}
+
+impl From<io::Error> for BindError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        Self::Tcp(listener)
+    }
+}
+
+impl Listener {
+    /// Begins to listen.
+    ///
+    /// A socket's file that nobody listens on is replaced.
+    pub async fn bind(listen: &Listen) -> Result<Self, BindError> {
+        match listen {
+            Listen::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
+            Listen::Unix(path) => Ok(Self::Unix(Socket::bind(path).await?)),
+        }
+    }
+
+    /// Where it listens, for people and tests.
+    pub fn told(&self) -> io::Result<String> {
+        match self {
+            Self::Tcp(listener) => Ok(listener.local_addr()?.to_string()),
+            Self::Unix(socket) => Ok(format!("unix:{}", socket.path.display())),
+        }
+    }
+
+    /// The listener of an address.
+    pub fn into_tcp(self) -> Option<TcpListener> {
+        match self {
+            Self::Tcp(listener) => Some(listener),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The next connection.
+    pub(super) async fn accept(&self) -> io::Result<Box<dyn Bytes>> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok(Box::new(at_once(stream)))
+            }
+            Self::Unix(socket) => {
+                let (stream, _) = socket.listener.accept().await?;
+                Ok(Box::new(stream))
+            }
+        }
+    }
+}
+
+/// Answers are small: held back until the one before is acknowledged, each could stall for 40 ms.
+fn at_once(stream: TcpStream) -> TcpStream {
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "answers may be held back");
+    }
+    stream
+}
+
+impl Socket {
+    async fn bind(path: &Path) -> Result<Self, BindError> {
+        match fs::symlink_metadata(path) {
+            Ok(file) if !file.file_type().is_socket() => return Err(BindError::NoSocket),
+            Ok(_) if UnixStream::connect(path).await.is_ok() => return Err(BindError::Taken),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+        // It gets its mode before it gets its name: there is no moment at which others may connect.
+        let unnamed = path.with_extension(format!("{}.new", std::process::id()));
+        let listener = UnixListener::bind(&unnamed)?;
+        let named = fs::set_permissions(&unnamed, fs::Permissions::from_mode(OWNER_ONLY))
+            .and_then(|()| fs::rename(&unnamed, path))
+            .and_then(|()| fs::symlink_metadata(path));
+        match named {
+            Ok(file) => Ok(Self { listener, path: path.to_owned(), inode: file.ino() }),
+            Err(error) => {
+                remove(&unnamed);
+                Err(error.into())
+            }
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == self.inode) {
+            remove(&self.path);
+        }
+    }
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        debug!(%error, "the socket's file cannot be removed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn accepted_connections_hold_nothing_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        assert!(!stream.nodelay().unwrap());
+        assert!(at_once(stream).nodelay().unwrap());
+    }
+}

@@ -1,0 +1,218 @@
+//! One connection's bytes: cut where it does not say soon what it is, or floods.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::frames::{Flood, Frames};
+use super::listener::Bytes;
+use crate::metrics::{Cut, Metrics};
+
+/// How long a connection may take to send HTTP/2's first bytes, and which these are (RFC 9113, 3.4).
+const PREFACE: Duration = Duration::from_secs(5);
+const PREFACE_BYTES: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Peer(u64);
+
+impl Peer {
+    fn next() -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        Self(NUMBER.fetch_add(1, Ordering::Relaxed))
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+/// An accepted connection. It ends with an error if it does not say soon what it is.
+pub(super) struct Connection {
+    bytes: Box<dyn Bytes>,
+    peer: Peer,
+    /// When the certificate of its caller expires.
+    expires: Option<Instant>,
+    beginning: Beginning,
+    received: Frames,
+    sent: Frames,
+    flood: Flood,
+    metrics: Metrics,
+    _place: OwnedSemaphorePermit,
+}
+
+/// What a connection has said so far.
+enum Beginning {
+    /// So many bytes of the preface, until when it must be whole.
+    Preface(Pin<Box<Sleep>>, usize),
+    /// The preface of HTTP/2: frames follow.
+    Http2,
+    /// Something else.
+    Other,
+}
+
+impl Connection {
+    pub(super) fn new(
+        bytes: Box<dyn Bytes>,
+        expires: Option<Instant>,
+        place: OwnedSemaphorePermit,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            bytes,
+            peer: Peer::next(),
+            expires,
+            beginning: Beginning::Preface(Box::pin(sleep(PREFACE)), 0),
+            received: Frames::default(),
+            sent: Frames::default(),
+            flood: Flood::new(Instant::now()),
+            metrics,
+            _place: place,
+        }
+    }
+
+    pub(super) fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    pub(super) fn expires(&self) -> Option<Instant> {
+        self.expires
+    }
+
+    /// Looks at bytes that were received; says whether they are too many frames for nothing.
+    fn look(&mut self, mut bytes: &[u8]) -> bool {
+        if let Beginning::Preface(_, have) = &mut self.beginning {
+            let expected = PREFACE_BYTES.get(*have..).unwrap_or_default();
+            let now = expected.len().min(bytes.len());
+            let (begin, rest) = bytes.split_at(now);
+            if expected.get(..now) != Some(begin) {
+                // What it is now has a time of its own for its head.
+                self.beginning = Beginning::Other;
+                return false;
+            }
+            *have += now;
+            bytes = rest;
+            if *have == PREFACE_BYTES.len() {
+                self.beginning = Beginning::Http2;
+            }
+        }
+        if !matches!(self.beginning, Beginning::Http2) {
+            return false;
+        }
+        let (now, flood) = (Instant::now(), &mut self.flood);
+        let mut is_flood = false;
+        self.received.read(bytes, |frame| is_flood |= flood.received(frame, now));
+        is_flood
+    }
+
+    /// Looks at bytes that were sent.
+    fn note(&mut self, bytes: &[u8]) {
+        if matches!(self.beginning, Beginning::Http2) {
+            let flood = &mut self.flood;
+            self.sent.read(bytes, |frame| flood.sent(frame));
+        }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let this = &mut *self;
+        let read = Pin::new(&mut this.bytes).poll_read(context, buffer);
+        if this.look(buffer.filled().get(before..).unwrap_or_default()) {
+            this.metrics.cut(Cut::Flood);
+            return Poll::Ready(Err(io::Error::other("too many control frames")));
+        }
+        if let (Beginning::Preface(deadline, _), true) = (&mut this.beginning, read.is_pending()) {
+            ready!(deadline.as_mut().poll(context));
+            this.metrics.cut(Cut::Silent);
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.bytes).poll_write(context, bytes))?;
+        self.note(bytes.get(..written).unwrap_or_default());
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.bytes).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.bytes).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.bytes).poll_write_vectored(context, bytes))?;
+        let mut left = written;
+        for slice in bytes {
+            let now = left.min(slice.len());
+            self.note(slice.get(..now).unwrap_or_default());
+            left -= now;
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.bytes.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    fn connection() -> (DuplexStream, Connection) {
+        let (here, there) = duplex(1 << 16);
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        (here, Connection::new(Box::new(there), None, place, Metrics::default()))
+    }
+
+    #[tokio::test]
+    async fn who_says_nothing_is_cut() {
+        let (mut here, mut there) = connection();
+        here.write_all(b"PRI").await.unwrap();
+        let mut bytes = [0; 64];
+        assert_eq!(there.read(&mut bytes).await.unwrap(), 3);
+        tokio::time::pause();
+        assert_eq!(there.read(&mut bytes).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn who_floods_is_cut() {
+        let (mut here, mut there) = connection();
+        here.write_all(PREFACE_BYTES).await.unwrap();
+        here.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0].repeat(60)).await.unwrap();
+        let mut bytes = [0; 1 << 12];
+        assert_eq!(there.read(&mut bytes).await.unwrap_err().kind(), io::ErrorKind::Other);
+    }
+}

@@ -1,0 +1,242 @@
+//! What the binary refuses to start with: exit code, one sentence, and no socket before every check has passed.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::adapter::{Binary, refused};
+use crate::support::certificates::{Folder, authority, issued};
+use crate::support::control_plane::{User, control_plane};
+
+/// Flags, the exit code that they end with, and a part of the sentence.
+type Row<'r> = (i32, Vec<&'r str>, &'r str);
+
+/// The table of docs/operating.md, row by row, each on an address that is taken: who opened it before the checks had
+/// passed would end with 69.
+fn all_are_refused(rows: Vec<Row>) {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().map(|address| (taken, address.to_string())).expect("an address");
+    std::thread::scope(|scope| {
+        for (code, flags, part) in rows {
+            let listens = flags.contains(&"--listen");
+            let more: &[&str] = if listens { &[] } else { &["--listen", &taken.1] };
+            let flags = [flags.as_slice(), more].concat();
+            scope.spawn(move || {
+                let (ended, told) = refused(&flags);
+                assert_eq!(ended, Some(code), "{flags:?}: {told}");
+                assert_eq!(told.lines().count(), 1, "{flags:?}: {told}");
+                let begins = told.starts_with("panamax-kubernetes-adapter: ");
+                assert!(begins && told.contains(part), "{flags:?}: {told}");
+            });
+        }
+    });
+}
+
+#[test]
+fn words_that_cannot_be_read_are_usage() {
+    all_are_refused(vec![
+        (64, vec!["--listen", "somewhere"], "--listen"),
+        (64, vec!["--listen", "unix:relative.sock"], "absolute"),
+        (64, vec!["--metrics-listen", "9090"], "--metrics-listen"),
+        (64, vec!["--lease", "soon"], "--lease"),
+        (64, vec!["--lease", "0s"], "1s to 600s"),
+        (64, vec!["--connection-age", "25h"], "--connection-age"),
+        (64, vec!["--max-calls=-1"], "--max-calls"),
+        (64, vec!["--max-calls", "many"], "--max-calls"),
+        (64, vec!["--log-format", "xml"], "text, json"),
+        (64, vec!["--no-such-flag"], "--no-such-flag"),
+        (64, vec!["--sandbox", "--kubeconfig", "file"], "--sandbox"),
+        (64, vec!["--sandbox", "--namespace", "No Name"], "--namespace"),
+        (64, vec!["--sandbox", "--namespaces", "a,B"], "--namespaces"),
+        (64, vec!["--tls-client-ca", "ca.pem"], "--tls-cert"),
+    ]);
+}
+
+#[test]
+fn what_is_unsafe_off_loopback_is_refused() {
+    let folder = Folder::new("start-unsafe");
+    let ours = authority("ours");
+    let (certificate, key) = folder.server(&ours);
+    let clients = folder.write("clients.pem", &ours.pem(), 0o644);
+    let tls = ["--tls-cert", &certificate, "--tls-key", &key];
+    let rows = vec![
+        (78, vec!["--listen", "0.0.0.0:0"], "--allow-plaintext"),
+        (78, vec!["--listen", "[::]:0"], "--allow-plaintext"),
+        (78, [&["--listen", "0.0.0.0:0"][..], &tls].concat(), "--tls-client-ca"),
+        (78, vec!["--sandbox", "--listen", "0.0.0.0:0", "--allow-plaintext"], "loopback"),
+        (
+            78,
+            [&["--sandbox", "--listen", "0.0.0.0:0", "--tls-client-ca", &clients][..], &tls].concat(),
+            "loopback",
+        ),
+    ];
+    all_are_refused(rows);
+}
+
+#[test]
+fn limits_that_serve_nobody_or_contradict_the_system_are_refused() {
+    all_are_refused(vec![
+        (78, vec!["--sandbox", "--max-connections", "0"], "--max-connections 0"),
+        (78, vec!["--sandbox", "--max-calls", "0"], "--max-calls 0"),
+        (78, vec!["--sandbox", "--max-watches", "0"], "--max-watches 0"),
+        (78, vec!["--sandbox", "--max-calls", "1000001"], "1000000 at most"),
+        (78, vec!["--sandbox", "--connection-idle", "0s"], "--connection-idle 0s"),
+        (78, vec!["--sandbox", "--connection-age", "0s"], "--connection-age 0s"),
+        (78, vec!["--sandbox", "--namespace", "kube-system"], "never written to"),
+        (78, vec!["--sandbox", "--namespaces", "a,kube-node-lease"], "never written to"),
+        (
+            78,
+            vec!["--sandbox", "--listen", "127.0.0.1:4711", "--metrics-listen", "127.0.0.1:4711"],
+            "are both",
+        ),
+    ]);
+    // A process that may have 200 files open cannot serve 100 connections beside what it needs itself.
+    let program = env!("CARGO_BIN_EXE_panamax-kubernetes-adapter");
+    let line =
+        format!("ulimit -n 200 && exec '{program}' --sandbox --listen 127.0.0.1:0 --max-connections 100");
+    let output = Command::new("sh").args(["-c", &line]).output().expect("a shell");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{told}");
+    assert!(told.contains("--max-connections 100 needs 228 open files"), "{told}");
+}
+
+#[test]
+fn an_api_server_that_nobody_verifies_is_refused_off_loopback() {
+    let folder = Folder::new("start-cluster");
+    let kubeconfig = |name: &str, server: &str, more: &str| {
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
+             contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\nusers: [{{name: u, user: {{}}}}]\n\
+             clusters: [{{name: c, cluster: {{server: '{server}'{more}}}}}]\n"
+        );
+        folder.write(name, &text, 0o600)
+    };
+    let plain = kubeconfig("plain", "http://192.0.2.1:8080", "");
+    let unverified = kubeconfig("unverified", "https://192.0.2.1:6443", ", insecure-skip-tls-verify: true");
+    let broken = folder.write("broken", "clusters: [", 0o600);
+    let local = kubeconfig("local", "http://127.0.0.1:1", "");
+    all_are_refused(vec![
+        (78, vec!["--kubeconfig", &plain], "is not verified"),
+        (78, vec!["--kubeconfig", &unverified], "is not verified"),
+        (78, vec!["--kubeconfig", &broken], "cannot be read"),
+        (78, vec!["--kubeconfig", "/no/such/file"], "/no/such/file"),
+        (78, vec!["--kubeconfig", &plain, "--context", "other"], "--kubeconfig"),
+        // On loopback nobody is in between; what remains is that the address is taken.
+        (69, vec!["--kubeconfig", &local], "is taken"),
+    ]);
+}
+
+#[test]
+fn a_port_or_path_that_is_taken_is_told() {
+    let folder = Folder::new("start-taken");
+    let file = folder.write("file", "", 0o600);
+    let file = format!("unix:{file}");
+    let path = folder.path("live.sock");
+    let _live = UnixListener::bind(&path).expect("a socket");
+    let live = format!("unix:{path}");
+    let absent = format!("unix:{}/absent/a.sock", folder.path("no"));
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken_at = taken.local_addr().expect("an address").to_string();
+    all_are_refused(vec![
+        (69, vec!["--sandbox"], "is taken"),
+        (69, vec!["--sandbox", "--listen", "127.0.0.1:0", "--metrics-listen", &taken_at], "--metrics-listen"),
+        (69, vec!["--sandbox", "--listen", &live], "is taken"),
+        (69, vec!["--sandbox", "--listen", &absent], "cannot be listened on"),
+        (78, vec!["--sandbox", "--listen", &file], "no socket"),
+    ]);
+}
+
+#[test]
+fn key_material_that_cannot_be_used_is_refused() {
+    let folder = Folder::new("start-keys");
+    let ours = authority("ours");
+    let (certificate, key) = folder.server(&ours);
+    let (expired, expired_key) = issued(&ours, -2, -1);
+    let (future, future_key) = issued(&ours, 1, 2);
+    let write = |name: &str, text: &str, mode| folder.write(name, text, mode);
+    let (expired_ca, _) = issued(&ours, -2, -1);
+    let files = [
+        (write("expired.pem", &expired, 0o644), write("expired.key", &expired_key, 0o600), "has expired"),
+        (write("future.pem", &future, 0o644), write("future.key", &future_key, 0o600), "is not valid yet"),
+        (certificate.clone(), write("other.key", &issued(&ours, -1, 1).1, 0o600), "does not belong to"),
+        (
+            certificate.clone(),
+            write("open.key", &fs::read_to_string(&key).expect("a key"), 0o604),
+            "can be read by everybody",
+        ),
+    ];
+    let expired_ca = write("ca.pem", &expired_ca, 0o644);
+    let mut rows: Vec<Row> = files
+        .iter()
+        .map(|(certificate, key, why)| {
+            (78, vec!["--sandbox", "--tls-cert", certificate, "--tls-key", key], *why)
+        })
+        .collect();
+    rows.push((
+        78,
+        vec!["--sandbox", "--tls-cert", &certificate, "--tls-key", &key, "--tls-client-ca", &expired_ca],
+        "has expired",
+    ));
+    all_are_refused(rows);
+}
+
+#[test]
+fn rights_that_are_too_wide_are_refused_off_loopback() {
+    let kubeconfig = |user| control_plane().kubeconfig(user).to_str().expect("a path").to_owned();
+    let (admin, narrow) = (kubeconfig(User::Admin), kubeconfig(User::Alice));
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let anywhere = format!("0.0.0.0:{}", taken.local_addr().expect("an address").port());
+    let listen = ["--listen", &anywhere, "--allow-plaintext"];
+    all_are_refused(vec![
+        (77, [&["--kubeconfig", &admin][..], &listen].concat(), "may do everything"),
+        // With fewer rights it comes as far as the address, which is taken.
+        (69, [&["--kubeconfig", &narrow][..], &listen].concat(), "is taken"),
+        // On loopback it is a local tool, as wide as its user.
+        (69, vec!["--kubeconfig", &admin], "is taken"),
+    ]);
+}
+
+fn socket_in(folder: &Folder) -> (PathBuf, String) {
+    let path = folder.path("adapter.sock");
+    (PathBuf::from(&path), format!("unix:{path}"))
+}
+
+#[test]
+fn a_socket_is_its_owners_replaces_a_stale_one_and_goes_with_the_process() {
+    let folder = Folder::new("start-socket");
+    let (path, listen) = socket_in(&folder);
+    // A process that was killed has left its file.
+    drop(UnixListener::bind(&path).expect("a socket"));
+    let mut binary = Binary::start_at(&listen, &["--sandbox"]);
+    let file = fs::symlink_metadata(&path).expect("a file");
+    assert!(file.file_type().is_socket());
+    assert_eq!(file.permissions().mode() & 0o777, 0o600);
+    let (code, told) = refused(&["--sandbox", "--listen", &listen]);
+    assert_eq!(code, Some(69), "{told}");
+    assert_eq!(binary.signal("TERM", Duration::from_secs(20)), Some(0));
+    assert!(!path.exists(), "it stays behind");
+    let left = fs::read_dir(path.parent().expect("a folder")).expect("a folder").count();
+    assert_eq!(left, 0, "nothing else stays behind");
+}
+
+#[tokio::test]
+async fn calls_come_through_the_socket() {
+    let folder = Folder::new("start-calls");
+    let (path, listen) = socket_in(&folder);
+    let start = move || Binary::start_at(&listen, &["--sandbox"]);
+    let _binary = tokio::task::spawn_blocking(start).await.expect("the binary starts");
+    let connector = tower::service_fn(move |_| {
+        let path = path.clone();
+        async move { tokio::net::UnixStream::connect(path).await.map(hyper_util::rt::TokioIo::new) }
+    });
+    let endpoint = tonic::transport::Endpoint::from_static("http://localhost");
+    let channel = endpoint.connect_with_connector(connector).await.expect("a connection");
+    let mut server =
+        panamax_kubernetes_adapter::proto::server_service_client::ServerServiceClient::new(channel);
+    let request = panamax_kubernetes_adapter::proto::GetServerInfoRequest {};
+    server.get_server_info(request).await.expect("it answers");
+}

@@ -1,5 +1,7 @@
 //! Every setting: its name, default, range and meaning.
 
+pub mod callers;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -61,6 +63,10 @@ pub struct Config {
     /// Authority of callers' certificates, in PEM form: without a certificate of it nobody is served
     #[arg(long, env = "PANAMAX_TLS_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
     pub tls_client_ca: Option<PathBuf>,
+
+    /// Who callers are and what they may do.
+    #[command(flatten)]
+    pub callers: callers::Callers,
 
     /// Most connections at once; one more is closed
     #[arg(long, env = "PANAMAX_MAX_CONNECTIONS", default_value = "1000", value_name = "NUMBER")]

@@ -38,6 +38,12 @@ pub enum ErrorKind {
     PlanStale,
     /// The page token is too old, or was not issued here.
     PageTokenExpired,
+    /// The call has no credentials.
+    CredentialsMissing,
+    /// The credentials are not accepted.
+    CredentialsInvalid,
+    /// The caller has not the right, whether or not there is what it asks for.
+    CallerForbidden,
     /// The namespace does not exist.
     NamespaceNotFound,
     /// The namespace is being deleted.
@@ -98,6 +104,9 @@ impl ErrorKind {
             | ErrorKind::NamespaceReserved
             | ErrorKind::ObjectNotOwned
             | ErrorKind::FieldConflict
+            | ErrorKind::CredentialsMissing
+            | ErrorKind::CredentialsInvalid
+            | ErrorKind::CallerForbidden
             | ErrorKind::NamespaceNotFound
             | ErrorKind::NamespaceTerminating
             | ErrorKind::ClusterForbidden

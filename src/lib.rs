@@ -11,6 +11,8 @@ pub mod grpc;
 
 pub mod operations;
 
+pub mod callers;
+
 mod plan;
 
 mod engine;

@@ -4,7 +4,9 @@ mod accept;
 mod answers;
 mod envelope;
 mod gate;
+mod identity;
 mod limits;
+mod origin;
 mod tls;
 
 use std::sync::Arc;
@@ -16,9 +18,11 @@ use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+use tower::util::MapRequestLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{info, warn};
 
+use crate::callers::Callers;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::grpc::{DeploymentApi, MAX_MESSAGE_BYTES, ServerApi, TemplateApi};
@@ -89,6 +93,8 @@ pub struct Parts {
     pub settings: Settings,
     /// Where time comes from.
     pub clock: Clock,
+    /// What is known of callers.
+    pub callers: Callers,
     /// How long running operations may take to end.
     pub drain_timeout: Duration,
     /// The certificates that callers meet; `None`: nothing is encrypted.
@@ -146,8 +152,10 @@ pub async fn run(
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .layer(MapRequestLayer::new(accept::introduced))
         .layer(gate::Gate)
         .layer(limits::Limits::new(parts.capacity.calls, parts.capacity.watches))
+        .layer(identity::Identity(parts.callers.clone()))
         .layer(answers::Answers)
         .layer(CatchPanicLayer::custom(panicked))
         .add_service(health)
@@ -179,6 +187,7 @@ pub async fn run(
         served = &mut serving => return Ok(served?),
         () = probe => {}
         () = follow(parts.tls.as_deref(), &clock) => {}
+        () = parts.callers.follow() => {}
         () = shutdown => {}
     }
     info!("shutting down");

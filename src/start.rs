@@ -1,5 +1,7 @@
 //! From the configuration to a running server: every check before any socket opens.
 
+mod callers;
+
 use std::io::ErrorKind as IoErrorKind;
 use std::sync::Arc;
 
@@ -47,9 +49,12 @@ pub async fn run(config: Config) -> Result<(), Refusal> {
     let keeps = keeps.collect::<Result<Vec<_>, _>>();
     let keeps = keeps.map_err(|rule| refusal(64, format!("--namespaces: each {rule}")))?;
     check_listen(&config)?;
+    callers::check(&config)?;
     let tls = tls(&config)?;
     let signals = signals().map_err(|error| refusal(70, format!("signals cannot be handled: {error}")))?;
     let (cluster, _sandbox) = cluster(&config).await?;
+    let clock = Clock::system();
+    let callers = callers::callers(&config.callers, &cluster, clock.clone())?;
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
         if error.kind() == IoErrorKind::AddrInUse {
             refusal(69, format!("{} is taken; choose another with --listen", config.listen))
@@ -69,7 +74,8 @@ pub async fn run(config: Config) -> Result<(), Refusal> {
             holder: holder(),
             keeps,
         },
-        clock: Clock::system(),
+        clock,
+        callers,
         drain_timeout: config.drain_timeout,
         tls,
         capacity: Capacity {

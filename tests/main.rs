@@ -11,6 +11,7 @@
 #[allow(dead_code, reason = "not every tool is in use at every time")]
 mod support {
     pub mod adapter;
+    pub mod bearer;
     pub mod calls;
     pub mod control_plane;
     pub mod looking;
@@ -44,6 +45,7 @@ mod translate;
 
 /// On the real control plane, a namespace per test.
 mod cluster {
+    mod callers;
     mod chaos;
     mod claims;
     mod crashes;
@@ -56,6 +58,7 @@ mod cluster {
     mod kills;
     mod knobs;
     mod layouts;
+    mod lent;
     mod lifecycle;
     mod limits;
     mod main_job;
@@ -92,6 +95,7 @@ mod edge {
     mod callers;
     mod conformance;
     mod diagnostics;
+    mod identity;
     mod known_images;
     mod options;
     mod readme;

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::Stream;
+use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -18,6 +19,7 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
+use super::origin::Origin;
 use super::tls::Tls;
 
 /// The most connections that may be in their TLS handshake at once; others wait in the system's queue.
@@ -41,6 +43,22 @@ impl Peer {
     pub(super) fn of(number: u64) -> Self {
         Self(number)
     }
+}
+
+/// What every request of a connection is told about it.
+#[derive(Clone)]
+pub(super) struct Remote {
+    peer: Peer,
+    origin: Origin,
+}
+
+/// Tells each layer what it asks for: which connection a request came over, and where that comes from.
+pub(super) fn introduced<B>(mut request: Request<B>) -> Request<B> {
+    if let Some(Remote { peer, origin }) = request.extensions_mut().remove() {
+        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert::<Origin>(origin);
+    }
+    request
 }
 
 /// Accepts connections for as long as it is polled; at most `connections` are open at once.
@@ -88,8 +106,8 @@ impl Door {
                 }
                 accepted = self.listener.accept(), if may_begin => accepted,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, source) = match accepted {
+                Ok((stream, address)) => (stream, address.ip()),
                 Err(error) => {
                     // The loop would spin where no descriptor is free.
                     warn!(%error, "no connection can be accepted");
@@ -107,12 +125,18 @@ impl Door {
                 continue;
             }
             match &self.tls {
-                None => return Connection::new(Road::Plain(stream), place),
+                None => {
+                    return Connection::new(Road::Plain(stream), Origin::new(Some(source), None), place);
+                }
                 Some(tls) => {
                     let acceptor = TlsAcceptor::from(tls.config());
                     self.handshakes.spawn(async move {
                         match timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                            Ok(Ok(stream)) => Some(Connection::new(Road::Tls(Box::new(stream)), place)),
+                            Ok(Ok(stream)) => {
+                                let chain = stream.get_ref().1.peer_certificates();
+                                let origin = Origin::new(Some(source), chain);
+                                Some(Connection::new(Road::Tls(Box::new(stream)), origin, place))
+                            }
                             Ok(Err(error)) => {
                                 debug!(%error, "TLS handshake failed");
                                 None
@@ -148,25 +172,26 @@ enum Road {
 /// An accepted connection. It ends with an error if it does not say soon what it is.
 pub(super) struct Connection {
     road: Road,
-    peer: Peer,
+    remote: Remote,
     /// Until when the first bytes must have come, and how many are still missing.
     preface: Option<(Pin<Box<Sleep>>, usize)>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    fn new(road: Road, place: OwnedSemaphorePermit) -> Self {
+    fn new(road: Road, origin: Origin, place: OwnedSemaphorePermit) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let peer = Peer(NUMBER.fetch_add(1, Ordering::Relaxed));
-        Self { road, peer, preface: Some((Box::pin(sleep(PREFACE)), PREFACE_BYTES)), _place: place }
+        let remote = Remote { peer, origin };
+        Self { road, remote, preface: Some((Box::pin(sleep(PREFACE)), PREFACE_BYTES)), _place: place }
     }
 }
 
 impl Connected for Connection {
-    type ConnectInfo = Peer;
+    type ConnectInfo = Remote;
 
-    fn connect_info(&self) -> Peer {
-        self.peer
+    fn connect_info(&self) -> Remote {
+        self.remote.clone()
     }
 }
 

@@ -233,7 +233,10 @@ async fn the_manifests_are_taken_by_a_real_cluster() {
     let namespace = namespace("edge-manifest").await;
     let manifests = blocks(&read("README.md"), "yaml");
     assert_eq!(manifests.len(), 1);
-    for text in manifests.into_iter().chain(["deploy/adapter.yaml", "deploy/keeper.yaml"].map(read)) {
+    for text in manifests
+        .into_iter()
+        .chain(["deploy/adapter.yaml", "deploy/keeper.yaml", "deploy/reviews.yaml"].map(read))
+    {
         let mut child = control_plane()
             .kubectl(User::Admin)
             .args(["-n", &namespace, "apply", "--dry-run=server", "--validate=strict", "-f", "-"])

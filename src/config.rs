@@ -1,6 +1,6 @@
 //! Every setting: its name, default, range and meaning.
 
-pub mod callers;
+mod callers;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+
+pub use callers::{Authentication, Authorization, CallerSettings};
 
 /// Deploys Panamax templates to Kubernetes, over gRPC.
 ///
@@ -66,7 +68,7 @@ pub struct Config {
 
     /// Who callers are and what they may do.
     #[command(flatten)]
-    pub callers: callers::Callers,
+    pub callers: CallerSettings,
 
     /// Most connections at once; one more is closed
     #[arg(long, env = "PANAMAX_MAX_CONNECTIONS", default_value = "1000", value_name = "NUMBER")]

@@ -144,7 +144,7 @@ impl Reviews {
 
     async fn owner(&self, token: &Token, source: Option<IpAddr>) -> Result<Option<Identity>> {
         let question: &[&[u8]] = &[token.reveal().as_bytes()];
-        let is_new = !self.known.knows(question);
+        let is_new = !self.known.knows(question, Option::is_some);
         if is_new {
             self.admit(source)?;
         }
@@ -190,7 +190,73 @@ impl Reviews {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http_body_util::{BodyExt, Full};
+    use serde_json::{Value, json};
+    use tower::BoxError;
+
     use super::*;
+
+    /// An API server that knows tokens that begin with `good`, and how often it was asked.
+    fn cluster(asked: &Arc<AtomicUsize>, audience: &'static str) -> Cluster {
+        let asked = Arc::clone(asked);
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            asked.fetch_add(1, Ordering::SeqCst);
+            async move {
+                let bytes = request.into_body().collect().await?.to_bytes();
+                let mut review: Value = serde_json::from_slice(&bytes)?;
+                let is_good = review["spec"]["token"].as_str().is_some_and(|token| token.starts_with("good"));
+                review["status"] =
+                    json!({"authenticated": is_good, "audiences": [audience], "user": {"username": "alice"}});
+                let answer = Full::new(bytes::Bytes::from(serde_json::to_vec(&review)?));
+                Ok::<_, BoxError>(http::Response::new(answer))
+            }
+        });
+        Cluster::over(service, 1)
+    }
+
+    fn token_of(text: &str) -> Token {
+        match Shown::authorization([format!("Bearer {text}").as_bytes()]) {
+            Shown::Token(token) => token,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_tokens_of_nobody_are_few_reviews_and_keep_nobody_else_out() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let reviews = Reviews::new(cluster(&asked, "panamax"), vec!["panamax".to_owned()]);
+        let here: Option<IpAddr> = "192.0.2.1".parse().ok();
+        let mut shed = 0;
+        for number in 0..500 {
+            match reviews.owner(&token_of(&format!("bad{number}")), here).await {
+                Ok(owner) => assert_eq!(owner, None),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Overloaded);
+                    shed += 1;
+                }
+            }
+        }
+        assert_eq!((asked.load(Ordering::SeqCst), shed), (20, 480));
+        // A no is remembered, other addresses have tries of their own, and whoever is known needs none.
+        assert_eq!(reviews.owner(&token_of("bad0"), here).await, Ok(None));
+        let there = "192.0.2.2".parse().ok();
+        for number in 0..50 {
+            assert!(reviews.owner(&token_of(&format!("good{number}")), there).await.unwrap().is_some());
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 70);
+        tokio::time::advance(SECOND).await;
+        assert_eq!(reviews.owner(&token_of("bad600"), here).await, Ok(None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_for_somebody_else_is_none() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let reviews = Reviews::new(cluster(&asked, "other"), vec!["panamax".to_owned()]);
+        assert_eq!(reviews.owner(&token_of("good"), None).await, Ok(None));
+    }
 
     #[test]
     fn a_certificate_names_user_and_groups_and_never_the_masters() {

@@ -44,11 +44,13 @@ impl<V: Clone> Memory<V> {
         Ok(answer)
     }
 
-    /// Whether an answer to the question is remembered and believed, or asked for at this moment.
-    pub(super) fn knows(&self, question: &[&[u8]]) -> bool {
+    /// Whether the question is no new one: its answer is believed, is being asked for at this moment, or was a welcome
+    /// one the last time.
+    pub(super) fn knows(&self, question: &[&[u8]], is_welcome: fn(&V) -> bool) -> bool {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(slot) = slots.get(&self.key(question)) else { return false };
-        slot.try_lock().map_or(true, |slot| self.is_fresh(&slot))
+        let Ok(slot) = slot.try_lock() else { return true };
+        self.is_fresh(&slot) || slot.as_ref().is_some_and(|(_, last)| is_welcome(last))
     }
 
     fn is_fresh(&self, slot: &Option<(Instant, V)>) -> bool {

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 /// Who callers are and what they may do.
 #[derive(Args, Clone, Debug)]
-pub struct Callers {
+pub struct CallerSettings {
     /// How callers are known: not at all, by the tokens of a file, by tokens that the API server reviews, or by the
     /// certificates that --tls-client-ca demands
     #[arg(long, env = "PANAMAX_AUTH", default_value = "none", value_name = "HOW")]
@@ -38,7 +38,7 @@ pub struct Callers {
     pub max_watches_per_caller: usize,
 }
 
-impl Callers {
+impl CallerSettings {
     /// Whether nobody is served who is not known.
     pub fn is_authenticated(&self) -> bool {
         self.auth != Authentication::None

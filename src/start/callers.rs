@@ -4,8 +4,7 @@ use super::{Refusal, refusal};
 use crate::callers::{self, Bounds, Callers};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
-use crate::config::callers::{Authentication, Authorization};
-use crate::config::{Config, callers as settings};
+use crate::config::{Authentication, Authorization, CallerSettings, Config};
 
 /// Refuses settings that contradict each other, before anything is read or opened.
 pub(super) fn check(config: &Config) -> Result<(), Refusal> {
@@ -61,7 +60,7 @@ pub(super) fn check(config: &Config) -> Result<(), Refusal> {
 
 /// What is known of callers.
 pub(super) fn callers(
-    settings: &settings::Callers,
+    settings: &CallerSettings,
     cluster: &Cluster,
     clock: Clock,
 ) -> Result<Callers, Refusal> {

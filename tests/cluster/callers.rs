@@ -1,12 +1,12 @@
-//! Callers with tokens of ServiceAccounts and rights by RBAC, on the real control plane: what they may, what they may not,
-//! and when that ends.
+//! Callers with tokens of ServiceAccounts and rights by RBAC, on the real control plane.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams};
 use panamax_kubernetes_adapter::callers::{Authentication, Authorization};
@@ -19,11 +19,13 @@ use tonic::{Code, Streaming};
 
 use super::events::told_of;
 use super::refusals::GOOD;
+use super::rights::{Right, apply_manifest, apply_optional, config, rights};
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, reason, scale, teardown};
 use crate::support::bearer::{Deployments, showing, with_token};
 use crate::support::calls::Recorder;
 use crate::support::control_plane::{User, control_plane};
 use crate::support::namespace::{Namespace, namespace};
+use crate::support::templates::chain;
 
 const AUDIENCE: &str = "panamax";
 /// All that deployments become.
@@ -100,7 +102,7 @@ async fn only_a_token_that_is_meant_for_the_adapter_is_one() {
     let namespace = namespace("callers-token").await;
     account(&namespace, "alice").await;
     let adapter = adapter(Clock::system()).await;
-    let mut texts = std::collections::BTreeSet::new();
+    let mut texts = BTreeSet::new();
     let foreign = token(&namespace, "alice", &["other"]).await;
     let of_the_server = token(&namespace, "alice", &[]).await;
     let mut forged = token(&namespace, "alice", &[AUDIENCE]).await;
@@ -155,7 +157,7 @@ async fn a_caller_does_what_its_role_allows_and_is_written_down() {
     let revisions = alice.list_revisions(request).await.expect("revisions").into_inner().revisions;
     let name = format!("system:serviceaccount:{}:alice", &*namespace);
     assert_eq!(revisions.iter().map(|one| one.created_by.as_str()).collect::<Vec<_>>(), [&name, &name]);
-    alice.deploy(modern(deploy(&namespace, "other", GOOD))).await.expect("deployed");
+    alice.deploy(modern(deploy(&namespace, "other", &chain(2)))).await.expect("deployed");
     let rollback = proto::RollbackRequest {
         namespace: namespace.to_string(),
         name: "web".to_owned(),
@@ -249,6 +251,43 @@ async fn without_the_right_what_is_there_and_what_is_not_look_alike() {
     assert_eq!(heads.expect("records").items.len(), 1);
 }
 
+#[tokio::test]
+async fn reviews_use_exactly_the_rights_of_their_manifest() {
+    let namespace = namespace("callers-reviews").await;
+    apply_manifest(&namespace);
+    let role = format!("reviews-of-{}", &*namespace);
+    account(&namespace, "alice").await;
+    grant(&namespace, "alice", &["get", "list", "watch", "create", "patch"]).await;
+    let known = (Authentication::TokenReview(vec![AUDIENCE.to_owned()]), Authorization::AccessReview);
+    let adapter = Adapter::to_callers_by(config(&namespace).await, Clock::system(), known).await;
+    let mut alice = with_token(adapter.channel(), &token(&namespace, "alice", &[AUDIENCE]).await);
+    // Nobody is let in on a guess.
+    let refused = alice.get_deployment(get(&namespace, "absent")).await.expect_err("no right to reviews");
+    assert_eq!(reason(&refused), "CLUSTER_FORBIDDEN");
+    assert!(refused.message().ends_with("to create tokenreviews.authentication.k8s.io"), "{refused:?}");
+    let mut calls = Recorder::start(control_plane());
+    apply_optional(&namespace, "reviews", &role);
+    let is_let_in =
+        async {
+            while alice.get_deployment(get(&namespace, "absent")).await.is_err_and(|error| {
+                ["CLUSTER_FORBIDDEN", "CALLER_FORBIDDEN"].contains(&reason(&error).as_str())
+            }) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+    tokio::time::timeout(Duration::from_secs(30), is_let_in).await.expect("let in in time");
+    alice.deploy(deploy_at_once(&namespace, "web", GOOD)).await.expect("deployed");
+    let account = format!("system:serviceaccount:{}:panamax-kubernetes-adapter", &*namespace);
+    let own = calls.calls().iter().filter(|call| call.user == account && call.namespace.is_none());
+    let used: BTreeSet<Right> = own
+        .filter(|call| call.code < 400 && !call.resource.is_empty())
+        .map(|call| (call.verb.clone(), call.resource.clone()))
+        .collect();
+    let admin = namespace.plane.client(User::Admin).await;
+    let role = Api::<ClusterRole>::all(admin).get(&role).await.expect("the role");
+    assert_eq!(used, rights(role.rules));
+}
+
 /// Reads a watch to its end; returns why it ended.
 async fn ended(mut watch: Streaming<proto::WatchDeploymentResponse>) -> WatchCompleteReason {
     let mut reason = None;
@@ -318,4 +357,111 @@ async fn a_watch_ends_with_the_token() {
     assert_eq!(reason, WatchCompleteReason::AuthorizationLost);
     let refused = alice.get_deployment(get(&namespace, "web")).await.expect_err("it has ended");
     assert_eq!(crate::support::adapter::reason(&refused), "CREDENTIALS_INVALID");
+}
+
+#[tokio::test]
+async fn what_turns_out_later_is_asked_before_the_first_write() {
+    let namespace = namespace("callers-later").await;
+    account(&namespace, "alice").await;
+    grant(&namespace, "alice", &["get", "list", "watch", "create", "patch"]).await;
+    let adapter = adapter(Clock::system()).await;
+    let mut alice = with_token(adapter.channel(), &token(&namespace, "alice", &[AUDIENCE]).await);
+    until_allowed(&mut alice, &namespace).await;
+    alice.deploy(deploy(&namespace, "app", &chain(2))).await.expect("deployed");
+    alice.scale(scale(&namespace, "app", "C0", 2)).await.expect("a controller takes the Pod over");
+    let seen = async |client: &mut Deployments| {
+        let answer = client.get_deployment(get(&namespace, "app")).await.expect("an answer").into_inner();
+        let deployment = answer.deployment.expect("a deployment");
+        (deployment.etag, deployment.revision)
+    };
+    let before = seen(&mut alice).await;
+    let plan = proto::PlanDeployRequest {
+        namespace: namespace.to_string(),
+        name: "app".to_owned(),
+        template_source: Some(proto::plan_deploy_request::TemplateSource::TemplateYaml(chain(1))),
+        ..Default::default()
+    };
+    let newer = chain(2).replace("example/component:0", "example/component:9");
+    let longer = chain(2).replace("  expose: [7001]\n", "  expose: [7001]\n  command: x\n");
+    let refusals = [
+        // One component goes.
+        (alice.plan_deploy(plan).await.expect_err("no right"), "delete pods"),
+        (alice.deploy(deploy(&namespace, "app", &chain(1))).await.expect_err("no right"), "delete pods"),
+        // A Pod is replaced, and pods of a ReplicationController are.
+        (alice.deploy(deploy(&namespace, "app", &longer)).await.expect_err("no right"), "delete pods"),
+        (alice.deploy(deploy(&namespace, "app", &newer)).await.expect_err("no right"), "delete pods"),
+        (
+            alice.teardown(teardown(&namespace, "app")).await.expect_err("no right"),
+            "delete pods, delete replicationcontrollers, delete services",
+        ),
+    ];
+    for (refusal, right) in refusals {
+        assert_eq!(reason(&refusal), "CALLER_FORBIDDEN", "{refusal:?}");
+        assert!(refusal.message().contains(&format!("the right to {right}")), "{right}: {refusal:?}");
+    }
+    assert_eq!(seen(&mut alice).await, before, "nothing was written");
+    // A namespace is nothing that these rights give.
+    let mut options = proto::DeployOptions { create_namespace: true, ..Default::default() };
+    options.set_profile(proto::Profile::Classic);
+    let elsewhere = format!("{}-new", &*namespace);
+    let request = proto::DeployRequest { options: Some(options), ..deploy_at_once(&elsewhere, "app", GOOD) };
+    assert_eq!(reason(&alice.deploy(request).await.expect_err("no right there")), "CALLER_FORBIDDEN");
+    let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(namespace.client.clone());
+    assert!(namespaces.get_opt(&elsewhere).await.expect("a look").is_none());
+}
+
+/// A Deploy that waits for long: no volume of that class ever comes.
+fn waiting(namespace: &Namespace, number: usize) -> proto::DeployRequest {
+    let mut options = proto::DeployOptions { storage_class: "absent".to_owned(), ..Default::default() };
+    options.set_profile(proto::Profile::Modern);
+    let template = format!(
+        "name: Held\nimages: [{{name: held{number}, source: 'example/web:1', volumes: [{{container_path: /data}}]}}]\n"
+    );
+    proto::DeployRequest { options: Some(options), ..deploy(namespace, &format!("held-{number}"), &template) }
+}
+
+#[tokio::test]
+async fn a_caller_changes_so_much_at_once_and_no_more() {
+    let namespace = namespace("callers-bound").await;
+    let adapter = adapter(Clock::system()).await;
+    let mut clients = Vec::new();
+    for name in ["alice", "bob"] {
+        account(&namespace, name).await;
+        grant(&namespace, name, &["get", "list", "watch", "create", "patch", "delete"]).await;
+        let mut client = with_token(adapter.channel(), &token(&namespace, name, &[AUDIENCE]).await);
+        until_allowed(&mut client, &namespace).await;
+        clients.push(client);
+    }
+    let [alice, mut bob] = <[_; 2]>::try_from(clients).expect("two callers");
+    let absent = || proto::TeardownRequest { allow_missing: true, ..teardown(&namespace, "absent") };
+    let held: Vec<_> = (0..8)
+        .map(|number| {
+            let (mut client, request) = (alice.clone(), waiting(&namespace, number));
+            async move { client.deploy(request).await }
+        })
+        .collect();
+    let mut ninth = alice.clone();
+    let mut looking = bob.clone();
+    let refused = async {
+        let list =
+            || proto::ListDeploymentsRequest { namespace: namespace.to_string(), ..Default::default() };
+        while looking.list_deployments(list()).await.expect("a list").into_inner().deployments.len() < 8 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        loop {
+            match ninth.teardown(absent()).await {
+                Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(refused) => return refused,
+            }
+        }
+    };
+    let refused = tokio::select! {
+        refused = tokio::time::timeout(Duration::from_secs(25), refused) => refused.expect("refused in time"),
+        ended = futures::future::join_all(held) => panic!("they do not wait: {ended:?}"),
+    };
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "OVERLOADED"));
+    bob.teardown(absent()).await.expect("another caller has places of its own");
+    // Those that waited have left, and the place of each is free again.
+    let free = async { while ninth.teardown(absent()).await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(10), free).await.expect("free in time");
 }

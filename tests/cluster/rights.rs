@@ -25,10 +25,10 @@ use crate::support::namespace::{Namespace, namespace};
 use crate::support::templates::WORDPRESS;
 
 /// A verb and the resource it is for.
-type Right = (String, String);
+pub(super) type Right = (String, String);
 
 /// Applies the manifest as its own header says.
-fn apply_manifest(namespace: &Namespace) {
+pub(super) fn apply_manifest(namespace: &Namespace) {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/adapter.yaml");
     let output =
         namespace.plane.kubectl(User::Admin).args(["apply", "-n", namespace, "-f", manifest]).output();
@@ -36,11 +36,11 @@ fn apply_manifest(namespace: &Namespace) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Gives the namespace's account what the optional manifest gives, under a name of its own.
-fn apply_keeper(namespace: &Namespace) {
-    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/keeper.yaml");
-    let text = std::fs::read_to_string(manifest).expect("the manifest");
-    let text = text.replace("panamax-kubernetes-adapter-keeper", &keeper_role(namespace));
+/// Gives the namespace's account what an optional manifest gives, under a name of its own.
+pub(super) fn apply_optional(namespace: &Namespace, manifest: &str, role: &str) {
+    let path = format!("{}/deploy/{manifest}.yaml", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).expect("the manifest");
+    let text = text.replace(&format!("panamax-kubernetes-adapter-{manifest}"), role);
     let text = text.replace("namespace: default", &format!("namespace: {}", &**namespace));
     let mut kubectl = namespace.plane.kubectl(User::Admin);
     let mut child = kubectl.args(["apply", "-f", "-"]).stdin(Stdio::piped()).spawn().expect("kubectl runs");
@@ -58,7 +58,7 @@ async fn adapter(namespace: &Namespace) -> Adapter {
 }
 
 /// The way to the API server as the manifest's ServiceAccount.
-async fn config(namespace: &Namespace) -> kube::Config {
+pub(super) async fn config(namespace: &Namespace) -> kube::Config {
     let create = ["create", "token", "panamax-kubernetes-adapter", "-n", namespace];
     let output = namespace.plane.kubectl(User::Admin).args(create).output().expect("kubectl runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -78,7 +78,7 @@ async fn given(namespace: &Namespace) -> BTreeSet<Right> {
     rights(role.rules)
 }
 
-fn rights(rules: Option<Vec<PolicyRule>>) -> BTreeSet<Right> {
+pub(super) fn rights(rules: Option<Vec<PolicyRule>>) -> BTreeSet<Right> {
     let mut rights = BTreeSet::new();
     for rule in rules.expect("rules") {
         for resource in rule.resources.expect("resources") {
@@ -172,7 +172,7 @@ async fn a_keeper_of_all_namespaces_uses_exactly_the_rights_of_its_manifest() {
     let may = cluster.may_watch_all_heads().await.expect("an answer");
     assert!(!may, "the Role is for one namespace");
 
-    apply_keeper(&namespace);
+    apply_optional(&namespace, "keeper", &keeper_role(&namespace));
     // The API server learns of a new binding a moment later.
     let granted = async { while !cluster.may_watch_all_heads().await.expect("an answer") {} };
     tokio::time::timeout(Duration::from_secs(60), granted).await.expect("granted in time");

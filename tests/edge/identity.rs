@@ -46,6 +46,12 @@ impl Folder {
     }
 }
 
+/// A Deploy that makes its namespace if there is none.
+fn deploy_into_new(namespace: &str, template: &str) -> proto::DeployRequest {
+    let options = proto::DeployOptions { create_namespace: true, ..Default::default() };
+    proto::DeployRequest { options: Some(options), ..deploy_at_once(namespace, "web", template) }
+}
+
 async fn start(flags: &[&str]) -> Binary {
     let flags: Vec<String> = ["--sandbox"].iter().chain(flags).map(|flag| (*flag).to_owned()).collect();
     let start = move || Binary::start_with(&flags.iter().map(String::as_str).collect::<Vec<_>>());
@@ -131,9 +137,8 @@ async fn what_a_caller_does_is_written_down_and_bounded_by_its_rights() {
     let (mut alice, mut bob) = (with_token(channel.clone(), ALICE), with_token(channel.clone(), BOB));
     let request = proto::DeployRequest {
         request_id: "request-7".to_owned(),
-        ..deploy_at_once(
+        ..deploy_into_new(
             "shop",
-            "web",
             &TEMPLATE.replace(
                 "example/web:1'",
                 "example/web:1', environment: [{variable: A, value: canary-value}]",
@@ -286,12 +291,12 @@ async fn a_certificate_says_who_calls() {
     let certificate = folder.write("cert.pem", &certificate, 0o644);
     let key = folder.write("key.pem", &key, 0o600);
     let clients = folder.write("clients.pem", &ours.pem(), 0o644);
-    let rights = folder.write("rights", "group:team read,deploy shop\n", 0o644);
+    let rights = folder.write("rights", "group:team read,deploy,create-namespace shop\n", 0o644);
     let tls = ["--tls-cert", &certificate, "--tls-key", &key, "--tls-client-ca", &clients];
     let flags = [&tls[..], &["--auth", "mtls", "--authorize", "file", "--rights-file", &rights]].concat();
     let binary = start(&flags).await;
     let mut alice = showing(connected(&binary, &ours, issued(&ours, Some("alice"), "team")).await, None);
-    alice.deploy(deploy_at_once("shop", "web", TEMPLATE)).await.expect("deployed");
+    alice.deploy(deploy_into_new("shop", TEMPLATE)).await.expect("deployed");
     let request = proto::ListRevisionsRequest {
         namespace: "shop".to_owned(),
         name: "web".to_owned(),

@@ -71,7 +71,11 @@ impl Adapter {
             kube::config::Kubeconfig::read_from(plane.kubeconfig(User::Adapter)).expect("a kubeconfig");
         let options = kube::config::KubeConfigOptions::default();
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
-        let config = config.expect("a configuration");
+        Self::to_callers_by(config.expect("a configuration"), clock, known).await
+    }
+
+    /// The same, as whoever the configuration names.
+    pub async fn to_callers_by(config: kube::Config, clock: Clock, known: Known) -> Self {
         Self::serve_all(config, None, LEASE, GRACE, clock, "default", known).await
     }
 

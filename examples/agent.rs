@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use panamax_kubernetes_adapter::artifacts::Namespace;
+use panamax_kubernetes_adapter::callers::Callers;
 use panamax_kubernetes_adapter::clock::Clock;
 use panamax_kubernetes_adapter::cluster::Cluster;
 use panamax_kubernetes_adapter::operations::Settings;
@@ -87,6 +88,7 @@ async fn tell_in_sandbox(namespace: String) -> Result<()> {
         cluster,
         sandbox: true,
         settings,
+        callers: Callers::open(clock.clone()),
         clock,
         drain_timeout,
         tls: None,

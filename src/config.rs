@@ -1,5 +1,6 @@
 //! Every setting: its name, default, range and meaning.
 
+mod callers;
 mod listen;
 
 use std::net::SocketAddr;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+pub use callers::{Authentication, Authorization, CallerSettings};
 pub use listen::Listen;
 
 /// Deploys Panamax templates to Kubernetes, over gRPC.
@@ -70,6 +72,10 @@ pub struct Config {
     #[arg(long, env = "PANAMAX_TLS_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
     pub tls_client_ca: Option<PathBuf>,
 
+    /// Who callers are and what they may do.
+    #[command(flatten)]
+    pub callers: CallerSettings,
+
     /// Most connections at once; one more is closed
     #[arg(long, env = "PANAMAX_MAX_CONNECTIONS", default_value = "1000", value_name = "NUMBER")]
     pub max_connections: usize,
@@ -106,7 +112,7 @@ pub struct Config {
 impl Config {
     /// Whether every caller is known by something that it has proved: asked before anything is served off loopback.
     pub fn knows_callers(&self) -> bool {
-        self.tls_client_ca.is_some()
+        self.callers.is_authenticated() || self.tls_client_ca.is_some()
     }
 }
 

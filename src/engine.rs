@@ -1,5 +1,6 @@
 //! The engine: carries out what plans say, under a lock, and sees to what is left afterwards.
 
+mod allowed;
 mod awake;
 mod claims;
 mod decide;
@@ -31,6 +32,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::artifacts::Namespace;
+use crate::callers::Acting;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Result};
@@ -84,6 +86,10 @@ pub struct Engine {
     /// The keeper's watch: operations follow their deployments by it, so it ends after the last of them.
     keeping: TaskTracker,
     shutdown: CancellationToken,
+    /// On whose behalf operations are begun; the keeper acts for itself.
+    acting: Acting,
+    /// Who is written down for them.
+    by: Option<Arc<str>>,
 }
 
 impl Engine {
@@ -100,9 +106,28 @@ impl Engine {
             tasks: TaskTracker::new(),
             keeping: TaskTracker::new(),
             shutdown,
+            acting: Acting::default(),
+            by: None,
         };
         keeper::start(&engine);
         engine
+    }
+
+    /// The same engine, on behalf of somebody.
+    pub fn acting_for(&self, acting: Acting) -> Self {
+        let by = acting.name().map(Arc::from);
+        Self { acting, by, ..self.clone() }
+    }
+
+    /// The same engine, to finish what a record says: whoever began it was asked then, and stays written down.
+    fn finishing(&self, record: &Record) -> Self {
+        let by = record.head.by().map(Arc::from);
+        Self { acting: Acting::default(), by, ..self.clone() }
+    }
+
+    /// On whose behalf operations are begun.
+    pub fn acting(&self) -> &Acting {
+        &self.acting
     }
 
     /// The settings in force.

@@ -1,7 +1,11 @@
 //! Error: what went wrong, in one text for the caller and another for the log.
 
+mod words;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+pub use words::contract_word;
 
 /// The kind of a failure; each corresponds to one published reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,6 +42,12 @@ pub enum ErrorKind {
     PlanStale,
     /// The page token is too old, or was not issued here.
     PageTokenExpired,
+    /// The call has no credentials.
+    CredentialsMissing,
+    /// The credentials are not accepted.
+    CredentialsInvalid,
+    /// The caller has not the right, whether or not there is what it asks for.
+    CallerForbidden,
     /// The namespace does not exist.
     NamespaceNotFound,
     /// The namespace is being deleted.
@@ -98,6 +108,9 @@ impl ErrorKind {
             | ErrorKind::NamespaceReserved
             | ErrorKind::ObjectNotOwned
             | ErrorKind::FieldConflict
+            | ErrorKind::CredentialsMissing
+            | ErrorKind::CredentialsInvalid
+            | ErrorKind::CallerForbidden
             | ErrorKind::NamespaceNotFound
             | ErrorKind::NamespaceTerminating
             | ErrorKind::ClusterForbidden
@@ -113,18 +126,6 @@ impl ErrorKind {
             | ErrorKind::Internal => false,
         }
     }
-}
-
-/// A name of an enumeration as the contract spells it: `CrashLooping` is `CRASH_LOOPING`.
-pub fn contract_word(name: &impl std::fmt::Debug) -> String {
-    let mut word = String::new();
-    for letter in format!("{name:?}").chars() {
-        if letter.is_ascii_uppercase() && !word.is_empty() {
-            word.push('_');
-        }
-        word.push(letter.to_ascii_uppercase());
-    }
-    word
 }
 
 /// One wrong field of a request.

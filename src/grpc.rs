@@ -25,6 +25,7 @@ use futures::Stream;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument, Span, info_span};
 
+use crate::callers::Acting;
 use crate::error::{Error, ErrorKind};
 use crate::operations::Operations;
 use crate::proto;
@@ -76,9 +77,20 @@ impl ServerApi {
     }
 }
 
+/// The operations on behalf of whoever calls; who that is was found out before anything of the request was read.
+fn acting<M>(operations: &Operations, request: &Request<M>) -> Result<Operations, Status> {
+    let acting = request.extensions().get::<Acting>().cloned().ok_or_else(|| {
+        errors::failed(&Error::internal(
+            "a call has reached its method, and nobody has found out whose it is",
+        ))
+    })?;
+    Ok(operations.acting_for(acting))
+}
+
 /// The span of one call.
-fn span(method: &'static str, namespace: &str, deployment: &str) -> Span {
-    info_span!("call", method, namespace, deployment)
+fn span(method: &'static str, operations: &Operations, namespace: &str, deployment: &str) -> Span {
+    let caller = operations.caller().unwrap_or_default();
+    info_span!("call", method, namespace, deployment, caller)
 }
 
 #[tonic::async_trait]
@@ -87,12 +99,13 @@ impl DeploymentService for DeploymentApi {
         &self,
         request: Request<proto::DeployRequest>,
     ) -> Result<Response<proto::DeployResponse>, Status> {
+        let operations = acting(&self.operations, &request)?;
         let deadline = decode::deadline(request.metadata(), request.get_ref().wait_timeout.as_ref())?;
         let message = request.into_inner();
-        let span = span("Deploy", &message.namespace, &message.name);
-        let call = decode::deploy(message, self.operations.settings(), deadline);
+        let span = span("Deploy", &operations, &message.namespace, &message.name);
+        let call = decode::deploy(message, operations.settings(), deadline);
         async move {
-            let deployed = self.operations.deploy(call?).await?;
+            let deployed = operations.deploy(call?).await?;
             sizes::sized(encode::deploy_response(&deployed))
         }
         .instrument(span.clone())
@@ -104,12 +117,13 @@ impl DeploymentService for DeploymentApi {
         &self,
         request: Request<proto::PlanDeployRequest>,
     ) -> Result<Response<proto::PlanDeployResponse>, Status> {
+        let operations = acting(&self.operations, &request)?;
         let deadline = decode::deadline(request.metadata(), None)?;
         let message = request.into_inner();
-        let span = span("PlanDeploy", &message.namespace, &message.name);
-        let call = decode::plan(message, self.operations.settings(), deadline);
+        let span = span("PlanDeploy", &operations, &message.namespace, &message.name);
+        let call = decode::plan(message, operations.settings(), deadline);
         async move {
-            let planned = self.operations.plan_deploy(call?).await?;
+            let planned = operations.plan_deploy(call?).await?;
             Ok(Response::new(encode::plan_response(planned)))
         }
         .instrument(span.clone())
@@ -121,12 +135,13 @@ impl DeploymentService for DeploymentApi {
         &self,
         request: Request<proto::ScaleRequest>,
     ) -> Result<Response<proto::ScaleResponse>, Status> {
+        let operations = acting(&self.operations, &request)?;
         let deadline = decode::deadline(request.metadata(), request.get_ref().wait_timeout.as_ref())?;
         let message = request.into_inner();
-        let span = span("Scale", &message.namespace, &message.name);
-        let call = decode::scale(message, self.operations.settings(), deadline);
+        let span = span("Scale", &operations, &message.namespace, &message.name);
+        let call = decode::scale(message, operations.settings(), deadline);
         async move {
-            let scaled = self.operations.scale(call?).await?;
+            let scaled = operations.scale(call?).await?;
             sizes::sized(encode::scale_response(&scaled))
         }
         .instrument(span.clone())
@@ -138,14 +153,15 @@ impl DeploymentService for DeploymentApi {
         &self,
         request: Request<proto::TeardownRequest>,
     ) -> Result<Response<proto::TeardownResponse>, Status> {
+        let operations = acting(&self.operations, &request)?;
         let deadline = decode::deadline(request.metadata(), request.get_ref().wait_timeout.as_ref())?;
         let message = request.into_inner();
-        let span = span("Teardown", &message.namespace, &message.name);
-        let call = decode::teardown(message, self.operations.settings(), deadline);
+        let span = span("Teardown", &operations, &message.namespace, &message.name);
+        let call = decode::teardown(message, operations.settings(), deadline);
         async move {
             let call = call?;
             let namespace = call.namespace.clone();
-            let torn_down = in_time(deadline, self.operations.teardown(call)).await?;
+            let torn_down = in_time(deadline, operations.teardown(call)).await?;
             sizes::sized(encode::teardown_response(&namespace, &torn_down))
         }
         .instrument(span.clone())
@@ -157,13 +173,14 @@ impl DeploymentService for DeploymentApi {
         &self,
         request: Request<proto::GetDeploymentRequest>,
     ) -> Result<Response<proto::GetDeploymentResponse>, Status> {
+        let operations = acting(&self.operations, &request)?;
         let deadline = decode::deadline(request.metadata(), None)?;
         let message = request.into_inner();
-        let span = span("GetDeployment", &message.namespace, &message.name);
-        let call = decode::get(&message, self.operations.settings());
+        let span = span("GetDeployment", &operations, &message.namespace, &message.name);
+        let call = decode::get(&message, operations.settings());
         async move {
             let (target, full) = call?;
-            let view = in_time(deadline, self.operations.get(&target, full)).await?;
+            let view = in_time(deadline, operations.get(&target, full)).await?;
             sizes::sized(proto::GetDeploymentResponse { deployment: Some(encode::deployment(&view)) })
         }
         .instrument(span.clone())
@@ -175,12 +192,13 @@ impl DeploymentService for DeploymentApi {
         &self,
         request: Request<proto::ListDeploymentsRequest>,
     ) -> Result<Response<proto::ListDeploymentsResponse>, Status> {
+        let operations = acting(&self.operations, &request)?;
         let deadline = decode::deadline(request.metadata(), None)?;
         let message = request.into_inner();
-        let span = span("ListDeployments", &message.namespace, "");
-        let call = decode::list(message, self.operations.settings());
+        let span = span("ListDeployments", &operations, &message.namespace, "");
+        let call = decode::list(message, operations.settings());
         async move {
-            let listed = in_time(deadline, self.operations.list(&call?)).await?;
+            let listed = in_time(deadline, operations.list(&call?)).await?;
             sizes::page(listed)
         }
         .instrument(span.clone())
@@ -195,13 +213,14 @@ impl DeploymentService for DeploymentApi {
         &self,
         request: Request<proto::WatchDeploymentRequest>,
     ) -> Result<Response<Self::WatchDeploymentStream>, Status> {
+        let operations = acting(&self.operations, &request)?;
         let deadline = decode::stream_deadline(request.metadata())?;
         let message = request.into_inner();
-        let span = span("WatchDeployment", &message.namespace, &message.name);
-        let call = decode::watch(&message, self.operations.settings());
+        let span = span("WatchDeployment", &operations, &message.namespace, &message.name);
+        let call = decode::watch(&message, operations.settings());
         async {
             let decode::WatchCall { target, until, heartbeat, full } = call?;
-            let updates = self.operations.watch(target, until, heartbeat, deadline, full).await?;
+            let updates = operations.watch(target, until, heartbeat, deadline, full).await?;
             Ok(Response::new(streams::responses(updates, span.clone())))
         }
         .instrument(span.clone())
@@ -213,12 +232,13 @@ impl DeploymentService for DeploymentApi {
         &self,
         request: Request<proto::ListRevisionsRequest>,
     ) -> Result<Response<proto::ListRevisionsResponse>, Status> {
+        let operations = acting(&self.operations, &request)?;
         let deadline = decode::deadline(request.metadata(), None)?;
         let message = request.into_inner();
-        let span = span("ListRevisions", &message.namespace, &message.name);
-        let call = decode::revisions(message, self.operations.settings());
+        let span = span("ListRevisions", &operations, &message.namespace, &message.name);
+        let call = decode::revisions(message, operations.settings());
         async move {
-            let listed = in_time(deadline, self.operations.revisions(&call?)).await?;
+            let listed = in_time(deadline, operations.revisions(&call?)).await?;
             Ok(Response::new(encode_revisions::revisions_response(&listed)))
         }
         .instrument(span.clone())
@@ -230,12 +250,13 @@ impl DeploymentService for DeploymentApi {
         &self,
         request: Request<proto::RollbackRequest>,
     ) -> Result<Response<proto::RollbackResponse>, Status> {
+        let operations = acting(&self.operations, &request)?;
         let deadline = decode::deadline(request.metadata(), request.get_ref().wait_timeout.as_ref())?;
         let message = request.into_inner();
-        let span = span("Rollback", &message.namespace, &message.name);
-        let call = decode::rollback(message, self.operations.settings(), deadline);
+        let span = span("Rollback", &operations, &message.namespace, &message.name);
+        let call = decode::rollback(message, operations.settings(), deadline);
         async move {
-            let deployed = self.operations.rollback(call?).await?;
+            let deployed = operations.rollback(call?).await?;
             Ok(Response::new(encode_revisions::rollback_response(&deployed)))
         }
         .instrument(span.clone())
@@ -250,9 +271,10 @@ impl TemplateService for TemplateApi {
         &self,
         request: Request<proto::ValidateTemplateRequest>,
     ) -> Result<Response<proto::ValidateTemplateResponse>, Status> {
+        let operations = acting(&self.operations, &request)?;
         let message = request.into_inner();
-        let span = span("ValidateTemplate", &message.namespace, &message.name);
-        let call = decode::validate(message, &self.operations.settings().namespace);
+        let span = span("ValidateTemplate", &operations, &message.namespace, &message.name);
+        let call = decode::validate(message, &operations.settings().namespace);
         let call = call.map_err(|error| errors::logged(&error, &span))?;
         let validated = Operations::validate_template(&call);
         let answer = sizes::sized(encode::validate_response(&validated));
@@ -263,9 +285,10 @@ impl TemplateService for TemplateApi {
         &self,
         request: Request<proto::TranslateTemplateRequest>,
     ) -> Result<Response<proto::TranslateTemplateResponse>, Status> {
+        let operations = acting(&self.operations, &request)?;
         let message = request.into_inner();
-        let span = span("TranslateTemplate", &message.namespace, &message.name);
-        let translated = decode::translate(message, &self.operations.settings().namespace).and_then(
+        let span = span("TranslateTemplate", &operations, &message.namespace, &message.name);
+        let translated = decode::translate(message, &operations.settings().namespace).and_then(
             |(namespace, call, each)| {
                 let translated = Operations::translate_template(&call)?;
                 sizes::sized(encode::translate_response(&namespace, translated, each)?)

@@ -12,6 +12,8 @@ pub mod grpc;
 
 pub mod operations;
 
+pub mod callers;
+
 mod plan;
 
 mod engine;

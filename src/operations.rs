@@ -11,6 +11,7 @@ mod view;
 use tokio_util::sync::CancellationToken;
 
 use crate::artifacts::Namespace;
+use crate::callers::{Acting, Ask, Audited};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::engine::{self, Engine};
@@ -49,6 +50,39 @@ impl Operations {
     /// Puts the context together.
     pub fn new(cluster: Cluster, settings: Settings, clock: Clock, shutdown: CancellationToken) -> Self {
         Self { engine: Engine::new(cluster, settings, clock, shutdown) }
+    }
+
+    /// The same operations, on behalf of somebody: within its rights, and under its name.
+    pub fn acting_for(&self, acting: Acting) -> Self {
+        Self { engine: self.engine.acting_for(acting) }
+    }
+
+    /// Whose name is written down; `None`: nobody is known.
+    pub fn caller(&self) -> Option<&str> {
+        self.engine.acting().name()
+    }
+
+    /// Looks at something, if that is allowed.
+    async fn looking<T>(&self, ask: &Ask, look: impl Future<Output = Result<T>>) -> Result<T> {
+        self.engine.acting().may(ask).await?;
+        look.await
+    }
+
+    /// Changes something, if that is allowed; with `validate_only` nothing is changed, and nothing told in the audit.
+    async fn changing<T>(
+        &self,
+        ask: &Ask,
+        target: &Target,
+        request: Option<&NamedRequest>,
+        validate_only: bool,
+        change: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        if validate_only {
+            return Box::pin(self.looking(ask, change)).await;
+        }
+        let request_id = request.map(|request| request.id().to_owned()).unwrap_or_default();
+        let audited = Audited { method: ask.deed.method(), target: target.clone(), request_id };
+        Box::pin(self.engine.acting().change(ask, &audited, change)).await
     }
 
     /// The settings in force.

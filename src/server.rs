@@ -7,10 +7,12 @@ mod envelope;
 mod frames;
 mod gate;
 mod health;
+mod identity;
 mod limits;
 mod listener;
 mod measured;
 mod metadata;
+mod origin;
 mod port;
 mod streams;
 mod tls;
@@ -31,6 +33,7 @@ use tower::{Layer, Service};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{info, warn};
 
+use crate::callers::Callers;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::grpc::{DeploymentApi, MAX_MESSAGE_BYTES, ServerApi, TemplateApi};
@@ -88,6 +91,8 @@ pub struct Parts {
     pub settings: Settings,
     /// Where time comes from.
     pub clock: Clock,
+    /// What is known of callers.
+    pub callers: Callers,
     /// How long running operations may take to end.
     pub drain_timeout: Duration,
     /// The certificates that callers meet; `None`: nothing is encrypted.
@@ -150,7 +155,8 @@ pub async fn run_measured(
     let operations = Operations::new(parts.cluster, parts.settings, parts.clock, ends.stop.clone());
     operations.keep();
     let health = Health::new();
-    let service = service(&operations, parts.sandbox, &health, parts.capacity, &metrics)?;
+    let service =
+        service(&operations, parts.sandbox, &health, &parts.callers, parts.capacity, &metrics)?;
     let door = accept::Door::new(
         listener,
         parts.tls.clone(),
@@ -173,6 +179,7 @@ pub async fn run_measured(
         () = &mut port => {}
         () = probe(operations.clone(), &health) => {}
         () = follow(parts.tls.as_deref(), &clock) => {}
+        () = parts.callers.follow() => {}
         () = shutdown => {}
     }
     info!("shutting down");
@@ -201,6 +208,7 @@ fn service(
     operations: &Operations,
     sandbox: bool,
     health: &Health,
+    callers: &Callers,
     capacity: Capacity,
     metrics: &Metrics,
 ) -> Result<
@@ -240,6 +248,8 @@ fn service(
     let service = CatchPanicLayer::custom(panicked).layer(routes);
     let service = answers::Answers(metrics.clone()).layer(service);
     let service = limits::Limits::new(capacity.calls, capacity.watches, metrics.clone()).layer(service);
+    // Who is not known gets no place and has no body read.
+    let service = identity::Identity(callers.clone()).layer(service);
     let service = metadata::Metadata(metrics.clone()).layer(service);
     Ok(measured::Measure(metrics.clone()).layer(gate::Gate.layer(service)))
 }

@@ -1,5 +1,6 @@
 //! From the configuration to a running server: every check before any socket opens.
 
+mod callers;
 mod checks;
 mod cluster;
 
@@ -44,11 +45,14 @@ pub async fn run(config: Config) -> Result<(), Refusal> {
     telemetry::start(&config.log, config.log_format == LogFormat::Json).map_err(|text| refusal(64, text))?;
     let (namespace, keeps) = checks::namespaces(&config)?;
     checks::check(&config)?;
+    callers::check(&config)?;
     let tls = checks::tls(&config)?;
     let capacity = checks::capacity(&config)?;
     let signals = signals().map_err(|error| refusal(70, format!("signals cannot be handled: {error}")))?;
     let (cluster, _sandbox) = cluster::cluster(&config).await?;
     cluster::check_rights(&config, &cluster).await?;
+    let clock = Clock::system();
+    let callers = callers::callers(&config.callers, &cluster, clock.clone())?;
     let metrics = match config.metrics_listen {
         Some(address) => {
             Some(bind(&Listen::Tcp(address), "--metrics-listen").await?).and_then(Listener::into_tcp)
@@ -78,7 +82,8 @@ pub async fn run(config: Config) -> Result<(), Refusal> {
             holder: holder(),
             keeps,
         },
-        clock: Clock::system(),
+        clock,
+        callers,
         drain_timeout: config.drain_timeout,
         tls,
         capacity,

@@ -11,6 +11,7 @@
 #[allow(dead_code, reason = "not every tool is in use at every time")]
 mod support {
     pub mod adapter;
+    pub mod bearer;
     pub mod calls;
     pub mod certificates;
     pub mod control_plane;
@@ -49,6 +50,7 @@ mod translate;
 
 /// On the real control plane, a namespace per test.
 mod cluster {
+    mod callers;
     mod chaos;
     mod claims;
     mod crashes;
@@ -61,6 +63,7 @@ mod cluster {
     mod kills;
     mod knobs;
     mod layouts;
+    mod lent;
     mod lifecycle;
     mod limits;
     mod main_job;
@@ -104,6 +107,7 @@ mod edge {
     mod diagnostics;
     mod ending;
     mod flood;
+    mod identity;
     mod known_images;
     mod metrics;
     mod options;

@@ -20,6 +20,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use panamax_kubernetes_adapter::artifacts::Namespace;
+use panamax_kubernetes_adapter::callers::Callers;
 use panamax_kubernetes_adapter::clock::Clock;
 use panamax_kubernetes_adapter::cluster::Cluster;
 use panamax_kubernetes_adapter::operations::Settings;
@@ -147,8 +148,16 @@ async fn serve<T>(
         keeps: Vec::new(),
     };
     let (clock, drain_timeout) = (Clock::system(), Duration::from_secs(5));
-    let parts =
-        Parts { cluster, sandbox, settings, clock, drain_timeout, tls: None, capacity: Capacity::default() };
+    let parts = Parts {
+        cluster,
+        sandbox,
+        settings,
+        callers: Callers::open(clock.clone()),
+        clock,
+        drain_timeout,
+        tls: None,
+        capacity: Capacity::default(),
+    };
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

@@ -37,6 +37,10 @@ pub struct OptionArgs {
     #[arg(long, value_parser = word::<proto::Exposure>())]
     exposure: Option<i32>,
 
+    /// What new volume claims hold
+    #[arg(long, value_parser = word::<proto::VolumeFilling>())]
+    volume_filling: Option<i32>,
+
     /// Size of volume claims, as 5Gi
     #[arg(long, value_name = "SIZE")]
     volume_size: Option<String>,
@@ -98,6 +102,7 @@ impl OptionArgs {
             volumes: self.mapping.unwrap_or_default(),
             secrets: self.secrets.unwrap_or_default(),
             exposure: self.exposure.unwrap_or_default(),
+            volume_filling: self.volume_filling.unwrap_or_default(),
             volume_size: self.volume_size.clone().unwrap_or_default(),
             storage_class: self.storage_class.clone().unwrap_or_default(),
             image_pull_secrets: self.image_pull_secrets.clone(),

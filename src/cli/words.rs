@@ -52,6 +52,7 @@ words! {
     Severity "SEVERITY_"
     Strictness "STRICTNESS_"
     TeardownWait "TEARDOWN_WAIT_"
+    VolumeFilling "VOLUME_FILLING_"
     VolumeMapping "VOLUME_MAPPING_"
     VolumePolicy "VOLUME_POLICY_"
     WaitMode "WAIT_MODE_"

@@ -12,8 +12,9 @@ use super::done::{Done, Outcome, done, repeated};
 use super::lock::Lock;
 use super::rehearsal::{checked, settled};
 use super::requests::{self, Known};
-use super::{Engine, look, removal, stages, teardown, telling};
+use super::{Engine, allowed, look, removal, stages, teardown, telling};
 use crate::artifacts::{Action, Artifact, Change, Stage, Target};
+use crate::callers::{Ask, Deed};
 use crate::cluster;
 use crate::error::{Error, ErrorKind, Refusal, Result};
 use crate::plan::{self, Decided, Prepared};
@@ -77,6 +78,8 @@ async fn deploy_now(engine: &Engine, target: &Target, mut wanted: Wanted, choice
             Wanted::Template(_) | Wanted::Recovered(_) => None,
         };
         let decided = decide(engine, target, wanted, choices, record).await?;
+        let deed = if again.is_some() { Deed::Rollback } else { Deed::Deploy };
+        engine.allows(deed, &target.namespace, allowed::of_plan(&decided.plan)).await?;
         if choices.validate_only {
             return Ok(validated(checked(engine, target, decided, choices).await?));
         }
@@ -235,6 +238,7 @@ async fn take_lock(
     let record = decided.record.as_ref();
     match Lock::take(engine, target, record, id.clone(), work.clone(), request.clone()).await {
         Err(error) if error.kind() == ErrorKind::NamespaceNotFound && create_namespace => {
+            engine.acting.may(&Ask::new_namespace(&target.namespace)).await?;
             engine.cluster.create_namespace(&target.namespace).await?;
             Lock::take(engine, target, record, id, work, request).await
         }

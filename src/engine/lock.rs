@@ -77,6 +77,7 @@ impl Lock {
             request,
             back_to: work.back_to().cloned(),
             rollback_of: work.rollback_of(),
+            by: engine.by.as_deref().map(str::to_owned),
         };
         let name = match &work {
             Work::Deploy { template_name, .. } => template_name.clone(),

@@ -4,8 +4,9 @@ use futures::future::join_all;
 
 use super::decide::{Choices, Wanted, decide};
 use super::stages::{Attempt, attempt};
-use super::{Engine, look};
+use super::{Engine, allowed, look};
 use crate::artifacts::{Action, Artifact, Artifacts, Change, Form, Target};
+use crate::callers::Deed;
 use crate::cluster::{self, Guard};
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
@@ -50,6 +51,7 @@ async fn plan_now(
     prepared.looks_back = true;
     let record = look::read(engine, target).await?;
     let decided = decide(engine, target, Wanted::Template(Box::new(prepared)), choices, record).await?;
+    engine.allows(Deed::Plan, &target.namespace, allowed::of_plan(&decided.plan)).await?;
     let decided = checked(engine, target, decided, choices).await?;
     let id = plan::id(target, &decided);
     let (diagnostics, changes) = (decided.diagnostics(), decided.plan.changes);

@@ -9,8 +9,9 @@ use tracing::info;
 use super::awake::wake;
 use super::lock::Lock;
 use super::requests::{self, Known};
-use super::{Engine, deploy, look, rehearsal, stages, telling};
+use super::{Engine, allowed, deploy, look, rehearsal, stages, telling};
 use crate::artifacts::{Change, ComponentName, Form, ListedObject, Stage, Target};
+use crate::callers::Deed;
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, Conversion, Mixed, Named, ScalePlan};
@@ -94,6 +95,7 @@ async fn scale_once(engine: &Engine, target: &Target, choices: &Choices) -> Resu
     }
     // 2. Which components, and what each needs.
     let scale = ScalePlan::new(&record, &choices.replicas)?;
+    engine.allows(Deed::Scale, &target.namespace, allowed::of_scale(&scale)).await?;
     let controllers = scale.set.iter().map(|(member, _)| member.reference.clone()).collect();
     let seen = engine.cluster.list_members(&target.namespace, &target.name, &controllers).await?;
     plan::check_autoscalers(&scale, &seen, &target.name)?;

@@ -182,6 +182,8 @@ pub(super) fn not_deleted(engine: &Engine, record: &Record, object: &ObjectRef, 
 }
 
 fn told(engine: &Engine, reason: &'static str, is_warning: bool, message: String, of: String) -> Told {
+    let by = |by: &Arc<str>| format!(" (for {by})");
+    let message = message + &engine.by.as_ref().map(by).unwrap_or_default();
     Told { reason, is_warning, message, of, time: engine.clock.now() }
 }
 

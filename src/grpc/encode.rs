@@ -100,6 +100,7 @@ pub(super) fn watch_response(update: WatchUpdate) -> proto::WatchDeploymentRespo
                 WatchEnd::Gone => proto::WatchCompleteReason::Gone,
                 WatchEnd::ServerShutdown => proto::WatchCompleteReason::ServerShutdown,
                 WatchEnd::Deadline => proto::WatchCompleteReason::Deadline,
+                WatchEnd::AuthorizationLost => proto::WatchCompleteReason::AuthorizationLost,
             };
             Event::Complete(proto::WatchComplete { reason: reason.into() })
         }

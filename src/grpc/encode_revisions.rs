@@ -15,7 +15,7 @@ pub(super) fn revisions_response(listed: &ListedRevisions) -> proto::ListRevisio
     let revision = |view: &RevisionView| proto::Revision {
         number: i32::try_from(view.number).unwrap_or(i32::MAX),
         create_time: Some(timestamp(view.created)),
-        created_by: String::new(),
+        created_by: view.created_by.clone(),
         result: match view.result {
             RevisionResult::InProgress => proto::RevisionResult::InProgress,
             RevisionResult::Succeeded => proto::RevisionResult::Succeeded,

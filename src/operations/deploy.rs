@@ -5,6 +5,7 @@ use tokio::time::Instant;
 use super::view::{self, DeploymentView};
 use super::{Operations, Outcome, Target};
 use crate::artifacts::{Change, Namespace};
+use crate::callers::{Ask, Deed};
 use crate::diagnostic::Diagnostic;
 use crate::engine;
 use crate::error::Result;
@@ -67,11 +68,18 @@ impl std::fmt::Debug for PlannedDeploy {
     }
 }
 
+/// Asks to apply a template: to create and to change each kind of object that it becomes.
+fn applying(deed: Deed, target: &Target, prepared: &Prepared) -> Ask {
+    Ask::new(deed, Some(&target.namespace)).with(&["create", "patch"], prepared.kinds())
+}
+
 impl Operations {
     /// Tells what a Deploy would do, and does nothing.
     pub async fn plan_deploy(&self, call: DeployCall) -> Result<PlannedDeploy> {
         let (target, prepared) = Self::read(call.namespace, &call.template)?;
-        let planned = engine::plan_deploy(&self.engine, &target, prepared, call.choices).await?;
+        let ask = applying(Deed::Plan, &target, &prepared);
+        let plan = engine::plan_deploy(&self.engine, &target, prepared, call.choices);
+        let planned = self.looking(&ask, plan).await?;
         Ok(PlannedDeploy {
             namespace: target.namespace,
             changes: planned.changes,
@@ -99,9 +107,15 @@ impl Operations {
         // 1. The template.
         let (target, prepared) = Self::read(call.namespace, &call.template)?;
         let validate_only = call.choices.validate_only;
+        let wait_ready = call.wait_ready.filter(|_| !validate_only);
+        let ask = applying(Deed::Deploy, &target, &prepared).waiting(wait_ready.is_some());
+        let request = call.choices.request.clone();
         // 2. Everything that touches the cluster.
-        let done = engine::deploy(&self.engine, &target, prepared, call.choices).await?;
-        self.deployed(&target, done, call.wait_ready.filter(|_| !validate_only)).await
+        let change = async {
+            let done = engine::deploy(&self.engine, &target, prepared, call.choices).await?;
+            self.deployed(&target, done, wait_ready).await
+        };
+        self.changing(&ask, &target, request.as_ref(), validate_only, change).await
     }
 
     /// The answer to what was done, once it is ready, if the caller waits for that.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::view::{self, DeploymentView};
 use super::{Operations, Target};
 use crate::artifacts::{DeploymentState, Happening, Namespace, Observed};
+use crate::callers::{Ask, Deed};
 use crate::engine::{self, Page};
 use crate::error::{Error, ErrorKind, Result, contract_word};
 use crate::plan;
@@ -82,7 +83,8 @@ fn split(token: &str) -> (Option<&str>, &str) {
 impl Operations {
     /// Looks at one deployment as it is now.
     pub async fn get(&self, target: &Target, full: bool) -> Result<DeploymentView> {
-        let record = engine::must_read(&self.engine, target).await?;
+        let ask = Ask::new(Deed::Get, Some(&target.namespace)).with_events(full);
+        let record = self.looking(&ask, engine::must_read(&self.engine, target)).await?;
         record::check_readable(&record)?;
         engine::wake(&self.engine, &record);
         let happenings = async {
@@ -157,7 +159,8 @@ impl Operations {
             size: call.page_size,
             token,
         };
-        let (mut records, next) = engine::list(&self.engine, &page).await?;
+        let ask = Ask::new(Deed::List, call.namespace.as_ref()).with_events(call.full);
+        let (mut records, next) = self.looking(&ask, engine::list(&self.engine, &page)).await?;
         // As the API server orders them.
         records.retain(|record| {
             after.is_none_or(|after| format!("{}/{}", record.namespace, record.name).as_str() > after)

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{Deployed, NamedRequest, Operations, Target};
+use crate::callers::{Ask, Deed};
 use crate::engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{ConflictPolicy, FailurePolicy, PrunePolicy, ReplicasPolicy};
@@ -31,6 +32,8 @@ pub struct RevisionView {
     pub result: RevisionResult,
     /// The number of the revision that it repeats.
     pub rollback_of: Option<u32>,
+    /// The caller that has deployed it; empty: nobody was known.
+    pub created_by: String,
 }
 
 /// The answer to a ListRevisions.
@@ -64,7 +67,8 @@ pub struct RollbackCall {
 impl Operations {
     /// Lists the revisions that are kept, newest first.
     pub async fn revisions(&self, call: &RevisionsCall) -> Result<ListedRevisions> {
-        let record = engine::must_read(&self.engine, &call.target).await?;
+        let ask = Ask::new(Deed::Revisions, Some(&call.target.namespace));
+        let record = self.looking(&ask, engine::must_read(&self.engine, &call.target)).await?;
         record::check_readable(&record)?;
         engine::wake(&self.engine, &record);
         let below = Token::read(&call.page_token, &record.uid)?;
@@ -74,6 +78,7 @@ impl Operations {
             created: entry.time,
             result: if entry.discarded { RevisionResult::InProgress } else { record.head.result(entry) },
             rollback_of: entry.rollback_of,
+            created_by: entry.created_by.clone().unwrap_or_default(),
         };
         let mut revisions: Vec<RevisionView> = entries.iter().map(view).collect();
         revisions.retain(|revision| below.is_none_or(|below| revision.number < below));
@@ -102,8 +107,15 @@ impl Operations {
             request: call.request,
             deadline: call.deadline,
         };
-        let done = engine::rollback(&self.engine, &call.target, call.revision, choices).await?;
-        self.deployed(&call.target, done, call.wait_ready.filter(|_| !call.validate_only)).await
+        let target = &call.target;
+        let wait_ready = call.wait_ready.filter(|_| !call.validate_only);
+        let ask = Ask::new(Deed::Rollback, Some(&target.namespace)).waiting(wait_ready.is_some());
+        let request = choices.request.clone();
+        let change = async {
+            let done = engine::rollback(&self.engine, target, call.revision, choices).await?;
+            self.deployed(target, done, wait_ready).await
+        };
+        self.changing(&ask, target, request.as_ref(), call.validate_only, change).await
     }
 }
 

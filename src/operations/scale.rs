@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::view::{self, DeploymentView};
 use super::{NamedRequest, Operations, Target};
 use crate::artifacts::{Change, DeploymentName, Namespace};
+use crate::callers::{Ask, Deed};
 use crate::diagnostic::Diagnostic;
 use crate::engine::{self, ScaleChoices};
 use crate::error::Result;
@@ -55,11 +56,16 @@ impl Operations {
             request: call.request,
             deadline: call.deadline,
         };
-        let scaling = engine::scale(&self.engine, &target, choices).await?;
-        let deployment = match call.wait_ready {
-            Some(until) => self.wait_ready(&scaling.record, until).await?,
-            None => view::recorded(&scaling.record),
+        let (validate_only, request) = (call.validate_only, choices.request.clone());
+        let ask = Ask::new(Deed::Scale, Some(&target.namespace)).waiting(call.wait_ready.is_some());
+        let change = async {
+            let scaling = engine::scale(&self.engine, &target, choices).await?;
+            let deployment = match call.wait_ready {
+                Some(until) => self.wait_ready(&scaling.record, until).await?,
+                None => view::recorded(&scaling.record),
+            };
+            Ok(Scaled { deployment, changes: scaling.changes, diagnostics: scaling.diagnostics })
         };
-        Ok(Scaled { deployment, changes: scaling.changes, diagnostics: scaling.diagnostics })
+        self.changing(&ask, &target, request.as_ref(), validate_only, change).await
     }
 }

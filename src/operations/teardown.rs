@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{NamedRequest, Operations, Target};
 use crate::artifacts::{Action, Change, DeploymentName, Namespace, ObjectRef};
+use crate::callers::{Ask, Deed};
 use crate::engine::{self, HeldBack, Teardown, TeardownChoices, Terminating};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::VolumePolicy;
@@ -60,7 +61,14 @@ impl Operations {
     /// Deletes everything the deployment owns, by uid; a second call while it goes joins the first.
     pub async fn teardown(&self, call: TeardownCall) -> Result<TornDown> {
         Self::check_namespace(&call.namespace)?;
-        let target = Target { namespace: call.namespace, name: call.name };
+        let target = Target { namespace: call.namespace.clone(), name: call.name.clone() };
+        let ask = Ask::new(Deed::Teardown, Some(&target.namespace));
+        let (validate_only, request) = (call.validate_only, call.request.clone());
+        let change = self.tear_down(target.clone(), call);
+        self.changing(&ask, &target, request.as_ref(), validate_only, change).await
+    }
+
+    async fn tear_down(&self, target: Target, call: TeardownCall) -> Result<TornDown> {
         let choices = TeardownChoices {
             volumes: call.volumes,
             grace_seconds: call.grace_seconds,

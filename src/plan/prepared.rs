@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Revision;
-use crate::artifacts::{Artifacts, ComponentName, DeploymentName, ObjectName};
+use crate::artifacts::{Artifacts, ComponentName, DeploymentName, Kind, ObjectName};
 use crate::diagnostic::{Code, Diagnostic, Findings};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::facts::{self, Configs};
@@ -89,6 +89,12 @@ impl Prepared {
 }
 
 impl Prepared {
+    /// The kinds of object that it was found to become.
+    pub fn kinds(&self) -> BTreeSet<Kind> {
+        let checked = self.checked.iter().flat_map(|checked| checked.artifacts.objects());
+        checked.map(|artifact| artifact.reference.kind).collect()
+    }
+
     /// Whether it may have volume claims, those included that it has no longer.
     pub fn may_claim(&self) -> bool {
         let mut images = self.template.images.iter();

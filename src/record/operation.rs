@@ -50,6 +50,9 @@ pub struct Operation {
     /// The revision that its own repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback_of: Option<u32>,
+    /// The caller that it was begun for, as it is shown; `None`: nobody is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 impl Operation {

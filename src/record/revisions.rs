@@ -55,6 +55,9 @@ pub struct RevisionEntry {
     /// The number of the revision that it repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback_of: Option<u32>,
+    /// The caller that has deployed it, as it is shown; `None`: nobody was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<String>,
 }
 
 /// What was seen of a revision; written down once, so that what happens later does not take it back.
@@ -89,7 +92,15 @@ pub enum RevisionResult {
 impl RevisionEntry {
     /// A revision that was never in force.
     pub(super) fn discarded(revision: HeadRef, time: Timestamp) -> Self {
-        Self { revision, time, complete: false, discarded: true, seen: None, rollback_of: None }
+        Self {
+            revision,
+            time,
+            complete: false,
+            discarded: true,
+            seen: None,
+            rollback_of: None,
+            created_by: None,
+        }
     }
 }
 
@@ -192,6 +203,15 @@ impl Head {
         discarded.map(|entry| &entry.revision).chain(old).cloned().collect()
     }
 
+    /// The caller whose work it is: that of the operation under way, or of the current revision.
+    pub fn by(&self) -> Option<&str> {
+        if let Some(operation) = &self.operation {
+            return operation.by.as_deref();
+        }
+        let current = self.revisions.iter().find(|entry| Some(&entry.revision) == self.current.as_ref());
+        current?.created_by.as_deref()
+    }
+
     /// The revision of an operation that never ended, if the index does not have it.
     pub fn begun_revision(&self) -> Option<RevisionEntry> {
         let operation = self.operation.as_ref()?;
@@ -199,6 +219,7 @@ impl Head {
         let known = self.revisions.iter().any(|entry| entry.revision == revision);
         (!known).then(|| RevisionEntry {
             rollback_of: operation.rollback_of,
+            created_by: operation.by.clone(),
             ..RevisionEntry::discarded(revision, operation.started)
         })
     }

@@ -92,6 +92,7 @@ fn nobody_goes_forward_to_what_is_taken_back() {
             request: None,
             back_to: back_to.clone(),
             rollback_of: None,
+            by: None,
         };
         let work = Work::Deploy {
             revision,

@@ -275,6 +275,7 @@ impl Head {
                 discarded: false,
                 seen: None,
                 rollback_of: self.operation.as_ref().and_then(|operation| operation.rollback_of),
+                created_by: self.operation.as_ref().and_then(|operation| operation.by.clone()),
             });
             self.current = Some(revision.clone());
             // What was planned over the former one is compared with this one from now on.

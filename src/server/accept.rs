@@ -1,6 +1,7 @@
 //! Accepts connections: bounded in number, TLS handshakes side by side, each with a deadline.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tracing::{debug, warn};
 use x509_parser::parse_x509_certificate;
 
 use super::listener::{Bytes, Listener};
+use super::origin::Origin;
 use super::tls::Tls;
 use super::wire::Connection;
 use crate::clock::Clock;
@@ -76,8 +78,8 @@ impl Door {
                 }
                 accepted = self.listener.accept(), if may_begin => accepted,
             };
-            let stream = match accepted {
-                Ok(stream) => stream,
+            let (stream, source) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     self.fail(&error).await;
                     continue;
@@ -91,11 +93,14 @@ impl Door {
                 continue;
             };
             match &self.tls {
-                None => return Connection::new(stream, None, place, self.metrics.clone()),
+                None => {
+                    let origin = Origin::new(source, None);
+                    return Connection::new(stream, origin, None, place, self.metrics.clone());
+                }
                 Some(tls) => {
                     let acceptor = TlsAcceptor::from(tls.config());
                     let (clock, metrics) = (self.clock.clone(), self.metrics.clone());
-                    self.handshakes.spawn(handshake(acceptor, stream, place, clock, metrics));
+                    self.handshakes.spawn(handshake(acceptor, (stream, source), place, clock, metrics));
                 }
             }
         }
@@ -137,7 +142,7 @@ impl Told {
 
 async fn handshake(
     acceptor: TlsAcceptor,
-    stream: Box<dyn Bytes>,
+    (stream, source): (Box<dyn Bytes>, Option<IpAddr>),
     place: OwnedSemaphorePermit,
     clock: Clock,
     metrics: Metrics,
@@ -146,7 +151,8 @@ async fn handshake(
         Ok(Ok(stream)) => {
             let chain = stream.get_ref().1.peer_certificates();
             let expires = chain.and_then(<[_]>::first).and_then(|certificate| expiry(certificate, &clock));
-            Some(Connection::new(Box::new(stream), expires, place, metrics))
+            let origin = Origin::new(source, chain);
+            Some(Connection::new(Box::new(stream), origin, expires, place, metrics))
         }
         Ok(Err(error)) => {
             debug!(%error, "TLS handshake failed");

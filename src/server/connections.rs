@@ -107,9 +107,11 @@ where
 {
     let _open = metrics.connection();
     let (peer, expires) = (connection.peer(), connection.expires());
+    let origin = connection.origin().clone();
     let streams = Streams::new(metrics.clone());
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(origin.clone());
         service.clone().oneshot(request)
     });
     let builder = builder(streams.clone());

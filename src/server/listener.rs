@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -85,16 +86,16 @@ impl Listener {
         }
     }
 
-    /// The next connection.
-    pub(super) async fn accept(&self) -> io::Result<Box<dyn Bytes>> {
+    /// The next connection, and the address at its other end; a socket of the system has none.
+    pub(super) async fn accept(&self) -> io::Result<(Box<dyn Bytes>, Option<IpAddr>)> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
-                Ok(Box::new(at_once(stream)))
+                let (stream, address) = listener.accept().await?;
+                Ok((Box::new(at_once(stream)), Some(address.ip())))
             }
             Self::Unix(socket) => {
                 let (stream, _) = socket.listener.accept().await?;
-                Ok(Box::new(stream))
+                Ok((Box::new(stream), None))
             }
         }
     }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::frames::{Flood, Frames};
 use super::listener::Bytes;
+use super::origin::Origin;
 use crate::metrics::{Cut, Metrics};
 
 /// How long a connection may take to send HTTP/2's first bytes, and which these are (RFC 9113, 3.4).
@@ -38,6 +39,7 @@ impl Peer {
 pub(super) struct Connection {
     bytes: Box<dyn Bytes>,
     peer: Peer,
+    origin: Origin,
     /// When the certificate of its caller expires.
     expires: Option<Instant>,
     beginning: Beginning,
@@ -61,6 +63,7 @@ enum Beginning {
 impl Connection {
     pub(super) fn new(
         bytes: Box<dyn Bytes>,
+        origin: Origin,
         expires: Option<Instant>,
         place: OwnedSemaphorePermit,
         metrics: Metrics,
@@ -68,6 +71,7 @@ impl Connection {
         Self {
             bytes,
             peer: Peer::next(),
+            origin,
             expires,
             beginning: Beginning::Preface(Box::pin(sleep(PREFACE)), 0),
             received: Frames::default(),
@@ -80,6 +84,11 @@ impl Connection {
 
     pub(super) fn peer(&self) -> Peer {
         self.peer
+    }
+
+    /// Where it comes from.
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     pub(super) fn expires(&self) -> Option<Instant> {

@@ -79,7 +79,7 @@ fn listeners(config: &Config) -> Result<(), Refusal> {
     Err(refusal(
         78,
         "off loopback every caller would be unknown and every value readable; listen on 127.0.0.1, name \
-         --tls-cert, --tls-key and --tls-client-ca, or, behind a mesh that brings TLS and identity, add \
+         --tls-cert, --tls-key and how callers are known (--auth or --tls-client-ca), or, behind a mesh that brings TLS and identity, add \
          --allow-plaintext",
     ))
 }

@@ -68,7 +68,7 @@ fn is_too_wide() -> Refusal {
     refusal(
         77,
         "the adapter's own credentials may do everything in the cluster, and it is to listen off loopback; give it \
-         the rights of deploy/adapter.yaml and no others",
+         the rights of deploy/served and no others",
     )
 }
 

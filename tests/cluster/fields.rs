@@ -19,7 +19,7 @@ use crate::support::namespace::{Namespace, namespace};
 
 /// Fields that no answer of this test has, and why.
 const EXCEPTIONS: &[(&str, &str)] = &[
-    ("Revision.created_by", "the server knows no callers"),
+    ("Revision.created_by", "the tests' adapters know no callers; cluster::callers has it"),
     ("ServerKeeper.all_namespaces", "the tests' adapters keep one namespace"),
     ("DeployOptions.volume_size", "the default profile makes no volume claims"),
     ("DeployOptions.storage_class", "the default is none"),

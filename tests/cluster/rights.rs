@@ -26,19 +26,18 @@ use crate::support::namespace::{Namespace, namespace};
 use crate::support::templates::WORDPRESS;
 
 /// A verb and the resource it is for.
-type Right = (String, String);
+pub(super) type Right = (String, String);
 
 /// Gives an account of the namespace what the manifest gives the adapter's.
-fn apply_manifest(namespace: &Namespace) {
+pub(super) fn apply_manifest(namespace: &Namespace) {
     apply(namespace, "deploy/account.yaml", |text| text);
     apply(namespace, "deploy/served/rights.yaml", |text| text);
 }
 
-/// Gives it what the optional manifest gives, under a name of its own.
-fn apply_keeper(namespace: &Namespace) {
-    let role = keeper_role(namespace);
-    apply(namespace, "deploy/keeper/rights.yaml", |text| {
-        text.replace("panamax-kubernetes-adapter-keeper", &role)
+/// Gives it what an optional manifest gives, under a name of its own.
+pub(super) fn apply_optional(namespace: &Namespace, manifest: &str, role: &str) {
+    apply(namespace, &format!("deploy/{manifest}/rights.yaml"), |text| {
+        text.replace(&format!("panamax-kubernetes-adapter-{manifest}"), role)
     });
 }
 
@@ -64,7 +63,7 @@ async fn adapter(namespace: &Namespace) -> Adapter {
 }
 
 /// The way to the API server as the manifest's ServiceAccount.
-async fn config(namespace: &Namespace) -> kube::Config {
+pub(super) async fn config(namespace: &Namespace) -> kube::Config {
     let create = ["create", "token", "panamax-kubernetes-adapter", "-n", namespace];
     let output = namespace.plane.kubectl(User::Admin).args(create).output().expect("kubectl runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -84,7 +83,7 @@ async fn given(namespace: &Namespace) -> BTreeSet<Right> {
     rights(role.rules)
 }
 
-fn rights(rules: Option<Vec<PolicyRule>>) -> BTreeSet<Right> {
+pub(super) fn rights(rules: Option<Vec<PolicyRule>>) -> BTreeSet<Right> {
     let mut rights = BTreeSet::new();
     for rule in rules.expect("rules") {
         for resource in rule.resources.expect("resources") {
@@ -178,7 +177,7 @@ async fn a_keeper_of_all_namespaces_uses_exactly_the_rights_of_its_manifest() {
     let may = cluster.may_watch_all_heads().await.expect("an answer");
     assert!(!may, "the Role is for one namespace");
 
-    apply_keeper(&namespace);
+    apply_optional(&namespace, "keeper", &keeper_role(&namespace));
     // The API server learns of a new binding a moment later.
     let granted = async { while !cluster.may_watch_all_heads().await.expect("an answer") {} };
     tokio::time::timeout(Duration::from_secs(60), granted).await.expect("granted in time");

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use panamax_kubernetes_adapter::artifacts::Namespace as NamespaceName;
+use panamax_kubernetes_adapter::callers::{Authentication, Authorization, Bounds, Callers};
 use panamax_kubernetes_adapter::clock::Clock;
 use panamax_kubernetes_adapter::cluster::Cluster;
 use panamax_kubernetes_adapter::operations::Settings;
@@ -30,6 +31,9 @@ const LEASE: Duration = Duration::from_secs(3);
 
 /// Longer than any test waits.
 const GRACE: Duration = Duration::from_secs(120);
+
+/// How callers and their rights are known; nobody is by default.
+pub type Known = (Authentication, Authorization);
 
 /// An adapter in this process; ends with the test's runtime.
 pub struct Adapter {
@@ -57,8 +61,22 @@ impl Adapter {
         let kubeconfig = kube::config::Kubeconfig::read_from(plane.kubeconfig(user)).expect("a kubeconfig");
         let options = kube::config::KubeConfigOptions::default();
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
-        Self::serve_all(config.expect("a configuration"), None, LEASE, grace, Clock::system(), "default")
-            .await
+        let config = config.expect("a configuration");
+        Self::serve_all(config, None, LEASE, grace, Clock::system(), "default", Known::default()).await
+    }
+
+    /// Serves the real control plane with all rights, to callers who are known and have rights of their own.
+    pub async fn to_callers(plane: &ControlPlane, clock: Clock, known: Known) -> Self {
+        let kubeconfig =
+            kube::config::Kubeconfig::read_from(plane.kubeconfig(User::Adapter)).expect("a kubeconfig");
+        let options = kube::config::KubeConfigOptions::default();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
+        Self::to_callers_by(config.expect("a configuration"), clock, known).await
+    }
+
+    /// The same, as whoever the configuration names.
+    pub async fn to_callers_by(config: kube::Config, clock: Clock, known: Known) -> Self {
+        Self::serve_all(config, None, LEASE, GRACE, clock, "default", known).await
     }
 
     /// Serves a sandbox of its own.
@@ -97,7 +115,7 @@ impl Adapter {
         clock: Clock,
         keeps: &str,
     ) -> Self {
-        Self::serve_all(config, sandbox, lease, GRACE, clock, keeps).await
+        Self::serve_all(config, sandbox, lease, GRACE, clock, keeps, Known::default()).await
     }
 
     async fn serve_all(
@@ -107,11 +125,15 @@ impl Adapter {
         grace: Duration,
         clock: Clock,
         keeps: &str,
+        known: Known,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
+        let cluster = Cluster::new(config).expect("a cluster");
+        let (who, what) = known;
+        let callers = Callers::new(who, what, Bounds::default(), &cluster, clock.clone());
         let parts = Parts {
-            cluster: Cluster::new(config).expect("a cluster"),
+            cluster,
             sandbox: sandbox.is_some(),
             settings: Settings {
                 namespace: NamespaceName::new("default").expect("a namespace"),
@@ -120,6 +142,7 @@ impl Adapter {
                 holder: "test".to_owned(),
                 keeps: vec![NamespaceName::new(keeps).expect("a namespace")],
             },
+            callers: callers.expect("what is known of callers"),
             clock,
             drain_timeout: Duration::from_secs(10),
             tls: None,

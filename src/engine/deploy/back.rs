@@ -121,6 +121,7 @@ async fn recover(engine: &Engine, target: &Target, wanted: Recovered, deadline: 
         request: None,
         deadline,
     };
+    let engine = &engine.finishing(&wanted.record);
     Box::pin(deploy_now(engine, target, Wanted::Recovered(Box::new(wanted)), &choices)).await.map(|_| ())
 }
 

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::Stream;
-use futures::stream;
+use futures::future::BoxFuture;
+use futures::{FutureExt, Stream, stream};
 use tokio::time::Instant;
 
 use super::super::view::{self, DeploymentView};
 use super::super::{Operations, Target};
 use crate::artifacts::{ComponentName, DeploymentState};
+use crate::callers::{Ask, Deed, Place};
 use crate::engine::{self, Snapshot, Subscription};
 use crate::error::{ErrorKind, Result};
 use crate::record::{HeadRef, Moment, Record, Standing};
@@ -48,6 +49,8 @@ pub enum WatchEnd {
     ServerShutdown,
     /// The caller's deadline is near.
     Deadline,
+    /// The caller's credentials have ended, or its right.
+    AuthorizationLost,
 }
 
 /// One event of a watch.
@@ -67,6 +70,9 @@ pub enum WatchUpdate {
 /// A watch under way.
 struct Watching {
     operations: Operations,
+    /// Resolves when the caller may not watch any more.
+    lost: BoxFuture<'static, ()>,
+    _place: Option<Place>,
     target: Target,
     subscription: Subscription,
     until: Until,
@@ -95,8 +101,11 @@ impl Operations {
         deadline: Option<Instant>,
         full: bool,
     ) -> Result<impl Stream<Item = Result<WatchUpdate>> + Send + use<>> {
+        let ask = Ask::new(Deed::Watch, Some(&target.namespace)).with_events(full);
+        let acting = self.engine.acting();
+        let place = acting.watch_place()?;
         // The shared watches may lag; nothing older than this is shown.
-        let read = match engine::must_read(&self.engine, &target).await {
+        let read = match self.looking(&ask, engine::must_read(&self.engine, &target)).await {
             Ok(record) => {
                 engine::wake(&self.engine, &record);
                 Some(record)
@@ -107,6 +116,8 @@ impl Operations {
         let watching = Watching {
             subscription: engine::subscribe(&self.engine, &target, read.as_ref()),
             operations: self.clone(),
+            lost: acting.clone().lost(ask).boxed(),
+            _place: place,
             target,
             until,
             heartbeat,
@@ -144,6 +155,7 @@ impl Watching {
             let until = self.again.map_or(until, |again| until.min(again));
             let snapshot = tokio::select! {
                 biased;
+                () = &mut self.lost => return Ok(WatchUpdate::Complete(WatchEnd::AuthorizationLost)),
                 snapshot = self.subscription.next(until) => snapshot?,
                 () = self.operations.shutting_down() => return Ok(WatchUpdate::Complete(WatchEnd::ServerShutdown)),
             };

@@ -69,6 +69,7 @@ fn operation(lease_millis: u64) -> Operation {
         request: None,
         back_to: None,
         rollback_of: None,
+        by: None,
     }
 }
 
@@ -155,6 +156,7 @@ fn revisions_stay_listed_until_they_are_deleted() {
         discarded: number == 13,
         seen: None,
         rollback_of: None,
+        created_by: None,
     };
     let record = held(|head| {
         head.revisions = (1..=13).map(entry).collect();

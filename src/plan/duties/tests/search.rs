@@ -119,6 +119,7 @@ impl State {
             request: None,
             back_to: None,
             rollback_of: None,
+            by: None,
         };
         self.take(&Transition::Begin(Box::new(Begin { operation, work })));
     }

@@ -1,0 +1,154 @@
+//! Finds out what a caller may do: by the file of rights, or by reviews of the API server's.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use super::caller::Caller;
+use super::files::Followed;
+use super::memory::Memory;
+use super::rights::{Ask, Right};
+use super::rules::Rules;
+use crate::cluster::{Cluster, Identity};
+use crate::error::{Error, ErrorKind, Result};
+
+/// How long it is believed that somebody has a right, and that somebody has not.
+const BELIEVED: Duration = Duration::from_secs(3);
+const DISBELIEVED: Duration = Duration::from_secs(1);
+/// Answers that are remembered.
+const REMEMBERED: usize = 20_000;
+/// How long all reviews of one call may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Rights that a message names.
+const NAMED: usize = 4;
+
+/// Who decides.
+pub(super) enum Authority {
+    /// Nobody: everything is allowed to everybody who is let in.
+    None,
+    /// A file.
+    Rules(Followed<Rules>),
+    /// The authorizers of the cluster.
+    Reviews(Box<AccessReviews>),
+}
+
+impl Authority {
+    /// Fails with CALLER_FORBIDDEN unless the caller may do it.
+    pub(super) async fn check(&self, caller: &Caller, ask: &Ask) -> Result<()> {
+        match self {
+            Authority::None => Ok(()),
+            Authority::Rules(rules) if rules.now().allow(caller.identity(), ask) => Ok(()),
+            Authority::Rules(_) => Err(forbidden(ask, ask.deed.word())),
+            Authority::Reviews(reviews) => reviews.check(caller, ask).await,
+        }
+    }
+}
+
+fn forbidden(ask: &Ask, what: &str) -> Error {
+    let place = match &ask.namespace {
+        Some(namespace) => format!("in namespace {namespace}"),
+        None => "in all namespaces".to_owned(),
+    };
+    let text = format!("the caller has not the right to {what} {place}; ask whoever grants rights there");
+    Error::new(ErrorKind::CallerForbidden, text)
+}
+
+/// Reviews of rights.
+pub(super) struct AccessReviews {
+    cluster: Cluster,
+    known: Memory<bool>,
+}
+
+impl AccessReviews {
+    pub(super) fn new(cluster: Cluster) -> Self {
+        let lasts = |is_allowed: &bool| if *is_allowed { BELIEVED } else { DISBELIEVED };
+        Self { cluster, known: Memory::new(REMEMBERED, lasts) }
+    }
+
+    /// Asks for every right at once, whatever the answers: nobody learns from their number or order what is there.
+    async fn check(&self, caller: &Caller, ask: &Ask) -> Result<()> {
+        let who = digestible(caller.identity());
+        let reviews = ask.rights.iter().map(|right| self.has(caller.identity(), &who, *right, ask));
+        let Ok(answers) = tokio::time::timeout(PATIENCE, join_all(reviews)).await else {
+            return Err(Error::new(
+                ErrorKind::ClusterUnreachable,
+                "the cluster has not said in time what the caller may do",
+            )
+            .retry_after(Duration::from_secs(1)));
+        };
+        let mut missing = Vec::new();
+        for (right, is_allowed) in ask.rights.iter().zip(answers) {
+            if !is_allowed? {
+                missing.push(named(right));
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let more = missing.len().saturating_sub(NAMED);
+        missing.truncate(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        Err(forbidden(ask, &format!("{}{more}", missing.join(", "))))
+    }
+
+    async fn has(&self, identity: &Identity, who: &[u8], right: Right, ask: &Ask) -> Result<bool> {
+        // A namespace is in no namespace.
+        let namespace = ask.namespace.as_ref().filter(|_| right.resource != "namespaces");
+        let place = namespace.map_or("", |namespace| namespace.as_str());
+        let parts = [right.verb, right.group, right.resource, place].map(str::as_bytes);
+        let question: Vec<&[u8]> = std::iter::once(who).chain(parts).collect();
+        self.known.get(&question, self.cluster.review_access(identity, right, namespace)).await
+    }
+}
+
+/// Everything about somebody that an authorizer may look at, in parts that keep their borders.
+fn digestible(who: &Identity) -> Vec<u8> {
+    let mut all = Vec::new();
+    let mut add = |text: &str| {
+        all.extend(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+        all.extend(text.bytes());
+    };
+    add(&who.user);
+    add(&who.uid);
+    add(&who.groups.len().to_string());
+    who.groups.iter().for_each(|group| add(group));
+    for (key, values) in &who.extra {
+        add(key);
+        add(&values.len().to_string());
+        values.iter().for_each(|value| add(value));
+    }
+    all
+}
+
+fn named(right: &Right) -> String {
+    let group = if right.group.is_empty() { String::new() } else { format!(".{}", right.group) };
+    format!("{} {}{group}", right.verb, right.resource)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifacts::Namespace;
+    use crate::callers::Deed;
+
+    #[test]
+    fn what_differs_in_anything_is_somebody_else() {
+        let of = |user: &str, groups: &[&str]| {
+            let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+            digestible(&Identity { user: user.to_owned(), groups, ..Identity::default() })
+        };
+        assert_ne!(of("a", &["b"]), of("ab", &[]));
+        assert_ne!(of("a", &["b", "c"]), of("a", &["bc"]));
+        assert_eq!(of("a", &["b"]), of("a", &["b"]));
+    }
+
+    #[test]
+    fn the_text_says_what_is_missing_and_where() {
+        let ask = Ask::new(Deed::Get, Namespace::new("shop").ok().as_ref());
+        let error = forbidden(&ask, "create deployments.apps");
+        assert_eq!(
+            error.message(),
+            "the caller has not the right to create deployments.apps in namespace shop; ask whoever grants rights there"
+        );
+    }
+}

@@ -1,0 +1,224 @@
+//! Who calls: the identity, how it is shown, and until when it is believed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::cluster::Identity;
+
+/// The longest name that is written down, in characters.
+const LONGEST_NAME: usize = 128;
+/// The longest token that is looked at.
+const LONGEST_TOKEN: usize = 16 * 1024;
+
+/// A token as it was sent; nothing prints it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(Arc<str>);
+
+impl Token {
+    /// The token, to be given to nobody but the API server.
+    pub(super) fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// When it says that it ends; `None`: it says nothing, as a token that is no JSON Web Token.
+    ///
+    /// Nothing is believed that makes it last longer: whoever accepts the token has looked at its end as well.
+    pub(super) fn end(&self) -> Option<Timestamp> {
+        let mut parts = self.0.split('.');
+        let (_, payload, _, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else {
+            return None;
+        };
+        let payload = decoded(payload)?;
+        let claims: serde_json::Value = serde_json::from_slice(&payload).ok()?;
+        Timestamp::from_second(claims.get("exp")?.as_i64()?).ok()
+    }
+}
+
+/// The bytes behind unpadded base64url.
+fn decoded(text: &str) -> Option<Vec<u8>> {
+    use base64::Engine;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).ok()
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Token(..)")
+    }
+}
+
+/// What the certificate of a connection says; its chain was verified when the connection began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The common names of its subject.
+    pub common_names: Vec<String>,
+    /// The organizations of its subject.
+    pub organizations: Vec<String>,
+    /// When it ends.
+    pub end: Timestamp,
+}
+
+/// What a caller shows of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Nothing.
+    Nothing,
+    /// Something that cannot be a token: another scheme, more than one, or none that is legible.
+    Unusable,
+    /// A token.
+    Token(Token),
+}
+
+impl Shown {
+    /// Reads the values of HTTP's `authorization`, of which there is one at the most.
+    pub fn authorization<'v>(values: impl IntoIterator<Item = &'v [u8]>) -> Self {
+        let mut values = values.into_iter();
+        let Some(value) = values.next() else { return Shown::Nothing };
+        if values.next().is_some() {
+            return Shown::Unusable;
+        }
+        let token = std::str::from_utf8(value).ok().and_then(|text| text.trim_ascii().split_once(' '));
+        let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let token = token.map(|(_, token)| token.trim_ascii());
+        let is_legible = |token: &&str| {
+            (1..=LONGEST_TOKEN).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        token.filter(is_legible).map_or(Shown::Unusable, |token| Shown::Token(Token(Arc::from(token))))
+    }
+}
+
+/// Who calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    identity: Identity,
+    name: String,
+    /// When it is not believed any more; `None`: it has no end of its own.
+    end: Option<Timestamp>,
+    /// What it was known by, to be asked about again; `None`: by its connection, or nobody is known.
+    token: Option<Token>,
+    is_known: bool,
+}
+
+impl Caller {
+    /// Whoever calls where nobody is known.
+    pub(super) fn anonymous() -> Self {
+        Self {
+            identity: Identity::default(),
+            name: "anonymous".to_owned(),
+            end: None,
+            token: None,
+            is_known: false,
+        }
+    }
+
+    /// Somebody who is known; `None` if nobody can be by such a name or in such a group.
+    pub(super) fn known(identity: Identity, token: Option<Token>, end: Option<Timestamp>) -> Option<Self> {
+        let is_legible = |text: &String| !text.is_empty() && !text.chars().any(char::is_control);
+        let is_usable = is_legible(&identity.user) && identity.groups.iter().all(is_legible);
+        is_usable.then(|| Self { name: shown(&identity.user), identity, end, token, is_known: true })
+    }
+
+    /// The name, as it is written down: bounded, and without control characters.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether somebody has said who it is.
+    pub fn is_known(&self) -> bool {
+        self.is_known
+    }
+
+    pub(super) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub(super) fn token(&self) -> Option<&Token> {
+        self.token.as_ref()
+    }
+
+    /// When it is not believed any more.
+    pub(super) fn end(&self) -> Option<Timestamp> {
+        self.end
+    }
+}
+
+/// A name as it is written into records, Events and log lines.
+fn shown(name: &str) -> String {
+    let clean = |letter: char| if letter.is_control() || is_invisible(letter) { '\u{fffd}' } else { letter };
+    let mut letters = name.chars().map(clean);
+    let mut shown: String = letters.by_ref().take(LONGEST_NAME).collect();
+    if letters.next().is_some() {
+        shown.pop();
+        shown.push('…');
+    }
+    shown
+}
+
+/// Letters that change how a line reads and are not seen themselves.
+fn is_invisible(letter: char) -> bool {
+    matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown_by(values: &[&[u8]]) -> Shown {
+        Shown::authorization(values.iter().copied())
+    }
+
+    #[test]
+    fn one_bearer_token_is_one_and_nothing_else() {
+        let token = |text: &str| Shown::Token(Token(Arc::from(text)));
+        assert_eq!(shown_by(&[]), Shown::Nothing);
+        assert_eq!(shown_by(&[b"Bearer abc"]), token("abc"));
+        assert_eq!(shown_by(&[b"bearer  abc "]), token("abc"));
+        for value in [
+            &b""[..],
+            b"Bearer",
+            b"Bearer ",
+            b"Basic YTpi",
+            b"abc",
+            b"Bearer a b",
+            b"Bearer \xff",
+            b"Bearer a\x07",
+        ] {
+            assert_eq!(shown_by(&[value]), Shown::Unusable, "{value:?}");
+        }
+        assert_eq!(shown_by(&[b"Bearer a", b"Bearer a"]), Shown::Unusable);
+        let long = [&b"Bearer "[..], &vec![b'a'; LONGEST_TOKEN + 1]].concat();
+        assert_eq!(shown_by(&[&long]), Shown::Unusable);
+        assert!(!format!("{:?}", shown_by(&[b"Bearer canary"])).contains("canary"));
+    }
+
+    #[test]
+    fn a_token_says_when_it_ends() {
+        use base64::Engine;
+        let of = |claims: &str| {
+            let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims);
+            Token(Arc::from(format!("e30.{claims}.c2ln"))).end()
+        };
+        assert_eq!(of(r#"{"exp": 1700000000}"#), Timestamp::from_second(1_700_000_000).ok());
+        for text in ["{}", "[]", "x", r#"{"exp": "soon"}"#, r#"{"exp": 1e300}"#] {
+            assert_eq!(of(text), None, "{text}");
+        }
+        assert_eq!(Token(Arc::from("opaque")).end(), None);
+    }
+
+    #[test]
+    fn names_are_bounded_and_legible() {
+        assert_eq!(shown("alice"), "alice");
+        assert_eq!(shown("a\u{202e}b"), "a\u{fffd}b");
+        assert_eq!(shown(&"ä".repeat(200)).chars().count(), LONGEST_NAME);
+        let of = |user: &str, group: &str| {
+            let identity =
+                Identity { user: user.to_owned(), groups: vec![group.to_owned()], ..Identity::default() };
+            Caller::known(identity, None, None)
+        };
+        assert!(of("alice", "team").is_some_and(|caller| caller.is_known()));
+        for (user, group) in [("", "team"), ("a\nb", "team"), ("alice", "")] {
+            assert!(of(user, group).is_none(), "{user:?} {group:?}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The file of tokens: who each belongs to.
+
+use sha2::{Digest, Sha256};
+
+use super::caller::Token;
+use super::files::{Form, Unusable, lines};
+use crate::cluster::Identity;
+
+/// The most lines of the file: every call is compared with all of them.
+const MAX_LINES: usize = 1_000;
+/// The shortest token: a shorter one can be guessed.
+const SHORTEST: usize = 16;
+/// What begins a digest that stands for its token.
+const DIGEST: &str = "sha256:";
+/// Who is in this group may do everything; nobody gets there by a file.
+pub(super) const MASTERS: &str = "system:masters";
+
+/// The tokens, as digests.
+pub(super) struct Tokens(Vec<([u8; 32], Identity)>);
+
+impl Tokens {
+    /// The file's form: a line is a name, a token and, if there are any, groups with commas between them.
+    pub(super) const FORM: Form<Self> = Form {
+        what: "tokens",
+        open: (
+            0o006,
+            "can be read or written by everybody; let only its owner and group have it (chmod o-rw)",
+        ),
+        parse: Self::parse,
+    };
+
+    fn parse(text: &str) -> Result<Self, Unusable> {
+        let mut tokens: Vec<([u8; 32], Identity)> = Vec::new();
+        for (number, words) in lines(text) {
+            // No message quotes a word: whoever forgets the name has the token in its place.
+            let wrong = |what: &str| Err(format!("is wrong in line {number}: {what}"));
+            let (name, token, groups) = match words.as_slice() {
+                [name, token] => (*name, *token, ""),
+                [name, token, groups] => (*name, *token, *groups),
+                _ => return wrong("write a name, a token and, if there are any, groups with commas between"),
+            };
+            let groups: Vec<String> =
+                groups.split(',').filter(|one| !one.is_empty()).map(str::to_owned).collect();
+            if groups.iter().any(|group| group == MASTERS) {
+                return wrong("nobody is put into the group system:masters by this file");
+            }
+            let Some(digest) = digest(token) else {
+                return wrong("a token has at least 16 characters, and a digest 64 hexadecimal digits");
+            };
+            if tokens.iter().any(|(known, _)| *known == digest) {
+                return wrong("another line has this token");
+            }
+            tokens.push((digest, Identity { user: name.to_owned(), groups, ..Identity::default() }));
+        }
+        match tokens.len() {
+            0 => Err("has no token".to_owned()),
+            count if count > MAX_LINES => Err(format!("has more than {MAX_LINES} tokens")),
+            _ => Ok(Self(tokens)),
+        }
+    }
+
+    /// Who a token belongs to; however near a token is, looking for it takes the same time.
+    pub(super) fn owner(&self, token: &Token) -> Option<Identity> {
+        let shown: [u8; 32] = Sha256::digest(token.reveal()).into();
+        let mut owner = None;
+        for (digest, identity) in &self.0 {
+            if is_equal(digest, &shown) {
+                owner = Some(identity);
+            }
+        }
+        owner.cloned()
+    }
+}
+
+/// The digest that a word of the file is, or says.
+fn digest(word: &str) -> Option<[u8; 32]> {
+    let Some(hexadecimal) = word.strip_prefix(DIGEST) else {
+        return (word.len() >= SHORTEST).then(|| Sha256::digest(word).into());
+    };
+    let digits = Some(hexadecimal).filter(|text| text.len() == 64 && text.is_ascii())?;
+    let bytes = (0..32).map(|index| u8::from_str_radix(digits.get(2 * index..2 * index + 2)?, 16).ok());
+    bytes.collect::<Option<Vec<u8>>>()?.try_into().ok()
+}
+
+/// Compares all bytes, whichever differ.
+fn is_equal(left: &[u8; 32], right: &[u8; 32]) -> bool {
+    let differences = left.iter().zip(right).fold(0, |all, (left, right)| all | (left ^ right));
+    std::hint::black_box(differences) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::caller::Shown;
+    use super::*;
+
+    const ALICE: &str = "alice-0123456789abcdef";
+
+    fn token(text: &str) -> Token {
+        match Shown::authorization([format!("Bearer {text}").as_bytes()]) {
+            Shown::Token(token) => token,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_token_has_one_owner() {
+        let digest: String =
+            Sha256::digest("bob-0123456789abcdef").iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = format!("# who\n\nalice {ALICE} team,ops\n  bob\tsha256:{digest}\n");
+        let tokens = Tokens::parse(&text).unwrap();
+        let alice = tokens.owner(&token(ALICE)).unwrap();
+        assert_eq!((alice.user.as_str(), alice.groups), ("alice", vec!["team".to_owned(), "ops".to_owned()]));
+        assert_eq!(tokens.owner(&token("bob-0123456789abcdef")).unwrap().user, "bob");
+        for wrong in ["alice-0123456789abcdeF", "alice", &format!("sha256:{digest}"), &digest] {
+            assert_eq!(tokens.owner(&token(wrong)), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_file_is_told_by_its_line_and_quotes_nothing() {
+        for text in [
+            "",
+            "# nothing\n",
+            "canary-0123456789abcdef\n",
+            "alice canary\n",
+            "alice canary-0123456789abcdef system:masters\n",
+            "alice canary-0123456789abcdef a b\n",
+            "alice canary-0123456789abcdef\nbob canary-0123456789abcdef\n",
+            "alice sha256:canary\n",
+            "alice sha256:äääääääääääääääääääääääääääääääää\n",
+        ] {
+            let why = Tokens::parse(text).err().unwrap();
+            assert!(!why.contains("canary"), "{why}");
+        }
+        let many: String =
+            (0..=MAX_LINES).map(|number| format!("a token-with-a-number-{number}\n")).collect();
+        assert!(Tokens::parse(&many).is_err());
+    }
+}

@@ -1,0 +1,13 @@
+//! Names as the contract spells them.
+
+/// A name of an enumeration as the contract spells it: `CrashLooping` is `CRASH_LOOPING`.
+pub fn contract_word(name: &impl std::fmt::Debug) -> String {
+    let mut word = String::new();
+    for letter in format!("{name:?}").chars() {
+        if letter.is_ascii_uppercase() && !word.is_empty() {
+            word.push('_');
+        }
+        word.push(letter.to_ascii_uppercase());
+    }
+    word
+}

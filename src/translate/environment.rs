@@ -153,7 +153,7 @@ fn value_of<'v>(
 /// The inputs of link variables.
 pub(super) struct Linked<'a, 't> {
     pub(super) links: &'a [ResolvedLink<'t>],
-    pub(super) ports: &'a [ImagePorts],
+    pub(super) ports: &'a [ImagePorts<'t>],
     pub(super) secrets: &'a [SecretVariables],
 }
 
@@ -234,7 +234,7 @@ fn ports_of<'a>(
     context: &Context<'_>,
     link: &ResolvedLink<'_>,
     linked: &'a Linked<'_, '_>,
-) -> Vec<&'a ServicePort> {
+) -> Vec<&'a ServicePort<'a>> {
     let target = &linked.ports[link.target];
     let ports = target.of_link(context.opens_outside(link)).chain(&target.guessed);
     ports.filter(|port| port.number == port.target && !port.is_further).collect()
@@ -330,7 +330,7 @@ fn docker_variables<'a>(
 }
 
 /// Runs of three and more container ports of one protocol that follow each other: first, last and protocol of each.
-fn runs(ports: &[&ServicePort]) -> Vec<(u16, u16, Protocol)> {
+fn runs(ports: &[&ServicePort<'_>]) -> Vec<(u16, u16, Protocol)> {
     let mut runs = Vec::new();
     for protocol in [Protocol::Tcp, Protocol::Udp] {
         let own = ports.iter().filter(|port| port.number == port.target && port.protocol == protocol);

@@ -11,7 +11,7 @@ use crate::template::{Protocol, shown};
 pub(super) fn tell(
     context: &Context<'_>,
     target: usize,
-    ports: &ImagePorts,
+    ports: &ImagePorts<'_>,
     opens_outside: bool,
     findings: &mut Findings,
 ) {
@@ -87,7 +87,7 @@ pub(super) fn tell(
     }
 }
 
-fn number(port: &ServicePort) -> (u16, Protocol) {
+fn number(port: &ServicePort<'_>) -> (u16, Protocol) {
     (port.target, port.protocol)
 }
 

@@ -8,19 +8,19 @@ use crate::template::{Image, Port, Protocol};
 
 /// One port of a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ServicePort {
+pub(super) struct ServicePort<'t> {
     /// The port that clients use.
     pub(super) number: u16,
     /// The container's port it leads to.
     pub(super) target: u16,
     pub(super) protocol: Protocol,
     /// Where the template says so; empty for a port that only the known image has.
-    pub(super) field: String,
+    pub(super) field: &'t str,
     /// Whether clients of the image do not speak to it: a Service offers it, and no declared variable names it.
     pub(super) is_further: bool,
 }
 
-impl ServicePort {
+impl ServicePort<'_> {
     /// Whether the template does not list it: the image is known to have it.
     pub(super) fn is_added(&self) -> bool {
         self.field.is_empty()
@@ -47,13 +47,13 @@ pub(super) struct Added {
 }
 
 /// What Services of one image offer.
-pub(super) struct ImagePorts {
+pub(super) struct ImagePorts<'t> {
     /// For an alias: the container's ports first, as a Docker link promises them, then host ports that differ, then
     /// what else the image is known to have. Empty if nothing is known: then every port is reached by DNS.
-    pub(super) linked: Vec<ServicePort>,
+    pub(super) linked: Vec<ServicePort<'t>>,
     /// For the component itself: the published ports, else the container's; where no node's port is taken,
     /// the container's too.
-    pub(super) own: Vec<ServicePort>,
+    pub(super) own: Vec<ServicePort<'t>>,
     /// Fields of entries that found their port of the Service taken.
     pub(super) shadowed: Vec<String>,
     /// Whether the template lists no port.
@@ -61,20 +61,20 @@ pub(super) struct ImagePorts {
     /// What the image is known to have and the template does not list, and who says so.
     pub(super) added: Option<(Origin, Vec<Added>)>,
     /// Ports that the image may have by a word of its name. Only link variables know them.
-    pub(super) guessed: Vec<ServicePort>,
+    pub(super) guessed: Vec<ServicePort<'t>>,
 }
 
-impl ImagePorts {
+impl<'t> ImagePorts<'t> {
     /// The ports that a link gets.
     ///
     /// A Service that can be reached from outside the cluster offers what the template lists, and nothing beside it.
-    pub(super) fn of_link(&self, opens_outside: bool) -> impl Iterator<Item = &ServicePort> {
+    pub(super) fn of_link(&self, opens_outside: bool) -> impl Iterator<Item = &ServicePort<'t>> {
         self.linked.iter().filter(move |port| !(opens_outside && port.is_added()))
     }
 }
 
 /// The ports of every image, in the order of the images.
-pub(super) fn of_images(context: &Context<'_>) -> Vec<ImagePorts> {
+pub(super) fn of_images<'t>(context: &Context<'t>) -> Vec<ImagePorts<'t>> {
     context.template.images.iter().map(|image| of_image(context, image)).collect()
 }
 
@@ -96,7 +96,7 @@ fn union(image: &Image) -> Union<'_> {
     union
 }
 
-fn of_image(context: &Context<'_>, image: &Image) -> ImagePorts {
+fn of_image<'t>(context: &Context<'_>, image: &'t Image) -> ImagePorts<'t> {
     let drops_host_ports = context.rules().host_ports == HostPorts::Drop;
     let is_exposed = context.is_exposed(image);
     let union = union(image);
@@ -150,7 +150,7 @@ fn known(context: &Context<'_>, image: &Image) -> Option<(Origin, Vec<Further>)>
 ///
 /// The lowest port comes first, as in Docker, but for ports that clients do not speak to: these stand at the end, so
 /// that they do not become the one that a link's first variable names.
-fn add_known(linked: &mut Vec<ServicePort>, ports: Vec<Further>) -> Vec<Added> {
+fn add_known<'t>(linked: &mut Vec<ServicePort<'t>>, ports: Vec<Further>) -> Vec<Added> {
     let mut added = Vec::new();
     for (number, protocol, links) in ports {
         let holder = linked.iter().find(|one| one.number == number && one.protocol == protocol);
@@ -169,12 +169,12 @@ fn add_known(linked: &mut Vec<ServicePort>, ports: Vec<Further>) -> Vec<Added> {
 }
 
 /// A port that an image is known to have as one of a Service.
-fn of_known(port: &Added) -> ServicePort {
+fn of_known<'t>(port: &Added) -> ServicePort<'t> {
     let Added { number, protocol, links, .. } = *port;
-    ServicePort { number, target: number, protocol, field: String::new(), is_further: !links }
+    ServicePort { number, target: number, protocol, field: "", is_further: !links }
 }
 
-fn guess(image: &Image) -> Vec<ServicePort> {
+fn guess<'t>(image: &Image) -> Vec<ServicePort<'t>> {
     let port = |port: &KnownPort| {
         of_known(&Added { number: port.port.get(), protocol: port.protocol, links: port.links, fits: true })
     };
@@ -188,14 +188,14 @@ pub(super) fn is_published(image: &Image, container: u16, protocol: Protocol) ->
 }
 
 /// Adds a port unless its number is there; a taken number that leads elsewhere is noted.
-fn add(
-    ports: &mut Vec<ServicePort>,
-    (number, target, protocol, field): (u16, u16, Protocol, &str),
+fn add<'t>(
+    ports: &mut Vec<ServicePort<'t>>,
+    (number, target, protocol, field): (u16, u16, Protocol, &'t str),
     shadowed: &mut Vec<String>,
 ) {
     match ports.iter().find(|known| known.number == number && known.protocol == protocol) {
         None => {
-            ports.push(ServicePort { number, target, protocol, field: field.to_owned(), is_further: false });
+            ports.push(ServicePort { number, target, protocol, field, is_further: false });
         }
         Some(known) if known.target == target => {}
         Some(_) => shadowed.push(field.to_owned()),

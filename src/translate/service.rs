@@ -19,7 +19,7 @@ pub(super) struct PlannedService<'t> {
     target: usize,
     /// The aliases it serves, as written.
     aliases: BTreeSet<&'t str>,
-    ports: Vec<ServicePort>,
+    ports: Vec<ServicePort<'t>>,
     /// Whether it is reached from outside the cluster.
     exposed: bool,
     origin: String,
@@ -28,7 +28,7 @@ pub(super) struct PlannedService<'t> {
 /// Plans every Service, by name.
 pub(super) fn plan<'t>(
     context: &Context<'t>,
-    ports: &[ImagePorts],
+    ports: &[ImagePorts<'t>],
     links: &[ResolvedLink<'t>],
     share: &Share,
     findings: &mut Findings,
@@ -102,10 +102,10 @@ fn tell_expose(context: &Context<'_>, services: &[PlannedService<'_>], findings:
     }
     for service in services.iter().filter(|service| service.exposed) {
         let image = &images[service.target];
-        let only = |port: &&ServicePort| !is_published(image, port.target, port.protocol);
+        let only = |port: &&ServicePort<'_>| !is_published(image, port.target, port.protocol);
         for port in service.ports.iter().filter(only) {
             let message = format!("Service `{}` exposes the port outside the cluster, too", service.name);
-            findings.report(Code::ExposedOutside, port.field.clone(), message);
+            findings.report(Code::ExposedOutside, port.field, message);
         }
     }
     if context.rules().exposure != Exposure::ClusterIp && !services.iter().any(|service| service.exposed) {
@@ -125,7 +125,7 @@ struct Plans<'t, 'f> {
 
 impl<'t> Plans<'t, '_> {
     /// Plans the Service of a link; links of one alias to one target share it.
-    fn add_linked(&mut self, link: &ResolvedLink<'t>, ports: &[ServicePort]) {
+    fn add_linked(&mut self, link: &ResolvedLink<'t>, ports: &[ServicePort<'t>]) {
         let known = self.services.get(&link.service).map(|service| service.target);
         if known != Some(link.target) {
             self.add(&link.service, link.target, ports, link.field);
@@ -136,7 +136,7 @@ impl<'t> Plans<'t, '_> {
     }
 
     /// Plans a Service, or adds ports to the one of that name.
-    fn add(&mut self, name: &str, target: usize, ports: &[ServicePort], origin: &str) {
+    fn add(&mut self, name: &str, target: usize, ports: &[ServicePort<'t>], origin: &str) {
         if let Some(known) = self.services.get_mut(name) {
             if known.target != target {
                 let message = format!("two Services would be called `{name}`");
@@ -145,7 +145,7 @@ impl<'t> Plans<'t, '_> {
             }
             for port in ports {
                 let same =
-                    |known: &ServicePort| known.number == port.number && known.protocol == port.protocol;
+                    |known: &ServicePort<'_>| known.number == port.number && known.protocol == port.protocol;
                 if !known.ports.iter().any(same) {
                     known.ports.push(port.clone());
                 }
@@ -188,7 +188,7 @@ impl PlannedService<'_> {
     /// Whether this port of it leads to that port of the image.
     pub(super) fn leads(&self, image: usize, number: u16, target: u16, protocol: Protocol) -> bool {
         let same =
-            |port: &ServicePort| (port.number, port.target, port.protocol) == (number, target, protocol);
+            |port: &ServicePort<'_>| (port.number, port.target, port.protocol) == (number, target, protocol);
         self.target == image && self.ports.iter().any(same)
     }
 
@@ -228,7 +228,7 @@ impl PlannedService<'_> {
     /// Its ports; they need names as soon as there are two.
     fn port_list(&self) -> Value {
         let named = self.ports.len() > 1;
-        let port = |port: &ServicePort| {
+        let port = |port: &ServicePort<'_>| {
             let mut entry = json!({
                 "port": port.number,
                 "protocol": port.protocol.as_str(),

@@ -55,13 +55,15 @@ mod removal;
 mod rollout;
 mod selection;
 mod store;
+mod stored;
 mod validate;
 mod volumes;
 mod watch;
 mod writes;
 
 use axum::serve::ListenerExt;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -74,14 +76,39 @@ use tokio_util::task::TaskTracker;
 pub struct Sandbox {
     /// Where it listens; `None` without a socket.
     address: Option<SocketAddr>,
+    shared: Arc<Shared>,
     stop: CancellationToken,
     tasks: TaskTracker,
+}
+
+/// What a sandbox held at one moment; others can begin with it.
+#[derive(Clone)]
+pub struct Image(store::Image);
+
+impl fmt::Debug for Image {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Image").finish_non_exhaustive()
+    }
+}
+
+impl Image {
+    /// The objects of a namespace, each with its kind and its name.
+    pub fn objects(&self, namespace: &str) -> impl Iterator<Item = (&'static str, &str, &Value)> {
+        let all = self.0.objects().filter(move |(key, _)| key.namespace == namespace);
+        all.map(|(key, object)| (key.kind.name(), key.name.as_str(), &***object))
+    }
 }
 
 /// What requests and controllers share.
 struct Shared {
     store: Mutex<store::Store>,
     stop: CancellationToken,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Shared").finish_non_exhaustive()
+    }
 }
 
 impl Shared {
@@ -124,12 +151,33 @@ impl Sandbox {
         let first = call::Call::own(store::Key::new(kinds::Kind::Namespace, "", ""));
         writes::create(&mut store, first, &json!({ "metadata": { "name": "default" } }))
             .map_err(|failure| io::Error::other(format!("{failure:?}")))?;
+        Ok(Self::over(store))
+    }
+
+    /// A cluster without a socket that begins with what another one held when nothing was under way in it.
+    ///
+    /// Its history begins anew, and its chance with the seed, which must be another than the other one's: else it gives
+    /// out the same uids again.
+    pub fn of_image(
+        image: Image,
+        seed: u64,
+        now: impl Fn() -> jiff::Timestamp + Send + Sync + 'static,
+    ) -> (Self, axum::Router) {
+        Self::over(store::Store::of(image.0, seed, clock::Clock::new(now)))
+    }
+
+    fn over(store: store::Store) -> (Self, axum::Router) {
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared { store: Mutex::new(store), stop: stop.clone() });
         let tasks = TaskTracker::new();
         tasks.spawn(controllers::run(shared.clone()));
-        let service = axum::Router::new().fallback(http::serve).with_state(shared);
-        Ok((Self { address: None, stop, tasks }, service))
+        let service = axum::Router::new().fallback(http::serve).with_state(shared.clone());
+        (Self { address: None, shared, stop, tasks }, service)
+    }
+
+    /// What it holds now.
+    pub fn image(&self) -> Image {
+        Image(self.shared.store().image())
     }
 
     /// Where clients find it; empty without a socket.

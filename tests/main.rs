@@ -122,6 +122,7 @@ mod sim {
     mod histories;
     mod judge;
     mod known;
+    mod replica;
     mod road;
     mod schedules;
     mod templates;

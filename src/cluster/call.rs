@@ -98,7 +98,8 @@ impl Cluster {
                 break permit;
             }
         };
-        match tokio::time::timeout(CALL_LIMIT, hearing(make())).await {
+        // Boxed, since everything that waits for it would carry its size, and be moved with it.
+        match tokio::time::timeout(CALL_LIMIT, hearing(Box::pin(make()))).await {
             Ok((Ok(answer), _)) => Ok(answer),
             Ok((Err(error), asked)) => Err(Failure::new(purpose, subject, error).asking(asked)),
             Err(_) => Err(Failure::timeout(purpose)),

@@ -188,7 +188,7 @@ impl Cluster {
     /// A change that changes nothing is not written. Fails with OPERATION_IN_PROGRESS when another operation came or
     /// went.
     pub async fn change(&self, record: &Record, transition: &Transition) -> Result<Record> {
-        let mut record = record.clone();
+        let (mut record, is_restored) = (record.clone(), record.is_restored());
         for _ in 0..CHANGES {
             let mut next = transition.apply(&record.head);
             if next == record.head {
@@ -196,7 +196,7 @@ impl Cluster {
             }
             // A record that was restored stays recognizable until its objects are adopted.
             if next.uid.is_none() || transition.adopts() {
-                next.restored |= record.is_restored();
+                next.restored |= is_restored;
                 next.uid = Some(record.uid.clone());
             }
             match self.try_write(&record, &next, manager(transition.writer())).await {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use futures::future::try_join_all;
 use tokio::time::Instant;
 
-use super::{Engine, claims, look, teardown};
-use crate::artifacts::Target;
+use super::{Engine, claims, leftovers, look, teardown};
+use crate::artifacts::{ListedObject, Target};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{
     self, Back, ConflictPolicy, Course, Decided, FailurePolicy, Mixed, Named, Prepared, PrunePolicy,
@@ -155,14 +155,13 @@ pub(super) async fn decide(
         }
     }
     let operation = engine.operation_id();
-    // What an operation that died has meant to delete was not deleted yet: that comes when one has ended. Whoever
-    // finishes that operation goes by its marks.
-    let is_new = course.back.is_none();
-    let record = record.map(|record| if is_new { undoomed(record, previous.as_ref()) } else { record });
-    let record = record.map(|record| {
-        let counted = Record { head: plan::with_scaled_counts(record.head, &seen, &target.name), ..record };
-        plan::without_lost(counted, &earlier)
-    });
+    let record = match record {
+        Some(record) => {
+            let is_new = course.back.is_none();
+            Some(as_it_stands(engine, record, is_new, previous.as_ref(), &earlier, &seen).await?)
+        }
+        None => None,
+    };
     let inherited_key = prepared.key.clone();
     let mut decided =
         plan::decide(prepared, rendered, record, previous.as_ref(), &earlier, &seen, course, &operation)?;
@@ -176,6 +175,23 @@ pub(super) async fn decide(
     }
     decided.request = request;
     Ok(decided)
+}
+
+/// The record, corrected by what is there.
+async fn as_it_stands(
+    engine: &Engine,
+    record: Record,
+    is_new: bool,
+    previous: Option<&Revision>,
+    earlier: &BTreeMap<u32, Revision>,
+    seen: &[ListedObject],
+) -> Result<Record> {
+    // What an operation that died has meant to delete was not deleted yet: that comes when one has ended. Whoever
+    // finishes that operation goes by its marks.
+    let record = if is_new { undoomed(record, previous) } else { record };
+    let name = record.name.clone();
+    let counted = Record { head: plan::with_scaled_counts(record.head, seen, &name), ..record };
+    leftovers::recognized(engine, plan::without_lost(counted, earlier), seen).await
 }
 
 /// The revisions that objects stand as which the current one was never written to.

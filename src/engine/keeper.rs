@@ -84,7 +84,7 @@ async fn see_to(engine: &Engine, called_for: &Record) {
             Ok(Some(snapshot)) => tokio::select! {
                 biased;
                 () = engine.shutdown.cancelled() => return,
-                done = step(engine, target, &snapshot, &mut memory) => done,
+                done = Box::pin(step(engine, target, &snapshot, &mut memory)) => done,
             },
             // Nothing has changed: the time to ask again has come.
             Ok(None) => {

@@ -101,6 +101,19 @@ pub(super) async fn clear_beside(
     answers.note(engine, &now).await.map(|_| ())
 }
 
+/// The record, with the note that it was restored where that shows: an earlier version has not noted in which ConfigMap
+/// it lay. Costs a call only if an object of the inventory is there under another uid.
+pub(super) async fn recognized(engine: &Engine, record: Record, seen: &[ListedObject]) -> Result<Record> {
+    let is_another = |seen: &ListedObject| {
+        let member = record.head.member(&seen.reference);
+        let uid = member.and_then(|member| member.uid.as_ref());
+        seen.labelled && uid.is_some_and(|uid| *uid != seen.uid)
+    };
+    let may_be = record.head.uid.is_none() && seen.iter().any(is_another);
+    let is_restored = may_be && is_disowned(engine, &record).await?;
+    Ok(if is_restored { record.found_restored() } else { record })
+}
+
 /// What finalizers hold of a deployment that goes, beside its inventory; nothing once its record is gone.
 pub async fn held_back(engine: &Engine, target: &Target) -> Result<Vec<HeldBack>> {
     match look::read(engine, target).await? {

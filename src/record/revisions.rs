@@ -146,6 +146,20 @@ impl Head {
         self.listed().into_iter().filter(is_good)
     }
 
+    /// The revision that the operation was to put in the place of the current one, which has failed.
+    ///
+    /// While it is put back, the current one is marked as taken back: then nobody goes back to that.
+    pub fn being_put_back(&self) -> Option<&HeadRef> {
+        let number = self.operation.as_ref()?.rollback_of?;
+        let current = self.current.as_ref()?;
+        let is_taken_back =
+            |entry: &RevisionEntry| entry.revision == *current && entry.seen == Some(Outcome::RolledBack);
+        let mut revisions = self.revisions.iter().map(|entry| &entry.revision);
+        revisions
+            .find(|revision| revision.number == number)
+            .filter(|_| self.revisions.iter().any(is_taken_back))
+    }
+
     /// The revision that an update which fails is taken back to: the current one, or, if that was seen to fail or was
     /// never applied whole, the last good one.
     pub fn back_to(&self) -> Option<HeadRef> {

@@ -60,8 +60,16 @@ impl Record {
     }
 
     /// Whether the record was restored from a backup: it lies in another ConfigMap than it was written to.
+    ///
+    /// Where an earlier version has not noted that, a look says so: see [`Record::found_restored`].
     pub fn is_restored(&self) -> bool {
-        self.head.uid.as_ref().is_some_and(|uid| *uid != self.uid)
+        self.head.uid.as_ref().map_or(self.head.restored, |uid| *uid != self.uid)
+    }
+
+    /// The record, as whoever has found out knows that it was restored from a backup.
+    pub fn found_restored(mut self) -> Self {
+        self.head.restored = true;
+        self
     }
 
     /// The token that callers compare: changes with every operation, never with a renewed lease.

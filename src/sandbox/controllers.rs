@@ -6,6 +6,7 @@ use super::object::{Objects, by_controller, reference};
 use super::removal::{collect_garbage, delete};
 use super::rollout;
 use super::store::{Key, Store, is_terminating};
+use super::stored::Stored;
 use super::validate::{carries, selector};
 use super::volumes;
 use super::writes;
@@ -69,7 +70,7 @@ fn replicate(store: &mut Store) {
             status[name] = json!(count);
         }
         if controller["status"] != status {
-            let mut controller = (*controller).clone();
+            let mut controller = Value::clone(&controller);
             controller["status"] = status;
             store.put(&key, controller);
         }
@@ -78,11 +79,11 @@ fn replicate(store: &mut Store) {
 
 /// Takes in the pods that nobody controls and that carry the labels.
 fn adopt(store: &mut Store, key: &Key, controller: &Value, free: &mut Objects, pods: &mut Objects) {
-    let fits = |(pod_key, pod): &mut (Key, Arc<Value>)| {
+    let fits = |(pod_key, pod): &mut (Key, Arc<Stored>)| {
         pod_key.namespace == key.namespace && carries(pod, selector(key.kind, controller))
     };
     for (key, pod) in free.extract_if(.., fits) {
-        let mut pod = (*pod).clone();
+        let mut pod = Value::clone(&pod);
         pod["metadata"]["ownerReferences"] = json!([reference(controller)]);
         let pod = store.put(&key, pod);
         pods.push((key, pod));
@@ -132,7 +133,7 @@ fn live(store: &mut Store, waiting: &mut BTreeMap<String, Instant>) {
             still.insert(uid, due);
             continue;
         }
-        let mut pod = (*pod).clone();
+        let mut pod = Value::clone(&pod);
         if terminating {
             pod["metadata"]["deletionGracePeriodSeconds"] = json!(0);
         } else {

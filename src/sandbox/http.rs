@@ -6,6 +6,7 @@ use super::kinds::Kind;
 use super::removal;
 use super::selection::Selection;
 use super::store::{Key, Store};
+use super::stored::Stored;
 use super::watch::Watch;
 use super::writes;
 use axum::body::{Body, to_bytes};
@@ -97,7 +98,7 @@ fn write(store: &mut Store, key: Key, query: &Parameters, parts: &Parts, body: &
     let (code, object) = match (parts.method.as_str(), call.key.name.is_empty()) {
         ("POST", true) => (201, writes::create(store, call, body)?),
         ("PUT", false) => (200, writes::replace(store, &call, body)?),
-        ("DELETE", false) => (200, Arc::new(removal::delete(store, &call.key, body, dry_run)?)),
+        ("DELETE", false) => (200, Arc::new(Stored::new(removal::delete(store, &call.key, body, dry_run)?))),
         ("PATCH", false) if !text(parts, &header::CONTENT_TYPE).starts_with("application/apply-patch") => {
             return Err(Failure::new(415, "UnsupportedMediaType", "only apply patches are served"));
         }
@@ -108,7 +109,7 @@ fn write(store: &mut Store, key: Key, query: &Parameters, parts: &Parts, body: &
         }
         _ => return Err(Failure::new(405, "MethodNotAllowed", "the resource does not allow this method")),
     };
-    let form = if object["kind"] == "Status" { whole } else { form(text(parts, &header::ACCEPT)) };
+    let form = if object["kind"] == "Status" { Stored::whole } else { form(text(parts, &header::ACCEPT)) };
     Ok(show(code, form(&object)))
 }
 
@@ -149,7 +150,10 @@ fn list(store: &Store, key: &Key, query: &Parameters, selection: &Selection, acc
     if let (Some((last, _)), Some(_)) = (page.last(), rest.next()) {
         metadata["continue"] = json!(format!("{}/{}", last.namespace, last.name));
     }
-    let item = if partial { metadata_only } else { without_kind };
+    let item = |object: &Stored| match partial {
+        true => object.metadata_only(),
+        false => object.without_kind().to_owned(),
+    };
     let items: Vec<String> = page.into_iter().map(|(_, object)| item(object)).collect();
     let (kind, version) = match partial {
         true => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1"),
@@ -161,27 +165,9 @@ fn list(store: &Store, key: &Key, query: &Parameters, selection: &Selection, acc
     Ok(show(200, list))
 }
 
-/// How one object is shown: whole or as its metadata. The text is made of the object as it is stored: a copy of each
-/// would cost more than all the rest.
-fn form(accept: &str) -> fn(&Value) -> String {
-    if accept.contains("as=PartialObjectMetadata;") { metadata_only } else { whole }
-}
-
-fn whole(object: &Value) -> String {
-    object.to_string()
-}
-
-fn metadata_only(object: &Value) -> String {
-    let metadata = &object["metadata"];
-    format!(r#"{{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{metadata}}}"#)
-}
-
-/// The list names its kind once.
-fn without_kind(object: &Value) -> String {
-    let fields = object.as_object().into_iter().flatten();
-    let fields = fields.filter(|(name, _)| !matches!(name.as_str(), "kind" | "apiVersion"));
-    let fields: Vec<String> = fields.map(|(name, value)| format!("\"{name}\":{value}")).collect();
-    format!("{{{}}}", fields.join(","))
+/// How one object is shown: whole or as its metadata.
+fn form(accept: &str) -> fn(&Stored) -> String {
+    if accept.contains("as=PartialObjectMetadata;") { Stored::metadata_only } else { Stored::whole }
 }
 
 fn show(code: u16, body: String) -> Response {

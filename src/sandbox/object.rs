@@ -1,12 +1,13 @@
 //! Reads and changes parts of an object that several files need: owners, finalizers, lists.
 use super::kinds::Kind;
 use super::store::{Key, Store, is_terminating};
+use super::stored::Stored;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Objects as they stood when they were looked at.
-pub type Objects = Vec<(Key, Arc<Value>)>;
+pub type Objects = Vec<(Key, Arc<Stored>)>;
 
 /// Sets a field; null takes it away.
 pub fn set(object: &mut Value, name: &str, value: Value) {

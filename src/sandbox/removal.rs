@@ -23,7 +23,7 @@ pub fn delete(store: &mut Store, key: &Key, options: &Value, dry_run: bool) -> R
     if key.kind == Kind::Namespace && is_terminating(&found) {
         return Err(Failure::conflict(key, "its content is being removed already"));
     }
-    let mut object = (*found).clone();
+    let mut object = Value::clone(&found);
     if let Some(policy) = options["propagationPolicy"].as_str() {
         hold(&mut object, FOREGROUND, policy == "Foreground");
     }
@@ -43,12 +43,12 @@ pub fn delete(store: &mut Store, key: &Key, options: &Value, dry_run: bool) -> R
     }
     let gone =
         object["metadata"]["finalizers"].is_null() && object["metadata"]["deletionGracePeriodSeconds"] == 0;
-    if !dry_run && object != *found {
-        object = (*store.put(key, object)).clone();
+    if !dry_run && object != **found {
+        object = Value::clone(&store.put(key, object));
     }
     // The real server answers the last state of these; a Pod's shows when it was to go, a Service's does not.
     if gone && key.kind == Kind::Service {
-        return Ok((*found).clone());
+        return Ok(Value::clone(&found));
     }
     if gone && key.kind != Kind::Pod {
         let details = json!({ "name": key.name, "kind": key.kind.plural(), "uid": found["metadata"]["uid"] });
@@ -80,14 +80,14 @@ pub fn collect_garbage(store: &mut Store) {
             let policy = if first && is_owner { "Foreground" } else { "Background" };
             drop(delete(store, key, &json!({ "propagationPolicy": policy }), false));
         } else if is_held(object) && !is_owner {
-            let mut object = (**object).clone();
+            let mut object = Value::clone(object);
             hold(&mut object, FOREGROUND, false);
             store.put(key, object);
         } else if key.kind == Kind::Namespace
             && is_terminating(object)
             && !inhabited.contains(key.name.as_str())
         {
-            let mut object = (**object).clone();
+            let mut object = Value::clone(object);
             object["metadata"]["deletionGracePeriodSeconds"] = json!(0);
             store.put(key, object);
         }

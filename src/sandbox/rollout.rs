@@ -25,7 +25,7 @@ pub fn roll(store: &mut Store) {
         let hash = format!("{:010x}", hasher.finish() >> 24);
         let at = Key::new(Kind::ReplicaSet, &key.namespace, &format!("{}-{hash}", key.name));
         let new: Objects = old.extract_if(.., |(key, _)| *key == at).collect();
-        let new = new.first().map_or(&Value::Null, |(_, set)| &**set);
+        let new = new.first().map_or(&Value::Null, |(_, set)| set);
         let status = status(&deployment, new, &old, &store.now());
         match target(store, &deployment, new, &old) {
             Some(replicas) if new.is_null() => create(store, &at, &deployment, &hash, replicas),
@@ -33,7 +33,7 @@ pub fn roll(store: &mut Store) {
             _ => shrink(store, &deployment, new, &old),
         }
         if deployment["status"] != status {
-            let mut deployment = (*deployment).clone();
+            let mut deployment = Value::clone(&deployment);
             deployment["status"] = status;
             store.put(&key, deployment);
         }

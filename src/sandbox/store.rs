@@ -2,6 +2,7 @@
 use super::chance::Chance;
 use super::clock::Clock;
 use super::kinds::Kind;
+use super::stored::Stored;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -25,13 +26,13 @@ pub struct Key {
 pub struct Change {
     pub revision: u64,
     pub key: Key,
-    pub before: Option<Arc<Value>>,
-    pub after: Option<Arc<Value>>,
+    pub before: Option<Arc<Stored>>,
+    pub after: Option<Arc<Stored>>,
 }
 
 /// The objects of the whole sandbox.
 pub struct Store {
-    objects: BTreeMap<Key, Arc<Value>>,
+    objects: BTreeMap<Key, Arc<Stored>>,
     history: VecDeque<Change>,
     /// The newest revision that history has lost.
     forgotten: u64,
@@ -41,6 +42,21 @@ pub struct Store {
     addresses: u32,
     clock: Clock,
     pub chance: Chance,
+}
+
+/// What a store held at one moment, but for what was there before.
+#[derive(Clone)]
+pub struct Image {
+    objects: BTreeMap<Key, Arc<Stored>>,
+    revision: u64,
+    addresses: u32,
+}
+
+impl Image {
+    /// Every object.
+    pub fn objects(&self) -> impl Iterator<Item = (&Key, &Arc<Stored>)> {
+        self.objects.iter()
+    }
 }
 
 /// Hears of new revisions.
@@ -83,6 +99,17 @@ impl Store {
         }
     }
 
+    /// A store that begins with what another one held; who watched that one lists again.
+    pub fn of(image: Image, seed: u64, clock: Clock) -> Self {
+        let Image { objects, revision, addresses } = image;
+        Self { objects, revision, forgotten: revision, addresses, ..Self::new(seed, clock) }
+    }
+
+    /// What it holds now.
+    pub fn image(&self) -> Image {
+        Image { objects: self.objects.clone(), revision: self.revision, addresses: self.addresses }
+    }
+
     /// The time as objects carry it.
     pub fn now(&self) -> String {
         self.clock.after(0)
@@ -102,12 +129,12 @@ impl Store {
         News(self.news.subscribe())
     }
 
-    pub fn get(&self, key: &Key) -> Option<&Arc<Value>> {
+    pub fn get(&self, key: &Key) -> Option<&Arc<Stored>> {
         self.objects.get(key)
     }
 
     /// Objects of a kind in order, of one namespace or of all (empty).
-    pub fn list(&self, kind: Kind, namespace: &str) -> impl Iterator<Item = (&Key, &Arc<Value>)> {
+    pub fn list(&self, kind: Kind, namespace: &str) -> impl Iterator<Item = (&Key, &Arc<Stored>)> {
         let all = self.objects.range(Key::new(kind, namespace, "")..);
         all.take_while(move |(key, _)| {
             key.kind == kind && (namespace.is_empty() || key.namespace == namespace)
@@ -115,24 +142,24 @@ impl Store {
     }
 
     /// All objects of a kind as they are now.
-    pub fn all(&self, kind: Kind) -> Vec<(Key, Arc<Value>)> {
+    pub fn all(&self, kind: Kind) -> Vec<(Key, Arc<Stored>)> {
         self.list(kind, "").map(|(key, object)| (key.clone(), object.clone())).collect()
     }
 
     /// Everything as it is now, so that it can be changed while it is looked at.
-    pub fn snapshot(&self) -> Vec<(Key, Arc<Value>)> {
+    pub fn snapshot(&self) -> Vec<(Key, Arc<Stored>)> {
         self.objects.iter().map(|(key, object)| (key.clone(), object.clone())).collect()
     }
 
     /// Writes an object under a new revision; a terminating one that nothing holds back any more goes.
-    pub fn put(&mut self, key: &Key, mut object: Value) -> Arc<Value> {
+    pub fn put(&mut self, key: &Key, mut object: Value) -> Arc<Stored> {
         let metadata = &mut object["metadata"];
         let held = metadata["finalizers"].as_array().is_some_and(|list| !list.is_empty());
         let gone =
             !metadata["deletionTimestamp"].is_null() && !held && metadata["deletionGracePeriodSeconds"] == 0;
         let revision = self.revision() + 1;
         metadata["resourceVersion"] = json!(revision.to_string());
-        let object = Arc::new(object);
+        let object = Arc::new(Stored::new(object));
         let (before, after) = if gone {
             (self.objects.remove(key), None)
         } else {

@@ -12,7 +12,7 @@ pub const PROTECTION: &str = "kubernetes.io/pvc-protection";
 /// One step of every claim.
 pub fn bind(store: &mut Store) {
     for (key, claim) in store.all(Kind::PersistentVolumeClaim) {
-        let mut next = (*claim).clone();
+        let mut next = Value::clone(&claim);
         let (spec, metadata) = (&claim["spec"], &claim["metadata"]);
         if is_terminating(&claim) {
             let pods =
@@ -26,7 +26,7 @@ pub fn bind(store: &mut Store) {
                 "phase": "Bound", "accessModes": spec["accessModes"], "capacity": spec["resources"]["requests"],
             });
         }
-        if next != *claim {
+        if next != **claim {
             store.put(&key, next);
         }
     }

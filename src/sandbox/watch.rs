@@ -4,6 +4,7 @@ use super::failure::Failure;
 use super::kinds::Kind;
 use super::selection::Selection;
 use super::store::{Change, Store};
+use super::stored::Stored;
 use futures::{Stream, stream};
 use serde_json::{Value, json};
 use std::{convert::Infallible, sync::Arc, time::Duration};
@@ -20,7 +21,7 @@ pub struct Watch {
     /// Where to go on; None begins with all objects as they are.
     pub from: Option<u64>,
     pub timeout: Option<u64>,
-    pub show: fn(&Value) -> String,
+    pub show: fn(&Stored) -> String,
 }
 
 impl Watch {
@@ -69,7 +70,7 @@ impl Watch {
         if change.key.kind != self.kind || !here {
             return None;
         }
-        let selected = |object: &&Arc<Value>| self.selection.matches(object);
+        let selected = |object: &&Arc<Stored>| self.selection.matches(object);
         let (name, object) =
             match (change.before.as_ref().filter(selected), change.after.as_ref().filter(selected)) {
                 (None, Some(object)) => ("ADDED", object),
@@ -84,7 +85,7 @@ impl Watch {
         // A delete has a revision of its own.
         let mut object = Value::clone(object);
         object["metadata"]["resourceVersion"] = json!(revision);
-        Some(line(name, &(self.show)(&object)))
+        Some(line(name, &(self.show)(&Stored::new(object))))
     }
 }
 

@@ -8,6 +8,7 @@ use super::object::set;
 use super::ownership;
 use super::removal;
 use super::store::{Key, Store, is_terminating};
+use super::stored::Stored;
 use super::validate::{self, is_missing, size};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 const EVENTS: usize = 1_000;
 
 /// The object as it stands after a write.
-pub type Written = Result<Arc<Value>, Failure>;
+pub type Written = Result<Arc<Stored>, Failure>;
 
 /// POST.
 pub fn create(store: &mut Store, mut call: Call, body: &Value) -> Written {
@@ -65,20 +66,21 @@ pub fn replace(store: &mut Store, call: &Call, body: &Value) -> Written {
 }
 
 /// PATCH with a configuration to apply; true says that the object was made by it.
-pub fn apply(store: &mut Store, call: &Call, config: &Value) -> Result<(bool, Arc<Value>), Failure> {
+pub fn apply(store: &mut Store, call: &Call, config: &Value) -> Result<(bool, Arc<Stored>), Failure> {
     let key = &call.key;
     check_configuration(key, config)?;
-    let old = store.get(key).cloned();
+    let found = store.get(key).cloned();
+    let old = found.as_ref().map(|old| &***old);
     if old.is_none() {
         check_namespace(store, key)?;
         if !config["metadata"]["uid"].is_null() {
             return Err(Failure::conflict(key, "uid mismatch: no existing object was found"));
         }
     }
-    let merged = ownership::apply(old.as_deref().unwrap_or(&blank()), config, call, &store.now())?;
+    let merged = ownership::apply(old.unwrap_or(&blank()), config, call, &store.now())?;
     let mut object = key.kind.read(&merged).map_err(Failure::schema)?;
     defaults::fill(key.kind, &mut object);
-    Ok((old.is_none(), commit(store, call, old.as_deref(), object)?))
+    Ok((old.is_none(), commit(store, call, old, object)?))
 }
 
 /// What stands before an object is made: structs that the real server's types always hold count as present.
@@ -186,5 +188,5 @@ fn commit(store: &mut Store, call: &Call, old: Option<&Value>, mut object: Value
         return Err(Failure::forbidden(key, "the storageclass that provisions the pvc must support resize"));
     }
     let unchanged = old.is_some_and(|old| *old == object);
-    Ok(if call.dry_run || unchanged { Arc::new(object) } else { store.put(key, object) })
+    Ok(if call.dry_run || unchanged { Arc::new(Stored::new(object)) } else { store.put(key, object) })
 }

@@ -1,9 +1,10 @@
 //! A deployment that was restored from a backup: adopted by the next Deploy, and gone after the next Teardown.
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
 use panamax_kubernetes_adapter::proto::{DeployOutcome, ObjectAction};
+use serde_json::Value;
 
 use crate::support::adapter::{Adapter, deploy, teardown};
 use crate::support::control_plane::{User, control_plane};
@@ -68,30 +69,56 @@ async fn backup_and_restore(namespace: &Namespace) {
     }
 }
 
-#[tokio::test]
-async fn a_restored_deployment_is_adopted_without_restarts() {
-    let namespace = namespace("drift-restored").await;
+/// Makes a record as a version did that noted neither its ConfigMap nor traces of its writes.
+async fn as_before(namespace: &Namespace) {
+    let heads = namespace.api::<ConfigMap>();
+    let mut head = heads.get("panamax-deployment-wp").await.expect("a head");
+    let text = head.data.as_ref().and_then(|data| data.get("head.json")).expect("a record");
+    let mut record: Value = serde_json::from_str(text).expect("JSON");
+    record.as_object_mut().expect("a record").remove("uid").expect("a uid");
+    for member in record["inventory"].as_array_mut().expect("an inventory") {
+        member.as_object_mut().expect("a member").remove("trace").expect("a trace");
+    }
+    head.data.get_or_insert_default().insert("head.json".to_owned(), record.to_string());
+    heads.replace("panamax-deployment-wp", &PostParams::default(), &head).await.expect("written");
+}
+
+/// Deploys, backs up, restores, deploys again and tears down; `before`: as the record of an earlier version.
+async fn is_adopted(namespace: &Namespace, before: bool) {
     let adapter = Adapter::real(control_plane(), User::Adapter).await;
     let mut client = adapter.deployments();
-    let request = deploy(&namespace, "wp", &wordpress_at(2));
+    let request = deploy(namespace, "wp", &wordpress_at(2));
     // Two revisions are in the backup, with the passwords of both.
     let earlier = wordpress_at(2).replace("wordpress:3.9.1", "wordpress:3.9.0");
-    client.deploy(deploy(&namespace, "wp", &earlier)).await.expect("deployed");
-    recorded(&namespace, "wp", "ACTIVE").await;
+    client.deploy(deploy(namespace, "wp", &earlier)).await.expect("deployed");
+    recorded(namespace, "wp", "ACTIVE").await;
     client.deploy(request.clone()).await.expect("deployed");
-    recorded(&namespace, "wp", "ACTIVE").await;
-    backup_and_restore(&namespace).await;
+    recorded(namespace, "wp", "ACTIVE").await;
+    if before {
+        as_before(namespace).await;
+    }
+    backup_and_restore(namespace).await;
     let is_running = kube::runtime::conditions::is_pod_running();
-    until::<Pod>(&namespace, "db-pod", is_running).await;
-    let pods = pod_uids(&members(&namespace).await);
+    until::<Pod>(namespace, "db-pod", is_running).await;
+    let pods = pod_uids(&members(namespace).await);
     let again = client.deploy(request.clone()).await.expect("repaired").into_inner();
     assert_eq!(again.outcome(), DeployOutcome::Updated);
     assert_eq!(action(&again.changes, "Service/db-1"), ObjectAction::Update);
-    assert_eq!(pod_uids(&members(&namespace).await), pods);
+    assert_eq!(pod_uids(&members(namespace).await), pods);
     let last = client.deploy(request).await.expect("deployed").into_inner();
     assert_eq!(last.outcome(), DeployOutcome::Unchanged);
-    client.teardown(teardown(&namespace, "wp")).await.expect("torn down");
-    assert_eq!(everything(&namespace).await.into_keys().collect::<Vec<_>>(), Vec::<String>::new());
+    client.teardown(teardown(namespace, "wp")).await.expect("torn down");
+    assert_eq!(everything(namespace).await.into_keys().collect::<Vec<_>>(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_restored_deployment_is_adopted_without_restarts() {
+    is_adopted(&namespace("drift-restored").await, false).await;
+}
+
+#[tokio::test]
+async fn a_restored_record_of_an_earlier_version_is_adopted_too() {
+    is_adopted(&namespace("restored-before").await, true).await;
 }
 
 #[tokio::test]

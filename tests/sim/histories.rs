@@ -11,10 +11,11 @@ use tokio::time::{Instant, sleep};
 
 use super::judge::{self, Objects};
 use super::known;
+use super::replica::{Answer, Ask, Replica, Told};
 use super::road::{Faults, lock};
 use super::templates::{CURSED, MANY, MANY_CHANGED, MANY_CURSED, OTHER, PODS, PODS_CHANGED};
 use super::work::{self, Verdict};
-use super::world::{self, Answer, Ask, Replica, Told, World};
+use super::world::{self, World};
 use crate::support::order::{self, History};
 
 /// How many histories the fixed set has.
@@ -193,7 +194,7 @@ async fn history(world: &World, seed: u64) -> Vec<String> {
         found.push(format!("the last Deploy was answered {answer:?}"));
     }
     found.extend(world.settle().await.err());
-    let objects = world.objects().await;
+    let objects = world.objects();
     found.extend(judge::faults(&objects));
     found.extend(is_exactly(&objects, template));
     if last.is_active().await {
@@ -205,7 +206,7 @@ async fn history(world: &World, seed: u64) -> Vec<String> {
         found.push(format!("the last Teardown was answered {answer:?}"));
     }
     found.extend(world.settle().await.err());
-    found.extend(world.objects().await.into_keys().map(|name| format!("{name} is left")));
+    found.extend(world.objects().into_keys().map(|name| format!("{name} is left")));
     found
 }
 
@@ -214,7 +215,7 @@ fn is_exactly(objects: &Objects, template: &'static str) -> Vec<String> {
     let fresh = world::run(1, async |world| {
         assert_eq!(world.replica('a').ask(&Ask::Deploy(template)).await, Answer::Done);
         world.settle().await.expect("rest");
-        world.objects().await
+        world.objects()
     });
     let controllers = objects.iter().filter(|(name, _)| name.starts_with("ReplicationController "));
     let controlled = controllers.map(|(_, object)| component(object).to_owned()).collect();

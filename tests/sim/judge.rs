@@ -2,53 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use axum::Router;
-use http::Request;
-use kube::client::Body;
+use panamax_kubernetes_adapter::sandbox::Image;
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
 /// Everything in the namespace, by `Kind name`.
 pub type Objects = BTreeMap<String, Value>;
 
-/// Every kind that a deployment may leave behind, and where it is listed.
-const KINDS: [(&str, &str); 8] = [
-    ("ConfigMap", "/api/v1/namespaces/sim/configmaps"),
-    ("Secret", "/api/v1/namespaces/sim/secrets"),
-    ("PersistentVolumeClaim", "/api/v1/namespaces/sim/persistentvolumeclaims"),
-    ("Service", "/api/v1/namespaces/sim/services"),
-    ("ReplicationController", "/api/v1/namespaces/sim/replicationcontrollers"),
-    ("Pod", "/api/v1/namespaces/sim/pods"),
-    ("Deployment", "/apis/apps/v1/namespaces/sim/deployments"),
-    ("ReplicaSet", "/apis/apps/v1/namespaces/sim/replicasets"),
-];
-
 const REVISION: &str = "/metadata/labels/panamax.io~1revision";
 const POD_REVISION: &str = "/spec/template/metadata/labels/panamax.io~1revision";
 
-/// The objects of a kind; no fault is on this road.
-pub async fn list(api: &Router, path: &str) -> Vec<Value> {
-    let request = Request::get(path).body(Body::empty()).expect("a request");
-    let answer = api.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
-    let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.expect("an answer");
-    // Libraries are optimised, and this is one call of theirs: the tests' own code is not.
-    let mut list: Value = std::str::from_utf8(&body).expect("a text").parse().expect("a list");
-    match list["items"].take() {
-        Value::Array(items) => items,
-        _ => Vec::new(),
-    }
+/// Everything in the namespace, by `Kind name`; but for Events, from which nothing follows.
+pub fn objects(image: &Image) -> Objects {
+    let all = image.objects("sim").filter(|(kind, ..)| *kind != "Event");
+    all.map(|(kind, name, object)| (format!("{kind} {name}"), object.clone())).collect()
 }
 
-/// Everything in the namespace, by `Kind name`.
-pub async fn objects(api: &Router) -> Objects {
-    let mut objects = Objects::new();
-    for (kind, path) in KINDS {
-        for object in list(api, path).await {
-            let name = text(&object, "/metadata/name").to_owned();
-            objects.insert(format!("{kind} {name}"), object);
-        }
-    }
-    objects
+/// The objects of one kind in the namespace.
+pub fn kind_of<'i>(image: &'i Image, kind: &'static str) -> impl Iterator<Item = &'i Value> {
+    image.objects("sim").filter(move |(found, ..)| *found == kind).map(|(_, _, object)| object)
 }
 
 fn text<'a>(object: &'a Value, at: &str) -> &'a str {
@@ -73,16 +44,17 @@ fn is_going(object: &Value) -> bool {
 }
 
 /// Whether a record says that its deployment is being torn down.
-pub fn is_being_deleted(record: &Value) -> bool {
-    text(record, "/metadata/labels/panamax.io~1phase") == "deleting"
+pub fn is_being_deleted(image: &Image) -> bool {
+    kind_of(image, "ConfigMap").any(|record| text(record, "/metadata/labels/panamax.io~1phase") == "deleting")
 }
 
 /// Why the pod of this name must not be deleted now: it is ready, and another of its component is not.
-pub fn interrupts(pods: &[Value], name: &str) -> Option<String> {
+pub fn interrupts(image: &Image, name: &str) -> Option<String> {
     const COMPONENT: &str = "/metadata/labels/app.kubernetes.io~1name";
-    let removals = pods.iter().find(|pod| text(pod, "/metadata/name") == name)?;
+    let pods = || kind_of(image, "Pod");
+    let removals = pods().find(|pod| text(pod, "/metadata/name") == name)?;
     let component = text(removals, COMPONENT);
-    let mut others = pods.iter().filter(|pod| text(pod, COMPONENT) == component && *pod != removals);
+    let mut others = pods().filter(|pod| text(pod, COMPONENT) == component && *pod != removals);
     let is_missing = |pod: &Value| is_going(pod) || !is_ready(pod);
     let missing = others.find(|pod| is_ready(removals) && is_missing(pod))?;
     let missing = text(missing, "/metadata/name");
@@ -176,13 +148,14 @@ pub fn state(objects: &Objects) -> BTreeMap<String, Value> {
     let rank = |number: u64| numbers.iter().position(|known| *known == number).map_or(0, |place| place + 1);
     let mut state = BTreeMap::new();
     let mut pods: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let head = head(objects).unwrap_or_default();
     for (name, object) in objects {
         if name.starts_with("Secret panamax-deployment-") {
             continue;
         }
         let owner = items(object, "/metadata/ownerReferences").next();
         let mut plain = plain(object);
-        if is_scaled(objects, name) {
+        if is_scaled(objects, &head, name) {
             // A Scale that is asked again finds the controller there, and holds the count under its own name.
             leave_out_count_holders(&mut plain);
         }
@@ -199,8 +172,7 @@ pub fn state(objects: &Objects) -> BTreeMap<String, Value> {
                 pods.entry(of).or_default().push(plain.to_string());
             }
             None if name.starts_with("ConfigMap panamax-") => {
-                let head = head(objects).unwrap_or_default();
-                state.insert("the record".to_owned(), record(&head, rank));
+                state.insert("the record".to_owned(), record(objects, &head, rank));
             }
             None => drop(state.insert(name.clone(), plain)),
         }
@@ -212,10 +184,19 @@ pub fn state(objects: &Objects) -> BTreeMap<String, Value> {
     state
 }
 
-/// Whether Scale has set the count of this controller, as the record has it.
-fn is_scaled(objects: &Objects, name: &str) -> bool {
-    let head = head(objects).unwrap_or_default();
-    items(&head, "/inventory").any(|member| reference(member) == name && member["scaled_replicas"].is_i64())
+/// The count that Scale has set: as the record has it, or as the object says where whoever set it died before he wrote.
+fn scaled(objects: &Objects, member: &Value) -> Option<i64> {
+    member["scaled_replicas"].as_i64().or_else(|| {
+        let object = objects.get(&reference(member))?;
+        let is_of_scale = |entry: &Value| text(entry, "/manager").starts_with("panamax-scale:");
+        let is_held = items(object, "/metadata/managedFields").any(is_of_scale);
+        object.pointer("/spec/replicas").and_then(Value::as_i64).filter(|_| is_held)
+    })
+}
+
+/// Whether Scale has set the count of this object.
+fn is_scaled(objects: &Objects, head: &Value, name: &str) -> bool {
+    items(head, "/inventory").any(|member| reference(member) == name && scaled(objects, member).is_some())
 }
 
 /// Leaves out who holds the replica count.
@@ -229,7 +210,7 @@ fn leave_out_count_holders(plain: &mut Value) {
     }
 }
 
-fn record(head: &Value, rank: impl Fn(u64) -> usize) -> Value {
+fn record(objects: &Objects, head: &Value, rank: impl Fn(u64) -> usize) -> Value {
     let mut members: Vec<Value> = Vec::new();
     for member in items(head, "/inventory") {
         members.push(json!([
@@ -238,7 +219,7 @@ fn record(head: &Value, rank: impl Fn(u64) -> usize) -> Value {
             member["state"],
             member["pod_revision"].as_u64().map(&rank),
             member["template_replicas"],
-            member["scaled_replicas"],
+            scaled(objects, member),
         ]));
     }
     members.sort_by_key(Value::to_string);

@@ -19,10 +19,15 @@ pub fn reason(schedule: &Schedule, calls: &[Call]) -> Option<&'static str> {
     let creates = |call: Option<&Call>| call.is_none_or(|call| call.method == "PATCH");
     // What the other template does not have: bare Pods, and the database.
     let is_removed = |call: &Call| call.path.starts_with("pods/") || call.path.contains("/db");
+    // What the template that crashes has alone.
+    let is_of_failed = |call: &Call| call.path.starts_with("pods/cache");
     let dies = schedule.faults.values().any(|fault| fault.kills());
     match (SCENARIOS[schedule.scenario].name, schedule.sequel) {
         ("on-failure-ready", Sequel::Other | Sequel::Scale) if dies => Some(
             "whoever comes before the promise is kept finds the failed update in force, which is a third end",
+        ),
+        ("on-failure-ready", _) if late.any(|call| creates(call) && call.is_none_or(is_of_failed)) => Some(
+            "a create of the failed update that arrives when everybody is at rest is the next Deploy's, too",
         ),
         (_, Sequel::Teardown) if late.any(creates) => {
             Some("a create that arrives after the Teardown finds no record that knows it, and stays")

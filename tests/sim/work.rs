@@ -13,6 +13,8 @@ use super::road::lock;
 /// How many failures are told of by name, and how many of those with their calls.
 const NAMED: usize = 400;
 const TOLD: usize = 3;
+/// After how many schedules a long run says how far it is.
+const STEP: usize = 5_000;
 
 /// What a schedule came to.
 pub struct Verdict {
@@ -95,11 +97,21 @@ pub fn check<S: Sync>(
     verdict: impl Fn(&S) -> Verdict + Sync,
     again: impl Fn(&S) -> String + Sync,
 ) {
+    let played = AtomicUsize::new(0);
     let judged = each(schedules, |schedule| {
         let judged = catch_unwind(AssertUnwindSafe(|| verdict(schedule)));
         let judged =
             judged.unwrap_or_else(|_| Verdict { faults: vec!["it panics".to_owned()], trace: Vec::new() });
-        (!judged.faults.is_empty()).then(|| (again(schedule), judged))
+        let count = 1 + played.fetch_add(1, Ordering::Relaxed);
+        if count.is_multiple_of(STEP) {
+            eprintln!("sim: {count} of {} {name}", schedules.len());
+        }
+        // At once, since a long run may be ended early.
+        (!judged.faults.is_empty()).then(|| {
+            let again = again(schedule);
+            eprintln!("sim: {again}: {}", judged.faults.join("; "));
+            (again, judged)
+        })
     });
     let mut failures: Vec<_> = judged.into_iter().flatten().collect();
     if failures.is_empty() {

@@ -69,8 +69,7 @@ pub(in super::super) async fn put_back_failed(
         return engine.amend(&record, &Transition::PledgeDropped).await.map(|_| ());
     };
     warn!(revision = earlier.number, "the update has failed, putting the revision before back");
-    let wrote = |id: &&String| record.head.current.as_ref().is_some_and(|current| current.is_of(id));
-    let undone = record.head.begun.iter().filter(wrote).cloned().collect();
+    let undone = written_by(&record.head).collect();
     let back = Back { recovers: true, takes_back: true, undone, ..Back::default() };
     Box::pin(go_back(engine, target, record, (earlier.number, stored), back, deadline)).await
 }
@@ -131,6 +130,12 @@ fn undone(head: &Head) -> Vec<String> {
     begun.chain(head.superseded.iter().cloned()).collect()
 }
 
+/// The operation that made the current revision.
+fn written_by(head: &Head) -> impl Iterator<Item = String> {
+    let wrote = |id: &&String| head.current.as_ref().is_some_and(|current| current.is_of(id));
+    head.begun.iter().filter(wrote).cloned()
+}
+
 fn lost() -> Error {
     Error::internal("neither the revision that was begun nor the one before is stored")
         .prefixed("the record of what is deployed is lost, deploy again to repair it; ")
@@ -169,6 +174,16 @@ pub(in super::super) async fn adopt(
         let Some(stored) = look::read_revision(engine, target, Some(&candidate)).await? else { continue };
         let back = Back { recovers: true, deletes_marked_only: true, ..Back::default() };
         if record.head.current.as_ref() == Some(&candidate) {
+            // Whoever died was putting another one in the place of the current one, which has failed.
+            if let Some(earlier) = record.head.being_put_back().cloned()
+                && let Some(stored) = look::read_revision(engine, target, Some(&earlier)).await?
+            {
+                let begun = undone(&record.head);
+                let undone = begun.into_iter().chain(written_by(&record.head)).collect();
+                let back = Back { recovers: true, undone, ..Back::default() };
+                go_back(engine, target, record, (earlier.number, stored), back, deadline).await?;
+                return look::must_read(engine, target).await;
+            }
             go_back(engine, target, record, (candidate.number, stored), back, deadline).await?;
         } else {
             // Rolled forward, what the dead operation was asked for is done.

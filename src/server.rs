@@ -155,8 +155,7 @@ pub async fn run_measured(
     let operations = Operations::new(parts.cluster, parts.settings, parts.clock, ends.stop.clone());
     operations.keep();
     let health = Health::new();
-    let service =
-        service(&operations, parts.sandbox, &health, &parts.callers, parts.capacity, &metrics)?;
+    let service = service(&operations, parts.sandbox, &health, &parts.callers, parts.capacity, &metrics)?;
     let door = accept::Door::new(
         listener,
         parts.tls.clone(),

@@ -203,7 +203,7 @@ mod tests {
     fn connection() -> (DuplexStream, Connection) {
         let (here, there) = duplex(1 << 16);
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        (here, Connection::new(Box::new(there), None, place, Metrics::default()))
+        (here, Connection::new(Box::new(there), Origin::default(), None, place, Metrics::default()))
     }
 
     #[tokio::test]

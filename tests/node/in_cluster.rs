@@ -6,16 +6,20 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use kube::Api;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, ListParams, LogParams, PostParams};
+use kube::runtime::wait::await_condition;
 use panamax_kubernetes_adapter::proto;
 use panamax_kubernetes_adapter::proto::deployment_service_client::DeploymentServiceClient;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Code, Request};
+use serde_json::json;
+use tonic::metadata::AsciiMetadataValue;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{Code, Request, Status};
 
-use crate::support::adapter::{deploy, deploy_at_once, teardown};
-use crate::support::certificates::{Issuer, authority, issued};
+use crate::support::adapter::{deploy, deploy_at_once, reason, teardown};
+use crate::support::certificates::{Issuer, authority, issued_to};
 use crate::support::control_plane::User;
 use crate::support::document::{blocks, commands};
 use crate::support::image::{Contents, PORTS, PROGRAM, USER};
@@ -31,6 +35,9 @@ const PATIENCE: Duration = Duration::from_secs(110);
 
 /// How long it may take until the Service leads to a replica.
 const CONNECTED: Duration = Duration::from_secs(20);
+
+/// How long a watch may outlive the right to it.
+const REVOKED: Duration = Duration::from_secs(45);
 
 /// A started adapter, and the folder its administrator works in.
 struct Started {
@@ -52,8 +59,9 @@ impl Started {
         )
         .expect("a link");
         let authority = authority("callers and servers");
-        let (certificate, key) = issued(&authority, HOST, -1, 1);
-        for (name, text) in [("tls.crt", certificate), ("tls.key", key), ("ca.crt", authority.pem())] {
+        let (certificate, key) =
+            issued_to(&authority, HOST, time::Duration::days(-1), time::Duration::days(1));
+        for (name, text) in [("tls.crt", certificate), ("tls.key", key)] {
             fs::write(folder.join(name), text).expect("a file");
         }
         let document = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/in-cluster.md"));
@@ -69,24 +77,46 @@ impl Started {
         Self { node, passage: node.passage(address).await, folder, authority }
     }
 
-    /// A caller with a certificate of its own, on a connection of its own.
-    async fn caller(&self) -> DeploymentServiceClient<Channel> {
-        let (certificate, key) = issued(&self.authority, "caller", -1, 1);
+    /// A caller with the token that the document's lines have made, on a connection of its own.
+    async fn caller(&self) -> Deployments {
+        let token = fs::read_to_string(self.folder.join("token")).expect("a token");
+        self.caller_with(&token).await
+    }
+
+    async fn caller_with(&self, token: &str) -> Deployments {
         let tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(self.authority.pem()))
-            .domain_name(HOST)
-            .identity(Identity::from_pem(certificate, key));
+            .domain_name(HOST);
         let endpoint =
             Endpoint::from_shared(format!("https://{}", self.passage.address)).expect("an address");
         let endpoint = endpoint.tls_config(tls).expect("TLS");
         let until = Instant::now() + CONNECTED;
-        loop {
+        let channel = loop {
             match endpoint.connect().await {
-                Ok(channel) => return DeploymentServiceClient::new(channel),
+                Ok(channel) => break channel,
                 Err(error) => assert!(Instant::now() < until, "{error:?}\n{}", logs(self.node).await),
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+        };
+        let bearer: AsciiMetadataValue = format!("Bearer {}", token.trim()).parse().expect("a header");
+        let known: Known = Box::new(move |mut request: Request<()>| {
+            request.metadata_mut().insert("authorization", bearer.clone());
+            Ok(request)
+        });
+        DeploymentServiceClient::with_interceptor(channel, known)
+    }
+
+    /// A token of an account in `default`, as `kubectl create token` makes it.
+    fn token(&self, account: &str) -> String {
+        let command = format!("kubectl create token {account} -n default --audience={NAME}");
+        let output = bash(self.node, &self.folder, &command);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("a token is text")
+    }
+
+    fn kubectl(&self, command: &str) {
+        let output = bash(self.node, &self.folder, &format!("kubectl {command}"));
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// Reads a deployment until it is so; a replica that goes takes its callers' connections with it.
@@ -115,6 +145,10 @@ impl Drop for Started {
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
+
+/// Puts a token into every call.
+type Known = Box<dyn FnMut(Request<()>) -> Result<Request<()>, Status> + Send>;
+type Deployments = DeploymentServiceClient<InterceptedService<Channel, Known>>;
 
 /// Runs a line as an administrator of the node's cluster would.
 fn bash(node: &Node, folder: &Path, command: &str) -> Output {
@@ -191,18 +225,18 @@ async fn two_replicas_serve_and_finish_what_the_other_began() {
     caller.deploy(patient(deploy("default", "many", many))).await.expect("deployed");
     let newer = many.replace("web:1", "web:2");
     caller.deploy(patient(deploy_at_once("default", "many", &newer))).await.expect("deployed");
-    let restart = format!("kubectl rollout restart -n {NAMESPACE} deployment/{NAME}");
-    let status = format!("kubectl rollout status -n {NAMESPACE} deployment/{NAME} --timeout=100s");
-    for command in [restart, status] {
-        let output = bash(node, &started.folder, &command);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
+    started.kubectl(&format!("rollout restart -n {NAMESPACE} deployment/{NAME}"));
+    started.kubectl(&format!("rollout status -n {NAMESPACE} deployment/{NAME} --timeout=100s"));
     let has_new = |seen: &proto::Deployment| {
         let web = seen.components.first();
         let web = web.map(|component| (component.ready_replicas, component.updated_replicas));
         seen.state() == proto::DeploymentState::Active && web == Some((Some(3), Some(3)))
     };
     started.until("many", has_new).await;
+
+    a_pod_calls(&started, &client).await;
+    who_has_no_right_gets_nothing(&started).await;
+    a_revoked_right_ends_a_watch(&started).await;
 
     let mut caller = started.caller().await;
     for name in ["many", "wp"] {
@@ -211,6 +245,78 @@ async fn two_replicas_serve_and_finish_what_the_other_began() {
     let own: Api<Deployment> = Api::namespaced(client, NAMESPACE);
     let ready = own.get(NAME).await.expect("the adapter").status.expect("a status").ready_replicas;
     assert_eq!(ready, Some(2), "and the adapter goes on");
+}
+
+/// A pod of the cluster calls with the token of its own account, by the adapter's own commands.
+async fn a_pod_calls(started: &Started, client: &kube::Client) {
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
+    let trusted = json!({ "metadata": { "name": "trusted" }, "data": { "ca.crt": started.authority.pem() } });
+    let trusted = serde_json::from_value(trusted).expect("a ConfigMap");
+    maps.create(&PostParams::default(), &trusted).await.expect("created");
+    let token = json!({ "serviceAccountToken": { "audience": NAME, "path": "token" } });
+    let pod = json!({
+        "metadata": { "name": "caller" },
+        "spec": {
+            "restartPolicy": "Never",
+            "serviceAccountName": "builder",
+            "containers": [{
+                "name": "caller",
+                "image": format!("{NAME}:0.1.0"),
+                "args": [
+                    "list", "--server", format!("https://{HOST}:50051"),
+                    "--ca-file", "/etc/caller/ca.crt", "--token-file", "/etc/caller/token",
+                ],
+                "volumeMounts": [{ "name": "known", "mountPath": "/etc/caller" }],
+            }],
+            "volumes": [{ "name": "known", "projected": { "sources": [
+                token, { "configMap": { "name": "trusted" } },
+            ] } }],
+        },
+    });
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "default");
+    let pod = serde_json::from_value(pod).expect("a Pod");
+    pods.create(&PostParams::default(), &pod).await.expect("created");
+    let ended = await_condition(pods.clone(), "caller", |pod: Option<&Pod>| {
+        let phase = pod.and_then(|pod| pod.status.as_ref()?.phase.as_deref());
+        matches!(phase, Some("Succeeded" | "Failed"))
+    });
+    tokio::time::timeout(PATIENCE, ended).await.expect("it ends").expect("it can be watched");
+    let said = pods.logs("caller", &LogParams::default()).await.expect("its output");
+    let ended = pods.get("caller").await.expect("a Pod").status.expect("a status").phase;
+    assert_eq!(ended.as_deref(), Some("Succeeded"), "{said}\n{}", logs(started.node).await);
+    assert!(said.contains("wp") && said.contains("many"), "{said}");
+}
+
+/// Present and absent answer alike.
+async fn who_has_no_right_gets_nothing(started: &Started) {
+    started.kubectl("create serviceaccount stranger -n default");
+    let mut stranger = started.caller_with(&started.token("stranger")).await;
+    let mut told = Vec::new();
+    for name in ["wp", "no"] {
+        let request = proto::GetDeploymentRequest { name: name.to_owned(), ..Default::default() };
+        let status = stranger.get_deployment(request).await.expect_err("refused");
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::PermissionDenied, "CALLER_FORBIDDEN"));
+        told.push(status.message().to_owned());
+        let status = stranger.teardown(teardown("default", name)).await.expect_err("refused");
+        assert_eq!(status.code(), Code::PermissionDenied, "{status:?}");
+    }
+    assert_eq!(told[0], told[1], "whether it exists is nobody's business");
+}
+
+async fn a_revoked_right_ends_a_watch(started: &Started) {
+    started.kubectl("create serviceaccount leaving -n default");
+    started
+        .kubectl("create rolebinding leaving -n default --clusterrole=view --serviceaccount=default:leaving");
+    let mut leaving = started.caller_with(&started.token("leaving")).await;
+    let request = proto::WatchDeploymentRequest { name: "wp".to_owned(), ..Default::default() };
+    let mut watch = leaving.watch_deployment(request).await.expect("a watch").into_inner();
+    watch.message().await.expect("a message").expect("a snapshot");
+    started.kubectl("delete rolebinding leaving -n default");
+    let ended = async { while let Ok(Some(_)) = watch.message().await {} };
+    tokio::time::timeout(REVOKED, ended).await.expect("the watch ends");
+    let request = proto::GetDeploymentRequest { name: "wp".to_owned(), ..Default::default() };
+    let status = leaving.get_deployment(request).await.expect_err("refused");
+    assert_eq!(status.code(), Code::PermissionDenied, "{status:?}");
 }
 
 #[test]

@@ -59,7 +59,7 @@ impl User {
 /// Panics with one sentence that says what to install when it can neither be found nor built.
 pub fn control_plane() -> &'static ControlPlane {
     static PLANE: OnceLock<Result<ControlPlane, String>> = OnceLock::new();
-    match PLANE.get_or_init(|| start(Nodes::Simulated)) {
+    match PLANE.get_or_init(|| start(Nodes::Simulated, None)) {
         Ok(plane) => plane,
         Err(sentence) => panic!("{sentence}"),
     }
@@ -119,7 +119,9 @@ struct Ready {
 }
 
 /// Starts one; the error is a sentence for whoever runs the tests.
-pub(super) fn start(nodes: Nodes) -> Result<ControlPlane, String> {
+///
+/// A real node's registry has the images of a folder of OCI layouts, too.
+pub(super) fn start(nodes: Nodes, images: Option<&Path>) -> Result<ControlPlane, String> {
     let more: &[_] = if nodes == Nodes::Real { &NODE } else { &[] };
     let programs = programs::find(CONTROL_PLANE.iter().chain(more))?;
     let folders: BTreeSet<_> = programs.values().filter_map(|path| path.parent()).collect();
@@ -128,7 +130,10 @@ pub(super) fn start(nodes: Nodes) -> Result<ControlPlane, String> {
     command.arg("--programs").arg(folders);
     command.arg("--stages").arg(programs::recipe().join("stages.yaml"));
     if nodes == Nodes::Real {
-        command.arg("--node").arg("--images").arg(super::image::packed()?);
+        command.arg("--node");
+    }
+    if let Some(images) = images {
+        command.arg("--images").arg(images);
     }
     if let Some(nodes) = std::env::var_os("CONTROL_PLANE_NODES") {
         command.arg("--nodes").arg(nodes);

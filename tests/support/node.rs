@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::control_plane::{ControlPlane, Nodes, start};
+use super::image;
 use super::programs::{RUNC, is_built, tell};
 
 /// How long one answer may take.
@@ -42,7 +43,9 @@ pub fn node() -> Option<&'static Node> {
     let start = || {
         let missing = missing();
         if missing.is_empty() {
-            return start(Nodes::Real).map(|plane| Some(Node { door: plane.door.expect("a door"), plane }));
+            let images = image::packed()?;
+            let plane = start(Nodes::Real, Some(&images))?;
+            return Ok(Some(Node { door: plane.door.expect("a door"), plane }));
         }
         let sentence =
             format!("the tests on a real node cannot run here, for want of {}", missing.join(", "));

@@ -2,9 +2,8 @@
 import { readFileSync } from 'node:fs';
 import grpc from '@grpc/grpc-js';
 import loader from '@grpc/proto-loader';
-import { getProtoPath } from 'google-proto-files';
 import { protoPath as healthProto } from 'grpc-health-check';
-import protobuf from 'protobufjs';
+import { expect, refused } from './refusals.js';
 
 const NAMESPACES = ['node-1', 'node-2'];
 const { PANAMAX_SERVER, PANAMAX_CA_FILE, PANAMAX_TOKEN } = process.env;
@@ -17,11 +16,6 @@ const load = (...files) => grpc.loadPackageDefinition(loader.loadSync(files, rea
 const services = ['deployment', 'template'].map((name) => `panamax/kubernetes/v1/${name}_service.proto`);
 const { DeploymentService, TemplateService } = load(...services).panamax.kubernetes.v1;
 const { Health } = load(healthProto).grpc.health.v1;
-const rpc = protobuf.loadSync(['status.proto', 'error_details.proto'].map((file) => getProtoPath('rpc', file)));
-
-function expect(holds, sentence) {
-  if (!holds) throw new Error(sentence);
-}
 
 function connect(Service, token, compression = grpc.compressionAlgorithms.gzip) {
   let credentials = grpc.credentials.createSsl(readFileSync(PANAMAX_CA_FILE));
@@ -39,28 +33,14 @@ const call = (client, method, request, seconds = 30) =>
   new Promise((resolve, reject) =>
     client[method](request, deadline(seconds), (error, answer) => (error ? reject(error) : resolve(answer))));
 
-/** The fields at fault in a call that must fail with this code and reason. */
-async function refused(promise, code, reason) {
-  const error = await promise.then(() => new Error(`a call succeeded that must fail with ${reason}`), (caught) => caught);
-  expect(error.code === code, `the call failed with ${error.message}, not with code ${code}`);
-  const status = rpc.lookupType('google.rpc.Status').decode(error.metadata.get('grpc-status-details-bin')[0]);
-  const detail = (name) => {
-    const packed = status.details.find(({ type_url: url }) => url.endsWith(`/google.rpc.${name}`));
-    return packed && rpc.lookupType(`google.rpc.${name}`).decode(packed.value);
-  };
-  const info = detail('ErrorInfo');
-  expect(info?.domain === 'panamax.kubernetes.v1', `the domain is ${info?.domain}`);
-  expect(info.reason === reason, `the reason is ${info.reason}, not ${reason}`);
-  return detail('BadRequest')?.fieldViolations.map(({ field }) => field) ?? [];
-}
-
 /** Watches until the stream ends; answers the last state, and why the stream ended. */
 async function watch(client, request, seconds) {
   const seen = {};
   for await (const { event, snapshot, complete } of client.WatchDeployment(request, deadline(seconds))) {
-    if (event === 'snapshot') seen.state = snapshot.state;
     if (event === 'complete') seen.reason = complete.reason.replace('WATCH_COMPLETE_REASON_', '');
-    if (event === 'snapshot') console.log(`${snapshot.namespace}: ${snapshot.state} ${snapshot.message}`);
+    if (event !== 'snapshot') continue;
+    seen.state = snapshot.state;
+    console.log(`${snapshot.namespace}: ${snapshot.state} ${snapshot.message}`);
   }
   return seen;
 }

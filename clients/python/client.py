@@ -1,42 +1,19 @@
 """Goes through the contract as a program would: from a bad template to a deployment that is gone again."""
 import os
-import sys
 from pathlib import Path
 
 import grpc
-from google.rpc import error_details_pb2
+from grpc import StatusCode as Code
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_status import rpc_status
 
 from panamax.kubernetes.v1 import deployment_pb2 as model
 from panamax.kubernetes.v1 import deployment_service_pb2 as calls
-from panamax.kubernetes.v1 import deployment_service_pb2_grpc, error_pb2
-from panamax.kubernetes.v1 import template_service_pb2, template_service_pb2_grpc
+from panamax.kubernetes.v1 import deployment_service_pb2_grpc, template_service_pb2, template_service_pb2_grpc
+from panamax.kubernetes.v1.error_pb2 import Severity
+from refusals import expect, refused
 
 NAMESPACES = ["python-1", "python-2"]
-BAD = Path("bad.pmx").read_text()
-NOTES = Path("notes.pmx").read_text()
-
-
-def expect(holds, sentence):
-    if not holds:
-        sys.exit(f"python: {sentence}")
-
-
-def refused(call, code, reason):
-    """The violations of a call that must fail with this code and reason."""
-    try:
-        call()
-    except grpc.RpcError as error:
-        info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-        status = rpc_status.from_call(error)
-        for packed in status.details if status else []:
-            packed.Unpack(info) or packed.Unpack(bad_request)
-        expect(error.code() == code, f"the call failed with {error.code()}: {error.details()}, not {code}")
-        expect(info.domain == "panamax.kubernetes.v1", f"the domain is {info.domain}")
-        expect(info.reason == reason, f"the reason is {info.reason}, not {reason}")
-        return bad_request.field_violations
-    sys.exit(f"python: a call succeeded that must fail with {reason}")
+BAD, NOTES = Path("bad.pmx").read_text(), Path("notes.pmx").read_text()
 
 
 def channel(token, compression=grpc.Compression.Gzip):
@@ -49,37 +26,37 @@ def channel(token, compression=grpc.Compression.Gzip):
 def main():
     # Health is asked without credentials, and without gzip.
     health = health_pb2_grpc.HealthStub(channel(None, grpc.Compression.NoCompression))
-    answer = health.Check(health_pb2.HealthCheckRequest(), timeout=5)
-    expect(answer.status == health_pb2.HealthCheckResponse.SERVING, "the server is not serving")
+    status = health.Check(health_pb2.HealthCheckRequest(), timeout=5).status
+    expect(status == health_pb2.HealthCheckResponse.SERVING, "the server is not serving")
     token = os.environ.get("PANAMAX_TOKEN")
     server = channel(token)
     templates = template_service_pb2_grpc.TemplateServiceStub(server)
     deployments = deployment_service_pb2_grpc.DeploymentServiceStub(server)
 
     verdict = templates.ValidateTemplate(template_service_pb2.ValidateTemplateRequest(template_yaml=BAD), timeout=5)
-    for finding in verdict.diagnostics:
-        severity = error_pb2.Severity.Name(finding.severity).removeprefix("SEVERITY_")
-        print(f"bad.pmx:{finding.line}:{finding.column}: {severity} {finding.code}: {finding.message} ({finding.hint})")
-    found = {finding.code: finding.line for finding in verdict.diagnostics}
-    expect(not verdict.valid and found.get("LINK_TARGET_MISSING") == 6, f"the missing link is not told at line 6, but {found}")
+    for told in verdict.diagnostics:
+        severity = Severity.Name(told.severity)
+        print(f"bad.pmx:{told.line}:{told.column}: {severity} {told.code}: {told.message} ({told.hint})")
+    found = {told.code: told.line for told in verdict.diagnostics}
+    expect(not verdict.valid and found.get("LINK_TARGET_MISSING") == 6, f"line 6 lacks a link, but {found}")
     bad = calls.DeployRequest(namespace=NAMESPACES[0], template_yaml=BAD)
-    violations = refused(lambda: deployments.Deploy(bad, timeout=5), grpc.StatusCode.INVALID_ARGUMENT, "TEMPLATE_INVALID")
-    fields = [violation.field for violation in violations]
-    expect("images[0].links[0].service" in fields, f"the violations are of {fields}")
+    fields = refused(lambda: deployments.Deploy(bad, timeout=5), Code.INVALID_ARGUMENT, "TEMPLATE_INVALID")
+    expect("images[0].links[0].service" in fields, f"the fields at fault are {fields}")
     if token:
         stranger = deployment_service_pb2_grpc.DeploymentServiceStub(channel("a-token-that-nobody-has"))
-        refused(lambda: stranger.Deploy(bad, timeout=5), grpc.StatusCode.UNAUTHENTICATED, "CREDENTIALS_INVALID")
+        refused(lambda: stranger.Deploy(bad, timeout=5), Code.UNAUTHENTICATED, "CREDENTIALS_INVALID")
 
     options = model.DeployOptions(profile=model.PROFILE_MODERN, create_namespace=True, labels={"client": "python"})
     for namespace in NAMESPACES:
-        deployed = deployments.Deploy(calls.DeployRequest(namespace=namespace, template_yaml=NOTES, options=options), timeout=30)
+        request = calls.DeployRequest(namespace=namespace, template_yaml=NOTES, options=options)
+        deployed = deployments.Deploy(request, timeout=30)
         expect(deployed.outcome == calls.DEPLOY_OUTCOME_CREATED, f"{namespace} has notes already")
         until = calls.WatchDeploymentRequest(namespace=namespace, name="notes", until=calls.WATCH_UNTIL_SETTLED)
         for message in deployments.WatchDeployment(until, timeout=120):
             if message.WhichOneof("event") == "snapshot":
                 state = message.snapshot.state
                 print(f"{namespace}: {model.DeploymentState.Name(state)} {message.snapshot.message}")
-        expect(message.complete.reason == calls.WATCH_COMPLETE_REASON_SETTLED, "the watch did not end because all had settled")
+        expect(message.complete.reason == calls.WATCH_COMPLETE_REASON_SETTLED, "the watch ended before all had settled")
         expect(state == model.DEPLOYMENT_STATE_ACTIVE, "what was deployed is not active")
 
     scale = calls.ScaleRequest(namespace=NAMESPACES[0], name="notes", replicas={"Web": 3}, wait=calls.WAIT_MODE_READY)
@@ -100,7 +77,8 @@ def main():
         gone = calls.TeardownRequest(namespace=namespace, name="notes", wait=calls.TEARDOWN_WAIT_GONE)
         expect(deployments.Teardown(gone, timeout=60).complete, f"something of notes is left in {namespace}")
         get = calls.GetDeploymentRequest(namespace=namespace, name="notes")
-        refused(lambda: deployments.GetDeployment(get, timeout=5), grpc.StatusCode.NOT_FOUND, "DEPLOYMENT_NOT_FOUND")
+        refused(lambda: deployments.GetDeployment(get, timeout=5), Code.NOT_FOUND, "DEPLOYMENT_NOT_FOUND")
 
 
-main()
+if __name__ == "__main__":
+    main()

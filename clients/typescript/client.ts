@@ -1,30 +1,17 @@
 /** Goes through the contract as a program would: from a bad template to a deployment that is gone again. */
 import { readFileSync } from "node:fs";
-import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
+import { Code, createClient, type Interceptor } from "@connectrpc/connect";
 import { compressionGzip, createGrpcTransport } from "@connectrpc/connect-node";
-import { BadRequestSchema, ErrorInfoSchema } from "./generated/google/rpc/error_details_pb.js";
 import { HealthCheckResponse_ServingStatus as Serving, Health } from "./generated/health/v1/health_pb.js";
 import { DeploymentState, Profile } from "./generated/panamax/kubernetes/v1/deployment_pb.js";
 import * as calls from "./generated/panamax/kubernetes/v1/deployment_service_pb.js";
 import { Severity } from "./generated/panamax/kubernetes/v1/error_pb.js";
 import { TemplateService } from "./generated/panamax/kubernetes/v1/template_service_pb.js";
+import { expect, refused } from "./refusals.js";
 
 const namespaces = ["typescript-1", "typescript-2"];
 const template = (file: string) => ({ case: "templateYaml", value: readFileSync(file, "utf8") }) as const;
 const token = process.env.PANAMAX_TOKEN;
-
-function expect(holds: boolean, sentence: string): asserts holds {
-  if (!holds) throw new Error(sentence);
-}
-
-/** The violations of a call that must fail with this code and reason. */
-async function refused(call: Promise<unknown>, code: Code, reason: string) {
-  const error = await call.then(() => expect(false, `a call succeeded that must fail with ${reason}`), ConnectError.from);
-  expect(error instanceof ConnectError && error.code === code, `the call failed with ${error}, not ${Code[code]}`);
-  const [info] = error.findDetails(ErrorInfoSchema);
-  expect(info?.domain === "panamax.kubernetes.v1" && info.reason === reason, `the reason is ${info?.reason}, not ${reason}`);
-  return error.findDetails(BadRequestSchema)[0]?.fieldViolations ?? [];
-}
 
 function transport(bearer?: string, compress = true) {
   const authorize: Interceptor = (next) => (request) => {
@@ -56,9 +43,8 @@ async function main() {
   const missing = verdict.diagnostics.find((found) => found.code === "LINK_TARGET_MISSING");
   expect(!verdict.valid && missing?.line === 6, `the missing link is not told at line 6, but at ${missing?.line}`);
   const bad = { namespace: namespaces[0], templateSource: template("bad.pmx") };
-  const violations = await refused(deployments.deploy(bad), Code.InvalidArgument, "TEMPLATE_INVALID");
-  const fields = violations.map((violation) => violation.field);
-  expect(fields.includes("images[0].links[0].service"), `the violations are of ${fields}`);
+  const fields = await refused(deployments.deploy(bad), Code.InvalidArgument, "TEMPLATE_INVALID");
+  expect(fields.includes("images[0].links[0].service"), `the fields at fault are ${fields}`);
   if (token) {
     const stranger = createClient(calls.DeploymentService, transport("a-token-that-nobody-has"));
     await refused(stranger.deploy(bad), Code.Unauthenticated, "CREDENTIALS_INVALID");
@@ -71,27 +57,32 @@ async function main() {
     const watch = { namespace, name: "notes", until: calls.WatchUntil.SETTLED };
     let [state, reason]: [DeploymentState?, calls.WatchCompleteReason?] = [];
     for await (const { event } of deployments.watchDeployment(watch, { timeoutMs: 120_000 })) {
-      if (event.case === "snapshot") console.log(`${namespace}: ${DeploymentState[(state = event.value.state)]}`, event.value.message);
       if (event.case === "complete") reason = event.value.reason;
+      if (event.case !== "snapshot") continue;
+      state = event.value.state;
+      console.log(`${namespace}: ${DeploymentState[state]} ${event.value.message}`);
     }
     expect(reason === calls.WatchCompleteReason.SETTLED, "the watch did not end because all had settled");
     expect(state === DeploymentState.ACTIVE, "what was deployed is not active");
   }
 
   const name = { namespace: namespaces[0], name: "notes" };
-  const scaled = await deployments.scale({ ...name, replicas: { Web: 3 }, wait: calls.WaitMode.READY }, { timeoutMs: 60_000 });
+  const three = { ...name, replicas: { Web: 3 }, wait: calls.WaitMode.READY };
+  const scaled = await deployments.scale(three, { timeoutMs: 60_000 });
   const ready = scaled.deployment?.components.map((one) => `${one.imageName} ${one.readyReplicas}`).join();
   expect(ready === "Web 3,Store 1", `after scaling, ${ready} are ready`);
   const pages: string[] = [];
   let pageToken = "";
   do {
-    const page = await deployments.listDeployments({ namespace: "-", pageSize: 1, pageToken, labelSelector: "client=typescript" });
+    const request = { namespace: "-", pageSize: 1, pageToken, labelSelector: "client=typescript" };
+    const page = await deployments.listDeployments(request);
     pages.push(page.deployments.map((one) => one.namespace).join("+"));
     pageToken = page.nextPageToken;
   } while (pageToken);
   expect(pages.join() === namespaces.join(), `the pages are ${pages}`);
   let ended: calls.WatchCompleteReason | undefined;
-  for await (const { event } of deployments.watchDeployment({ ...name, until: calls.WatchUntil.GONE }, { timeoutMs: 2_000 })) {
+  const gone = { ...name, until: calls.WatchUntil.GONE };
+  for await (const { event } of deployments.watchDeployment(gone, { timeoutMs: 2_000 })) {
     if (event.case === "complete") ended = event.value.reason;
   }
   expect(ended === calls.WatchCompleteReason.DEADLINE, "the watch did not end with its deadline");

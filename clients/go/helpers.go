@@ -17,7 +17,7 @@ import (
 
 func expect(holds bool, format string, values ...any) {
 	if !holds {
-		log.Fatalf("go: "+format, values...)
+		log.Fatalf(format, values...)
 	}
 }
 

@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log"
 	"os"
 	"slices"
 	"time"
@@ -20,6 +21,8 @@ import (
 var zip = grpc.UseCompressor(gzip.Name)
 
 func main() {
+	log.SetFlags(0)
+	log.SetPrefix("go: ")
 	root := must(credentials.NewClientTLSFromFile(os.Getenv("PANAMAX_CA_FILE"), ""))
 	server := must(grpc.NewClient(os.Getenv("PANAMAX_SERVER"), grpc.WithTransportCredentials(root)))
 	probe := grpc_health_v1.NewHealthClient(server)

@@ -45,6 +45,11 @@ async function watch(client, request, seconds) {
   return seen;
 }
 
+process.on('uncaughtException', (error) => {
+  console.error(`node: ${error.message}`);
+  process.exit(1);
+});
+
 // Health is asked without credentials, and without gzip.
 const health = await call(connect(Health, undefined, grpc.compressionAlgorithms.identity), 'Check', {});
 expect(health.status === 'SERVING', `the server is ${health.status}`);

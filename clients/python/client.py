@@ -81,4 +81,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except grpc.RpcError as error:
+        expect(False, f"a call failed with {error.code()}: {error.details()}")

@@ -28,8 +28,7 @@ func main() {
 	probe := grpc_health_v1.NewHealthClient(server)
 	health := must(probe.Check(bounded(5*time.Second, ""), &grpc_health_v1.HealthCheckRequest{}))
 	expect(health.Status == grpc_health_v1.HealthCheckResponse_SERVING, "the server is %v", health.Status)
-	token := os.Getenv("PANAMAX_TOKEN")
-	client := pb.NewDeploymentServiceClient(server)
+	token, client := os.Getenv("PANAMAX_TOKEN"), pb.NewDeploymentServiceClient(server)
 	findFaults(pb.NewTemplateServiceClient(server), client, token)
 	for _, namespace := range []string{"go-1", "go-2"} {
 		deploy(bounded(2*time.Minute, token), client, namespace)

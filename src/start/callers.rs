@@ -50,16 +50,16 @@ pub(super) fn check(config: &Config) -> Result<(), Refusal> {
     if settings.authorize != Authorization::None && !settings.is_authenticated() {
         return wrong("--authorize needs callers that are known; say how with --auth");
     }
+    let asks_cluster = settings.auth == Authentication::TokenReview
+        || settings.authorize == Authorization::SubjectAccessReview;
+    if config.sandbox && asks_cluster {
+        return wrong("--sandbox knows no callers and no rights; use --auth tokens and --authorize file");
+    }
     if settings.auth == Authentication::TokenReview && settings.authorize == Authorization::None {
         return wrong(
             "--auth token-review knows every account of the cluster, and without --authorize each could do all that \
              the adapter may; add --authorize subject-access-review or file",
         );
-    }
-    let asks_cluster = settings.auth == Authentication::TokenReview
-        || settings.authorize == Authorization::SubjectAccessReview;
-    if config.sandbox && asks_cluster {
-        return wrong("--sandbox knows no callers and no rights; use --auth tokens and --authorize file");
     }
     Ok(())
 }

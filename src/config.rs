@@ -18,7 +18,7 @@ pub use listen::Listen;
 #[derive(Clone, Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
 pub struct Config {
-    /// Address to listen on, or unix: and the path of a socket; off loopback only with --tls-client-ca, or with
+    /// Address to listen on, or unix: and the path of a socket; off loopback only with TLS and a way to know callers, or with
     /// --allow-plaintext
     #[arg(long, env = "PANAMAX_LISTEN", default_value = "127.0.0.1:50051", value_parser = listen::listen, value_name = "ADDRESS")]
     pub listen: Listen,

@@ -82,3 +82,21 @@ async fn the_commands_run_as_printed() {
         assert!(lines.iter().any(|line| line.starts_with(&format!("panamax-kubernetes-adapter {command} "))));
     }
 }
+
+/// What the README shows is what is printed, when the adapter has never seen the template.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_readme_shows_what_is_printed() {
+    let adapter = Binary::start_with(&["--sandbox"]);
+    let readme = fs::read_to_string("README.md").expect("the document");
+    let (_, block) = readme.split_once("```text\n$ ").expect("a block");
+    let (block, _) = block.split_once("```").expect("its end");
+    let (command, shown) = block.split_once('\n').expect("a command and what it prints");
+    let mut words = command.split(' ');
+    assert_eq!(words.next(), Some("panamax-kubernetes-adapter"));
+    let output = Command::new(env!("CARGO_BIN_EXE_panamax-kubernetes-adapter"))
+        .args(words)
+        .env("PANAMAX_SERVER", format!("http://{}", adapter.address))
+        .output()
+        .expect("it runs");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), shown);
+}

@@ -1,4 +1,4 @@
-//! The README keeps its word: its calls run as printed, and its tables hold what the program says.
+//! The documents keep their word: calls run as printed, and tables hold what the program says.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::support::control_plane::{User, control_plane};
 use crate::support::document::{blocks, commands};
 use crate::support::namespace::namespace;
 
-/// The address in the README, and the only thing in its lines that a test may replace.
+/// The address in the calls, and the only thing in its lines that a test may replace.
 const ADDRESS: &str = "localhost:50051";
 
 /// A text file of the repository.
@@ -64,11 +64,11 @@ fn bash(command: &str) -> Output {
 async fn the_calls_run_as_printed() {
     let namespace = namespace("edge-readme").await;
     let binary = Binary::start(&control_plane().kubeconfig(User::Adapter), &["--namespace", &namespace]);
-    let readme = read("README.md").replace(ADDRESS, &binary.address.to_string());
+    let document = read("docs/calls.md").replace(ADDRESS, &binary.address.to_string());
     // A function that one block defines is there for those that follow.
     let mut functions = String::new();
     let mut calls = 0;
-    for block in blocks(&readme, "sh") {
+    for block in blocks(&document, "sh") {
         for command in commands(&block) {
             if command.contains("() {") {
                 functions.push_str(&command);
@@ -92,22 +92,22 @@ async fn the_calls_run_as_printed() {
 /// The long tests take too long to be run here; their names and variables are looked for.
 #[test]
 fn the_long_tests_are_there() {
-    let readme = read("README.md");
-    let block = blocks(&readme, "sh").concat();
+    let document = read("CONTRIBUTING.md");
+    let block = blocks(&document, "sh").concat();
     let command = block.lines().find(|line| line.contains("KILL_ALL=1")).expect("the long command");
     let filters: Vec<&str> = command.split(' ').filter(|word| word.contains("::")).collect();
     let files: String =
         filters.iter().map(|name| read(&format!("tests/{}.rs", name.replace("::", "/")))).collect();
     assert_eq!(filters.len(), 2, "{command}");
     for variable in ["KILL_ALL", "CHAOS_SECONDS", "CHAOS_SEED"] {
-        assert!(readme.contains(variable) && files.contains(&format!("\"{variable}\"")), "{variable}");
+        assert!(document.contains(variable) && files.contains(&format!("\"{variable}\"")), "{variable}");
     }
 }
 
 #[test]
 fn every_method_is_called() {
-    let readme = read("README.md");
-    let calls: String = blocks(&readme, "sh").concat();
+    let document = read("docs/calls.md");
+    let calls: String = blocks(&document, "sh").concat();
     let set = prost_types::FileDescriptorSet::decode(proto::DESCRIPTOR_SET).expect("a descriptor set");
     let mut methods = 0;
     for file in &set.file {
@@ -139,8 +139,8 @@ fn the_settings_are_those_of_the_help() {
         let default = after("\n          [default: ").unwrap_or_default();
         printed.insert((format!("--{flag}"), after("[env: ").expect("a variable"), default));
     }
-    let readme = read("README.md");
-    let told = rows(&readme, "| Flag | Variable |").into_iter().map(|row| match row.as_slice() {
+    let document = read("docs/settings.md");
+    let told = rows(&document, "| Flag | Variable |").into_iter().map(|row| match row.as_slice() {
         [flag, variable, default, meaning] if !meaning.is_empty() => {
             ((*flag).to_owned(), (*variable).to_owned(), (*default).to_owned())
         }
@@ -151,9 +151,9 @@ fn the_settings_are_those_of_the_help() {
 
 #[test]
 fn the_errors_are_those_that_are_sent() {
-    let readme = read("README.md");
+    let document = read("docs/errors.md");
     let told: BTreeSet<String> =
-        rows(&readme, "| Reason | Code |").into_iter().map(|row| row[0].to_owned()).collect();
+        rows(&document, "| Reason | Code |").into_iter().map(|row| row[0].to_owned()).collect();
     let source = read("src/grpc/errors.rs");
     let sent: BTreeSet<String> = source
         .split("ErrorReason::")
@@ -207,7 +207,14 @@ async fn the_manifests_are_taken_by_a_real_cluster() {
 
 #[test]
 fn links_lead_to_files() {
-    for document in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/commands.md"] {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let pages = fs::read_dir(folder).expect("a folder").map(|entry| {
+        let name = entry.expect("an entry").file_name();
+        format!("docs/{}", name.to_str().expect("a name"))
+    });
+    let above = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"];
+    for document in above.map(str::to_owned).into_iter().chain(pages) {
+        let document = document.as_str();
         let text = read(document);
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if target.starts_with("https://") || target.starts_with('#') {

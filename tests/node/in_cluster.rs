@@ -195,11 +195,13 @@ async fn two_replicas_serve_and_finish_what_the_other_began() {
 
     // The seed's sample, from outside.
     let mut caller = started.caller().await;
-    let request = patient(deploy("default", "wp", WORDPRESS));
-    caller.deploy(request).await.expect("deployed");
+    // On a host port of its own: other tests deploy it to this node, too.
+    let sample = WORDPRESS.replace("host_port: 8000", "host_port: 8077");
+    assert_ne!(sample, WORDPRESS);
+    caller.deploy(patient(deploy("default", "wp", &sample))).await.expect("deployed");
 
     // A replica that dies in the middle: the other one ends its Deploy.
-    let newer = WORDPRESS.replace("mysql:5.5", "mysql:5.6");
+    let newer = sample.replace("mysql:5.5", "mysql:5.6");
     let request = patient(deploy("default", "wp", &newer));
     let dying = {
         let pods = started.pods(client.clone());

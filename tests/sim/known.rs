@@ -21,6 +21,10 @@ pub fn reason(schedule: &Schedule, calls: &[Call]) -> Option<&'static str> {
     let is_removed = |call: &Call| call.path.starts_with("pods/") || call.path.contains("/db");
     // What the template that crashes has alone.
     let is_of_failed = |call: &Call| call.path.starts_with("pods/cache");
+    // The write that ends the update.
+    let ends = |call: &Call| call.method == "PUT" && call.path.starts_with("configmaps/");
+    let mut lost = schedule.faults.iter().filter(|(_, fault)| **fault == Fault::LoseAnswer);
+    let is_lost = lost.any(|(at, _)| calls.get(*at).is_none_or(ends));
     let dies = schedule.faults.values().any(|fault| fault.kills());
     match (SCENARIOS[schedule.scenario].name, schedule.sequel) {
         ("on-failure-ready", Sequel::Other | Sequel::Scale) if dies => Some(
@@ -28,6 +32,9 @@ pub fn reason(schedule: &Schedule, calls: &[Call]) -> Option<&'static str> {
         ),
         ("on-failure-ready", _) if late.any(|call| creates(call) && call.is_none_or(is_of_failed)) => Some(
             "a create of the failed update that arrives when everybody is at rest is the next Deploy's, too",
+        ),
+        ("on-failure-ready", _) if is_lost => Some(
+            "who does not hear that its update is written, while its promise is kept elsewhere, is told of that operation",
         ),
         (_, Sequel::Teardown) if late.any(creates) => {
             Some("a create that arrives after the Teardown finds no record that knows it, and stays")

@@ -105,10 +105,7 @@ impl<B> Envelope<B> {
     }
 
     /// The next frame; what has come is taken also when the server ends.
-    fn next(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<Next<B>, Violation>>
+    fn next(&mut self, context: &mut Context<'_>) -> Poll<Result<Next<B>, Violation>>
     where
         B: Body<Data = Bytes> + Unpin,
     {

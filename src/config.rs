@@ -137,7 +137,7 @@ fn drain(text: &str) -> Result<Duration, String> {
     time(text, Duration::ZERO..=Duration::from_secs(600))
 }
 
-/// Nothing at all passes here: it is a limit, and refused as one.
+/// Too little passes here: it is a limit, and refused as one.
 fn connection(text: &str) -> Result<Duration, String> {
     time(text, Duration::ZERO..=Duration::from_secs(24 * 3600))
 }

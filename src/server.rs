@@ -14,6 +14,7 @@ mod measured;
 mod metadata;
 mod origin;
 mod port;
+mod questions;
 mod streams;
 mod tls;
 mod wire;
@@ -155,7 +156,8 @@ pub async fn run_measured(
     let operations = Operations::new(parts.cluster, parts.settings, parts.clock, ends.stop.clone());
     operations.keep();
     let health = Health::new();
-    let service = service(&operations, parts.sandbox, &health, &parts.callers, parts.capacity, &metrics)?;
+    let service =
+        service(&operations, parts.sandbox, &health, &parts.callers, parts.capacity, &ends.stop, &metrics)?;
     let door = accept::Door::new(
         listener,
         parts.tls.clone(),
@@ -209,6 +211,7 @@ fn service(
     health: &Health,
     callers: &Callers,
     capacity: Capacity,
+    stop: &CancellationToken,
     metrics: &Metrics,
 ) -> Result<
     impl Service<
@@ -223,8 +226,8 @@ fn service(
     Failure,
 > {
     let routes = Routes::new(HealthServer::new(health.clone()))
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
+        .add_service(reflection().build_v1()?.max_decoding_message_size(questions::LONGEST))
+        .add_service(reflection().build_v1alpha()?.max_decoding_message_size(questions::LONGEST))
         .add_service(
             DeploymentServiceServer::new(DeploymentApi::new(operations.clone()))
                 .accept_compressed(CompressionEncoding::Gzip)
@@ -245,7 +248,7 @@ fn service(
         )
         .prepare();
     let service = CatchPanicLayer::custom(panicked).layer(routes);
-    let service = answers::Answers(metrics.clone()).layer(service);
+    let service = answers::Answers::new(metrics.clone(), stop.clone()).layer(service);
     let service = limits::Limits::new(capacity.calls, capacity.watches, metrics.clone()).layer(service);
     // Who is not known gets no place and has no body read.
     let service = identity::Identity(callers.clone()).layer(service);

@@ -19,7 +19,8 @@ pub fn start(filter: &str, json: bool) -> Result<(), String> {
     let discreet = filter_fn(|metadata| {
         let is_of = |name: &str| metadata.target().starts_with(name);
         // The client warns of answers it cannot read by quoting them whole; the failure reaches us all the same.
-        let quotes = is_of("kube_client");
+        // What HTTP/2 warns of is what a caller has sent: whoever floods would write our log.
+        let quotes = is_of("kube_client") || is_of("h2");
         !quotes && (*metadata.level() <= LevelFilter::WARN || !TALKATIVE.iter().any(|name| is_of(name)))
     });
     let started = Registry::default().with(asked).with(discreet).with(lines).try_init();

@@ -37,6 +37,8 @@ words! {
         Request => "request",
         /// The size of a request's metadata.
         Metadata => "metadata",
+        /// The memory of all requests that are coming.
+        RequestMemory => "request_memory",
         /// The time in which a request must come.
         RequestTime => "request_time",
     }

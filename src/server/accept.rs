@@ -1,5 +1,6 @@
 //! Accepts connections: bounded in number, TLS handshakes side by side, each with a deadline.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,8 +8,8 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 use x509_parser::parse_x509_certificate;
@@ -20,10 +21,12 @@ use super::wire::Connection;
 use crate::clock::Clock;
 use crate::metrics::{Cut, Limit, Metrics};
 
-/// The most connections that may be in their TLS handshake at once; others wait in the system's queue.
+/// The most connections that may be in their TLS handshake at once. One more ends the oldest of them, so that nobody
+/// who says nothing keeps others out.
 const HANDSHAKES: usize = 64;
-/// How long a handshake may take.
+/// How long a handshake may take, and how long it has if others wait.
 const HANDSHAKE: Duration = Duration::from_secs(5);
+const HANDSHAKE_AMONG_MANY: Duration = Duration::from_secs(1);
 /// How long is waited when no connection can be accepted: the process has too many files open.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// How often the same trouble is told in the log.
@@ -38,6 +41,8 @@ pub(super) struct Door {
     clock: Clock,
     places: Arc<Semaphore>,
     handshakes: JoinSet<Option<Connection>>,
+    /// When each handshake that is under way began, the oldest first.
+    begun: VecDeque<(Instant, AbortHandle)>,
     refused: Told,
     failed: Told,
     metrics: Metrics,
@@ -58,6 +63,7 @@ impl Door {
             clock,
             places: Arc::new(Semaphore::new(connections)),
             handshakes: JoinSet::new(),
+            begun: VecDeque::new(),
             refused: Told::default(),
             failed: Told::default(),
             metrics,
@@ -67,7 +73,9 @@ impl Door {
     /// The next connection that is served.
     pub(super) async fn next(&mut self) -> Connection {
         loop {
-            let may_begin = self.handshakes.len() < HANDSHAKES;
+            self.begun.retain(|(_, handshake)| !handshake.is_finished());
+            let oldest = self.begun.front().filter(|_| self.begun.len() >= HANDSHAKES);
+            let may_begin = oldest.map(|(begun, _)| *begun + HANDSHAKE_AMONG_MANY);
             let accepted = tokio::select! {
                 biased;
                 Some(done) = self.handshakes.join_next() => {
@@ -76,7 +84,7 @@ impl Door {
                         Ok(None) | Err(_) => continue,
                     }
                 }
-                accepted = self.listener.accept(), if may_begin => accepted,
+                accepted = accept(&self.listener, may_begin) => accepted,
             };
             let (stream, source) = match accepted {
                 Ok(accepted) => accepted,
@@ -100,9 +108,22 @@ impl Door {
                 Some(tls) => {
                     let acceptor = TlsAcceptor::from(tls.config());
                     let (clock, metrics) = (self.clock.clone(), self.metrics.clone());
-                    self.handshakes.spawn(handshake(acceptor, (stream, source), place, clock, metrics));
+                    self.make_room();
+                    let handshake = handshake(acceptor, (stream, source), place, clock, metrics);
+                    self.begun.push_back((Instant::now(), self.handshakes.spawn(handshake)));
                 }
             }
+        }
+    }
+
+    /// Ends the oldest handshake if there are as many as there may be.
+    fn make_room(&mut self) {
+        if self.begun.len() >= HANDSHAKES
+            && let Some((_, oldest)) = self.begun.pop_front()
+            && !oldest.is_finished()
+        {
+            oldest.abort();
+            self.metrics.cut(Cut::Handshake);
         }
     }
 
@@ -119,6 +140,14 @@ impl Door {
         }
         sleep(ACCEPT_AGAIN).await;
     }
+}
+
+/// The next connection, not before a moment.
+async fn accept(listener: &Listener, from: Option<Instant>) -> io::Result<(Box<dyn Bytes>, Option<IpAddr>)> {
+    if let Some(from) = from {
+        sleep_until(from).await;
+    }
+    listener.accept().await
 }
 
 /// Something that may happen often, and is told now and then.

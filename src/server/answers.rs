@@ -2,15 +2,20 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::envelope::{Envelope, Found, Violation};
-use super::limits::{self, Admission};
+use super::envelope::{self, Envelope, Found, Terms, Violation};
+use super::limits::{self, ASKING, Admission};
+use super::questions::Questions;
 use crate::error::{Error, ErrorKind};
 use crate::grpc::{self, MAX_MESSAGE_BYTES};
 use crate::metrics::{Limit, Metrics};
@@ -19,18 +24,45 @@ use crate::metrics::{Limit, Metrics};
 const ACCEPTED: (&str, HeaderValue) = ("grpc-accept-encoding", HeaderValue::from_static("gzip,identity"));
 /// The services whose own answers follow protocols that are not ours.
 const FOREIGN: &str = "/grpc.";
+/// The service of which everybody asks and whose requests are small; how large at the most, and how long these may take.
+const HEALTH: &str = "/grpc.health.";
+const SMALL: usize = 4 * 1024;
+const SMALL_PATIENCE: Duration = Duration::from_secs(2);
+/// How much later than its answer the body of a stream of questions ends: the answer has the last word.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// The one service that takes more than one message in a request.
 const REFLECTION: &str = "/grpc.reflection.";
 
 /// The layer that sees every request and its answer.
 #[derive(Clone)]
-pub(super) struct Answers(pub(super) Metrics);
+pub(super) struct Answers {
+    metrics: Metrics,
+    /// The bytes that all requests which are coming share.
+    memory: Arc<Semaphore>,
+    /// From here on nothing that has not come is waited for.
+    stop: CancellationToken,
+}
+
+impl Answers {
+    pub(super) fn new(metrics: Metrics, stop: CancellationToken) -> Self {
+        Self { metrics, memory: Arc::new(Semaphore::new(envelope::MEMORY)), stop }
+    }
+
+    /// What a request of a path may be.
+    fn terms(&self, path: &str, encoded: bool) -> Terms {
+        let (limit, patience) = match is_small(path) {
+            true => (SMALL, SMALL_PATIENCE),
+            false => (MAX_MESSAGE_BYTES, envelope::PATIENCE),
+        };
+        Terms { encoded, limit, patience, memory: Arc::clone(&self.memory), stop: self.stop.clone() }
+    }
+}
 
 impl<S> Layer<S> for Answers {
     type Service = Answering<S>;
 
     fn layer(&self, inner: S) -> Answering<S> {
-        Answering { inner, metrics: self.0.clone() }
+        Answering { inner, answers: self.clone() }
     }
 }
 
@@ -38,7 +70,7 @@ impl<S> Layer<S> for Answers {
 #[derive(Clone)]
 pub(super) struct Answering<S> {
     inner: S,
-    metrics: Metrics,
+    answers: Answers,
 }
 
 impl<S, B, R> Service<Request<B>> for Answering<S>
@@ -70,18 +102,21 @@ where
         let encoded = is_encoded(request.headers());
         let admission = request.extensions().get::<Admission>().cloned();
         let request = match path.starts_with(REFLECTION) {
-            true => request.map(Body::new),
-            false => request.map(|body| {
-                Body::new(Envelope::new(body, encoded, MAX_MESSAGE_BYTES, found.clone(), admission))
-            }),
+            true => request
+                .map(|body| Body::new(Questions::new(body, ASKING + LAST_WORD, self.answers.stop.clone()))),
+            false => {
+                let terms = self.answers.terms(&path, encoded);
+                request.map(|body| Body::new(Envelope::new(body, terms, found.clone(), admission)))
+            }
         };
         let answer = self.inner.call(request);
-        let metrics = self.metrics.clone();
+        let metrics = self.answers.metrics.clone();
         Box::pin(async move {
             let answer = answer.await?;
             match found.get() {
                 Some(Violation::TooLarge) => metrics.limit_hit(Limit::Request),
                 Some(Violation::Late) => metrics.limit_hit(Limit::RequestTime),
+                Some(Violation::NoMemory) => metrics.limit_hit(Limit::RequestMemory),
                 Some(_) | None => {}
             }
             Ok(match failure(answer.headers(), found.get(), &path) {
@@ -105,7 +140,7 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 fn failure(headers: &HeaderMap, found: Option<Violation>, path: &str) -> Option<Error> {
     let status = tonic::Status::from_header_map(headers)?;
     if let Some(violation) = found {
-        return Some(of_envelope(violation));
+        return Some(of_envelope(violation, is_small(path)));
     }
     if !status.details().is_empty() {
         return None;
@@ -122,9 +157,16 @@ fn unknown(path: &str) -> Error {
     Error::new(ErrorKind::NotImplemented, message)
 }
 
-fn of_envelope(violation: Violation) -> Error {
+/// Whether a path's requests are small: whoever asks how the server is says next to nothing, and everybody may ask.
+fn is_small(path: &str) -> bool {
+    path.starts_with(HEALTH)
+}
+
+fn of_envelope(violation: Violation, is_small: bool) -> Error {
     let (kind, message) = match violation {
         Violation::NoPlace => return limits::no_place(),
+        Violation::NoMemory => return limits::no_memory(),
+        Violation::Stopping => (ErrorKind::ShuttingDown, "the adapter is shutting down; try again"),
         Violation::Missing => (ErrorKind::NotImplemented, "the request has no message; send exactly one"),
         Violation::Second => {
             (ErrorKind::NotImplemented, "the request has more than one message; send exactly one")
@@ -135,6 +177,8 @@ fn of_envelope(violation: Violation) -> Error {
             ErrorKind::FramingInvalid,
             "the message says that it is compressed, but the request has no grpc-encoding",
         ),
+        Violation::TooLarge if is_small => (ErrorKind::LimitExceeded, "the request is larger than 4 KiB"),
+        Violation::Late if is_small => (ErrorKind::ClusterTimeout, "the request did not end within 2 s"),
         Violation::TooLarge => (ErrorKind::LimitExceeded, "the request is larger than 1 MiB"),
         Violation::Late => (ErrorKind::ClusterTimeout, "the request did not end within 30 s"),
     };

@@ -11,7 +11,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
@@ -20,7 +20,7 @@ use tracing::debug;
 
 use super::accept::Door;
 use super::streams::Streams;
-use super::wire::Connection;
+use super::wire::{Connection, Writes};
 use crate::metrics::{Cut, Metrics};
 
 /// HTTP/2 limits; the library leaves most of them open.
@@ -40,6 +40,8 @@ const PING: Duration = Duration::from_secs(30);
 const PONG: Duration = Duration::from_secs(20);
 /// How long the head of a request over HTTP/1.1 may take.
 const HEAD: Duration = Duration::from_secs(5);
+/// The most bytes of that head: nobody who speaks it is served anything but a sentence.
+const HEAD_BYTES: usize = 16 * 1024;
 
 /// How long the streams of an old connection may go on; shorter, if the age is.
 const GRACE: Duration = Duration::from_secs(300);
@@ -92,7 +94,21 @@ where
 
 /// Why a connection is to end, and how long its streams may go on.
 fn ending(why: Cut, rules: Rules) -> Duration {
-    if why == Cut::Age { GRACE.min(rules.age) } else { GOING }
+    // Whoever was idle may have called just when it was told to go. Nobody is served any more whose certificate expired.
+    if why == Cut::Certificate { GOING } else { GRACE.min(rules.age) }
+}
+
+/// Resolves once no stream has been open and no byte has been written for a while: an answer is on its way longer than
+/// its stream is open.
+async fn has_gone(streams: &Streams, written: &Writes) {
+    loop {
+        streams.idle(GOING).await;
+        let quiet_at = written.last() + GOING;
+        if quiet_at <= Instant::now() {
+            return;
+        }
+        sleep_until(quiet_at).await;
+    }
 }
 
 /// Serves one connection.
@@ -108,7 +124,7 @@ where
     let _open = metrics.connection();
     let (peer, expires) = (connection.peer(), connection.expires());
     let origin = connection.origin().clone();
-    let streams = Streams::new(metrics.clone());
+    let (streams, written) = (Streams::new(metrics.clone()), connection.written());
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(origin.clone());
@@ -138,7 +154,7 @@ where
             biased;
             ended = served.as_mut() => told(ended),
             () = ends.cut.cancelled() => metrics.cut(Cut::Drain),
-            () = streams.idle(GOING) => {}
+            () = has_gone(&streams, &written) => {}
         }
         return;
     };
@@ -148,7 +164,7 @@ where
             biased;
             ended = served.as_mut() => told(ended),
             () = ends.cut.cancelled() => {}
-            () = streams.idle(GOING) => {}
+            () = has_gone(&streams, &written) => {}
         }
     };
     if timeout(ending(why, rules), going).await.is_err() {
@@ -164,7 +180,12 @@ fn told(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
 
 fn builder(streams: Streams) -> auto::Builder<Streams> {
     let mut builder = auto::Builder::new(streams);
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).keep_alive(false);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .keep_alive(false)
+        .max_buf_size(HEAD_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -189,6 +210,28 @@ fn jittered(time: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_was_idle_has_as_much_time_as_whoever_is_old() {
+        let rules = Rules { idle: Duration::from_secs(1), age: Duration::from_secs(60) };
+        assert_eq!(ending(Cut::Idle, rules), Duration::from_secs(60));
+        assert_eq!(ending(Cut::Age, rules), Duration::from_secs(60));
+        assert_eq!(ending(Cut::Certificate, rules), GOING);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_still_reads_has_not_gone() {
+        let (streams, written) = (Streams::new(Metrics::default()), Writes::now());
+        let begun = Instant::now();
+        let writes = async {
+            for _ in 0..10 {
+                sleep(GOING / 2).await;
+                written.note();
+            }
+        };
+        tokio::join!(has_gone(&streams, &written), writes);
+        assert!((GOING * 6..=GOING * 8).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    }
 
     #[test]
     fn ages_differ_by_a_tenth() {

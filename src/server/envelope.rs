@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 
 use super::limits::Admission;
@@ -20,6 +22,25 @@ const PREFIX: usize = 5;
 /// How long a request may take to come, whole and ended: a caller that sends nothing would keep its place among the
 /// calls for ever. As long as a call without a deadline gets.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The most bytes that all requests which are coming may hold, and how many of each are not counted: a request that is
+/// small is taken whatever others send.
+pub(super) const MEMORY: usize = 64 * 1024 * 1024;
+const SMALL: usize = 4 * 1024;
+
+/// What a request may be.
+pub(super) struct Terms {
+    /// It says how its messages are compressed.
+    pub(super) encoded: bool,
+    /// The most bytes of a message as it is sent.
+    pub(super) limit: usize,
+    /// How long it may take to come, whole and ended.
+    pub(super) patience: Duration,
+    /// The bytes that all requests share.
+    pub(super) memory: Arc<Semaphore>,
+    /// From here on nothing that has not come is waited for.
+    pub(super) stop: CancellationToken,
+}
 
 /// What is wrong with an envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +59,10 @@ pub(super) enum Violation {
     TooLarge,
     /// The request has not ended in time.
     Late,
+    /// The requests that are coming hold as much as they may.
+    NoMemory,
+    /// The server ends, and the request is not whole.
+    Stopping,
     /// The request is whole, and there is no place for its call.
     NoPlace,
 }
@@ -52,32 +77,47 @@ impl Found {
     }
 }
 
+/// What a body has next; `None`: its end.
+type Next<B> = Option<Result<Frame<Bytes>, <B as Body>::Error>>;
+
 /// A request's body that ends with an error as soon as something is wrong with its envelope.
 pub(super) struct Envelope<B> {
     inner: B,
     reader: Reader,
     deadline: Pin<Box<Sleep>>,
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     found: Found,
     /// Where the call gets its place once the request is whole.
     admission: Option<Admission>,
 }
 
 impl<B> Envelope<B> {
-    /// `encoded`: the request says how messages are compressed; `limit`: the most bytes of a message as it is sent.
-    pub(super) fn new(
-        inner: B,
-        encoded: bool,
-        limit: usize,
-        found: Found,
-        admission: Option<Admission>,
-    ) -> Self {
+    pub(super) fn new(inner: B, terms: Terms, found: Found, admission: Option<Admission>) -> Self {
+        let Terms { encoded, limit, patience, memory, stop } = terms;
         Self {
             inner,
-            reader: Reader { encoded, limit, prefix: Vec::new(), left: None, is_whole: false },
-            deadline: Box::pin(sleep(PATIENCE)),
+            reader: Reader::new(encoded, limit, memory),
+            deadline: Box::pin(sleep(patience)),
+            stopped: Box::pin(stop.cancelled_owned()),
             found,
             admission,
         }
+    }
+
+    /// The next frame; what has come is taken also when the server ends.
+    fn next(&mut self, context: &mut Context<'_>) -> Poll<Result<Next<B>, Violation>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        // The time counts also where bytes come one by one.
+        if self.deadline.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(Violation::Late));
+        }
+        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
+            return Poll::Ready(Ok(frame));
+        }
+        ready!(self.stopped.as_mut().poll(context));
+        Poll::Ready(Err(Violation::Stopping))
     }
 }
 
@@ -93,22 +133,20 @@ where
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        // The time counts also where bytes come one by one.
-        let is_late = self.deadline.as_mut().poll(context).is_ready();
-        let (frame, violation) = if is_late {
-            (None, Some(Violation::Late))
-        } else {
-            let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
-            let violation = match &frame {
-                Some(Ok(frame)) => frame.data_ref().and_then(|data| self.reader.read(data)),
-                Some(Err(_)) => None,
-                None => self.reader.end(),
-            };
-            // The call begins when nothing more can come.
-            let has_ended = frame.is_none() || self.is_end_stream();
-            let admission = if violation.is_none() && has_ended { self.admission.take() } else { None };
-            let has_place = admission.is_none_or(|admission| admission.is_whole());
-            (frame, violation.or((!has_place).then_some(Violation::NoPlace)))
+        let (frame, violation) = match ready!(self.next(context)) {
+            Err(violation) => (None, Some(violation)),
+            Ok(frame) => {
+                let violation = match &frame {
+                    Some(Ok(frame)) => frame.data_ref().and_then(|data| self.reader.read(data)),
+                    Some(Err(_)) => None,
+                    None => self.reader.end(),
+                };
+                // The call begins when nothing more can come.
+                let has_ended = frame.is_none() || self.is_end_stream();
+                let admission = if violation.is_none() && has_ended { self.admission.take() } else { None };
+                let has_place = admission.is_none_or(|admission| admission.is_whole());
+                (frame, violation.or((!has_place).then_some(Violation::NoPlace)))
+            }
         };
         if let Some(violation) = violation {
             let _ = self.found.0.set(violation);
@@ -135,9 +173,44 @@ struct Reader {
     /// The bytes of the message that are still to come; `None`: its prefix is not whole yet.
     left: Option<usize>,
     is_whole: bool,
+    share: Share,
+}
+
+/// What a request holds of the bytes that all share, until it is dropped.
+struct Share {
+    of: Arc<Semaphore>,
+    held: Option<OwnedSemaphorePermit>,
+    /// The bytes that are not counted.
+    free: usize,
+}
+
+impl Share {
+    /// Takes so many bytes as they come, not as they are promised: five bytes that promise much would keep what others
+    /// need. Says whether there were as many.
+    fn take(&mut self, bytes: usize) -> bool {
+        let free = bytes.min(self.free);
+        self.free -= free;
+        let counted = bytes - free;
+        if counted == 0 {
+            return true;
+        }
+        let permit =
+            u32::try_from(counted).ok().map(|counted| Arc::clone(&self.of).try_acquire_many_owned(counted));
+        let Some(Ok(permit)) = permit else { return false };
+        match &mut self.held {
+            Some(held) => held.merge(permit),
+            None => self.held = Some(permit),
+        }
+        true
+    }
 }
 
 impl Reader {
+    fn new(encoded: bool, limit: usize, memory: Arc<Semaphore>) -> Self {
+        let share = Share { of: memory, held: None, free: SMALL };
+        Self { encoded, limit, prefix: Vec::new(), left: None, is_whole: false, share }
+    }
+
     fn read(&mut self, mut data: &[u8]) -> Option<Violation> {
         while !data.is_empty() {
             if self.is_whole {
@@ -154,6 +227,9 @@ impl Reader {
                 }
                 Some(left) => {
                     let now = left.min(data.len());
+                    if !self.share.take(now) {
+                        return Some(Violation::NoMemory);
+                    }
                     data = data.get(now..).unwrap_or_default();
                     self.left = Some(left - now);
                     self.is_whole = left == now;
@@ -195,9 +271,14 @@ impl Reader {
 mod tests {
     use super::*;
 
+    fn terms(stop: CancellationToken) -> Terms {
+        let memory = Arc::new(Semaphore::new(MEMORY));
+        Terms { encoded: false, limit: 4, patience: PATIENCE, memory, stop }
+    }
+
     /// What is found in a request that comes in pieces of a size.
     fn run(bytes: &[u8], piece: usize, encoded: bool) -> Option<Violation> {
-        let mut reader = Reader { encoded, limit: 4, prefix: Vec::new(), left: None, is_whole: false };
+        let mut reader = Reader::new(encoded, 4, Arc::new(Semaphore::new(MEMORY)));
         bytes.chunks(piece).find_map(|piece| reader.read(piece)).or_else(|| reader.end())
     }
 
@@ -233,9 +314,48 @@ mod tests {
             let begun = futures::stream::iter([Ok::<_, Status>(Frame::data(Bytes::copy_from_slice(begun)))]);
             let found = Found::default();
             let body = StreamBody::new(begun.chain(futures::stream::pending()).boxed());
-            let envelope = Envelope::new(body, false, 4, found.clone(), None);
+            let envelope = Envelope::new(body, terms(CancellationToken::new()), found.clone(), None);
             assert!(envelope.collect().await.is_err());
             assert_eq!(found.get(), Some(Violation::Late));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_ends_waits_for_no_request_and_takes_those_that_have_come() {
+        use futures::StreamExt;
+        use http_body_util::{BodyExt, Full, StreamBody};
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let whole = Bytes::from_static(&[0, 0, 0, 0, 1, 7]);
+        let envelope = Envelope::new(Full::new(whole), terms(stop.clone()), Found::default(), None);
+        assert!(envelope.collect().await.is_ok());
+        let begun = futures::stream::iter([Ok::<_, Status>(Frame::data(Bytes::from_static(&[0])))]);
+        let found = Found::default();
+        let body = StreamBody::new(begun.chain(futures::stream::pending()).boxed());
+        assert!(Envelope::new(body, terms(stop), found.clone(), None).collect().await.is_err());
+        assert_eq!(found.get(), Some(Violation::Stopping));
+    }
+
+    #[test]
+    fn what_all_requests_hold_is_bounded_and_small_ones_are_taken_all_the_same() {
+        let memory = Arc::new(Semaphore::new(10));
+        let limit = 2 * SMALL;
+        let request = |length: usize| {
+            let length = u32::try_from(length).unwrap().to_be_bytes();
+            let mut reader = Reader::new(false, limit, Arc::clone(&memory));
+            assert_eq!(reader.read(&[&[0][..], &length].concat()), None);
+            reader
+        };
+        // What is promised and does not come holds nothing.
+        let _promised: Vec<_> = (0..100).map(|_| request(limit)).collect();
+        let mut first = request(SMALL + 10);
+        assert_eq!(first.read(&vec![0; SMALL + 4]), None);
+        assert_eq!(first.read(&[0; 6]), None);
+        let mut second = request(SMALL + 1);
+        assert_eq!(second.read(&vec![0; SMALL]), None);
+        assert_eq!(second.read(&[0]), Some(Violation::NoMemory));
+        assert_eq!(request(SMALL).read(&vec![0; SMALL]), None);
+        drop(first);
+        assert_eq!(request(SMALL + 10).read(&vec![0; SMALL + 10]), None);
     }
 }

@@ -13,7 +13,10 @@ const HEADERS: u8 = 0x1;
 const RST_STREAM: u8 = 0x3;
 const SETTINGS: u8 = 0x4;
 const PING: u8 = 0x6;
+const WINDOW_UPDATE: u8 = 0x8;
 const CONTINUATION: u8 = 0x9;
+/// The flag of a frame that is the last of its stream.
+const END_STREAM: u8 = 0x1;
 /// The flag of a PING or of SETTINGS that answers one of ours.
 const ACK: u8 = 0x1;
 /// How many control frames may come in a second, and for how many seconds more may come.
@@ -22,6 +25,8 @@ const SECONDS: f64 = 5.0;
 /// How many control frames each frame of an answer pays for: clients measure the road with a PING as they receive, and
 /// open their windows.
 const PAID: f64 = 4.0;
+/// How many answers that may be left, and windows that may be opened, are remembered: as many as a connection has streams.
+const REMEMBERED: u32 = 1_000;
 /// What a reset costs of a call that was not answered: a caller may lose its patience with many at once.
 const RESET: f64 = 0.25;
 
@@ -47,16 +52,20 @@ impl Frame {
         matches!(self.kind, DATA | HEADERS)
     }
 
-    /// Whether it begins or ends an answer.
-    fn is_head(self) -> bool {
-        self.kind == HEADERS
+    /// Whether it begins an answer that goes on.
+    fn begins(self) -> bool {
+        self.kind == HEADERS && self.flags & END_STREAM == 0
+    }
+
+    /// Whether it acknowledges a frame of this kind.
+    fn acknowledges(self, kind: u8) -> bool {
+        self.kind == kind && self.flags & ACK != 0
     }
 
     /// What it costs if it is neither a part of a call nor an answer to what was sent.
     fn cost(self) -> f64 {
         match self.kind {
             DATA | HEADERS | CONTINUATION => 0.0,
-            SETTINGS | PING if self.flags & ACK != 0 => 0.0,
             RST_STREAM => RESET,
             _ => 1.0,
         }
@@ -96,22 +105,45 @@ pub(super) struct Flood {
     level: f64,
     at: Instant,
     /// The answers that were begun and not reset since: whoever leaves a watch that was answered pays nothing.
-    answered: u64,
+    answered: u32,
+    /// The calls that have come and may still open their window: some libraries do so once for each, at once.
+    windows: u32,
+    /// Our own PINGs and SETTINGS that are not acknowledged yet: whoever acknowledges what was never sent pays.
+    pings: u32,
+    settings: u32,
+}
+
+/// Takes one of what is there; says whether there was one.
+fn take(credit: &mut u32) -> bool {
+    let is_there = *credit > 0;
+    *credit = credit.saturating_sub(1);
+    is_there
+}
+
+/// Adds one, up to as many as are remembered.
+fn give(credit: &mut u32) {
+    *credit = credit.saturating_add(1).min(REMEMBERED);
 }
 
 impl Flood {
     pub(super) fn new(now: Instant) -> Self {
-        Self { level: 0.0, at: now, answered: 0 }
+        Self { level: 0.0, at: now, answered: 0, windows: 0, pings: 0, settings: 0 }
     }
 
     /// Counts a frame that was received; says whether these are too many.
     pub(super) fn received(&mut self, frame: Frame, now: Instant) -> bool {
         let cost = frame.cost();
-        if frame.kind == RST_STREAM && self.answered > 0 {
-            self.answered -= 1;
-            return false;
+        if frame.kind == HEADERS {
+            give(&mut self.windows);
         }
-        if cost == 0.0 {
+        let is_free = match frame.kind {
+            RST_STREAM => take(&mut self.answered),
+            WINDOW_UPDATE => take(&mut self.windows),
+            _ if frame.acknowledges(PING) => take(&mut self.pings),
+            _ if frame.acknowledges(SETTINGS) => take(&mut self.settings),
+            _ => false,
+        };
+        if is_free || cost == 0.0 {
             return false;
         }
         let passed: Duration = now.saturating_duration_since(self.at);
@@ -122,8 +154,13 @@ impl Flood {
 
     /// Counts a frame that was sent.
     pub(super) fn sent(&mut self, frame: Frame) {
-        if frame.is_head() {
-            self.answered += 1;
+        if frame.begins() {
+            give(&mut self.answered);
+        }
+        match frame.kind {
+            PING if !frame.acknowledges(PING) => give(&mut self.pings),
+            SETTINGS if !frame.acknowledges(SETTINGS) => give(&mut self.settings),
+            _ => {}
         }
         if frame.is_answer() {
             self.level = (self.level - PAID).max(0.0);
@@ -172,13 +209,55 @@ mod tests {
         let begin = Instant::now();
         let mut flood = Flood::new(begin);
         for _ in 0..1_000 {
-            assert!(!flood.received(frame(SETTINGS, ACK), begin));
+            for kind in [SETTINGS, PING] {
+                flood.sent(frame(kind, 0));
+                assert!(!flood.received(frame(kind, ACK), begin));
+            }
             for kind in [PING, 0x8, 0x8] {
                 assert!(!flood.received(frame(kind, 0), begin));
             }
             flood.sent(frame(DATA, 0));
         }
         assert!((0..60).any(|_| flood.received(frame(0x2, 0), begin)), "PRIORITY for nothing");
+    }
+
+    #[test]
+    fn acknowledgements_of_what_was_never_sent_are_no_better_than_others() {
+        for kind in [PING, SETTINGS] {
+            let begin = Instant::now();
+            let mut flood = Flood::new(begin);
+            assert!((0..60).any(|_| flood.received(frame(kind, ACK), begin)), "{kind}");
+            // An acknowledgement of ours is none of their frames.
+            let mut flood = Flood::new(begin);
+            (0..60).for_each(|_| flood.sent(frame(kind, ACK)));
+            assert!((0..60).any(|_| flood.received(frame(kind, ACK), begin)), "{kind}");
+        }
+    }
+
+    #[test]
+    fn every_call_may_open_its_window_once_and_pays_for_nothing_else() {
+        let begin = Instant::now();
+        let mut flood = Flood::new(begin);
+        for _ in 0..1_000 {
+            assert!(!flood.received(frame(HEADERS, 0), begin));
+            assert!(!flood.received(frame(WINDOW_UPDATE, 0), begin));
+        }
+        (0..5_000).for_each(|_| assert!(!flood.received(frame(HEADERS, 0), begin)));
+        assert!((0..60).any(|_| flood.received(frame(PING, 0), begin)), "PING");
+        let mut flood = Flood::new(begin);
+        (0..5_000).for_each(|_| assert!(!flood.received(frame(HEADERS, 0), begin)));
+        assert!((0..1_100).any(|_| flood.received(frame(WINDOW_UPDATE, 0), begin)), "a thousand at the most");
+    }
+
+    #[test]
+    fn answers_that_have_ended_pay_for_no_resets() {
+        let begin = Instant::now();
+        let mut flood = Flood::new(begin);
+        (0..9_000).for_each(|_| flood.sent(frame(HEADERS, END_STREAM)));
+        assert!((0..300).any(|_| flood.received(frame(RST_STREAM, 0), begin)));
+        let mut flood = Flood::new(begin);
+        (0..9_000).for_each(|_| flood.sent(frame(HEADERS, 0)));
+        assert!((0..1_300).any(|_| flood.received(frame(RST_STREAM, 0), begin)), "no more than streams");
     }
 
     #[test]

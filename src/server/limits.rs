@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +28,10 @@ const WATCHES_PER_CONNECTION: usize = 900;
 /// among the calls: whoever never ends its requests would keep all of these.
 const COMING_PER_CONNECTION: usize = 256;
 const COMING: usize = 20_000;
+/// The most questions about health of one connection that are not answered yet: each may hold some memory.
+const HEALTH_PER_CONNECTION: usize = 100;
+/// The most bytes of an answer that are handed out at once.
+const PIECE: usize = 16 * 1024;
 /// When a caller that was told so may try again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Calls whose answers go on for as long as their callers like.
@@ -41,7 +45,7 @@ const WATCHES: [&str; 4] = [
 const ALWAYS: [&str; 2] = ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/List"];
 /// Questions about the contract, and how long a caller may go on with them.
 const REFLECTION: &str = "/grpc.reflection.";
-const ASKING: Duration = Duration::from_secs(120);
+pub(super) const ASKING: Duration = Duration::from_secs(120);
 
 /// The layer that counts.
 #[derive(Clone)]
@@ -58,6 +62,7 @@ pub(super) struct Limits {
 enum Kind {
     Coming,
     Watch,
+    Health,
 }
 
 impl Limits {
@@ -75,7 +80,9 @@ impl Limits {
     /// A place for the call of a path: that of a watch at once, that of another call once its request is whole.
     fn admit(&self, path: &str, peer: Option<Peer>) -> Result<Option<Admission>, Error> {
         if ALWAYS.contains(&path) {
-            return Ok(None);
+            let counted = peer.map(|peer| self.count(peer, Kind::Health)).transpose()?;
+            let place = counted.map(|counted| Place { _permit: None, _connection: Some(counted) });
+            return Ok(place.map(|place| self.hold(place, true)));
         }
         let is_watch = WATCHES.contains(&path);
         let (semaphore, limit, kind) = match is_watch {
@@ -84,9 +91,12 @@ impl Limits {
         };
         let permit = self.take(semaphore, limit)?;
         let connection = peer.map(|peer| self.count(peer, kind)).transpose()?;
-        let place = Place { _permit: permit, _connection: connection };
-        let limits = self.clone();
-        Ok(Some(Admission(Arc::new(Held { place: Mutex::new(Some(place)), limits, is_watch }))))
+        let place = Place { _permit: Some(permit), _connection: connection };
+        Ok(Some(self.hold(place, is_watch)))
+    }
+
+    fn hold(&self, place: Place, is_lasting: bool) -> Admission {
+        Admission(Arc::new(Held { place: Mutex::new(Some(place)), limits: self.clone(), is_lasting }))
     }
 
     fn take(&self, semaphore: &Arc<Semaphore>, limit: Limit) -> Result<OwnedSemaphorePermit, Error> {
@@ -99,6 +109,9 @@ impl Limits {
     fn count(&self, peer: Peer, kind: Kind) -> Result<Counted, Error> {
         let (most, limit, what) = match kind {
             Kind::Watch => (WATCHES_PER_CONNECTION, Limit::WatchesOfConnection, "watches open; open another"),
+            Kind::Health => {
+                (HEALTH_PER_CONNECTION, Limit::Calls, "questions about health that are not answered yet")
+            }
             Kind::Coming => {
                 (COMING_PER_CONNECTION, Limit::Calls, "requests that are not whole yet; end them")
             }
@@ -122,18 +135,19 @@ pub(super) struct Admission(Arc<Held>);
 struct Held {
     place: Mutex<Option<Place>>,
     limits: Limits,
-    is_watch: bool,
+    /// Whether its place is that of its whole life.
+    is_lasting: bool,
 }
 
 impl Admission {
     /// The request is whole: from here on it has a place among the calls; says whether there was one.
     pub(super) fn is_whole(&self) -> bool {
-        if self.0.is_watch {
+        if self.0.is_lasting {
             return true;
         }
         let limits = &self.0.limits;
         let place = limits.take(&limits.calls, Limit::Calls).ok();
-        let place = place.map(|permit| Place { _permit: permit, _connection: None });
+        let place = place.map(|permit| Place { _permit: Some(permit), _connection: None });
         let is_admitted = place.is_some();
         *self.0.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
         is_admitted
@@ -145,13 +159,18 @@ pub(super) fn no_place() -> Error {
     overloaded("the server has too many calls open")
 }
 
+/// The answer to a request that does not fit beside those that are coming.
+pub(super) fn no_memory() -> Error {
+    overloaded("the requests that are coming hold as much memory as they may")
+}
+
 fn overloaded(message: &str) -> Error {
     Error::new(ErrorKind::Overloaded, message).retry_after(AGAIN)
 }
 
 /// One of the places there are, until it is dropped.
 struct Place {
-    _permit: OwnedSemaphorePermit,
+    _permit: Option<OwnedSemaphorePermit>,
     _connection: Option<Counted>,
 }
 
@@ -224,6 +243,8 @@ where
 /// An answer that keeps its place until it has been sent, or its caller has gone or takes nothing.
 struct Placed {
     body: Body,
+    /// What is left of a frame that is handed out in pieces.
+    rest: Bytes,
     /// Until when it may go on.
     until: Option<Pin<Box<Sleep>>>,
     progress: Option<Progress>,
@@ -238,7 +259,32 @@ impl Placed {
         if let Some(progress) = &progress {
             progress.offered();
         }
-        Self { body, until: limit.map(|limit| Box::pin(sleep(limit))), progress, metrics, _place: place }
+        let rest = Bytes::new();
+        Self {
+            body,
+            rest,
+            until: limit.map(|limit| Box::pin(sleep(limit))),
+            progress,
+            metrics,
+            _place: place,
+        }
+    }
+}
+
+impl Placed {
+    /// The next frame of the answer, or a piece of it: what is handed to HTTP/2 at once lies there without a place and
+    /// without a clock until its reader takes it.
+    fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+        if self.rest.is_empty() {
+            let frame = ready!(http_body::Body::poll_frame(Pin::new(&mut self.body), context));
+            let Some(Ok(frame)) = frame else { return Poll::Ready(frame) };
+            match frame.into_data() {
+                Ok(data) => self.rest = data,
+                Err(other) => return Poll::Ready(Some(Ok(other))),
+            }
+        }
+        let piece = self.rest.split_to(PIECE.min(self.rest.len()));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 }
 
@@ -264,7 +310,7 @@ impl http_body::Body for Placed {
             let _ = ended.add_header(&mut trailers);
             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
         }
-        let frame = Pin::new(&mut self.body).poll_frame(context);
+        let frame = self.next(context);
         if let (Poll::Ready(Some(_)), Some(progress)) = (&frame, &self.progress) {
             progress.offered();
         }
@@ -272,11 +318,11 @@ impl http_body::Body for Placed {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        if self.rest.is_empty() { self.body.size_hint() } else { SizeHint::new() }
     }
 }
 
@@ -328,6 +374,21 @@ mod tests {
         assert!(limits.admit(call, peer).is_ok());
     }
 
+    #[test]
+    fn a_connection_cannot_hold_memory_by_asking_how_the_server_is() {
+        let limits = Limits::new(1, 1, Metrics::default());
+        let peer = Some(Peer::of(1));
+        let held: Vec<_> =
+            (0..HEALTH_PER_CONNECTION).map(|_| limits.admit(ALWAYS[0], peer).unwrap().unwrap()).collect();
+        assert!(limits.admit(ALWAYS[1], peer).is_err());
+        assert!(limits.admit(ALWAYS[0], Some(Peer::of(2))).is_ok());
+        // None of them has a place of the calls, whole or not.
+        assert!(held.iter().all(Admission::is_whole));
+        assert_eq!(limits.calls.available_permits(), 1);
+        drop(held);
+        assert!(limits.admit(ALWAYS[0], peer).is_ok());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn questions_about_the_contract_end_with_a_word() {
         let metrics = Metrics::default();
@@ -338,5 +399,24 @@ mod tests {
         let trailers = http_body_util::BodyExt::collect(body).await.unwrap().trailers().cloned().unwrap();
         assert_eq!(grpc::outcome(&trailers), Some("DEADLINE_EXCEEDED"));
         assert!(metrics.text().contains("cut_total{reason=\"reflection\"} 1"));
+    }
+
+    #[tokio::test]
+    async fn an_answer_keeps_its_place_until_its_last_piece() {
+        let text = Bytes::from(vec![7; PIECE * 2 + 1]);
+        let limits = Limits::new(1, 1, Metrics::default());
+        let place = limits.admit("/S/M", None).unwrap().unwrap();
+        assert!(place.is_whole());
+        let whole = http_body_util::Full::new(text);
+        let mut body = Placed::new(Body::new(whole), Some(place), None, Metrics::default());
+        for size in [PIECE, PIECE, 1] {
+            assert!(!http_body::Body::is_end_stream(&body));
+            let frame = http_body_util::BodyExt::frame(&mut body).await.unwrap().unwrap();
+            assert_eq!(frame.into_data().unwrap().len(), size);
+            assert!(limits.calls.available_permits() == 0);
+        }
+        assert!(http_body::Body::is_end_stream(&body));
+        drop(body);
+        assert_eq!(limits.calls.available_permits(), 1);
     }
 }

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Mode;
+use rustix::process::umask;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tracing::debug;
@@ -14,6 +16,7 @@ use crate::config::Listen;
 
 /// Only the owner may connect.
 const OWNER_ONLY: u32 = 0o600;
+const BUT_OWNER: u32 = 0o177;
 
 /// The two directions of a connection, whatever they go over.
 pub(super) trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -113,14 +116,14 @@ impl Socket {
     async fn bind(path: &Path) -> Result<Self, BindError> {
         match fs::symlink_metadata(path) {
             Ok(file) if !file.file_type().is_socket() => return Err(BindError::NoSocket),
-            Ok(_) if UnixStream::connect(path).await.is_ok() => return Err(BindError::Taken),
-            Ok(_) => {}
+            Ok(_) => may_replace(path).await?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
-        // It gets its mode before it gets its name: there is no moment at which others may connect.
+        // It gets its mode before it gets its name, and none but its owner's when it is made: there is no moment at which
+        // others may connect.
         let unnamed = path.with_extension(format!("{}.new", std::process::id()));
-        let listener = UnixListener::bind(&unnamed)?;
+        let listener = owners_alone(|| UnixListener::bind(&unnamed))?;
         let named = fs::set_permissions(&unnamed, fs::Permissions::from_mode(OWNER_ONLY))
             .and_then(|()| fs::rename(&unnamed, path))
             .and_then(|()| fs::symlink_metadata(path));
@@ -132,6 +135,27 @@ impl Socket {
             }
         }
     }
+}
+
+/// Whether a socket's file is one that nobody listens on. Only a refusal says so: one whose queue is full, or that is
+/// another user's, is somebody's.
+async fn may_replace(path: &Path) -> Result<(), BindError> {
+    match UnixStream::connect(path).await {
+        Ok(_) => Err(BindError::Taken),
+        Err(error) => match error.kind() {
+            io::ErrorKind::ConnectionRefused => Ok(()),
+            io::ErrorKind::WouldBlock => Err(BindError::Taken),
+            _ => Err(error.into()),
+        },
+    }
+}
+
+/// Makes a file that is its owner's alone from its first moment.
+fn owners_alone<T>(make: impl FnOnce() -> T) -> T {
+    let before = umask(Mode::from_raw_mode(BUT_OWNER));
+    let made = make();
+    umask(before);
+    made
 }
 
 impl Drop for Socket {
@@ -151,6 +175,25 @@ fn remove(path: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn only_a_socket_that_refuses_is_stale() {
+        let folder = std::env::temp_dir().join(format!("panamax-listener-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("a.sock");
+        // Its queue is full: one fits in beside the one that is being accepted.
+        let busy =
+            rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::STREAM, None)
+                .unwrap();
+        rustix::net::bind(&busy, &rustix::net::SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&busy, 0).unwrap();
+        let _held = UnixStream::connect(&path).await.unwrap();
+        assert!(matches!(Socket::bind(&path).await, Err(BindError::Taken)));
+        drop(busy);
+        assert!(Socket::bind(&path).await.is_ok());
+        assert!(!path.exists());
+        fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[tokio::test]
     async fn accepted_connections_hold_nothing_back() {

@@ -1,7 +1,7 @@
 //! The operator's port: `/metrics`, `/livez` and `/readyz` over HTTP/1.1.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{ALLOW, CONTENT_TYPE};
@@ -11,18 +11,20 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
-use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::health::Health;
 use crate::metrics::{self, Metrics};
 
-/// The most connections at once; others wait.
-const CONNECTIONS: usize = 16;
+/// The most connections at once; one more ends the oldest: whoever asks nothing keeps nobody's liveness waiting.
+const CONNECTIONS: usize = 64;
 /// How long a connection is served: one question and its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the head of a question may take, and the most bytes that it may have.
+const HEAD: Duration = Duration::from_secs(1);
+const HEAD_BYTES: usize = 16 * 1024;
 /// How long is waited when no connection can be accepted.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -36,12 +38,16 @@ pub(super) struct Port {
 impl Port {
     /// Answers for as long as it is polled.
     pub(super) async fn serve(self, listener: TcpListener) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        let open = TaskTracker::new();
+        let mut open = VecDeque::new();
+        // None of them outlives this.
+        let mut tasks = JoinSet::new();
         loop {
-            // The semaphore is never closed.
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            let stream = match listener.accept().await {
+            let accepted = tokio::select! {
+                biased;
+                Some(_) = tasks.join_next() => continue,
+                accepted = listener.accept() => accepted,
+            };
+            let stream = match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     debug!(%error, "no connection for metrics can be accepted");
@@ -49,13 +55,18 @@ impl Port {
                     continue;
                 }
             };
+            open.retain(|one: &AbortHandle| !one.is_finished());
+            if open.len() >= CONNECTIONS
+                && let Some(oldest) = open.pop_front()
+            {
+                oldest.abort();
+            }
             let own = self.clone();
-            open.spawn(async move {
+            open.push_back(tasks.spawn(async move {
                 if timeout(PATIENCE, own.one(stream)).await.is_err() {
                     debug!("a connection for metrics took too long");
                 }
-                drop(place);
-            });
+            }));
         }
     }
 
@@ -65,7 +76,7 @@ impl Port {
             async move { Ok::<_, Infallible>(answer) }
         });
         let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE).keep_alive(false);
+        builder.timer(TokioTimer::new()).header_read_timeout(HEAD).keep_alive(false).max_buf_size(HEAD_BYTES);
         if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
             debug!(%error, "a connection for metrics broke");
         }

@@ -67,8 +67,10 @@ impl Streams {
             // An ended sender would mean that this very value is gone.
             let _ = open.wait_for(|open| *open == 0).await;
             tokio::select! {
-                () = sleep(time) => return,
+                // A stream that begins at the last moment is seen first.
+                biased;
                 _ = open.wait_for(|open| *open > 0) => {}
+                () = sleep(time) => return,
             }
         }
     }

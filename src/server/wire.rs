@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,6 +19,27 @@ use crate::metrics::{Cut, Metrics};
 /// How long a connection may take to send HTTP/2's first bytes, and which these are (RFC 9113, 3.4).
 const PREFACE: Duration = Duration::from_secs(5);
 const PREFACE_BYTES: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long bytes may wait to be taken by the other end: less than one in all this time.
+const TAKING: Duration = Duration::from_secs(30);
+
+/// When bytes of a connection were last taken by the system; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Writes(Arc<Mutex<Instant>>);
+
+impl Writes {
+    pub(super) fn now() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    pub(super) fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    pub(super) fn last(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +68,9 @@ pub(super) struct Connection {
     received: Frames,
     sent: Frames,
     flood: Flood,
+    written: Writes,
+    /// Until when what is to be written must be taken; `None`: nothing waits.
+    taken_by: Option<Pin<Box<Sleep>>>,
     metrics: Metrics,
     _place: OwnedSemaphorePermit,
 }
@@ -77,6 +102,8 @@ impl Connection {
             received: Frames::default(),
             sent: Frames::default(),
             flood: Flood::new(Instant::now()),
+            written: Writes::now(),
+            taken_by: None,
             metrics,
             _place: place,
         }
@@ -93,6 +120,23 @@ impl Connection {
 
     pub(super) fn expires(&self) -> Option<Instant> {
         self.expires
+    }
+
+    /// When its bytes were last taken.
+    pub(super) fn written(&self) -> Writes {
+        self.written.clone()
+    }
+
+    /// What came of writing; whose other end takes nothing for too long is cut.
+    fn wrote<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.taken_by = None;
+            self.written.note();
+            return written;
+        }
+        ready!(self.taken_by.get_or_insert_with(|| Box::pin(sleep(TAKING))).as_mut().poll(context));
+        self.metrics.cut(Cut::SlowReader);
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Looks at bytes that were received; says whether they are too many frames for nothing.
@@ -158,7 +202,8 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.bytes).poll_write(context, bytes))?;
+        let written = Pin::new(&mut self.bytes).poll_write(context, bytes);
+        let written = ready!(self.wrote(context, written))?;
         self.note(bytes.get(..written).unwrap_or_default());
         Poll::Ready(Ok(written))
     }
@@ -176,7 +221,8 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.bytes).poll_write_vectored(context, bytes))?;
+        let written = Pin::new(&mut self.bytes).poll_write_vectored(context, bytes);
+        let written = ready!(self.wrote(context, written))?;
         let mut left = written;
         for slice in bytes {
             let now = left.min(slice.len());
@@ -193,8 +239,6 @@ impl AsyncWrite for Connection {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::sync::Semaphore;
 
@@ -223,5 +267,20 @@ mod tests {
         here.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0].repeat(60)).await.unwrap();
         let mut bytes = [0; 1 << 12];
         assert_eq!(there.read(&mut bytes).await.unwrap_err().kind(), io::ErrorKind::Other);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whose_other_end_takes_nothing_is_cut() {
+        let (mut here, mut there) = connection();
+        let begun = Instant::now();
+        there.write_all(&vec![0; 1 << 16]).await.unwrap();
+        // A byte taken in time is enough for another while.
+        let reads = async {
+            sleep(TAKING - Duration::from_secs(1)).await;
+            here.read_exact(&mut [0; 1]).await.unwrap();
+        };
+        let (written, ()) = tokio::join!(there.write_all(&[0; 2]), reads);
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begun.elapsed(), TAKING * 2 - Duration::from_secs(1));
     }
 }

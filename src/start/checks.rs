@@ -1,6 +1,7 @@
 //! What a configuration must be before anything is opened: safe, and without contradictions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -13,6 +14,8 @@ use crate::server::{Capacity, Files, Tls};
 
 /// The most that a limit can be.
 const MOST: usize = 1_000_000;
+/// The shortest time of a connection.
+const SHORTEST: Duration = Duration::from_secs(1);
 /// The files that the process needs beside its callers' connections: those to the API server, log and listeners, the
 /// connections to the metrics' port, and one that was accepted and is closed because there are too many.
 const FILES_BESIDE: usize = 128;
@@ -36,8 +39,11 @@ pub(super) fn check(config: &Config) -> Result<(), Refusal> {
     for (flag, time) in
         [("--connection-idle", config.connection_idle), ("--connection-age", config.connection_age)]
     {
-        if time.is_zero() {
-            return Err(refusal(78, format!("{flag} 0s ends every connection at once; it is 1s at least")));
+        if time < SHORTEST {
+            return Err(refusal(
+                78,
+                format!("{flag} {time:?} ends every connection at once; it is 1s at least"),
+            ));
         }
     }
     Ok(())
@@ -65,6 +71,12 @@ fn listeners(config: &Config) -> Result<(), Refusal> {
         && address.port() != 0
     {
         return Err(refusal(78, format!("--listen and --metrics-listen are both {address}")));
+    }
+    if config.sandbox && config.metrics_listen.is_some_and(|metrics| !metrics.ip().is_loopback()) {
+        return Err(refusal(
+            78,
+            "--sandbox serves on loopback only, its measures as well; use --metrics-listen 127.0.0.1:9090",
+        ));
     }
     if config.listen.is_local() {
         return Ok(());

@@ -1,8 +1,9 @@
 //! The cluster that a configuration names, and whether its credentials may do too much.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use tokio::net::TcpListener;
 use tracing::warn;
 
@@ -73,10 +74,7 @@ fn is_too_wide() -> Refusal {
 }
 
 fn handle(config: kube::Config) -> Result<Cluster, Refusal> {
-    let local = config
-        .cluster_url
-        .host()
-        .is_some_and(|host| host == "localhost" || host.starts_with("127.") || host == "[::1]");
+    let local = config.cluster_url.host().is_some_and(is_loopback);
     let verified = config.cluster_url.scheme_str() == Some("https") && !config.accept_invalid_certs;
     if !local && !verified {
         return Err(refusal(
@@ -84,31 +82,99 @@ fn handle(config: kube::Config) -> Result<Cluster, Refusal> {
             "the cluster's address is off loopback and its certificate is not verified; use https with a certificate authority",
         ));
     }
-    Cluster::new(config)
-        .map_err(|error| refusal(78, format!("{}: {}", error.message(), error.context().join("; "))))
+    // The library quotes what a command for credentials has printed, and bytes of what cannot be read.
+    let auth = &config.auth_info;
+    let is_command = auth.exec.is_some() || auth.auth_provider.is_some();
+    let is_inline = auth.client_key_data.is_some()
+        || auth.client_certificate_data.is_some()
+        || auth.password.is_some()
+        || auth.token.is_some();
+    Cluster::new(config).map_err(|error| {
+        let why = if is_command {
+            "the command of the kubeconfig that brings credentials fails; run it by hand".to_owned()
+        } else if is_inline {
+            "the credentials in the kubeconfig cannot be read, or do not belong together".to_owned()
+        } else {
+            error.context().join("; ")
+        };
+        refusal(78, format!("{}: {why}", error.message()))
+    })
+}
+
+/// Whether a host is this machine; a name that only looks like an address of it is not.
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// What is wrong with a kubeconfig, without a piece of what stands in it: the parsers quote lines and bytes, and these
+/// may be tokens and keys.
+fn told(error: &KubeconfigError) -> String {
+    let which = match error {
+        KubeconfigError::Parse(error) => {
+            let at = error.location().filter(|at| at.line() > 0);
+            let at = at.map(|at| format!(" (line {}, column {})", at.line(), at.column()));
+            return format!("is no kubeconfig{}", at.unwrap_or_default());
+        }
+        KubeconfigError::LoadCertificateAuthority(_) | KubeconfigError::ParseCertificates(_) => {
+            "certificate authority"
+        }
+        KubeconfigError::LoadClientCertificate(_) => "client certificate",
+        KubeconfigError::LoadClientKey(_) => "client key",
+        KubeconfigError::ParseClusterUrl(_) => "server's address",
+        KubeconfigError::ParseProxyUrl(_) => "proxy's address",
+        KubeconfigError::ReadConfig(error, _) => return format!("cannot be read: {}", error.kind()),
+        KubeconfigError::CurrentContextNotSet
+        | KubeconfigError::KindMismatch
+        | KubeconfigError::ApiVersionMismatch
+        | KubeconfigError::LoadContext(_)
+        | KubeconfigError::LoadClusterOfContext(_)
+        | KubeconfigError::FindPath
+        | KubeconfigError::MissingClusterUrl => return format!("cannot be used: {error}"),
+        // What a library adds later is not known to quote nothing.
+        #[allow(unreachable_patterns, reason = "further variants come with features of the library")]
+        _ => return "cannot be used".to_owned(),
+    };
+    format!("has a {which} that cannot be read")
 }
 
 async fn kubernetes(config: &Config) -> Result<kube::Config, Refusal> {
     let options = KubeConfigOptions { context: config.context.clone(), ..KubeConfigOptions::default() };
     if let Some(path) = &config.kubeconfig {
-        let kubeconfig = Kubeconfig::read_from(path).map_err(|error| {
-            refusal(78, format!("--kubeconfig {} cannot be read: {error}", path.display()))
-        })?;
-        return kube::Config::from_custom_kubeconfig(kubeconfig, &options)
-            .await
-            .map_err(|error| refusal(78, format!("--kubeconfig {}: {error}", path.display())));
+        let wrong =
+            |error: KubeconfigError| refusal(78, format!("--kubeconfig {} {}", path.display(), told(&error)));
+        let kubeconfig = Kubeconfig::read_from(path).map_err(wrong)?;
+        return kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(wrong);
     }
     match kube::Config::from_kubeconfig(&options).await {
         Ok(found) => Ok(found),
-        Err(error) if config.context.is_some() => Err(refusal(78, format!("--context: {error}"))),
+        Err(error) if config.context.is_some() => {
+            Err(refusal(78, format!("--context: the kubeconfig {}", told(&error))))
+        }
         Err(error) => kube::Config::incluster().map_err(|_| {
             refusal(
                 78,
                 format!(
                     "no cluster found: name one with --kubeconfig, run in a pod with a service account, or try \
-                     --sandbox ({error})"
+                     --sandbox (the kubeconfig {})",
+                    told(&error)
                 ),
             )
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        for host in ["localhost", "127.0.0.1", "127.1.2.3", "[::1]"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["127.evil.example", "127.0.0.1.example", "localhost.example", "10.0.0.1", "[::]", ""] {
+            assert!(!is_loopback(host), "{host}");
+        }
     }
 }

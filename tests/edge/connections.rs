@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use panamax_kubernetes_adapter::proto::health::HealthCheckRequest;
 use panamax_kubernetes_adapter::proto::health::health_client::HealthClient;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tonic::Code;
 use tonic::metadata::AsciiMetadataValue;
@@ -55,6 +56,39 @@ async fn who_says_the_preface_and_nothing_more_is_told_to_go_and_goes() {
 }
 
 #[tokio::test]
+async fn a_call_that_meets_the_end_of_an_idle_connection_has_time_to_end() {
+    let binary = start(&["--connection-idle", "1s", "--connection-age", "6s"]).await;
+    let mut caller = Raw::open(binary.address, None).await;
+    assert!(caller.has(raw::GOAWAY, PATIENCE).await);
+    // Its call was on the way: it did not know yet, and the server takes it.
+    assert!(caller.call(1, WATCH, &EMPTY, true).await);
+    assert!(caller.has(raw::HEADERS, PATIENCE).await, "it is served");
+    assert!(!caller.has_ended(Duration::from_secs(3)).await, "it was cut");
+    assert!(caller.has_ended(PATIENCE).await, "in the end it goes");
+}
+
+#[tokio::test]
+async fn many_calls_at_once_that_open_their_windows_are_no_flood() {
+    let binary = start(&[]).await;
+    let mut caller = Raw::open(binary.address, None).await;
+    // As gRPC's own library does: a window for each stream, before anything is answered.
+    let mut burst = Vec::new();
+    for number in 0..500_u32 {
+        let stream = number * 2 + 1;
+        burst.extend(raw::frame(raw::HEADERS, raw::END_HEADERS, stream, &raw::head(WATCH, &[])));
+        burst.extend(raw::frame(raw::WINDOW_UPDATE, 0, stream, &1_u32.to_be_bytes()));
+    }
+    assert!(caller.0.write_all(&burst).await.is_ok());
+    for number in 0..500_u32 {
+        assert!(caller.send(raw::DATA, raw::END_STREAM, number * 2 + 1, &EMPTY).await);
+    }
+    for answered in 0..500 {
+        assert!(caller.has(raw::HEADERS, PATIENCE).await, "cut after {answered} answers");
+    }
+    assert_eq!(cuts(&binary, "flood").await, 0.0);
+}
+
+#[tokio::test]
 async fn an_old_connection_is_told_to_go_and_its_streams_have_time_to_end() {
     let binary = start(&["--connection-age", "2s"]).await;
     let begun = Instant::now();
@@ -79,16 +113,18 @@ async fn an_old_connection_is_told_to_go_and_its_streams_have_time_to_end() {
 #[tokio::test]
 async fn frames_for_nothing_are_cut_and_neighbours_are_served() {
     let binary = start(&[]).await;
-    let rows: [(u8, u32, &[u8]); 4] = [
-        (raw::PING, 0, &[0; 8]),
-        (raw::SETTINGS, 0, &[]),
-        (raw::PRIORITY, 1, &[0; 5]),
-        (raw::WINDOW_UPDATE, 0, &[0, 0, 0, 1]),
+    let rows: [(u8, u8, u32, &[u8]); 5] = [
+        (raw::PING, 0, 0, &[0; 8]),
+        // An acknowledgement of what was never sent.
+        (raw::PING, raw::ACK, 0, &[0; 8]),
+        (raw::SETTINGS, 0, 0, &[]),
+        (raw::PRIORITY, 0, 1, &[0; 5]),
+        (raw::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]),
     ];
-    for (index, (kind, stream, content)) in rows.into_iter().enumerate() {
+    for (index, (kind, flags, stream, content)) in rows.into_iter().enumerate() {
         let mut hostile = Raw::open(binary.address, None).await;
         let mut sent = 0_u32;
-        while hostile.send(kind, 0, stream, content).await && sent < 100_000 {
+        while hostile.send(kind, flags, stream, content).await && sent < 100_000 {
             sent += 1;
         }
         assert!(hostile.has_ended(PATIENCE).await, "frames of kind {kind}");
@@ -96,6 +132,8 @@ async fn frames_for_nothing_are_cut_and_neighbours_are_served() {
         assert_eq!(cuts(&binary, "flood").await, f64::from(u32::try_from(index).expect("small")) + 1.0);
         assert!(is_served(&binary).await);
     }
+    // Who floods writes no log of ours.
+    assert!(!binary.log().contains(" WARN "), "{}", binary.log());
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use panamax_kubernetes_adapter::proto::health::{HealthCheckRequest, HealthListRe
 use tokio::net::TcpStream;
 
 use crate::support::adapter::{Binary, connect};
-use crate::support::raw::Raw;
+use crate::support::raw::{self, Raw};
 
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
 const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
@@ -63,6 +63,21 @@ async fn hostile_connections_hold_up_no_shutdown() {
     eprintln!("ending: 20 of 20 ended beside hostile connections, the longest after {longest:.1?} of 2 s");
     // A busy machine needs a moment to see it.
     assert!(longest < Duration::from_millis(3500), "{longest:?}");
+}
+
+#[tokio::test]
+async fn nothing_that_is_still_to_come_is_waited_for() {
+    for (path, body) in [(REFLECTION, &[][..]), (VALIDATE, &EMPTY[..3])] {
+        let mut binary = start("10m").await;
+        let mut peer = Raw::open(binary.address, None).await;
+        assert!(peer.call(1, path, body, false).await);
+        // Health answers behind it: the request has been seen.
+        assert!(peer.call(3, WATCH, &EMPTY, true).await && peer.has(raw::HEADERS, PATIENCE).await);
+        let began = Instant::now();
+        let code = tokio::task::spawn_blocking(move || binary.signal("TERM", PATIENCE)).await;
+        assert_eq!(code.expect("it ends"), Some(0), "{path}");
+        assert!(began.elapsed() < Duration::from_secs(10), "{path}: {:?}", began.elapsed());
+    }
 }
 
 #[tokio::test]

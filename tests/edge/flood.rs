@@ -20,6 +20,7 @@ use crate::support::templates::WORDPRESS;
 
 const VALIDATE: &str = "/panamax.kubernetes.v1.TemplateService/ValidateTemplate";
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
+const CHECK: &str = "/grpc.health.v1.Health/Check";
 const EMPTY: [u8; 5] = [0; 5];
 /// The most frames of one connection, and the longest that it floods.
 const FRAMES: u32 = 20_000;
@@ -55,7 +56,7 @@ fn opening(number: u32, flags: u8) -> Vec<u8> {
 }
 
 /// Every line: its name, whether it must be cut, and what it does.
-const ATTACKS: [(&str, bool, Attack); 14] = [
+const ATTACKS: [(&str, bool, Attack); 16] = [
     ("H1 rapid reset", true, |address| {
         Box::pin(async move {
             let raw = Raw::open(address, None).await;
@@ -163,6 +164,36 @@ const ATTACKS: [(&str, bool, Attack); 14] = [
             flood(raw, |number| {
                 let body = raw::frame(raw::DATA, 0, stream(number), &EMPTY[..3]);
                 [opening(number, raw::END_HEADERS), body].concat()
+            })
+            .await
+        })
+    }),
+    ("H21 large requests without end", false, |address| {
+        Box::pin(async move {
+            let raw = Raw::open(address, None).await;
+            flood(raw, |number| {
+                // A mebibyte but for its last byte, by as many as a connection may have.
+                let (call, piece) = (number / 64, number % 64);
+                let begin = match piece {
+                    0 => {
+                        let prefix = raw::frame(raw::DATA, 0, stream(call), &[0, 0, 16, 0, 0]);
+                        [opening(call, raw::END_HEADERS), prefix].concat()
+                    }
+                    _ => Vec::new(),
+                };
+                let data = if piece == 63 { (16 << 10) - 1 } else { 16 << 10 };
+                [begin, raw::frame(raw::DATA, 0, stream(call), &vec![0; data])].concat()
+            })
+            .await
+        })
+    }),
+    ("H22 questions about health without end", false, |address| {
+        Box::pin(async move {
+            let raw = Raw::open(address, None).await;
+            flood(raw, |number| {
+                let body = [&[0, 0, 0, 15, 0][..], &[0; 3_000]].concat();
+                let head = raw::frame(raw::HEADERS, raw::END_HEADERS, stream(number), &raw::head(CHECK, &[]));
+                [head, raw::frame(raw::DATA, 0, stream(number), &body)].concat()
             })
             .await
         })

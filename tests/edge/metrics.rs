@@ -140,6 +140,32 @@ async fn readiness_is_the_clusters_and_liveness_is_not() {
     assert_eq!(get(port, "/").await.0, 404);
 }
 
+#[tokio::test]
+async fn silent_peers_hold_up_no_probe() {
+    let binary = start(&["--sandbox"]).await;
+    let port = binary.metrics.expect("a port");
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(tokio::net::TcpStream::connect(port).await.expect("the system's queue takes it"));
+    }
+    let asked = tokio::time::timeout(Duration::from_secs(5), get(port, "/livez")).await;
+    assert_eq!(asked.expect("an answer").0, 200);
+    // Not one of them is kept.
+    for mut peer in silent {
+        let mut bytes = [0; 1024];
+        let ended = tokio::io::AsyncReadExt::read(&mut peer, &mut bytes);
+        let ended = tokio::time::timeout(Duration::from_secs(5), ended).await;
+        assert!(matches!(ended, Ok(Ok(_) | Err(_))), "a silent peer is kept");
+    }
+    let long = format!("GET /livez HTTP/1.1\r\nx: {}\r\n\r\n", "v".repeat(32 << 10));
+    let mut peer = tokio::net::TcpStream::connect(port).await.expect("a connection");
+    // It may be closed before all is written.
+    let _ = tokio::io::AsyncWriteExt::write_all(&mut peer, long.as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = tokio::io::AsyncReadExt::read_to_end(&mut peer, &mut answer).await;
+    assert!(!answer.starts_with(b"HTTP/1.1 200"), "a head of 32 KiB is taken");
+}
+
 /// The names of all series there are.
 fn names() -> BTreeSet<String> {
     let metrics = Metrics::default();

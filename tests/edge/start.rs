@@ -84,8 +84,11 @@ fn limits_that_serve_nobody_or_contradict_the_system_are_refused() {
         (78, vec!["--sandbox", "--max-calls", "0"], "--max-calls 0"),
         (78, vec!["--sandbox", "--max-watches", "0"], "--max-watches 0"),
         (78, vec!["--sandbox", "--max-calls", "1000001"], "1000000 at most"),
-        (78, vec!["--sandbox", "--connection-idle", "0s"], "--connection-idle 0s"),
-        (78, vec!["--sandbox", "--connection-age", "0s"], "--connection-age 0s"),
+        (78, vec!["--sandbox", "--connection-idle", "0s"], "--connection-idle 0"),
+        (78, vec!["--sandbox", "--connection-age", "0s"], "--connection-age 0"),
+        (78, vec!["--sandbox", "--connection-idle", "1ms"], "1s at least"),
+        (78, vec!["--sandbox", "--connection-age", "999ms"], "1s at least"),
+        (78, vec!["--sandbox", "--metrics-listen", "0.0.0.0:0"], "loopback"),
         (78, vec!["--sandbox", "--namespace", "kube-system"], "never written to"),
         (78, vec!["--sandbox", "--namespaces", "a,kube-node-lease"], "never written to"),
         (
@@ -119,15 +122,60 @@ fn an_api_server_that_nobody_verifies_is_refused_off_loopback() {
     let unverified = kubeconfig("unverified", "https://192.0.2.1:6443", ", insecure-skip-tls-verify: true");
     let broken = folder.write("broken", "clusters: [", 0o600);
     let local = kubeconfig("local", "http://127.0.0.1:1", "");
+    let name = kubeconfig("name", "http://127.evil.example", "");
     all_are_refused(vec![
         (78, vec!["--kubeconfig", &plain], "is not verified"),
         (78, vec!["--kubeconfig", &unverified], "is not verified"),
-        (78, vec!["--kubeconfig", &broken], "cannot be read"),
+        (78, vec!["--kubeconfig", &name], "is not verified"),
+        (78, vec!["--kubeconfig", &broken], "is no kubeconfig"),
         (78, vec!["--kubeconfig", "/no/such/file"], "/no/such/file"),
         (78, vec!["--kubeconfig", &plain, "--context", "other"], "--kubeconfig"),
         // On loopback nobody is in between; what remains is that the address is taken.
         (69, vec!["--kubeconfig", &local], "is taken"),
     ]);
+}
+
+#[test]
+fn a_kubeconfig_that_cannot_be_used_is_told_without_a_piece_of_it() {
+    const CANARY: &str = "canary-9f31";
+    let folder = Folder::new("start-kubeconfig");
+    let whole = |user: &str, server: &str, more: &str| {
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n\
+             users:\n- name: u\n  user:\n    {user}\nclusters: [{{name: c, cluster: {{server: '{server}'{more}}}}}]\n"
+        )
+    };
+    let local = "https://127.0.0.1:1";
+    let texts = [
+        // The library's own words quote the lines around what it does not understand.
+        whole(&format!("token: {CANARY}\n    exec: [{CANARY}]"), local, ""),
+        whole(&format!("token: {CANARY}\n   username: {CANARY}"), local, ""),
+        format!("users: [{{name: u, user: {{token: {CANARY}}}]"),
+        format!("{CANARY}"),
+        format!("token: *{CANARY}"),
+        whole(&format!("client-key-data: {CANARY}"), local, ""),
+        whole(&format!("client-certificate-data: '{CANARY}!'"), local, ""),
+        whole("token: a", local, &format!(", certificate-authority-data: '{CANARY}!'")),
+        whole("token: a", &format!("https://[{CANARY}"), ""),
+        whole(
+            &format!(
+                "exec: {{apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: sh, \
+                 args: [-c, 'echo {CANARY}; exit 1']}}"
+            ),
+            local,
+            "",
+        ),
+    ];
+    for (index, text) in texts.iter().enumerate() {
+        let path = folder.write(&format!("config-{index}"), text, 0o600);
+        let (code, told) = refused(&["--listen", "127.0.0.1:0", "--kubeconfig", &path]);
+        assert_eq!(code, Some(78), "{index}: {told}");
+        // A piece is as bad as the whole.
+        assert!(!told.contains("canary") && !told.contains("9f31"), "{index}: {told}");
+        assert!(!told.contains("Invalid symbol"), "{index}: {told}");
+    }
+    let (_, told) = refused(&["--kubeconfig", &folder.write("where", &texts[1], 0o600)]);
+    assert!(told.contains("is no kubeconfig (line "), "{told}");
 }
 
 #[test]

@@ -112,6 +112,38 @@ async fn new_certificates_are_taken_while_calls_go_on_and_bad_ones_are_not() {
     assert!(quiet.is_err() || quiet.is_ok_and(|message| message.is_ok()), "the watch goes on");
 }
 
+#[tokio::test]
+async fn silent_peers_keep_nobody_out() {
+    let folder = Folder::new("silent");
+    let ours = authority("ours");
+    let (certificate, key) = folder.server(&ours);
+    let binary = start(flags(&certificate, &key)).await;
+    // They say nothing, and each that is ended comes again: the handshakes are never fewer than they may be.
+    let address = binary.address;
+    let hostile = async {
+        let one = async || {
+            loop {
+                let Ok(mut peer) = tokio::net::TcpStream::connect(address).await else { continue };
+                let _ = tokio::io::AsyncReadExt::read(&mut peer, &mut [0; 1]).await;
+            }
+        };
+        futures::future::join_all((0..64).map(|_| one())).await;
+    };
+    let honest = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let begun = std::time::Instant::now();
+        for _ in 0..3 {
+            assert!(is_served(caller(&binary, &ours, None).await).await);
+        }
+        begun.elapsed()
+    };
+    let took = tokio::select! {
+        _ = hostile => unreachable!("they never end"),
+        took = honest => took,
+    };
+    assert!(took < Duration::from_secs(4), "{took:?}");
+}
+
 #[test]
 fn files_that_cannot_be_used_are_refused_at_the_start() {
     let folder = Folder::new("refused");

@@ -17,6 +17,7 @@ pub const WINDOW_UPDATE: u8 = 8;
 pub const CONTINUATION: u8 = 9;
 
 pub const END_STREAM: u8 = 1;
+pub const ACK: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 /// The setting of the window with which each stream begins.
 const INITIAL_WINDOW: u16 = 4;

@@ -29,7 +29,7 @@ use rules::Rules;
 use tokens::Tokens;
 
 pub use acting::Acting;
-pub use audit::Audited;
+pub use audit::{Audited, Task};
 pub use bounds::{Bounds, Place};
 pub use caller::{Caller, Certificate, Shown};
 pub use files::Unusable;
@@ -37,6 +37,9 @@ pub use rights::{Ask, Deed, Right, right};
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// Reviews at once.
+const REVIEWS: usize = 32;
 
 /// How it is found out who calls.
 #[derive(Clone, Debug, Default)]
@@ -92,6 +95,8 @@ impl Callers {
         cluster: &Cluster,
         clock: Clock,
     ) -> Result<Self, Unusable> {
+        // Reviews take no calls from operations, and operations none from reviews.
+        let cluster = &cluster.apart(REVIEWS);
         let register = match authentication {
             Authentication::None => Register::None,
             Authentication::Tokens(path) => Register::Tokens(Followed::read(&path, Tokens::FORM)?),

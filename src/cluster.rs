@@ -131,6 +131,12 @@ impl Cluster {
         }
     }
 
+    /// The same handle with calls of its own: so many at once, whatever is done with the other.
+    #[must_use]
+    pub fn apart(&self, calls: usize) -> Self {
+        Self { calls: Arc::new(Semaphore::new(calls)), ..self.clone() }
+    }
+
     /// What is counted of everything that is done with this cluster.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics

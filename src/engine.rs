@@ -26,6 +26,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -90,6 +91,8 @@ pub struct Engine {
     acting: Acting,
     /// Who is written down for them.
     by: Option<Arc<str>>,
+    /// What the cluster has last said of its version; `None`: it was not asked yet.
+    version: Arc<watch::Sender<Option<Option<String>>>>,
 }
 
 impl Engine {
@@ -108,6 +111,7 @@ impl Engine {
             shutdown,
             acting: Acting::default(),
             by: None,
+            version: Arc::new(watch::Sender::new(None)),
         };
         keeper::start(&engine);
         engine
@@ -169,7 +173,17 @@ impl Engine {
 
     /// Asks the cluster for its version.
     pub async fn cluster_version(&self) -> Result<String> {
-        self.cluster.version().await
+        let version = self.cluster.version().await;
+        self.version.send_replace(Some(version.as_ref().ok().cloned()));
+        version
+    }
+
+    /// The version that the cluster has last told, without asking it; waits for the first time that it is asked. `None`:
+    /// it did not answer.
+    pub async fn known_version(&self) -> Option<String> {
+        let mut version = self.version.subscribe();
+        let known = version.wait_for(Option::is_some).await.ok()?.clone().flatten();
+        known.filter(|_| self.is_cluster_reachable())
     }
 
     /// Whether the cluster answered when it was last asked.
@@ -201,8 +215,16 @@ impl Engine {
             return Err(Error::new(ErrorKind::ShuttingDown, "the adapter is shutting down; try again")
                 .retry_after(Duration::from_secs(1)));
         }
+        // What the caller has open is open, and its end is told, for as long as the work goes on.
+        let told = self.acting.task();
         // An operation's future is large, and spawning moves what it is given from hand to hand.
-        let task = self.tasks.spawn(Box::pin(work).in_current_span());
+        let work = Box::pin(work);
+        let work = async move {
+            let result = work.await;
+            told.ended(&result);
+            result
+        };
+        let task = self.tasks.spawn(work.in_current_span());
         match tokio::time::timeout_at(deadline, task).await {
             Ok(Ok(result)) => result,
             Ok(Err(failure)) => Err(Error::internal(format!("the operation's task ended early: {failure}"))),

@@ -64,8 +64,7 @@ impl Operations {
 
     /// Looks at something, if that is allowed.
     async fn looking<T>(&self, ask: &Ask, look: impl Future<Output = Result<T>>) -> Result<T> {
-        self.engine.acting().may(ask).await?;
-        look.await
+        self.engine.acting().look(ask, look).await
     }
 
     /// Changes something, if that is allowed; with `validate_only` nothing is changed, and nothing told in the audit.
@@ -104,6 +103,11 @@ impl Operations {
     /// Asks the cluster for its version.
     pub async fn cluster_version(&self) -> Result<String> {
         self.engine.cluster_version().await
+    }
+
+    /// The version that the cluster has last told; it is not asked now. `None`: it did not answer.
+    pub async fn known_version(&self) -> Option<String> {
+        self.engine.known_version().await
     }
 
     /// Whether the cluster answered when it was last asked.

@@ -251,7 +251,7 @@ fn service(
     let service = answers::Answers::new(metrics.clone(), stop.clone()).layer(service);
     let service = limits::Limits::new(capacity.calls, capacity.watches, metrics.clone()).layer(service);
     // Who is not known gets no place and has no body read.
-    let service = identity::Identity(callers.clone()).layer(service);
+    let service = identity::Identity::new(callers.clone()).layer(service);
     let service = metadata::Metadata(metrics.clone()).layer(service);
     Ok(measured::Measure(metrics.clone()).layer(gate::Gate.layer(service)))
 }

@@ -1,5 +1,6 @@
 //! Finds out what a caller may do: by the file of rights, or by reviews of the API server's.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -7,8 +8,9 @@ use futures::future::join_all;
 use super::caller::Caller;
 use super::files::Followed;
 use super::memory::Memory;
-use super::rights::{Ask, Right};
+use super::rights::{Ask, Deed, Right};
 use super::rules::Rules;
+use crate::artifacts::Namespace;
 use crate::cluster::{Cluster, Identity};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -40,6 +42,24 @@ impl Authority {
             Authority::Rules(rules) if rules.now().allow(caller.identity(), ask) => Ok(()),
             Authority::Rules(_) => Err(forbidden(ask, ask.deed.word())),
             Authority::Reviews(reviews) => reviews.check(caller, ask).await,
+        }
+    }
+}
+
+impl Authority {
+    /// The same for rights that a deed which was allowed takes besides; the file of rights knows deeds alone.
+    pub(super) async fn check_besides(
+        &self,
+        caller: &Caller,
+        namespace: &Namespace,
+        rights: BTreeSet<Right>,
+    ) -> Result<()> {
+        match self {
+            Authority::None | Authority::Rules(_) => Ok(()),
+            // The deed is none of an authorizer's questions.
+            Authority::Reviews(reviews) => {
+                reviews.check(caller, &Ask::more(Deed::Deploy, namespace, rights)).await
+            }
         }
     }
 }
@@ -128,8 +148,6 @@ fn named(right: &Right) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::artifacts::Namespace;
-    use crate::callers::Deed;
 
     #[test]
     fn what_differs_in_anything_is_somebody_else() {

@@ -9,6 +9,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// When a caller that was told so may try again.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// Calls that only look: half of what the server has places for, if nobody has set that otherwise.
+const LOOKS: usize = 128;
+
 /// How much is served of one caller at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -28,6 +31,7 @@ impl Default for Bounds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Counted {
     Calls,
+    Looks,
     Watches,
 }
 
@@ -49,6 +53,7 @@ impl Counting {
     pub(super) fn place(&self, caller: &str, counted: Counted) -> Result<Place> {
         let (most, what) = match counted {
             Counted::Calls => (self.bounds.calls, "calls that change something"),
+            Counted::Looks => (LOOKS, "calls that look"),
             Counted::Watches => (self.bounds.watches, "watches"),
         };
         let key = (caller.to_owned(), counted);

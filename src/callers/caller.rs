@@ -4,11 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use sha2::{Digest, Sha256};
 
 use crate::cluster::Identity;
 
 /// The longest name that is written down, in characters.
 const LONGEST_NAME: usize = 128;
+/// The digits of a digest that stand for what cannot be written down.
+const DIGEST: usize = 16;
 /// The longest token that is looked at.
 const LONGEST_TOKEN: usize = 16 * 1024;
 
@@ -146,13 +149,15 @@ impl Caller {
 /// A name as it is written into records, Events and log lines.
 fn shown(name: &str) -> String {
     let clean = |letter: char| if letter.is_control() || is_invisible(letter) { '\u{fffd}' } else { letter };
-    let mut letters = name.chars().map(clean);
-    let mut shown: String = letters.by_ref().take(LONGEST_NAME).collect();
-    if letters.next().is_some() {
-        shown.pop();
-        shown.push('…');
+    let cleaned: String = name.chars().map(clean).collect();
+    if cleaned == name && name.chars().count() <= LONGEST_NAME {
+        return cleaned;
     }
-    shown
+    // Two names never become one: a digest tells them apart.
+    let digest = Sha256::digest(name);
+    let digest: String = digest.iter().take(DIGEST / 2).map(|byte| format!("{byte:02x}")).collect();
+    let begin: String = cleaned.chars().take(LONGEST_NAME - DIGEST - 1).collect();
+    format!("{begin}…{digest}")
 }
 
 /// Letters that change how a line reads and are not seen themselves.
@@ -209,8 +214,10 @@ mod tests {
     #[test]
     fn names_are_bounded_and_legible() {
         assert_eq!(shown("alice"), "alice");
-        assert_eq!(shown("a\u{202e}b"), "a\u{fffd}b");
+        assert!(shown("a\u{202e}b").starts_with("a\u{fffd}b…"));
+        assert_ne!(shown("a\u{202e}b"), shown("a\u{202d}b"));
         assert_eq!(shown(&"ä".repeat(200)).chars().count(), LONGEST_NAME);
+        assert_ne!(shown(&"ä".repeat(200)), shown(&"ä".repeat(201)));
         let of = |user: &str, group: &str| {
             let identity =
                 Identity { user: user.to_owned(), groups: vec![group.to_owned()], ..Identity::default() };

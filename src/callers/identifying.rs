@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::caller::{Caller, Certificate, Shown, Token};
 use super::files::Followed;
 use super::memory::Memory;
-use super::tokens::{MASTERS, Tokens};
+use super::tokens::Tokens;
 use crate::cluster::{Cluster, Identity};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -24,11 +24,16 @@ const REMEMBERED: usize = 10_000;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Tokens that belong to nobody and are reviewed for one address in a second.
 const STRANGERS: u32 = 20;
+/// The same for all addresses together: an attacker has many.
+const ALL_STRANGERS: u32 = 200;
 const SECOND: Duration = Duration::from_secs(1);
 /// Addresses that are counted.
 const SOURCES: usize = 1_000;
 /// The group of everybody who is known; the API server adds it to those that it knows itself.
 const AUTHENTICATED: &str = "system:authenticated";
+
+/// What the cluster's own users and groups begin with.
+const RESERVED: [&str; 2] = ["system:", "kubeadm:"];
 
 /// Where it is known who somebody is.
 pub(super) enum Register {
@@ -117,13 +122,15 @@ fn by_certificate(certificate: Option<&Certificate>, now: Timestamp) -> Result<C
         _ => String::new(),
     };
     let identity = Identity { user, groups, ..Identity::default() };
-    let is_master = identity.groups.iter().any(|group| group == MASTERS);
+    // What the cluster gives to itself is nobody's name here, whoever signs certificates for callers.
+    let mut names = std::iter::once(&identity.user).chain(&identity.groups);
+    let is_of_cluster = names.any(|name| RESERVED.iter().any(|prefix| name.starts_with(prefix)));
     let caller = Caller::known(authenticated(identity), None, Some(certificate.end));
-    caller.filter(|_| !is_master).ok_or_else(|| {
+    caller.filter(|_| !is_of_cluster).ok_or_else(|| {
         Error::new(
             ErrorKind::CallerForbidden,
-            "the certificate's subject names no usable caller: it needs one common name, and an organization other \
-             than system:masters",
+            "the certificate's subject names no usable caller: it needs one common name, and neither that nor an \
+             organization may begin with system: or kubeadm:",
         )
     })
 }
@@ -133,7 +140,52 @@ pub(super) struct Reviews {
     cluster: Cluster,
     audiences: Vec<String>,
     known: Memory<Option<Identity>>,
-    strangers: Mutex<HashMap<Option<IpAddr>, (Instant, u32)>>,
+    strangers: Mutex<Strangers>,
+}
+
+/// Tokens that are not known, within a second.
+#[derive(Default)]
+struct Strangers {
+    all: Count,
+    sources: HashMap<Option<IpAddr>, Count>,
+}
+
+/// How many within a second.
+struct Count {
+    since: Instant,
+    count: u32,
+}
+
+impl Default for Count {
+    fn default() -> Self {
+        Self { since: Instant::now(), count: 0 }
+    }
+}
+
+impl Count {
+    fn is_fresh(&self) -> bool {
+        self.since.elapsed() < SECOND
+    }
+
+    /// The count of this second.
+    fn now(&mut self) -> &mut u32 {
+        if !self.is_fresh() {
+            *self = Self::default();
+        }
+        &mut self.count
+    }
+
+    fn give_back(&mut self) {
+        self.count = self.count.saturating_sub(1);
+    }
+}
+
+/// What an address is counted by: whoever has one of IPv6 has all of its network.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
+        address => address,
+    }
 }
 
 impl Reviews {
@@ -144,46 +196,50 @@ impl Reviews {
 
     async fn owner(&self, token: &Token, source: Option<IpAddr>) -> Result<Option<Identity>> {
         let question: &[&[u8]] = &[token.reveal().as_bytes()];
-        let is_new = !self.known.knows(question, Option::is_some);
-        if is_new {
-            self.admit(source)?;
-        }
-        let ask = self.known.get(question, self.cluster.review_token(token.reveal(), &self.audiences));
-        let owner = tokio::time::timeout(PATIENCE, ask).await.unwrap_or_else(|_| {
+        // Counted is each review, not each call: whoever waits for one may have to ask for the next.
+        let ask = self.known.get_after(question, |last| async move {
+            let is_new = last.flatten().is_none();
+            if is_new {
+                self.admit(source)?;
+            }
+            let owner = self.cluster.review_token(token.reveal(), &self.audiences).await?;
+            if is_new && owner.is_some() {
+                self.give_back(source);
+            }
+            Ok(owner)
+        });
+        tokio::time::timeout(PATIENCE, ask).await.unwrap_or_else(|_| {
             Err(Error::new(
                 ErrorKind::ClusterUnreachable,
                 "the cluster has not said in time whose the token is",
             )
             .retry_after(SECOND))
-        });
-        if is_new && matches!(owner, Ok(Some(_))) {
-            self.give_back(source);
-        }
-        owner
+        })
     }
 
     /// Counts a token that is not known; fails with OVERLOADED where too many have come.
     fn admit(&self, source: Option<IpAddr>) -> Result<()> {
         let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        if strangers.len() >= SOURCES {
-            strangers.retain(|_, (since, _)| since.elapsed() < SECOND);
+        let Strangers { all, sources } = &mut *strangers;
+        if sources.len() >= SOURCES {
+            sources.retain(|_, count| count.is_fresh());
         }
-        let (since, count) = strangers.entry(source).or_insert_with(|| (Instant::now(), 0));
-        if since.elapsed() >= SECOND {
-            (*since, *count) = (Instant::now(), 0);
-        }
-        if *count >= STRANGERS {
-            let text = "too many tokens that are not known come from this address; try again later";
+        let own = sources.entry(source.map(network)).or_default();
+        let (own, all) = (own.now(), all.now());
+        if *own >= STRANGERS || *all >= ALL_STRANGERS {
+            let text =
+                "too many tokens that are not known come from this address, or from all; try again later";
             return Err(Error::new(ErrorKind::Overloaded, text).retry_after(SECOND));
         }
-        *count += 1;
+        (*own, *all) = (*own + 1, *all + 1);
         Ok(())
     }
 
     fn give_back(&self, source: Option<IpAddr>) {
         let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, count)) = strangers.get_mut(&source) {
-            *count = count.saturating_sub(1);
+        strangers.all.give_back();
+        if let Some(count) = strangers.sources.get_mut(&source.map(network)) {
+            count.give_back();
         }
     }
 }
@@ -252,6 +308,36 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn reviews_are_counted_whoever_waits_and_wherever_it_is() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        // The cluster refuses to review, so no answer is remembered.
+        let refuses = tower::service_fn(move |_: http::Request<kube::client::Body>| {
+            count.fetch_add(1, Ordering::SeqCst);
+            async {
+                Ok::<_, BoxError>(http::Response::builder().status(403).body(Full::new(bytes::Bytes::new()))?)
+            }
+        });
+        let reviews = Reviews::new(Cluster::over(refuses, 1), vec!["panamax".to_owned()]);
+        let (token, here) = (token_of("bad"), "192.0.2.1".parse().ok());
+        let all = futures::future::join_all((0..100).map(|_| reviews.owner(&token, here))).await;
+        let shed =
+            all.iter().filter(|one| one.as_ref().is_err_and(|e| e.kind() == ErrorKind::Overloaded)).count();
+        assert_eq!((asked.load(Ordering::SeqCst), shed), (20, 80));
+        // All addresses of a network are one, and all networks together have a bound.
+        for number in 0..5_000_u32 {
+            let address = format!("2001:db8::{:x}:{:x}", number / 100, number);
+            let _ = reviews.owner(&token, address.parse().ok()).await;
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 40);
+        for number in 0..5_000_u32 {
+            let address = format!("2001:db8:{number:x}:1::1");
+            let _ = reviews.owner(&token, address.parse().ok()).await;
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 200);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_token_for_somebody_else_is_none() {
         let asked = Arc::new(AtomicUsize::new(0));
         let reviews = Reviews::new(cluster(&asked, "other"), vec!["panamax".to_owned()]);
@@ -270,9 +356,16 @@ mod tests {
         let alice = of(&["alice"], &["team"], 2_000).unwrap();
         assert_eq!((alice.name(), alice.end()), ("alice", Timestamp::from_second(2_000).ok()));
         assert_eq!(alice.identity().groups, ["team", AUTHENTICATED]);
-        for (names, groups) in
-            [(&[][..], &[][..]), (&[""], &[]), (&["a", "b"], &[]), (&["a"], &[MASTERS]), (&["a\n"], &[])]
-        {
+        for (names, groups) in [
+            (&[][..], &[][..]),
+            (&[""], &[]),
+            (&["a", "b"], &[]),
+            (&["a"], &["system:masters"]),
+            (&["a\n"], &[]),
+            (&["system:admin"], &[]),
+            (&["kubeadm:a"], &[]),
+            (&["a"], &["team", "kubeadm:cluster-admins"]),
+        ] {
             let kind = of(names, groups, 2_000).unwrap_err().kind();
             assert_eq!(kind, ErrorKind::CallerForbidden, "{names:?} {groups:?}");
         }

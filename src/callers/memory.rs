@@ -31,6 +31,14 @@ impl<V: Clone> Memory<V> {
 
     /// The answer to a question: as it is remembered, or as it is given now. Failures are not remembered.
     pub(super) async fn get(&self, question: &[&[u8]], ask: impl Future<Output = Result<V>>) -> Result<V> {
+        self.get_after(question, |_| ask).await
+    }
+
+    /// The same; whoever asks anew is told what the answer was the last time.
+    pub(super) async fn get_after<F>(&self, question: &[&[u8]], ask: impl FnOnce(Option<V>) -> F) -> Result<V>
+    where
+        F: Future<Output = Result<V>>,
+    {
         let slot = self.slot(self.key(question));
         let mut slot = slot.lock().await;
         if let Some((asked, answer)) = slot.as_ref()
@@ -39,18 +47,10 @@ impl<V: Clone> Memory<V> {
             return Ok(answer.clone());
         }
         let asked = Instant::now();
-        let answer = ask.await?;
+        let last = slot.as_ref().map(|(_, last)| last.clone());
+        let answer = ask(last).await?;
         *slot = Some((asked, answer.clone()));
         Ok(answer)
-    }
-
-    /// Whether the question is no new one: its answer is believed, is being asked for at this moment, or was a welcome
-    /// one the last time.
-    pub(super) fn knows(&self, question: &[&[u8]], is_welcome: fn(&V) -> bool) -> bool {
-        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(slot) = slots.get(&self.key(question)) else { return false };
-        let Ok(slot) = slot.try_lock() else { return true };
-        self.is_fresh(&slot) || slot.as_ref().is_some_and(|(_, last)| is_welcome(last))
     }
 
     fn is_fresh(&self, slot: &Option<(Instant, V)>) -> bool {

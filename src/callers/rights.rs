@@ -102,10 +102,17 @@ impl Ask {
     pub fn new(deed: Deed, namespace: Option<&Namespace>) -> Self {
         let mut ask = Self { deed, namespace: namespace.cloned(), rights: BTreeSet::new() };
         let looks: &[&'static str] = match deed {
-            Deed::Get | Deed::Revisions | Deed::Scale | Deed::Rollback | Deed::Teardown => &["get", "list"],
+            // What is there is part of every answer: kept objects, conflicts, counts.
+            Deed::Get
+            | Deed::Revisions
+            | Deed::Plan
+            | Deed::Deploy
+            | Deed::Scale
+            | Deed::Rollback
+            | Deed::Teardown => &["get", "list"],
             Deed::List => &["list"],
             Deed::Watch => &["get", "list", "watch"],
-            Deed::Plan | Deed::Deploy | Deed::CreateNamespace => &[],
+            Deed::CreateNamespace => &[],
         };
         ask.looking(looks);
         ask
@@ -177,7 +184,10 @@ mod tests {
     fn who_looks_takes_rights_to_all_that_is_shown() {
         let list = Ask::new(Deed::List, None);
         assert_eq!(list.rights.len(), SHOWN.len());
-        let apply = Ask::new(Deed::Deploy, None).with(&["create", "patch"], [Kind::Secret, Kind::Deployment]);
+        let apply = Ask::new(Deed::Deploy, None);
+        assert!(Ask::new(Deed::Get, None).rights.iter().all(|right| apply.rights.contains(right)));
+        let apply = Ask::new(Deed::CreateNamespace, None)
+            .with(&["create", "patch"], [Kind::Secret, Kind::Deployment]);
         let names: Vec<_> = apply.rights.iter().map(|one| (one.verb, one.group, one.resource)).collect();
         assert_eq!(
             names,

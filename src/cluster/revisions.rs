@@ -4,7 +4,8 @@ use either::Either;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
+use kube::api::{Api, DeleteParams, ObjectMeta, PostParams, Preconditions};
+use tracing::warn;
 
 use super::Cluster;
 use super::answers::{Conflict, Subject};
@@ -76,19 +77,35 @@ impl Cluster {
     }
 
     /// Deletes a revision that is no longer kept. A finalizer may hold it.
-    pub async fn delete_revision(
-        &self,
-        namespace: &Namespace,
-        revision: &HeadRef,
-    ) -> Result<RevisionDeletion> {
-        let api = self.revisions(namespace);
-        let parameters = DeleteParams::background();
+    ///
+    /// A record is a ConfigMap, and more people may write these than may delete Secrets: what is no revision of this
+    /// very record is left alone, and counts as gone.
+    pub async fn delete_revision(&self, record: &Record, revision: &HeadRef) -> Result<RevisionDeletion> {
+        if !revision.is_named_for(&record.name) {
+            warn!(name = revision.secret, "what the record calls a revision is none, and left alone");
+            return Ok(RevisionDeletion::Gone);
+        }
+        let api = self.revisions(&record.namespace);
+        let found = self
+            .call("look for the revision", || api.get_metadata_opt(&revision.secret))
+            .await
+            .map_err(|failure| failure.into_error("Secret", &revision.secret))?;
+        let Some(found) = found else { return Ok(RevisionDeletion::Gone) };
+        let owners = found.metadata.owner_references.unwrap_or_default();
+        if !owners.iter().any(|owner| owner.kind == "ConfigMap" && owner.uid == record.uid) {
+            warn!(name = revision.secret, "a revision of another record is left alone");
+            return Ok(RevisionDeletion::Gone);
+        }
+        let preconditions = Preconditions { uid: found.metadata.uid, resource_version: None };
+        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
         match self.call("delete an old revision", || api.delete(&revision.secret, &parameters)).await {
             Ok(Either::Left(secret)) if is_still_there(&secret.metadata) => {
                 Ok(RevisionDeletion::Terminating(secret.metadata.finalizers.unwrap_or_default()))
             }
             Ok(_) => Ok(RevisionDeletion::Gone),
             Err(failure) if failure.is_not_found() => Ok(RevisionDeletion::Gone),
+            // Somebody has put another in its place.
+            Err(failure) if failure.conflict().is_some() => Ok(RevisionDeletion::Gone),
             Err(failure) => Err(failure.into_error("Secret", &revision.secret)),
         }
     }

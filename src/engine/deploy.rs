@@ -69,7 +69,14 @@ async fn deploy_now(engine: &Engine, target: &Target, mut wanted: Wanted, choice
         let mut record = if is_read { look::read(engine, target).await? } else { None };
         if let Some(named) = choices.request.as_ref().filter(|_| !choices.validate_only) {
             record = match requests::known(engine, target, record, named, true, choices.deadline).await? {
-                Known::Answered(record, outcome) => return Ok(repeated(record, outcome)),
+                Known::Answered(record, outcome) => {
+                    if matches!(wanted, Wanted::Earlier(_)) {
+                        // It may have been another caller's.
+                        let rights = allowed::of_repeated_rollback(&record.head);
+                        engine.allows(Deed::Rollback, &target.namespace, rights).await?;
+                    }
+                    return Ok(repeated(record, outcome));
+                }
                 Known::New(record) => record,
             };
         }

@@ -323,7 +323,7 @@ async fn drop_revisions(
         let name = ObjectName::new(revision.secret.clone());
         let name = name.map_err(|_| Error::internal(format!("{} is no name", revision.secret)))?;
         let reference = ObjectRef::new(Kind::Secret, name);
-        match engine.cluster.delete_revision(&record.namespace, &revision).await {
+        match engine.cluster.delete_revision(record, &revision).await {
             Ok(RevisionDeletion::Gone) => gone.push(revision),
             Ok(RevisionDeletion::Terminating(finalizers)) => {
                 memory.refusals.refused(&revision.secret, now);

@@ -69,9 +69,15 @@ async fn joined(engine: &Engine, target: &Target, choices: &Choices) -> Result<O
     let Some(named) = &choices.request else { return Ok(None) };
     let record = look::read(engine, target).await?;
     match requests::known(engine, target, record, named, false, choices.deadline).await? {
-        Known::Answered(record, _) => Ok(Some(record)),
+        Known::Answered(record, _) => repeated(engine, target, record).await.map(Some),
         Known::New(_) => Ok(None),
     }
+}
+
+/// The record of a request that was carried out, for whoever might have made it: it may have been another caller.
+async fn repeated(engine: &Engine, target: &Target, record: Record) -> Result<Record> {
+    engine.allows(Deed::Scale, &target.namespace, allowed::of_repeated_scale(&record.head)).await?;
+    Ok(record)
 }
 
 async fn scale_once(engine: &Engine, target: &Target, choices: &Choices) -> Result<Scaling> {
@@ -80,6 +86,7 @@ async fn scale_once(engine: &Engine, target: &Target, choices: &Choices) -> Resu
     if let Some(named) = choices.request.as_ref().filter(|_| !choices.validate_only) {
         record = match requests::known(engine, target, Some(record), named, false, choices.deadline).await? {
             Known::Answered(record, _) => {
+                let record = repeated(engine, target, record).await?;
                 return Ok(Scaling { record, changes: Vec::new(), diagnostics: Vec::new() });
             }
             Known::New(record) => record.ok_or_else(|| record::not_found(target))?,
@@ -148,6 +155,11 @@ fn tell(engine: &Engine, record: &Record, scale: &ScalePlan, set: &[Member], fai
     }
 }
 
+/// Asks for all that a conversion writes: Secrets and Services of the component may change with its workload.
+async fn allows(engine: &Engine, target: &Target, conversion: &Conversion) -> Result<()> {
+    engine.allows(Deed::Scale, &target.namespace, allowed::of_plan(&conversion.plan)).await
+}
+
 /// Lets the API server check every change without making any.
 async fn validated(
     engine: &Engine,
@@ -165,6 +177,7 @@ async fn validated(
     if !scale.convert.is_empty() {
         let revision = look::current_revision(engine, target, &record).await?;
         let mut conversion = Conversion::new(&record, &revision, &scale.convert, &engine.operation_id())?;
+        allows(engine, target, &conversion).await?;
         let failures = rehearsal::rehearse(engine, target, &mut conversion.plan, |_| true).await;
         if let Some(error) = plan::first_failure(&revision.template, failures) {
             return Err(error);
@@ -230,6 +243,7 @@ async fn convert(
     let revision = look::current_revision(engine, target, &record).await?;
     let id = engine.operation_id();
     let conversion = Conversion::new(&record, &revision, convert, &id)?;
+    allows(engine, target, &conversion).await?;
     let plan = &conversion.plan;
     let work = Work::Scale { inventory: plan.union() };
     let mut lock = Lock::take(engine, target, Some(&record), id, work, request).await?;

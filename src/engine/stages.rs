@@ -293,6 +293,7 @@ async fn create(engine: &Engine, target: &Target, plan: &Plan, step: &Step) -> R
         Attempt::Replace(refused) => {
             match engine.cluster.find_ours(namespace, &target.name, &artifact.reference).await? {
                 Some(seen) => {
+                    engine.allows_replacing(namespace, &artifact.reference).await?;
                     info!(context = ?refused.context(), "cannot change in place, replaced");
                     replace(engine, target, artifact, &seen.uid).await
                 }

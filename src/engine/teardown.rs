@@ -10,9 +10,8 @@ use tracing::{Instrument, info};
 use super::lock::Lock;
 use super::refusals::{Answers, why};
 use super::requests::{self, Known};
-use super::{Engine, allowed, claims, leftovers, look, stages, telling};
+use super::{Engine, claims, leftovers, look, stages, telling};
 use crate::artifacts::{Kind, ListedObject, ObjectRef, Stage, Target};
-use crate::callers::Deed;
 use crate::cluster::{Deletion, Terminating};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, Named, VolumePolicy};
@@ -92,7 +91,7 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
     }
     let (inventory, retained) = plan::set_aside(&record.head, |_| choices.volumes == VolumePolicy::Retain);
     let retained = claims::standing(engine, target, retained).await?;
-    engine.allows(Deed::Teardown, &target.namespace, allowed::of_teardown(&inventory)).await?;
+    engine.allows_teardown(target, &inventory, choices.grace_seconds).await?;
     if choices.validate_only {
         return Ok(Some(Teardown { inventory, retained, going: Vec::new(), ending: None }));
     }

@@ -68,7 +68,7 @@ impl std::fmt::Debug for PlannedDeploy {
     }
 }
 
-/// Asks to apply a template: to create and to change each kind of object that it becomes.
+/// Asks to apply a template: to look at what is there, and to create and to change each kind of object that it becomes.
 fn applying(deed: Deed, target: &Target, prepared: &Prepared) -> Ask {
     Ask::new(deed, Some(&target.namespace)).with(&["create", "patch"], prepared.kinds())
 }

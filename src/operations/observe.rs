@@ -84,7 +84,11 @@ impl Operations {
     /// Looks at one deployment as it is now.
     pub async fn get(&self, target: &Target, full: bool) -> Result<DeploymentView> {
         let ask = Ask::new(Deed::Get, Some(&target.namespace)).with_events(full);
-        let record = self.looking(&ask, engine::must_read(&self.engine, target)).await?;
+        self.looking(&ask, Box::pin(self.got(target, full))).await
+    }
+
+    async fn got(&self, target: &Target, full: bool) -> Result<DeploymentView> {
+        let record = engine::must_read(&self.engine, target).await?;
         record::check_readable(&record)?;
         engine::wake(&self.engine, &record);
         let happenings = async {
@@ -152,6 +156,11 @@ impl Operations {
     ///
     /// A page holds at most `page_size` deployments; fewer, when states are asked for.
     pub async fn list(&self, call: &ListCall) -> Result<Listed> {
+        let ask = Ask::new(Deed::List, call.namespace.as_ref()).with_events(call.full);
+        self.looking(&ask, Box::pin(self.listed(call))).await
+    }
+
+    async fn listed(&self, call: &ListCall) -> Result<Listed> {
         let (after, token) = split(&call.page_token);
         let page = Page {
             namespace: call.namespace.as_ref(),
@@ -159,8 +168,7 @@ impl Operations {
             size: call.page_size,
             token,
         };
-        let ask = Ask::new(Deed::List, call.namespace.as_ref()).with_events(call.full);
-        let (mut records, next) = self.looking(&ask, engine::list(&self.engine, &page)).await?;
+        let (mut records, next) = engine::list(&self.engine, &page).await?;
         // As the API server orders them.
         records.retain(|record| {
             after.is_none_or(|after| format!("{}/{}", record.namespace, record.name).as_str() > after)

@@ -128,6 +128,7 @@ pub fn is_refusal(kind: ErrorKind) -> bool {
             | ErrorKind::ObjectNotOwned
             | ErrorKind::FieldConflict
             | ErrorKind::ClusterForbidden
+            | ErrorKind::CallerForbidden
             | ErrorKind::AdmissionDenied
             | ErrorKind::VolumeImmutable
             | ErrorKind::QuotaExceeded

@@ -25,6 +25,11 @@ impl HeadRef {
         Self { number, secret: format!("panamax-deployment-{deployment}-r{number}-{}", short(operation)) }
     }
 
+    /// Whether its Secret has a name as the revisions of this deployment have.
+    pub fn is_named_for(&self, deployment: &DeploymentName) -> bool {
+        self.secret.starts_with(&format!("panamax-deployment-{deployment}-r"))
+    }
+
     /// Whether this operation writes it.
     pub fn is_of(&self, operation: &str) -> bool {
         self.secret.ends_with(&format!("-{}", short(operation)))

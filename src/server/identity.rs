@@ -1,8 +1,11 @@
 //! Finds out who calls, before anything of a request's body is read.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use http::{HeaderMap, Request, Response};
@@ -10,11 +13,18 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::origin::Origin;
+use super::wire::Peer;
 use crate::callers::{Callers, Shown};
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 use crate::grpc;
 use crate::proto::health::health_server;
 use crate::proto::server_service_server;
+
+/// Callers of one connection, and of all, of whom it is being found out at once who they are.
+const UNDER_WAY_PER_CONNECTION: usize = 256;
+const UNDER_WAY: usize = 10_000;
+/// When a caller that was told so may try again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Services of which every method is for everybody: they tell how the server is and what it speaks.
 const OPEN: [&str; 3] = [
@@ -24,7 +34,7 @@ const OPEN: [&str; 3] = [
 ];
 
 /// Whether a method is for everybody; what is not known is not.
-fn is_open(path: &str) -> bool {
+pub(super) fn is_open(path: &str) -> bool {
     let Some((service, method)) = path.strip_prefix('/').and_then(|path| path.split_once('/')) else {
         return false;
     };
@@ -34,13 +44,58 @@ fn is_open(path: &str) -> bool {
 
 /// The layer that finds out who calls.
 #[derive(Clone)]
-pub(super) struct Identity(pub(super) Callers);
+pub(super) struct Identity {
+    callers: Callers,
+    under_way: UnderWay,
+}
+
+impl Identity {
+    pub(super) fn new(callers: Callers) -> Self {
+        Self { callers, under_way: UnderWay::default() }
+    }
+}
+
+/// Callers of each connection of whom it is being found out who they are.
+type UnderWay = Arc<Mutex<HashMap<Peer, usize>>>;
+
+/// One of them, until it is dropped.
+struct Identifying {
+    peer: Peer,
+    under_way: UnderWay,
+}
+
+impl Identifying {
+    /// Fails with OVERLOADED if there are too many of the connection, or of all: they have no place among the calls.
+    fn begin(peer: Peer, under_way: &UnderWay) -> Result<Self, Error> {
+        let mut counts = under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = counts.values().sum();
+        let own = counts.entry(peer).or_default();
+        if *own >= UNDER_WAY_PER_CONNECTION || all >= UNDER_WAY {
+            let text = "too many callers are being identified; try again later";
+            return Err(Error::new(ErrorKind::Overloaded, text).retry_after(AGAIN));
+        }
+        *own += 1;
+        Ok(Self { peer, under_way: Arc::clone(under_way) })
+    }
+}
+
+impl Drop for Identifying {
+    fn drop(&mut self) {
+        let mut counts = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.peer);
+            }
+        }
+    }
+}
 
 impl<S> Layer<S> for Identity {
     type Service = Identified<S>;
 
     fn layer(&self, inner: S) -> Identified<S> {
-        Identified { inner, callers: self.0.clone() }
+        Identified { inner, identity: self.clone() }
     }
 }
 
@@ -48,7 +103,7 @@ impl<S> Layer<S> for Identity {
 #[derive(Clone)]
 pub(super) struct Identified<S> {
     inner: S,
-    callers: Callers,
+    identity: Identity,
 }
 
 impl<S, B> Service<Request<B>> for Identified<S>
@@ -73,11 +128,16 @@ where
         // The one that is ready is used, and the next call has another.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
-        let callers = self.callers.clone();
+        let Identity { callers, under_way } = self.identity.clone();
         Box::pin(async move {
             let shown = shown(request.headers());
             let origin = request.extensions().get::<Origin>().cloned().unwrap_or_default();
-            match callers.identify(&shown, origin.certificate.as_deref(), origin.source).await {
+            let peer = request.extensions().get::<Peer>().copied();
+            let known = async {
+                let _counted = peer.map(|peer| Identifying::begin(peer, &under_way)).transpose()?;
+                callers.identify(&shown, origin.certificate.as_deref(), origin.source).await
+            };
+            match known.await {
                 Ok(caller) => {
                     // Nothing behind this line needs it, and what is not there is not told by mistake.
                     request.headers_mut().remove(AUTHORIZATION);
@@ -105,6 +165,19 @@ fn shown(headers: &HeaderMap) -> Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_cannot_have_everybody_wait_for_its_tokens() {
+        let under_way = UnderWay::default();
+        let held: Vec<_> = (0..UNDER_WAY_PER_CONNECTION)
+            .map(|_| Identifying::begin(Peer::of(1), &under_way).unwrap())
+            .collect();
+        let refused = Identifying::begin(Peer::of(1), &under_way).err().unwrap();
+        assert_eq!(refused.kind(), ErrorKind::Overloaded);
+        assert!(Identifying::begin(Peer::of(2), &under_way).is_ok());
+        drop(held);
+        assert!(under_way.lock().unwrap().is_empty());
+    }
 
     #[test]
     fn only_what_tells_about_the_server_is_for_everybody() {

@@ -15,6 +15,7 @@ use tokio::time::{Sleep, sleep};
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use super::identity::is_open;
 use super::streams::Progress;
 use super::wire::Peer;
 use crate::error::{Error, ErrorKind};
@@ -32,6 +33,10 @@ const COMING: usize = 20_000;
 const HEALTH_PER_CONNECTION: usize = 100;
 /// The most bytes of an answer that are handed out at once.
 const PIECE: usize = 16 * 1024;
+/// The most calls and watches that are for everybody, and how many of each a connection may have.
+const OPEN: usize = 256;
+const OPEN_WATCHES: usize = 1_000;
+const OPEN_PER_CONNECTION: usize = 16;
 /// When a caller that was told so may try again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Calls whose answers go on for as long as their callers like.
@@ -53,6 +58,9 @@ pub(super) struct Limits {
     calls: Arc<Semaphore>,
     coming: Arc<Semaphore>,
     watches: Arc<Semaphore>,
+    /// Calls and watches that are for everybody: whoever is not known takes no place from those who are.
+    open: Arc<Semaphore>,
+    open_watches: Arc<Semaphore>,
     connections: Arc<Mutex<HashMap<(Peer, Kind), usize>>>,
     metrics: Metrics,
 }
@@ -63,6 +71,9 @@ enum Kind {
     Coming,
     Watch,
     Health,
+    /// Of what is for everybody.
+    Open,
+    OpenWatch,
 }
 
 impl Limits {
@@ -72,6 +83,8 @@ impl Limits {
             calls: Arc::new(Semaphore::new(calls)),
             coming: Arc::new(Semaphore::new(COMING)),
             watches: Arc::new(Semaphore::new(watches)),
+            open: Arc::new(Semaphore::new(OPEN)),
+            open_watches: Arc::new(Semaphore::new(OPEN_WATCHES)),
             connections: Arc::default(),
             metrics,
         }
@@ -84,15 +97,16 @@ impl Limits {
             let place = counted.map(|counted| Place { _permit: None, _connection: Some(counted) });
             return Ok(place.map(|place| self.hold(place, true)));
         }
-        let is_watch = WATCHES.contains(&path);
-        let (semaphore, limit, kind) = match is_watch {
-            true => (&self.watches, Limit::Watches, Kind::Watch),
-            false => (&self.coming, Limit::Calls, Kind::Coming),
+        let (semaphore, limit, kind) = match (is_open(path), WATCHES.contains(&path)) {
+            (true, true) => (&self.open_watches, Limit::Watches, Kind::OpenWatch),
+            (true, false) => (&self.open, Limit::Calls, Kind::Open),
+            (false, true) => (&self.watches, Limit::Watches, Kind::Watch),
+            (false, false) => (&self.coming, Limit::Calls, Kind::Coming),
         };
         let permit = self.take(semaphore, limit)?;
         let connection = peer.map(|peer| self.count(peer, kind)).transpose()?;
         let place = Place { _permit: Some(permit), _connection: connection };
-        Ok(Some(self.hold(place, is_watch)))
+        Ok(Some(self.hold(place, kind != Kind::Coming)))
     }
 
     fn hold(&self, place: Place, is_lasting: bool) -> Admission {
@@ -112,6 +126,10 @@ impl Limits {
             Kind::Health => {
                 (HEALTH_PER_CONNECTION, Limit::Calls, "questions about health that are not answered yet")
             }
+            Kind::OpenWatch => {
+                (OPEN_PER_CONNECTION, Limit::WatchesOfConnection, "watches open for everybody")
+            }
+            Kind::Open => (OPEN_PER_CONNECTION, Limit::Calls, "calls open for everybody"),
             Kind::Coming => {
                 (COMING_PER_CONNECTION, Limit::Calls, "requests that are not whole yet; end them")
             }
@@ -135,7 +153,7 @@ pub(super) struct Admission(Arc<Held>);
 struct Held {
     place: Mutex<Option<Place>>,
     limits: Limits,
-    /// Whether its place is that of its whole life.
+    /// Whether it keeps its place once its request is whole.
     is_lasting: bool,
 }
 
@@ -342,9 +360,29 @@ mod tests {
         assert!(!second.is_whole());
         assert!(limits.admit(ALWAYS[0], None).unwrap().is_none());
         let watch = limits.admit(WATCHES[0], None).unwrap();
-        assert!(limits.admit(WATCHES[1], None).is_err());
+        assert!(limits.admit(WATCHES[0], None).is_err());
         drop((first, watch));
-        assert!(place().is_whole() && limits.admit(WATCHES[1], None).is_ok());
+        assert!(place().is_whole() && limits.admit(WATCHES[0], None).is_ok());
+    }
+
+    #[test]
+    fn strangers_take_no_place_of_those_who_are_known() {
+        let limits = Limits::new(1, 1, Metrics::default());
+        let info = "/panamax.kubernetes.v1.ServerService/GetServerInfo";
+        for path in [info, WATCHES[1], WATCHES[2]] {
+            let peer = Some(Peer::of(1));
+            let held: Vec<_> =
+                (0..OPEN_PER_CONNECTION).map_while(|_| limits.admit(path, peer).ok().flatten()).collect();
+            assert!(limits.admit(path, peer).is_err());
+            assert!(limits.admit(path, Some(Peer::of(2))).is_ok());
+            let call = limits.admit("/panamax.kubernetes.v1.DeploymentService/Deploy", None);
+            assert!(call.unwrap().is_some_and(|call| call.is_whole()));
+            assert!(limits.admit(WATCHES[0], None).is_ok());
+            drop(held);
+        }
+        let strangers: Vec<_> =
+            (0..2 * OPEN).filter_map(|peer| limits.admit(info, Some(Peer::of(peer as u64))).ok()).collect();
+        assert_eq!(strangers.len(), OPEN);
     }
 
     #[test]

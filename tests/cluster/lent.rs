@@ -251,7 +251,8 @@ async fn through_the_adapter_nobody_does_more_or_less_than_by_himself() {
         let client = impersonated(user).await;
         let mut caller = with_token(adapter.channel(), &token(user));
         for (objects, text, profile) in &wanted {
-            let by_himself = may_apply(&client, &namespace, objects).await;
+            let by_himself =
+                may_look(&client, &namespace).await && may_apply(&client, &namespace, objects).await;
             let answer = caller.plan_deploy(plan(&namespace, text, *profile)).await;
             let through_us = match &answer {
                 Ok(_) => true,

@@ -189,12 +189,13 @@ async fn http_1_is_answered_in_words() {
 
 #[tokio::test]
 async fn what_is_beyond_the_limits_is_told_at_once_and_health_answers() {
+    // Watches of health are for everybody, and have places of their own.
     let raw = Raw::start(&["--max-watches", "2"]).await;
     let channel = connect(raw.binary.address).await;
     let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
     let request = || tonic_health::pb::HealthCheckRequest { service: String::new() };
     let mut held = Vec::new();
-    for _ in 0..2 {
+    for _ in 0..16 {
         held.push(health.watch(request()).await.expect("a watch"));
     }
     let refused = health.watch(request()).await.expect_err("one too many");
@@ -219,8 +220,11 @@ async fn hundreds_of_watches_on_one_connection_are_served_or_told_that_they_are_
     let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
     let request = || tonic_health::pb::HealthCheckRequest { service: String::new() };
     let mut held = Vec::new();
-    for _ in 0..900 {
+    for _ in 0..16 {
         held.push(health.watch(request()).await.expect("a watch"));
+    }
+    for _ in 0..900 {
+        health.watch(request()).await.expect_err("one too many");
     }
     let refused = health.watch(request()).await.expect_err("one too many");
     assert_eq!(refused.get_details_error_info().expect("a reason").reason, "OVERLOADED");

@@ -151,7 +151,7 @@ fn a_kubeconfig_that_cannot_be_used_is_told_without_a_piece_of_it() {
         whole(&format!("token: {CANARY}\n    exec: [{CANARY}]"), local, ""),
         whole(&format!("token: {CANARY}\n   username: {CANARY}"), local, ""),
         format!("users: [{{name: u, user: {{token: {CANARY}}}]"),
-        format!("{CANARY}"),
+        CANARY.to_owned(),
         format!("token: *{CANARY}"),
         whole(&format!("client-key-data: {CANARY}"), local, ""),
         whole(&format!("client-certificate-data: '{CANARY}!'"), local, ""),

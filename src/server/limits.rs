@@ -84,7 +84,7 @@ impl Limits {
             coming: Arc::new(Semaphore::new(COMING)),
             watches: Arc::new(Semaphore::new(watches)),
             open: Arc::new(Semaphore::new(OPEN)),
-            open_watches: Arc::new(Semaphore::new(OPEN_WATCHES)),
+            open_watches: Arc::new(Semaphore::new(OPEN_WATCHES.min(watches))),
             connections: Arc::default(),
             metrics,
         }

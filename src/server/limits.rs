@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn strangers_take_no_place_of_those_who_are_known() {
-        let limits = Limits::new(1, 1, Metrics::default());
+        let limits = Limits::new(1, 100, Metrics::default());
         let info = "/panamax.kubernetes.v1.ServerService/GetServerInfo";
         for path in [info, WATCHES[1], WATCHES[2]] {
             let peer = Some(Peer::of(1));

@@ -53,7 +53,7 @@ async fn an_update_whose_revision_cannot_be_stored_touches_nothing() {
     // The API server does not take it for now.
     proxy.befall("POST", "/secrets", usize::MAX, Fault::status(503, "ServiceUnavailable", "no", &json!({})));
     let mut request = Request::new(deploy_at_once(&namespace, "web", &changed));
-    request.set_timeout(Duration::from_secs(3));
+    request.set_timeout(Duration::from_secs(10));
     refused(adapter.deployments().deploy(request).await, Code::Unavailable, "CLUSTER_UNREACHABLE");
     assert_eq!(members(&namespace).await, before);
     assert_eq!(

@@ -10,6 +10,7 @@ mod identifying;
 mod memory;
 mod rights;
 mod rules;
+mod tally;
 mod tokens;
 
 use std::net::IpAddr;
@@ -34,6 +35,7 @@ pub use bounds::{Bounds, Place};
 pub use caller::{Caller, Certificate, Shown};
 pub use files::Unusable;
 pub use rights::{Ask, Deed, Right, right};
+pub use tally::{Opened, Tally};
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);

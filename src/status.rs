@@ -195,7 +195,7 @@ pub fn conclude(expected: &Expected, observed: &Observed) -> Status {
         .iter()
         .map(|component| workload::conclude(component, expected, observed))
         .collect();
-    let of_components = deployment_state(expected, &components);
+    let of_components = overruled(expected, deployment_state(&components));
     let mut status = Status {
         state: refused::state(expected, of_components),
         of_components,
@@ -238,13 +238,7 @@ pub fn rollouts(expected: &Expected, observed: &Observed) -> Vec<Rollout> {
 /// What the record itself knows comes before the state that a look has left in it: one that stopped half way is degraded
 /// from the moment it stopped, not from the next look.
 pub fn recorded(expected: &Expected, looked_at: DeploymentState) -> Status {
-    let state = match looked_at {
-        _ if expected.deleting => DeploymentState::Deleting,
-        _ if expected.applying => DeploymentState::Deploying,
-        DeploymentState::Failed => DeploymentState::Failed,
-        _ if expected.incomplete => DeploymentState::Degraded,
-        other => other,
-    };
+    let state = overruled(expected, looked_at);
     let (component_state, message) = match state {
         DeploymentState::Active => (ComponentState::Ready, ""),
         DeploymentState::Stopped => (ComponentState::Stopped, ""),
@@ -289,13 +283,18 @@ fn is_settled_well(component: &ComponentStatus) -> bool {
     matches!(component.state, ComponentState::Ready | ComponentState::Stopped)
 }
 
-fn deployment_state(expected: &Expected, components: &[ComponentStatus]) -> DeploymentState {
-    if expected.deleting {
-        return DeploymentState::Deleting;
+/// The state with what the record itself knows, which comes before what a look has found.
+fn overruled(expected: &Expected, found: DeploymentState) -> DeploymentState {
+    match found {
+        _ if expected.deleting => DeploymentState::Deleting,
+        _ if expected.applying => DeploymentState::Deploying,
+        DeploymentState::Failed => DeploymentState::Failed,
+        _ if expected.incomplete => DeploymentState::Degraded,
+        found => found,
     }
-    if expected.applying {
-        return DeploymentState::Deploying;
-    }
+}
+
+fn deployment_state(components: &[ComponentStatus]) -> DeploymentState {
     // What an update has left out is told by the deployment as a whole.
     let is_left_out = |component: &ComponentStatus| component.reason == Some(Reason::ApplyIncomplete);
     let failed = components.iter().filter(|component| component.state == ComponentState::Failed);
@@ -303,9 +302,6 @@ fn deployment_state(expected: &Expected, components: &[ComponentStatus]) -> Depl
     if failed.peek().is_some() {
         let dead = failed.any(|component| component.ready == 0);
         return if dead { DeploymentState::Failed } else { DeploymentState::Degraded };
-    }
-    if expected.incomplete {
-        return DeploymentState::Degraded;
     }
     if !components.iter().all(is_settled_well) {
         return DeploymentState::Deploying;

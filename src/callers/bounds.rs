@@ -1,9 +1,8 @@
 //! How much one caller has served at once; what is beyond is refused at once and may be repeated.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::tally::{Opened, Tally};
 use crate::error::{Error, ErrorKind, Result};
 
 /// When a caller that was told so may try again.
@@ -35,18 +34,15 @@ pub(super) enum Counted {
     Watches,
 }
 
-/// What each caller has open.
-type Open = Arc<Mutex<HashMap<(String, Counted), usize>>>;
-
 /// Counts what callers have open.
 pub(super) struct Counting {
     bounds: Bounds,
-    open: Open,
+    open: Tally<(String, Counted)>,
 }
 
 impl Counting {
     pub(super) fn new(bounds: Bounds) -> Self {
-        Self { bounds, open: Open::default() }
+        Self { bounds, open: Tally::default() }
     }
 
     /// A place for one more; fails with OVERLOADED if the caller has as many as it may.
@@ -56,34 +52,18 @@ impl Counting {
             Counted::Looks => (LOOKS, "calls that look"),
             Counted::Watches => (self.bounds.watches, "watches"),
         };
-        let key = (caller.to_owned(), counted);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(key.clone()).or_default();
-        if *count >= most {
-            let text = format!("the caller has {most} {what} open, and may have no more at once");
-            return Err(Error::new(ErrorKind::Overloaded, text).retry_after(AGAIN));
-        }
-        *count += 1;
-        Ok(Place { key, open: Arc::clone(&self.open) })
+        self.open.open((caller.to_owned(), counted), most).map(|opened| Place { _opened: opened }).ok_or_else(
+            || {
+                let text = format!("the caller has {most} {what} open, and may have no more at once");
+                Error::new(ErrorKind::Overloaded, text).retry_after(AGAIN)
+            },
+        )
     }
 }
 
 /// One of a caller's places, until it is dropped.
 pub struct Place {
-    key: (String, Counted),
-    open: Open,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.key) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.key);
-            }
-        }
-    }
+    _opened: Opened<(String, Counted)>,
 }
 
 #[cfg(test)]
@@ -100,7 +80,7 @@ mod tests {
         let held: Vec<_> = others.map(|(who, what)| counting.place(who, what).unwrap()).into();
         assert!(counting.place("alice", Counted::Watches).is_err());
         drop((call, held));
-        assert!(counting.open.lock().unwrap().is_empty());
+        assert!(counting.open.is_empty());
         assert!(counting.place("alice", Counted::Calls).is_ok());
     }
 }

@@ -53,6 +53,34 @@ pub struct TermsArgs {
     request_id: String,
 }
 
+/// What is waited for, and how long.
+#[derive(Args, Clone, Debug)]
+struct WaitArgs {
+    /// What to wait for [default: ready]
+    #[arg(long, value_parser = word::<proto::WaitMode>())]
+    wait: Option<i32>,
+
+    /// How long to wait [default: 5m]
+    #[arg(long, value_parser = time, value_name = "TIME")]
+    wait_timeout: Option<Time>,
+}
+
+impl WaitArgs {
+    /// How long to wait for readiness, if at all.
+    fn patience(&self, terms: &TermsArgs) -> Option<Duration> {
+        let waits = self.mode() == i32::from(proto::WaitMode::Ready);
+        (waits && !terms.validate_only).then(|| self.wait_timeout.map_or(PATIENCE, |time| time.0))
+    }
+
+    fn mode(&self) -> i32 {
+        self.wait.unwrap_or(proto::WaitMode::Ready.into())
+    }
+
+    fn timeout(&self) -> Option<prost_types::Duration> {
+        self.wait_timeout.and_then(Time::encoded)
+    }
+}
+
 /// What `deploy` and `plan` take.
 #[derive(Args, Clone, Debug)]
 pub struct DeployArgs {
@@ -62,13 +90,8 @@ pub struct DeployArgs {
     #[command(flatten)]
     pub around: AroundArgs,
 
-    /// What to wait for [default: ready]
-    #[arg(long, value_parser = word::<proto::WaitMode>())]
-    wait: Option<i32>,
-
-    /// How long to wait [default: 5m]
-    #[arg(long, value_parser = time, value_name = "TIME")]
-    wait_timeout: Option<Time>,
+    #[command(flatten)]
+    wait: WaitArgs,
 
     /// Carry out this plan, and refuse if it would be another one by now
     #[arg(long, default_value = "", hide_default_value = true, value_name = "ID")]
@@ -81,20 +104,10 @@ pub struct DeployArgs {
     pub client: ClientArgs,
 }
 
-/// How long to wait for readiness, if at all.
-fn patience(wait: Option<i32>, timeout: Option<Time>, terms: &TermsArgs) -> Option<Duration> {
-    let waits = wait.is_none_or(|mode| mode == i32::from(proto::WaitMode::Ready));
-    (waits && !terms.validate_only).then(|| timeout.map_or(PATIENCE, |time| time.0))
-}
-
-fn mode(wait: Option<i32>) -> i32 {
-    wait.unwrap_or(proto::WaitMode::Ready.into())
-}
-
 impl DeployArgs {
     /// How long to wait, if at all.
     pub fn patience(&self) -> Option<Duration> {
-        patience(self.wait, self.wait_timeout, &self.terms)
+        self.wait.patience(&self.terms)
     }
 
     /// The request.
@@ -105,8 +118,8 @@ impl DeployArgs {
             template_source: Some(TemplateSource::TemplateYaml(source.text.clone())),
             r#override: source.r#override.clone(),
             options: Some(self.around.options.encoded()),
-            wait: mode(self.wait),
-            wait_timeout: self.wait_timeout.and_then(Time::encoded),
+            wait: self.wait.mode(),
+            wait_timeout: self.wait.timeout(),
             validate_only: self.terms.validate_only,
             etag: self.terms.etag.clone(),
             request_id: self.terms.request_id.clone(),
@@ -146,13 +159,8 @@ pub struct ScaleArgs {
     #[arg(required = true, value_parser = count, value_name = "COMPONENT=NUMBER")]
     replicas: Vec<(String, i32)>,
 
-    /// What to wait for [default: ready]
-    #[arg(long, value_parser = word::<proto::WaitMode>())]
-    wait: Option<i32>,
-
-    /// How long to wait [default: 5m]
-    #[arg(long, value_parser = time, value_name = "TIME")]
-    wait_timeout: Option<Time>,
+    #[command(flatten)]
+    wait: WaitArgs,
 
     #[command(flatten)]
     pub terms: TermsArgs,
@@ -164,7 +172,7 @@ pub struct ScaleArgs {
 impl ScaleArgs {
     /// How long to wait, if at all.
     pub fn patience(&self) -> Option<Duration> {
-        patience(self.wait, self.wait_timeout, &self.terms)
+        self.wait.patience(&self.terms)
     }
 
     /// The request.
@@ -174,8 +182,8 @@ impl ScaleArgs {
             namespace,
             name,
             replicas: self.replicas.iter().cloned().collect(),
-            wait: mode(self.wait),
-            wait_timeout: self.wait_timeout.and_then(Time::encoded),
+            wait: self.wait.mode(),
+            wait_timeout: self.wait.timeout(),
             validate_only: self.terms.validate_only,
             etag: self.terms.etag.clone(),
             request_id: self.terms.request_id.clone(),
@@ -193,13 +201,8 @@ pub struct RollbackArgs {
     #[arg(long, default_value_t, hide_default_value = true, value_name = "NUMBER")]
     revision: i32,
 
-    /// What to wait for [default: ready]
-    #[arg(long, value_parser = word::<proto::WaitMode>())]
-    wait: Option<i32>,
-
-    /// How long to wait [default: 5m]
-    #[arg(long, value_parser = time, value_name = "TIME")]
-    wait_timeout: Option<Time>,
+    #[command(flatten)]
+    wait: WaitArgs,
 
     #[command(flatten)]
     pub terms: TermsArgs,
@@ -211,7 +214,7 @@ pub struct RollbackArgs {
 impl RollbackArgs {
     /// How long to wait, if at all.
     pub fn patience(&self) -> Option<Duration> {
-        patience(self.wait, self.wait_timeout, &self.terms)
+        self.wait.patience(&self.terms)
     }
 
     /// The request.
@@ -221,8 +224,8 @@ impl RollbackArgs {
             namespace,
             name,
             revision: self.revision,
-            wait: mode(self.wait),
-            wait_timeout: self.wait_timeout.and_then(Time::encoded),
+            wait: self.wait.mode(),
+            wait_timeout: self.wait.timeout(),
             validate_only: self.terms.validate_only,
             etag: self.terms.etag.clone(),
             request_id: self.terms.request_id.clone(),

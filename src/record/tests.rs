@@ -219,3 +219,23 @@ fn a_promise_to_go_back_is_void_once_everything_was_ready() {
     assert_eq!(settled(DeploymentState::Failed).pledge, head.current);
     assert_eq!(settled(DeploymentState::Active).pledge, None);
 }
+
+#[test]
+fn a_dead_operation_is_taken_over_beside_others_writes_only_if_it_was_not_renewed() {
+    let operation = r#"{"id": "dead", "kind": "deploy", "epoch": 1, "holder": "a", "started": "2026-01-02T00:00:00Z",
+        "lease_until": "2026-01-02T00:00:30Z", "lease_millis": 30000}"#;
+    let text = EARLIER.replace("\"operation\": null", &format!("\"operation\": {operation}"));
+    let seen: Head = serde_json::from_str(&text).expect("a record");
+    let mut next = seen.clone();
+    next.operation.as_mut().expect("an operation").epoch = 2;
+    let mut recorded = seen.clone();
+    recorded.recorded.state = DeploymentState::Degraded;
+    assert!(seen.may_retry(&seen, &next) && seen.may_retry(&recorded, &next));
+    let mut renewed = seen.clone();
+    renewed.operation.as_mut().expect("an operation").lease_until =
+        "2026-01-02T00:01:00Z".parse().expect("a time");
+    assert!(!seen.may_retry(&renewed, &next), "its holder lives");
+    let mut followed = seen.clone();
+    followed.generation += 1;
+    assert!(!seen.may_retry(&followed, &next), "another operation came");
+}

@@ -1,20 +1,20 @@
 //! Finds out who calls, before anything of a request's body is read.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use http::{HeaderMap, Request, Response};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::origin::Origin;
 use super::wire::Peer;
-use crate::callers::{Callers, Shown};
+use crate::callers::{Callers, Opened, Shown, Tally};
 use crate::error::{Error, ErrorKind};
 use crate::grpc;
 use crate::proto::health::health_server;
@@ -55,39 +55,27 @@ impl Identity {
     }
 }
 
-/// Callers of each connection of whom it is being found out who they are.
-type UnderWay = Arc<Mutex<HashMap<Peer, usize>>>;
-
-/// One of them, until it is dropped.
-struct Identifying {
-    peer: Peer,
-    under_way: UnderWay,
+/// Callers of whom it is being found out who they are: they have no place among the calls.
+#[derive(Clone)]
+struct UnderWay {
+    each: Tally<Peer>,
+    all: Arc<Semaphore>,
 }
 
-impl Identifying {
-    /// Fails with OVERLOADED if there are too many of the connection, or of all: they have no place among the calls.
-    fn begin(peer: Peer, under_way: &UnderWay) -> Result<Self, Error> {
-        let mut counts = under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = counts.values().sum();
-        let own = counts.entry(peer).or_default();
-        if *own >= UNDER_WAY_PER_CONNECTION || all >= UNDER_WAY {
-            let text = "too many callers are being identified; try again later";
-            return Err(Error::new(ErrorKind::Overloaded, text).retry_after(AGAIN));
-        }
-        *own += 1;
-        Ok(Self { peer, under_way: Arc::clone(under_way) })
+impl Default for UnderWay {
+    fn default() -> Self {
+        Self { each: Tally::default(), all: Arc::new(Semaphore::new(UNDER_WAY)) }
     }
 }
 
-impl Drop for Identifying {
-    fn drop(&mut self) {
-        let mut counts = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.peer) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.peer);
-            }
-        }
+impl UnderWay {
+    /// Counts another of a connection until the answer is dropped; fails with OVERLOADED if there are too many.
+    fn begin(&self, peer: Peer) -> Result<(Opened<Peer>, OwnedSemaphorePermit), Error> {
+        let own = self.each.open(peer, UNDER_WAY_PER_CONNECTION);
+        own.zip(Arc::clone(&self.all).try_acquire_owned().ok()).ok_or_else(|| {
+            let text = "too many callers are being identified; try again later";
+            Error::new(ErrorKind::Overloaded, text).retry_after(AGAIN)
+        })
     }
 }
 
@@ -134,7 +122,7 @@ where
             let origin = request.extensions().get::<Origin>().cloned().unwrap_or_default();
             let peer = request.extensions().get::<Peer>().copied();
             let known = async {
-                let _counted = peer.map(|peer| Identifying::begin(peer, &under_way)).transpose()?;
+                let _counted = peer.map(|peer| under_way.begin(peer)).transpose()?;
                 callers.identify(&shown, origin.certificate.as_deref(), origin.source).await
             };
             match known.await {
@@ -169,14 +157,13 @@ mod tests {
     #[test]
     fn a_connection_cannot_have_everybody_wait_for_its_tokens() {
         let under_way = UnderWay::default();
-        let held: Vec<_> = (0..UNDER_WAY_PER_CONNECTION)
-            .map(|_| Identifying::begin(Peer::of(1), &under_way).unwrap())
-            .collect();
-        let refused = Identifying::begin(Peer::of(1), &under_way).err().unwrap();
+        let held: Vec<_> =
+            (0..UNDER_WAY_PER_CONNECTION).map(|_| under_way.begin(Peer::of(1)).unwrap()).collect();
+        let refused = under_way.begin(Peer::of(1)).err().unwrap();
         assert_eq!(refused.kind(), ErrorKind::Overloaded);
-        assert!(Identifying::begin(Peer::of(2), &under_way).is_ok());
+        assert!(under_way.begin(Peer::of(2)).is_ok());
         drop(held);
-        assert!(under_way.lock().unwrap().is_empty());
+        assert!(under_way.each.is_empty());
     }
 
     #[test]

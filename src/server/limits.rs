@@ -1,6 +1,5 @@
 //! How many calls and watches are served at once: what is beyond is told so at once, and health always answers.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +17,7 @@ use tower::{Layer, Service};
 use super::identity::is_open;
 use super::streams::Progress;
 use super::wire::Peer;
+use crate::callers::{Opened, Tally};
 use crate::error::{Error, ErrorKind};
 use crate::grpc;
 use crate::metrics::{Cut, Limit, Metrics};
@@ -61,7 +61,7 @@ pub(super) struct Limits {
     /// Calls and watches that are for everybody: whoever is not known takes no place from those who are.
     open: Arc<Semaphore>,
     open_watches: Arc<Semaphore>,
-    connections: Arc<Mutex<HashMap<(Peer, Kind), usize>>>,
+    connections: Tally<(Peer, Kind)>,
     metrics: Metrics,
 }
 
@@ -85,7 +85,7 @@ impl Limits {
             watches: Arc::new(Semaphore::new(watches)),
             open: Arc::new(Semaphore::new(OPEN)),
             open_watches: Arc::new(Semaphore::new(OPEN_WATCHES.min(watches))),
-            connections: Arc::default(),
+            connections: Tally::default(),
             metrics,
         }
     }
@@ -120,7 +120,7 @@ impl Limits {
         })
     }
 
-    fn count(&self, peer: Peer, kind: Kind) -> Result<Counted, Error> {
+    fn count(&self, peer: Peer, kind: Kind) -> Result<Opened<(Peer, Kind)>, Error> {
         let (most, limit, what) = match kind {
             Kind::Watch => (WATCHES_PER_CONNECTION, Limit::WatchesOfConnection, "watches open; open another"),
             Kind::Health => {
@@ -134,15 +134,10 @@ impl Limits {
                 (COMING_PER_CONNECTION, Limit::Calls, "requests that are not whole yet; end them")
             }
         };
-        let key = (peer, kind);
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        let counted = connections.entry(key).or_default();
-        if *counted >= most {
+        self.connections.open((peer, kind), most).ok_or_else(|| {
             self.metrics.limit_hit(limit);
-            return Err(overloaded(&format!("the connection has {most} {what}")));
-        }
-        *counted += 1;
-        Ok(Counted { key, connections: Arc::clone(&self.connections) })
+            overloaded(&format!("the connection has {most} {what}"))
+        })
     }
 }
 
@@ -189,25 +184,7 @@ fn overloaded(message: &str) -> Error {
 /// One of the places there are, until it is dropped.
 struct Place {
     _permit: Option<OwnedSemaphorePermit>,
-    _connection: Option<Counted>,
-}
-
-/// Something that counts against its connection.
-struct Counted {
-    key: (Peer, Kind),
-    connections: Arc<Mutex<HashMap<(Peer, Kind), usize>>>,
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(counted) = connections.get_mut(&self.key) {
-            *counted -= 1;
-            if *counted == 0 {
-                connections.remove(&self.key);
-            }
-        }
-    }
+    _connection: Option<Opened<(Peer, Kind)>>,
 }
 
 impl<S> Layer<S> for Limits {
@@ -394,7 +371,7 @@ mod tests {
         assert!(limits.admit(WATCHES[0], peer(1)).is_err());
         assert!(limits.admit(WATCHES[0], peer(2)).is_ok());
         drop(held);
-        assert!(limits.connections.lock().unwrap().is_empty());
+        assert!(limits.connections.is_empty());
         assert!(limits.admit(WATCHES[0], peer(1)).is_ok());
     }
 

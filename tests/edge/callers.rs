@@ -222,7 +222,7 @@ async fn hundreds_of_watches_on_one_connection_are_served_or_told_that_they_are_
     for _ in 0..16 {
         held.push(health.watch(request()).await.expect("a watch"));
     }
-    for _ in 0..100 {
+    for _ in 0..900 {
         health.watch(request()).await.expect_err("one too many");
     }
     let refused = health.watch(request()).await.expect_err("one too many");

@@ -25,8 +25,6 @@ pub fn reason(schedule: &Schedule, calls: &[Call]) -> Option<&'static str> {
     let ends = |call: &Call| call.method == "PUT" && call.path.starts_with("configmaps/");
     let mut lost = schedule.faults.iter().filter(|(_, fault)| **fault == Fault::LoseAnswer);
     let is_lost = lost.any(|(at, _)| calls.get(*at).is_none_or(ends));
-    let mut stale = schedule.faults.iter().filter(|(_, fault)| **fault == Fault::Stale);
-    let is_stale = stale.any(|(at, _)| calls.get(*at).is_none_or(ends));
     let dies = schedule.faults.values().any(|fault| fault.kills());
     match (SCENARIOS[schedule.scenario].name, schedule.sequel) {
         ("on-failure-ready", Sequel::Other | Sequel::Scale) if dies => Some(
@@ -37,9 +35,6 @@ pub fn reason(schedule: &Schedule, calls: &[Call]) -> Option<&'static str> {
         ),
         ("on-failure-ready", _) if is_lost => Some(
             "who does not hear that its update is written, while its promise is kept elsewhere, is told of that operation",
-        ),
-        ("on-failure" | "on-failure-many", _) if is_stale => Some(
-            "a conflict where the way back begins leaves it to the keeper: its caller hears that it is not done yet",
         ),
         (_, Sequel::Teardown) if late.any(creates) => {
             Some("a create that arrives after the Teardown finds no record that knows it, and stays")

@@ -15,6 +15,7 @@ mod metadata;
 mod origin;
 mod port;
 mod questions;
+mod refusing;
 mod streams;
 mod tls;
 mod wire;

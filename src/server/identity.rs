@@ -13,10 +13,10 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::origin::Origin;
+use super::refusing::refused;
 use super::wire::Peer;
 use crate::callers::{Callers, Opened, Shown, Tally};
 use crate::error::{Error, ErrorKind};
-use crate::grpc;
 use crate::proto::health::health_server;
 use crate::proto::server_service_server;
 
@@ -99,7 +99,9 @@ where
     S: Service<Request<B>, Response = Response<Body>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: 'static,
-    B: Send + 'static,
+    B: http_body::Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Send,
 {
     type Response = Response<Body>;
     type Error = S::Error;
@@ -133,7 +135,7 @@ where
                     inner.call(request).await
                 }
                 Err(error) => {
-                    let mut answer = grpc::failed(&error).into_http();
+                    let mut answer = refused(request, &error).await;
                     let is_unknown =
                         matches!(error.kind(), ErrorKind::CredentialsMissing | ErrorKind::CredentialsInvalid);
                     if is_unknown {

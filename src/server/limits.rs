@@ -15,6 +15,7 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::identity::is_open;
+use super::refusing::refused;
 use super::streams::Progress;
 use super::wire::Peer;
 use crate::callers::{Opened, Tally};
@@ -207,6 +208,9 @@ where
     S: Service<Request<B>, Response = Response<Body>>,
     S::Future: Send + 'static,
     S::Error: 'static,
+    B: http_body::Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Send,
 {
     type Response = Response<Body>;
     type Error = S::Error;
@@ -230,7 +234,7 @@ where
                     Ok(answer.await?.map(|body| Body::new(Placed::new(body, place, limit, metrics))))
                 })
             }
-            Err(error) => Box::pin(async move { Ok(grpc::failed(&error).into_http()) }),
+            Err(error) => Box::pin(async move { Ok(refused(request, &error).await) }),
         }
     }
 }

@@ -8,8 +8,8 @@ use http::{HeaderMap, Request, Response};
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use super::refusing::refused;
 use crate::error::{Error, ErrorKind};
-use crate::grpc;
 use crate::metrics::{Limit, Metrics};
 
 /// The most bytes of all names and values together, as HTTP/2 counts them: 32 more for each.
@@ -40,6 +40,9 @@ where
     S: Service<Request<B>, Response = Response<Body>>,
     S::Future: Send + 'static,
     S::Error: 'static,
+    B: http_body::Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Send,
 {
     type Response = Response<Body>;
     type Error = S::Error;
@@ -56,8 +59,8 @@ where
         }
         self.metrics.limit_hit(Limit::Metadata);
         let message = format!("the request's metadata are {size} bytes; {MOST} are taken");
-        let answer = grpc::failed(&Error::new(ErrorKind::LimitExceeded, message)).into_http();
-        Box::pin(async move { Ok(answer) })
+        let error = Error::new(ErrorKind::LimitExceeded, message);
+        Box::pin(async move { Ok(refused(request, &error).await) })
     }
 }
 

@@ -31,8 +31,8 @@ const UNLISTED: &str = "
 ## Images of the public templates without a line
 
 No port of these is known. A link to one reaches the ports that its template lists, or every port by DNS if it lists \
-none. The missing Dockerfiles were looked for on GitHub, in the repositories that are named and in two collections of \
-what Docker Hub showed: [dockerfiles](https://github.com/yinyuanzhang/dockerfiles) and \
+none. The missing Dockerfiles were looked for in public copies of GitHub: in the repositories that are named, and in two \
+collections of what Docker Hub showed, [dockerfiles](https://github.com/yinyuanzhang/dockerfiles) and \
 [dockerfiles-search](https://github.com/billyriantono/dockerfiles-search).
 
 | Image | Why | Sources |

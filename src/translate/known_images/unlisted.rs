@@ -50,7 +50,9 @@ impl TryFrom<Written> for Unlisted {
         let reason = match why {
             Why::ExposesNothing if has_sources && !has_looked => Reason::ExposesNothing(sources),
             Why::NotFound if has_looked && !has_sources => Reason::NotFound(looked),
-            Why::ExposesNothing => return Err(format!("{repository} exposes nothing: `sources` alone say so")),
+            Why::ExposesNothing => {
+                return Err(format!("{repository} exposes nothing: `sources` alone say so"));
+            }
             Why::NotFound => return Err(format!("{repository} was not found: `looked` alone says where")),
         };
         Ok(Self { repository, reason })

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 /// An image without a line.
 #[derive(Debug, Deserialize)]
-#[serde(try_from = "Written")]
+#[serde(try_from = "Entry")]
 pub struct Unlisted {
     /// The name of its repository.
     pub repository: String,
@@ -24,7 +24,7 @@ pub enum Reason {
 /// An entry as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct Entry {
     repository: String,
     why: Why,
     #[serde(default)]
@@ -41,11 +41,11 @@ enum Why {
     NotFound,
 }
 
-impl TryFrom<Written> for Unlisted {
+impl TryFrom<Entry> for Unlisted {
     type Error = String;
 
-    fn try_from(written: Written) -> Result<Self, Self::Error> {
-        let Written { repository, why, sources, looked } = written;
+    fn try_from(entry: Entry) -> Result<Self, Self::Error> {
+        let Entry { repository, why, sources, looked } = entry;
         let (has_sources, has_looked) = (!sources.is_empty(), !looked.trim().is_empty());
         let reason = match why {
             Why::ExposesNothing if has_sources && !has_looked => Reason::ExposesNothing(sources),

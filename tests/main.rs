@@ -119,6 +119,11 @@ mod edge {
     mod translating;
 }
 
+/// What is handed out: the packages, and the files of a release.
+mod release {
+    mod packages;
+}
+
 /// Every fault that can be, in memory and in no time.
 mod sim {
     mod histories;

@@ -121,6 +121,8 @@ mod edge {
 
 /// What is handed out: the packages, and the files of a release.
 mod release {
+    mod archives;
+    mod contents;
     mod packages;
 }
 

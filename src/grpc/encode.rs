@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::MAX_MESSAGE_BYTES;
 use super::decode::{MAX_PAGE_SIZE, MAX_REPLICAS, PAGE_SIZE};
 use super::encode_time::timestamp;
-use super::{DEFAULT_DEADLINE, MAX_DEADLINE, MAX_MESSAGE_BYTES};
 use crate::artifacts::{Action, Artifact, Change, Namespace, ObjectRef};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::error::{Error, Result};
 use crate::operations::{
-    Deployed, DeploymentView, Outcome, PlannedDeploy, Scaled, Scope, Settings, TornDown, Translated,
-    Validated, WatchEnd, WatchUpdate,
+    DEFAULT_DEADLINE, Deployed, DeploymentView, MAX_DEADLINE, Outcome, PlannedDeploy, Scaled, Scope,
+    Settings, TornDown, Translated, Validated, WatchEnd, WatchUpdate,
 };
 use crate::proto;
 use crate::status::{ComponentState, ComponentStatus, DeploymentState, Endpoint, PodStatus, Reason};

@@ -53,7 +53,7 @@ impl Rest {
                 let namespace = asked.namespace();
                 let span = info_span!("call", method = asked.label(), namespace, caller);
                 let services = Services::new(operations, namespace);
-                async move { served(&services, what, body).await.unwrap_or_else(|refusal| asked.told(refusal)) }
+                async move { served(&services, what, body).await.unwrap_or_else(|refusal| asked.told(&refusal)) }
                     .instrument(span)
                     .await
             }

@@ -94,20 +94,17 @@ impl Shown {
     }
 
     /// The same for callers that can send nothing but a name and a password: the password is the token, whatever the name.
-    pub fn of_http<'v>(values: impl IntoIterator<Item = &'v [u8]> + Clone) -> Self {
-        let mut all = values.clone().into_iter();
-        let basic =
-            all.next().and_then(credentials).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
-        match (basic, all.next()) {
-            (Some((_, pair)), None) => {
-                let pair = base64::engine::general_purpose::STANDARD.decode(pair).ok();
-                let pair = pair.and_then(|pair| String::from_utf8(pair).ok());
-                let password =
-                    pair.as_deref().and_then(|pair| pair.split_once(':')).map(|(_, password)| password);
-                password.map_or(Shown::Unusable, Self::token)
-            }
-            _ => Self::authorization(values),
-        }
+    pub fn of_http<'v>(values: impl IntoIterator<Item = &'v [u8]>) -> Self {
+        let values: Vec<&[u8]> = values.into_iter().take(2).collect();
+        let pair = match values.as_slice() {
+            [only] => credentials(only).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic")),
+            _ => None,
+        };
+        let Some((_, pair)) = pair else { return Self::authorization(values) };
+        let pair = base64::engine::general_purpose::STANDARD.decode(pair).ok();
+        let pair = pair.and_then(|pair| String::from_utf8(pair).ok());
+        let password = pair.as_deref().and_then(|pair| pair.split_once(':')).map(|(_, password)| password);
+        password.map_or(Shown::Unusable, Self::token)
     }
 
     fn token(text: &str) -> Self {

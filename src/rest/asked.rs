@@ -99,20 +99,20 @@ impl Asked {
 
     /// The answer to a request that is refused; logged.
     pub fn refused(&self, error: &Error) -> Response {
-        self.told(Refusal::from(error))
+        self.told(&Refusal::from(error))
     }
 
     /// The answer to a request of which more has come than is taken; logged.
     pub fn too_large(&self) -> Response {
-        self.told(Refusal::too_large())
+        self.told(&Refusal::too_large())
     }
 
     /// The answer to a request that has not come in time; logged.
     pub fn too_late(&self) -> Response {
-        self.told(Refusal::too_late())
+        self.told(&Refusal::too_late())
     }
 
-    pub(super) fn told(&self, refusal: Refusal) -> Response {
+    pub(super) fn told(&self, refusal: &Refusal) -> Response {
         refusal.log(self.label());
         refusal.answer(self.is_silent)
     }
@@ -122,8 +122,8 @@ impl Asked {
 mod tests {
     use super::*;
 
-    fn asked(method: Method, path: &str) -> (What, String) {
-        let asked = Asked::of(&method, path);
+    fn asked(method: &Method, path: &str) -> (What, String) {
+        let asked = Asked::of(method, path);
         (asked.what, asked.namespace)
     }
 
@@ -156,12 +156,12 @@ mod tests {
                 if path.contains('*') {
                     continue;
                 }
-                assert_eq!(asked(method.clone(), &path), (what.clone(), namespace.to_owned()), "{path}");
+                assert_eq!(asked(&method, &path), (what.clone(), namespace.to_owned()), "{path}");
             }
         }
-        assert_eq!(asked(Method::GET, "/namespaces").0, What::Unknown);
-        assert_eq!(asked(Method::GET, "/namespaces/shop").0, What::Unknown);
-        assert_eq!(asked(Method::GET, "/v1/services/").0, What::List);
+        assert_eq!(asked(&Method::GET, "/namespaces").0, What::Unknown);
+        assert_eq!(asked(&Method::GET, "/namespaces/shop").0, What::Unknown);
+        assert_eq!(asked(&Method::GET, "/v1/services/").0, What::List);
     }
 
     #[test]

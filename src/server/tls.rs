@@ -68,7 +68,8 @@ struct Configs {
 impl Configs {
     fn read(files: &Files, now: Timestamp) -> Result<Self, Unusable> {
         let http2 = read(files, now)?;
-        let http1 = ServerConfig { alpn_protocols: vec![b"http/1.1".to_vec()], ..http2.clone() };
+        let mut http1 = http2.clone();
+        http1.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self { http2: Arc::new(http2), http1: Arc::new(http1) })
     }
 }

@@ -109,7 +109,7 @@ async fn what_the_agents_repeat_and_cannot_read_is_taken() {
 async fn refusals_have_a_status_a_reason_and_every_fault_on_one_line() {
     let binary = start(&["--log", "trace"]).await;
     let mut agent = agent(&binary).await;
-    let wrong = r#"[{"name":"A","source":"not a source canary","ports":[{"containerPort":0}],"links":[{"name":"B","alias":"b"}],"environment":[{"variable":"A B","value":"canary"}]}]"#;
+    let wrong = r#"[{"name":"A","source":"not a source","ports":[{"containerPort":0}],"links":[{"name":"B","alias":"b"}],"environment":[{"variable":"A B","value":"canary"}]}]"#;
     let refused = agent.post(wrong).await;
     assert_eq!(refused.refusal(), (400, "TEMPLATE_INVALID".to_owned()));
     let message = refused.json()["message"].as_str().expect("a message").to_owned();
@@ -124,13 +124,13 @@ async fn refusals_have_a_status_a_reason_and_every_fault_on_one_line() {
     let long = "x".repeat(200);
     for (body, status, reason, part) in [
         ("", 400, "FIELD_INVALID", "body: is no JSON"),
-        ("[{\"name\": \"canary\"", 400, "FIELD_INVALID", "line 1, column 17"),
+        ("[{\"name\": \"canary\"", 400, "FIELD_INVALID", "is no JSON: line 1, column "),
         ("{\"name\": \"canary\"}", 400, "FIELD_INVALID", "a JSON list of services"),
         ("name: canary\nimages: []", 400, "FIELD_INVALID", "body: is no JSON"),
         ("[]", 400, "TEMPLATE_INVALID", "image"),
         ("[7]", 400, "TEMPLATE_INVALID", "images[0]"),
         (
-            &format!("[{{\"name\": \"{long}\", \"source\": \"canary canary\"}}]"),
+            &format!("[{{\"name\": \"{long}\", \"source\": \"no source\"}}]"),
             400,
             "TEMPLATE_INVALID",
             "images[0].source",
@@ -255,7 +255,9 @@ async fn what_is_refused_over_grpc_is_refused_here_with_the_same_faults() {
             (400, told.error_info().expect("a reason").reason.as_str()),
             "{body}"
         );
-        for violation in violations {
+        // What has no room there has room here.
+        let whole = |text: &str| !text.ends_with("...") && !text.starts_with("and ");
+        for violation in violations.iter().filter(|violation| whole(&violation.description)) {
             let first = violation.description.split("; hint: ").next().unwrap_or_default();
             let fault = format!("{}: {first}", violation.field);
             let message = answer.json()["message"].as_str().expect("a message").to_owned();

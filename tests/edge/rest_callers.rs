@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use panamax_kubernetes_adapter::proto;
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -16,7 +17,7 @@ use super::rest::{agent, start};
 use crate::support::adapter::{Binary, connect, refused};
 use crate::support::agent::{Agent, recorded};
 use crate::support::bearer::with_token;
-use crate::support::certificates::{Folder, Issuer, authority, issued};
+use crate::support::certificates::{Folder, Issuer, authority};
 
 const ALICE: &str = "canary-token-of-alice";
 const BOB: &str = "canary-token-of-bob";
@@ -188,9 +189,18 @@ async fn certificates_of_callers_are_asked_for_and_say_who_calls() {
         Err(_) => false,
     };
     assert!(!is_served, "without a certificate");
-    let (mut known, _) = encrypted(&binary, &ours, Some(issued(&ours, -1, 1)), &[]).await.expect("TLS");
-    // Its subject has no usable name: it is known, and nobody.
-    assert_eq!(known.call("GET", "/v1/services", None).await.refusal(), (403, "CALLER_FORBIDDEN".to_owned()));
+    let (mut known, _) = encrypted(&binary, &ours, Some(of_alice(&ours)), &[]).await.expect("TLS");
+    assert_eq!(known.post(&recorded("go")).await.status, 201);
+    assert!(binary.whole_log().contains("\"caller\":\"alice\""), "the audit says who it was");
+}
+
+/// Certificate and key of a caller whose name is alice.
+fn of_alice(by: &Issuer) -> (String, String) {
+    let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "alice");
+    let key = KeyPair::generate().expect("a key");
+    (params.signed_by(&key, by).expect("a certificate").pem(), key.serialize_pem())
 }
 
 #[test]

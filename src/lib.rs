@@ -36,4 +36,5 @@ pub mod clock;
 pub mod diagnostic;
 pub mod error;
 pub mod metrics;
-pub mod sandbox;
+/// The API server in memory, a package of its own.
+pub use panamax_kubernetes_sandbox as sandbox;

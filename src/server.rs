@@ -41,7 +41,7 @@ use tracing::{info, warn};
 use crate::callers::Callers;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
-use crate::grpc::{DeploymentApi, MAX_MESSAGE_BYTES, ServerApi, TemplateApi};
+use crate::grpc::{DeploymentApi, MAX_MESSAGE_BYTES, ServerApi, Serving, TemplateApi};
 use crate::metrics::Metrics;
 use crate::operations::{Operations, Settings};
 use crate::proto;
@@ -179,8 +179,8 @@ pub async fn run_all(
     let health = Health::new();
     let capacity = parts.capacity;
     let limits = Limits::new(capacity.calls, capacity.watches, metrics.clone());
-    let service =
-        service(&operations, parts.sandbox, &health, &parts.callers, &limits, &ends.stop, &metrics)?;
+    let serving = serving(parts.sandbox, &parts.callers, capacity);
+    let service = service(&operations, serving, &health, &parts.callers, &limits, &ends.stop, &metrics)?;
     let door = |listener, speaks, connections| {
         let tls = parts.tls.clone().map(|tls| (tls, speaks));
         Door::new(listener, tls, clock.clone(), connections, metrics.clone())
@@ -235,11 +235,26 @@ pub async fn run_all(
     Ok(())
 }
 
+/// What the server tells of how it serves.
+fn serving(sandbox: bool, callers: &Callers, capacity: Capacity) -> Serving {
+    Serving {
+        sandbox,
+        metadata: metadata::MOST,
+        connections: capacity.connections,
+        streams: connections::STREAMS,
+        calls: capacity.calls,
+        watches: capacity.watches,
+        each: callers.bounds(),
+        idle: capacity.idle,
+        age: capacity.age,
+    }
+}
+
 /// All services behind all layers, the outermost first.
 #[expect(clippy::type_complexity, reason = "a type of its own could not name what `impl` hides")]
 fn service(
     operations: &Operations,
-    sandbox: bool,
+    serving: Serving,
     health: &Health,
     callers: &Callers,
     limits: &Limits,
@@ -273,7 +288,7 @@ fn service(
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         )
         .add_service(
-            ServerServiceServer::new(ServerApi::new(operations.clone(), sandbox))
+            ServerServiceServer::new(ServerApi::new(operations.clone(), serving))
                 .accept_compressed(CompressionEncoding::Gzip)
                 .send_compressed(CompressionEncoding::Gzip)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),

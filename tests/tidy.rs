@@ -7,15 +7,15 @@ mod walls;
 use std::collections::BTreeSet;
 use std::fs;
 
-use source::{Source, files, root, sources};
+use source::{Source, files, product, root, sources};
 
 /// The most lines of a file beside its tests.
 const MAX_LINES: usize = 400;
 
 /// Every Rust file of the repository.
 fn everything() -> Vec<Source> {
-    let mut all = Vec::new();
-    for folder in ["src", "tests", "examples", "benches", "xtask/src"] {
+    let mut all = product();
+    for folder in ["tests", "examples", "benches", "xtask/src"] {
         all.extend(sources(folder));
     }
     all.push(Source::new("build.rs", &fs::read_to_string(root().join("build.rs")).expect("a build script")));
@@ -50,7 +50,7 @@ fn too_long(source: &Source) -> Option<String> {
 
 #[test]
 fn no_file_is_too_long() {
-    none(too_long, &sources("src"));
+    none(too_long, &product());
     assert!(too_long(&Source::new("src/a.rs", &"x\n".repeat(401))).is_some());
     let tested = format!("{}#[cfg(test)]\n{}", "x\n".repeat(400), "y\n".repeat(100));
     assert!(too_long(&Source::new("src/a.rs", &tested)).is_none());
@@ -81,10 +81,8 @@ fn says(
 
 #[test]
 fn only_apply_makes_what_is_applied() {
-    let says = says(&["Written {"], &["src/cluster/apply.rs"]);
-    // The sandbox sees no other room, so what it calls written is its own.
-    let written = |source: &Source| says(source).filter(|_| source.room() != Some("sandbox"));
-    none(written, &sources("src"));
+    let written = says(&["Written {"], &["src/cluster/apply.rs"]);
+    none(&written, &sources("src"));
     assert!(written(&Source::new("src/operations/a.rs", "let a = Written { uid };")).is_some());
 }
 
@@ -122,8 +120,8 @@ fn only_one_file_names_a_grpc_code_and_one_reads_it() {
     assert!(codes(&Source::new("src/a.rs", "use crate::diagnostic::Code;")).is_none());
 }
 
-/// Rooms that simulation repeats call by call: no choice in them is left to chance.
-const REPEATABLE: [&str; 4] = ["cluster", "engine", "operations", "sandbox"];
+/// Rooms that simulation repeats call by call, as it does the sandbox: no choice in them is left to chance.
+const REPEATABLE: [&str; 3] = ["cluster", "engine", "operations"];
 
 /// A `select!` that begins with a branch drawn by lot.
 fn drawn(source: &Source) -> Option<String> {
@@ -135,8 +133,8 @@ fn drawn(source: &Source) -> Option<String> {
 
 #[test]
 fn no_branch_is_drawn_by_lot() {
-    let mut sources = sources("src");
-    sources.retain(|source| source.room().is_some_and(|room| REPEATABLE.contains(&room)));
+    let mut sources = product();
+    sources.retain(|source| source.room().is_none_or(|room| REPEATABLE.contains(&room)));
     none(drawn, &sources);
     assert!(drawn(&Source::new("src/a.rs", "tokio::select! { () = a => {} }")).is_some());
     assert!(drawn(&Source::new("src/a.rs", "tokio::select! {\n    biased;\n    () = a => {} }")).is_none());

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// The folders of what goes into the program.
+pub const PRODUCT: [&str; 2] = ["src", "sandbox/src"];
+
 /// A Rust file of the project.
 pub struct Source {
     /// From the root of the repository, as `src/cluster/apply.rs`.
@@ -27,9 +30,10 @@ impl Source {
         self.path.matches('/').count()
     }
 
-    /// Whether it holds nothing but tests.
+    /// Whether nothing of it goes into the program.
     pub fn is_tests(&self) -> bool {
-        !self.path.starts_with("src/") || self.path.ends_with("/tests.rs")
+        !PRODUCT.iter().any(|folder| self.path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')))
+            || self.path.ends_with("/tests.rs")
     }
 
     /// What goes into the program, comments and texts still in it.
@@ -111,6 +115,11 @@ pub fn sources(folder: &str) -> Vec<Source> {
     }
     assert!(!sources.is_empty(), "no sources in {folder}");
     sources
+}
+
+/// Every Rust file of what goes into the program.
+pub fn product() -> Vec<Source> {
+    PRODUCT.iter().flat_map(|folder| sources(folder)).collect()
 }
 
 /// Every file below a folder of the repository, in order.

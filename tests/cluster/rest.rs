@@ -150,3 +150,25 @@ async fn an_agent_is_told_nothing_that_is_not_true_while_the_cluster_is_away() {
     assert_eq!(deleted, 204);
     here.until_gone(&ids[0]).await;
 }
+
+#[tokio::test]
+async fn a_post_that_waits_for_old_pods_does_not_hold_up_the_end() {
+    let namespace = namespace("rest-end").await;
+    let mut binary = start(&namespace).await;
+    let mut here = agent(&binary).await;
+    let ids = here.post(&body()).await.ids();
+    here.until(&ids[1], "running 1/1").await;
+    hold(&namespace, json!(["example.com/grace"])).await;
+    assert_eq!(here.delete(&ids[0]).await, 204);
+    here.send("POST", "/v1/services", Some(&body())).await;
+    // It waits: nothing has come in a while that any other answer takes.
+    let early = tokio::time::timeout(Duration::from_secs(2), here.answer("POST")).await;
+    assert!(early.is_err(), "{early:?}");
+    let begun = Instant::now();
+    let ended = tokio::task::spawn_blocking(move || binary.signal("TERM", Duration::from_secs(60)));
+    let answer = here.answer("POST").await.expect("an answer");
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    hold(&namespace, json!(null)).await;
+    assert_eq!(ended.await.expect("it ends"), Some(0));
+}

@@ -237,7 +237,7 @@ async fn what_is_refused_over_grpc_is_refused_here_with_the_same_faults() {
         json!([{ "name": "a", "source": "b:1", "deployment": { "count": "x" } }]).to_string(),
         json!([{ "name": "a", "source": "b:1", "expose": ["80/tcp", 65536] }]).to_string(),
         many("ports", 65, |index| json!({ "containerPort": 1_000 + index })),
-        many("links", 2, |_| json!({ "name": "a", "alias": "self" })),
+        many("links", 2, |index| json!({ "name": format!("absent{index}"), "alias": "x" })),
         many("volumes", 33, |index| json!({ "containerPath": format!("/{index}") })),
         json!(
             (0..101).map(|index| json!({ "name": format!("i{index}"), "source": "b:1" })).collect::<Vec<_>>()

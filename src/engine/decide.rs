@@ -6,7 +6,7 @@ use futures::future::try_join_all;
 use tokio::time::Instant;
 
 use super::{Engine, claims, leftovers, look, teardown};
-use crate::artifacts::{ListedObject, Target};
+use crate::artifacts::{ListedObject, ObjectRef, Target};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{
     self, Back, ConflictPolicy, Course, Decided, FailurePolicy, Mixed, Named, Prepared, PrunePolicy,
@@ -154,11 +154,7 @@ pub(super) async fn decide(
             rendered = plan::render(&mut prepared, standing)?;
         }
         let unknown = plan::counts_to_read(head, &rendered.artifacts, &seen, course.replicas, &target.name);
-        let reads = unknown.iter().map(|controller| engine.cluster.replicas(&target.namespace, controller));
-        for (controller, count) in unknown.iter().zip(try_join_all(reads).await?) {
-            let counted = seen.iter_mut().filter(|seen| seen.reference == *controller);
-            counted.for_each(|seen| seen.replicas = count);
-        }
+        count(engine, target, &unknown, &mut seen).await?;
     }
     let operation = engine.operation_id();
     let record = match record {
@@ -181,6 +177,21 @@ pub(super) async fn decide(
     }
     decided.request = request;
     Ok(decided)
+}
+
+/// Reads the counts of controllers that nothing else says.
+async fn count(
+    engine: &Engine,
+    target: &Target,
+    unknown: &[ObjectRef],
+    seen: &mut [ListedObject],
+) -> Result<()> {
+    let reads = unknown.iter().map(|controller| engine.cluster.replicas(&target.namespace, controller));
+    for (controller, count) in unknown.iter().zip(try_join_all(reads).await?) {
+        let counted = seen.iter_mut().filter(|seen| seen.reference == *controller);
+        counted.for_each(|seen| seen.replicas = count);
+    }
+    Ok(())
 }
 
 /// The record, corrected by what is there.

@@ -25,6 +25,7 @@ mod support {
     pub mod order;
     pub mod patience;
     pub mod policy;
+    pub mod printed;
     pub mod programs;
     pub mod proxy;
     pub mod raw;
@@ -144,6 +145,7 @@ mod sandbox {
 
 /// In real containers, on a node of its own.
 mod node {
+    mod examples;
     mod in_cluster;
     mod links;
     mod narrow;

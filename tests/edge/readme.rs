@@ -68,7 +68,8 @@ async fn the_calls_run_as_printed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_calls_of_an_agent_run_as_printed() {
     let binary = Binary::start_with(&["--sandbox", "--rest-listen", "127.0.0.1:0"]);
-    let rest = binary.rest.expect("the façade").to_string();
+    let (path, rest) =
+        (std::env::var_os("PATH").expect("a PATH"), binary.rest.expect("the façade").to_string());
     let document = read("docs/rest.md");
     let flags = "panamax-kubernetes-adapter --sandbox --rest-listen 127.0.0.1:8001 &\n";
     assert!(blocks(&document, "sh").contains(&flags.to_owned()), "how it is started");
@@ -78,7 +79,7 @@ async fn the_calls_of_an_agent_run_as_printed() {
     for command in commands.iter().filter(|command| command.contains("curl ")) {
         let command = command.replace("localhost:8001", &rest);
         // A variable that one line sets is there for those that follow.
-        let output = bash(&format!("{script}{command}"));
+        let output = printed::bash(&format!("{script}{command}"), &path, &rest);
         let answer = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{command}{}", String::from_utf8_lossy(&output.stderr));
         let sets = command.starts_with("ID=");

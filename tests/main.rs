@@ -124,6 +124,13 @@ mod edge {
     mod translating;
 }
 
+/// What is handed out: the packages, and the files of a release.
+mod release {
+    mod archives;
+    mod contents;
+    mod packages;
+}
+
 /// Every fault that can be, in memory and in no time.
 mod sim {
     mod histories;

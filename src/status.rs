@@ -205,9 +205,6 @@ pub fn conclude(expected: &Expected, observed: &Observed) -> Status {
         endpoints: endpoints::conclude(&expected.namespace, observed),
     };
     (status.reason, status.message) = match status.blocking() {
-        Some(component) if expected.deleting => {
-            (Some(Reason::Terminating), format!("component {}", component.name))
-        }
         Some(component) => (component.reason, format!("component {}: {}", component.name, component.message)),
         None if expected.incomplete => (Some(Reason::ApplyIncomplete), refused::INCOMPLETE.to_owned()),
         None => (None, String::new()),

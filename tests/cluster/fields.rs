@@ -10,7 +10,6 @@ use prost::Message;
 use prost_types::field_descriptor_proto::Type;
 use prost_types::{DescriptorProto, FileDescriptorSet};
 use serde_json::json;
-use tonic::Code;
 
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, scale, teardown};
 use crate::support::control_plane::{User, control_plane};
@@ -212,49 +211,29 @@ async fn watched(contract: &mut Contract, adapter: &Adapter, namespace: &Namespa
 
 /// Notes what tells of plans and revisions, and returns every field that an answer can have.
 async fn history(contract: &mut Contract, adapter: &Adapter, namespace: &Namespace) -> BTreeSet<String> {
-    // What is not built yet has no answer; what is, has.
-    let mut methods: BTreeSet<String> = contract.answers.keys().cloned().collect();
+    let methods: BTreeSet<String> = contract.answers.keys().cloned().collect();
     let mut client = adapter.deployments();
-    let (mut plans, mut revisions, mut rollbacks) = (None, None, None);
     let request = labelled(deploy(namespace, "shop", SHOP));
     let plan = proto::PlanDeployRequest::decode(request.encode_to_vec().as_slice()).expect("the same fields");
-    match client.plan_deploy(plan).await {
-        Err(status) if status.code() == Code::Unimplemented => drop(methods.remove("PlanDeploy")),
-        answer => plans = Some(answer.expect("a plan").into_inner()),
-    }
-    let request = proto::ListRevisionsRequest {
+    contract.note("PlanDeploy", &client.plan_deploy(plan).await.expect("a plan").into_inner());
+    let request = |page_size| proto::ListRevisionsRequest {
         namespace: namespace.to_string(),
         name: "shop".to_owned(),
-        page_size: 1,
+        page_size,
         ..Default::default()
     };
-    match client.list_revisions(request.clone()).await {
-        Err(status) if status.code() == Code::Unimplemented => drop(methods.remove("ListRevisions")),
-        answer => revisions = Some(answer.expect("revisions").into_inner()),
-    }
-    let request = proto::RollbackRequest {
+    // A page with more behind it, then all.
+    let first = client.list_revisions(request(1)).await.expect("revisions").into_inner();
+    contract.note("ListRevisions", &first);
+    let rollback = proto::RollbackRequest {
         namespace: namespace.to_string(),
         name: "shop".to_owned(),
         revision: 1,
         ..Default::default()
     };
-    match client.rollback(request).await {
-        Err(status) if status.code() == Code::Unimplemented => drop(methods.remove("Rollback")),
-        answer => rollbacks = Some(answer.expect("rolled back").into_inner()),
-    }
-    let all = contract.all(&methods);
-    plans.iter().for_each(|plan| contract.note("PlanDeploy", plan));
-    rollbacks.iter().for_each(|rollback| contract.note("Rollback", rollback));
-    if let Some(first) = revisions {
-        contract.note("ListRevisions", &first);
-        let request = proto::ListRevisionsRequest {
-            namespace: namespace.to_string(),
-            name: "shop".to_owned(),
-            ..Default::default()
-        };
-        contract.note("ListRevisions", &client.list_revisions(request).await.expect("all").into_inner());
-    }
-    all
+    contract.note("Rollback", &client.rollback(rollback).await.expect("rolled back").into_inner());
+    contract.note("ListRevisions", &client.list_revisions(request(0)).await.expect("all").into_inner());
+    contract.all(&methods)
 }
 
 /// Notes what tells of deletions.

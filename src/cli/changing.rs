@@ -214,6 +214,14 @@ impl TeardownArgs {
                 (false, false) => "going",
             };
             let mut lines = told(verb, &answer.changes, &[], None);
+            let is_kept = |change: &&proto::ObjectChange| change.action() == proto::ObjectAction::Keep;
+            for change in answer.changes.iter().filter(is_kept) {
+                let object = change.r#ref.clone().unwrap_or_default();
+                lines.push(format!(
+                    "  kept: {} {}, which the deployment has not created",
+                    object.kind, object.name
+                ));
+            }
             let kept =
                 answer.retained.iter().map(|object| format!("  kept: {} {}", object.kind, object.name));
             lines.extend(kept);

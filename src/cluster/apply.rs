@@ -332,7 +332,7 @@ fn not_owned(
     let (owner, what) = match instance {
         Some(instance) if instance == deployment.as_str() => {
             let what = format!(
-                "has the labels of deployment {deployment}, whose record does not have it; {manager} wrote it last. \
+                "has the labels of deployment {deployment}, which has not created it; {manager} wrote it last. \
                  Delete it if nobody needs it, or deploy into another namespace"
             );
             (manager, what)

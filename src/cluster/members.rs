@@ -169,8 +169,18 @@ impl Cluster {
         deployment: &DeploymentName,
         reference: &ObjectRef,
     ) -> Result<Option<ListedObject>> {
+        Ok(self.find(namespace, deployment, reference).await?.filter(|seen| seen.ours))
+    }
+
+    /// What stands under this name and stays, whosever it is.
+    pub async fn find(
+        &self,
+        namespace: &Namespace,
+        deployment: &DeploymentName,
+        reference: &ObjectRef,
+    ) -> Result<Option<ListedObject>> {
         let found = self.see(namespace, deployment, reference).await?;
-        Ok(found.map(|(seen, _)| seen).filter(|seen| seen.ours && !seen.terminating))
+        Ok(found.map(|(seen, _)| seen).filter(|seen| !seen.terminating))
     }
 
     /// Reads how many replicas a controller is to have; `None` if there is none.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::time::Instant;
 use tracing::info;
@@ -63,6 +64,23 @@ pub(super) async fn clear(
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
+}
+
+/// What has the names of members that are gone, and is not the deployment's: nobody here deletes it.
+pub(super) async fn others(
+    engine: &Engine,
+    target: &Target,
+    record: &Record,
+    names: &[ObjectRef],
+) -> Result<Vec<(ObjectRef, String)>> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let restored = record.is_restored() || is_disowned(engine, record).await?;
+    let looks = names.iter().map(|name| engine.cluster.find(&target.namespace, &target.name, name));
+    let found = try_join_all(looks).await?.into_iter().flatten();
+    let others = found.filter(|seen| !seen.ours && !(restored && seen.labelled));
+    Ok(others.map(|seen| (seen.reference, seen.uid)).collect())
 }
 
 /// Deletes the pods and ReplicaSets that lost controllers of these components have left beside what runs them now.

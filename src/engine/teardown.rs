@@ -45,6 +45,8 @@ pub struct Teardown {
     pub retained: Vec<Member>,
     /// What is marked and still there.
     pub going: Vec<Terminating>,
+    /// What stands under the names of what was to go, and stays: it is not the deployment's.
+    pub others: Vec<(ObjectRef, String)>,
     /// Its end; `None`: nothing was to be deleted.
     pub ending: Option<Ending>,
 }
@@ -57,12 +59,14 @@ struct Underway {
 }
 
 /// What became of deletes that were asked for.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Asked {
     /// What is marked and still there.
     going: Vec<Terminating>,
-    /// Whether another object had the name of one of them.
-    replaced: bool,
+    /// The names under which another object stood than the one that was to go.
+    replaced: Vec<ObjectRef>,
+    /// What stands there and is not the deployment's.
+    others: Vec<(ObjectRef, String)>,
 }
 
 /// Marks the deployment and deletes everything it owns, by uid; a second teardown while it goes joins the first.
@@ -81,7 +85,13 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
     let retained = claims::standing(engine, target, retained).await?;
     engine.allows_teardown(target, &inventory, choices.grace_seconds).await?;
     if choices.validate_only {
-        return Ok(Some(Teardown { inventory, retained, going: Vec::new(), ending: None }));
+        return Ok(Some(Teardown {
+            inventory,
+            retained,
+            going: Vec::new(),
+            others: Vec::new(),
+            ending: None,
+        }));
     }
     engine.begins_in_time(choices.deadline)?;
     let (own, target, grace) = (engine.clone(), target.clone(), choices.grace_seconds);
@@ -94,7 +104,7 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
         } else {
             Box::pin(ask(&own, &target, record, work, grace)).await?
         };
-        let going = underway.as_ref().map(|underway| underway.asked.going.clone()).unwrap_or_default();
+        let asked = underway.as_ref().map(|underway| underway.asked.clone()).unwrap_or_default();
         let see = own.clone();
         let seen = async move {
             match underway {
@@ -103,7 +113,8 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
             }
         };
         let ending = Some(Ending::new(&own, &deployment, joins, seen));
-        Ok(Some(Teardown { inventory, retained, going, ending }))
+        let Asked { going, others, .. } = asked;
+        Ok(Some(Teardown { inventory, retained, going, others, ending }))
     };
     engine.detached(choices.deadline, ask).await
 }
@@ -263,7 +274,7 @@ async fn wait_gone(
     let (claims, others) = asked.going.into_iter().partition(is_claim);
     let mut left = engine.cluster.wait_gone(namespace, name, others, deadline).await?;
     if left.is_empty() {
-        left = leftovers::clear(engine, target, record, asked.replaced, grace, deadline).await?;
+        left = leftovers::clear(engine, target, record, !asked.replaced.is_empty(), grace, deadline).await?;
     }
     left.extend(engine.cluster.wait_gone(namespace, name, claims, deadline).await?);
     Ok(left)
@@ -292,7 +303,8 @@ async fn delete_members(
     grace: Option<u32>,
 ) -> Result<Underway> {
     let members = known_uids(engine, target, &record).await?;
-    let asked = delete_objects(engine, target, &record, members, grace).await?;
+    let mut asked = delete_objects(engine, target, &record, members, grace).await?;
+    asked.others = leftovers::others(engine, target, &record, &asked.replaced).await?;
     Ok(Underway { lock: None, record, asked })
 }
 
@@ -340,7 +352,7 @@ async fn delete_all(
                 continue;
             }
             Ok(Deletion::Terminating(object)) => asked.going.push(object),
-            Ok(Deletion::Replaced) => asked.replaced = true,
+            Ok(Deletion::Replaced) => asked.replaced.push(reference.clone()),
             Ok(Deletion::Gone) => {}
         }
         answers.accepted(reference, Some(uid));

@@ -47,7 +47,7 @@ pub struct TeardownCall {
 /// The answer to a Teardown.
 #[derive(Clone, Debug, Default)]
 pub struct TornDown {
-    /// What was deleted.
+    /// What was deleted, and what was kept since it is not the deployment's.
     pub changes: Vec<Change>,
     /// The volume claims that stay, with their uids.
     pub retained: Vec<(ObjectRef, Option<String>)>,
@@ -175,12 +175,15 @@ impl TornDown {
 fn planned(teardown: &Teardown) -> TornDown {
     let mut members: Vec<&Member> = teardown.inventory.iter().collect();
     members.sort_by(|left, right| right.reference.cmp(&left.reference));
-    let change = |member: &Member| Change {
-        reference: member.reference.clone(),
-        uid: member.uid.clone(),
-        action: Action::Delete,
-        component: Some(member.component.clone()),
-        fields: Vec::new(),
+    let change = |member: &Member| {
+        let other = teardown.others.iter().find(|(reference, _)| *reference == member.reference);
+        Change {
+            reference: member.reference.clone(),
+            uid: other.map(|(_, uid)| uid.clone()).or(member.uid.clone()),
+            action: if other.is_some() { Action::Keep } else { Action::Delete },
+            component: Some(member.component.clone()),
+            fields: Vec::new(),
+        }
     };
     let retained = teardown.retained.iter();
     TornDown {

@@ -147,7 +147,7 @@ async fn an_exported_manifest_that_somebody_applied_is_told_as_what_it_is() {
     );
     for part in [
         "has the labels of deployment web",
-        "whose record does not have it",
+        "which has not created it",
         "kubectl-client-side-apply",
         "Delete it",
     ] {

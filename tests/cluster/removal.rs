@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, ReplicationController, Secret, Service};
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PostParams};
 use panamax_kubernetes_adapter::proto;
@@ -10,7 +10,9 @@ use serde_json::json;
 
 use crate::support::adapter::{Adapter, deploy, modern, teardown};
 use crate::support::control_plane::{User, control_plane};
-use crate::support::looking::{everything, members, names, recorded, remove};
+use crate::support::looking::{
+    as_read, everything, members, names, pod_uids, recorded, refused, remove, until,
+};
 use crate::support::namespace::{Namespace, namespace};
 use crate::support::survey::Survey;
 
@@ -162,6 +164,48 @@ async fn what_a_lost_controller_has_left_keeps_its_component_from_being_ready() 
     let survey = Survey::of(&namespace.client, &namespace).await;
     assert_eq!(survey.of_kind("ReplicaSet").count(), 0, "{:#?}", survey.names());
     adapter.deployments().teardown(teardown(&namespace, "web")).await.expect("torn down");
+}
+
+#[tokio::test]
+async fn what_somebody_has_created_again_stays_and_is_named() {
+    const NAME: &str = "web-replication-controller";
+    let namespace = namespace("removal-again").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    adapter.deployments().deploy(deploy(&namespace, "web", WEB)).await.expect("deployed");
+    recorded(&namespace, "web", "ACTIVE").await;
+    // Deleted and created again from what was read of it, labels and all.
+    let controllers: Api<ReplicationController> = namespace.api();
+    let found = controllers.get(NAME).await.expect("a controller");
+    orphan(&namespace, "rc", NAME);
+    let copy = serde_json::from_value(as_read(serde_json::to_value(found).expect("JSON"))).expect("a copy");
+    let other = controllers.create(&PostParams::default(), &copy).await.expect("created again");
+    let other = other.uid().expect("a uid");
+    let is_ready = |controller: Option<&ReplicationController>| {
+        let status = controller.and_then(|controller| controller.status.as_ref());
+        status.is_some_and(|status| status.ready_replicas == Some(3))
+    };
+    until(&namespace, NAME, is_ready).await;
+    let pods = pod_uids(&members(&namespace).await);
+
+    let check = proto::DeployRequest { validate_only: true, ..deploy(&namespace, "web", WEB) };
+    let refusal =
+        refused(adapter.deployments().deploy(check).await, tonic::Code::AlreadyExists, "OBJECT_NOT_OWNED");
+    assert!(refusal.message.contains("deployment web, which has not created it"), "{refusal:#?}");
+
+    let torn_down = adapter.deployments().teardown(teardown(&namespace, "web")).await.expect("gone");
+    let torn_down = torn_down.into_inner();
+    assert!(torn_down.complete, "{torn_down:#?}");
+    let told: Vec<_> = torn_down.changes.iter().map(|one| (one.action(), one.r#ref.clone())).collect();
+    let kept = told.iter().filter(|(action, _)| *action == proto::ObjectAction::Keep);
+    let kept: Vec<_> =
+        kept.filter_map(|(_, object)| object.as_ref()).map(|one| (&one.name, &one.uid)).collect();
+    assert_eq!(kept, [(&NAME.to_owned(), &other)], "{told:#?}");
+    let deleted = told.iter().filter(|(action, _)| *action == proto::ObjectAction::Delete);
+    let deleted: Vec<_> = deleted.filter_map(|(_, object)| object.as_ref()).map(|one| &one.kind).collect();
+    assert_eq!(deleted, ["Service"], "{told:#?}");
+    let left = everything(&namespace).await;
+    assert_eq!(left[&format!("ReplicationController/{NAME}")].0, other, "it stays");
+    assert_eq!((left.len(), pod_uids(&left)), (4, pods), "and so do its pods, and nothing else");
 }
 
 #[tokio::test]

@@ -46,11 +46,11 @@ pub fn drift(record: &Record, observed: &Observed, rendered: &[Artifact]) -> Vec
     let drifted = members.filter_map(|member| {
         let what = match metadata(observed, member) {
             Some(found) if found.uid == member.uid => difference(record, member, found, rendered, observed)?,
-            // A component's own state tells what has become of its workload.
-            _ if member.reference.kind.stage() == Stage::Workload => return None,
             Some(_) if record.is_restored() => {
                 "was restored from a backup; the next Deploy adopts it".to_owned()
             }
+            // A component's own state tells what has become of its workload.
+            _ if member.reference.kind.stage() == Stage::Workload => return None,
             Some(_) => {
                 "is not the one that was created here, somebody has created it again; the next Deploy says \
                         whether it can be taken over"

@@ -18,6 +18,8 @@ pub struct Expected {
     pub applying: bool,
     /// Whether the last update failed at some objects.
     pub incomplete: bool,
+    /// Whether the record was restored from a backup, and the objects with it: they have other uids than it says.
+    pub restored: bool,
     /// What the cluster refuses to delete or to write.
     pub refused: Vec<RefusedObject>,
     /// Who makes its objects.
@@ -61,6 +63,7 @@ pub fn expected(record: &Record) -> Expected {
         deleting: record.is_deleting(),
         applying: head.operation.is_some(),
         incomplete: head.phase == Phase::Incomplete,
+        restored: record.is_restored(),
         refused: head.refused.clone(),
         makers: Makers::of(&record.name, head),
     }
@@ -78,6 +81,7 @@ pub fn expected_of_new(namespace: &Namespace, recorded: &Recorded) -> Expected {
         deleting: false,
         applying: true,
         incomplete: false,
+        restored: false,
         refused: Vec::new(),
         makers: Makers::default(),
     }

@@ -38,6 +38,7 @@ fn expected(kind: Kind, name: &str) -> Expected {
         deleting: false,
         applying: false,
         incomplete: false,
+        restored: false,
         refused: Vec::new(),
         makers: Makers::default(),
     }
@@ -299,6 +300,25 @@ fn deleting_outweighs_everything() {
     let pods = vec![from_json(pod("web-pod", 2, true, Value::Null, false))];
     let status = conclude(&expected, &Observed { pods, ..Observed::default() });
     assert_eq!((status.state, status.reason), (DeploymentState::Deleting, Some(Reason::Terminating)));
+    assert_eq!(status.message, "component web: it is being deleted");
+}
+
+#[test]
+fn a_restored_workload_is_as_ready_as_it_is_and_one_created_again_is_not_owned() {
+    let pods = vec![from_json(pod("web-pod", 2, true, Value::Null, false))];
+    let mut expected = expected(Kind::Pod, "web-pod");
+    expected.components[0].uid = Some("another".to_owned());
+    let seen = Observed { pods, ..Observed::default() };
+    let seen = seen.with_overdue(conclude(&expected, &seen).held_up().into_iter().collect());
+    let again = conclude(&expected, &seen);
+    assert_eq!((again.state, again.reason), (DeploymentState::Degraded, Some(Reason::WorkloadNotOwned)));
+    let restored = conclude(&Expected { restored: true, ..expected.clone() }, &seen);
+    assert_eq!((restored.state, restored.message.as_str()), (DeploymentState::Active, ""));
+    assert_eq!(restored.held_up(), []);
+    // What was not restored with the rest is missing.
+    let absent = Observed { overdue: seen.overdue.clone(), ..Observed::default() };
+    let absent = conclude(&Expected { restored: true, ..expected }, &absent);
+    assert_eq!((absent.state, absent.reason), (DeploymentState::Failed, Some(Reason::WorkloadMissing)));
 }
 
 #[test]

@@ -145,7 +145,8 @@ fn missing(
         }
         return;
     };
-    if conclusion.uid.as_ref() == Some(uid) {
+    // What was restored runs as it did before; the deployment as a whole tells that the next Deploy adopts it.
+    if conclusion.uid.as_ref() == Some(uid) || expected.restored && conclusion.uid.is_some() {
         return;
     }
     let hold_up = HoldUp::Missing { workload: workload.clone(), uid: uid.clone() };

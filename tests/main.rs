@@ -17,6 +17,7 @@ mod support {
     pub mod control_plane;
     pub mod document;
     pub mod image;
+    pub mod kubernetes;
     pub mod looking;
     pub mod metrics;
     pub mod namespace;
@@ -27,6 +28,7 @@ mod support {
     pub mod programs;
     pub mod proxy;
     pub mod raw;
+    pub mod recipe;
     pub mod relay;
     pub mod survey;
     pub mod templates;

@@ -1,6 +1,7 @@
 //! One real Kubernetes control plane for the whole test run, started when the first test asks for it.
 
 use super::programs::{self, CONTROL_PLANE, NODE};
+use super::recipe::recipe;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -128,7 +129,7 @@ pub(super) fn start(nodes: Nodes, images: Option<&Path>) -> Result<ControlPlane,
     let folders = std::env::join_paths(folders).map_err(|error| format!("the programs' folders: {error}"))?;
     let mut command = Command::new(&programs["plane"]);
     command.arg("--programs").arg(folders);
-    command.arg("--stages").arg(programs::recipe().join("stages.yaml"));
+    command.arg("--stages").arg(recipe().join("stages.yaml"));
     if nodes == Nodes::Real {
         command.arg("--node");
     }

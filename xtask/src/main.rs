@@ -1,7 +1,9 @@
-//! Makes what is handed out of this repository: `cargo xtask help` lists it.
+//! What is done with this repository beside building and testing it: `cargo xtask help` lists it.
 
 mod image;
+mod kubernetes;
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,7 +12,7 @@ use clap::{Parser, Subcommand};
 use image::{CA_BUNDLE, Contents, Image};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Makes what is handed out of this repository.")]
+#[command(name = "cargo xtask", about = "What is done with this repository beside building and testing it.")]
 struct Arguments {
     #[command(subcommand)]
     task: Task,
@@ -33,6 +35,11 @@ enum Task {
         /// The folder to write; what is in it is replaced.
         #[arg(long)]
         out: PathBuf,
+    },
+    /// Runs the tests that hold on every Kubernetes on the versions that docs/versions.md names, one after another.
+    Kubernetes {
+        /// Only these, as 1.29 or 1.29.15.
+        versions: Vec<String>,
     },
 }
 
@@ -63,7 +70,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(task: Task) -> Result<String, image::Error> {
+fn run(task: Task) -> Result<String, Box<dyn Error>> {
     match task {
         Task::Image { files, out } => {
             let image = Image::of(&contents(&files)?, std::env::consts::ARCH)?;
@@ -76,6 +83,7 @@ fn run(task: Task) -> Result<String, image::Error> {
             let paths: Vec<&str> = contents.paths().collect();
             Ok(format!("{} in {}", paths.join(", "), out.display()))
         }
+        Task::Kubernetes { versions } => Ok(kubernetes::run(versions)?.join("\n")),
     }
 }
 

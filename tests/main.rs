@@ -117,6 +117,7 @@ mod edge {
     mod start;
     mod tls;
     mod translating;
+    mod versions;
 }
 
 /// Every fault that can be, in memory and in no time.

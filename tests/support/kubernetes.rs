@@ -32,7 +32,9 @@ pub fn other() -> Result<Option<Other>, String> {
 /// The version that is meant: of a minor version, the patch that is known.
 fn find(asked: &str, own: &str, known: &[String]) -> Result<String, String> {
     let asked = asked.trim_start_matches('v');
-    let is_meant = |version: &&str| *version == asked || version.starts_with(&format!("{asked}."));
+    let is_meant = |version: &&str| {
+        *version == asked || asked.contains('.') && version.starts_with(&format!("{asked}."))
+    };
     let mut all = known.iter().map(String::as_str).chain([own]);
     if let Some(version) = all.find(is_meant) {
         return Ok(version.to_owned());

@@ -8,6 +8,10 @@ use super::recipe::{cache, recipe, tell};
 
 /// Names another Kubernetes, as `1.29` or `1.29.15`.
 pub const VARIABLE: &str = "CONTROL_PLANE_KUBERNETES";
+/// The programs that a control plane and a node consist of.
+const PROGRAMS: [&str; 6] =
+    ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kubelet", "kube-proxy"];
+
 /// A Kubernetes that is not the tests' own.
 pub struct Other {
     /// As in `1.29.15`.
@@ -81,27 +85,31 @@ impl Other {
         let module = module(&read(&published.join("go.mod"))?, &self.version);
         write(&self.folder.join("go.mod"), &module)?;
         let libraries = read(&published.join("go.sum"))?;
-        let own = if self.checksums().exists() { read(&self.checksums())? } else { String::new() };
-        write(&self.folder.join("go.sum"), &format!("{libraries}{own}"))
-    }
-
-    /// What go may do with `go.sum`: nothing, once its checksums are here.
-    pub fn mode(&self) -> &'static str {
-        if self.checksums().exists() { "-mod=readonly" } else { "-mod=mod" }
-    }
-
-    /// Keeps the checksums that go has found by asking its checksum database.
-    pub fn keep_checksums(&self) -> Result<(), String> {
-        let path = self.checksums();
-        if path.exists() {
-            return Ok(());
+        let (here, path) = (self.folder.join("go.sum"), self.checksums());
+        if !path.exists() {
+            write(&here, &libraries)?;
+            self.ask_for_checksums()?;
+            let all = read(&here)?;
+            let is_own = |line: &&str| !libraries.lines().any(|known| known == *line);
+            let own: String = all.lines().filter(is_own).flat_map(|line| [line, "\n"]).collect();
+            write(&path, &own)?;
+            tell(&format!("{} is new: keep it, so that the next build is held to it", path.display()));
         }
-        let all = read(&self.folder.join("go.sum"))?;
-        let published = read(&self.download()?.join("go.sum"))?;
-        let is_own = |line: &&str| !published.lines().any(|known| known == *line);
-        let own: String = all.lines().filter(is_own).flat_map(|line| [line, "\n"]).collect();
-        tell(&format!("{} is new: keep it, so that the next build is held to it", path.display()));
-        write(&path, &own)
+        write(&here, &format!("{libraries}{}", read(&path)?))
+    }
+
+    /// Lets go complete `go.sum` by what its checksum database says of all programs.
+    fn ask_for_checksums(&self) -> Result<(), String> {
+        let output = Command::new("go")
+            .args(["list", "-mod=mod", "-deps"])
+            .args(PROGRAMS.map(|program| format!("k8s.io/kubernetes/cmd/{program}")))
+            .current_dir(&self.folder)
+            .env("GOWORK", "off")
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| format!("cannot run go: {error}"))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        if output.status.success() { Ok(()) } else { Err(format!("go cannot list Kubernetes: {said}")) }
     }
 
     fn checksums(&self) -> PathBuf {

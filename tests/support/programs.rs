@@ -201,24 +201,23 @@ impl Place {
                 self.build(set, package, &self.folder.join(name), &step)?;
             }
         }
-        self.other.as_ref().map_or(Ok(()), Other::keep_checksums)
+        Ok(())
     }
 
     /// Builds one program; it appears under its name only when it is complete.
     fn build(&self, set: &Set, package: &str, target: &Path, step: &str) -> Result<(), String> {
         let partial = target.with_extension("partial");
-        let own = kubernetes::own_version()?;
-        let (version, mode) = match &self.other {
-            Some(other) => (&other.version, other.mode()),
-            None => (&own, "-mod=readonly"),
+        let version = match &self.other {
+            Some(other) => other.version.clone(),
+            None => kubernetes::own_version()?,
         };
         let mut command = Command::new("go");
         if !set.cgo {
             command.env("CGO_ENABLED", "0");
         }
         let child = command
-            .args(["build", mode, "-trimpath", "-buildvcs=false", "-tags", set.tags])
-            .args(["-ldflags", &stamp(version), "-o"])
+            .args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-tags", set.tags])
+            .args(["-ldflags", &stamp(&version), "-o"])
             .arg(&partial)
             .arg(package)
             .current_dir(&self.module)

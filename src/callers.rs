@@ -115,6 +115,11 @@ impl Callers {
         Ok(Self(Arc::new(Inner { register, authority, counting: Counting::new(bounds), clock })))
     }
 
+    /// How much is served of one caller at once.
+    pub fn bounds(&self) -> Bounds {
+        self.0.counting.bounds()
+    }
+
     /// Finds out who calls, by what it shows, or by the certificate of its connection; `source` is where it calls from.
     ///
     /// Fails with CREDENTIALS_MISSING or CREDENTIALS_INVALID; a certificate of nobody is CALLER_FORBIDDEN.

@@ -6,6 +6,7 @@ mod claims;
 mod decide;
 mod deploy;
 mod done;
+mod ending;
 mod keeper;
 mod keeping;
 mod leftovers;
@@ -33,7 +34,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::artifacts::Namespace;
-use crate::callers::Acting;
+use crate::callers::{Acting, Tally};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Result};
@@ -83,6 +84,8 @@ pub struct Engine {
     patience: Arc<patience::Patience>,
     awake: Arc<awake::Awake>,
     telling: Arc<telling::Telling>,
+    /// The tasks that see teardowns end, by the record's uid.
+    endings: Tally<String>,
     tasks: TaskTracker,
     /// The keeper's watch: operations follow their deployments by it, so it ends after the last of them.
     keeping: TaskTracker,
@@ -106,6 +109,7 @@ impl Engine {
             patience: Arc::default(),
             awake: Arc::default(),
             telling: Arc::default(),
+            endings: Tally::default(),
             tasks: TaskTracker::new(),
             keeping: TaskTracker::new(),
             shutdown,

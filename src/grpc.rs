@@ -5,6 +5,7 @@ mod decode_template;
 mod encode;
 mod encode_events;
 mod encode_revisions;
+mod encode_server;
 mod encode_template;
 mod encode_time;
 mod errors;
@@ -25,7 +26,7 @@ use futures::Stream;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument, Span, info_span};
 
-use crate::callers::Acting;
+use crate::callers::{Acting, Bounds};
 use crate::error::{Error, ErrorKind};
 use crate::operations::Operations;
 use crate::proto;
@@ -53,7 +54,30 @@ pub struct TemplateApi {
 /// Serves ServerService.
 pub struct ServerApi {
     operations: Operations,
-    sandbox: bool,
+    serving: Serving,
+}
+
+/// How the server serves, beside what its operations know: GetServerInfo tells it.
+#[derive(Clone, Copy, Debug)]
+pub struct Serving {
+    /// Whether the cluster is the one in memory.
+    pub sandbox: bool,
+    /// The most bytes of a request's metadata.
+    pub metadata: usize,
+    /// The most connections at once.
+    pub connections: usize,
+    /// The most calls and watches on a connection at once.
+    pub streams: u32,
+    /// The most calls at once.
+    pub calls: usize,
+    /// The most watches at once.
+    pub watches: usize,
+    /// The most of one caller at once.
+    pub each: Bounds,
+    /// How long a connection may be without a call.
+    pub idle: Duration,
+    /// How old a connection may become.
+    pub age: Duration,
 }
 
 impl DeploymentApi {
@@ -71,9 +95,9 @@ impl TemplateApi {
 }
 
 impl ServerApi {
-    /// Serves with these operations; `sandbox` says whether the cluster is the one in memory.
-    pub fn new(operations: Operations, sandbox: bool) -> Self {
-        Self { operations, sandbox }
+    /// Serves with these operations.
+    pub fn new(operations: Operations, serving: Serving) -> Self {
+        Self { operations, serving }
     }
 }
 
@@ -308,11 +332,11 @@ impl ServerService for ServerApi {
         // This call reports a cluster that cannot be reached; that is not a failure of the call.
         // Whoever asks need not be known, so nothing is asked of the cluster for it.
         let version = tokio::time::timeout_at(deadline, self.operations.known_version()).await.ok().flatten();
-        Ok(Response::new(encode::server_info(
+        Ok(Response::new(encode_server::server_info(
             self.operations.settings(),
             self.operations.kept(),
             version,
-            self.sandbox,
+            &self.serving,
         )))
     }
 }

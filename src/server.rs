@@ -38,7 +38,7 @@ use tracing::{info, warn};
 use crate::callers::Callers;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
-use crate::grpc::{DeploymentApi, MAX_MESSAGE_BYTES, ServerApi, TemplateApi};
+use crate::grpc::{DeploymentApi, MAX_MESSAGE_BYTES, ServerApi, Serving, TemplateApi};
 use crate::metrics::Metrics;
 use crate::operations::{Operations, Settings};
 use crate::proto;
@@ -226,6 +226,17 @@ fn service(
     + use<>,
     Failure,
 > {
+    let serving = Serving {
+        sandbox,
+        metadata: metadata::MOST,
+        connections: capacity.connections,
+        streams: connections::STREAMS,
+        calls: capacity.calls,
+        watches: capacity.watches,
+        each: callers.bounds(),
+        idle: capacity.idle,
+        age: capacity.age,
+    };
     let routes = Routes::new(HealthServer::new(health.clone()))
         .add_service(reflection().build_v1()?.max_decoding_message_size(questions::LONGEST))
         .add_service(reflection().build_v1alpha()?.max_decoding_message_size(questions::LONGEST))
@@ -242,7 +253,7 @@ fn service(
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         )
         .add_service(
-            ServerServiceServer::new(ServerApi::new(operations.clone(), sandbox))
+            ServerServiceServer::new(ServerApi::new(operations.clone(), serving))
                 .accept_compressed(CompressionEncoding::Gzip)
                 .send_compressed(CompressionEncoding::Gzip)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),

@@ -66,6 +66,7 @@ mod cluster {
     mod knobs;
     mod layouts;
     mod lent;
+    mod lent_later;
     mod lifecycle;
     mod limits;
     mod main_job;

@@ -147,3 +147,108 @@ impl Drop for Task {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::artifacts::{DeploymentName, Namespace};
+    use crate::error::ErrorKind;
+
+    /// What a course of events writes into the log: the outcome and the text of each line.
+    fn lines(course: impl FnOnce(&Arc<Call>)) -> Vec<(String, String)> {
+        #[derive(Clone, Default)]
+        struct Log(Arc<Mutex<Vec<u8>>>);
+        impl Write for Log {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let log = Log::default();
+        let written = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().json().with_writer(move || written.clone()).with_target(true).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let target = Target {
+                namespace: Namespace::new("shop").unwrap(),
+                name: DeploymentName::new("web").unwrap(),
+            };
+            let of = Audited { method: "Deploy", target, request_id: String::new() };
+            course(&Call::begin("alice", &of, None));
+        });
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let line = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!((&line["target"], &line["fields"]["caller"]), (&"audit".into(), &"alice".into()));
+            let field = |name: &str| line["fields"][name].as_str().unwrap().to_owned();
+            (field("outcome"), field("message"))
+        };
+        text.lines().map(line).collect()
+    }
+
+    fn pairs(lines: &[(&str, &str)]) -> Vec<(String, String)> {
+        lines.iter().map(|(outcome, text)| ((*outcome).to_owned(), (*text).to_owned())).collect()
+    }
+
+    const BEGUN: (&str, &str) = ("BEGUN", "call begins");
+    const LEFT: (&str, &str) = ("CALLER_LEFT", "call left, the work goes on");
+
+    #[test]
+    fn who_waits_gets_one_line_with_the_answer() {
+        let told = lines(|call| {
+            let waiting = call.waiting();
+            Task::of(Some(Arc::clone(call))).ended(&Ok(()));
+            waiting.answered(&Err::<(), _>(Error::new(ErrorKind::WaitTimeout, "late")));
+        });
+        assert_eq!(told, pairs(&[BEGUN, ("WAIT_TIMEOUT", "call ended")]));
+    }
+
+    #[test]
+    fn work_that_its_caller_has_left_tells_its_own_end() {
+        let told = lines(|call| {
+            let waiting = call.waiting();
+            let task = Task::of(Some(Arc::clone(call)));
+            drop(waiting);
+            task.ended(&Err::<(), _>(Error::new(ErrorKind::FieldConflict, "again")));
+        });
+        let end = ("FIELD_CONFLICT", "work ended that its caller has left");
+        assert_eq!(told, pairs(&[BEGUN, LEFT, end]));
+    }
+
+    #[test]
+    fn a_caller_that_is_answered_while_the_work_goes_on_has_left_it() {
+        let told = lines(|call| {
+            let waiting = call.waiting();
+            let task = Task::of(Some(Arc::clone(call)));
+            waiting.answered(&Ok(()));
+            task.ended(&Ok(()));
+        });
+        assert_eq!(told, pairs(&[BEGUN, LEFT, ("OK", "work ended that its caller has left")]));
+    }
+
+    #[test]
+    fn work_that_is_given_up_says_that_its_end_is_not_known() {
+        let told = lines(|call| {
+            let waiting = call.waiting();
+            let task = Task::of(Some(Arc::clone(call)));
+            drop(waiting);
+            drop(task);
+        });
+        assert_eq!(told, pairs(&[BEGUN, LEFT, ("UNKNOWN", "work ended that its caller has left")]));
+    }
+
+    #[test]
+    fn a_caller_that_leaves_after_the_work_has_its_outcome_written() {
+        let told = lines(|call| {
+            let waiting = call.waiting();
+            Task::of(Some(Arc::clone(call))).ended(&Ok(()));
+            drop(waiting);
+        });
+        assert_eq!(told, pairs(&[BEGUN, ("OK", "call ended")]));
+    }
+}

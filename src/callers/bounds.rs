@@ -45,6 +45,10 @@ impl Counting {
         Self { bounds, open: Tally::default() }
     }
 
+    pub(super) fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
     /// A place for one more; fails with OVERLOADED if the caller has as many as it may.
     pub(super) fn place(&self, caller: &str, counted: Counted) -> Result<Place> {
         let (most, what) = match counted {

@@ -26,6 +26,21 @@ pub(super) async fn met(
     engine.cluster.list_members(&target.namespace, &target.name, &members).await
 }
 
+/// The claims that decide what a changed template mounts, although it would not make them itself: where none of its
+/// objects is a claim, and none of what is there, [`met`] has looked at no claims.
+pub(super) async fn met_again(
+    engine: &Engine,
+    target: &Target,
+    head: &Head,
+    objects: &Artifacts,
+) -> Result<Vec<ListedObject>> {
+    let mut members = head.inventory.iter().map(|member| &member.reference);
+    let mut wanted = objects.objects().iter().map(|artifact| &artifact.reference);
+    let is_claim = |reference: &ObjectRef| reference.kind == Kind::PersistentVolumeClaim;
+    let has_looked = members.any(is_claim) || wanted.any(is_claim);
+    if has_looked { Ok(Vec::new()) } else { left_behind(engine, target).await }
+}
+
 /// The claims that an earlier deployment of the name has left.
 async fn left_behind(engine: &Engine, target: &Target) -> Result<Vec<ListedObject>> {
     // All claims are listed; the name of this one is no matter.

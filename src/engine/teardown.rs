@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tracing::{Instrument, info};
+use tracing::info;
 
+use super::ending::Ending;
 use super::lock::Lock;
 use super::refusals::{Answers, why};
 use super::requests::{self, Known};
@@ -49,18 +49,6 @@ pub struct Teardown {
     pub ending: Option<Ending>,
 }
 
-/// The end of a teardown: what is left at last.
-pub struct Ending(JoinHandle<Result<Vec<Terminating>>>);
-
-impl Ending {
-    /// Waits until everything is gone or patience is at its end; returns what is still there. The work goes on without it.
-    pub async fn seen(self) -> Result<Vec<Terminating>> {
-        self.0
-            .await
-            .map_err(|failure| Error::internal(format!("the teardown's task ended early: {failure}")))?
-    }
-}
-
 /// Objects that were asked to go, and the lock under which that was done; without one, another teardown has it.
 struct Underway {
     lock: Option<Lock>,
@@ -100,6 +88,7 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
     let work = Work::Teardown { inventory: inventory.clone(), retained: retained.clone() };
     // 2. The mark that ends every other operation; 3. the deletes, which nobody's leaving stops.
     let ask = async move {
+        let deployment = record.clone();
         let underway = if joins {
             Some(delete_members(&own, &target, record, grace).await?)
         } else {
@@ -113,7 +102,7 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
                 None => Ok(Vec::new()),
             }
         };
-        let ending = Some(Ending(own.tasks.spawn(seen.in_current_span())));
+        let ending = Some(Ending::new(&own, &deployment, joins, seen));
         Ok(Some(Teardown { inventory, retained, going, ending }))
     };
     engine.detached(choices.deadline, ask).await

@@ -1,18 +1,14 @@
 //! Domain to wire: answers; nothing here decides anything.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
-use super::decode::{MAX_PAGE_SIZE, MAX_REPLICAS, PAGE_SIZE};
 use super::encode_time::timestamp;
-use super::{DEFAULT_DEADLINE, MAX_DEADLINE, MAX_MESSAGE_BYTES};
 use crate::artifacts::{Action, Artifact, Change, Namespace, ObjectRef};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::error::{Error, Result};
 use crate::operations::{
-    Deployed, DeploymentView, Outcome, PlannedDeploy, Scaled, Scope, Settings, TornDown, Translated,
-    Validated, WatchEnd, WatchUpdate,
+    Deployed, DeploymentView, Outcome, PlannedDeploy, Scaled, TornDown, Translated, Validated, WatchEnd,
+    WatchUpdate,
 };
 use crate::proto;
 use crate::status::{ComponentState, ComponentStatus, DeploymentState, Endpoint, PodStatus, Reason};
@@ -348,51 +344,5 @@ fn component_reason(reason: Reason) -> proto::ComponentReason {
         Reason::ApplyIncomplete => proto::ComponentReason::ApplyIncomplete,
         Reason::ScaledToZero => proto::ComponentReason::ScaledToZero,
         Reason::Terminating => proto::ComponentReason::Terminating,
-    }
-}
-
-/// The answer to GetServerInfo; `version` is the cluster's, if it answered.
-pub(super) fn server_info(
-    settings: &Settings,
-    kept: Option<&Scope>,
-    version: Option<String>,
-    sandbox: bool,
-) -> proto::GetServerInfoResponse {
-    let seconds = |duration: Duration| prost_types::Duration {
-        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-        nanos: 0,
-    };
-    proto::GetServerInfoResponse {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        cluster: Some(proto::ClusterInfo {
-            reachable: version.is_some(),
-            version: version.unwrap_or_default(),
-            sandbox,
-        }),
-        defaults: Some(proto::ServerDefaults {
-            namespace: settings.namespace.to_string(),
-            options: Some(super::options::defaults()),
-            deadline: Some(seconds(DEFAULT_DEADLINE)),
-            page_size: i32::try_from(PAGE_SIZE).unwrap_or(i32::MAX),
-        }),
-        limits: Some(proto::ServerLimits {
-            max_message_bytes: i32::try_from(MAX_MESSAGE_BYTES).unwrap_or(i32::MAX),
-            max_replicas: MAX_REPLICAS,
-            max_page_size: i32::try_from(MAX_PAGE_SIZE).unwrap_or(i32::MAX),
-            max_deadline: Some(seconds(MAX_DEADLINE)),
-            ..super::encode_template::limits()
-        }),
-        keeper: Some(keeper(kept)),
-    }
-}
-
-fn keeper(kept: Option<&Scope>) -> proto::ServerKeeper {
-    match kept {
-        Some(Scope::All) => proto::ServerKeeper { all_namespaces: true, namespaces: Vec::new() },
-        Some(Scope::Namespaces(namespaces)) => proto::ServerKeeper {
-            all_namespaces: false,
-            namespaces: namespaces.iter().map(ToString::to_string).collect(),
-        },
-        None => proto::ServerKeeper::default(),
     }
 }

@@ -15,6 +15,7 @@ use tower::{Layer, Service};
 
 use super::envelope::{self, Envelope, Found, Terms, Violation};
 use super::limits::{self, ASKING, Admission};
+use super::origin::Origin;
 use super::questions::Questions;
 use crate::error::{Error, ErrorKind};
 use crate::grpc::{self, MAX_MESSAGE_BYTES};
@@ -49,12 +50,13 @@ impl Answers {
     }
 
     /// What a request of a path may be.
-    fn terms(&self, path: &str, encoded: bool) -> Terms {
+    fn terms(&self, path: &str, encoded: bool, origin: Origin) -> Terms {
         let (limit, patience) = match is_small(path) {
             true => (SMALL, SMALL_PATIENCE),
             false => (MAX_MESSAGE_BYTES, envelope::PATIENCE),
         };
-        Terms { encoded, limit, patience, memory: Arc::clone(&self.memory), stop: self.stop.clone() }
+        let memory = [origin.memory, Arc::clone(&self.memory)];
+        Terms { encoded, limit, patience, memory, stop: self.stop.clone() }
     }
 }
 
@@ -101,11 +103,12 @@ where
         let found = Found::default();
         let encoded = is_encoded(request.headers());
         let admission = request.extensions().get::<Admission>().cloned();
+        let origin = request.extensions().get::<Origin>().cloned().unwrap_or_default();
         let request = match path.starts_with(REFLECTION) {
             true => request
                 .map(|body| Body::new(Questions::new(body, ASKING + LAST_WORD, self.answers.stop.clone()))),
             false => {
-                let terms = self.answers.terms(&path, encoded);
+                let terms = self.answers.terms(&path, encoded, origin);
                 request.map(|body| Body::new(Envelope::new(body, terms, found.clone(), admission)))
             }
         };

@@ -24,7 +24,7 @@ use super::wire::{Connection, Writes};
 use crate::metrics::{Cut, Metrics};
 
 /// HTTP/2 limits; the library leaves most of them open.
-const STREAMS: u32 = 1_000;
+pub(super) const STREAMS: u32 = 1_000;
 const LOCAL_RESETS: usize = 128;
 const PENDING_RESETS: usize = 20;
 /// More than is taken: who sends more than [`super::metadata`] takes is told so in words, and only who goes far beyond

@@ -36,8 +36,8 @@ pub(super) struct Terms {
     pub(super) limit: usize,
     /// How long it may take to come, whole and ended.
     pub(super) patience: Duration,
-    /// The bytes that all requests share.
-    pub(super) memory: Arc<Semaphore>,
+    /// The bytes that the requests of a connection share, and those that all do.
+    pub(super) memory: [Arc<Semaphore>; 2],
     /// From here on nothing that has not come is waited for.
     pub(super) stop: CancellationToken,
 }
@@ -176,10 +176,10 @@ struct Reader {
     share: Share,
 }
 
-/// What a request holds of the bytes that all share, until it is dropped.
+/// What a request holds of the bytes that are shared, until it is dropped.
 struct Share {
-    of: Arc<Semaphore>,
-    held: Option<OwnedSemaphorePermit>,
+    of: [Arc<Semaphore>; 2],
+    held: Vec<OwnedSemaphorePermit>,
     /// The bytes that are not counted.
     free: usize,
 }
@@ -190,24 +190,24 @@ impl Share {
     fn take(&mut self, bytes: usize) -> bool {
         let free = bytes.min(self.free);
         self.free -= free;
-        let counted = bytes - free;
+        let Ok(counted) = u32::try_from(bytes - free) else { return false };
         if counted == 0 {
             return true;
         }
-        let permit =
-            u32::try_from(counted).ok().map(|counted| Arc::clone(&self.of).try_acquire_many_owned(counted));
-        let Some(Ok(permit)) = permit else { return false };
-        match &mut self.held {
-            Some(held) => held.merge(permit),
-            None => self.held = Some(permit),
+        let permits = self.of.iter().map(|of| Arc::clone(of).try_acquire_many_owned(counted));
+        let Ok(permits) = permits.collect::<Result<Vec<_>, _>>() else { return false };
+        if self.held.is_empty() {
+            self.held = permits;
+        } else {
+            self.held.iter_mut().zip(permits).for_each(|(held, permit)| held.merge(permit));
         }
         true
     }
 }
 
 impl Reader {
-    fn new(encoded: bool, limit: usize, memory: Arc<Semaphore>) -> Self {
-        let share = Share { of: memory, held: None, free: SMALL };
+    fn new(encoded: bool, limit: usize, memory: [Arc<Semaphore>; 2]) -> Self {
+        let share = Share { of: memory, held: Vec::new(), free: SMALL };
         Self { encoded, limit, prefix: Vec::new(), left: None, is_whole: false, share }
     }
 
@@ -272,13 +272,13 @@ mod tests {
     use super::*;
 
     fn terms(stop: CancellationToken) -> Terms {
-        let memory = Arc::new(Semaphore::new(MEMORY));
+        let memory = [MEMORY, MEMORY].map(|bytes| Arc::new(Semaphore::new(bytes)));
         Terms { encoded: false, limit: 4, patience: PATIENCE, memory, stop }
     }
 
     /// What is found in a request that comes in pieces of a size.
     fn run(bytes: &[u8], piece: usize, encoded: bool) -> Option<Violation> {
-        let mut reader = Reader::new(encoded, 4, Arc::new(Semaphore::new(MEMORY)));
+        let mut reader = Reader::new(encoded, 4, terms(CancellationToken::new()).memory);
         bytes.chunks(piece).find_map(|piece| reader.read(piece)).or_else(|| reader.end())
     }
 
@@ -302,6 +302,21 @@ mod tests {
                 assert_eq!(run(bytes, piece, encoded), found, "{bytes:?} in pieces of {piece}");
             }
         }
+    }
+
+    #[test]
+    fn a_connection_holds_its_part_of_what_all_share() {
+        let all = Arc::new(Semaphore::new(10));
+        let connection = || [Arc::new(Semaphore::new(6)), Arc::clone(&all)];
+        let share = |of: &[Arc<Semaphore>; 2]| Share { of: of.clone(), held: Vec::new(), free: 2 };
+        let (one, other) = (connection(), connection());
+        let (mut first, mut second) = (share(&one), share(&other));
+        assert!(first.take(3) && first.take(3), "two bytes are free");
+        assert!(!share(&one).take(5), "the connection has six");
+        assert!(second.take(7), "another has its own");
+        assert!(!share(&connection()).take(4), "nobody has more than all share");
+        drop(first);
+        assert!(share(&one).take(6));
     }
 
     #[tokio::test(start_paused = true)]
@@ -342,7 +357,8 @@ mod tests {
         let limit = 2 * SMALL;
         let request = |length: usize| {
             let length = u32::try_from(length).unwrap().to_be_bytes();
-            let mut reader = Reader::new(false, limit, Arc::clone(&memory));
+            let connection = Arc::new(Semaphore::new(MEMORY));
+            let mut reader = Reader::new(false, limit, [connection, Arc::clone(&memory)]);
             assert_eq!(reader.read(&[&[0][..], &length].concat()), None);
             reader
         };

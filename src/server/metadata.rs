@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind};
 use crate::metrics::{Limit, Metrics};
 
 /// The most bytes of all names and values together, as HTTP/2 counts them: 32 more for each.
-const MOST: usize = 16 * 1024;
+pub(super) const MOST: usize = 16 * 1024;
 const EACH: usize = 32;
 
 /// The layer that measures metadata.

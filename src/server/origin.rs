@@ -5,14 +5,20 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
+use tokio::sync::Semaphore;
 use x509_parser::parse_x509_certificate;
 use x509_parser::x509::AttributeTypeAndValue;
 
 use crate::callers::Certificate;
 
+/// The most bytes that the requests of one connection may hold while they are coming: a quarter of what all may.
+const MEMORY: usize = 16 * 1024 * 1024;
+
 /// Where a call comes from; an extension of each request.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Origin {
+    /// The bytes that the requests of its connection may hold while they are coming.
+    pub(super) memory: Arc<Semaphore>,
     /// The address at the other end; `None`: a socket of the system has none.
     pub(super) source: Option<IpAddr>,
     /// The caller's certificate.
@@ -23,7 +29,14 @@ impl Origin {
     /// The origin of a connection; `chain` is what its caller has shown in the handshake.
     pub(super) fn new(source: Option<IpAddr>, chain: Option<&[CertificateDer<'_>]>) -> Self {
         let own = chain.and_then(<[_]>::first);
-        Self { source, certificate: own.and_then(|own| subject(own)).map(Arc::new) }
+        Self { certificate: own.and_then(|own| subject(own)).map(Arc::new), source, ..Self::default() }
+    }
+}
+
+impl Default for Origin {
+    fn default() -> Self {
+        let memory = Arc::new(Semaphore::new(MEMORY));
+        Self { memory, source: None, certificate: None }
     }
 }
 

@@ -2,22 +2,24 @@
 //!
 //! All of it is data, in `known_images/images.yaml`, with its sources; `docs/known-images.md` shows it. What a name
 //! says may add a port to a Service and never leaves one out: an image is known by its whole repository and the
-//! flavour of its tag, or not at all. One word of a name is a guess, which link variables alone may use.
+//! flavour of its tag, or not at all. One word of a name is a guess, which link variables alone may use. Images of the
+//! public templates of which nothing is known are listed beside the table, each with the reason.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use serde::Deserialize;
 
 use crate::template::{ImageReference, PortNumber, Protocol};
 
+pub use unlisted::{Reason, Unlisted};
+
+mod unlisted;
+
 const TEXT: &str = include_str!("known_images/images.yaml");
 
 /// The table, read at its first use. A test shows that it can be read.
-static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    let images: Images = serde_saphyr::from_str(TEXT).unwrap_or_default();
-    Table::new(images)
-});
+static TABLE: LazyLock<Table> = LazyLock::new(|| Table::read(TEXT).unwrap_or_default());
 
 /// The file as it is written.
 #[derive(Debug, Default, Deserialize)]
@@ -26,6 +28,7 @@ struct Images {
     hub: Hub,
     plain_words: Vec<String>,
     images: Vec<KnownImage>,
+    unlisted: Vec<Unlisted>,
 }
 
 /// The registry that names without a registry mean, and its namespace of official images.
@@ -178,6 +181,11 @@ pub fn all() -> &'static [KnownImage] {
     &TABLE.images.images
 }
 
+/// Images of the public templates that have no line in it, in the order of their names.
+pub fn unlisted() -> &'static [Unlisted] {
+    &TABLE.images.unlisted
+}
+
 /// What is known of the image: its whole repository has to be in the table.
 pub fn of(source: &ImageReference) -> Option<Known> {
     let table: &'static Table = &TABLE;
@@ -257,6 +265,7 @@ impl KnownImage {
 }
 
 /// The file with what finds an entry.
+#[derive(Default)]
 struct Table {
     images: Images,
     by_name: BTreeMap<String, usize>,
@@ -264,6 +273,18 @@ struct Table {
 }
 
 impl Table {
+    /// The table of this text. An image that has a line has no reason for none, and no image has two.
+    fn read(text: &str) -> Result<Self, String> {
+        let table = Self::new(serde_saphyr::from_str(text).map_err(|error| error.to_string())?);
+        let mut seen = BTreeSet::new();
+        for Unlisted { repository, .. } in &table.images.unlisted {
+            if table.by_name.contains_key(repository) || !seen.insert(repository) {
+                return Err(format!("{repository} is unlisted, and elsewhere too"));
+            }
+        }
+        Ok(table)
+    }
+
     fn new(images: Images) -> Self {
         let mut by_name = BTreeMap::new();
         let mut by_word = BTreeMap::new();

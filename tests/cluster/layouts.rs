@@ -244,21 +244,33 @@ images:
   volumes: [{host_path: /srv/init.sql, container_path: /docker-entrypoint-initdb.d/init.sql}]
 ";
 
+/// Where the pods of a controller mount claims.
+async fn mounted_by(namespace: &Namespace, controller: &str) -> Vec<String> {
+    let deployment = namespace.api::<AppsDeployment>().get(controller).await.expect("it is there");
+    let pod = deployment.spec.and_then(|spec| spec.template.spec).expect("a pod");
+    sub_paths(&pod).into_keys().map(str::to_owned).collect()
+}
+
 #[tokio::test]
 async fn a_claim_whose_path_looks_like_a_file_is_met_again() {
     let namespace = namespace("layout-file").await;
     let adapter = Adapter::real(control_plane(), User::Adapter).await;
     let mut client = adapter.deployments();
-    let mounted = async || {
-        let deployment = namespace.api::<AppsDeployment>().get("db").await.expect("it is there");
-        let pod = deployment.spec.and_then(|spec| spec.template.spec).expect("a pod");
-        sub_paths(&pod).into_keys().map(str::to_owned).collect::<Vec<_>>()
-    };
+    let mounted = || mounted_by(&namespace, "db");
     let request = modern(deploy(&namespace, "seeded", SEEDED));
     client.deploy(request.clone()).await.expect("deployed");
     assert_eq!(mounted().await, [""; 0], "a new one is no claim");
     client.teardown(teardown(&namespace, "seeded")).await.expect("torn down");
-    // That version has left a claim.
+    leave_claim(&namespace).await;
+    client.deploy(request.clone()).await.expect("deployed");
+    assert_eq!(mounted().await, ["/docker-entrypoint-initdb.d/init.sql"]);
+    let again = client.deploy(request).await.expect("deployed").into_inner();
+    assert_eq!(again.outcome(), proto::DeployOutcome::Unchanged, "{:#?}", again.changes);
+    assert_eq!(Survey::of(&namespace.client, &namespace).await.faults("seeded"), [""; 0]);
+}
+
+/// Leaves the claim that a version before files were known has made for the seed of the database.
+async fn leave_claim(namespace: &Namespace) {
     let digest = <sha2::Sha256 as sha2::Digest>::digest("/docker-entrypoint-initdb.d/init.sql");
     let digits: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     let name = format!("db-{digits}");
@@ -274,8 +286,19 @@ async fn a_claim_whose_path_looks_like_a_file_is_met_again() {
     let manager = field_manager(&DeploymentName::new("seeded").expect("a name"));
     let claims = namespace.api::<PersistentVolumeClaim>();
     claims.patch(&name, &PatchParams::apply(&manager), &Patch::Apply(&claim)).await.expect("made");
+}
+
+#[tokio::test]
+async fn an_update_meets_such_a_claim_too() {
+    let namespace = namespace("layout-file-update").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    let (without, _) = SEEDED.split_once("  volumes").expect("volumes come last");
+    client.deploy(modern(deploy(&namespace, "seeded", without))).await.expect("deployed");
+    leave_claim(&namespace).await;
+    let request = modern(deploy(&namespace, "seeded", SEEDED));
     client.deploy(request.clone()).await.expect("deployed");
-    assert_eq!(mounted().await, ["/docker-entrypoint-initdb.d/init.sql"]);
+    assert_eq!(mounted_by(&namespace, "db").await, ["/docker-entrypoint-initdb.d/init.sql"]);
     let again = client.deploy(request).await.expect("deployed").into_inner();
     assert_eq!(again.outcome(), proto::DeployOutcome::Unchanged, "{:#?}", again.changes);
     assert_eq!(Survey::of(&namespace.client, &namespace).await.faults("seeded"), [""; 0]);

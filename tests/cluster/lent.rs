@@ -59,22 +59,57 @@ fn templates() -> Vec<(String, proto::Profile)> {
     texts.into_iter().flat_map(|text| both.map(|profile| (text.clone(), profile))).collect()
 }
 
-/// The verbs of a role for each resource: most have what it takes, some lack something.
-fn draw(chance: &mut StdRng) -> Vec<Vec<&'static str>> {
-    let draw = |_| {
-        let mut verbs = Vec::new();
-        for (verb, odds) in [("get", 0.9), ("list", 0.9), ("create", 0.85), ("patch", 0.85)] {
-            if chance.random_bool(odds) {
-                verbs.push(verb);
-            }
-        }
-        verbs
+/// The verbs of a role, for each resource.
+pub(super) type Verbs = Vec<Vec<&'static str>>;
+
+/// The roles of a test, by their users: everything and nothing, and others by lot, of which each verb has its odds.
+pub(super) fn roles(namespace: &Namespace, odds: &[(&'static str, f64)]) -> BTreeMap<String, Verbs> {
+    let mut chance = StdRng::seed_from_u64(seed());
+    let mut draw =
+        || odds.iter().filter(|(_, odds)| chance.random_bool(*odds)).map(|(verb, _)| *verb).collect();
+    let all = || odds.iter().map(|(verb, _)| *verb).collect();
+    let count = if std::env::var_os("LENT_ALL").is_some() { ALL } else { SOME };
+    let role = |number| {
+        let verbs = RESOURCES.iter().map(|_| match number {
+            0 => all(),
+            1 => Vec::new(),
+            _ => draw(),
+        });
+        (format!("lent-{}-{number}", &**namespace), verbs.collect())
     };
-    RESOURCES.iter().map(draw).collect()
+    (0..count).map(role).collect()
+}
+
+pub(super) fn seed() -> u64 {
+    std::env::var("LENT_SEED").map_or(1, |seed| seed.parse().expect("a number"))
+}
+
+/// An adapter that knows the users of these roles by tokens and asks the API server for their rights.
+pub(super) async fn adapter_for(namespace: &Namespace, roles: &BTreeMap<String, Verbs>) -> Adapter {
+    let admin = namespace.plane.client(User::Admin).await;
+    for (user, verbs) in roles {
+        grant(namespace, &admin, user, verbs).await;
+    }
+    for (user, verbs) in roles {
+        let learnt = until_learnt(namespace, &admin, user, verbs);
+        tokio::time::timeout(Duration::from_secs(30), learnt).await.expect("learnt in time");
+    }
+    let users: Vec<String> = roles.keys().cloned().collect();
+    let known = (Authentication::Tokens(tokens(namespace, &users)), Authorization::AccessReview);
+    Adapter::to_callers(control_plane(), Clock::system(), known).await
+}
+
+/// Whether a call went through; it may fail for want of a right, and for nothing else.
+pub(super) fn went_through<T: std::fmt::Debug>(answer: &Result<T, tonic::Status>) -> bool {
+    match answer {
+        Ok(_) => true,
+        Err(error) if reason(error) == "CALLER_FORBIDDEN" => false,
+        Err(error) => panic!("{error:?}"),
+    }
 }
 
 /// Gives a user a role in the namespace.
-async fn grant(namespace: &Namespace, admin: &Client, user: &str, verbs: &[Vec<&'static str>]) {
+async fn grant(namespace: &Namespace, admin: &Client, user: &str, verbs: &Verbs) {
     let rules: Vec<Value> = RESOURCES
         .iter()
         .zip(verbs)
@@ -96,7 +131,7 @@ async fn grant(namespace: &Namespace, admin: &Client, user: &str, verbs: &[Vec<&
 }
 
 /// Waits until the API server knows of a user's role: all of it at once.
-async fn until_learnt(namespace: &Namespace, admin: &Client, user: &str, verbs: &[Vec<&'static str>]) {
+async fn until_learnt(namespace: &Namespace, admin: &Client, user: &str, verbs: &Verbs) {
     let mut granted =
         RESOURCES.iter().zip(verbs).flat_map(|(of, verbs)| verbs.iter().map(move |verb| (of, verb)));
     let Some(((group, resource, _), verb)) = granted.next() else { return };
@@ -114,7 +149,7 @@ async fn until_learnt(namespace: &Namespace, admin: &Client, user: &str, verbs: 
 }
 
 /// The API server as a user meets it.
-async fn impersonated(user: &str) -> Client {
+pub(super) async fn impersonated(user: &str) -> Client {
     let kubeconfig = Kubeconfig::read_from(control_plane().kubeconfig(User::Admin)).expect("a kubeconfig");
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let mut config = config.expect("a configuration");
@@ -123,13 +158,13 @@ async fn impersonated(user: &str) -> Client {
     Client::try_from(config).expect("a client")
 }
 
-fn resource_of(kind: &str) -> ApiResource {
+pub(super) fn resource_of(kind: &str) -> ApiResource {
     let (group, _, _) = RESOURCES.iter().find(|(_, _, known)| *known == kind).expect("a kind that is known");
     ApiResource::from_gvk(&kube::core::GroupVersionKind::gvk(group, "v1", kind))
 }
 
 /// Whether an answer says that the user may not; any other failure is none of this test's.
-fn is_forbidden<T>(answer: kube::Result<T>) -> bool {
+pub(super) fn is_forbidden<T>(answer: kube::Result<T>) -> bool {
     match answer {
         Ok(_) => false,
         Err(kube::Error::Api(status)) if status.code == 403 => true,
@@ -139,7 +174,7 @@ fn is_forbidden<T>(answer: kube::Result<T>) -> bool {
 }
 
 /// Whether the user may apply every object, tried as dry runs.
-async fn may_apply(client: &Client, namespace: &Namespace, objects: &[Value]) -> bool {
+pub(super) async fn may_apply(client: &Client, namespace: &Namespace, objects: &[Value]) -> bool {
     for object in objects {
         let kind = object["kind"].as_str().expect("a kind");
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource_of(kind));
@@ -153,7 +188,7 @@ async fn may_apply(client: &Client, namespace: &Namespace, objects: &[Value]) ->
 }
 
 /// Whether the user may look at all that a deployment shows.
-async fn may_look(client: &Client, namespace: &Namespace) -> bool {
+pub(super) async fn may_look(client: &Client, namespace: &Namespace) -> bool {
     for index in SHOWN {
         let api: Api<DynamicObject> =
             Api::namespaced_with(client.clone(), namespace, &resource_of(RESOURCES[index].2));
@@ -165,7 +200,7 @@ async fn may_look(client: &Client, namespace: &Namespace) -> bool {
 }
 
 /// The objects that a template becomes.
-async fn objects(
+pub(super) async fn objects(
     adapter: &Adapter,
     namespace: &Namespace,
     text: &str,
@@ -198,7 +233,7 @@ fn plan(namespace: &Namespace, text: &str, profile: proto::Profile) -> proto::Pl
     }
 }
 
-fn token(user: &str) -> String {
+pub(super) fn token(user: &str) -> String {
     format!("a-long-token-of-{user}")
 }
 
@@ -216,31 +251,8 @@ fn tokens(namespace: &Namespace, users: &[String]) -> std::path::PathBuf {
 #[tokio::test]
 async fn through_the_adapter_nobody_does_more_or_less_than_by_himself() {
     let namespace = namespace("callers-lent").await;
-    let seed = std::env::var("LENT_SEED").map_or(1, |seed| seed.parse().expect("a number"));
-    let count = if std::env::var_os("LENT_ALL").is_some() { ALL } else { SOME };
-    let mut chance = StdRng::seed_from_u64(seed);
-    let mut roles: BTreeMap<String, Vec<Vec<&'static str>>> = BTreeMap::new();
-    for number in 0..count {
-        let mut verbs = draw(&mut chance);
-        match number {
-            // Everything, and nothing, are among them.
-            0 => verbs = vec![vec!["get", "list", "create", "patch"]; RESOURCES.len()],
-            1 => verbs = vec![Vec::new(); RESOURCES.len()],
-            _ => {}
-        }
-        roles.insert(format!("lent-{}-{number}", &*namespace), verbs);
-    }
-    let admin = namespace.plane.client(User::Admin).await;
-    for (user, verbs) in &roles {
-        grant(&namespace, &admin, user, verbs).await;
-    }
-    for (user, verbs) in &roles {
-        let learnt = until_learnt(&namespace, &admin, user, verbs);
-        tokio::time::timeout(Duration::from_secs(30), learnt).await.expect("learnt in time");
-    }
-    let users: Vec<String> = roles.keys().cloned().collect();
-    let known = (Authentication::Tokens(tokens(&namespace, &users)), Authorization::AccessReview);
-    let adapter = Adapter::to_callers(control_plane(), Clock::system(), known).await;
+    let roles = roles(&namespace, &[("get", 0.9), ("list", 0.9), ("create", 0.85), ("patch", 0.85)]);
+    let adapter = adapter_for(&namespace, &roles).await;
     let translator = Adapter::sandbox().await;
     let (mut allowed, mut forbidden) = (0, 0);
     let mut wanted = Vec::new();
@@ -254,14 +266,12 @@ async fn through_the_adapter_nobody_does_more_or_less_than_by_himself() {
             let by_himself =
                 may_look(&client, &namespace).await && may_apply(&client, &namespace, objects).await;
             let answer = caller.plan_deploy(plan(&namespace, text, *profile)).await;
-            let through_us = match &answer {
-                Ok(_) => true,
-                Err(error) if reason(error) == "CALLER_FORBIDDEN" => false,
-                Err(error) => panic!("{user}: {error:?}"),
-            };
+            let through_us = went_through(&answer);
             assert_eq!(
-                through_us, by_himself,
-                "seed {seed}, {user} {verbs:?} {profile:?} {text}: {answer:?}"
+                through_us,
+                by_himself,
+                "seed {}, {user} {verbs:?} {profile:?} {text}: {answer:?}",
+                seed()
             );
             if through_us { allowed += 1 } else { forbidden += 1 }
         }
@@ -272,7 +282,7 @@ async fn through_the_adapter_nobody_does_more_or_less_than_by_himself() {
         };
         let looks =
             reason(&caller.get_deployment(get).await.expect_err("it is absent")) == "DEPLOYMENT_NOT_FOUND";
-        assert_eq!(looks, may_look(&client, &namespace).await, "seed {seed}, {user} {verbs:?}");
+        assert_eq!(looks, may_look(&client, &namespace).await, "seed {}, {user} {verbs:?}", seed());
     }
     assert!(allowed > 0 && forbidden > 0, "{allowed} allowed, {forbidden} forbidden");
 }

@@ -30,6 +30,13 @@ fn template(prefix: &str, edition: u32, secrets: usize) -> String {
     template
 }
 
+/// With a deadline that such a size meets also on a slow machine.
+fn in_time<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.set_timeout(std::time::Duration::from_secs(180));
+    request
+}
+
 #[tokio::test]
 async fn two_hundred_and_fifty_six_objects_live_and_one_more_is_refused() {
     let namespace = namespace("limits").await;
@@ -51,9 +58,9 @@ async fn two_hundred_and_fifty_six_objects_live_and_one_more_is_refused() {
         changes.iter().filter(|change| change.action() == action).count()
     };
     let first = template("web", 1, 56);
-    let planned = client.plan_deploy(plan(request(&first))).await.expect("planned").into_inner();
+    let planned = client.plan_deploy(in_time(plan(request(&first)))).await.expect("planned").into_inner();
     assert_eq!(count_of(&planned.changes, proto::ObjectAction::Create), 256);
-    let answer = client.deploy(request(&first)).await.expect("deployed").into_inner();
+    let answer = client.deploy(in_time(request(&first))).await.expect("deployed").into_inner();
     assert_eq!(answer.changes.len(), 256);
     let kept = |versions: &Versions| -> Vec<String> {
         names(versions).into_iter().filter(|name| !name.starts_with("Pod/")).map(str::to_owned).collect()
@@ -62,17 +69,17 @@ async fn two_hundred_and_fifty_six_objects_live_and_one_more_is_refused() {
 
     // Nothing of it stays in the next one: 512 objects are on record until the old ones are gone.
     let second = template("other", 2, 56);
-    let answer = client.deploy(request(&second)).await.expect("deployed").into_inner();
+    let answer = client.deploy(in_time(request(&second))).await.expect("deployed").into_inner();
     assert_eq!(count_of(&answer.changes, proto::ObjectAction::Create), 256);
     assert_eq!(count_of(&answer.changes, proto::ObjectAction::Delete), 256);
     let back =
         proto::RollbackRequest { wait: proto::WaitMode::None.into(), ..rollback(&namespace, "large", 1) };
-    client.rollback(back).await.expect("rolled back");
+    client.rollback(in_time(back)).await.expect("rolled back");
     let mut larger = scale(&namespace, "large", "web7", 2);
     larger.wait = proto::WaitMode::None.into();
-    client.scale(larger).await.expect("scaled");
+    client.scale(in_time(larger)).await.expect("scaled");
     recorded(&namespace, "large", "ACTIVE").await;
-    let same = client.deploy(request(&first)).await.expect("deployed").into_inner();
+    let same = client.deploy(in_time(request(&first))).await.expect("deployed").into_inner();
     assert_eq!(same.outcome(), proto::DeployOutcome::Unchanged);
     assert_eq!(kept(&members(&namespace).await), standing);
     let survey = Survey::of(&namespace.client, &namespace).await;

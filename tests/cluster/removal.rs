@@ -195,6 +195,12 @@ async fn what_holds_a_teardown_up_is_named_and_it_ends_by_itself() {
     };
     tokio::time::timeout(Duration::from_secs(30), told).await.expect("told in time");
     assert!(begun.elapsed() < Duration::from_secs(40), "NONE does not wait for it");
+    // Whoever asks again and again leaves nothing behind in the adapter.
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let again = (0..20).map(|_| async { adapter.deployments().teardown(none()).await.expect("it goes on") });
+    futures::future::join_all(again).await;
+    assert!(tasks() < before + 10, "{before} tasks before, {} after", tasks());
     let get =
         proto::GetDeploymentRequest { namespace: namespace.to_string(), name: "web".to_owned(), view: 0 };
     let seen =

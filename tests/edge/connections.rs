@@ -105,7 +105,14 @@ async fn an_old_connection_is_told_to_go_and_its_streams_have_time_to_end() {
     let channel = connect(binary.address).await;
     let until = Instant::now() + Duration::from_secs(5);
     while Instant::now() < until {
-        HealthClient::new(channel.clone()).check(request()).await.expect("health answers");
+        let mut health = HealthClient::new(channel.clone());
+        match health.check(request()).await {
+            // The library here sends nothing again that it has taken and not sent when its connection ends; others do.
+            Err(unsent) if unsent.code() == tonic::Code::Cancelled => {
+                health.check(request()).await.expect("health answers");
+            }
+            answer => drop(answer.expect("health answers")),
+        }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

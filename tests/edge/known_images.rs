@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use panamax_kubernetes_adapter::template::Protocol;
-use panamax_kubernetes_adapter::translate::known_images::{DataDirectory, KnownImage, KnownPort, Owner, all};
+use panamax_kubernetes_adapter::translate::known_images::{
+    DataDirectory, KnownImage, KnownPort, Owner, Reason, all, unlisted,
+};
 
 const HEAD: &str = "# Known images
 
@@ -17,9 +19,24 @@ tells where the template does not list them. Directories are those that the imag
 gives them. The user is a number that the container runs as; where the caller brings no configuration of the image, \
 MODERN makes new claims writable for it, see [volumes.md](volumes.md).
 
-An image has no line if its Dockerfile exposes no port, or was not found where its name leads.
+An image without a line is not known. The public templates name some: they are \
+[at the end](#images-of-the-public-templates-without-a-line), each with the reason. Official images without a line are \
+systems and tools whose Dockerfiles expose no port. Where a line says `none`, the image exposes no port, and something \
+else is known of it.
 
 This file is written from `src/translate/known_images/images.yaml`, which also names the source of every line.
+";
+
+const UNLISTED: &str = "
+## Images of the public templates without a line
+
+No port of these is known. A link to one reaches the ports that its template lists, or every port by DNS if it lists \
+none. The missing Dockerfiles were looked for in public copies of GitHub: in the repositories that are named, and in two \
+collections of what Docker Hub showed, [dockerfiles](https://github.com/yinyuanzhang/dockerfiles) and \
+[dockerfiles-search](https://github.com/billyriantono/dockerfiles-search).
+
+| Image | Why | Sources |
+|---|---|---|
 ";
 
 fn rendered() -> String {
@@ -30,6 +47,14 @@ fn rendered() -> String {
         for image in all().iter().filter(|image| image.repository.contains('/') != official) {
             rows(&mut page, image);
         }
+    }
+    page.push_str(UNLISTED);
+    for image in unlisted() {
+        let (why, sources) = match &image.reason {
+            Reason::ExposesNothing(read) => ("exposes nothing".to_owned(), sources(read, &[])),
+            Reason::NotFound(looked) => (format!("not found in {looked}"), String::new()),
+        };
+        writeln!(page, "| `{}` | {why} | {sources} |", image.repository).unwrap();
     }
     page
 }

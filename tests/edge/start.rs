@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::adapter::{Binary, refused};
+use crate::support::adapter::{Binary, connect, refused};
 use crate::support::certificates::{Folder, authority, issued};
 use crate::support::control_plane::{User, control_plane};
 
@@ -287,4 +287,24 @@ async fn calls_come_through_the_socket() {
         panamax_kubernetes_adapter::proto::server_service_client::ServerServiceClient::new(channel);
     let request = panamax_kubernetes_adapter::proto::GetServerInfoRequest {};
     server.get_server_info(request).await.expect("it answers");
+}
+
+#[tokio::test]
+async fn the_server_tells_the_limits_that_were_set() {
+    let flags = ["--max-connections=41", "--max-calls=42", "--max-watches=43", "--connection-idle=44s"];
+    let more = ["--connection-age=45s", "--max-calls-per-caller=6", "--max-watches-per-caller=7"];
+    let flags: Vec<&str> = ["--sandbox"].into_iter().chain(flags).chain(more).collect();
+    let binary = tokio::task::spawn_blocking(move || Binary::start_with(&flags)).await.expect("it starts");
+    let channel = connect(binary.address).await;
+    let mut server =
+        panamax_kubernetes_adapter::proto::server_service_client::ServerServiceClient::new(channel);
+    let request = panamax_kubernetes_adapter::proto::GetServerInfoRequest {};
+    let info = server.get_server_info(request).await.expect("it answers").into_inner();
+    let limits = info.limits.expect("limits");
+    let counts = [limits.max_connections, limits.max_calls, limits.max_watches];
+    assert_eq!(counts, [41, 42, 43]);
+    assert_eq!([limits.max_calls_per_caller, limits.max_watches_per_caller], [6, 7]);
+    let times = [limits.connection_idle, limits.connection_age].map(|time| time.expect("a time").seconds);
+    assert_eq!(times, [44, 45]);
+    assert_eq!([limits.max_metadata_bytes, limits.max_streams_per_connection], [16 * 1024, 1_000]);
 }

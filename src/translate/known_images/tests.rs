@@ -52,9 +52,9 @@ fn lines() -> Vec<Line> {
 
 #[test]
 fn the_table_can_be_read() {
-    let read: Images = serde_saphyr::from_str(TEXT).unwrap();
-    assert_eq!(read.images.len(), all().len());
-    assert!(all().len() > 150);
+    let read = Table::read(TEXT).unwrap().images;
+    assert_eq!((read.images.len(), read.unlisted.len()), (all().len(), unlisted().len()));
+    assert!(all().len() > 150 && !unlisted().is_empty());
 }
 
 #[test]
@@ -66,7 +66,12 @@ fn every_line_has_its_source() {
             .map(move |directory| (format!("{} {}", line.name, directory.path), &directory.sources[..]))
     });
     let lines = lines().into_iter().map(|line| (line.name, line.sources));
-    for (name, sources) in lines.chain(directories).chain([("hub".to_owned(), &hub.sources[..])]) {
+    let unlisted = unlisted().iter().filter_map(|image| match &image.reason {
+        Reason::ExposesNothing(sources) => Some((image.repository.clone(), &sources[..])),
+        Reason::NotFound(_) => None,
+    });
+    let hub = ("hub".to_owned(), &hub.sources[..]);
+    for (name, sources) in lines.chain(directories).chain(unlisted).chain([hub]) {
         assert!(!sources.is_empty(), "{name} has no source");
         for source in sources {
             let path = source.strip_prefix("https://").unwrap_or_default();
@@ -111,6 +116,61 @@ fn no_line_contradicts_another() {
         of_kind.map(|image| &image.repository).is_sorted()
     };
     assert!(sorted(true) && sorted(false));
+}
+
+#[test]
+fn no_reason_for_a_missing_line_contradicts_the_table() {
+    assert!(unlisted().is_sorted_by_key(|image| &image.repository));
+    for Unlisted { repository, reason } in unlisted() {
+        // A name of another spelling would not contradict the line that it has.
+        assert_eq!(TABLE.plain_name(&source(repository)), repository);
+        assert_eq!(source(repository).repository(), repository);
+        if let Reason::ExposesNothing(_) = reason {
+            assert_eq!(guessed(repository), [0; 0], "{repository} exposes nothing");
+        }
+    }
+}
+
+#[test]
+fn a_reason_for_a_missing_line_is_read_strictly() {
+    let read = |unlisted: &str| {
+        Table::read(&format!(
+            "hub: {{registries: [], namespace: library, sources: [https://example.com/hub]}}\nplain_words: []\n\
+             images: [{{repository: team/db, aliases: [db], sources: [https://example.com/db]}}]\n\
+             unlisted: [{unlisted}]\n"
+        ))
+    };
+    let reasons = |unlisted: &str| {
+        let images = read(unlisted).unwrap().images.unlisted;
+        images.into_iter().map(|image| (image.repository, image.reason)).collect::<Vec<_>>()
+    };
+    let (quiet, lost) = (
+        "{repository: team/quiet, why: exposes nothing, sources: [https://example.com/quiet]}",
+        "{repository: team/lost, why: not found, looked: repositories of team}",
+    );
+    assert_eq!(
+        reasons(&format!("{quiet}, {lost}")),
+        [
+            ("team/quiet".to_owned(), Reason::ExposesNothing(vec!["https://example.com/quiet".to_owned()])),
+            ("team/lost".to_owned(), Reason::NotFound("repositories of team".to_owned())),
+        ]
+    );
+    for (fault, told) in [
+        (quiet.replace("quiet,", "db,"), "team/db is unlisted, and elsewhere too"),
+        (lost.replace("team/lost", "db"), "db is unlisted, and elsewhere too"),
+        (format!("{lost}, {lost}"), "team/lost is unlisted, and elsewhere too"),
+        ("{repository: a, why: exposes nothing}".to_owned(), "a exposes nothing: `sources` alone say so"),
+        ("{repository: a, why: exposes nothing, sources: []}".to_owned(), "`sources` alone say so"),
+        (quiet.replace('}', ", looked: there}"), "`sources` alone say so"),
+        ("{repository: a, why: not found}".to_owned(), "a was not found: `looked` alone says where"),
+        ("{repository: a, why: not found, looked: ' '}".to_owned(), "`looked` alone says where"),
+        (lost.replace('}', ", sources: [https://example.com/lost]}"), "`looked` alone says where"),
+        (lost.replace("not found", "forgotten"), "forgotten"),
+        (lost.replace('}', ", ports: []}"), "ports"),
+    ] {
+        let error = read(&fault).err().unwrap_or_default();
+        assert!(error.contains(told), "{fault}: {error}");
+    }
 }
 
 #[test]

@@ -1,0 +1,42 @@
+//! Who sees to the end of a teardown, which may be long after its caller has left.
+
+use futures::future::BoxFuture;
+use tracing::Instrument;
+
+use super::Engine;
+use crate::cluster::Terminating;
+use crate::error::{Error, Result};
+use crate::record::Record;
+
+/// The end of a teardown: what is left at last.
+pub struct Ending(BoxFuture<'static, Result<Vec<Terminating>>>);
+
+impl Ending {
+    /// A task sees to the end, whoever waits for it. Of calls that join only the first has one: however often a
+    /// deployment that does not go is torn down again, nothing piles up.
+    pub(super) fn new(
+        engine: &Engine,
+        record: &Record,
+        joins: bool,
+        seeing: impl Future<Output = Result<Vec<Terminating>>> + Send + 'static,
+    ) -> Self {
+        let most = if joins { 1 } else { usize::MAX };
+        let Some(opened) = engine.endings.open(record.uid.clone(), most) else {
+            return Self(Box::pin(seeing));
+        };
+        let seeing = async move {
+            let _opened = opened;
+            seeing.await
+        };
+        let task = engine.tasks.spawn(seeing.in_current_span());
+        Self(Box::pin(async move {
+            task.await
+                .map_err(|failure| Error::internal(format!("the teardown's task ended early: {failure}")))?
+        }))
+    }
+
+    /// Waits until everything is gone or patience is at its end; returns what is still there.
+    pub async fn seen(self) -> Result<Vec<Terminating>> {
+        self.0.await
+    }
+}

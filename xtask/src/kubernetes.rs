@@ -124,3 +124,27 @@ impl Outcome {
 fn show(line: &str) {
     println!("{line}");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Outcome, cells};
+
+    #[test]
+    fn first_cells_are_read_below_their_head_alone() {
+        let page = "| A | B |\n|---|---|\n| `one` | x |\n| two | y |\n\n| C |\n|---|\n| three |\n\n| A | B |\n|---|---|\n| four | z |";
+        assert_eq!(cells(page, "| A |"), ["one", "two", "four"]);
+        assert_eq!(cells(page, "| C |"), ["three"]);
+        assert_eq!(cells(page, "| B |"), [""; 0]);
+    }
+
+    #[test]
+    fn what_passed_and_failed_is_heard() {
+        let mut outcome = Outcome { version: "1.29".to_owned(), passed: 0, failed: Vec::new() };
+        for line in
+            ["running 3 tests", "test a::b ... ok", "test a::c ... FAILED", "test a::d - x ... ok", "test"]
+        {
+            outcome.hear(line);
+        }
+        assert_eq!(outcome.lines(), ["Kubernetes 1.29: 2 of 3 tests passed", "  a::c failed"]);
+    }
+}

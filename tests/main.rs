@@ -11,6 +11,7 @@
 #[allow(dead_code, reason = "not every tool is in use at every time")]
 mod support {
     pub mod adapter;
+    pub mod agent;
     pub mod bearer;
     pub mod calls;
     pub mod certificates;
@@ -25,6 +26,7 @@ mod support {
     pub mod order;
     pub mod patience;
     pub mod policy;
+    pub mod printed;
     pub mod programs;
     pub mod proxy;
     pub mod raw;
@@ -85,6 +87,7 @@ mod cluster {
     mod refused;
     mod removal;
     mod requests;
+    mod rest;
     mod restored;
     mod revisions;
     mod rights;
@@ -115,10 +118,20 @@ mod edge {
     mod metrics;
     mod options;
     mod readme;
+    mod rest;
+    mod rest_callers;
+    mod rest_hostile;
     mod start;
     mod tls;
     mod translating;
     mod versions;
+}
+
+/// What is handed out: the packages, and the files of a release.
+mod release {
+    mod archives;
+    mod contents;
+    mod packages;
 }
 
 /// Every fault that can be, in memory and in no time.
@@ -142,6 +155,7 @@ mod sandbox {
 
 /// In real containers, on a node of its own.
 mod node {
+    mod examples;
     mod in_cluster;
     mod links;
     mod narrow;

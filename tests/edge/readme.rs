@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use panamax_kubernetes_adapter::proto;
 use prost::Message;
@@ -14,6 +13,7 @@ use crate::support::adapter::Binary;
 use crate::support::control_plane::{User, control_plane};
 use crate::support::document::{blocks, commands};
 use crate::support::namespace::namespace;
+use crate::support::printed;
 
 /// The address in the calls, and the only thing in its lines that a test may replace.
 const ADDRESS: &str = "localhost:50051";
@@ -35,36 +35,12 @@ fn rows<'a>(text: &'a str, header: &str) -> Vec<Vec<&'a str>> {
     rows
 }
 
-/// A folder with a `crane` that answers for every image, since no registry is asked here.
-fn crane() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("crane");
-    fs::create_dir_all(&folder).expect("a folder");
-    let program = folder.join("crane");
-    let text = "#!/bin/sh\nprintf '%s' '{\"config\": {\"ExposedPorts\": {\"4711/tcp\": {}}}}'\n";
-    fs::write(&program, text).expect("a program");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it can be run");
-    folder
-}
-
-/// Runs a command as a reader would: in bash, from the root of the repository.
-fn bash(command: &str) -> Output {
-    let folder = control_plane().program("grpcurl").parent().expect("a program lies in a folder");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = [folder.to_owned(), crane()].into_iter().chain(std::env::split_paths(&path));
-    Command::new("bash")
-        .args(["-euo", "pipefail", "-c", command])
-        .env("PATH", std::env::join_paths(path).expect("a PATH"))
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stdin(Stdio::null())
-        .output()
-        .expect("bash runs")
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_calls_run_as_printed() {
     let namespace = namespace("edge-readme").await;
     let binary = Binary::start(&control_plane().kubeconfig(User::Adapter), &["--namespace", &namespace]);
-    let document = read("docs/calls.md").replace(ADDRESS, &binary.address.to_string());
+    let (path, address) = (printed::path(control_plane(), &namespace), binary.address.to_string());
+    let document = read("docs/calls.md").replace(ADDRESS, &address);
     // A function that one block defines is there for those that follow.
     let mut functions = String::new();
     let mut calls = 0;
@@ -74,7 +50,7 @@ async fn the_calls_run_as_printed() {
                 functions.push_str(&command);
             } else if command.starts_with("grpcurl ") {
                 calls += 1;
-                let output = bash(&format!("{functions}{command}"));
+                let output = printed::bash(&format!("{functions}{command}"), &path, &address);
                 let answer = String::from_utf8_lossy(&output.stdout);
                 let errors = String::from_utf8_lossy(&output.stderr);
                 assert!(output.status.success(), "{command}{errors}{}", namespace.dump());
@@ -87,6 +63,35 @@ async fn the_calls_run_as_printed() {
         }
     }
     assert!(calls >= 15, "{calls} calls");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_calls_of_an_agent_run_as_printed() {
+    let binary = Binary::start_with(&["--sandbox", "--rest-listen", "127.0.0.1:0"]);
+    let (path, rest) =
+        (std::env::var_os("PATH").expect("a PATH"), binary.rest.expect("the façade").to_string());
+    let document = read("docs/rest.md");
+    let flags = "panamax-kubernetes-adapter --sandbox --rest-listen 127.0.0.1:8001 &\n";
+    assert!(blocks(&document, "sh").contains(&flags.to_owned()), "how it is started");
+    let mut script = String::new();
+    let mut calls = 0;
+    let commands = blocks(&document, "sh").iter().flat_map(|block| commands(block)).collect::<Vec<_>>();
+    for command in commands.iter().filter(|command| command.contains("curl ")) {
+        let command = command.replace("localhost:8001", &rest);
+        // A variable that one line sets is there for those that follow.
+        let output = printed::bash(&format!("{script}{command}"), &path, &rest);
+        let answer = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{command}{}", String::from_utf8_lossy(&output.stderr));
+        let sets = command.starts_with("ID=");
+        assert_eq!(answer.trim().is_empty(), sets, "{command} answers {answer}");
+        let wanted = if command.contains("DELETE") { "204" } else { "" };
+        assert!(answer.contains(wanted) && !answer.contains("\"message\""), "{command}: {answer}");
+        if sets {
+            script.push_str(&command);
+        }
+        calls += 1;
+    }
+    assert_eq!(calls, 6);
 }
 
 /// The long tests take too long to be run here; their names and variables are looked for.

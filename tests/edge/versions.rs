@@ -4,13 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use kubernetes::{CORE, FOUND, LEFT_OUT, PAGE, cells};
+use xtask::kubernetes::{CORE, FOUND, LEFT_OUT, Outcome, PAGE, cells};
 
 use crate::support::kubernetes::{known, own_version};
-
-#[allow(dead_code, reason = "the command runs tests; this only reads where it reads")]
-#[path = "../../xtask/src/kubernetes.rs"]
-mod kubernetes;
 
 fn page() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
@@ -56,4 +52,23 @@ fn what_is_promised_is_what_was_tried() {
     assert!(page.contains(&format!("made for Kubernetes 1.{oldest} to 1.{newest}.")), "{oldest} to {newest}");
     let schemas = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/manifests"));
     assert!(schemas.expect("the check of manifests").contains(&format!("-k 1.{newest} ")));
+}
+
+#[test]
+fn first_cells_are_read_below_their_head_alone() {
+    let page = "| A | B |\n|---|---|\n| `one` | x |\n| two | y |\n\n| C |\n|---|\n| three |\n\n| A | B |\n|---|---|\n| four | z |";
+    assert_eq!(cells(page, "| A |"), ["one", "two", "four"]);
+    assert_eq!(cells(page, "| C |"), ["three"]);
+    assert_eq!(cells(page, "| B |"), [""; 0]);
+}
+
+#[test]
+fn what_passed_and_failed_is_heard() {
+    let mut outcome = Outcome::of("1.29");
+    for line in
+        ["running 3 tests", "test a::b ... ok", "test a::c ... FAILED", "test a::d - x ... ok", "test"]
+    {
+        outcome.hear(line);
+    }
+    assert_eq!(outcome.lines(), ["Kubernetes 1.29: 2 of 3 tests passed", "  a::c failed"]);
 }

@@ -1,9 +1,10 @@
 //! Runs the part of the cluster's tests that holds on every Kubernetes, on one version after another.
 
-use std::fmt;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
+
+use crate::error::{Error, Result, failed};
 
 /// The page that says which versions and which tests: it is read, so it cannot be wrong about them.
 pub const PAGE: &str = "docs/versions.md";
@@ -14,48 +15,32 @@ pub const LEFT_OUT: &str = "| Left out |";
 /// What tells the tests' control plane which Kubernetes to be.
 const VARIABLE: &str = "CONTROL_PLANE_KUBERNETES";
 
-/// Says why nothing is known about a version.
-#[derive(Debug)]
-pub struct Error(String);
-
-impl fmt::Display for Error {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Error {}
+/// How the variables begin that cargo sets for what it runs.
+const TOLD: [&str; 3] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
 
 /// What the tests said of one version.
-struct Outcome {
+pub struct Outcome {
     version: String,
     passed: usize,
     failed: Vec<String>,
 }
 
 /// Runs the core on the versions, or on all of the page's if none is named, and returns the lines to print.
-pub fn run(versions: Vec<String>) -> Result<Vec<String>, Error> {
-    let root = root();
+pub fn run(root: &Path, versions: Vec<String>) -> Result<Vec<String>> {
     let page = root.join(PAGE);
-    let text = std::fs::read_to_string(&page)
-        .map_err(|error| Error(format!("cannot read {}: {error}", page.display())))?;
+    let text = std::fs::read_to_string(&page).map_err(failed("read", &page))?;
     let versions = if versions.is_empty() { cells(&text, FOUND) } else { versions };
     let core = cells(&text, CORE);
     if core.is_empty() || versions.is_empty() {
-        return Err(Error(format!("{} names no tests or no versions", page.display())));
+        return Err(Error::new(format!("{} names no tests or no versions", page.display())));
     }
-    let outcomes = versions.into_iter().map(|version| try_version(&root, version, &core));
-    let outcomes = outcomes.collect::<Result<Vec<_>, _>>()?;
+    let outcomes = versions.iter().map(|version| try_version(root, version, &core));
+    let outcomes = outcomes.collect::<Result<Vec<_>>>()?;
     let lines: Vec<String> = outcomes.iter().flat_map(Outcome::lines).collect();
     if outcomes.iter().any(|outcome| !outcome.failed.is_empty()) {
-        return Err(Error(format!("not everything passed\n{}", lines.join("\n"))));
+        return Err(Error::new(format!("not everything passed\n{}", lines.join("\n"))));
     }
     Ok(lines)
-}
-
-/// The repository, which this program was built in.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(1).unwrap_or(Path::new(".")).to_owned()
 }
 
 /// The first cells of the rows of every table with that head, without their quotes.
@@ -72,20 +57,28 @@ pub fn cells(text: &str, head: &str) -> Vec<String> {
 }
 
 /// Runs the tests as everybody does, and listens.
-fn try_version(root: &Path, version: String, core: &[String]) -> Result<Outcome, Error> {
-    let failed = |error: std::io::Error| Error(format!("cannot run the tests: {error}"));
+fn try_version(root: &Path, version: &str, core: &[String]) -> Result<Outcome> {
+    let failed = |error: std::io::Error| Error::new(format!("cannot run the tests: {error}"));
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut child = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    // What cargo has told this program of its own package would make cargo build others anew, which ask for it.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if TOLD.iter().any(|prefix| text.starts_with(prefix)) {
+            command.env_remove(&name);
+        }
+    }
+    let mut child = command
         .args(["test", "--test", "main", "--"])
         // With what follows a module's name, or a longer name would be meant, too.
         .args(core.iter().map(|module| format!("{module}::")))
         .current_dir(root)
-        .env(VARIABLE, &version)
+        .env(VARIABLE, version)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .map_err(failed)?;
-    let mut outcome = Outcome { version, passed: 0, failed: Vec::new() };
+    let mut outcome = Outcome::of(version);
     for line in child.stdout.take().into_iter().flat_map(|output| BufReader::new(output).lines()) {
         let line = line.map_err(failed)?;
         show(&line);
@@ -93,15 +86,20 @@ fn try_version(root: &Path, version: String, core: &[String]) -> Result<Outcome,
     }
     let status = child.wait().map_err(failed)?;
     match (status.success(), outcome.passed, outcome.failed.len()) {
-        (true, 0, _) => Err(Error(format!("no test ran on Kubernetes {}", outcome.version))),
-        (false, _, 0) => Err(Error(format!("the tests did not run on Kubernetes {}", outcome.version))),
+        (true, 0, _) => Err(Error::new(format!("no test ran on Kubernetes {}", outcome.version))),
+        (false, _, 0) => Err(Error::new(format!("the tests did not run on Kubernetes {}", outcome.version))),
         _ => Ok(outcome),
     }
 }
 
 impl Outcome {
+    /// Nothing so far.
+    pub fn of(version: &str) -> Self {
+        Self { version: version.to_owned(), passed: 0, failed: Vec::new() }
+    }
+
     /// Understands a line of the test runner.
-    fn hear(&mut self, line: &str) {
+    pub fn hear(&mut self, line: &str) {
         let Some((name, end)) = line.strip_prefix("test ").and_then(|rest| rest.rsplit_once(" ... ")) else {
             return;
         };
@@ -112,7 +110,8 @@ impl Outcome {
         }
     }
 
-    fn lines(&self) -> Vec<String> {
+    /// What came of it, and beneath that what failed.
+    pub fn lines(&self) -> Vec<String> {
         let all = self.passed + self.failed.len();
         let first = format!("Kubernetes {}: {} of {all} tests passed", self.version, self.passed);
         let failed = self.failed.iter().map(|name| format!("  {name} failed"));
@@ -123,28 +122,4 @@ impl Outcome {
 #[allow(clippy::print_stdout, reason = "what the tests print, as they print it")]
 fn show(line: &str) {
     println!("{line}");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Outcome, cells};
-
-    #[test]
-    fn first_cells_are_read_below_their_head_alone() {
-        let page = "| A | B |\n|---|---|\n| `one` | x |\n| two | y |\n\n| C |\n|---|\n| three |\n\n| A | B |\n|---|---|\n| four | z |";
-        assert_eq!(cells(page, "| A |"), ["one", "two", "four"]);
-        assert_eq!(cells(page, "| C |"), ["three"]);
-        assert_eq!(cells(page, "| B |"), [""; 0]);
-    }
-
-    #[test]
-    fn what_passed_and_failed_is_heard() {
-        let mut outcome = Outcome { version: "1.29".to_owned(), passed: 0, failed: Vec::new() };
-        for line in
-            ["running 3 tests", "test a::b ... ok", "test a::c ... FAILED", "test a::d - x ... ok", "test"]
-        {
-            outcome.hear(line);
-        }
-        assert_eq!(outcome.lines(), ["Kubernetes 1.29: 2 of 3 tests passed", "  a::c failed"]);
-    }
 }

@@ -8,9 +8,11 @@ use crate::error::{Error, Result, failed};
 
 /// The page that says which versions and which tests: it is read, so it cannot be wrong about them.
 pub const PAGE: &str = "docs/versions.md";
-/// The heads of the page's tables: what was found, what runs, what does not.
+/// How the head of its table of versions begins.
 pub const FOUND: &str = "| Kubernetes |";
+/// How the head of its table of the tests that run begins.
 pub const CORE: &str = "| Tests |";
+/// How the head of its table of the tests that do not run begins.
 pub const LEFT_OUT: &str = "| Left out |";
 /// What tells the tests' control plane which Kubernetes to be.
 const VARIABLE: &str = "CONTROL_PLANE_KUBERNETES";

@@ -113,7 +113,7 @@ fn run(task: Task) -> Result<String> {
             let release = reproduce::twice(&Sources::at(root(), false)?, &ca_bundle)?;
             Ok(format!("{}\ntwice, with the same bytes", release.told()))
         }
-        Task::Kubernetes { versions } => Ok(kubernetes::run(&root(), versions)?.join("\n")),
+        Task::Kubernetes { versions } => Ok(kubernetes::run(root(), versions)?.join("\n")),
     }
 }
 

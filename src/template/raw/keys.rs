@@ -1,6 +1,6 @@
 //! The keys of a template, and those that people bring along from other formats: what may be shown, and what to advise.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use crate::template::names::did_you_mean;
 

@@ -265,7 +265,7 @@ fn service(
     // Who is not known gets no place and has no body read.
     let service = identity::Identity::new(callers.clone()).layer(service);
     let service = metadata::Metadata(metrics.clone()).layer(service);
-    Ok(measured::Measure(metrics.clone()).layer(gate::Gate.layer(service)))
+    Ok(measured::Measure::new(metrics.clone()).layer(gate::Gate.layer(service)))
 }
 
 /// Follows changes of the certificates, if there are any; never returns.

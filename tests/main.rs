@@ -11,6 +11,7 @@
 #[allow(dead_code, reason = "not every tool is in use at every time")]
 mod support {
     pub mod adapter;
+    pub mod alerts;
     pub mod bearer;
     pub mod calls;
     pub mod certificates;
@@ -99,6 +100,8 @@ mod cluster {
 /// From outside the process: the binary, the examples, and what the documents say.
 mod edge {
     mod agent;
+    mod alerts;
+    mod alerts_cluster;
     mod api;
     mod callers;
     mod commands;

@@ -237,9 +237,36 @@ fn service(
         idle: capacity.idle,
         age: capacity.age,
     };
-    let routes = Routes::new(HealthServer::new(health.clone()))
-        .add_service(reflection().build_v1()?.max_decoding_message_size(questions::LONGEST))
-        .add_service(reflection().build_v1alpha()?.max_decoding_message_size(questions::LONGEST))
+    let service = CatchPanicLayer::custom(panicked).layer(routes(operations, serving, health)?);
+    let service = answers::Answers::new(metrics.clone(), stop.clone()).layer(service);
+    let service = limits::Limits::new(capacity.calls, capacity.watches, metrics.clone()).layer(service);
+    // Who is not known gets no place and has no body read.
+    let service = identity::Identity::new(callers.clone()).layer(service);
+    let service = metadata::Metadata(metrics.clone()).layer(service);
+    Ok(measured::Measure::new(metrics.clone()).layer(gate::Gate.layer(service)))
+}
+
+/// All services, each by gzip or without. A client that compresses all of its calls asks after health so, too.
+fn routes(operations: &Operations, serving: Serving, health: &Health) -> Result<Routes, Failure> {
+    let health = HealthServer::new(health.clone())
+        .accept_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(questions::LONGEST);
+    Ok(Routes::new(health)
+        .add_service(
+            reflection()
+                .build_v1()?
+                .accept_compressed(CompressionEncoding::Gzip)
+                .send_compressed(CompressionEncoding::Gzip)
+                .max_decoding_message_size(questions::LONGEST),
+        )
+        .add_service(
+            reflection()
+                .build_v1alpha()?
+                .accept_compressed(CompressionEncoding::Gzip)
+                .send_compressed(CompressionEncoding::Gzip)
+                .max_decoding_message_size(questions::LONGEST),
+        )
         .add_service(
             DeploymentServiceServer::new(DeploymentApi::new(operations.clone()))
                 .accept_compressed(CompressionEncoding::Gzip)
@@ -258,14 +285,7 @@ fn service(
                 .send_compressed(CompressionEncoding::Gzip)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         )
-        .prepare();
-    let service = CatchPanicLayer::custom(panicked).layer(routes);
-    let service = answers::Answers::new(metrics.clone(), stop.clone()).layer(service);
-    let service = limits::Limits::new(capacity.calls, capacity.watches, metrics.clone()).layer(service);
-    // Who is not known gets no place and has no body read.
-    let service = identity::Identity::new(callers.clone()).layer(service);
-    let service = metadata::Metadata(metrics.clone()).layer(service);
-    Ok(measured::Measure::new(metrics.clone()).layer(gate::Gate.layer(service)))
+        .prepare())
 }
 
 /// Follows changes of the certificates, if there are any; never returns.

@@ -25,6 +25,7 @@ mod support {
     pub mod order;
     pub mod patience;
     pub mod policy;
+    pub mod printed;
     pub mod programs;
     pub mod proxy;
     pub mod raw;
@@ -121,6 +122,13 @@ mod edge {
     mod translating;
 }
 
+/// What is handed out: the packages, and the files of a release.
+mod release {
+    mod archives;
+    mod contents;
+    mod packages;
+}
+
 /// Every fault that can be, in memory and in no time.
 mod sim {
     mod histories;
@@ -142,6 +150,7 @@ mod sandbox {
 
 /// In real containers, on a node of its own.
 mod node {
+    mod examples;
     mod in_cluster;
     mod links;
     mod narrow;

@@ -15,9 +15,9 @@ use super::text;
 use super::view::View;
 use super::waiting::{Failed, Wait, Waited, timed};
 use super::words::said;
-use crate::proto;
 use crate::template::raw;
 use crate::translate;
+use panamax_kubernetes_adapter_client as proto;
 
 /// The deployment's name: the one that is asked for, or the one that an adapter makes from the template's.
 fn name(args: &DeployArgs, source: &Source) -> Option<String> {

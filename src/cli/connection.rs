@@ -14,8 +14,8 @@ use tonic::{Request, Status};
 
 use super::failure::{Failure, UNREACHABLE, cause};
 use super::source::unreadable;
-use crate::proto::deployment_service_client::DeploymentServiceClient;
-use crate::proto::template_service_client::TemplateServiceClient;
+use panamax_kubernetes_adapter_client::deployment_service_client::DeploymentServiceClient;
+use panamax_kubernetes_adapter_client::template_service_client::TemplateServiceClient;
 
 /// How long an adapter may take to accept a connection.
 const CONNECTING: Duration = Duration::from_secs(5);

@@ -6,8 +6,8 @@ use tonic_types::FieldViolation;
 
 use super::words::said;
 use crate::diagnostic::Position;
-use crate::proto;
 use crate::template::raw::{self, Positions};
+use panamax_kubernetes_adapter_client as proto;
 
 /// One finding about a text that was sent.
 pub struct Finding {

@@ -13,8 +13,8 @@ use super::text;
 use super::view::View;
 use super::waiting::{ctrl_c, end, timed};
 use super::words::said;
-use crate::proto;
-use crate::proto::watch_deployment_response::Event;
+use panamax_kubernetes_adapter_client as proto;
+use panamax_kubernetes_adapter_client::watch_deployment_response::Event;
 
 /// How often all deployments are looked at: a watch shows one.
 const INTERVAL: Duration = Duration::from_secs(2);

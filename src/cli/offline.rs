@@ -10,9 +10,9 @@ use super::findings::{self, Texts};
 use super::output::{Format, print};
 use super::source::{AroundArgs, Source};
 use crate::grpc;
-use crate::proto;
-use crate::proto::translate_template_request::TemplateSource as Translated;
-use crate::proto::validate_template_request::TemplateSource as Validated;
+use panamax_kubernetes_adapter_client as proto;
+use panamax_kubernetes_adapter_client::translate_template_request::TemplateSource as Translated;
+use panamax_kubernetes_adapter_client::validate_template_request::TemplateSource as Validated;
 
 /// What `validate` takes.
 #[derive(Args, Clone, Debug)]

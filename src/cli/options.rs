@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::words::{pair, word};
-use crate::proto;
+use panamax_kubernetes_adapter_client as proto;
 
 /// How a template is translated and deployed.
 #[derive(Args, Clone, Debug, Default)]

@@ -7,7 +7,7 @@ use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 
 use super::failure::{Failure, REFUSED};
-use crate::proto;
+use panamax_kubernetes_adapter_client as proto;
 
 /// Form of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

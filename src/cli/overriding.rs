@@ -1,8 +1,8 @@
 //! A file that overrides a template: read as leniently as a template, and put into the form of a request.
 
 use crate::diagnostic::{Code, Diagnostic};
-use crate::proto;
 use crate::template::raw::{self, RawImage, RawPort, RawTemplate};
+use panamax_kubernetes_adapter_client as proto;
 
 /// Reads a file that overrides a template; fails with everything that is wrong with it, each at its place.
 pub fn read(text: &str) -> Result<proto::Template, Vec<Diagnostic>> {

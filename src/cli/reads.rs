@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::requests::{ClientArgs, TargetArgs};
 use super::words::{Time, time, word};
-use crate::proto;
+use panamax_kubernetes_adapter_client as proto;
 
 /// What `get` takes.
 #[derive(Args, Clone, Debug)]

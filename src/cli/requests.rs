@@ -9,8 +9,8 @@ use super::connection::ConnectionArgs;
 use super::output::Format;
 use super::source::{AroundArgs, Source};
 use super::words::{Time, count, time, word};
-use crate::proto;
-use crate::proto::deploy_request::TemplateSource;
+use panamax_kubernetes_adapter_client as proto;
+use panamax_kubernetes_adapter_client::deploy_request::TemplateSource;
 
 /// How long is waited when nobody says how long.
 const PATIENCE: Duration = Duration::from_secs(300);

@@ -12,7 +12,7 @@ use super::findings::Texts;
 use super::options::OptionArgs;
 use super::overriding;
 use crate::grpc;
-use crate::proto;
+use panamax_kubernetes_adapter_client as proto;
 
 /// The most that is read of a file: more than any request may hold.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;

@@ -2,7 +2,7 @@
 
 use super::findings;
 use super::words::said;
-use crate::proto;
+use panamax_kubernetes_adapter_client as proto;
 
 /// A text of the adapter's, without what a terminal would act on.
 fn plain(text: &str) -> String {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::failure::Failure;
 use super::output::{Format, print};
 use super::text;
-use crate::proto;
+use panamax_kubernetes_adapter_client as proto;
 
 /// The most lines of a view: what has scrolled out of a terminal cannot be painted again.
 const MAX_LINES: usize = 20;

@@ -12,8 +12,8 @@ use super::findings::Texts;
 use super::view::View;
 use super::words::said;
 use crate::cli::PROGRAM;
-use crate::proto;
-use crate::proto::watch_deployment_response::Event;
+use panamax_kubernetes_adapter_client as proto;
+use panamax_kubernetes_adapter_client::watch_deployment_response::Event;
 
 /// The longest that an adapter takes for one call; longer waits go on by watching.
 const LONGEST_CALL: Duration = Duration::from_secs(120);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use crate::proto;
+use panamax_kubernetes_adapter_client as proto;
 
 /// An enum of the contract, each of whose values has a word.
 pub trait Word: Sized {

@@ -96,35 +96,7 @@ pub(super) async fn decide(
     choices: &Choices,
     record: Option<Record>,
 ) -> Result<Decided> {
-    let mut request = None;
-    let (record, mut prepared, course) = match wanted {
-        Wanted::Recovered(recovered) => {
-            request = recovered.request;
-            (Some(recovered.record), recovered.prepared, recovered.course)
-        }
-        Wanted::Template(prepared) => {
-            let record = free(engine, target, choices, record).await?;
-            let course = Course {
-                prune: choices.prune,
-                on_failure: choices.on_failure,
-                conflicts: choices.conflicts,
-                replicas: choices.replicas,
-                ..Course::default()
-            };
-            (record, *prepared, course)
-        }
-        Wanted::Earlier(number) => {
-            let record = record.ok_or_else(|| record::not_found(target))?;
-            record::check_etag(Some(&record), &choices.etag)?;
-            record::gate(&record, engine.unrenewed_for(&record))?;
-            if record.is_deleting() {
-                return Err(record::being_deleted(&record));
-            }
-            let (number, stored) = choose(engine, target, &record, number).await?;
-            let (prepared, course) = again(&stored, Some(number), Back::default());
-            (Some(record), prepared, course)
-        }
-    };
+    let (record, mut prepared, course, mut request) = begin(engine, target, wanted, choices, record).await?;
     let head = record.as_ref().map(|record| &record.head);
     let controllers = head.map(Head::controllers).unwrap_or_default();
     let mut standing = Standing { controllers, ..Standing::default() };
@@ -179,6 +151,44 @@ pub(super) async fn decide(
     }
     decided.request = request;
     Ok(decided)
+}
+
+/// What an operation begins with: the record, what is to be deployed, and how; with the request that somebody else's
+/// operation was begun for.
+async fn begin(
+    engine: &Engine,
+    target: &Target,
+    wanted: Wanted,
+    choices: &Choices,
+    record: Option<Record>,
+) -> Result<(Option<Record>, Prepared, Course, Option<Request>)> {
+    Ok(match wanted {
+        Wanted::Recovered(recovered) => {
+            (Some(recovered.record), recovered.prepared, recovered.course, recovered.request)
+        }
+        Wanted::Template(prepared) => {
+            let record = free(engine, target, choices, record).await?;
+            let course = Course {
+                prune: choices.prune,
+                on_failure: choices.on_failure,
+                conflicts: choices.conflicts,
+                replicas: choices.replicas,
+                ..Course::default()
+            };
+            (record, *prepared, course, None)
+        }
+        Wanted::Earlier(number) => {
+            let record = record.ok_or_else(|| record::not_found(target))?;
+            record::check_etag(Some(&record), &choices.etag)?;
+            record::gate(&record, engine.unrenewed_for(&record))?;
+            if record.is_deleting() {
+                return Err(record::being_deleted(&record));
+            }
+            let (number, stored) = choose(engine, target, &record, number).await?;
+            let (prepared, course) = again(&stored, Some(number), Back::default());
+            (Some(record), prepared, course, None)
+        }
+    })
 }
 
 /// The record, corrected by what is there.

@@ -8,10 +8,8 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 use tracing::{Span, error, info};
 
 use crate::error::{Error, ErrorKind, Fault};
-use crate::proto::ErrorReason;
+use crate::proto::{ERROR_DOMAIN, ErrorReason};
 
-/// The domain of every reason.
-const DOMAIN: &str = "panamax.kubernetes.v1";
 /// Limits that keep the status within what common clients take as trailers.
 const MAX_MESSAGE: usize = 1024;
 const MAX_VIOLATIONS: usize = 20;
@@ -71,8 +69,11 @@ pub(super) fn status(error: &Error) -> Status {
     let reason = reason.as_str_name().trim_start_matches("ERROR_REASON_");
     let metadata =
         error.metadata().iter().map(|(key, value)| ((*key).to_owned(), cut(value, MAX_METADATA_VALUE)));
-    let mut details =
-        ErrorDetails::with_error_info(reason, DOMAIN, metadata.collect::<std::collections::HashMap<_, _>>());
+    let mut details = ErrorDetails::with_error_info(
+        reason,
+        ERROR_DOMAIN,
+        metadata.collect::<std::collections::HashMap<_, _>>(),
+    );
     if !error.faults().is_empty() {
         details.set_bad_request(violations(error.faults()));
     }

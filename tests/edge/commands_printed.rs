@@ -1,49 +1,15 @@
-//! The commands in docs/commands.md and in the README run as they are printed, in front of the real control plane.
+//! The commands in docs/commands.md run as they are printed, in front of the real control plane.
+//!
+//! Those of the README run on the real node, in `node::examples`.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::support::adapter::Binary;
 use crate::support::control_plane::{User, control_plane};
+use crate::support::document::blocks;
 use crate::support::namespace::namespace;
-
-/// The lines of the blocks for a shell, in their order.
-fn lines(document: &str) -> Vec<String> {
-    let mut is_open = false;
-    let mut lines = Vec::new();
-    for line in document.lines() {
-        match (line, is_open) {
-            ("```sh", false) => is_open = true,
-            ("```", true) => is_open = false,
-            (line, true) => lines.push(line.to_owned()),
-            _ => {}
-        }
-    }
-    lines
-}
-
-/// A folder with the programs that the lines name: the binary under test, `kubectl` in one namespace, and a `crane` that
-/// asks no registry.
-fn folder(namespace: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("printed-{}", std::process::id()));
-    fs::create_dir_all(&folder).expect("a folder");
-    let program = |name: &str, line: &str| {
-        let path = folder.join(name);
-        fs::write(&path, format!("#!/bin/sh\n{line}\n")).expect("a program");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it can be run");
-    };
-    let plane = control_plane();
-    let (kubectl, kubeconfig) = (plane.program("kubectl"), plane.kubeconfig(User::Admin));
-    let kubectl =
-        format!("exec {} --kubeconfig {} -n {namespace} \"$@\"", kubectl.display(), kubeconfig.display());
-    program("kubectl", &kubectl);
-    program("crane", "printf '%s' '{\"config\": {\"ExposedPorts\": {\"3306/tcp\": {}}}}'");
-    let binary = env!("CARGO_BIN_EXE_panamax-kubernetes-adapter");
-    program("panamax-kubernetes-adapter", &format!("exec {binary} \"$@\""));
-    folder
-}
+use crate::support::printed;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_commands_run_as_printed() {
@@ -51,23 +17,11 @@ async fn the_commands_run_as_printed() {
     // What `kubectl apply` makes and what is deployed share no name.
     let by_hand = crate::support::namespace::namespace("edge-commands-by-hand").await;
     let adapter = Binary::start(&control_plane().kubeconfig(User::Adapter), &["--namespace", &namespace]);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::iter::once(folder(&by_hand)).chain(std::env::split_paths(&path));
-    let path = std::env::join_paths(path).expect("a PATH");
+    let (path, address) = (printed::path(control_plane(), &by_hand), adapter.address.to_string());
     let document = fs::read_to_string("docs/commands.md").expect("the document");
-    let readme = fs::read_to_string("README.md").expect("the document");
-    let mut of_readme = lines(&readme);
-    of_readme.retain(|line| line.starts_with("panamax-kubernetes-adapter "));
-    assert!(of_readme.len() >= 5, "{of_readme:?}");
-    let lines = [lines(&document), of_readme].concat();
+    let lines: Vec<String> = blocks(&document, "sh").concat().lines().map(str::to_owned).collect();
     for line in &lines {
-        let output = Command::new("bash")
-            .args(["-euo", "pipefail", "-c", line])
-            .env("PATH", &path)
-            .env("PANAMAX_SERVER", format!("http://{}", adapter.address))
-            .stdin(Stdio::null())
-            .output()
-            .expect("bash runs");
+        let output = printed::bash(line, &path, &address);
         let (answer, errors) =
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{line}\n{answer}\n{errors}{}", namespace.dump());

@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use panamax_kubernetes_adapter::proto;
 use prost::Message;
@@ -14,6 +13,7 @@ use crate::support::adapter::Binary;
 use crate::support::control_plane::{User, control_plane};
 use crate::support::document::{blocks, commands};
 use crate::support::namespace::namespace;
+use crate::support::printed;
 
 /// The address in the calls, and the only thing in its lines that a test may replace.
 const ADDRESS: &str = "localhost:50051";
@@ -35,36 +35,12 @@ fn rows<'a>(text: &'a str, header: &str) -> Vec<Vec<&'a str>> {
     rows
 }
 
-/// A folder with a `crane` that answers for every image, since no registry is asked here.
-fn crane() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("crane");
-    fs::create_dir_all(&folder).expect("a folder");
-    let program = folder.join("crane");
-    let text = "#!/bin/sh\nprintf '%s' '{\"config\": {\"ExposedPorts\": {\"4711/tcp\": {}}}}'\n";
-    fs::write(&program, text).expect("a program");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it can be run");
-    folder
-}
-
-/// Runs a command as a reader would: in bash, from the root of the repository.
-fn bash(command: &str) -> Output {
-    let folder = control_plane().program("grpcurl").parent().expect("a program lies in a folder");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = [folder.to_owned(), crane()].into_iter().chain(std::env::split_paths(&path));
-    Command::new("bash")
-        .args(["-euo", "pipefail", "-c", command])
-        .env("PATH", std::env::join_paths(path).expect("a PATH"))
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stdin(Stdio::null())
-        .output()
-        .expect("bash runs")
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_calls_run_as_printed() {
     let namespace = namespace("edge-readme").await;
     let binary = Binary::start(&control_plane().kubeconfig(User::Adapter), &["--namespace", &namespace]);
-    let document = read("docs/calls.md").replace(ADDRESS, &binary.address.to_string());
+    let (path, address) = (printed::path(control_plane(), &namespace), binary.address.to_string());
+    let document = read("docs/calls.md").replace(ADDRESS, &address);
     // A function that one block defines is there for those that follow.
     let mut functions = String::new();
     let mut calls = 0;
@@ -74,7 +50,7 @@ async fn the_calls_run_as_printed() {
                 functions.push_str(&command);
             } else if command.starts_with("grpcurl ") {
                 calls += 1;
-                let output = bash(&format!("{functions}{command}"));
+                let output = printed::bash(&format!("{functions}{command}"), &path, &address);
                 let answer = String::from_utf8_lossy(&output.stdout);
                 let errors = String::from_utf8_lossy(&output.stderr);
                 assert!(output.status.success(), "{command}{errors}{}", namespace.dump());

@@ -21,7 +21,7 @@ pub struct Place {
     pub node: &'static Node,
     pub namespace: Namespace,
     deployments: DeploymentServiceClient<Channel>,
-    _binary: Binary,
+    binary: Binary,
 }
 
 impl Place {
@@ -29,10 +29,15 @@ impl Place {
     pub async fn new(prefix: &str) -> Option<Self> {
         let node = node()?;
         let namespace = namespace_of(&node.plane, prefix).await;
-        let flags = ["--namespaces", &namespace];
+        let flags = ["--namespaces", &namespace, "--namespace", &namespace];
         let binary = Binary::start(&node.plane.kubeconfig(User::Adapter), &flags);
         let deployments = DeploymentServiceClient::new(connect(binary.address).await);
-        Some(Self { node, namespace, deployments, _binary: binary })
+        Some(Self { node, namespace, deployments, binary })
+    }
+
+    /// Where the binary listens.
+    pub fn address(&self) -> String {
+        self.binary.address.to_string()
     }
 
     /// Deploys a template and waits until all of it is ready.

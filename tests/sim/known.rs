@@ -8,14 +8,22 @@ pub fn usual() -> Vec<Fault> {
     Fault::ALL.to_vec()
 }
 
+/// How far a fault moves the calls that come after it, at the most.
+const SHIFT: usize = 4;
+
 /// Seeds of histories that do not end well.
 pub const HISTORIES: [u64; 0] = [];
 
 /// Why a schedule is left out, if it is.
 pub fn reason(schedule: &Schedule, calls: &[Call]) -> Option<&'static str> {
     let late = schedule.faults.iter().filter(|(_, fault)| **fault == Fault::Late);
-    // Beyond the calls of the undisturbed run nobody knows what a fault meets.
-    let mut late = late.map(|(at, _)| calls.get(*at));
+    // Beyond the calls of the undisturbed run nobody knows what a fault meets, and behind another fault only about.
+    let met = |at: usize| -> Vec<Option<&Call>> {
+        let is_first = schedule.faults.range(..at).next().is_none();
+        let about = if is_first { at..=at } else { at.saturating_sub(SHIFT)..=at + SHIFT };
+        about.map(|at| calls.get(at)).collect()
+    };
+    let mut late = late.flat_map(|(at, _)| met(*at));
     let creates = |call: Option<&Call>| call.is_none_or(|call| call.method == "PATCH");
     // What the other template does not have: bare Pods, and the database.
     let is_removed = |call: &Call| call.path.starts_with("pods/") || call.path.contains("/db");

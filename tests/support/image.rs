@@ -3,10 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-#[path = "../../xtask/src/image.rs"]
-mod pack;
-
-pub use pack::{CA_BUNDLE, Contents, Image, PORTS, PROGRAM, USER};
+pub use xtask::image::{CA_BUNDLE, Contents, Image, PORTS, PROGRAM, USER};
 
 /// The folder with the image's layout, made anew from the program under test.
 ///

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders of what goes into the program.
-pub const PRODUCT: [&str; 2] = ["src", "sandbox/src"];
+pub const PRODUCT: [&str; 3] = ["src", "client/src", "sandbox/src"];
 
 /// A Rust file of the project.
 pub struct Source {

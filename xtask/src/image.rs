@@ -1,12 +1,14 @@
 //! Packs the program as a container image: one list of contents, and an OCI layout whose bytes depend on nothing else.
 
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+
+use crate::archive::{self, File};
+use crate::error::{Error, Result, failed};
 
 /// Where the program lies in the image; its entry point.
 pub const PROGRAM: &str = "/panamax-kubernetes-adapter";
@@ -16,25 +18,6 @@ pub const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 pub const USER: &str = "65532:65532";
 /// The ports that the manifests in `deploy/` use: calls; metrics and probes.
 pub const PORTS: [&str; 2] = ["50051/tcp", "9090/tcp"];
-
-/// Says why there is no image.
-#[derive(Debug)]
-pub struct Error(String);
-
-impl fmt::Display for Error {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Error {}
-
-type Result<T> = std::result::Result<T, Error>;
-
-fn failed(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
-    let text = format!("cannot {what} {}", path.display());
-    move |error| Error(format!("{text}: {error}"))
-}
 
 /// One file of the image.
 struct Entry {
@@ -53,7 +36,7 @@ impl Contents {
     pub fn collect(binary: &Path, ca_bundle: &Path, with_libraries: bool) -> Result<Self> {
         let libraries = libraries(binary)?;
         if !libraries.is_empty() && !with_libraries {
-            return Err(Error(format!(
+            return Err(Error::new(format!(
                 "{} needs {} shared libraries, and the image has none; build it with \
                  RUSTFLAGS='-C target-feature=+crt-static' and --target",
                 binary.display(),
@@ -89,36 +72,15 @@ impl Contents {
         Ok(())
     }
 
-    /// The layer: no owner, no time, sorted; a directory before what it holds.
+    /// The layer, of no time.
     fn layer(&self) -> Result<Vec<u8>> {
-        let mut archive = tar::Builder::new(Vec::new());
-        let mut made = std::collections::BTreeSet::new();
+        let mut files = Vec::new();
         for entry in &self.0 {
-            let path = Path::new(entry.path.trim_start_matches('/'));
-            let folders: Vec<&Path> =
-                path.ancestors().skip(1).filter(|path| *path != Path::new("")).collect();
-            for folder in folders.into_iter().rev().filter(|folder| made.insert(folder.to_path_buf())) {
-                append(&mut archive, folder, tar::EntryType::Directory, 0o755, &[])?;
-            }
             let bytes = fs::read(&entry.source).map_err(failed("read", &entry.source))?;
-            append(&mut archive, path, tar::EntryType::Regular, entry.mode, &bytes)?;
+            files.push(File { path: entry.path.trim_start_matches('/').to_owned(), mode: entry.mode, bytes });
         }
-        archive.into_inner().map_err(failed("pack", Path::new(PROGRAM)))
+        archive::tar(&files, 0)
     }
-}
-
-fn append(
-    archive: &mut tar::Builder<Vec<u8>>,
-    path: &Path,
-    kind: tar::EntryType,
-    mode: u32,
-    bytes: &[u8],
-) -> Result<()> {
-    let mut header = tar::Header::new_gnu();
-    header.set_entry_type(kind);
-    header.set_mode(mode);
-    header.set_size(bytes.len() as u64);
-    archive.append_data(&mut header, path, bytes).map_err(failed("pack", path))
 }
 
 /// The shared libraries that a program names, the loader included; none of a static one.
@@ -129,7 +91,7 @@ fn libraries(binary: &Path) -> Result<Vec<String>> {
         return Ok(Vec::new());
     }
     if !output.status.success() || text.contains("not found") {
-        return Err(Error(format!("ldd does not know what {} needs: {errors}{text}", binary.display())));
+        return Err(Error::new(format!("ldd does not know what {} needs: {errors}{text}", binary.display())));
     }
     let mut paths: Vec<String> =
         text.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned).collect();
@@ -139,7 +101,7 @@ fn libraries(binary: &Path) -> Result<Vec<String>> {
 }
 
 /// Makes a folder that holds nothing.
-fn empty(folder: &Path) -> Result<()> {
+pub fn empty(folder: &Path) -> Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder).map_err(failed("replace", folder))?;
     }
@@ -160,7 +122,9 @@ impl Image {
             "x86_64" => "amd64",
             "aarch64" => "arm64",
             other => {
-                return Err(Error(format!("container images have no name for the architecture {other}")));
+                return Err(Error::new(format!(
+                    "container images have no name for the architecture {other}"
+                )));
             }
         };
         let layer = contents.layer()?;
@@ -187,21 +151,32 @@ impl Image {
         digest(&self.manifest)
     }
 
-    /// Writes it as an OCI layout.
-    pub fn write(&self, folder: &Path) -> Result<()> {
-        let blobs = folder.join("blobs/sha256");
-        empty(folder)?;
-        fs::create_dir_all(&blobs).map_err(failed("create", &blobs))?;
-        for blob in [&self.layer, &self.config, &self.manifest] {
-            let path = blobs.join(digest(blob).trim_start_matches("sha256:"));
-            fs::write(&path, blob).map_err(failed("write", &path))?;
-        }
+    /// The files of its OCI layout.
+    pub fn layout(&self) -> Vec<File> {
+        let blobs = [&self.layer, &self.config, &self.manifest];
+        let mut files: Vec<File> = blobs
+            .into_iter()
+            .map(|blob| {
+                let name = digest(blob);
+                File::new(format!("blobs/sha256/{}", name.trim_start_matches("sha256:")), blob.clone())
+            })
+            .collect();
         let manifest = descriptor("application/vnd.oci.image.manifest.v1+json", &self.manifest);
         let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
         let layout = json!({ "imageLayoutVersion": "1.0.0" });
-        for (name, text) in [("index.json", index), ("oci-layout", layout)] {
-            let path = folder.join(name);
-            fs::write(&path, text.to_string()).map_err(failed("write", &path))?;
+        files.push(File::new("index.json", index.to_string()));
+        files.push(File::new("oci-layout", layout.to_string()));
+        files
+    }
+
+    /// Writes it as an OCI layout.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        empty(folder)?;
+        let blobs = folder.join("blobs/sha256");
+        fs::create_dir_all(&blobs).map_err(failed("create", &blobs))?;
+        for file in self.layout() {
+            let path = folder.join(&file.path);
+            fs::write(&path, file.bytes).map_err(failed("write", &path))?;
         }
         Ok(())
     }
@@ -211,8 +186,12 @@ fn descriptor(kind: &str, blob: &[u8]) -> Value {
     json!({ "mediaType": kind, "digest": digest(blob), "size": blob.len() })
 }
 
-fn digest(blob: &[u8]) -> String {
-    let bytes = Sha256::digest(blob);
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
+/// The digest of bytes as images name it.
+pub fn digest(blob: &[u8]) -> String {
+    format!("sha256:{}", sha256(blob))
+}
+
+/// The SHA-256 of bytes in hexadecimal digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,13 +1,15 @@
 //! Makes what is handed out of this repository: `cargo xtask help` lists it.
 
-mod image;
-
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use image::{CA_BUNDLE, Contents, Image};
+use xtask::dist;
+use xtask::error::Result;
+use xtask::image::{CA_BUNDLE, Contents, Image};
+use xtask::reproduce;
+use xtask::sources::Sources;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Makes what is handed out of this repository.")]
@@ -33,6 +35,24 @@ enum Task {
         /// The folder to write; what is in it is replaced.
         #[arg(long)]
         out: PathBuf,
+    },
+    /// Makes all that a release hands out: programs, images, contract, bills of materials, digests.
+    Dist {
+        /// The folder to write; what is in it is replaced [default: dist, where cargo builds].
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// Takes a tree in which not everything is committed: for trying, not for release.
+        #[arg(long)]
+        allow_dirty: bool,
+        /// The certificates of the authorities that the images trust.
+        #[arg(long, default_value = CA_BUNDLE)]
+        ca_bundle: PathBuf,
+    },
+    /// Makes a release twice, in two folders and from nothing, and fails if a byte differs.
+    Reproduce {
+        /// The certificates of the authorities that the images trust.
+        #[arg(long, default_value = CA_BUNDLE)]
+        ca_bundle: PathBuf,
     },
 }
 
@@ -63,7 +83,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(task: Task) -> Result<String, image::Error> {
+fn run(task: Task) -> Result<String> {
     match task {
         Task::Image { files, out } => {
             let image = Image::of(&contents(&files)?, std::env::consts::ARCH)?;
@@ -76,10 +96,27 @@ fn run(task: Task) -> Result<String, image::Error> {
             let paths: Vec<&str> = contents.paths().collect();
             Ok(format!("{} in {}", paths.join(", "), out.display()))
         }
+        Task::Dist { out, allow_dirty, ca_bundle } => {
+            let sources = Sources::at(root(), allow_dirty)?;
+            let release = dist::make(&sources, &ca_bundle)?;
+            let out = out.unwrap_or_else(|| sources.target.join("dist"));
+            release.write(&out)?;
+            Ok(format!("{}\nin {}", release.told(), out.display()))
+        }
+        Task::Reproduce { ca_bundle } => {
+            let release = reproduce::twice(&Sources::at(root(), false)?, &ca_bundle)?;
+            Ok(format!("{}\ntwice, with the same bytes", release.told()))
+        }
     }
 }
 
-fn contents(files: &Files) -> Result<Contents, image::Error> {
+/// The repository.
+fn root() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().unwrap_or(package)
+}
+
+fn contents(files: &Files) -> Result<Contents> {
     Contents::collect(&files.binary, &files.ca_bundle, files.with_libraries)
 }
 

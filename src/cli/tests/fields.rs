@@ -12,7 +12,7 @@ use prost_reflect::{
 
 use crate::cli::source::Source;
 use crate::cli::{Command, Commands};
-use crate::proto;
+use panamax_kubernetes_adapter_client as proto;
 
 /// Fields without a flag of their own, and why.
 const EXCEPTIONS: [(&str, &str); 5] = [

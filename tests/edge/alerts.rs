@@ -120,7 +120,7 @@ async fn a_limit_that_refuses_again_and_again() {
     let request = || HealthCheckRequest { service: String::new() };
     let _watch = health.watch(request()).await.expect("a watch");
     let mut history = History::quiet(&[binary.metrics]).await;
-    for _ in 0..14 {
+    for _ in 0..16 {
         for _ in 0..8 {
             health.watch(request()).await.expect_err("one too many");
         }
@@ -134,7 +134,7 @@ async fn connections_that_flood() {
     let binary = start(&["--sandbox"]).await;
     let mut history = History::quiet(&[binary.metrics]).await;
     let pings = raw::frame(raw::PING, 0, 0, &[0; 8]).repeat(200);
-    for _ in 0..10 {
+    for _ in 0..12 {
         let attack = || async {
             let mut hostile = Raw::open(binary.address, None).await;
             // It may be cut before it has sent all of them.
@@ -147,7 +147,7 @@ async fn connections_that_flood() {
         history.minutes(&binary, 1).await;
     }
     let cut = measured(&binary, "panamax_connections_cut_total{reason=\"flood\"}").await;
-    assert!((cut - 700.0).abs() < f64::EPSILON, "{cut}");
+    assert!((cut - 840.0).abs() < f64::EPSILON, "{cut}");
     history.fires(&["PanamaxUnderAttack"]).await;
 }
 
@@ -157,7 +157,7 @@ async fn handshakes_that_fail() {
     let (certificate, key) = folder.server(&authority("ours"));
     let binary = start(&["--sandbox", "--tls-cert", &certificate, "--tls-key", &key]).await;
     let mut history = History::quiet(&[binary.metrics]).await;
-    for _ in 0..10 {
+    for _ in 0..12 {
         let attack = || async {
             let mut hostile = TcpStream::connect(binary.address).await.expect("a connection");
             let _ = hostile.write_all(b"GET / HTTP/1.1\r\n\r\n").await;

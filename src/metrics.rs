@@ -155,9 +155,9 @@ impl Inner {
 }
 
 impl Metrics {
-    /// Shows that a method is served, and that no call of it has failed for a reason of our own.
-    pub fn serves(&self, method: &'static str) {
-        drop(self.0.rpcs.get_or_create(&[("method", method), ("code", "INTERNAL")]));
+    /// Shows that a method is served, and that no call of it has ended with this code.
+    pub fn serves(&self, method: &'static str, code: &'static str) {
+        drop(self.0.rpcs.get_or_create(&[("method", method), ("code", code)]));
     }
 
     /// Counts a call that has begun.
@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn what_has_not_happened_yet_is_there() {
         let metrics = Metrics::default();
-        metrics.serves("m");
+        metrics.serves("m", "INTERNAL");
         let text = metrics.text();
         for line in [
             "panamax_rpcs_total{method=\"m\",code=\"INTERNAL\"} 0",

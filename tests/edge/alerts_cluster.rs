@@ -101,7 +101,7 @@ async fn rights_that_are_taken_away() {
     }));
     bindings.create(&PostParams::default(), &binding.expect("a binding")).await.expect("a binding");
     let (binary, client) = serving(&namespace, User::Bob).await;
-    let becomes_known = async |wanted| {
+    let becomes_known = async |wanted: Code| {
         let known = async {
             while client.clone().get_deployment(get(&namespace, "absent")).await.expect_err("none").code()
                 != wanted

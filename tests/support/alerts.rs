@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde::Deserialize;
@@ -125,7 +124,8 @@ impl History {
         let is_firing = |alert: &&Alert| alert.active.iter().any(|span| span.firing.is_some());
         let firing: BTreeSet<&str> = alerts.iter().filter(is_firing).map(|one| one.alert.as_str()).collect();
         let truths: Vec<&Alert> = alerts.iter().filter(|alert| !alert.active.is_empty()).collect();
-        assert_eq!(firing, expected.iter().copied().collect(), "after {quiet} s: {truths:#?}");
+        let expected: BTreeSet<&str> = expected.iter().copied().collect();
+        assert_eq!(firing, expected, "after {quiet} s: {truths:#?}");
     }
 
     /// Every alert of the rules, as Prometheus sees it.
@@ -137,7 +137,7 @@ impl History {
 
 fn ask(question: &str) -> Vec<Alert> {
     let mut child = Command::new(control_plane().program("alerts"))
-        .arg(Path::new(RULES))
+        .arg(RULES)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -31,8 +31,8 @@ async fn serving(namespace: &Namespace, user: User) -> (Binary, Deployments) {
     (binary, client)
 }
 
-fn template(image: &str) -> String {
-    format!("images: [{{name: web, source: '{image}'}}]")
+fn template(name: &str, image: &str) -> String {
+    format!("images: [{{name: {name}, source: '{image}'}}]")
 }
 
 #[tokio::test]
@@ -56,12 +56,12 @@ async fn a_cluster_that_goes_away() {
 async fn a_deployment_that_fails() {
     let namespace = namespace("alerts-failed").await;
     let (binary, mut client) = serving(&namespace, User::Adapter).await;
-    client.deploy(deploy(&namespace, "well", &template("example/web:1"))).await.expect("deployed");
+    client.deploy(deploy(&namespace, "well", &template("web", "example/web:1"))).await.expect("deployed");
     becomes(&binary, "panamax_deployments{state=\"ACTIVE\"}", 1.0).await;
     let failed = "panamax_deployments{state=\"FAILED\"}";
     assert!(measured(&binary, failed).await == 0.0);
     let mut history = History::quiet(&[binary.metrics]).await;
-    let crashing = template("docker.io/example/crashing:x");
+    let crashing = template("ill", "docker.io/example/crashing:x");
     client.deploy(deploy_at_once(&namespace, "ill", &crashing)).await.expect("written");
     becomes(&binary, failed, 1.0).await;
     history.minutes(&binary, 12).await;
@@ -72,7 +72,7 @@ async fn a_deployment_that_fails() {
 async fn a_call_that_fails_for_a_reason_of_our_own() {
     let namespace = namespace("alerts-internal").await;
     let (binary, mut client) = serving(&namespace, User::Adapter).await;
-    client.deploy(deploy(&namespace, "shop", &template("example/web:1"))).await.expect("deployed");
+    client.deploy(deploy(&namespace, "shop", &template("web", "example/web:1"))).await.expect("deployed");
     client.get_deployment(get(&namespace, "shop")).await.expect("it is there");
     let mut history = History::quiet(&[binary.metrics]).await;
     // Nobody but the adapter writes records; somebody has.

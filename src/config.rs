@@ -27,6 +27,11 @@ pub struct Config {
     #[arg(long, env = "PANAMAX_METRICS_LISTEN", value_name = "ADDRESS")]
     pub metrics_listen: Option<SocketAddr>,
 
+    /// Address of the old Panamax agents' HTTP contract, over HTTP/1.1, as 127.0.0.1:8001; off loopback as --listen; none: it
+    /// is not served
+    #[arg(long, env = "PANAMAX_REST_LISTEN", value_name = "ADDRESS")]
+    pub rest_listen: Option<SocketAddr>,
+
     /// Kubeconfig of the cluster [default: KUBECONFIG, ~/.kube/config, or the pod's own]
     #[arg(long, env = "PANAMAX_KUBECONFIG", value_name = "FILE", conflicts_with = "sandbox")]
     pub kubeconfig: Option<PathBuf>,
@@ -110,6 +115,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether nobody from another machine can make a call.
+    pub fn is_local(&self) -> bool {
+        self.listen.is_local() && self.rest_listen.is_none_or(|rest| rest.ip().is_loopback())
+    }
+
     /// Whether every caller is known by something that it has proved: asked before anything is served off loopback.
     pub fn knows_callers(&self) -> bool {
         self.callers.is_authenticated() || self.tls_client_ca.is_some()

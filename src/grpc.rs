@@ -27,8 +27,8 @@ use tonic::{Request, Response, Status};
 use tracing::{Instrument, Span, info_span};
 
 use crate::callers::{Acting, Bounds};
-use crate::error::{Error, ErrorKind};
-use crate::operations::Operations;
+use crate::error::Error;
+use crate::operations::{Operations, in_time};
 use crate::proto;
 use crate::proto::deployment_service_server::DeploymentService;
 use crate::proto::server_service_server::ServerService;
@@ -36,10 +36,6 @@ use crate::proto::template_service_server::TemplateService;
 
 /// The longest message a caller may send, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
-/// How long a call may take when its caller sets no deadline.
-const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
-/// How long a call may take at the most; streams have no limit.
-const MAX_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Serves DeploymentService.
 pub struct DeploymentApi {
@@ -339,14 +335,4 @@ impl ServerService for ServerApi {
             &self.serving,
         )))
     }
-}
-
-/// Ends a read at the caller's deadline with an answer of our own.
-async fn in_time<T>(
-    deadline: tokio::time::Instant,
-    read: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    tokio::time::timeout_at(deadline, read).await.unwrap_or_else(|_| {
-        Err(Error::new(ErrorKind::ClusterTimeout, "the cluster did not answer before the deadline"))
-    })
 }

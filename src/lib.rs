@@ -9,6 +9,7 @@ pub mod telemetry;
 pub mod proto;
 
 pub mod grpc;
+pub mod rest;
 
 pub mod operations;
 

@@ -2,6 +2,7 @@
 
 mod deploy;
 mod observe;
+mod request;
 mod revisions;
 mod scale;
 mod teardown;
@@ -26,6 +27,9 @@ pub use crate::plan::{
 pub use crate::record::RevisionResult;
 pub use deploy::{DeployCall, DeployChoices, Deployed, PlannedDeploy};
 pub use observe::{ListCall, Listed, Until, WatchEnd, WatchUpdate};
+pub use request::{
+    DEFAULT_DEADLINE, Faults, MAX_DEADLINE, Options, answered_by, early, in_time, longest_wait,
+};
 pub use revisions::{ListedRevisions, RevisionView, RevisionsCall, RollbackCall};
 pub use scale::{ScaleCall, Scaled};
 pub use teardown::{TeardownCall, TornDown};

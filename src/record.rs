@@ -20,7 +20,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{ComponentName, DeploymentState, ObjectRef};
 
-pub use gate::{being_changed, being_deleted, check_etag, check_readable, gate, lost, not_found};
+pub use gate::{
+    being_changed, being_deleted, check_etag, check_readable, gate, lost, not_found, there_already,
+};
 pub use makers::{Makers, controller_of};
 pub use member::{Adopted, Member, MemberState};
 pub use moment::{Moment, Standing};

@@ -1,9 +1,11 @@
 //! The server: services, health and reflection on a listener, until it is asked to stop.
 
 mod accept;
+mod activity;
 mod answers;
 mod connections;
 mod envelope;
+mod facade;
 mod frames;
 mod gate;
 mod health;
@@ -24,6 +26,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::OptionFuture;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
@@ -46,10 +49,15 @@ use crate::proto::deployment_service_server::DeploymentServiceServer;
 use crate::proto::health::health_server::HealthServer;
 use crate::proto::server_service_server::ServerServiceServer;
 use crate::proto::template_service_server::TemplateServiceServer;
+use crate::rest::Rest;
 
+use accept::{Door, HANDSHAKES};
 use connections::{Ends, Rules};
+use facade::Facade;
 use health::Health;
+use limits::Limits;
 use port::Port;
+use tls::Speaks;
 
 pub use listener::{BindError, Listener};
 pub use tls::{Files, Tls, Unusable};
@@ -57,6 +65,8 @@ pub use tls::{Files, Tls, Unusable};
 /// How often the cluster is asked whether it is there, and how often while it is not.
 const PROBE: Duration = Duration::from_secs(10);
 const PROBE_LOST: Duration = Duration::from_secs(1);
+/// The most files that the façade for the old agents has open.
+pub const FILES_OF_FACADE: usize = facade::CONNECTIONS + HANDSHAKES;
 /// How long connections may take to end once everything else has.
 const LAST: Duration = Duration::from_millis(100);
 
@@ -139,14 +149,24 @@ pub async fn run(
     listener: impl Into<Listener>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    run_measured(parts, listener.into(), None, shutdown).await
+    let listeners = Listeners { main: listener.into(), metrics: None, rest: None };
+    run_all(parts, listeners, shutdown).await
 }
 
-/// Serves as [`run`] does, with what is measured on a listener of its own.
-pub async fn run_measured(
+/// Where callers of every kind arrive.
+pub struct Listeners {
+    /// Those who speak gRPC.
+    pub main: Listener,
+    /// Those who look at what is measured.
+    pub metrics: Option<TcpListener>,
+    /// The old agents.
+    pub rest: Option<TcpListener>,
+}
+
+/// Serves as [`run`] does, on all listeners.
+pub async fn run_all(
     parts: Parts,
-    listener: Listener,
-    metrics_listener: Option<TcpListener>,
+    listeners: Listeners,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     let metrics = parts.cluster.metrics().clone();
@@ -157,20 +177,31 @@ pub async fn run_measured(
     let operations = Operations::new(parts.cluster, parts.settings, parts.clock, ends.stop.clone());
     operations.keep();
     let health = Health::new();
-    let service =
-        service(&operations, parts.sandbox, &health, &parts.callers, parts.capacity, &ends.stop, &metrics)?;
-    let door = accept::Door::new(
-        listener,
-        parts.tls.clone(),
-        clock.clone(),
-        parts.capacity.connections,
-        metrics.clone(),
-    );
-    let rules = Rules { idle: parts.capacity.idle, age: parts.capacity.age };
-    let serving = connections::serve(door, service, rules, ends.clone(), metrics.clone());
-    let port = Port { metrics, health: health.clone() };
+    let capacity = parts.capacity;
+    let limits = Limits::new(capacity.calls, capacity.watches, metrics.clone());
+    let serving = serving(parts.sandbox, &parts.callers, capacity);
+    let service = service(&operations, serving, &health, &parts.callers, &limits, &ends.stop, &metrics)?;
+    let door = |listener, speaks, connections| {
+        let tls = parts.tls.clone().map(|tls| (tls, speaks));
+        Door::new(listener, tls, clock.clone(), connections, metrics.clone())
+    };
+    let rules = Rules { idle: capacity.idle, age: capacity.age };
+    let main = door(listeners.main, Speaks::Http2, capacity.connections);
+    let main = connections::serve(main, service, rules, ends.clone(), metrics.clone());
+    let rest = listeners.rest.map(|listener| {
+        let (callers, metrics) = (parts.callers.clone(), metrics.clone());
+        let rest = Rest::new(operations.clone());
+        let facade = Facade { rest, callers, limits, metrics, stop: ends.stop.clone() };
+        // A place is given back a moment after its connection was ended.
+        let door = door(listener.into(), Speaks::Http1, FILES_OF_FACADE);
+        facade::serve(door, facade, rules, ends.clone())
+    });
+    let serving = async {
+        tokio::join!(main, OptionFuture::from(rest));
+    };
+    let port = Port { metrics: metrics.clone(), health: health.clone() };
     let port = async {
-        match metrics_listener {
+        match listeners.metrics {
             Some(listener) => port.serve(listener).await,
             None => std::future::pending().await,
         }
@@ -204,14 +235,29 @@ pub async fn run_measured(
     Ok(())
 }
 
+/// What the server tells of how it serves.
+fn serving(sandbox: bool, callers: &Callers, capacity: Capacity) -> Serving {
+    Serving {
+        sandbox,
+        metadata: metadata::MOST,
+        connections: capacity.connections,
+        streams: connections::STREAMS,
+        calls: capacity.calls,
+        watches: capacity.watches,
+        each: callers.bounds(),
+        idle: capacity.idle,
+        age: capacity.age,
+    }
+}
+
 /// All services behind all layers, the outermost first.
 #[expect(clippy::type_complexity, reason = "a type of its own could not name what `impl` hides")]
 fn service(
     operations: &Operations,
-    sandbox: bool,
+    serving: Serving,
     health: &Health,
     callers: &Callers,
-    capacity: Capacity,
+    limits: &Limits,
     stop: &CancellationToken,
     metrics: &Metrics,
 ) -> Result<
@@ -226,20 +272,9 @@ fn service(
     + use<>,
     Failure,
 > {
-    let serving = Serving {
-        sandbox,
-        metadata: metadata::MOST,
-        connections: capacity.connections,
-        streams: connections::STREAMS,
-        calls: capacity.calls,
-        watches: capacity.watches,
-        each: callers.bounds(),
-        idle: capacity.idle,
-        age: capacity.age,
-    };
     let service = CatchPanicLayer::custom(panicked).layer(routes(operations, serving, health)?);
     let service = answers::Answers::new(metrics.clone(), stop.clone()).layer(service);
-    let service = limits::Limits::new(capacity.calls, capacity.watches, metrics.clone()).layer(service);
+    let service = limits.layer(service);
     // Who is not known gets no place and has no body read.
     let service = identity::Identity::new(callers.clone()).layer(service);
     let service = metadata::Metadata(metrics.clone()).layer(service);

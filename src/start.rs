@@ -5,6 +5,7 @@ mod checks;
 mod cluster;
 
 use std::io::ErrorKind as IoErrorKind;
+use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,7 +14,7 @@ use tracing::info;
 use crate::clock::Clock;
 use crate::config::{Config, Listen, LogFormat};
 use crate::operations::Settings;
-use crate::server::{self, BindError, Listener, Parts};
+use crate::server::{self, BindError, Listener, Listeners, Parts};
 use crate::telemetry;
 
 /// Why nothing was started: one sentence and the process's exit code.
@@ -53,24 +54,17 @@ pub async fn run(config: Config) -> Result<(), Refusal> {
     cluster::check_rights(&config, &cluster).await?;
     let clock = Clock::system();
     let callers = callers::callers(&config.callers, &cluster, clock.clone())?;
-    let metrics = match config.metrics_listen {
-        Some(address) => {
-            Some(bind(&Listen::Tcp(address), "--metrics-listen").await?).and_then(Listener::into_tcp)
-        }
-        None => None,
-    };
-    let listener = bind(&config.listen, "--listen").await?;
-    let told = listener.told().map_err(|error| refusal(70, error.to_string()))?;
-    let metrics_at = metrics.as_ref().and_then(|metrics| metrics.local_addr().ok());
-    let metrics_at = metrics_at.map(|address| address.to_string()).unwrap_or_default();
+    let listeners = listeners(&config).await?;
+    let at = listeners.main.told().map_err(|error| refusal(70, error.to_string()))?;
     info!(
-        address = told,
-        metrics = metrics_at,
+        address = at,
+        metrics = told(listeners.metrics.as_ref()),
+        rest = told(listeners.rest.as_ref()),
         cluster = cluster.server(),
         sandbox = config.sandbox,
         "serving"
     );
-    let is_local = config.listen.is_local();
+    let is_local = config.is_local();
     let rights = cluster.clone();
     let parts = Parts {
         cluster,
@@ -89,9 +83,30 @@ pub async fn run(config: Config) -> Result<(), Refusal> {
         capacity,
     };
     tokio::select! {
-        served = serve(parts, listener, metrics, signals) => served,
+        served = serve(parts, listeners, signals) => served,
         refusal = cluster::too_wide(is_local, &rights) => Err(refusal),
     }
+}
+
+/// Opens every listener that is asked for.
+async fn listeners(config: &Config) -> Result<Listeners, Refusal> {
+    let metrics = open(config.metrics_listen, "--metrics-listen").await?;
+    let rest = open(config.rest_listen, "--rest-listen").await?;
+    let main = bind(&config.listen, "--listen").await?;
+    Ok(Listeners { main, metrics, rest })
+}
+
+async fn open(address: Option<SocketAddr>, flag: &str) -> Result<Option<TcpListener>, Refusal> {
+    match address {
+        Some(address) => Ok(bind(&Listen::Tcp(address), flag).await?.into_tcp()),
+        None => Ok(None),
+    }
+}
+
+/// Where a listener listens; empty: there is none.
+fn told(listener: Option<&TcpListener>) -> String {
+    let address = listener.and_then(|listener| listener.local_addr().ok());
+    address.map(|address| address.to_string()).unwrap_or_default()
 }
 
 async fn bind(listen: &Listen, flag: &str) -> Result<Listener, Refusal> {
@@ -109,19 +124,14 @@ async fn bind(listen: &Listen, flag: &str) -> Result<Listener, Refusal> {
 }
 
 /// The first signal drains, the second ends it now.
-async fn serve(
-    parts: Parts,
-    listener: Listener,
-    metrics: Option<TcpListener>,
-    signals: (Signal, Signal),
-) -> Result<(), Refusal> {
+async fn serve(parts: Parts, listeners: Listeners, signals: (Signal, Signal)) -> Result<(), Refusal> {
     let (mut terminate, mut interrupt) = signals;
     let (first, told) = tokio::sync::oneshot::channel::<()>();
     let shutdown = async {
         // An ended sender means the process is ending anyway.
         let _ = told.await;
     };
-    let serving = server::run_measured(parts, listener, metrics, shutdown);
+    let serving = server::run_all(parts, listeners, shutdown);
     let second = async {
         either(&mut terminate, &mut interrupt).await;
         let _ = first.send(());

@@ -11,6 +11,7 @@
 #[allow(dead_code, reason = "not every tool is in use at every time")]
 mod support {
     pub mod adapter;
+    pub mod agent;
     pub mod alerts;
     pub mod bearer;
     pub mod calls;
@@ -85,6 +86,7 @@ mod cluster {
     mod refused;
     mod removal;
     mod requests;
+    mod rest;
     mod restored;
     mod revisions;
     mod rights;
@@ -117,6 +119,9 @@ mod edge {
     mod metrics;
     mod options;
     mod readme;
+    mod rest;
+    mod rest_callers;
+    mod rest_hostile;
     mod start;
     mod tls;
     mod translating;

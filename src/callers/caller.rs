@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use base64::Engine;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
@@ -41,7 +42,6 @@ impl Token {
 
 /// The bytes behind unpadded base64url.
 fn decoded(text: &str) -> Option<Vec<u8>> {
-    use base64::Engine;
     base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).ok()
 }
 
@@ -73,6 +73,12 @@ pub enum Shown {
     Token(Token),
 }
 
+/// The scheme and what stands behind it.
+fn credentials(value: &[u8]) -> Option<(&str, &str)> {
+    let (scheme, rest) = std::str::from_utf8(value).ok()?.trim_ascii().split_once(' ')?;
+    Some((scheme, rest.trim_ascii()))
+}
+
 impl Shown {
     /// Reads the values of HTTP's `authorization`, of which there is one at the most.
     pub fn authorization<'v>(values: impl IntoIterator<Item = &'v [u8]>) -> Self {
@@ -81,13 +87,30 @@ impl Shown {
         if values.next().is_some() {
             return Shown::Unusable;
         }
-        let token = std::str::from_utf8(value).ok().and_then(|text| text.trim_ascii().split_once(' '));
-        let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let token = token.map(|(_, token)| token.trim_ascii());
-        let is_legible = |token: &&str| {
-            (1..=LONGEST_TOKEN).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic())
+        match credentials(value) {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Self::token(token),
+            _ => Shown::Unusable,
+        }
+    }
+
+    /// The same for callers that can send nothing but a name and a password: the password is the token, whatever the name.
+    pub fn of_http<'v>(values: impl IntoIterator<Item = &'v [u8]>) -> Self {
+        let values: Vec<&[u8]> = values.into_iter().take(2).collect();
+        let pair = match values.as_slice() {
+            [only] => credentials(only).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic")),
+            _ => None,
         };
-        token.filter(is_legible).map_or(Shown::Unusable, |token| Shown::Token(Token(Arc::from(token))))
+        let Some((_, pair)) = pair else { return Self::authorization(values) };
+        let pair = base64::engine::general_purpose::STANDARD.decode(pair).ok();
+        let pair = pair.and_then(|pair| String::from_utf8(pair).ok());
+        let password = pair.as_deref().and_then(|pair| pair.split_once(':')).map(|(_, password)| password);
+        password.map_or(Shown::Unusable, Self::token)
+    }
+
+    fn token(text: &str) -> Self {
+        let is_legible =
+            (1..=LONGEST_TOKEN).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if is_legible { Shown::Token(Token(Arc::from(text))) } else { Shown::Unusable }
     }
 }
 
@@ -198,8 +221,32 @@ mod tests {
     }
 
     #[test]
+    fn a_password_is_a_token_where_callers_have_nothing_else() {
+        let of = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+        let shown = |value: &str| Shown::of_http([value.as_bytes()]);
+        let token = |text: &str| Shown::Token(Token(Arc::from(text)));
+        assert_eq!(Shown::of_http([]), Shown::Nothing);
+        assert_eq!(shown(&format!("Basic {}", of("agent:abc"))), token("abc"));
+        assert_eq!(shown(&format!("basic  {}", of(":a:b"))), token("a:b"));
+        assert_eq!(shown("Bearer abc"), token("abc"));
+        for value in [
+            "Basic".to_owned(),
+            "Basic abc!".to_owned(),
+            format!("Basic {}", of("abc")),
+            format!("Basic {}", of("agent:")),
+            format!("Basic {}", of("agent:a b")),
+            format!("Digest {}", of("agent:abc")),
+        ] {
+            assert_eq!(shown(&value), Shown::Unusable, "{value}");
+        }
+        let twice = format!("Basic {}", of("agent:abc"));
+        assert_eq!(Shown::of_http([twice.as_bytes(), twice.as_bytes()]), Shown::Unusable);
+        // Whoever speaks gRPC has a header of its own for tokens.
+        assert_eq!(shown_by(&[twice.as_bytes()]), Shown::Unusable);
+    }
+
+    #[test]
     fn a_token_says_when_it_ends() {
-        use base64::Engine;
         let of = |claims: &str| {
             let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims);
             Token(Arc::from(format!("e30.{claims}.c2ln"))).end()

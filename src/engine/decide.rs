@@ -31,6 +31,8 @@ pub struct Choices {
     pub waits_ready: bool,
     /// Check everything, write nothing.
     pub validate_only: bool,
+    /// Whether a deployment of the name that is there already refuses it; one that goes is waited for.
+    pub must_be_new: bool,
     /// The etag the caller has seen; empty: any.
     pub etag: String,
     /// The request, if its caller has named it.
@@ -239,7 +241,7 @@ async fn free(
         return Err(record::being_deleted(&found));
     }
     if found.head.phase != Phase::Deleting {
-        return Ok(Some(found));
+        return if choices.must_be_new { Err(record::there_already(&found)) } else { Ok(Some(found)) };
     }
     // Finishing it would be a write that no plan has said.
     if choices.validate_only || !choices.plan_id.is_empty() {

@@ -13,13 +13,11 @@ use super::decode_template as template;
 use super::errors;
 use super::faults::{Faults, enumeration};
 use super::options;
-use super::{DEFAULT_DEADLINE, MAX_DEADLINE};
-use crate::artifacts::{DeploymentName, Namespace};
 use crate::error::{Error, Fault, Result};
 use crate::facts::Configs;
 use crate::operations::{
-    DeployCall, DeployChoices, NamedRequest, RollbackCall, ScaleCall, Settings, Source, Target, TeardownCall,
-    TemplateCall, VolumePolicy,
+    DeployCall, NamedRequest, RollbackCall, ScaleCall, Settings, Source, TeardownCall, VolumePolicy,
+    answered_by, early, longest_wait,
 };
 use crate::proto;
 
@@ -30,10 +28,6 @@ pub(super) use templates::{translate, validate};
 pub(super) const MAX_REPLICAS: i32 = 100;
 /// The most characters of a request's name.
 const MAX_REQUEST_ID: usize = 128;
-/// What is kept of the caller's deadline for the answer itself.
-const ANSWERING: Duration = Duration::from_millis(200);
-/// What is kept of the caller's deadline when the caller waits, at the most: a tenth of a shorter one.
-const WAITING: Duration = Duration::from_secs(1);
 
 /// When a unary call must be answered: the caller's deadline, a little early.
 ///
@@ -43,19 +37,13 @@ pub(super) fn deadline(
     wait_timeout: Option<&prost_types::Duration>,
 ) -> std::result::Result<Instant, tonic::Status> {
     let waiting = wait_timeout.and_then(|time| u64::try_from(time.seconds).ok()).map(Duration::from_secs);
-    let ours =
-        waiting.map_or(DEFAULT_DEADLINE, |time| DEFAULT_DEADLINE.max(time.saturating_add(2 * WAITING)));
-    let asked = timeout(metadata)?.unwrap_or(ours).min(MAX_DEADLINE);
-    Ok(Instant::now() + asked.saturating_sub(ANSWERING.min(asked / 10)))
+    Ok(answered_by(timeout(metadata)?, waiting))
 }
 
 /// When a stream must end; `None` if its caller sets no deadline.
 pub(super) fn stream_deadline(metadata: &MetadataMap) -> std::result::Result<Option<Instant>, tonic::Status> {
     let asked = timeout(metadata)?;
-    Ok(asked.map(|asked| {
-        Instant::now()
-            + asked.saturating_sub(ANSWERING.min(asked / 10)).min(Duration::from_secs(86_400 * 365))
-    }))
+    Ok(asked.map(|asked| Instant::now() + early(asked).min(Duration::from_secs(86_400 * 365))))
 }
 
 /// Reads `grpc-timeout` (gRPC over HTTP/2): at most eight digits and a unit.
@@ -83,28 +71,6 @@ fn timeout(metadata: &MetadataMap) -> std::result::Result<Option<Duration>, toni
         );
         errors::status(&Error::fields(vec![fault]))
     })
-}
-
-fn namespace(text: &str, settings: &Settings, faults: &mut Faults) -> Option<Namespace> {
-    if text.is_empty() {
-        Some(settings.namespace.clone())
-    } else {
-        faults.take("namespace", Namespace::new(text))
-    }
-}
-
-fn required_name(text: &str, faults: &mut Faults) -> Option<DeploymentName> {
-    if text.is_empty() {
-        faults.add("name", "is required");
-        return None;
-    }
-    faults.take("name", DeploymentName::new(text))
-}
-
-fn target(namespace_text: &str, name: &str, settings: &Settings, faults: &mut Faults) -> Option<Target> {
-    let namespace = namespace(namespace_text, settings, faults);
-    let name = required_name(name, faults);
-    Some(Target { namespace: namespace?, name: name? })
 }
 
 /// A duration that is not negative.
@@ -137,14 +103,6 @@ fn wait(
     let longest = now + longest_wait(deadline.saturating_duration_since(now));
     let until = asked.and_then(|asked| now.checked_add(asked)).map_or(longest, |until| until.min(longest));
     waits.then_some(until)
-}
-
-/// How long a call may wait that must be answered in so long: until a tenth of its deadline before that, at most a
-/// second; [`deadline`] has taken off a part of that already.
-fn longest_wait(answered_in: Duration) -> Duration {
-    let short = answered_in.mul_f64(10.0 / 9.0);
-    let asked = if short / 10 <= ANSWERING { short } else { answered_in + ANSWERING };
-    asked.saturating_sub(WAITING.min(asked / 10)).min(answered_in)
 }
 
 /// A request that its caller may name.
@@ -198,8 +156,8 @@ pub(super) fn deploy(
     use proto::deploy_request::TemplateSource;
     let mut faults = Faults::default();
     let named = named(&request, &mut faults);
-    let namespace = namespace(&request.namespace, settings, &mut faults);
-    let name = optional_name(&request.name, &mut faults);
+    let namespace = faults.namespace(&request.namespace, &settings.namespace);
+    let name = faults.optional_name(&request.name);
     let source = match request.template_source {
         Some(TemplateSource::TemplateYaml(text)) => Some(Source::Text(text)),
         Some(TemplateSource::Template(message)) => Some(Source::Structured(template::raw(message))),
@@ -211,31 +169,16 @@ pub(super) fn deploy(
     let wait_ready = wait(ready, request.wait_timeout.as_ref(), deadline, &mut faults);
     let overrides = request.r#override.map(template::raw);
     let call = || {
-        Some(DeployCall {
-            namespace: namespace?,
-            template: TemplateCall {
-                source: source?,
-                overrides,
-                name,
-                rules: options.rules,
-                image_configs: Configs(request.image_configs),
-                strict: options.strict,
-            },
-            choices: DeployChoices {
-                create_namespace: options.create_namespace,
-                prune: options.prune,
-                on_failure: options.on_failure,
-                conflicts: options.conflicts,
-                replicas: options.replicas,
-                waits_ready: ready,
-                validate_only: request.validate_only,
-                etag: request.etag,
-                request: named,
-                plan_id: request.plan_id,
-                deadline,
-            },
-            wait_ready,
-        })
+        let mut call = DeployCall::new(namespace?, name, source?, options, deadline);
+        call.template.overrides = overrides;
+        call.template.image_configs = Configs(request.image_configs);
+        call.choices.waits_ready = ready;
+        call.choices.validate_only = request.validate_only;
+        call.choices.etag = request.etag;
+        call.choices.request = named;
+        call.choices.plan_id = request.plan_id;
+        call.wait_ready = wait_ready;
+        Some(call)
     };
     let call = call();
     faults.finish(call)
@@ -271,10 +214,6 @@ pub(super) fn plan(
     deploy(request, settings, deadline)
 }
 
-fn optional_name(text: &str, faults: &mut Faults) -> Option<DeploymentName> {
-    if text.is_empty() { None } else { faults.take("name", DeploymentName::new(text)) }
-}
-
 fn no_source(faults: &mut Faults) -> Option<Source> {
     faults.add("template_source", "is required: set template_yaml or template");
     None
@@ -287,7 +226,7 @@ pub(super) fn scale(
 ) -> Result<ScaleCall> {
     let mut faults = Faults::default();
     let named = named(&request, &mut faults);
-    let target = target(&request.namespace, &request.name, settings, &mut faults);
+    let target = faults.target(&request.namespace, &request.name, settings);
     if request.replicas.is_empty() {
         faults.add("replicas", "is required: name at least one component");
     }
@@ -321,7 +260,7 @@ pub(super) fn rollback(
 ) -> Result<RollbackCall> {
     let mut faults = Faults::default();
     let named = named(&request, &mut faults);
-    let target = target(&request.namespace, &request.name, settings, &mut faults);
+    let target = faults.target(&request.namespace, &request.name, settings);
     let revision = u32::try_from(request.revision);
     if revision.is_err() {
         faults.add("revision", "must not be negative; 0 is the last good one before the current");
@@ -348,7 +287,7 @@ pub(super) fn teardown(
 ) -> Result<TeardownCall> {
     let mut faults = Faults::default();
     let named = named(&request, &mut faults);
-    let target = target(&request.namespace, &request.name, settings, &mut faults);
+    let target = faults.target(&request.namespace, &request.name, settings);
     let volumes: proto::VolumePolicy = enumeration(request.volumes, "volumes", &mut faults);
     let grace = duration(request.grace_period.as_ref(), "grace_period", &mut faults);
     let mode: proto::TeardownWait = enumeration(request.wait, "wait", &mut faults);
@@ -372,21 +311,4 @@ pub(super) fn teardown(
         deadline,
     });
     faults.finish(call)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wait_ends_a_tenth_of_the_deadline_before_it_and_at_most_a_second() {
-        for (asked, waits) in
-            [(500, 450), (1_000, 900), (2_000, 1_800), (5_000, 4_500), (10_000, 9_000), (60_000, 59_000)]
-        {
-            let asked = Duration::from_millis(asked);
-            let answered_in = asked - ANSWERING.min(asked / 10);
-            let wait = longest_wait(answered_in).as_secs_f64() * 1_000.0;
-            assert!((wait - f64::from(waits)).abs() < 1.0, "{asked:?}: {wait}");
-        }
-    }
 }

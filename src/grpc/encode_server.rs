@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::decode::{MAX_PAGE_SIZE, MAX_REPLICAS, PAGE_SIZE};
-use super::{DEFAULT_DEADLINE, MAX_DEADLINE, MAX_MESSAGE_BYTES, Serving};
-use crate::operations::{Scope, Settings};
+use super::{MAX_MESSAGE_BYTES, Serving};
+use crate::operations::{DEFAULT_DEADLINE, MAX_DEADLINE, Scope, Settings};
 use crate::proto;
 
 /// The answer to GetServerInfo; `version` is the cluster's, if it answered.

@@ -7,7 +7,7 @@ use crate::artifacts::{
     AnnotationKey, ForeignName, LabelKey, LabelValue, NameError, StorageSize, is_reserved_annotation,
     is_reserved_label,
 };
-use crate::operations::{ConflictPolicy, FailurePolicy, PrunePolicy, ReplicasPolicy};
+use crate::operations::{ConflictPolicy, FailurePolicy, Options, PrunePolicy, ReplicasPolicy};
 use crate::proto;
 use crate::translate::{
     Exposure, HostPorts, LinkEnvironment, Profile, Rules, SecretHandling, VolumeFilling, VolumeMapping,
@@ -19,17 +19,6 @@ use crate::translate::{
 const MAX_ANNOTATIONS: usize = 252 * 1024;
 /// The most labels, annotations and pull secrets, each.
 const MAX_ENTRIES: usize = 64;
-
-/// The options that this version knows.
-pub(super) struct Options {
-    pub(super) create_namespace: bool,
-    pub(super) prune: PrunePolicy,
-    pub(super) on_failure: FailurePolicy,
-    pub(super) conflicts: ConflictPolicy,
-    pub(super) replicas: ReplicasPolicy,
-    pub(super) rules: Rules,
-    pub(super) strict: bool,
-}
 
 /// The options in force for a request that sets none.
 pub(super) fn defaults() -> proto::DeployOptions {
@@ -264,8 +253,9 @@ mod tests {
 
     #[test]
     fn a_profile_is_the_start_and_each_knob_turns_one_thing() {
-        assert_eq!(decode(&proto::DeployOptions::default()).unwrap().rules, Rules::default());
-        assert_eq!(decode(&defaults()).unwrap().rules, Rules::default());
+        // Every edge has the same defaults.
+        assert_eq!(decode(&proto::DeployOptions::default()).unwrap(), Options::default());
+        assert_eq!(decode(&defaults()).unwrap(), Options::default());
         assert_eq!(decode(&modern()).unwrap().rules, Rules::of(Profile::Modern));
         let classic_knobs = proto::DeployOptions { profile: proto::Profile::Modern.into(), ..defaults() };
         let rules = Rules { profile: Profile::Modern, ..Rules::default() };

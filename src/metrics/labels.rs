@@ -115,22 +115,27 @@ words! {
     }
 }
 
-/// The label of an HTTP status: those that API servers answer, and otherwise its class.
-pub(super) fn http_code(code: Option<u16>) -> &'static str {
+/// The label of an HTTP status: those that API servers and this one answer, and otherwise its class.
+pub fn http_code(code: Option<u16>) -> &'static str {
     match code {
         None => "none",
         Some(200) => "200",
         Some(201) => "201",
         Some(202) => "202",
+        Some(204) => "204",
         Some(400) => "400",
         Some(401) => "401",
         Some(403) => "403",
         Some(404) => "404",
+        Some(405) => "405",
+        Some(408) => "408",
         Some(409) => "409",
         Some(410) => "410",
+        Some(413) => "413",
         Some(422) => "422",
         Some(429) => "429",
         Some(500) => "500",
+        Some(501) => "501",
         Some(503) => "503",
         Some(504) => "504",
         Some(other) => match other / 100 {

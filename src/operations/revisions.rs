@@ -103,6 +103,7 @@ impl Operations {
             plan_id: String::new(),
             waits_ready: call.wait_ready.is_some(),
             validate_only: call.validate_only,
+            must_be_new: false,
             etag: call.etag,
             request: call.request,
             deadline: call.deadline,

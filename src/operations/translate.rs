@@ -1,10 +1,12 @@
 //! Validate and translate: the first steps of a Deploy, without a cluster.
 
-use super::Operations;
-use crate::artifacts::{Artifacts, DeploymentName};
+use super::{DeployCall, Operations};
+use crate::artifacts::{Artifacts, ComponentName, DeploymentName};
 use crate::diagnostic::Diagnostic;
 use crate::error::Result;
-use crate::plan::{Reading, Rendered, Standing, TemplateCall, combine, judge, prepare, read, render};
+use crate::plan::{
+    Reading, Rendered, Standing, TemplateCall, check_renders, combine, judge, prepare, read, render,
+};
 use crate::template::Template;
 use crate::translate::{self, Options};
 
@@ -61,6 +63,17 @@ impl Operations {
         let diagnostics = combine(&diagnostics, &translated);
         let valid = !diagnostics.iter().any(Diagnostic::is_error);
         Validated { valid, template, diagnostics }
+    }
+
+    /// The components that a Deploy would make, in the template's order, whether or not it has a name already.
+    ///
+    /// Fails as the Deploy would before it asks the cluster anything.
+    pub fn components(call: &DeployCall) -> Result<Vec<ComponentName>> {
+        Self::check_namespace(&call.namespace)?;
+        let name = call.template.name.clone().or_else(|| DeploymentName::new("template").ok());
+        let mut prepared = prepare(&TemplateCall { name, ..call.template.clone() })?;
+        check_renders(&mut prepared)?;
+        Ok(translate::components(&prepared.template).into_iter().map(|component| component.name).collect())
     }
 
     /// Translates a template into manifests.

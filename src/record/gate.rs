@@ -75,6 +75,21 @@ pub fn being_deleted(record: &Record) -> Error {
     .retry_after(Duration::from_secs(1))
 }
 
+/// The answer to a Deploy that must be the first, where there is a deployment.
+///
+/// An operation that died on it may be taken back or completed by the keeper: until then it is in progress.
+pub fn there_already(record: &Record) -> Error {
+    if record.head.operation.is_some() {
+        return being_changed(record);
+    }
+    Error::new(
+        ErrorKind::EtagMismatch,
+        format!("there is a deployment {} already, and it was to be a new one", record.name),
+    )
+    .with("etag", record.etag())
+    .retry_after(Duration::from_millis(100))
+}
+
 /// The answer when others keep writing the record.
 pub fn being_changed(record: &Record) -> Error {
     Error::new(

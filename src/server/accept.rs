@@ -16,14 +16,14 @@ use x509_parser::parse_x509_certificate;
 
 use super::listener::{Bytes, Listener};
 use super::origin::Origin;
-use super::tls::Tls;
+use super::tls::{Speaks, Tls};
 use super::wire::Connection;
 use crate::clock::Clock;
 use crate::metrics::{Cut, Limit, Metrics};
 
 /// The most connections that may be in their TLS handshake at once. One more ends the oldest of them, so that nobody
 /// who says nothing keeps others out.
-const HANDSHAKES: usize = 64;
+pub(super) const HANDSHAKES: usize = 64;
 /// How long a handshake may take, and how long it has if others wait.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 const HANDSHAKE_AMONG_MANY: Duration = Duration::from_secs(1);
@@ -37,7 +37,7 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The listener, and what comes through it.
 pub(super) struct Door {
     listener: Listener,
-    tls: Option<Arc<Tls>>,
+    tls: Option<(Arc<Tls>, Speaks)>,
     clock: Clock,
     places: Arc<Semaphore>,
     handshakes: JoinSet<Option<Connection>>,
@@ -52,7 +52,7 @@ impl Door {
     /// At most `connections` are open at once.
     pub(super) fn new(
         listener: Listener,
-        tls: Option<Arc<Tls>>,
+        tls: Option<(Arc<Tls>, Speaks)>,
         clock: Clock,
         connections: usize,
         metrics: Metrics,
@@ -105,8 +105,8 @@ impl Door {
                     let origin = Origin::new(source, None);
                     return Connection::new(stream, origin, None, place, self.metrics.clone());
                 }
-                Some(tls) => {
-                    let acceptor = TlsAcceptor::from(tls.config());
+                Some((tls, speaks)) => {
+                    let acceptor = TlsAcceptor::from(tls.config(*speaks));
                     let (clock, metrics) = (self.clock.clone(), self.metrics.clone());
                     self.make_room();
                     let handshake = handshake(acceptor, (stream, source), place, clock, metrics);

@@ -46,7 +46,7 @@ const HEAD_BYTES: usize = 16 * 1024;
 /// How long the streams of an old connection may go on; shorter, if the age is.
 const GRACE: Duration = Duration::from_secs(300);
 /// How long a peer without calls may take to go.
-const GOING: Duration = Duration::from_secs(1);
+pub(super) const GOING: Duration = Duration::from_secs(1);
 
 /// When connections end.
 #[derive(Clone, Copy)]
@@ -203,7 +203,7 @@ fn builder(streams: Streams) -> auto::Builder<Streams> {
 }
 
 /// A tenth more or less: connections that were opened together do not end together.
-fn jittered(time: Duration) -> Duration {
+pub(super) fn jittered(time: Duration) -> Duration {
     time.mul_f64(0.9 + 0.2 * rand::random::<f64>())
 }
 

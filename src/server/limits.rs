@@ -114,6 +114,11 @@ impl Limits {
         Admission(Arc::new(Held { place: Mutex::new(Some(place)), limits: self.clone(), is_lasting }))
     }
 
+    /// A place for a call whose request is whole already.
+    pub(super) fn call(&self) -> Result<OwnedSemaphorePermit, Error> {
+        self.take(&self.calls, Limit::Calls)
+    }
+
     fn take(&self, semaphore: &Arc<Semaphore>, limit: Limit) -> Result<OwnedSemaphorePermit, Error> {
         Arc::clone(semaphore).try_acquire_owned().map_err(|_| {
             self.metrics.limit_hit(limit);

@@ -104,7 +104,7 @@ where
 }
 
 /// A call under way; counted when it ends, however that is.
-struct Call {
+pub(super) struct Call {
     metrics: Metrics,
     method: &'static str,
     begun: Instant,
@@ -112,9 +112,14 @@ struct Call {
 }
 
 impl Call {
-    fn begin(metrics: &Metrics, method: &'static str) -> Self {
+    pub(super) fn begin(metrics: &Metrics, method: &'static str) -> Self {
         metrics.rpc_began(method);
         Self { metrics: metrics.clone(), method, begun: Instant::now(), code: None }
+    }
+
+    /// Notes the code that it ends with.
+    pub(super) fn ends_with(&mut self, code: &'static str) {
+        self.code = Some(code);
     }
 }
 

@@ -50,22 +50,50 @@ fn unusable<T>(path: &Path, what: impl fmt::Display) -> Result<T, Unusable> {
 /// Which version of a file was read.
 type Version = Vec<Option<(u64, SystemTime, u64)>>;
 
-/// The configuration in force, and the files it came from.
+/// What is spoken over TLS.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Speaks {
+    /// HTTP/2.
+    Http2,
+    /// HTTP/1.1.
+    Http1,
+}
+
+/// The configurations in force, which differ in what is spoken alone.
+struct Configs {
+    http2: Arc<ServerConfig>,
+    http1: Arc<ServerConfig>,
+}
+
+impl Configs {
+    fn read(files: &Files, now: Timestamp) -> Result<Self, Unusable> {
+        let http2 = read(files, now)?;
+        let mut http1 = http2.clone();
+        http1.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self { http2: Arc::new(http2), http1: Arc::new(http1) })
+    }
+}
+
+/// The configurations in force, and the files they came from.
 pub struct Tls {
     files: Files,
-    config: RwLock<Arc<ServerConfig>>,
+    configs: RwLock<Configs>,
 }
 
 impl Tls {
     /// Reads and checks the files.
     pub fn load(files: Files, now: Timestamp) -> Result<Self, Unusable> {
-        let config = RwLock::new(Arc::new(read(&files, now)?));
-        Ok(Self { files, config })
+        let configs = RwLock::new(Configs::read(&files, now)?);
+        Ok(Self { files, configs })
     }
 
     /// The configuration for the next connection; connections keep that with which they began.
-    pub(super) fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn config(&self, speaks: Speaks) -> Arc<ServerConfig> {
+        let configs = self.configs.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(match speaks {
+            Speaks::Http2 => &configs.http2,
+            Speaks::Http1 => &configs.http1,
+        })
     }
 
     /// Reads the files again whenever they change; never returns. What cannot be used is told, and what was in force
@@ -79,9 +107,9 @@ impl Tls {
                 continue;
             }
             known = seen;
-            match read(&self.files, clock.now()) {
-                Ok(config) => {
-                    *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+            match Configs::read(&self.files, clock.now()) {
+                Ok(configs) => {
+                    *self.configs.write().unwrap_or_else(PoisonError::into_inner) = configs;
                     info!("certificates read again");
                 }
                 Err(why) => error!(%why, "new certificates cannot be used; the ones before stay in force"),

@@ -10,7 +10,7 @@ use crate::artifacts::Namespace;
 use crate::clock::Clock;
 use crate::config::{Config, Listen};
 use crate::operations::is_reserved;
-use crate::server::{Capacity, Files, Tls};
+use crate::server::{Capacity, FILES_OF_FACADE, Files, Tls};
 
 /// The most that a limit can be.
 const MOST: usize = 1_000_000;
@@ -66,11 +66,22 @@ pub(super) fn namespaces(config: &Config) -> Result<(Namespace, Vec<Namespace>),
 
 /// Off loopback nobody is known and everything is readable: refused unless asked for by name.
 fn listeners(config: &Config) -> Result<(), Refusal> {
-    if let (Listen::Tcp(address), Some(metrics)) = (&config.listen, config.metrics_listen)
-        && *address == metrics
-        && address.port() != 0
-    {
-        return Err(refusal(78, format!("--listen and --metrics-listen are both {address}")));
+    let main = match &config.listen {
+        Listen::Tcp(address) => Some(*address),
+        Listen::Unix(_) => None,
+    };
+    let (metrics, rest) = (config.metrics_listen, config.rest_listen);
+    for (first, second, addresses) in [
+        ("--listen", "--metrics-listen", (main, metrics)),
+        ("--listen", "--rest-listen", (main, rest)),
+        ("--metrics-listen", "--rest-listen", (metrics, rest)),
+    ] {
+        if let (Some(address), Some(other)) = addresses
+            && address == other
+            && address.port() != 0
+        {
+            return Err(refusal(78, format!("{first} and {second} are both {address}")));
+        }
     }
     if config.sandbox && config.metrics_listen.is_some_and(|metrics| !metrics.ip().is_loopback()) {
         return Err(refusal(
@@ -78,11 +89,12 @@ fn listeners(config: &Config) -> Result<(), Refusal> {
             "--sandbox serves on loopback only, its measures as well; use --metrics-listen 127.0.0.1:9090",
         ));
     }
-    if config.listen.is_local() {
+    if config.is_local() {
         return Ok(());
     }
     if config.sandbox {
-        return Err(refusal(78, "--sandbox serves on loopback only; use --listen 127.0.0.1:50051"));
+        let text = "--sandbox serves on loopback only; use --listen 127.0.0.1:50051 and --rest-listen 127.0.0.1:8001";
+        return Err(refusal(78, text));
     }
     let is_safe = config.tls_cert.is_some() && config.knows_callers();
     if config.allow_plaintext || is_safe {
@@ -108,7 +120,8 @@ pub(super) fn tls(config: &Config) -> Result<Option<Arc<Tls>>, Refusal> {
 /// How much is served at once. A process may have fewer files open than connections are asked for: then its limit is
 /// raised as far as the system allows.
 pub(super) fn capacity(config: &Config) -> Result<Capacity, Refusal> {
-    let needed = config.max_connections + FILES_BESIDE;
+    let facade = config.rest_listen.map_or(0, |_| FILES_OF_FACADE);
+    let needed = config.max_connections + FILES_BESIDE + facade;
     let needed = u64::try_from(needed).unwrap_or(u64::MAX);
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_some_and(|current| current < needed) {

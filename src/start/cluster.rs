@@ -38,7 +38,7 @@ pub(super) async fn cluster(config: &Config) -> Result<(Cluster, Option<Sandbox>
 ///
 /// A cluster that does not answer now is asked again by [`too_wide`].
 pub(super) async fn check_rights(config: &Config, cluster: &Cluster) -> Result<(), Refusal> {
-    if config.listen.is_local() {
+    if config.is_local() {
         return Ok(());
     }
     match tokio::time::timeout(PATIENCE, cluster.may_do_everything()).await {

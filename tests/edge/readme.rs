@@ -65,6 +65,35 @@ async fn the_calls_run_as_printed() {
     assert!(calls >= 15, "{calls} calls");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_calls_of_an_agent_run_as_printed() {
+    let binary = Binary::start_with(&["--sandbox", "--rest-listen", "127.0.0.1:0"]);
+    let (path, rest) =
+        (std::env::var_os("PATH").expect("a PATH"), binary.rest.expect("the façade").to_string());
+    let document = read("docs/rest.md");
+    let flags = "panamax-kubernetes-adapter --sandbox --rest-listen 127.0.0.1:8001 &\n";
+    assert!(blocks(&document, "sh").contains(&flags.to_owned()), "how it is started");
+    let mut script = String::new();
+    let mut calls = 0;
+    let commands = blocks(&document, "sh").iter().flat_map(|block| commands(block)).collect::<Vec<_>>();
+    for command in commands.iter().filter(|command| command.contains("curl ")) {
+        let command = command.replace("localhost:8001", &rest);
+        // A variable that one line sets is there for those that follow.
+        let output = printed::bash(&format!("{script}{command}"), &path, &rest);
+        let answer = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{command}{}", String::from_utf8_lossy(&output.stderr));
+        let sets = command.starts_with("ID=");
+        assert_eq!(answer.trim().is_empty(), sets, "{command} answers {answer}");
+        let wanted = if command.contains("DELETE") { "204" } else { "" };
+        assert!(answer.contains(wanted) && !answer.contains("\"message\""), "{command}: {answer}");
+        if sets {
+            script.push_str(&command);
+        }
+        calls += 1;
+    }
+    assert_eq!(calls, 6);
+}
+
 /// The long tests take too long to be run here; their names and variables are looked for.
 #[test]
 fn the_long_tests_are_there() {

@@ -6,13 +6,10 @@ use std::time::Duration;
 use futures::StreamExt;
 use panamax_kubernetes_adapter::artifacts::DeploymentName;
 use panamax_kubernetes_adapter::error::{Error, ErrorKind};
-use panamax_kubernetes_adapter::facts::Configs;
 use panamax_kubernetes_adapter::operations::{
-    ConflictPolicy, DeployCall, DeployChoices, FailurePolicy, NamedRequest, Operations, Outcome, PrunePolicy,
-    ReplicasPolicy, RollbackCall, ScaleCall, Source, Target, TeardownCall, TemplateCall, Until, VolumePolicy,
-    WatchUpdate,
+    DeployCall, FailurePolicy, NamedRequest, Operations, Options, Outcome, RollbackCall, ScaleCall, Source,
+    Target, TeardownCall, Until, VolumePolicy, WatchUpdate,
 };
-use panamax_kubernetes_adapter::translate::Rules;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::road::Road;
@@ -231,29 +228,6 @@ fn told(outcome: Outcome) -> Told {
 }
 
 fn deploy(text: &str, deadline: Instant) -> DeployCall {
-    DeployCall {
-        namespace: namespace(),
-        template: TemplateCall {
-            source: Source::Text(text.to_owned()),
-            overrides: None,
-            name: Some(name()),
-            rules: Rules::default(),
-            image_configs: Configs::default(),
-            strict: false,
-        },
-        choices: DeployChoices {
-            create_namespace: false,
-            prune: PrunePolicy::DeleteRemoved,
-            on_failure: FailurePolicy::Keep,
-            conflicts: ConflictPolicy::Fail,
-            replicas: ReplicasPolicy::Auto,
-            waits_ready: false,
-            validate_only: false,
-            etag: String::new(),
-            request: None,
-            plan_id: String::new(),
-            deadline,
-        },
-        wait_ready: None,
-    }
+    let source = Source::Text(text.to_owned());
+    DeployCall::new(namespace(), Some(name()), source, Options::default(), deadline)
 }

@@ -281,6 +281,8 @@ pub struct Binary {
     pub address: SocketAddr,
     /// Where it shows what it measures, if it does.
     pub metrics: Option<SocketAddr>,
+    /// Where it serves the old agents, if it does.
+    pub rest: Option<SocketAddr>,
     child: Child,
     log: Arc<Mutex<String>>,
     reader: Option<std::thread::JoinHandle<()>>,
@@ -331,20 +333,21 @@ impl Binary {
                 let field =
                     |name: &str| Some(event.pointer(&format!("/fields/{name}"))?.as_str()?.to_owned());
                 if let Some(address) = field("address") {
-                    let _ = found.send((address, field("metrics").unwrap_or_default()));
+                    let beside = |name: &str| field(name).and_then(|address| address.parse().ok());
+                    let _ = found.send((address, beside("metrics"), beside("rest")));
                 }
                 let mut log = kept.lock().expect("no panic while logging");
                 log.push_str(&line);
                 log.push('\n');
             }
         });
-        let Ok((address, metrics)) = serving.recv_timeout(START) else {
+        let Ok((address, metrics, rest)) = serving.recv_timeout(START) else {
             let _ = child.kill();
             panic!("the binary does not serve:\n{}", log.lock().expect("no panic while logging"));
         };
         // Who listens at a path has no address.
         let address = address.parse().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)));
-        Self { address, metrics: metrics.parse().ok(), child, log, reader: Some(reader) }
+        Self { address, metrics, rest, child, log, reader: Some(reader) }
     }
 
     /// Ends it and returns everything it has logged: what it wrote last is in the pipe, and read to its end here.

@@ -116,6 +116,7 @@ async fn recover(engine: &Engine, target: &Target, wanted: Recovered, deadline: 
         plan_id: String::new(),
         waits_ready: false,
         validate_only: false,
+        must_be_new: false,
         etag: String::new(),
         request: None,
         deadline,

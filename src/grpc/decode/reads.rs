@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::faults::{Faults, enumeration};
-use super::{duration, namespace, target};
+use super::duration;
 use crate::error::Result;
 use crate::operations::{ListCall, RevisionsCall, Settings, Target, Until};
 use crate::proto;
@@ -28,7 +28,7 @@ pub(in super::super) fn get(
     settings: &Settings,
 ) -> Result<(Target, bool)> {
     let mut faults = Faults::default();
-    let target = target(&request.namespace, &request.name, settings, &mut faults);
+    let target = faults.target(&request.namespace, &request.name, settings);
     let full = is_full(request.view, &mut faults);
     faults.finish(target.map(|target| (target, full)))
 }
@@ -39,7 +39,7 @@ pub(in super::super) fn list(
 ) -> Result<ListCall> {
     let mut faults = Faults::default();
     let all = request.namespace == "-";
-    let namespace = if all { None } else { namespace(&request.namespace, settings, &mut faults) };
+    let namespace = if all { None } else { faults.namespace(&request.namespace, &settings.namespace) };
     let page_size = page_size(request.page_size, &mut faults);
     let states = request
         .states
@@ -81,7 +81,7 @@ pub(in super::super) fn revisions(
     settings: &Settings,
 ) -> Result<RevisionsCall> {
     let mut faults = Faults::default();
-    let target = target(&request.namespace, &request.name, settings, &mut faults);
+    let target = faults.target(&request.namespace, &request.name, settings);
     let page_size = page_size(request.page_size, &mut faults);
     faults.finish(target.map(|target| RevisionsCall { target, page_size, page_token: request.page_token }))
 }
@@ -111,7 +111,7 @@ pub(in super::super) fn watch(
     settings: &Settings,
 ) -> Result<WatchCall> {
     let mut faults = Faults::default();
-    let target = target(&request.namespace, &request.name, settings, &mut faults);
+    let target = faults.target(&request.namespace, &request.name, settings);
     let until: proto::WatchUntil = enumeration(request.until, "until", &mut faults);
     let until = match until {
         proto::WatchUntil::Unspecified | proto::WatchUntil::Forever => Until::Forever,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::decode_template as template;
 use super::super::faults::{Faults, enumeration};
 use super::super::options;
-use super::{no_source, optional_name};
+use super::no_source;
 use crate::artifacts::Namespace;
 use crate::error::Result;
 use crate::facts::Configs;
@@ -75,11 +75,8 @@ fn template_call(
 ) -> Result<(Namespace, TemplateCall)> {
     let source = common.source.or_else(|| no_source(&mut faults));
     let options = options::deploy(common.options, &mut faults);
-    let namespace = match common.namespace {
-        "" => Some(default.clone()),
-        named => faults.take("namespace", Namespace::new(named)),
-    };
-    let name = optional_name(common.name, &mut faults);
+    let namespace = faults.namespace(common.namespace, default);
+    let name = faults.optional_name(common.name);
     let overrides = common.overrides.map(template::raw);
     let call = || {
         let call = TemplateCall {

@@ -1,0 +1,232 @@
+//! Services: what the agents create, look at and delete, by the operations of every edge.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+use tracing::error;
+
+use super::answers::Refusal;
+use super::ids::{self, Id};
+use super::{body, words};
+use crate::artifacts::{DeploymentName, Namespace};
+use crate::error::{Error, ErrorKind, Result as Outcome};
+use crate::operations::{
+    DeployCall, DeploymentView, Faults, ListCall, Operations, Options, Outcome as Done, Source, Target,
+    TeardownCall, VolumePolicy, answered_by, in_time,
+};
+
+/// How long a POST and a DELETE may take: the Ruby agent gives up after a minute.
+const PATIENCE: Duration = Duration::from_secs(50);
+/// How long is waited before the next try, where nobody says how long.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Deployments of a page.
+const PAGE: u32 = 500;
+
+type Result<T> = std::result::Result<T, Refusal>;
+
+/// The services of one namespace, on behalf of one caller.
+pub(super) struct Services {
+    operations: Operations,
+    namespace: String,
+}
+
+impl Services {
+    pub(super) fn new(operations: Operations, namespace: &str) -> Self {
+        Self { operations, namespace: namespace.to_owned() }
+    }
+
+    /// Deploys a list of services that are not there; of those that are there exactly so, it tells what it would have
+    /// told then. What is there otherwise is not touched.
+    pub(super) async fn create(&self, body: &[u8]) -> Result<Vec<Value>> {
+        let deadline = Instant::now() + PATIENCE;
+        // 1. What is to be there, and under which name.
+        let text = body::text(body)?;
+        let namespace = self.namespace()?;
+        let call = DeployCall::new(namespace, None, Source::Text(text), Options::default(), deadline);
+        let components = Operations::components(&call)?;
+        let name = ids::deployment(&components)
+            .ok_or_else(|| Error::internal("a template that can be deployed has no component"))?;
+        let call = named(call, &name);
+        loop {
+            // 2. A first Deploy and nothing else: of two that come at once, one is the first.
+            let first = self.operations.deploy(first(&call)).await;
+            let error = match first {
+                Ok(deployed) => return Ok(words::entries(&deployed.deployment)),
+                Err(error) => error,
+            };
+            // 3. What is there already is either this very thing, or another.
+            let error = match error.kind() {
+                ErrorKind::EtagMismatch => match self.there(&call, &name).await {
+                    Ok(Some(view)) => return Ok(words::entries(&view)),
+                    Ok(None) => {
+                        return Err(Refusal::deployed_otherwise(name.as_str(), call.namespace.as_str()));
+                    }
+                    Err(error) => error,
+                },
+                _ => error,
+            };
+            // 4. What goes is waited for.
+            if !matches!(error.kind(), ErrorKind::OperationInProgress | ErrorKind::DeploymentNotFound) {
+                return Err(error.into());
+            }
+            self.pause(error, deadline).await?;
+        }
+    }
+
+    /// The deployment that is there, if a Deploy of this would change nothing of it.
+    async fn there(&self, call: &DeployCall, name: &DeploymentName) -> Outcome<Option<DeploymentView>> {
+        let mut checks = call.clone();
+        checks.choices.validate_only = true;
+        let checked = self.operations.deploy(checks).await?;
+        match checked.outcome {
+            Done::Unchanged => Ok(Some(checked.deployment)),
+            Done::Updated => Ok(None),
+            Done::Created => {
+                let text = format!("deployment {name} has gone since it was looked at");
+                Err(Error::new(ErrorKind::DeploymentNotFound, text).retry_after(AGAIN / 10))
+            }
+        }
+    }
+
+    /// All services that were deployed for agents, with their states as last recorded.
+    pub(super) async fn list(&self) -> Result<Vec<Value>> {
+        let deadline = answered_by(None, None);
+        let namespace = Some(self.namespace()?);
+        let (page_token, label_selector, states) = (String::new(), String::new(), Vec::new());
+        let mut call =
+            ListCall { namespace, page_size: PAGE, page_token, label_selector, states, full: false };
+        let mut entries = Vec::new();
+        loop {
+            let listed = in_time(deadline, self.operations.list(&call)).await?;
+            let agents = listed.deployments.iter().filter(|view| ids::is_agents(&view.name));
+            entries.extend(agents.flat_map(words::entries));
+            if listed.next_page_token.is_empty() {
+                return Ok(entries);
+            }
+            call.page_token = listed.next_page_token;
+        }
+    }
+
+    /// Looks at one service.
+    pub(super) async fn get(&self, id: &str) -> Result<Value> {
+        let (id, target) = self.target(id)?;
+        let view =
+            self.look(&id, &target, answered_by(None, None)).await?.ok_or_else(Refusal::unknown_service)?;
+        let component = view.status.components.iter().find(|component| component.name == id.component);
+        component.map(|component| words::entry(component, &view)).ok_or_else(Refusal::unknown_service)
+    }
+
+    /// Tears down the deployment of a service: an agent deletes all services of a deployment, one after the other, and
+    /// takes every answer for a yes. So what may pass is tried again for as long as there is time.
+    pub(super) async fn delete(&self, id: &str) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let (id, target) = self.target(id)?;
+        let deleted = self.delete_until(&id, &target, deadline).await;
+        if let Err(refusal) = &deleted
+            && refusal.is_passing()
+        {
+            error!(
+                namespace = %target.namespace,
+                deployment = %target.name,
+                "a service was not deleted, and its agent takes it for deleted: call Teardown, or let the agent deploy the \
+                 same template again and delete that"
+            );
+        }
+        deleted
+    }
+
+    async fn delete_until(&self, id: &Id, target: &Target, deadline: Instant) -> Result<()> {
+        loop {
+            let error = match self.delete_now(id, target, deadline).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => return Err(Refusal::unknown_service()),
+                Err(error) => error,
+            };
+            if !may_pass(error.kind()) {
+                return Err(error.into());
+            }
+            self.pause(error, deadline).await?;
+        }
+    }
+
+    /// Says whether there was such a service; one that goes already is gone soon.
+    async fn delete_now(&self, id: &Id, target: &Target, deadline: Instant) -> Outcome<bool> {
+        let Some(view) = self.look(id, target, deadline).await? else { return Ok(false) };
+        let call = TeardownCall {
+            namespace: target.namespace.clone(),
+            name: target.name.clone(),
+            volumes: VolumePolicy::Retain,
+            allow_missing: true,
+            grace_seconds: None,
+            wait_gone: None,
+            validate_only: false,
+            // What has come in its place meanwhile is not meant.
+            etag: view.etag,
+            request: None,
+            deadline,
+        };
+        self.operations.teardown(call).await.map(|_| true)
+    }
+
+    /// The deployment of a service, if it is the one that the id was given out for.
+    async fn look(&self, id: &Id, target: &Target, deadline: Instant) -> Outcome<Option<DeploymentView>> {
+        match in_time(deadline, self.operations.get(target, false)).await {
+            Ok(view) => Ok(Some(view).filter(|view| id.is_of(view))),
+            Err(error) if error.kind() == ErrorKind::DeploymentNotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The deployment that an id names; one that was never given out leads nowhere.
+    fn target(&self, id: &str) -> Result<(Id, Target)> {
+        let namespace = self.namespace()?;
+        let id = Id::read(id).ok_or_else(Refusal::unknown_service)?;
+        let target = Target { namespace, name: id.deployment.clone() };
+        Ok((id, target))
+    }
+
+    fn namespace(&self) -> Outcome<Namespace> {
+        let mut faults = Faults::default();
+        let namespace = faults.namespace(&self.namespace, &self.operations.settings().namespace);
+        faults.finish(namespace)
+    }
+
+    /// Waits as long as a failure says; fails with it if there is no time left, and at once when the server ends.
+    async fn pause(&self, error: Error, deadline: Instant) -> Result<()> {
+        let until = Instant::now() + error.retry_delay().unwrap_or(AGAIN);
+        if until >= deadline {
+            return Err(error.into());
+        }
+        tokio::select! {
+            biased;
+            () = self.operations.shutting_down() => Err(error.into()),
+            () = sleep(until.saturating_duration_since(Instant::now())) => Ok(()),
+        }
+    }
+}
+
+fn named(mut call: DeployCall, name: &DeploymentName) -> DeployCall {
+    call.template.name = Some(name.clone());
+    call
+}
+
+fn first(call: &DeployCall) -> DeployCall {
+    let mut first = call.clone();
+    first.choices.must_be_new = true;
+    first
+}
+
+/// Whether a DELETE may succeed if it is tried again.
+fn may_pass(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::OperationInProgress
+            | ErrorKind::EtagMismatch
+            | ErrorKind::Overloaded
+            | ErrorKind::ClusterUnreachable
+            | ErrorKind::ClusterThrottled
+            | ErrorKind::ClusterCredentialsRejected
+            | ErrorKind::ClusterTimeout
+    )
+}

@@ -1,0 +1,211 @@
+//! What a connection over HTTP/1.1 is doing, which decides how long it may go on and whether it gives way to another.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use crate::metrics::Cut;
+
+/// How long the head of a request may take.
+const HEAD: Duration = Duration::from_secs(5);
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doing {
+    /// Nothing, between two requests.
+    Nothing,
+    /// The head of a request has begun to come.
+    Head,
+    /// Its body comes; that has a limit of its own.
+    Body,
+    /// A whole request is being answered.
+    Answer,
+}
+
+/// What a connection is doing, and since when; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Activity(Arc<watch::Sender<(Doing, Instant)>>);
+
+impl Activity {
+    /// A connection that has just begun.
+    pub(super) fn new() -> Self {
+        Self(Arc::new(watch::Sender::new((Doing::Nothing, Instant::now()))))
+    }
+
+    /// It does something else from now on.
+    pub(super) fn becomes(&self, doing: Doing) {
+        self.0.send_replace((doing, Instant::now()));
+    }
+
+    /// Bytes have come.
+    fn heard(&self) {
+        self.0.send_if_modified(|now| {
+            let begins = now.0 == Doing::Nothing;
+            if begins {
+                *now = (Doing::Head, Instant::now());
+            }
+            begins
+        });
+    }
+
+    /// Since when it keeps nobody waiting; `None`: it answers a request.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let (doing, since) = *self.0.borrow();
+        (doing != Doing::Answer).then_some(since)
+    }
+
+    /// Resolves once it has done nothing for too long, or has begun a request and does not go on.
+    pub(super) async fn is_overdue(&self, idle: Duration) -> Cut {
+        let mut changes = self.0.subscribe();
+        loop {
+            let (doing, since) = *changes.borrow_and_update();
+            let end = match doing {
+                Doing::Nothing => Some((since + idle, Cut::Idle)),
+                Doing::Head => Some((since + HEAD, Cut::Silent)),
+                Doing::Body | Doing::Answer => None,
+            };
+            let over = async {
+                match end {
+                    Some((at, why)) => {
+                        sleep_until(at).await;
+                        why
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                // Its sender is this.
+                _ = changes.changed() => {}
+                why = over => return why,
+            }
+        }
+    }
+
+    /// Resolves once no request has been answered for a while.
+    pub(super) async fn is_quiet(&self, time: Duration) {
+        loop {
+            match self.idle_since() {
+                Some(since) if since + time <= Instant::now() => return,
+                Some(since) => sleep_until(since + time).await,
+                None => {
+                    let mut changes = self.0.subscribe();
+                    // It ends with the connection, and so does this.
+                    let _ = changes.wait_for(|(doing, _)| *doing != Doing::Answer).await;
+                }
+            }
+        }
+    }
+}
+
+/// Bytes of a connection that are noted when they come.
+pub(super) struct Heard<T> {
+    bytes: T,
+    activity: Activity,
+}
+
+impl<T> Heard<T> {
+    pub(super) fn new(bytes: T, activity: Activity) -> Self {
+        Self { bytes, activity }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Heard<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.bytes).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.activity.heard();
+        }
+        read
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Heard<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.bytes).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.bytes).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.bytes).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.bytes).poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.bytes.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(300);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_less_time_than_nothing_and_an_answer_has_all() {
+        let activity = Activity::new();
+        let begun = Instant::now();
+        assert_eq!(activity.is_overdue(IDLE).await, Cut::Idle);
+        assert_eq!(begun.elapsed(), IDLE);
+        activity.heard();
+        // More bytes of it buy no time.
+        let drips = async {
+            loop {
+                sleep(Duration::from_secs(1)).await;
+                activity.heard();
+            }
+        };
+        let why = tokio::select! {
+            why = activity.is_overdue(IDLE) => why,
+            () = drips => unreachable!("it never ends"),
+        };
+        assert_eq!((why, begun.elapsed()), (Cut::Silent, IDLE + HEAD));
+        for doing in [Doing::Body, Doing::Answer] {
+            activity.becomes(doing);
+            assert!(timeout(IDLE * 2, activity.is_overdue(IDLE)).await.is_err());
+        }
+        assert_eq!(activity.idle_since(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_answered_is_not_quiet() {
+        let activity = Activity::new();
+        activity.becomes(Doing::Answer);
+        let own = activity.clone();
+        let answers = async {
+            sleep(IDLE).await;
+            own.becomes(Doing::Nothing);
+        };
+        let begun = Instant::now();
+        tokio::join!(activity.is_quiet(HEAD), answers);
+        assert_eq!(begun.elapsed(), IDLE + HEAD);
+    }
+}

@@ -1,0 +1,278 @@
+//! The façade for the old agents: connections over HTTP/1.1, each request whole and its caller known before it is answered.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use futures::FutureExt;
+use http::header::{AUTHORIZATION, CONNECTION, HeaderValue};
+use http::{HeaderMap, Request};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use super::accept::Door;
+use super::activity::{Activity, Doing, Heard};
+use super::connections::{Ends, GOING, Rules, jittered};
+use super::limits::Limits;
+use super::measured::Call;
+use super::origin::Origin;
+use super::wire::Connection;
+use crate::callers::{Acting, Callers, Shown};
+use crate::error::{Error, ErrorKind};
+use crate::metrics::{Cut, Limit, Metrics, http_code};
+use crate::rest::{Asked, MAX_BODY_BYTES, Rest};
+
+/// The most connections at once: there are few agents. One more ends the one that has kept nobody waiting for longest.
+pub(super) const CONNECTIONS: usize = 128;
+/// The most bytes of a request's head.
+const HEAD_BYTES: usize = 32 * 1024;
+/// How long the body of a request may take.
+const BODY: Duration = Duration::from_secs(10);
+/// How long the rest of a refused request is let come, and how much of it: who sends it would not see the answer.
+const MOMENT: Duration = Duration::from_millis(500);
+const REST_BYTES: usize = 8 * 1024 * 1024;
+
+/// What answers requests; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Facade {
+    pub(super) rest: Rest,
+    pub(super) callers: Callers,
+    pub(super) limits: Limits,
+    pub(super) metrics: Metrics,
+    /// From here on nothing that has not come is waited for.
+    pub(super) stop: CancellationToken,
+}
+
+/// Serves every connection that comes through the door, until it is told to stop and the last of them has ended.
+pub(super) async fn serve(mut door: Door, facade: Facade, rules: Rules, ends: Ends) {
+    let tasks = TaskTracker::new();
+    let mut open: Vec<(Activity, CancellationToken)> = Vec::new();
+    for label in Asked::LABELS {
+        facade.metrics.serves(label, http_code(Some(500)));
+    }
+    loop {
+        let connection = tokio::select! {
+            biased;
+            () = ends.stop.cancelled() => break,
+            connection = door.next() => connection,
+        };
+        open.retain(|(_, gives_way)| !gives_way.is_cancelled());
+        if open.len() >= CONNECTIONS {
+            facade.metrics.limit_hit(Limit::Connections);
+            // All of them are answered: whoever comes now is closed.
+            let Some(idlest) = idlest(&open) else { continue };
+            open.swap_remove(idlest).1.cancel();
+        }
+        let (activity, gives_way) = (Activity::new(), CancellationToken::new());
+        open.push((activity.clone(), gives_way.clone()));
+        let one = one(connection, facade.clone(), activity, rules, ends.clone(), gives_way.clone());
+        tasks.spawn(async move {
+            one.await;
+            gives_way.cancel();
+        });
+    }
+    // Who connects now is refused by the system, at once.
+    drop(door);
+    tasks.close();
+    tasks.wait().await;
+}
+
+/// The connection that has kept nobody waiting for longest.
+fn idlest(open: &[(Activity, CancellationToken)]) -> Option<usize> {
+    let since = |(index, (activity, _)): (usize, &(Activity, CancellationToken))| {
+        activity.idle_since().map(|since| (since, index))
+    };
+    open.iter().enumerate().filter_map(since).min().map(|(_, index)| index)
+}
+
+/// Serves one connection.
+async fn one(
+    connection: Connection,
+    facade: Facade,
+    activity: Activity,
+    rules: Rules,
+    ends: Ends,
+    gives_way: CancellationToken,
+) {
+    let metrics = facade.metrics.clone();
+    let _open = metrics.connection();
+    let (origin, expires) = (connection.origin().clone(), connection.expires());
+    let bytes = Heard::new(connection, activity.clone());
+    let noted = activity.clone();
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let (facade, origin, activity) = (facade.clone(), origin.clone(), noted.clone());
+        async move { Ok::<_, Infallible>(facade.answered(request, &origin, &activity).await) }
+    });
+    let mut builder = http1::Builder::new();
+    // Whoever says nothing is ended by what it does; the library's time would be that of heads and of silence in one.
+    builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD_BYTES);
+    let mut served = pin!(builder.serve_connection(TokioIo::new(bytes), service));
+    let expired = async {
+        match expires {
+            Some(at) => sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    };
+    let why = tokio::select! {
+        biased;
+        ended = served.as_mut() => return told(ended),
+        () = ends.cut.cancelled() => return,
+        () = gives_way.cancelled() => return metrics.cut(Cut::Idle),
+        () = ends.stop.cancelled() => None,
+        () = expired => Some(Cut::Certificate),
+        why = activity.is_overdue(rules.idle) => Some(why),
+        () = sleep(jittered(rules.age)) => Some(Cut::Age),
+    };
+    // The answer that is under way is its last.
+    served.as_mut().graceful_shutdown();
+    if let Some(why) = why {
+        metrics.cut(why);
+    }
+    let most = if why == Some(Cut::Certificate) { GOING } else { Duration::MAX };
+    let until = Instant::now().checked_add(most);
+    let late = async {
+        match until {
+            Some(until) => sleep_until(until).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        ended = served.as_mut() => told(ended),
+        () = ends.cut.cancelled() => metrics.cut(Cut::Drain),
+        () = late => {}
+        // A request that is not whole by now is not waited for.
+        () = activity.is_quiet(GOING) => {}
+    }
+}
+
+fn told(ended: Result<(), hyper::Error>) {
+    if let Err(error) = ended {
+        debug!(%error, "a connection broke");
+    }
+}
+
+/// Why a body is not whole.
+enum Unfinished {
+    TooLarge,
+    TooLate,
+    /// The server ends.
+    Ending,
+    /// Its caller has left, or it is no body.
+    Broken,
+}
+
+impl Facade {
+    /// The answer to a request, counted, whatever comes of it.
+    async fn answered(self, request: Request<Incoming>, origin: &Origin, activity: &Activity) -> Response {
+        activity.becomes(Doing::Body);
+        let asked = Asked::of(request.method(), request.uri().path());
+        let mut call = Call::begin(&self.metrics, asked.label());
+        let (parts, mut body) = request.into_parts();
+        let acting = self.acting(&asked, &parts.headers, origin).await;
+        let answer = match acting {
+            Err(error) => refused(asked.refused(&error), &mut body).await,
+            Ok(acting) => match self.whole(&mut body).await {
+                Err(why) => refused(self.unfinished(&asked, &why), &mut body).await,
+                Ok(bytes) => {
+                    activity.becomes(Doing::Answer);
+                    self.answer(&asked, acting, &bytes).await
+                }
+            },
+        };
+        call.ends_with(http_code(Some(answer.status().as_u16())));
+        activity.becomes(Doing::Nothing);
+        answer
+    }
+
+    /// On whose behalf something is done; `None`: it is for everybody.
+    async fn acting(
+        &self,
+        asked: &Asked,
+        headers: &HeaderMap,
+        origin: &Origin,
+    ) -> Result<Option<Acting>, Error> {
+        if asked.is_open() {
+            return Ok(None);
+        }
+        let shown = Shown::of_http(headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes));
+        let caller = self.callers.identify(&shown, origin.certificate.as_deref(), origin.source).await?;
+        Ok(Some(self.callers.acting_for(caller)))
+    }
+
+    /// The whole body, within its bounds.
+    async fn whole(&self, body: &mut Incoming) -> Result<Bytes, Unfinished> {
+        let coming = timeout(BODY, Limited::new(body, MAX_BODY_BYTES).collect());
+        let come = tokio::select! {
+            biased;
+            come = coming => come,
+            () = self.stop.cancelled() => return Err(Unfinished::Ending),
+        };
+        match come {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unfinished::TooLarge),
+            Ok(Err(error)) => {
+                debug!(%error, "a body broke");
+                Err(Unfinished::Broken)
+            }
+            Err(_) => Err(Unfinished::TooLate),
+        }
+    }
+
+    fn unfinished(&self, asked: &Asked, why: &Unfinished) -> Response {
+        match why {
+            Unfinished::TooLarge => {
+                self.metrics.limit_hit(Limit::Request);
+                asked.too_large()
+            }
+            Unfinished::TooLate | Unfinished::Broken => {
+                self.metrics.limit_hit(Limit::RequestTime);
+                asked.too_late()
+            }
+            Unfinished::Ending => {
+                let text = "the adapter is shutting down; try again";
+                asked.refused(&Error::new(ErrorKind::ShuttingDown, text))
+            }
+        }
+    }
+
+    /// Answers a whole request, if there is a place for it.
+    async fn answer(&self, asked: &Asked, acting: Option<Acting>, body: &Bytes) -> Response {
+        let place = if asked.is_open() { Ok(None) } else { self.limits.call().map(Some) };
+        let _place = match place {
+            Ok(place) => place,
+            Err(error) => return asked.refused(&error),
+        };
+        let answer = AssertUnwindSafe(self.rest.answer(asked, acting, body)).catch_unwind().await;
+        answer.unwrap_or_else(|_| asked.refused(&Error::internal("a handler has panicked")))
+    }
+}
+
+/// The answer to a request that is refused before it was whole: the last of its connection.
+async fn refused(mut answer: Response, body: &mut Incoming) -> Response {
+    let rest = async {
+        let mut come = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            come += frame.data_ref().map_or(0, Bytes::len);
+            if come > REST_BYTES {
+                return false;
+            }
+        }
+        true
+    };
+    // Whoever goes on sending is told all the same.
+    if !timeout(MOMENT, rest).await.unwrap_or(false) {
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer.map(Body::new)
+}

@@ -1,0 +1,162 @@
+//! Peers of the façade that mean no good: none of them keeps others out, costs much memory, or holds up the end.
+
+use std::time::{Duration, Instant};
+
+use super::rest::{agent, start};
+use crate::support::agent::{Agent, recorded};
+use crate::support::metrics::measured;
+
+/// The head of a POST with a body of so many bytes.
+fn head(length: usize) -> String {
+    format!("POST /v1/services HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n")
+}
+
+#[tokio::test]
+async fn who_does_not_end_what_it_begins_is_cut() {
+    let binary = start(&[]).await;
+    let begun = Instant::now();
+    let drip = async |beginning: String| {
+        let mut peer = agent(&binary).await;
+        peer.raw(beginning.as_bytes()).await;
+        let mut answered = None;
+        while begun.elapsed() < Duration::from_secs(50) {
+            peer.raw(b"x").await;
+            if let Ok(answer) = tokio::time::timeout(Duration::from_millis(500), peer.answer("POST")).await {
+                answered = answer.map(|answer| answer.status);
+                break;
+            }
+        }
+        (peer.has_ended(Duration::from_secs(5)).await, answered, begun.elapsed())
+    };
+    let silent = async {
+        let mut peer = agent(&binary).await;
+        (peer.has_ended(Duration::from_secs(50)).await, None::<u16>, begun.elapsed())
+    };
+    let (slow_head, slow_body, silent) =
+        tokio::join!(drip("GET /v1/services HTTP/1.1\r\nX-A: ".to_owned()), drip(head(100_000)), silent);
+    assert_eq!((slow_head.0, slow_head.1), (true, None));
+    assert_eq!((slow_body.0, slow_body.1), (true, Some(408)));
+    assert!(silent.0, "who says nothing at all");
+    for (took, least) in [(slow_head.2, 4), (slow_body.2, 9), (silent.2, 4)] {
+        assert!((least..30).contains(&took.as_secs()), "{took:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_told_so_and_costs_no_memory() {
+    let binary = start(&["--metrics-listen", "127.0.0.1:0"]).await;
+    let mut honest = agent(&binary).await;
+    honest.post(&recorded("go")).await.ids();
+    let before = binary.resident_bytes().expect("its memory");
+    let large = format!("[\"{}\"]", "x".repeat(256 * 1024));
+    // Its length is told, or it is not.
+    let mut told = agent(&binary).await;
+    assert_eq!(told.post(&large).await.refusal(), (413, "LIMIT_EXCEEDED".to_owned()));
+    let mut chunked = agent(&binary).await;
+    chunked.raw(b"POST /v1/services HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    for _ in 0..64 {
+        chunked.raw(format!("1000\r\n{}\r\n", "x".repeat(4096)).as_bytes()).await;
+    }
+    chunked.raw(format!("1000\r\n{}\r\n0\r\n\r\n", "x".repeat(4096)).as_bytes()).await;
+    assert_eq!(chunked.answer("POST").await.expect("an answer").refusal().0, 413);
+    // One that goes on for ever, on many connections.
+    let endless = (0..40).map(|_| async {
+        let mut peer = agent(&binary).await;
+        peer.raw(head(1_000_000_000).as_bytes()).await;
+        let block = vec![b'x'; 64 * 1024];
+        for _ in 0..200 {
+            peer.raw(&block).await;
+        }
+        peer.has_ended(Duration::from_secs(20)).await
+    });
+    let ended = futures::future::join_all(endless).await;
+    assert!(ended.into_iter().all(|ended| ended));
+    let after = binary.resident_bytes().expect("its memory");
+    assert!(after < before + 64 * 1024 * 1024, "{before} {after}");
+    assert!(measured(&binary, "panamax_limit_hits_total{limit=\"request\"}").await >= 2.0);
+    // Just what fits is read, and is a template or not.
+    let fits = format!("[{}\"\"]", " ".repeat(256 * 1024 - 4));
+    assert_eq!(honest.post(&fits).await.refusal(), (400, "TEMPLATE_INVALID".to_owned()));
+    // A head has its bound, too.
+    let mut wide = agent(&binary).await;
+    wide.raw(
+        format!("GET /healthcheck HTTP/1.1\r\nHost: a\r\nX-A: {}\r\n\r\n", "x".repeat(64 * 1024)).as_bytes(),
+    )
+    .await;
+    // Whoever still sends may not see the answer.
+    let answered = wide.answer("GET").await.map(|answer| answer.status);
+    assert!([Some(431), None].contains(&answered), "{answered:?}");
+}
+
+#[tokio::test]
+async fn what_is_no_http_1_is_not_understood() {
+    let binary = start(&[]).await;
+    for bytes in
+        [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], b"hello\r\n\r\n", b"GET /healthcheck HTTP/1.1\r\n\r\n\0\0"]
+    {
+        let mut peer = agent(&binary).await;
+        peer.raw(bytes).await;
+        let _ = peer.answer("GET").await;
+        assert!(peer.has_ended(Duration::from_secs(15)).await, "{bytes:?}");
+    }
+    // Two lengths are one request too many.
+    let mut peer = agent(&binary).await;
+    peer.raw(b"POST /v1/services HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 40\r\n\r\n[]")
+        .await;
+    assert_eq!(peer.answer("POST").await.map(|answer| answer.status), Some(400));
+}
+
+#[tokio::test]
+async fn many_connections_keep_nobody_out() {
+    let binary = start(&["--metrics-listen", "127.0.0.1:0"]).await;
+    let mut honest = agent(&binary).await;
+    let ids = honest.post(&recorded("go")).await.ids();
+    let mut crowd: Vec<Agent> = Vec::new();
+    for number in 0..400 {
+        let mut peer = agent(&binary).await;
+        // Half have asked something and are idle, others begin a head, a body, or nothing.
+        match number % 6 {
+            0 => {}
+            1 => peer.raw(b"GET / HT").await,
+            2 => peer.raw(head(1000).as_bytes()).await,
+            _ => assert_eq!(peer.call("GET", "/healthcheck", None).await.status, 200),
+        }
+        crowd.push(peer);
+        if number % 50 == 0 {
+            // Whoever comes now is served at once, before and after the crowd is full.
+            let begun = Instant::now();
+            let mut newcomer = agent(&binary).await;
+            assert_eq!(newcomer.get(&ids[0]).await.status, 200, "{number}");
+            assert!(begun.elapsed() < Duration::from_secs(3), "{number}: {:?}", begun.elapsed());
+        }
+    }
+    let closed = measured(&binary, "panamax_limit_hits_total{limit=\"connections\"}").await;
+    assert!(closed >= 72.0, "{closed}");
+    let begun = Instant::now();
+    while measured(&binary, "panamax_connections").await > 128.0 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "more connections are open than may be");
+    }
+    drop(crowd);
+    let mut after = agent(&binary).await;
+    assert_eq!(after.post(&recorded("go")).await.ids(), ids);
+}
+
+#[tokio::test]
+async fn nobody_holds_up_the_end() {
+    let mut binary = start(&["--drain-timeout", "60s"]).await;
+    let mut idle = agent(&binary).await;
+    idle.post(&recorded("go")).await.ids();
+    let mut crowd = vec![idle];
+    for beginning in ["", "GET / HT", &head(1000), &head(1_000_000)] {
+        for _ in 0..10 {
+            let mut peer = agent(&binary).await;
+            peer.raw(beginning.as_bytes()).await;
+            crowd.push(peer);
+        }
+    }
+    let begun = Instant::now();
+    let ended = tokio::task::spawn_blocking(move || binary.signal("TERM", Duration::from_secs(30)));
+    assert_eq!(ended.await.expect("it ends"), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    drop(crowd);
+}

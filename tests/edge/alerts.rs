@@ -34,14 +34,16 @@ const ALL: usize = 1_000_000;
 
 pub(super) type Deployments = DeploymentServiceClient<Channel>;
 
-/// The built binary, which shows what it measures.
+/// The built binary, which shows what it measures and has reached its cluster.
 pub(super) async fn start(flags: &[&str]) -> Binary {
     let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
     let start = move || {
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         Binary::start_with(&[&["--metrics-listen", "127.0.0.1:0"], &flags[..]].concat())
     };
-    tokio::task::spawn_blocking(start).await.expect("the binary starts")
+    let binary = tokio::task::spawn_blocking(start).await.expect("the binary starts");
+    becomes(&binary, "panamax_cluster_reachable", 1.0).await;
+    binary
 }
 
 /// An API server in memory, a road with faults to it, and the binary at the road's end.
@@ -73,7 +75,6 @@ async fn replica(client: &Client, flags: &[&str]) -> (Proxy, Binary) {
     let kubeconfig = proxy.kubeconfig();
     let kubeconfig = ["--kubeconfig", kubeconfig.to_str().expect("a path")];
     let binary = start(&[&kubeconfig, flags].concat()).await;
-    becomes(&binary, "panamax_cluster_reachable", 1.0).await;
     (proxy, binary)
 }
 

@@ -26,7 +26,6 @@ async fn serving(namespace: &Namespace, user: User) -> (Binary, Deployments) {
     let kubeconfig = namespace.plane.kubeconfig(user);
     let kubeconfig = kubeconfig.to_str().expect("a path");
     let binary = start(&["--kubeconfig", kubeconfig, "--namespaces", namespace]).await;
-    becomes(&binary, "panamax_cluster_reachable", 1.0).await;
     let client = DeploymentServiceClient::new(connect(binary.address).await);
     (binary, client)
 }
@@ -41,7 +40,6 @@ async fn a_cluster_that_goes_away() {
     let relay = Relay::start(address, Duration::ZERO).await;
     let kubeconfig = kubeconfig_at(address);
     let binary = start(&["--kubeconfig", kubeconfig.to_str().expect("a path")]).await;
-    becomes(&binary, "panamax_cluster_reachable", 1.0).await;
     let mut history = History::quiet(&[binary.metrics]).await;
     drop(relay);
     becomes(&binary, "panamax_cluster_reachable", 0.0).await;

@@ -12,6 +12,7 @@
 mod support {
     pub mod adapter;
     pub mod agent;
+    pub mod alerts;
     pub mod bearer;
     pub mod calls;
     pub mod certificates;
@@ -104,6 +105,8 @@ mod cluster {
 /// From outside the process: the binary, the examples, and what the documents say.
 mod edge {
     mod agent;
+    mod alerts;
+    mod alerts_cluster;
     mod api;
     mod callers;
     mod commands;

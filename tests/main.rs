@@ -18,6 +18,7 @@ mod support {
     pub mod control_plane;
     pub mod document;
     pub mod image;
+    pub mod kubernetes;
     pub mod looking;
     pub mod metrics;
     pub mod namespace;
@@ -29,6 +30,7 @@ mod support {
     pub mod programs;
     pub mod proxy;
     pub mod raw;
+    pub mod recipe;
     pub mod relay;
     pub mod survey;
     pub mod templates;
@@ -122,6 +124,7 @@ mod edge {
     mod start;
     mod tls;
     mod translating;
+    mod versions;
 }
 
 /// What is handed out: the packages, and the files of a release.

@@ -14,7 +14,7 @@ fn page() -> String {
 }
 
 /// A list without repetition.
-fn once(list: Vec<String>) -> BTreeSet<String> {
+fn once(list: &[String]) -> BTreeSet<String> {
     let set: BTreeSet<String> = list.iter().cloned().collect();
     assert_eq!(set.len(), list.len(), "something stands twice: {list:?}");
     set
@@ -23,7 +23,7 @@ fn once(list: Vec<String>) -> BTreeSet<String> {
 #[test]
 fn every_cluster_test_is_of_the_core_or_left_out_with_a_reason() {
     let page = page();
-    let said = once([cells(&page, CORE), cells(&page, LEFT_OUT)].concat());
+    let said = once(&[cells(&page, CORE), cells(&page, LEFT_OUT)].concat());
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster");
     let files = fs::read_dir(folder).expect("the folder").map(|entry| entry.expect("a file").path());
     let modules = files.filter(|path| path.extension().is_some_and(|ending| ending == "rs"));
@@ -40,7 +40,7 @@ fn every_cluster_test_is_of_the_core_or_left_out_with_a_reason() {
 fn the_table_has_the_versions_whose_checksums_are_here_and_the_tests_own() {
     let mut versions = known().expect("the checksums");
     versions.push(own_version().expect("the tests' own"));
-    assert_eq!(once(cells(&page(), FOUND)), once(versions));
+    assert_eq!(once(&cells(&page(), FOUND)), once(&versions));
 }
 
 #[test]

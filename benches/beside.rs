@@ -18,10 +18,12 @@
 mod support {
     pub mod adapter;
     pub mod control_plane;
+    pub mod kubernetes;
     pub mod namespace;
     pub mod patience;
     pub mod programs;
     pub mod proxy;
+    pub mod recipe;
     pub mod relay;
 }
 

@@ -17,8 +17,10 @@
 mod support {
     pub mod adapter;
     pub mod control_plane;
+    pub mod kubernetes;
     pub mod namespace;
     pub mod programs;
+    pub mod recipe;
 }
 
 use std::fmt::Write as _;

@@ -19,8 +19,10 @@ mod support {
     pub mod adapter;
     pub mod certificates;
     pub mod control_plane;
+    pub mod kubernetes;
     pub mod namespace;
     pub mod programs;
+    pub mod recipe;
 }
 
 use std::io::{BufRead, BufReader};

@@ -16,7 +16,7 @@ mod sizes;
 mod streams;
 
 pub use encode::diagnostic;
-pub use errors::{CANCELLED, failed, failure_of_library, is_unknown_method, outcome};
+pub use errors::{CANCELLED, INTERNAL, failed, failure_of_library, is_unknown_method, outcome};
 pub use offline::{translate, validate};
 
 use std::pin::Pin;

@@ -77,6 +77,7 @@ impl Default for Metrics {
             reachable: Gauge::default(),
         };
         inner.register();
+        inner.show();
         Self(Arc::new(inner))
     }
 }
@@ -134,7 +135,31 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// Shows what has not happened yet as 0: a series that begins with its first event hides that event from `rate`
+    /// and `increase`, which see what a series gains.
+    fn show(&self) {
+        for limit in Limit::ALL {
+            drop(self.limit_hits.get_or_create(&[("limit", limit.as_str())]));
+        }
+        for reason in Cut::ALL {
+            drop(self.cuts.get_or_create(&[("reason", reason.as_str())]));
+        }
+        for operation in Operation::ALL {
+            for outcome in Outcome::ALL {
+                let labels = [("operation", operation.as_str()), ("outcome", outcome.as_str())];
+                drop(self.operation_time.get_or_create(&labels));
+            }
+        }
+    }
+}
+
 impl Metrics {
+    /// Shows that a method is served, and that no call of it has ended with this code.
+    pub fn serves(&self, method: &'static str, code: &'static str) {
+        drop(self.0.rpcs.get_or_create(&[("method", method), ("code", code)]));
+    }
+
     /// Counts a call that has begun.
     pub fn rpc_began(&self, method: &'static str) {
         self.0.rpcs_in_flight.get_or_create(&[("method", method)]).inc();
@@ -270,6 +295,22 @@ mod tests {
         metrics.keep_deployments(|namespace, name| (namespace, name) != ("n", "b"));
         let text = metrics.text();
         assert!(text.contains("panamax_deployments{state=\"FAILED\"} 0\n"), "{text}");
+    }
+
+    #[test]
+    fn what_has_not_happened_yet_is_there() {
+        let metrics = Metrics::default();
+        metrics.serves("m", "INTERNAL");
+        let text = metrics.text();
+        for line in [
+            "panamax_rpcs_total{method=\"m\",code=\"INTERNAL\"} 0",
+            "panamax_limit_hits_total{limit=\"request_time\"} 0",
+            "panamax_connections_cut_total{reason=\"reflection\"} 0",
+            "panamax_operation_seconds_count{operation=\"teardown\",outcome=\"failed\"} 0",
+            "panamax_takeovers_total 0",
+        ] {
+            assert!(text.lines().any(|one| one == line), "{line}\n{text}");
+        }
     }
 
     #[test]

@@ -278,7 +278,7 @@ fn service(
     // Who is not known gets no place and has no body read.
     let service = identity::Identity::new(callers.clone()).layer(service);
     let service = metadata::Metadata(metrics.clone()).layer(service);
-    Ok(measured::Measure(metrics.clone()).layer(gate::Gate.layer(service)))
+    Ok(measured::Measure::new(metrics.clone()).layer(gate::Gate.layer(service)))
 }
 
 /// All services, each by gzip or without. A client that compresses all of its calls asks after health so, too.

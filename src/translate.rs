@@ -36,6 +36,7 @@ use crate::artifacts::{Artifacts, ComponentName, DeploymentName, Kind, ObjectNam
 use crate::diagnostic::{Diagnostic, Findings};
 use crate::template::{Image, Port, Template};
 use links::ResolvedLink;
+use ports::ImagePorts;
 use size::Made;
 use workload::Parts;
 
@@ -204,10 +205,13 @@ impl Context<'_> {
         self.rules().exposure != Exposure::ClusterIp && image.ports.iter().any(Port::is_open)
     }
 
-    /// Whether the Service of this link is its target's own, which is reached from outside the cluster.
-    fn opens_outside(&self, link: &ResolvedLink<'_>) -> bool {
+    /// Whether the Service of this link is its target's own, and is reached from outside the cluster.
+    ///
+    /// It is not where the link reaches a port that is not published: then what is published has a Service beside it.
+    fn opens_outside(&self, link: &ResolvedLink<'_>, ports: &ImagePorts<'_>) -> bool {
         self.names[link.target].as_str() == link.service
             && self.is_exposed(&self.template.images[link.target])
+            && !ports.keeps_inside
     }
 
     /// Whether the image has a Service called after itself, if it has ports.

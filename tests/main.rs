@@ -12,12 +12,14 @@
 mod support {
     pub mod adapter;
     pub mod agent;
+    pub mod alerts;
     pub mod bearer;
     pub mod calls;
     pub mod certificates;
     pub mod control_plane;
     pub mod document;
     pub mod image;
+    pub mod kubernetes;
     pub mod looking;
     pub mod metrics;
     pub mod namespace;
@@ -29,6 +31,7 @@ mod support {
     pub mod programs;
     pub mod proxy;
     pub mod raw;
+    pub mod recipe;
     pub mod relay;
     pub mod survey;
     pub mod templates;
@@ -102,6 +105,8 @@ mod cluster {
 /// From outside the process: the binary, the examples, and what the documents say.
 mod edge {
     mod agent;
+    mod alerts;
+    mod alerts_cluster;
     mod api;
     mod callers;
     mod commands;
@@ -122,6 +127,7 @@ mod edge {
     mod start;
     mod tls;
     mod translating;
+    mod versions;
 }
 
 /// What is handed out: the packages, and the files of a release.

@@ -187,9 +187,10 @@ catalogue! {
     /// The host interface is not an IP address.
     HostInterface = "HOST_INTERFACE", Error,
         "write an address, as 127.0.0.1; without the key, the port is published on every address";
-    /// The port is bound to one address of whatever node runs the pod, as the template asks; nothing else offers it.
+    /// The port is bound to one address of whatever node runs the pod, as the template asks; no other address of
+    /// a node has it.
     HostInterfaceKept = "HOST_INTERFACE_KEPT", Warning,
-        "call it on that node; remove host_interface if others are to reach the port";
+        "call it on that node, or over a link; remove host_interface if others are to reach the port";
     /// The port was to be published on one address of the host alone. That cannot be kept, so it is not published.
     PortNotPublished = "PORT_NOT_PUBLISHED", Warning,
         "reach the port over a link; remove host_interface if others are to reach it";
@@ -199,9 +200,10 @@ catalogue! {
     /// An exposed port is offered by no Service, since no link leads to the image; its pod still listens.
     ExposeUnused = "EXPOSE_UNUSED", Info,
         "link to the image, or list the port under `ports`";
-    /// A port that is only listed under `expose` can be reached from outside the cluster, because one Service serves both.
-    ExposedOutside = "EXPOSED_OUTSIDE", Warning,
-        "give the link an alias that is not the image's own name";
+    /// Links reach ports of the image that are not published, so what is published has a Service of its own, and only
+    /// that one is reached from outside the cluster.
+    PublishedApart = "PUBLISHED_APART", Info,
+        "give the links an alias that is not the image's own name to have the exposed Service called after the image";
     /// Ports were to be exposed outside the cluster, but no image publishes one.
     ExposureUnused = "EXPOSURE_UNUSED", Warning,
         "list the port under `ports`, or leave options.exposure out";

@@ -171,6 +171,9 @@ async fn write(
     // 3. and 4. The revision and the first stage, then the workloads.
     let record = lock.record().clone();
     let report = lock.during(apply_all(engine, target, &decided, &record, packed)).await?;
+    if !report.failures.is_empty() {
+        lock.fails();
+    }
     // Objects that were there before, with their record lost, are not this Deploy's to take back.
     if first && !report.failures.is_empty() && !report.adopted {
         return Err(undo(engine, target, &decided.prepared.template, lock, report).await);

@@ -23,6 +23,8 @@ pub(super) struct Lock {
     /// When others may take it over, by our own monotonic clock: a lease's length after the last renewal was sent.
     until: Instant,
     is_released: bool,
+    /// Whether the operation has not done what it was begun for, however well it ends.
+    has_failed: bool,
     /// What it is taken for, and since when; measured at its end.
     measured: (metrics::Operation, Instant),
 }
@@ -30,7 +32,8 @@ pub(super) struct Lock {
 impl Drop for Lock {
     /// Leaves what a lock was taken for to the keeper: the operation has failed, or the record could not be written.
     fn drop(&mut self) {
-        let outcome = if self.is_released { Outcome::Done } else { Outcome::Failed };
+        let is_done = self.is_released && !self.has_failed;
+        let outcome = if is_done { Outcome::Done } else { Outcome::Failed };
         let (operation, begun) = self.measured;
         let took = self.engine.clock.elapsed().saturating_duration_since(begun);
         self.engine.cluster.metrics().operation(operation, outcome, took);
@@ -102,7 +105,7 @@ impl Lock {
             OperationKind::Teardown => metrics::Operation::Teardown,
         };
         let measured = (measured, until - lease);
-        Ok(Self { engine: engine.clone(), record, until, is_released: false, measured })
+        Ok(Self { engine: engine.clone(), record, until, is_released: false, has_failed: false, measured })
     }
 
     /// The record as this operation last wrote it.
@@ -185,6 +188,11 @@ impl Lock {
     pub(super) async fn change(&mut self, transition: &Transition) -> Result<()> {
         self.record = self.engine.cluster.change(&self.record, transition).await?;
         Ok(())
+    }
+
+    /// Notes that the operation does not do what it was begun for; it may end well all the same.
+    pub(super) fn fails(&mut self) {
+        self.has_failed = true;
     }
 
     /// Ends the operation: its record is gone, or goes.

@@ -259,6 +259,9 @@ async fn convert(
     };
     let report = lock.during(apply).await?;
     let complete = report.failures.is_empty();
+    if !complete {
+        lock.fails();
+    }
     // An update that was refused before stays the next Deploy's to carry out.
     let phase = if complete && !conversion.is_open { Phase::Progressing } else { Phase::Incomplete };
     let applied = Applied {

@@ -182,12 +182,15 @@ pub fn outcome(headers: &HeaderMap) -> Option<&'static str> {
         Code::Aborted => "ABORTED",
         Code::OutOfRange => "OUT_OF_RANGE",
         Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
+        Code::Internal => INTERNAL,
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
     })
 }
+
+/// The name of the code of a call that failed for a reason of our own.
+pub const INTERNAL: &str = "INTERNAL";
 
 /// The name of the code of a call that its caller has left.
 pub const CANCELLED: &str = "CANCELLED";

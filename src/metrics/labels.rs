@@ -10,6 +10,9 @@ macro_rules! words {
         }
 
         impl $name {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$value,)+];
+
             /// The word in the label.
             pub fn as_str(self) -> &'static str {
                 match self {

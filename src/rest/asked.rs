@@ -83,6 +83,17 @@ impl Asked {
         matches!(self.what, What::Metadata | What::Health)
     }
 
+    /// Every word that [`Self::label`] has for what is served.
+    pub const LABELS: [&str; 7] = [
+        "Rest/Create",
+        "Rest/List",
+        "Rest/Get",
+        "Rest/Delete",
+        "Rest/Update",
+        "Rest/Metadata",
+        "Rest/Health",
+    ];
+
     /// Its word in labels and log lines; there is one for all that is not served.
     pub fn label(&self) -> &'static str {
         match self.what {

@@ -57,6 +57,9 @@ pub(super) struct Facade {
 pub(super) async fn serve(mut door: Door, facade: Facade, rules: Rules, ends: Ends) {
     let tasks = TaskTracker::new();
     let mut open: Vec<(Activity, CancellationToken)> = Vec::new();
+    for label in Asked::LABELS {
+        facade.metrics.serves(label, http_code(Some(500)));
+    }
     loop {
         let connection = tokio::select! {
             biased;

@@ -47,7 +47,17 @@ fn label(path: &str) -> &'static str {
 
 /// The layer that measures.
 #[derive(Clone)]
-pub(super) struct Measure(pub(super) Metrics);
+pub(super) struct Measure(Metrics);
+
+impl Measure {
+    /// Shows every method from the start, so that the first failure for a reason of our own is seen.
+    pub(super) fn new(metrics: Metrics) -> Self {
+        for method in METHODS {
+            metrics.serves(label(method), grpc::INTERNAL);
+        }
+        Self(metrics)
+    }
+}
 
 impl<S> Layer<S> for Measure {
     type Service = Measuring<S>;

@@ -58,7 +58,8 @@ pub(super) fn check(raw: Vec<RawVolume>, image: &str, findings: &mut Findings) -
         let field = entry.field.unwrap_or_else(|| format!("{image}.volumes[{index}]"));
         let (path, mode) = split_mode(&entry.container_path);
         let container = accept(check_container_path(path), || format!("{field}.container_path"), findings);
-        let host = accept(check_path(&entry.host_path), || format!("{field}.host_path"), findings);
+        let (host_path, host_mode) = split_mode(&entry.host_path);
+        let host = accept(check_host_path(host_path), || format!("{field}.host_path"), findings);
         let read_only = accept(boolean(&entry.read_only), || format!("{field}.read_only"), findings);
         let (Some(()), Some(()), Some(read_only)) = (container, host, read_only) else { continue };
         if !path.starts_with('/') {
@@ -72,8 +73,8 @@ pub(super) fn check(raw: Vec<RawVolume>, image: &str, findings: &mut Findings) -
             findings.report(Code::VolumeRepeated, format!("{field}.container_path"), message);
             continue;
         }
-        let read_only = read_only == Some(true) || mode == Some(Mode::ReadOnly);
-        volumes.push(Volume { host_path: entry.host_path, container_path, read_only, field });
+        let read_only = read_only == Some(true) || [mode, host_mode].contains(&Some(Mode::ReadOnly));
+        volumes.push(Volume { host_path: host_path.to_owned(), container_path, read_only, field });
     }
     volumes
 }
@@ -127,17 +128,27 @@ fn check_length(path: &str) -> Result<(), Fault> {
     check_text(path)
 }
 
+/// Docker takes `host:container:mode` in one text, in which no path has a `:` of its own.
+fn one_path(path: &str, message: &'static str) -> Result<(), Fault> {
+    if !path.contains(':') {
+        return Ok(());
+    }
+    let advice =
+        "write host_path and container_path as keys of their own; of modes, `:ro` may stand behind the path";
+    Err(Fault::new(Code::VolumePath, message).advising(advice))
+}
+
+fn check_host_path(path: &str) -> Result<(), Fault> {
+    check_path(path)?;
+    one_path(path, "the path on the host has a `:` in it")
+}
+
 fn check_container_path(path: &str) -> Result<(), Fault> {
     check_path(path)?;
     if path.is_empty() {
         return Err(Fault::new(Code::VolumePath, "the path in the container is missing"));
     }
-    if path.contains(':') {
-        let advice = "write host_path and container_path as keys of their own; of modes, `:ro` may stand behind the path";
-        return Err(
-            Fault::new(Code::VolumePath, "the path in the container has a `:` in it").advising(advice)
-        );
-    }
+    one_path(path, "the path in the container has a `:` in it")?;
     if path.split('/').any(|part| part == "..") {
         return Err(Fault::new(Code::VolumePath, "the path in the container has `..` in it"));
     }

@@ -236,7 +236,7 @@ fn ports_of<'a>(
     linked: &'a Linked<'_, '_>,
 ) -> Vec<&'a ServicePort<'a>> {
     let target = &linked.ports[link.target];
-    let ports = target.of_link(context.opens_outside(link)).chain(&target.guessed);
+    let ports = target.of_link(context.opens_outside(link, target)).chain(&target.guessed);
     ports.filter(|port| port.number == port.target && !port.is_further).collect()
 }
 

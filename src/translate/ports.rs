@@ -58,6 +58,8 @@ pub(super) struct ImagePorts<'t> {
     pub(super) shadowed: Vec<String>,
     /// Whether the template lists no port.
     pub(super) unlisted: bool,
+    /// Whether the template lists a port that is not published: a link reaches it, and the world does not.
+    pub(super) keeps_inside: bool,
     /// What the image is known to have and the template does not list, and who says so.
     pub(super) added: Option<(Origin, Vec<Added>)>,
     /// Ports that the image may have by a word of its name. Only link variables know them.
@@ -103,11 +105,13 @@ fn of_image<'t>(context: &Context<'_>, image: &'t Image) -> ImagePorts<'t> {
     let mut shadowed = Vec::new();
     let mut linked = Vec::with_capacity(union.len());
     let mut own = Vec::with_capacity(union.len());
+    let mut keeps_inside = false;
     for ((target, protocol), (field, hosts)) in &union {
         add(&mut linked, (*target, *target, *protocol, field), &mut shadowed);
+        let published = is_published(image, *target, *protocol);
+        keeps_inside |= !published;
         // What is only meant for links is not shown to the world.
-        let published = !is_exposed || is_published(image, *target, *protocol);
-        if hosts.is_empty() && published {
+        if hosts.is_empty() && (published || !is_exposed) {
             add(&mut own, (*target, *target, *protocol, field), &mut shadowed);
         }
         for (host, field) in hosts {
@@ -128,7 +132,7 @@ fn of_image<'t>(context: &Context<'_>, image: &'t Image) -> ImagePorts<'t> {
     let guessed = if linked.is_empty() { guess(image) } else { Vec::new() };
     shadowed.sort();
     shadowed.dedup();
-    ImagePorts { linked, own, shadowed, unlisted, added, guessed }
+    ImagePorts { linked, own, shadowed, unlisted, keeps_inside, added, guessed }
 }
 
 /// A port beside the template's: number, protocol, and whether clients of the image speak to it.

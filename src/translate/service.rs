@@ -13,6 +13,9 @@ use crate::artifacts::{ANNOTATION_ALIAS, Artifact, Kind, ObjectName, ObjectRef};
 use crate::diagnostic::{Code, Findings};
 use crate::template::{Exposed, Protocol};
 
+/// What the name of a Service ends with that is reached from outside the cluster beside the image's own.
+const OUTSIDE: &str = "outside";
+
 /// One Service to be.
 pub(super) struct PlannedService<'t> {
     name: ObjectName,
@@ -38,7 +41,7 @@ pub(super) fn plan<'t>(
     let mut left = share.ports;
     for link in links {
         let image = &ports[link.target];
-        let opens = context.opens_outside(link);
+        let opens = context.opens_outside(link, image);
         if shown_targets.insert((link.target, opens)) {
             known_ports::tell(context, link.target, image, opens, plans.findings);
         }
@@ -63,7 +66,12 @@ pub(super) fn plan<'t>(
         if context.has_own_service(index) && (is_linked || !offered.is_empty()) {
             let name = context.names[index].as_str();
             plans.add(name, index, offered, &format!("images[{index}]"));
-            if let Some(service) = plans.services.get_mut(name).filter(|service| service.target == index) {
+            let serves_links = links.iter().any(|link| link.target == index && link.service == name);
+            if context.is_exposed(image) && serves_links && ports[index].keeps_inside {
+                plans.add_outside(context, links, index, &ports[index].own);
+            } else if let Some(service) =
+                plans.services.get_mut(name).filter(|service| service.target == index)
+            {
                 service.exposed = context.is_exposed(image);
             }
         }
@@ -81,7 +89,7 @@ pub(super) fn plan<'t>(
     services
 }
 
-/// Tells of exposed ports that nothing offers, and of those that more than the links will reach.
+/// Tells of exposed ports that nothing offers, and of an exposure that exposes nothing.
 fn tell_expose(context: &Context<'_>, services: &[PlannedService<'_>], findings: &mut Findings) {
     let images = &context.template.images;
     let offers = |service: &PlannedService<'_>| {
@@ -98,14 +106,6 @@ fn tell_expose(context: &Context<'_>, services: &[PlannedService<'_>], findings:
             let message =
                 format!("no link leads to `{}`, so no Service offers the port", context.names[index]);
             findings.report(Code::ExposeUnused, port.field.clone(), message);
-        }
-    }
-    for service in services.iter().filter(|service| service.exposed) {
-        let image = &images[service.target];
-        let only = |port: &&ServicePort<'_>| !is_published(image, port.target, port.protocol);
-        for port in service.ports.iter().filter(only) {
-            let message = format!("Service `{}` exposes the port outside the cluster, too", service.name);
-            findings.report(Code::ExposedOutside, port.field, message);
         }
     }
     if context.rules().exposure != Exposure::ClusterIp && !services.iter().any(|service| service.exposed) {
@@ -133,6 +133,32 @@ impl<'t> Plans<'t, '_> {
         if let Some(service) = self.services.get_mut(&link.service) {
             service.aliases.insert(link.alias);
         }
+    }
+
+    /// Plans a Service for what the image publishes, beside its own one, which keeps what links reach inside.
+    fn add_outside(
+        &mut self,
+        context: &Context<'_>,
+        links: &[ResolvedLink<'_>],
+        index: usize,
+        ports: &[ServicePort<'t>],
+    ) {
+        let own = context.names[index].as_str();
+        let joined = format!("{own}-{OUTSIDE}");
+        let mut name = naming::fit(&joined, naming::LIMIT).map_or(joined, |fitted| fitted.text);
+        let is_taken = context.names.iter().any(|other| other.as_str() == name)
+            || links.iter().any(|link| link.service == name);
+        if is_taken {
+            name = naming::with_hash(&name, own, naming::LIMIT);
+        }
+        self.add(&name, index, ports, &format!("images[{index}]"));
+        if let Some(service) = self.services.get_mut(&name).filter(|service| service.target == index) {
+            service.exposed = true;
+        }
+        let message = format!(
+            "links to Service `{own}` reach ports that are not published, so Service `{name}` exposes those that are"
+        );
+        self.findings.report(Code::PublishedApart, format!("images[{index}].ports"), message);
     }
 
     /// Plans a Service, or adds ports to the one of that name.
@@ -183,6 +209,22 @@ impl PlannedService<'_> {
     /// The image that it leads to.
     pub(super) fn target(&self) -> usize {
         self.target
+    }
+
+    /// Whether it is called after the image or exposes its ports: there a published port is found.
+    pub(super) fn publishes(&self, context: &Context<'_>, image: usize) -> bool {
+        self.target == image && (self.exposed || self.name.as_str() == context.names[image].as_str())
+    }
+
+    /// Whether it is reached from outside the cluster.
+    pub(super) fn is_exposed(&self) -> bool {
+        self.exposed
+    }
+
+    /// Whether it offers that port of the image, under whatever number.
+    pub(super) fn offers(&self, image: usize, target: u16, protocol: Protocol) -> bool {
+        self.target == image
+            && self.ports.iter().any(|port| (port.target, port.protocol) == (target, protocol))
     }
 
     /// Whether this port of it leads to that port of the image.

@@ -196,8 +196,8 @@ fn address_of(entry: &Port) -> Option<IpAddr> {
 }
 
 /// Tells what became of ports that were published on one address of the host alone.
-fn tell_interfaces(context: &Context<'_>, findings: &mut Findings) {
-    for image in &context.template.images {
+fn tell_interfaces(context: &Context<'_>, services: &[PlannedService<'_>], findings: &mut Findings) {
+    for (index, image) in context.template.images.iter().enumerate() {
         let given = container_ports(image, context.keeps_host_ports());
         for entry in &image.ports {
             let Some(interface) = entry.interface else { continue };
@@ -209,8 +209,15 @@ fn tell_interfaces(context: &Context<'_>, findings: &mut Findings) {
             });
             match (interface, kept.and_then(|port| port.host)) {
                 (Interface::Address(address), Some(host)) => {
+                    let offers = |service: &&PlannedService<'_>| {
+                        service.offers(index, container.get(), entry.protocol)
+                    };
+                    let beside = match services.iter().find(offers) {
+                        Some(service) => format!("Service `{}` offers port {container}", service.name()),
+                        None => "no Service offers it".to_owned(),
+                    };
                     let message = format!(
-                        "host port {host} is taken on {address} of the node that runs the pod; no Service offers it"
+                        "host port {host} is taken on {address} of the node that runs the pod; {beside}"
                     );
                     let field = format!("{}.host_interface", entry.field);
                     findings.report(Code::HostInterfaceKept, field, message);
@@ -239,7 +246,7 @@ pub(super) fn tell_host_ports(
     services: &[PlannedService<'_>],
     findings: &mut Findings,
 ) {
-    tell_interfaces(context, findings);
+    tell_interfaces(context, services, findings);
     if !context.keeps_host_ports() {
         return tell_moved(context, services, findings);
     }
@@ -280,12 +287,13 @@ fn tell_moved(context: &Context<'_>, services: &[PlannedService<'_>], findings: 
         for (port, host) in open.filter_map(|port| port.host.map(|host| (port, host))) {
             let field = format!("{}.host_port", port.field);
             let name = &context.names[index];
-            let leads = |service: &PlannedService<'_>| {
-                service.name() == name.as_str()
+            let leads = |service: &&PlannedService<'_>| {
+                service.publishes(context, index)
                     && service.leads(index, host.get(), port.container.get(), port.protocol)
             };
-            if services.iter().any(leads) {
-                let message = format!("host port {host} is port {host} of Service `{name}`");
+            // The Service that the world reaches comes first.
+            if let Some(service) = services.iter().filter(leads).max_by_key(|service| service.is_exposed()) {
+                let message = format!("host port {host} is port {host} of Service `{}`", service.name());
                 findings.report(Code::HostPortMoved, field, message);
             } else {
                 let message = format!("port {host} of Service `{name}` leads elsewhere");

@@ -14,10 +14,12 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::Value;
+use tonic::Code;
 
-use crate::support::adapter::{Adapter, deploy_at_once};
+use crate::support::adapter::{Adapter, deploy_at_once, teardown};
 use crate::support::control_plane::{User, control_plane};
-use crate::support::namespace::namespace;
+use crate::support::looking::{everything, names, refused};
+use crate::support::namespace::{Namespace, namespace};
 
 /// Texts that one YAML or another reads as something else, or cannot hold in every style; no doubled dollar, which
 /// has a rule of its own.
@@ -65,6 +67,9 @@ const NAMES: &[&str] = &[
     "*alias",
     "=eq",
 ];
+
+/// Findings that say which servers may refuse the object, and the minor version that takes it unless told otherwise.
+const TAKEN_SINCE: [(&str, u32); 2] = [("ENV_NAME_RELAXED", 32), ("SERVICE_NAME_DIGIT", 36)];
 
 /// Values as variables, and as words of the command.
 fn image(name: &str, suffix: &str, texts: &[String]) -> proto::Image {
@@ -273,29 +278,66 @@ async fn kubectl_reads_any_values_back_unchanged() {
 async fn the_api_server_takes_every_golden_manifest() {
     let namespace = namespace("golden").await;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/translate/cases");
-    let mut kubectl = control_plane().kubectl(User::Admin);
-    kubectl.args([
-        "apply",
-        "--namespace",
-        &namespace,
-        "--server-side",
-        "--dry-run=server",
-        "--validate=strict",
-    ]);
-    let mut objects = 0;
+    let apply = || {
+        let mut kubectl = control_plane().kubectl(User::Admin);
+        kubectl.args(["apply", "--namespace", &namespace, "--server-side", "--dry-run=server"]);
+        kubectl.arg("--validate=strict");
+        kubectl
+    };
+    let version = namespace.client.apiserver_version().await.expect("a version");
+    let minor: u32 = version.minor.parse().expect("a number");
+    let is_too_new =
+        |text: &str| TAKEN_SINCE.iter().any(|(code, since)| text.contains(code) && minor < *since);
+    let (mut kubectl, mut objects) = (apply(), 0);
     for entry in fs::read_dir(folder).expect("the folder") {
         let path = entry.expect("a file").path();
         let text = fs::read_to_string(&path).expect("text");
         let here = text.lines().filter(|line| line.starts_with("apiVersion: ")).count();
         // A template that is refused leaves its findings alone.
-        if path.extension().is_some_and(|ending| ending == "yaml") && here > 0 {
-            kubectl.arg("--filename").arg(path);
-            objects += here;
+        if path.extension().is_none_or(|ending| ending != "yaml") || here == 0 {
+            continue;
         }
+        if is_too_new(&text) {
+            let output = apply().arg("--filename").arg(&path).output().expect("kubectl runs");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(!output.status.success() && said.contains("Invalid value"), "{}: {said}", path.display());
+            continue;
+        }
+        kubectl.arg("--filename").arg(path);
+        objects += here;
     }
     let taken = fed(&mut kubectl, "");
     let taken = taken.lines().filter(|line| line.ends_with(" serverside-applied (server dry run)")).count();
     assert!(taken == objects && objects > 50, "{taken} of {objects} objects were taken");
+}
+
+/// What those warnings announce is told by its field, and leaves nothing behind.
+#[tokio::test]
+async fn a_name_that_the_server_is_too_old_for_is_told_by_its_field() {
+    let namespace = namespace("too-old").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let variable = "name: V\nimages:\n- name: a\n  source: b:1\n  environment: [{variable: 1ST, value: x}]\n";
+    let service = "name: S\nimages:\n- {name: a, source: 'b:1', links: [{service: db, alias: 1db}]}\n\
+                   - {name: db, source: 'c:1', expose: [80]}\n";
+    let cases = [(variable, "images[0].environment[0].variable"), (service, "images[0].links[0].alias")];
+    for ((code, since), (template, field)) in TAKEN_SINCE.into_iter().zip(cases) {
+        let answer = adapter.deployments().deploy(deploy_at_once(&namespace, "app", template)).await;
+        if minor(&namespace).await < since {
+            let refusal = refused(answer, Code::InvalidArgument, "TEMPLATE_INVALID");
+            assert_eq!(refusal.fields(), [field], "{refusal:#?}");
+        } else {
+            let answer = answer.expect("deployed").into_inner();
+            assert!(answer.diagnostics.iter().any(|one| one.code == code), "{:#?}", answer.diagnostics);
+            adapter.deployments().teardown(teardown(&namespace, "app")).await.expect("gone");
+        }
+        assert_eq!(names(&everything(&namespace).await), [""; 0]);
+    }
+}
+
+/// The minor version of the server.
+async fn minor(namespace: &Namespace) -> u32 {
+    let version = namespace.client.apiserver_version().await.expect("a version");
+    version.minor.parse().expect("a number")
 }
 
 #[tokio::test]

@@ -327,6 +327,13 @@ async fn what_an_autoscaler_scales_is_not_scaled_beside_it() {
         &Patch::Merge(json!({"spec": {"replicas": 3}})),
     )
     .await;
+    // Its controller still writes what has become of that; a Scale between those writes has to be repeated.
+    until::<ReplicationController>(&namespace, CONTROLLER, |found: Option<&ReplicationController>| {
+        let status = found.and_then(|found| found.status.as_ref());
+        let counts = status.map(|all| (all.replicas, all.ready_replicas, all.available_replicas));
+        counts == Some((3, Some(3), Some(3)))
+    })
+    .await;
     recorded(&namespace, "wp", "ACTIVE").await;
     let mut calls = Recorder::start(plane).namespace(&namespace).user(User::Adapter);
     let sent = jiff::Timestamp::now();

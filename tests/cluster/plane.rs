@@ -2,6 +2,7 @@
 
 use crate::support::calls::{Call, Recorder};
 use crate::support::control_plane::{User, control_plane};
+use crate::support::kubernetes;
 use crate::support::namespace::{Namespace, namespace};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -10,6 +11,22 @@ use kube::api::{ListParams, Patch, PatchParams, PostParams, WatchParams};
 use kube::runtime::wait::{Condition, await_condition};
 use serde_json::json;
 use std::time::Duration;
+
+/// What was built may be named; what lies in a folder of somebody else's is what it is.
+#[tokio::test]
+async fn the_server_is_the_kubernetes_that_was_asked_for() {
+    let other = kubernetes::other().expect("a version");
+    if other.is_none() && std::env::var_os("KUBEBUILDER_ASSETS").is_some() {
+        return;
+    }
+    let wanted = other.map_or_else(kubernetes::own_version, |other| Ok(other.version)).expect("a version");
+    let client = control_plane().client(User::Harness).await;
+    let version = client.apiserver_version().await.expect("an answer").git_version;
+    assert_eq!(version, format!("v{wanted}"));
+    let mut kubectl = control_plane().kubectl(User::Harness);
+    let output = kubectl.args(["version", "--client"]).output().expect("kubectl runs");
+    assert!(String::from_utf8_lossy(&output.stdout).contains(&version), "kubectl is another");
+}
 
 #[tokio::test]
 async fn a_pod_runs_and_has_an_address() {

@@ -13,7 +13,8 @@ use panamax_kubernetes_adapter::proto::health::health_client::HealthClient;
 use panamax_kubernetes_adapter::proto::server_service_client::ServerServiceClient;
 
 use crate::support::adapter::{Binary, connect, deploy, scale, teardown};
-use crate::support::metrics::{get, measured};
+use crate::support::metrics::{becomes, get, measured};
+use crate::support::raw::Raw;
 use crate::support::relay::{Relay, free_address, kubeconfig_at};
 
 /// How long anything here may take on a busy machine.
@@ -23,17 +24,6 @@ const TEMPLATE: &str = "images: [{name: web, source: 'nginx:1', ports: [{contain
 async fn start(flags: &'static [&'static str]) -> Binary {
     let flags = [&["--metrics-listen", "127.0.0.1:0"], flags].concat();
     tokio::task::spawn_blocking(move || Binary::start_with(&flags)).await.expect("the binary starts")
-}
-
-/// Waits until a series has a value.
-async fn becomes(binary: &Binary, series: &str, wanted: f64) {
-    let come = async {
-        while (measured(binary, series).await - wanted).abs() > f64::EPSILON {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let come = tokio::time::timeout(PATIENCE, come).await;
-    assert!(come.is_ok(), "{series} is {}, not {wanted}", measured(binary, series).await);
 }
 
 #[tokio::test]
@@ -114,6 +104,34 @@ async fn limits_that_are_hit_are_counted() {
     };
     templates.validate_template(large).await.expect_err("too large");
     becomes(&binary, "panamax_limit_hits_total{limit=\"request\"}", 1.0).await;
+}
+
+#[tokio::test]
+async fn what_never_ends_is_counted() {
+    const CHECK: &str = "/grpc.health.v1.Health/Check";
+    const WATCH: &str = "/grpc.health.v1.Health/Watch";
+    let binary = start(&["--sandbox"]).await;
+    let limit = |limit| format!("panamax_limit_hits_total{{limit=\"{limit}\"}}");
+    let silent = "panamax_connections_cut_total{reason=\"silent\"}";
+    for series in [silent, &limit("calls"), &limit("request_time"), &limit("watches_of_connection")] {
+        let (_, text) = get(binary.metrics.expect("a port"), "/metrics").await;
+        assert!(text.lines().any(|line| line == format!("{series} 0")), "{series} is shown before");
+    }
+    let _silent = tokio::net::TcpStream::connect(binary.address).await.expect("a connection");
+    // A hundred questions about health that do not end, and one more.
+    let mut asking = Raw::open(binary.address, None).await;
+    for number in 0..101 {
+        assert!(asking.call(number * 2 + 1, CHECK, &[0; 3], false).await);
+    }
+    becomes(&binary, &limit("calls"), 1.0).await;
+    // As many watches of health as a connection may have, and one more.
+    let mut watching = Raw::open(binary.address, None).await;
+    for number in 0..17 {
+        assert!(watching.call(number * 2 + 1, WATCH, &[0; 5], true).await);
+    }
+    becomes(&binary, &limit("watches_of_connection"), 1.0).await;
+    becomes(&binary, &limit("request_time"), 100.0).await;
+    becomes(&binary, silent, 1.0).await;
 }
 
 #[tokio::test]

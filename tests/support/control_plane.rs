@@ -1,6 +1,7 @@
 //! One real Kubernetes control plane for the whole test run, started when the first test asks for it.
 
 use super::programs::{self, CONTROL_PLANE, NODE};
+use super::recipe::recipe;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -124,11 +125,15 @@ struct Ready {
 pub(super) fn start(nodes: Nodes, images: Option<&Path>) -> Result<ControlPlane, String> {
     let more: &[_] = if nodes == Nodes::Real { &NODE } else { &[] };
     let programs = programs::find(CONTROL_PLANE.iter().chain(more))?;
-    let folders: BTreeSet<_> = programs.values().filter_map(|path| path.parent()).collect();
+    // The first that holds a program is taken: beside our own etcd lies our own Kubernetes, which may not be the one.
+    let first = programs["kube-apiserver"].parent();
+    let others: BTreeSet<_> =
+        programs.values().map(|path| path.parent()).filter(|folder| *folder != first).collect();
+    let folders = std::iter::once(first).chain(others).flatten();
     let folders = std::env::join_paths(folders).map_err(|error| format!("the programs' folders: {error}"))?;
     let mut command = Command::new(&programs["plane"]);
     command.arg("--programs").arg(folders);
-    command.arg("--stages").arg(programs::recipe().join("stages.yaml"));
+    command.arg("--stages").arg(recipe().join("stages.yaml"));
     if nodes == Nodes::Real {
         command.arg("--node");
     }

@@ -15,7 +15,8 @@ use tokio::task::JoinSet;
 
 use super::control_plane::{ControlPlane, Nodes, start};
 use super::image;
-use super::programs::{RUNC, is_built, tell};
+use super::programs::{RUNC, is_built};
+use super::recipe::tell;
 
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(10);

@@ -2,24 +2,26 @@
 
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::admissionregistration::v1::{
-    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
-};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ObjectMeta, PostParams};
 use serde_json::json;
 
 use super::namespace::Namespace;
 
 /// How long a policy may take until it is in force, or is not any more.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The API group of policies; before Kubernetes 1.30 there is no v1 of them.
+const GROUP: &str = "admissionregistration.k8s.io";
+const KINDS: [&str; 2] = ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"];
 /// The name of what is deleted to see whether a policy is in force.
 const PROBE: &str = "probe";
 
 /// A policy that is in force.
 pub struct Policy {
     client: kube::Client,
+    /// Policies and their bindings.
+    resources: [ApiResource; 2],
     pub name: String,
 }
 
@@ -31,7 +33,6 @@ impl Policy {
         let probe = format!("oldObject.metadata.name == '{PROBE}'");
         let expression = format!("!(oldObject.metadata.name.startsWith('{prefix}') || {probe})");
         let policy = json!({
-            "metadata": { "name": name },
             "spec": {
                 "failurePolicy": "Fail",
                 "matchConstraints": { "resourceRules": [{
@@ -42,7 +43,6 @@ impl Policy {
             },
         });
         let binding = json!({
-            "metadata": { "name": name },
             "spec": {
                 "policyName": name, "validationActions": ["Deny"],
                 "matchResources": { "namespaceSelector": {
@@ -50,15 +50,17 @@ impl Policy {
                 } },
             },
         });
-        let policy: ValidatingAdmissionPolicy = serde_json::from_value(policy).expect("a policy");
-        let binding: ValidatingAdmissionPolicyBinding = serde_json::from_value(binding).expect("a binding");
+        let resources = resources(&client).await;
         let parameters = PostParams::default();
-        Api::all(client.clone()).create(&parameters, &policy).await.expect("the policy");
-        Api::all(client.clone()).create(&parameters, &binding).await.expect("the binding");
+        for (resource, content) in resources.iter().zip([policy, binding]) {
+            let object = DynamicObject::new(&name, resource).data(content);
+            let api = Api::all_with(client.clone(), resource);
+            api.create(&parameters, &object).await.expect("the policy and what binds it");
+        }
         let metadata = ObjectMeta { name: Some(PROBE.to_owned()), ..ObjectMeta::default() };
         let probe = ConfigMap { metadata, ..ConfigMap::default() };
         namespace.api::<ConfigMap>().create(&parameters, &probe).await.expect("the probe");
-        let policy = Self { client, name };
+        let policy = Self { client, resources, name };
         policy.until(namespace, false).await;
         policy
     }
@@ -75,13 +77,21 @@ impl Policy {
 
     /// Lifts it.
     pub async fn lift(self, namespace: &Namespace) {
-        let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(self.client.clone());
-        let policies: Api<ValidatingAdmissionPolicy> = Api::all(self.client.clone());
-        bindings.delete(&self.name, &DeleteParams::default()).await.expect("unbound");
-        policies.delete(&self.name, &DeleteParams::default()).await.expect("deleted");
+        for resource in self.resources.iter().rev() {
+            let api: Api<DynamicObject> = Api::all_with(self.client.clone(), resource);
+            api.delete(&self.name, &DeleteParams::default()).await.expect("deleted");
+        }
         self.until(namespace, true).await;
         namespace.api::<ConfigMap>().delete(PROBE, &DeleteParams::default()).await.expect("deleted");
     }
+}
+
+/// Policies and their bindings, in the version that the API server has.
+async fn resources(client: &kube::Client) -> [ApiResource; 2] {
+    let stable = client.list_api_group_resources(&format!("{GROUP}/v1")).await.expect("a group");
+    let is_stable = stable.resources.iter().any(|resource| resource.kind == KINDS[0]);
+    let version = if is_stable { "v1" } else { "v1beta1" };
+    KINDS.map(|kind| ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, version, kind)))
 }
 
 /// The names of the Services and Secrets of the namespace.

@@ -9,6 +9,9 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use super::kubernetes::{self, Other};
+use super::recipe::{cache, recipe, tell};
+
 /// Programs that are built from one Go module and found or missing together.
 pub struct Set {
     name: &'static str,
@@ -19,25 +22,39 @@ pub struct Set {
     /// Whether C may be compiled too; without it a program needs nothing beside it.
     cgo: bool,
     tags: &'static str,
+    /// Whether these are Kubernetes itself, which another version can take the place of.
+    is_kubernetes: bool,
     /// Each program's name and Go package.
     programs: &'static [(&'static str, &'static str)],
 }
 
-const COMMON: Set =
-    Set { name: "", module: ".", sources: &["go.mod", "go.sum"], cgo: true, tags: "", programs: &[] };
+const COMMON: Set = Set {
+    name: "",
+    module: ".",
+    sources: &["go.mod", "go.sum"],
+    cgo: true,
+    tags: "",
+    is_kubernetes: false,
+    programs: &[],
+};
 
 /// What every control plane needs.
-pub const CONTROL_PLANE: [Set; 3] = [
+pub const CONTROL_PLANE: [Set; 5] = [
     Set {
         name: "kubernetes",
+        is_kubernetes: true,
         programs: &[
-            ("etcd", "go.etcd.io/etcd/server/v3"),
             ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
             ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
             ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
             ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
-            ("kwok", "sigs.k8s.io/kwok/cmd/kwok"),
         ],
+        ..COMMON
+    },
+    // The same whichever Kubernetes is between them.
+    Set {
+        name: "kubernetes",
+        programs: &[("etcd", "go.etcd.io/etcd/server/v3"), ("kwok", "sigs.k8s.io/kwok/cmd/kwok")],
         ..COMMON
     },
     // A module of its own: it wants other versions of the libraries that Kubernetes is pinned to.
@@ -48,6 +65,8 @@ pub const CONTROL_PLANE: [Set; 3] = [
         programs: &[("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl")],
         ..COMMON
     },
+    // The judge of the alert rules; here because what is built while other tests run disturbs them.
+    Set { name: "alerts", module: "alerts", sources: &["alerts"], programs: &[("alerts", ".")], ..COMMON },
     Set { name: "plane", sources: &["plane"], programs: &[("plane", "./plane")], ..COMMON },
 ];
 
@@ -55,6 +74,7 @@ pub const CONTROL_PLANE: [Set; 3] = [
 pub const NODE: [Set; 4] = [
     Set {
         name: "kubelet",
+        is_kubernetes: true,
         programs: &[
             ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
             ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
@@ -115,7 +135,7 @@ pub fn find<'s>(sets: impl IntoIterator<Item = &'s Set>) -> Result<BTreeMap<&'st
 
 /// Whether [`find`] would build nothing of a set.
 pub fn is_built(set: &Set) -> bool {
-    let cached = || Ok::<_, String>(cache()?.join(folder_name(set)?));
+    let cached = || Ok::<_, String>(Place::of(set)?.folder);
     assets().is_some_and(|assets| set.is_in(&assets)) || cached().is_ok_and(|folder| set.is_in(&folder))
 }
 
@@ -125,59 +145,101 @@ impl Set {
     }
 }
 
-/// The folder with the control plane's recipe.
-pub fn recipe() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/control-plane")
-}
-
-/// Says something on the terminal at once; what the macros print would be held back by the test runner.
-pub fn tell(line: &str) {
-    let _ = writeln!(std::io::stderr(), "control plane: {line}");
-}
-
 fn assets() -> Option<PathBuf> {
     std::env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 fn find_set(set: &Set) -> Result<PathBuf, String> {
-    if let Some(assets) = assets() {
+    let place = Place::of(set)?;
+    // A version that is asked for by its number is built by us: nobody knows what a folder holds.
+    if let (Some(assets), None) = (assets(), &place.other) {
         if set.is_in(&assets) {
             return Ok(assets);
         }
         let names: Vec<_> = set.programs.iter().map(|(name, _)| *name).collect();
         tell(&format!("{} does not hold all of {}; using our own", assets.display(), names.join(", ")));
     }
-    let cache = cache()?;
-    let folder = cache.join(folder_name(set)?);
-    if !set.is_in(&folder) {
-        fs::create_dir_all(&folder)
-            .map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
-        let _lock = lock(&cache)?;
+    if !set.is_in(&place.folder) {
+        place.fill(set)?;
+    }
+    Ok(place.folder)
+}
+
+/// Where a set is built, and lies then.
+struct Place {
+    folder: PathBuf,
+    /// The folder of its module.
+    module: PathBuf,
+    other: Option<Other>,
+}
+
+impl Place {
+    fn of(set: &Set) -> Result<Self, String> {
+        let other = if set.is_kubernetes { kubernetes::other()? } else { None };
+        Ok(match other {
+            Some(other) => {
+                Self { folder: other.folder.clone(), module: other.folder.clone(), other: Some(other) }
+            }
+            None => Self {
+                folder: cache()?.join(format!("{}-{}", set.name, fingerprint(set)?)),
+                module: recipe().join(set.module),
+                other: None,
+            },
+        })
+    }
+
+    /// Builds what is missing.
+    fn fill(&self, set: &Set) -> Result<(), String> {
+        fs::create_dir_all(&self.folder)
+            .map_err(|error| format!("cannot create {}: {error}", self.folder.display()))?;
+        let _lock = lock(&cache()?)?;
+        if let Some(other) = &self.other {
+            other.write()?;
+        }
         for (number, (name, package)) in set.programs.iter().enumerate() {
-            if !folder.join(name).is_file() {
-                let step = format!(
-                    "building {name} ({} of {}, the first time only)",
-                    number + 1,
-                    set.programs.len()
-                );
-                build(set, package, &folder.join(name), &step)?;
+            if !self.folder.join(name).is_file() {
+                let (count, once) = (set.programs.len(), "the first time only");
+                let step = format!("building {name} ({} of {count}, {once})", number + 1);
+                self.build(set, package, &self.folder.join(name), &step)?;
             }
         }
+        Ok(())
     }
-    Ok(folder)
-}
 
-fn folder_name(set: &Set) -> Result<String, String> {
-    Ok(format!("{}-{}", set.name, fingerprint(set)?))
-}
-
-/// Outside `target/`, so that `cargo clean` does not cost a long build.
-fn cache() -> Result<PathBuf, String> {
-    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    variable("XDG_CACHE_HOME")
-        .or_else(|| variable("HOME").map(|home| home.join(".cache")))
-        .map(|cache| cache.join("panamax-kubernetes-adapter/control-plane"))
-        .ok_or_else(|| "the control plane needs a cache folder: set HOME or XDG_CACHE_HOME".to_owned())
+    /// Builds one program; it appears under its name only when it is complete.
+    fn build(&self, set: &Set, package: &str, target: &Path, step: &str) -> Result<(), String> {
+        let partial = target.with_extension("partial");
+        let version = match &self.other {
+            Some(other) => other.version.clone(),
+            None => kubernetes::own_version()?,
+        };
+        let mut command = Command::new("go");
+        if !set.cgo {
+            command.env("CGO_ENABLED", "0");
+        }
+        let child = command
+            .args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-tags", set.tags])
+            .args(["-ldflags", &stamp(&version), "-o"])
+            .arg(&partial)
+            .arg(package)
+            .current_dir(&self.module)
+            .env("GOWORK", "off")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn();
+        let mut child = match child {
+            Ok(child) => child,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(NO_GO.to_owned()),
+            Err(error) => return Err(format!("cannot run go: {error}")),
+        };
+        let (send, ended) = mpsc::channel();
+        std::thread::spawn(move || send.send(child.wait()));
+        let status = wait(&ended, step).map_err(|error| format!("cannot wait for go: {error}"))?;
+        if !status.success() {
+            return Err(format!("go could not build {package}: its reasons stand above"));
+        }
+        fs::rename(&partial, target).map_err(|error| format!("cannot place {}: {error}", target.display()))
+    }
 }
 
 fn fingerprint(set: &Set) -> Result<String, String> {
@@ -209,37 +271,6 @@ fn lock(cache: &Path) -> Result<File, String> {
     Ok(file)
 }
 
-/// Builds one program; it appears under its name only when it is complete.
-fn build(set: &Set, package: &str, target: &Path, step: &str) -> Result<(), String> {
-    let partial = target.with_extension("partial");
-    let mut command = Command::new("go");
-    if !set.cgo {
-        command.env("CGO_ENABLED", "0");
-    }
-    let child = command
-        .args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-tags", set.tags])
-        .args(["-ldflags", &stamp()?, "-o"])
-        .arg(&partial)
-        .arg(package)
-        .current_dir(recipe().join(set.module))
-        .env("GOWORK", "off")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn();
-    let mut child = match child {
-        Ok(child) => child,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Err(NO_GO.to_owned()),
-        Err(error) => return Err(format!("cannot run go: {error}")),
-    };
-    let (send, ended) = mpsc::channel();
-    std::thread::spawn(move || send.send(child.wait()));
-    let status = wait(&ended, step).map_err(|error| format!("cannot wait for go: {error}"))?;
-    if !status.success() {
-        return Err(format!("go could not build {package}: its reasons stand above"));
-    }
-    fs::rename(&partial, target).map_err(|error| format!("cannot place {}: {error}", target.display()))
-}
-
 /// Shows that something is going on until it ends: a clock on a terminal, now and then a line elsewhere.
 fn wait<T>(ended: &mpsc::Receiver<T>, step: &str) -> T {
     let terminal = std::io::stderr().is_terminal();
@@ -258,16 +289,9 @@ fn wait<T>(ended: &mpsc::Receiver<T>, step: &str) -> T {
 }
 
 /// Without a version of its own the API server calls itself one that kubectl cannot parse.
-fn stamp() -> Result<String, String> {
-    let path = recipe().join("go.mod");
-    let text =
-        fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    let version = text
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("k8s.io/kubernetes "))
-        .and_then(|rest| rest.split(' ').next())
-        .ok_or_else(|| format!("{} names no k8s.io/kubernetes", path.display()))?;
+fn stamp(version: &str) -> String {
     let minor = version.split('.').nth(1).unwrap_or_default();
     let set = |name: &str, value: &str| format!("-X k8s.io/component-base/version.{name}={value}");
-    Ok(format!("-s -w {} {} {}", set("gitVersion", version), set("gitMajor", "1"), set("gitMinor", minor)))
+    let whole = format!("v{version}");
+    format!("-s -w {} {} {}", set("gitVersion", &whole), set("gitMajor", "1"), set("gitMinor", minor))
 }

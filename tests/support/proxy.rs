@@ -39,6 +39,8 @@ pub enum Fault {
     Answer { code: u16, headers: Vec<(&'static str, &'static str)>, body: String },
     /// It is passed on, and its answer is lost with the connection.
     LoseAnswer,
+    /// It is passed on after a pause.
+    Late(Duration),
     /// It is never answered, nor passed on.
     Silence,
     /// Its answer begins and never goes on; it is not passed on.
@@ -327,6 +329,7 @@ async fn pass(State(road): State<Road>, request: Request) -> Response {
             kept.taken.notify_one();
             return std::future::pending().await;
         }
+        Some(Fault::Late(pause)) => tokio::time::sleep(*pause).await,
         Some(Fault::LoseAnswer) | None => {}
     }
     let (headers, sent) = (head.headers.clone(), body.clone());
@@ -355,7 +358,7 @@ async fn pass(State(road): State<Road>, request: Request) -> Response {
         Some(Point::Unsent) | None => {}
     }
     road.opened().await;
-    if fault.is_some() {
+    if matches!(fault, Some(Fault::LoseAnswer)) {
         return lost();
     }
     Response::from_parts(head, Body::from(answer))

@@ -69,10 +69,30 @@ fn known_ports(image: &Image, opens_outside: bool) -> &'static [KnownPort] {
     known.map(|known| known.ports).unwrap_or_default()
 }
 
-/// Whether the Service is the target's own, reached from outside the cluster.
+/// Whether the template publishes the container's port to all.
+fn is_open(image: &Image, number: u16, protocol: Protocol) -> bool {
+    image
+        .ports
+        .iter()
+        .any(|port| port.is_open() && (port.container.get(), port.protocol) == (number, protocol))
+}
+
+/// Whether the image is to be reached from outside the cluster.
+fn is_exposed(image: &Image, rules: &Rules) -> bool {
+    rules.exposure != Exposure::ClusterIp && image.ports.iter().any(Port::is_open)
+}
+
+/// Whether the Service of a link is the target's own, reached from outside the cluster: all of the list is published.
 fn opens_outside(target: &Image, service: &Value, rules: &Rules) -> bool {
     let is_own = service["metadata"]["name"] == sanitise(target.name.as_str());
-    is_own && rules.exposure != Exposure::ClusterIp && target.ports.iter().any(Port::is_open)
+    let published = target.ports.iter().all(|port| is_open(target, port.container.get(), port.protocol))
+        && target.expose.iter().all(|port| is_open(target, port.container.get(), port.protocol));
+    is_own && is_exposed(target, rules) && published
+}
+
+/// Whether the manifest is a Service that is reached from outside the cluster.
+fn is_outside(manifest: &Value) -> bool {
+    ["NodePort", "LoadBalancer"].iter().any(|kind| manifest["spec"]["type"] == *kind)
 }
 
 /// Numbers and protocols that a Service offers.
@@ -275,12 +295,9 @@ proptest! {
             });
             for object in artifacts.objects().iter().filter(|object| object.component.as_str() == name) {
                 let spec = &object.manifest["spec"];
-                let outside = ["NodePort", "LoadBalancer"].iter().any(|kind| spec["type"] == *kind);
+                let outside = is_outside(&object.manifest);
                 for port in spec["ports"].as_array().into_iter().flatten() {
-                    prop_assert!(!outside || open(&port["targetPort"], &port["protocol"])
-                        || image.expose.iter().any(|one| port["targetPort"] == one.container.get())
-                        // A Service that a link shares has what the link needs, which is told.
-                        || translation.diagnostics.iter().any(|one| one.code.as_str() == "EXPOSED_OUTSIDE"), "{port}");
+                    prop_assert!(!outside || open(&port["targetPort"], &port["protocol"]), "{port}");
                     let moved = port["port"] != port["targetPort"];
                     prop_assert!(!moved || open(&port["targetPort"], &port["protocol"]), "{port}");
                 }
@@ -301,6 +318,26 @@ proptest! {
                     let all_narrow = !lenders.is_empty() && lenders.iter().all(|one| one.read_only);
                     prop_assert!(own.is_some() || !all_narrow || mount["readOnly"] == true, "{mount}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_published_has_one_service_outside(raw in good_template(), rules in any_rules()) {
+        let Some((template, translation)) = translated(raw, &rules) else { return Ok(()) };
+        let Some(artifacts) = &translation.artifacts else { return Ok(()) };
+        for image in &template.images {
+            let name = sanitise(image.name.as_str());
+            let of_image = artifacts.objects().iter().filter(|object| object.component.as_str() == name);
+            let outside: Vec<_> = of_image.map(|object| &object.manifest).filter(|one| is_outside(one)).collect();
+            prop_assert_eq!(outside.len(), usize::from(is_exposed(image, &rules)), "{}", name);
+            let Some(service) = outside.first() else { continue };
+            let ports = service["spec"]["ports"].as_array().unwrap();
+            for port in image.ports.iter().filter(|port| port.is_open()) {
+                // Another entry may have the host port, and then that one is reached.
+                prop_assert!(ports.iter().any(|one| one["protocol"] == port.protocol.as_str()
+                    && (one["targetPort"] == port.container.get()
+                        || port.host.is_some_and(|host| one["port"] == host.get()))), "{service}");
             }
         }
     }

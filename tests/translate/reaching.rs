@@ -176,12 +176,15 @@ proptest! {
             let image = made.template.images.iter().find(|image| sanitise(image.name.as_str()) == service.component.as_str());
             let image = image.expect("the image of every Service");
             let (listed, known) = (Made::listed(image), made.known(image));
+            let open = image.ports.iter().filter(|port| port.is_open());
+            let open: BTreeSet<Number> = open.map(|port| (port.container.get(), port.protocol)).collect();
             let spec = &service.manifest["spec"];
             let is_outside = ["NodePort", "LoadBalancer"].iter().any(|kind| spec["type"] == *kind);
             for port in spec["ports"].as_array().into_iter().flatten() {
                 let target = number(port, "targetPort");
-                // What only the image or the table says is never opened to the outside.
-                prop_assert!(listed.contains(&target) || (known.contains(&target) && !is_outside), "{port}");
+                // Nothing but what is published to all is ever opened to the outside.
+                prop_assert!(!is_outside || open.contains(&target), "{port}");
+                prop_assert!(listed.contains(&target) || known.contains(&target), "{port}");
                 let publishes = |one: &Port| one.is_open() && (one.container.get(), one.protocol) == target
                     && one.host.is_some_and(|host| port["port"] == host.get());
                 prop_assert!(port["port"] == port["targetPort"] || image.ports.iter().any(publishes), "{port}");

@@ -1,4 +1,4 @@
-//! What is made of the repository beside the program: its container image, and all that a release hands out.
+//! What is done with the repository beside building and testing it: its container image, all that a release hands out, and tests on other versions of Kubernetes.
 
 pub mod archive;
 pub mod bill;
@@ -6,5 +6,6 @@ pub mod compile;
 pub mod dist;
 pub mod error;
 pub mod image;
+pub mod kubernetes;
 pub mod reproduce;
 pub mod sources;

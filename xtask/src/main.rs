@@ -1,4 +1,4 @@
-//! Makes what is handed out of this repository: `cargo xtask help` lists it.
+//! What is done with this repository beside building and testing it: `cargo xtask help` lists it.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,11 +8,12 @@ use clap::{Parser, Subcommand};
 use xtask::dist;
 use xtask::error::Result;
 use xtask::image::{CA_BUNDLE, Contents, Image};
+use xtask::kubernetes;
 use xtask::reproduce;
 use xtask::sources::Sources;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Makes what is handed out of this repository.")]
+#[command(name = "cargo xtask", about = "What is done with this repository beside building and testing it.")]
 struct Arguments {
     #[command(subcommand)]
     task: Task,
@@ -53,6 +54,11 @@ enum Task {
         /// The certificates of the authorities that the images trust.
         #[arg(long, default_value = CA_BUNDLE)]
         ca_bundle: PathBuf,
+    },
+    /// Runs the tests that hold on every Kubernetes on the versions that docs/versions.md names, one after another.
+    Kubernetes {
+        /// Only these, as 1.29 or 1.29.15.
+        versions: Vec<String>,
     },
 }
 
@@ -107,6 +113,7 @@ fn run(task: Task) -> Result<String> {
             let release = reproduce::twice(&Sources::at(root(), false)?, &ca_bundle)?;
             Ok(format!("{}\ntwice, with the same bytes", release.told()))
         }
+        Task::Kubernetes { versions } => Ok(kubernetes::run(root(), versions)?.join("\n")),
     }
 }
 

@@ -50,7 +50,11 @@ where
             let answer = service.oneshot(request).await;
             let code = answer.as_ref().ok().map(Response::status);
             metrics.api_call(verb, code.map(|code| code.as_u16()));
-            if code.is_some_and(|code| code < StatusCode::INTERNAL_SERVER_ERROR) {
+            // Whoever is unknown there cannot do anything, as if nothing had answered; the next probe says so.
+            let is_answer = |code: StatusCode| {
+                code < StatusCode::INTERNAL_SERVER_ERROR && code != StatusCode::UNAUTHORIZED
+            };
+            if code.is_some_and(is_answer) {
                 metrics.reachable(true);
             }
             answer

@@ -1,5 +1,7 @@
 //! The keys of a template, and those that people bring along from other formats: what may be shown, and what to advise.
 
+use core::net::IpAddr;
+
 use crate::template::names::did_you_mean;
 
 /// The keys of one kind of mapping.
@@ -53,6 +55,41 @@ pub(super) fn spellings(key: &str) -> Keys {
 /// The documented spelling of a key.
 pub(super) fn known_key(key: &str, known: Keys) -> Option<&'static str> {
     known.iter().find(|name| **name == key || spellings(name).contains(&key)).copied()
+}
+
+/// How a mapping is written, for who has written something else in its place, as Docker's `8080:80`.
+pub(super) fn form(known: Keys) -> Option<&'static str> {
+    match known {
+        PORT_KEYS => {
+            Some("write the entry as `{host_port: 8080, container_port: 80}`, with numbers of your own")
+        }
+        LINK_KEYS => Some(
+            "write the entry as `{service: NAME, alias: name}`: the other image, and what it is called here",
+        ),
+        VARIABLE_KEYS => Some("write the entry as `{variable: NAME, value: text}`"),
+        VOLUME_KEYS => {
+            Some("write the entry as `{host_path: /of/the/host, container_path: /in/the/container}`")
+        }
+        DEPLOYMENT_KEYS => Some("write `deployment: {count: 2}`, with a number of your own"),
+        IMAGE_KEYS => Some("write the entry with the keys `name` and `source`"),
+        _ => None,
+    }
+}
+
+/// How the list of a key is written, for who has written no list.
+pub(super) fn list_form(key: &str) -> Option<&'static str> {
+    match key {
+        "images" => Some("write a list: an entry for each image, as `- {name: NAME, source: image:tag}`"),
+        "ports" => Some("write a list: an entry for each port, as `- {host_port: 8080, container_port: 80}`"),
+        "links" => Some("write a list: an entry for each link, as `- {service: NAME, alias: name}`"),
+        "environment" => {
+            Some("write a list: an entry for each variable, as `- {variable: NAME, value: text}`")
+        }
+        "volumes" => {
+            Some("write a list: an entry for each volume, as `- {container_path: /in/the/container}`")
+        }
+        _ => None,
+    }
 }
 
 /// What is advised for keys of Docker Compose, of `docker run` and of Kubernetes that a template does not have.
@@ -155,10 +192,35 @@ const NARROWING: &[(&str, &[&str])] = &[
             "bind_address",
             "listen",
             "host_interfaces",
+            "addr",
+            "iface",
+            "nic",
+            "publish_address",
+            "loopback",
         ],
     ),
     ("read_only", &["readonly", "ro", "mode", "access_mode", "read-only"]),
 ];
+
+/// The known key that a value narrows by itself, whatever key it stands under: an address of the host, read-only.
+fn narrowed_by(key: &str, value: &str, known: Keys) -> Option<&'static str> {
+    let value = value.trim().to_ascii_lowercase();
+    let is_address = || {
+        let plain = value.trim_start_matches('[').trim_end_matches(']');
+        plain == "localhost" || plain.parse::<IpAddr>().is_ok()
+    };
+    let is_read_only = || {
+        let mut words = value.split([',', ' ']);
+        let denies = || ["false", "no", "off", "0"].contains(&value.as_str());
+        words.any(|word| ["ro", "readonly", "read-only", "read_only"].contains(&word))
+            || (["rw", "writable", "writeable", "write"].contains(&key) && denies())
+    };
+    match () {
+        () if known.contains(&"host_interface") && is_address() => Some("host_interface"),
+        () if known.contains(&"read_only") && is_read_only() => Some("read_only"),
+        () => None,
+    }
+}
 
 /// What is to be said about a key that its mapping does not have.
 pub(super) struct Unknown {
@@ -173,18 +235,20 @@ pub(super) struct Unknown {
 }
 
 impl Unknown {
-    /// Judges a key that is unknown in its mapping; suggestions take time, so they can be spared.
-    pub(super) fn of(key: &str, known: Keys, spares: bool) -> Self {
-        let named = NARROWING.iter().filter(|(name, _)| known.contains(name));
-        let named = named.clone().find(|(_, foreign)| foreign.contains(&key)).map(|(name, _)| *name);
+    /// Judges a key that is unknown in its mapping, by what is written there; suggestions take time, so they can be
+    /// spared.
+    pub(super) fn of(key: &str, value: &str, known: Keys, spares: bool) -> Self {
+        let mut named = NARROWING.iter().filter(|(name, _)| known.contains(name));
+        let named = named.find(|(_, foreign)| foreign.contains(&key)).map(|(name, _)| *name);
+        let by_value = narrowed_by(key, value, known);
         let foreign = FOREIGN.iter().find(|(keys, _)| keys.contains(&key)).map(|(_, advice)| *advice);
         let elsewhere = ALL.iter().any(|keys| known_key(key, keys).is_some());
         let is_shown = named.is_some() || foreign.is_some() || elsewhere;
-        let near = match spares || foreign.is_some() || named.is_some() {
+        let near = match spares || foreign.is_some() || named.or(by_value).is_some() {
             true => String::new(),
             false => did_you_mean(key, known.iter().copied()),
         };
-        let narrows = named.or_else(|| {
+        let narrows = named.or(by_value).or_else(|| {
             let meant = |name: &&str| near.contains(&format!("`{name}`"));
             NARROWING.iter().map(|(name, _)| *name).filter(|name| known.contains(name)).find(meant)
         });
@@ -207,23 +271,41 @@ mod tests {
     #[test]
     fn only_keys_of_the_list_may_be_shown() {
         for key in ["image", "restart", "hostPort", "host_ip", "count"] {
-            assert!(Unknown::of(key, PORT_KEYS, false).is_shown, "{key}");
+            assert!(Unknown::of(key, "x", PORT_KEYS, false).is_shown, "{key}");
         }
         for key in ["imagee", "s3cr3t", "hostport", ""] {
-            assert!(!Unknown::of(key, PORT_KEYS, false).is_shown, "{key}");
+            assert!(!Unknown::of(key, "x", PORT_KEYS, false).is_shown, "{key}");
         }
     }
 
     #[test]
     fn what_narrows_is_never_taken_for_what_opens() {
         for key in ["host_ip", "host_interfce", "hostInterfac", "bind", "host_interface_"] {
-            let unknown = Unknown::of(key, PORT_KEYS, false);
+            let unknown = Unknown::of(key, "x", PORT_KEYS, false);
             assert_eq!(unknown.narrows, Some("host_interface"), "{key}");
             assert!(!unknown.near.contains("host_port"), "{key}");
         }
-        assert_eq!(Unknown::of("readonly", VOLUME_KEYS, false).narrows, Some("read_only"));
-        assert_eq!(Unknown::of("host_prt", PORT_KEYS, false).narrows, None);
-        assert_eq!(Unknown::of("bind", VOLUME_KEYS, false).narrows, None);
+        assert_eq!(Unknown::of("readonly", "x", VOLUME_KEYS, false).narrows, Some("read_only"));
+        assert_eq!(Unknown::of("host_prt", "x", PORT_KEYS, false).narrows, None);
+        assert_eq!(Unknown::of("bind", "x", VOLUME_KEYS, false).narrows, None);
+    }
+
+    #[test]
+    fn what_a_value_narrows_is_not_opened_whatever_its_key_is() {
+        for value in ["127.0.0.1", "LocalHost", "::1", "[::1]", " 10.0.0.1"] {
+            for key in ["host", "network", "only", "expose_on"] {
+                let unknown = Unknown::of(key, value, PORT_KEYS, false);
+                assert_eq!(unknown.narrows, Some("host_interface"), "{key}: {value}");
+                assert!(unknown.advice.is_some_and(|advice| !advice.contains("host_port")), "{key}");
+            }
+        }
+        assert_eq!(Unknown::of("host", "8080", PORT_KEYS, false).advice, Some("write `host_port`"));
+        for (key, value) in [("access", "ro"), ("flags", "z,RO"), ("options", "readonly"), ("rw", "false")] {
+            assert_eq!(Unknown::of(key, value, VOLUME_KEYS, false).narrows, Some("read_only"), "{key}");
+        }
+        for (key, value) in [("access", "rw"), ("rw", "true"), ("name", "rope"), ("options", "z")] {
+            assert_eq!(Unknown::of(key, value, VOLUME_KEYS, false).narrows, None, "{key}");
+        }
     }
 
     #[test]

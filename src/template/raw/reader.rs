@@ -5,7 +5,7 @@ mod image;
 use std::collections::BTreeMap;
 
 use super::document::{Entry, Node, Value};
-use super::keys::{Keys, TEMPLATE_KEYS, Unknown, VARIABLE_KEYS, known_key};
+use super::keys::{Keys, TEMPLATE_KEYS, Unknown, VARIABLE_KEYS, form, known_key, list_form};
 use super::{RawImage, RawTemplate};
 use crate::diagnostic::{Code, Diagnostic, Findings, Position};
 use crate::template::MAX_VARIABLES;
@@ -69,10 +69,27 @@ impl Reader<'_> {
         self.findings.push(Diagnostic::new(code, path.to_string(), message).at(Some(node.position)));
     }
 
+    /// Reports with an advice for the case at hand, if there is one.
+    fn advise(
+        &mut self,
+        code: Code,
+        path: Path<'_>,
+        node: &Node,
+        message: &str,
+        advice: Option<&'static str>,
+    ) {
+        let found = Diagnostic::new(code, path.to_string(), message);
+        let found = match advice {
+            Some(advice) => found.advising(advice),
+            None => found,
+        };
+        self.findings.push(found.at(Some(node.position)));
+    }
+
     /// Takes a mapping's values by key.
     fn mapping<'n>(&mut self, node: &'n Node, path: Path<'_>, known: Keys) -> Option<Fields<'n>> {
         let Value::Mapping(entries) = &node.value else {
-            self.report(Code::NotAMapping, path, node, "a mapping of keys was expected here");
+            self.advise(Code::NotAMapping, path, node, "a mapping of keys was expected here", form(known));
             return None;
         };
         if known != VARIABLE_KEYS {
@@ -117,7 +134,7 @@ impl Reader<'_> {
 
     fn repeated_key(&mut self, entry: &Entry, path: Path<'_>, known: Keys) {
         let found = match known_key(&entry.key, known).is_some()
-            || Unknown::of(&entry.key, known, true).is_shown
+            || Unknown::of(&entry.key, "", known, true).is_shown
         {
             true => {
                 let message = format!("`{}` appears twice in one mapping", entry.key);
@@ -136,7 +153,11 @@ impl Reader<'_> {
         if self.deceptive_key(entry, path, known) {
             return None;
         }
-        let unknown = Unknown::of(&entry.key, known, self.findings.are_many());
+        let value = match &entry.value.value {
+            Value::Scalar(text) => text.as_str(),
+            _ => "",
+        };
+        let unknown = Unknown::of(&entry.key, value, known, self.findings.are_many());
         let found = match unknown.is_shown {
             true => {
                 let message = format!("`{}` is not a known key here{}", entry.key, unknown.near);
@@ -229,7 +250,7 @@ impl Reader<'_> {
             Value::Null => &[],
             Value::Scalar(text) if text.is_empty() => &[],
             Value::Scalar(_) | Value::Mapping(_) => {
-                self.report(Code::NotAList, path.key(key), node, "a list was expected here");
+                self.advise(Code::NotAList, path.key(key), node, "a list was expected here", list_form(key));
                 &[]
             }
         }

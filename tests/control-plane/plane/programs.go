@@ -40,7 +40,7 @@ func (plane *Plane) arguments(program string) []string {
 			"--listen-peer-urls=" + peer, "--initial-advertise-peer-urls=" + peer, "--initial-cluster=default=" + peer,
 		}
 	case "kube-apiserver":
-		return []string{
+		return append(plane.younger(), []string{
 			"--etcd-servers=" + etcd, "--bind-address=" + plane.bound(), fmt.Sprintf("--secure-port=%d", plane.secure),
 			"--tls-cert-file=" + plane.file("server.crt"), "--tls-private-key-file=" + plane.file("server.key"),
 			"--authorization-mode=RBAC", "--token-auth-file=" + plane.file("tokens.csv"),
@@ -53,7 +53,7 @@ func (plane *Plane) arguments(program string) []string {
 			// Blocking: a call stands in the log before its answer leaves. Large: the file must not be rotated away.
 			"--audit-policy-file=" + plane.file("audit.yaml"), "--audit-log-path=" + plane.file("audit.log"),
 			"--audit-log-mode=blocking", "--audit-log-maxsize=100000",
-		}
+		}...)
 	case "kube-controller-manager":
 		return append(quick,
 			"--kubeconfig="+plane.file("controllers.kubeconfig"), "--use-service-account-credentials=false",
@@ -71,6 +71,21 @@ func (plane *Plane) arguments(program string) []string {
 		}
 	default:
 		return plane.nodeArguments(program)
+	}
+}
+
+// younger is what an old API server has to be told to have what later ones have by default: policies, since 1.30.
+func (plane *Plane) younger() []string {
+	var minor int
+	version, err := exec.Command(plane.path("kube-apiserver"), "--version").Output()
+	if err != nil {
+		return nil
+	}
+	if _, err := fmt.Sscanf(string(version), "Kubernetes v1.%d.", &minor); err != nil || minor >= 30 {
+		return nil
+	}
+	return []string{
+		"--feature-gates=ValidatingAdmissionPolicy=true", "--runtime-config=admissionregistration.k8s.io/v1beta1=true",
 	}
 }
 

@@ -79,7 +79,7 @@ pub(super) async fn others(
     let restored = record.is_restored() || is_disowned(engine, record).await?;
     let looks = names.iter().map(|name| engine.cluster.find(&target.namespace, &target.name, name));
     let found = try_join_all(looks).await?.into_iter().flatten();
-    let others = found.filter(|seen| !seen.ours && !(restored && seen.labelled));
+    let others = found.filter(|seen| !(seen.ours || restored && seen.labelled));
     Ok(others.map(|seen| (seen.reference, seen.uid)).collect())
 }
 

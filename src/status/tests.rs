@@ -316,7 +316,7 @@ fn a_restored_workload_is_as_ready_as_it_is_and_one_created_again_is_not_owned()
     assert_eq!((restored.state, restored.message.as_str()), (DeploymentState::Active, ""));
     assert_eq!(restored.held_up(), []);
     // What was not restored with the rest is missing.
-    let absent = Observed { overdue: seen.overdue.clone(), ..Observed::default() };
+    let absent = Observed { overdue: seen.overdue, ..Observed::default() };
     let absent = conclude(&Expected { restored: true, ..expected }, &absent);
     assert_eq!((absent.state, absent.reason), (DeploymentState::Failed, Some(Reason::WorkloadMissing)));
 }

@@ -165,10 +165,18 @@ async fn refusals_have_a_status_a_reason_and_every_fault_on_one_line() {
 async fn every_route_answers_and_nothing_else_does() {
     let binary = start(&[]).await;
     let mut agent = agent(&binary).await;
-    let metadata = agent.call("GET", "/v1/metadata", None).await;
-    assert_eq!(metadata.status, 200);
-    let said = metadata.json();
-    assert_eq!((&said["type"], &said["isHealthy"]), (&json!("Kubernetes"), &json!(true)));
+    // Healthy once the binary has reached its cluster, which may be after it listens.
+    let begun = std::time::Instant::now();
+    let said = loop {
+        let metadata = agent.call("GET", "/v1/metadata", None).await;
+        assert_eq!(metadata.status, 200);
+        let said = metadata.json();
+        if said["isHealthy"] == json!(true) {
+            break said;
+        }
+        assert!(begun.elapsed().as_secs() < 20, "{said}");
+    };
+    assert_eq!(said["type"], json!("Kubernetes"));
     assert!(said["version"].as_str().is_some_and(|version| !version.is_empty()), "{said}");
     let health = agent.call("GET", "/healthcheck", None).await;
     assert_eq!((health.status, health.body.as_str()), (200, "true"));

@@ -2,6 +2,8 @@
 
 mod apps_deployment;
 mod evidence;
+mod refusals;
+mod rollouts;
 
 use std::sync::Arc;
 
@@ -10,7 +12,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::artifacts::Namespace;
 use crate::artifacts::{Kind, ObjectName};
-use crate::record::{Makers, RefusedObject};
+use crate::record::Makers;
 
 fn from_json<T: serde::de::DeserializeOwned>(value: Value) -> Arc<T> {
     Arc::new(serde_json::from_value(value).expect("an object"))
@@ -71,13 +73,18 @@ fn bare(pod: Value) -> Status {
     conclude(&expected(Kind::Pod, "web-pod"), &observed)
 }
 
-/// A controller that asks for two, with these counts in its status, and its pods.
-fn controlled(change: impl Fn(&mut Value), pods: Vec<Value>) -> Status {
-    let mut controller = json!({
+/// A controller that asks for two and has them.
+fn controller() -> Value {
+    json!({
         "metadata": {"name": "rc", "uid": "rc-uid", "generation": 3},
         "spec": {"replicas": 2},
         "status": {"replicas": 2, "readyReplicas": 2, "availableReplicas": 2, "observedGeneration": 3},
-    });
+    })
+}
+
+/// A controller that asks for two, with these counts in its status, and its pods.
+fn controlled(change: impl Fn(&mut Value), pods: Vec<Value>) -> Status {
+    let mut controller = controller();
     change(&mut controller);
     let observed = Observed {
         pods: pods.into_iter().map(from_json).collect(),
@@ -183,49 +190,6 @@ fn pods_of_an_earlier_revision_hold_a_controller_back() {
     assert_eq!(controlled(|_| {}, two_pods(1)).state, DeploymentState::Deploying);
 }
 
-/// A rollout from revision 1 to 2 of a controller that has seen generation `seen` and makes pods of `made`.
-fn rolling(seen: i64, made: u32, pods: Vec<Value>) -> Rollout {
-    let observed = Observed {
-        pods: pods.into_iter().map(from_json).collect(),
-        controllers: vec![from_json(json!({
-            "metadata": {"name": "rc", "uid": "rc-uid", "generation": 3},
-            "spec": {"replicas": 2, "template": {"metadata": {"labels": {"panamax.io/revision": made.to_string()}}}},
-            "status": {"replicas": 2, "observedGeneration": seen},
-        }))],
-        ..Observed::default()
-    };
-    rollouts(&expected(Kind::ReplicationController, "rc"), &observed).remove(0)
-}
-
-fn replaced(rollout: &Rollout) -> Vec<String> {
-    rollout.replace.iter().map(|(pod, _)| pod.name.to_string()).collect()
-}
-
-#[test]
-fn outdated_pods_go_only_after_their_controller_has_seen_its_newest_form() {
-    assert_eq!(replaced(&rolling(2, 2, two_pods(1))), Vec::<String>::new());
-    assert_eq!(replaced(&rolling(3, 1, two_pods(1))), Vec::<String>::new(), "it would make them again");
-    assert!(rolling(2, 2, two_pods(1)).waits.is_some(), "somebody may ask why");
-    assert_eq!(replaced(&rolling(3, 2, two_pods(1))), ["a"]);
-    assert_eq!(rolling(3, 2, two_pods(2)), Rollout::default());
-}
-
-#[test]
-fn ready_pods_go_one_at_a_time_and_unready_ones_at_once() {
-    let old = |name: &str, ready| pod(name, 1, ready, Value::Null, true);
-    let new = |name: &str, ready| pod(name, 2, ready, Value::Null, true);
-    assert_eq!(replaced(&rolling(3, 2, vec![old("a", true), new("b", true)])), ["a"]);
-    let waiting = rolling(3, 2, vec![old("a", true), new("b", false)]);
-    assert_eq!(replaced(&waiting), Vec::<String>::new(), "two would be missing");
-    assert!(waiting.waits.is_some_and(|why| why.contains("component web")));
-    assert_eq!(
-        replaced(&rolling(3, 2, vec![old("a", true)])),
-        Vec::<String>::new(),
-        "its successor is missing"
-    );
-    assert_eq!(replaced(&rolling(3, 2, vec![old("b", false), old("a", false), old("c", true)])), ["b", "a"]);
-}
-
 #[test]
 fn nothing_is_stopped_while_a_pod_is_still_ending() {
     let zero = |controller: &mut Value| {
@@ -327,47 +291,6 @@ fn an_incomplete_update_is_degraded_even_if_all_runs() {
     let pods = vec![from_json(pod("web-pod", 2, true, Value::Null, false))];
     let status = conclude(&expected, &Observed { pods, ..Observed::default() });
     assert_eq!((status.state, status.reason), (DeploymentState::Degraded, Some(Reason::ApplyIncomplete)));
-}
-
-/// Two ready pods of a controller, with something that the cluster refuses to delete beside them.
-fn refusing(kind: Kind, name: &str, change: impl Fn(&mut Expected)) -> Status {
-    let mut expected = expected(Kind::ReplicationController, "rc");
-    let reference = ObjectRef::new(kind, ObjectName::new(name).expect("a name"));
-    let since = jiff::Timestamp::UNIX_EPOCH;
-    expected.refused = vec![RefusedObject::delete(reference, Some("u".to_owned()), "a policy", since)];
-    change(&mut expected);
-    let controller = json!({
-        "metadata": {"name": "rc", "uid": "rc-uid", "generation": 3},
-        "spec": {"replicas": 2},
-        "status": {"replicas": 2, "readyReplicas": 2, "availableReplicas": 2, "observedGeneration": 3},
-    });
-    let observed = Observed {
-        pods: two_pods(2).into_iter().map(from_json).collect(),
-        controllers: vec![from_json(controller)],
-        ..Observed::default()
-    };
-    conclude(&expected, &observed)
-}
-
-#[test]
-fn what_cannot_be_deleted_is_told_and_keeps_nobody_waiting() {
-    let status = refusing(Kind::Service, "db", |_| {});
-    assert_eq!((status.state, status.of_components), (DeploymentState::Degraded, DeploymentState::Active));
-    assert_eq!(status.reason, Some(Reason::ApplyIncomplete));
-    assert!(status.is_ready() && !status.is_hopeless());
-    assert!(
-        status.message.contains("Service db") && status.message.contains("a policy"),
-        "{}",
-        status.message
-    );
-    let late = |expected: &mut Expected| expected.components[0].pod_revision = Some(3);
-    // As long as the components are on their way that is what is told, unless it is their own pods that stay.
-    assert_eq!(refusing(Kind::Service, "db", late).state, DeploymentState::Deploying);
-    let stuck = refusing(Kind::Pod, "a", late);
-    assert_eq!((stuck.state, stuck.is_ready()), (DeploymentState::Degraded, false));
-    let going = refusing(Kind::Service, "db", |expected| expected.deleting = true);
-    assert_eq!(going.state, DeploymentState::Deleting);
-    assert!(going.message.contains("Service db"), "{}", going.message);
 }
 
 /// Two ready pods of a controller, and one that nothing controls.

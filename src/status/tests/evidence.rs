@@ -1,5 +1,6 @@
 //! Whose evidence counts: that of the form last written, of the pods that are alive, of the containers by their names.
 
+use super::rollouts::rolling;
 use super::*;
 use crate::artifacts::HoldUp;
 

@@ -26,8 +26,8 @@ pub(super) async fn met(
     engine.cluster.list_members(&target.namespace, &target.name, &members).await
 }
 
-/// The claims that decide what a changed template mounts, although it would not make them itself: where none of its
-/// objects is a claim, and none of what is there, [`met`] has looked at no claims.
+/// The claims that decide what is mounted by a Deploy that changes the template or its rules, although it would make
+/// none of them: where no object is a claim, wanted or there, [`met`] has looked at no claims.
 pub(super) async fn met_again(
     engine: &Engine,
     target: &Target,
@@ -41,7 +41,7 @@ pub(super) async fn met_again(
     if has_looked { Ok(Vec::new()) } else { left_behind(engine, target).await }
 }
 
-/// The claims that an earlier deployment of the name has left.
+/// The claims that a deployment of the name has left, this one or an earlier.
 async fn left_behind(engine: &Engine, target: &Target) -> Result<Vec<ListedObject>> {
     // All claims are listed; the name of this one is no matter.
     let claim = ObjectName::new(target.name.as_str()).ok();

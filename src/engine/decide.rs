@@ -110,8 +110,8 @@ pub(super) async fn decide(
         earlier(engine, target, head),
         claims::met(engine, target, head, looks_back, &rendered.artifacts),
     )?;
-    let is_changed = previous.as_ref().is_none_or(|previous| previous.template != prepared.template);
-    if let Some(head) = head.filter(|_| is_changed && prepared.may_find_claims()) {
+    let is_repeated = previous.as_ref().is_some_and(|previous| prepared.repeats(previous));
+    if let Some(head) = head.filter(|_| !is_repeated && prepared.may_find_claims()) {
         seen.extend(claims::met_again(engine, target, head, &rendered.artifacts).await?);
     }
     let before = previous.as_ref().map(|previous| previous.rendered.as_slice()).unwrap_or_default();

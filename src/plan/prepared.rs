@@ -108,6 +108,11 @@ impl Prepared {
         translate::may_have_left_claims(&self.template, &self.rules)
     }
 
+    /// Whether it asks for what a revision was made from: the same template, under the same rules.
+    pub fn repeats(&self, revision: &Revision) -> bool {
+        (&self.template, &self.rules) == (&revision.template, &revision.options.rules)
+    }
+
     /// Gives later findings their places in the text; fails with TEMPLATE_INVALID if one of them refuses it.
     pub(super) fn check(&self, found: &mut [Diagnostic]) -> Result<()> {
         self.positions.locate(found);

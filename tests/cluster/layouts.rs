@@ -288,13 +288,11 @@ async fn leave_claim(namespace: &Namespace) {
     claims.patch(&name, &PatchParams::apply(&manager), &Patch::Apply(&claim)).await.expect("made");
 }
 
-#[tokio::test]
-async fn an_update_meets_such_a_claim_too() {
-    let namespace = namespace("layout-file-update").await;
+/// Deploys what comes first, and then the template with the file: that Deploy mounts the claim which is there meanwhile.
+async fn update_meets_claim(namespace: Namespace, first: proto::DeployRequest) {
     let adapter = Adapter::real(control_plane(), User::Adapter).await;
     let mut client = adapter.deployments();
-    let (without, _) = SEEDED.split_once("  volumes").expect("volumes come last");
-    client.deploy(modern(deploy(&namespace, "seeded", without))).await.expect("deployed");
+    client.deploy(first).await.expect("deployed");
     leave_claim(&namespace).await;
     let request = modern(deploy(&namespace, "seeded", SEEDED));
     client.deploy(request.clone()).await.expect("deployed");
@@ -302,4 +300,21 @@ async fn an_update_meets_such_a_claim_too() {
     let again = client.deploy(request).await.expect("deployed").into_inner();
     assert_eq!(again.outcome(), proto::DeployOutcome::Unchanged, "{:#?}", again.changes);
     assert_eq!(Survey::of(&namespace.client, &namespace).await.faults("seeded"), [""; 0]);
+}
+
+#[tokio::test]
+async fn an_update_meets_such_a_claim_too() {
+    let namespace = namespace("layout-file-update").await;
+    let (without, _) = SEEDED.split_once("  volumes").expect("volumes come last");
+    let first = modern(deploy(&namespace, "seeded", without));
+    update_meets_claim(namespace, first).await;
+}
+
+#[tokio::test]
+async fn a_change_of_the_rules_alone_meets_such_a_claim_too() {
+    let namespace = namespace("layout-file-rules").await;
+    let mut first = modern(deploy(&namespace, "seeded", SEEDED));
+    let volumes = proto::VolumeMapping::EmptyDir.into();
+    first.options.get_or_insert_default().volumes = volumes;
+    update_meets_claim(namespace, first).await;
 }

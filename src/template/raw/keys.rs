@@ -202,13 +202,22 @@ const NARROWING: &[(&str, &[&str])] = &[
     ("read_only", &["readonly", "ro", "mode", "access_mode", "read-only"]),
 ];
 
+/// Whether a text begins with an address of the host, as Docker and others write one: behind a scheme, in brackets,
+/// before a port or a mask.
+fn begins_with_address(text: &str) -> bool {
+    let text = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let text = text.split(['/', '%']).next().unwrap_or_default();
+    let plain = match text.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => text,
+    };
+    let is_address = |text: &str| text == "localhost" || text.parse::<IpAddr>().is_ok();
+    is_address(plain) || plain.split(':').next().is_some_and(is_address)
+}
+
 /// The known key that a value narrows by itself, whatever key it stands under: an address of the host, read-only.
 fn narrowed_by(key: &str, value: &str, known: Keys) -> Option<&'static str> {
     let value = value.trim().to_ascii_lowercase();
-    let is_address = || {
-        let plain = value.trim_start_matches('[').trim_end_matches(']');
-        plain == "localhost" || plain.parse::<IpAddr>().is_ok()
-    };
     let is_read_only = || {
         let mut words = value.split([',', ' ']);
         let denies = || ["false", "no", "off", "0"].contains(&value.as_str());
@@ -216,7 +225,7 @@ fn narrowed_by(key: &str, value: &str, known: Keys) -> Option<&'static str> {
             || (["rw", "writable", "writeable", "write"].contains(&key) && denies())
     };
     match () {
-        () if known.contains(&"host_interface") && is_address() => Some("host_interface"),
+        () if known.contains(&"host_interface") && begins_with_address(&value) => Some("host_interface"),
         () if known.contains(&"read_only") && is_read_only() => Some("read_only"),
         () => None,
     }
@@ -235,12 +244,12 @@ pub(super) struct Unknown {
 }
 
 impl Unknown {
-    /// Judges a key that is unknown in its mapping, by what is written there; suggestions take time, so they can be
-    /// spared.
-    pub(super) fn of(key: &str, value: &str, known: Keys, spares: bool) -> Self {
+    /// Judges a key that is unknown in its mapping, and the texts that stand under it; suggestions take time, so they
+    /// can be spared.
+    pub(super) fn of(key: &str, values: &[&str], known: Keys, spares: bool) -> Self {
         let mut named = NARROWING.iter().filter(|(name, _)| known.contains(name));
         let named = named.find(|(_, foreign)| foreign.contains(&key)).map(|(name, _)| *name);
-        let by_value = narrowed_by(key, value, known);
+        let by_value = values.iter().find_map(|value| narrowed_by(key, value, known));
         let foreign = FOREIGN.iter().find(|(keys, _)| keys.contains(&key)).map(|(_, advice)| *advice);
         let elsewhere = ALL.iter().any(|keys| known_key(key, keys).is_some());
         let is_shown = named.is_some() || foreign.is_some() || elsewhere;
@@ -271,40 +280,58 @@ mod tests {
     #[test]
     fn only_keys_of_the_list_may_be_shown() {
         for key in ["image", "restart", "hostPort", "host_ip", "count"] {
-            assert!(Unknown::of(key, "x", PORT_KEYS, false).is_shown, "{key}");
+            assert!(Unknown::of(key, &["x"], PORT_KEYS, false).is_shown, "{key}");
         }
         for key in ["imagee", "s3cr3t", "hostport", ""] {
-            assert!(!Unknown::of(key, "x", PORT_KEYS, false).is_shown, "{key}");
+            assert!(!Unknown::of(key, &["x"], PORT_KEYS, false).is_shown, "{key}");
         }
     }
 
     #[test]
     fn what_narrows_is_never_taken_for_what_opens() {
         for key in ["host_ip", "host_interfce", "hostInterfac", "bind", "host_interface_"] {
-            let unknown = Unknown::of(key, "x", PORT_KEYS, false);
+            let unknown = Unknown::of(key, &["x"], PORT_KEYS, false);
             assert_eq!(unknown.narrows, Some("host_interface"), "{key}");
             assert!(!unknown.near.contains("host_port"), "{key}");
         }
-        assert_eq!(Unknown::of("readonly", "x", VOLUME_KEYS, false).narrows, Some("read_only"));
-        assert_eq!(Unknown::of("host_prt", "x", PORT_KEYS, false).narrows, None);
-        assert_eq!(Unknown::of("bind", "x", VOLUME_KEYS, false).narrows, None);
+        assert_eq!(Unknown::of("readonly", &["x"], VOLUME_KEYS, false).narrows, Some("read_only"));
+        assert_eq!(Unknown::of("host_prt", &["x"], PORT_KEYS, false).narrows, None);
+        assert_eq!(Unknown::of("bind", &["x"], VOLUME_KEYS, false).narrows, None);
     }
 
     #[test]
     fn what_a_value_narrows_is_not_opened_whatever_its_key_is() {
-        for value in ["127.0.0.1", "LocalHost", "::1", "[::1]", " 10.0.0.1"] {
+        for value in [
+            "127.0.0.1",
+            "LocalHost",
+            "::1",
+            "[::1]",
+            " 10.0.0.1",
+            "127.0.0.1:8080",
+            "127.0.0.1:8080:80/tcp",
+            "localhost:8080",
+            "[::1]:8080",
+            "tcp://127.0.0.1:8080",
+            "10.0.0.0/8",
+            "fe80::1%eth0",
+        ] {
             for key in ["host", "network", "only", "expose_on"] {
-                let unknown = Unknown::of(key, value, PORT_KEYS, false);
+                let unknown = Unknown::of(key, &[value], PORT_KEYS, false);
                 assert_eq!(unknown.narrows, Some("host_interface"), "{key}: {value}");
                 assert!(unknown.advice.is_some_and(|advice| !advice.contains("host_port")), "{key}");
             }
         }
-        assert_eq!(Unknown::of("host", "8080", PORT_KEYS, false).advice, Some("write `host_port`"));
+        assert_eq!(Unknown::of("host", &["8080"], PORT_KEYS, false).advice, Some("write `host_port`"));
+        let among = Unknown::of("hosts", &["8080", "127.0.0.1"], PORT_KEYS, false);
+        assert_eq!(among.narrows, Some("host_interface"), "one of many is enough");
+        for value in ["8080", "8080:80", "example.com", "tcp", "1.2.3", ""] {
+            assert_eq!(Unknown::of("host", &[value], PORT_KEYS, false).narrows, None, "{value}");
+        }
         for (key, value) in [("access", "ro"), ("flags", "z,RO"), ("options", "readonly"), ("rw", "false")] {
-            assert_eq!(Unknown::of(key, value, VOLUME_KEYS, false).narrows, Some("read_only"), "{key}");
+            assert_eq!(Unknown::of(key, &[value], VOLUME_KEYS, false).narrows, Some("read_only"), "{key}");
         }
         for (key, value) in [("access", "rw"), ("rw", "true"), ("name", "rope"), ("options", "z")] {
-            assert_eq!(Unknown::of(key, value, VOLUME_KEYS, false).narrows, None, "{key}");
+            assert_eq!(Unknown::of(key, &[value], VOLUME_KEYS, false).narrows, None, "{key}");
         }
     }
 

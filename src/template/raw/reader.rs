@@ -79,11 +79,7 @@ impl Reader<'_> {
         advice: Option<&'static str>,
     ) {
         let found = Diagnostic::new(code, path.to_string(), message);
-        let found = match advice {
-            Some(advice) => found.advising(advice),
-            None => found,
-        };
-        self.findings.push(found.at(Some(node.position)));
+        self.findings.push(Diagnostic { advice: advice.map(Into::into), ..found }.at(Some(node.position)));
     }
 
     /// Takes a mapping's values by key.
@@ -134,7 +130,7 @@ impl Reader<'_> {
 
     fn repeated_key(&mut self, entry: &Entry, path: Path<'_>, known: Keys) {
         let found = match known_key(&entry.key, known).is_some()
-            || Unknown::of(&entry.key, "", known, true).is_shown
+            || Unknown::of(&entry.key, &[], known, true).is_shown
         {
             true => {
                 let message = format!("`{}` appears twice in one mapping", entry.key);
@@ -153,11 +149,7 @@ impl Reader<'_> {
         if self.deceptive_key(entry, path, known) {
             return None;
         }
-        let value = match &entry.value.value {
-            Value::Scalar(text) => text.as_str(),
-            _ => "",
-        };
-        let unknown = Unknown::of(&entry.key, value, known, self.findings.are_many());
+        let unknown = Unknown::of(&entry.key, &texts_in(&entry.value), known, self.findings.are_many());
         let found = match unknown.is_shown {
             true => {
                 let message = format!("`{}` is not a known key here{}", entry.key, unknown.near);
@@ -168,11 +160,8 @@ impl Reader<'_> {
                 Diagnostic::new(Code::UnknownField, path.to_string(), message)
             }
         };
-        let found = match unknown.advice {
-            Some(advice) => found.advising(advice),
-            None => found,
-        };
-        self.findings.push(found.at(Some(entry.position)));
+        self.findings
+            .push(Diagnostic { advice: unknown.advice.map(Into::into), ..found }.at(Some(entry.position)));
         unknown.narrows
     }
 
@@ -284,6 +273,16 @@ impl Reader<'_> {
             .filter_map(|(index, item)| self.image(item, path.index(index)))
             .collect();
         (images.len() == items.len()).then_some(images)
+    }
+}
+
+/// Every text below a node, at whatever depth.
+fn texts_in(node: &Node) -> Vec<&str> {
+    match &node.value {
+        Value::Null => Vec::new(),
+        Value::Scalar(text) => vec![text],
+        Value::Sequence(items) => items.iter().flat_map(texts_in).collect(),
+        Value::Mapping(entries) => entries.iter().flat_map(|entry| texts_in(&entry.value)).collect(),
     }
 }
 

@@ -281,45 +281,27 @@ fn service(
     Ok(measured::Measure::new(metrics.clone()).layer(gate::Gate.layer(service)))
 }
 
+/// A service that takes and sends gzip, of which a message may have so many bytes. Generated services share no trait.
+macro_rules! bounded {
+    ($service:expr, $bytes:expr) => {
+        $service
+            .accept_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Gzip)
+            .max_decoding_message_size($bytes)
+    };
+}
+
 /// All services, each by gzip or without. A client that compresses all of its calls asks after health so, too.
 fn routes(operations: &Operations, serving: Serving, health: &Health) -> Result<Routes, Failure> {
-    let health = HealthServer::new(health.clone())
-        .accept_compressed(CompressionEncoding::Gzip)
-        .send_compressed(CompressionEncoding::Gzip)
-        .max_decoding_message_size(questions::LONGEST);
-    Ok(Routes::new(health)
-        .add_service(
-            reflection()
-                .build_v1()?
-                .accept_compressed(CompressionEncoding::Gzip)
-                .send_compressed(CompressionEncoding::Gzip)
-                .max_decoding_message_size(questions::LONGEST),
-        )
-        .add_service(
-            reflection()
-                .build_v1alpha()?
-                .accept_compressed(CompressionEncoding::Gzip)
-                .send_compressed(CompressionEncoding::Gzip)
-                .max_decoding_message_size(questions::LONGEST),
-        )
-        .add_service(
-            DeploymentServiceServer::new(DeploymentApi::new(operations.clone()))
-                .accept_compressed(CompressionEncoding::Gzip)
-                .send_compressed(CompressionEncoding::Gzip)
-                .max_decoding_message_size(MAX_MESSAGE_BYTES),
-        )
-        .add_service(
-            TemplateServiceServer::new(TemplateApi::new(operations.clone()))
-                .accept_compressed(CompressionEncoding::Gzip)
-                .send_compressed(CompressionEncoding::Gzip)
-                .max_decoding_message_size(MAX_MESSAGE_BYTES),
-        )
-        .add_service(
-            ServerServiceServer::new(ServerApi::new(operations.clone(), serving))
-                .accept_compressed(CompressionEncoding::Gzip)
-                .send_compressed(CompressionEncoding::Gzip)
-                .max_decoding_message_size(MAX_MESSAGE_BYTES),
-        )
+    let deployments = DeploymentServiceServer::new(DeploymentApi::new(operations.clone()));
+    let templates = TemplateServiceServer::new(TemplateApi::new(operations.clone()));
+    let server = ServerServiceServer::new(ServerApi::new(operations.clone(), serving));
+    Ok(Routes::new(bounded!(HealthServer::new(health.clone()), questions::LONGEST))
+        .add_service(bounded!(reflection().build_v1()?, questions::LONGEST))
+        .add_service(bounded!(reflection().build_v1alpha()?, questions::LONGEST))
+        .add_service(bounded!(deployments, MAX_MESSAGE_BYTES))
+        .add_service(bounded!(templates, MAX_MESSAGE_BYTES))
+        .add_service(bounded!(server, MAX_MESSAGE_BYTES))
         .prepare())
 }
 

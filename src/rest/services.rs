@@ -10,10 +10,10 @@ use super::answers::Refusal;
 use super::ids::{self, Id};
 use super::{body, words};
 use crate::artifacts::{DeploymentName, Namespace};
-use crate::error::{Error, ErrorKind, Result as Outcome};
+use crate::error::{Error, ErrorKind, Result};
 use crate::operations::{
-    DeployCall, DeploymentView, Faults, ListCall, Operations, Options, Outcome as Done, Source, Target,
-    TeardownCall, VolumePolicy, answered_by, in_time,
+    DeployCall, DeploymentView, Faults, ListCall, Operations, Options, Outcome, Source, Target, TeardownCall,
+    VolumePolicy, answered_by, in_time,
 };
 
 /// How long a POST and a DELETE may take: the Ruby agent gives up after a minute.
@@ -23,7 +23,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Deployments of a page.
 const PAGE: u32 = 500;
 
-type Result<T> = std::result::Result<T, Refusal>;
+/// What an agent is told, or why it is refused.
+type Answered<T> = std::result::Result<T, Refusal>;
 
 /// The services of one namespace, on behalf of one caller.
 pub(super) struct Services {
@@ -38,7 +39,7 @@ impl Services {
 
     /// Deploys a list of services that are not there; of those that are there exactly so, it tells what it would have
     /// told then. What is there otherwise is not touched.
-    pub(super) async fn create(&self, body: &[u8]) -> Result<Vec<Value>> {
+    pub(super) async fn create(&self, body: &[u8]) -> Answered<Vec<Value>> {
         let deadline = Instant::now() + PATIENCE;
         // 1. What is to be there, and under which name.
         let text = body::text(body)?;
@@ -75,14 +76,14 @@ impl Services {
     }
 
     /// The deployment that is there, if a Deploy of this would change nothing of it.
-    async fn there(&self, call: &DeployCall, name: &DeploymentName) -> Outcome<Option<DeploymentView>> {
+    async fn there(&self, call: &DeployCall, name: &DeploymentName) -> Result<Option<DeploymentView>> {
         let mut checks = call.clone();
         checks.choices.validate_only = true;
         let checked = self.operations.deploy(checks).await?;
         match checked.outcome {
-            Done::Unchanged => Ok(Some(checked.deployment)),
-            Done::Updated => Ok(None),
-            Done::Created => {
+            Outcome::Unchanged => Ok(Some(checked.deployment)),
+            Outcome::Updated => Ok(None),
+            Outcome::Created => {
                 let text = format!("deployment {name} has gone since it was looked at");
                 Err(Error::new(ErrorKind::DeploymentNotFound, text).retry_after(AGAIN / 10))
             }
@@ -90,7 +91,7 @@ impl Services {
     }
 
     /// All services that were deployed for agents, with their states as last recorded.
-    pub(super) async fn list(&self) -> Result<Vec<Value>> {
+    pub(super) async fn list(&self) -> Answered<Vec<Value>> {
         let deadline = answered_by(None, None);
         let namespace = Some(self.namespace()?);
         let (page_token, label_selector, states) = (String::new(), String::new(), Vec::new());
@@ -109,7 +110,7 @@ impl Services {
     }
 
     /// Looks at one service.
-    pub(super) async fn get(&self, id: &str) -> Result<Value> {
+    pub(super) async fn get(&self, id: &str) -> Answered<Value> {
         let (id, target) = self.target(id)?;
         let view =
             self.look(&id, &target, answered_by(None, None)).await?.ok_or_else(Refusal::unknown_service)?;
@@ -119,7 +120,7 @@ impl Services {
 
     /// Tears down the deployment of a service: an agent deletes all services of a deployment, one after the other, and
     /// takes every answer for a yes. So what may pass is tried again for as long as there is time.
-    pub(super) async fn delete(&self, id: &str) -> Result<()> {
+    pub(super) async fn delete(&self, id: &str) -> Answered<()> {
         let deadline = Instant::now() + PATIENCE;
         let (id, target) = self.target(id)?;
         let deleted = self.delete_until(&id, &target, deadline).await;
@@ -136,7 +137,7 @@ impl Services {
         deleted
     }
 
-    async fn delete_until(&self, id: &Id, target: &Target, deadline: Instant) -> Result<()> {
+    async fn delete_until(&self, id: &Id, target: &Target, deadline: Instant) -> Answered<()> {
         loop {
             let error = match self.delete_now(id, target, deadline).await {
                 Ok(true) => return Ok(()),
@@ -151,7 +152,7 @@ impl Services {
     }
 
     /// Says whether there was such a service; one that goes already is gone soon.
-    async fn delete_now(&self, id: &Id, target: &Target, deadline: Instant) -> Outcome<bool> {
+    async fn delete_now(&self, id: &Id, target: &Target, deadline: Instant) -> Result<bool> {
         let Some(view) = self.look(id, target, deadline).await? else { return Ok(false) };
         let call = TeardownCall {
             namespace: target.namespace.clone(),
@@ -170,7 +171,7 @@ impl Services {
     }
 
     /// The deployment of a service, if it is the one that the id was given out for.
-    async fn look(&self, id: &Id, target: &Target, deadline: Instant) -> Outcome<Option<DeploymentView>> {
+    async fn look(&self, id: &Id, target: &Target, deadline: Instant) -> Result<Option<DeploymentView>> {
         match in_time(deadline, self.operations.get(target, false)).await {
             Ok(view) => Ok(Some(view).filter(|view| id.is_of(view))),
             Err(error) if error.kind() == ErrorKind::DeploymentNotFound => Ok(None),
@@ -179,21 +180,21 @@ impl Services {
     }
 
     /// The deployment that an id names; one that was never given out leads nowhere.
-    fn target(&self, id: &str) -> Result<(Id, Target)> {
+    fn target(&self, id: &str) -> Answered<(Id, Target)> {
         let namespace = self.namespace()?;
         let id = Id::read(id).ok_or_else(Refusal::unknown_service)?;
         let target = Target { namespace, name: id.deployment.clone() };
         Ok((id, target))
     }
 
-    fn namespace(&self) -> Outcome<Namespace> {
+    fn namespace(&self) -> Result<Namespace> {
         let mut faults = Faults::default();
         let namespace = faults.namespace(&self.namespace, &self.operations.settings().namespace);
         faults.finish(namespace)
     }
 
     /// Waits as long as a failure says; fails with it if there is no time left, and at once when the server ends.
-    async fn pause(&self, error: Error, deadline: Instant) -> Result<()> {
+    async fn pause(&self, error: Error, deadline: Instant) -> Answered<()> {
         let until = Instant::now() + error.retry_delay().unwrap_or(AGAIN);
         if until >= deadline {
             return Err(error.into());

@@ -1,12 +1,8 @@
 //! What a connection over HTTP/1.1 is doing, which decides how long it may go on and whether it gives way to another.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -43,8 +39,11 @@ impl Activity {
         self.0.send_replace((doing, Instant::now()));
     }
 
-    /// Bytes have come.
-    fn heard(&self) {
+    /// These bytes have come; none at the end of the connection.
+    pub(super) fn heard(&self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         self.0.send_if_modified(|now| {
             let begins = now.0 == Doing::Nothing;
             if begins {
@@ -81,7 +80,7 @@ impl Activity {
             };
             tokio::select! {
                 biased;
-                // Its sender is this.
+                // The sender of the changes is this activity, so they do not end before it.
                 _ = changes.changed() => {}
                 why = over => return why,
             }
@@ -96,68 +95,11 @@ impl Activity {
                 Some(since) => sleep_until(since + time).await,
                 None => {
                     let mut changes = self.0.subscribe();
-                    // It ends with the connection, and so does this.
+                    // The changes end with the connection, and so does this wait.
                     let _ = changes.wait_for(|(doing, _)| *doing != Doing::Answer).await;
                 }
             }
         }
-    }
-}
-
-/// Bytes of a connection that are noted when they come.
-pub(super) struct Heard<T> {
-    bytes: T,
-    activity: Activity,
-}
-
-impl<T> Heard<T> {
-    pub(super) fn new(bytes: T, activity: Activity) -> Self {
-        Self { bytes, activity }
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Heard<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.bytes).poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            self.activity.heard();
-        }
-        read
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Heard<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.bytes).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.bytes).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.bytes).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.bytes).poll_write_vectored(context, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.bytes.is_write_vectored()
     }
 }
 
@@ -175,12 +117,12 @@ mod tests {
         let begun = Instant::now();
         assert_eq!(activity.is_overdue(IDLE).await, Cut::Idle);
         assert_eq!(begun.elapsed(), IDLE);
-        activity.heard();
+        activity.heard(b"G");
         // More bytes of it buy no time.
         let drips = async {
             loop {
                 sleep(Duration::from_secs(1)).await;
-                activity.heard();
+                activity.heard(b"G");
             }
         };
         let why = tokio::select! {

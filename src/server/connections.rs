@@ -132,18 +132,12 @@ where
     });
     let builder = builder(streams.clone());
     let mut served = pin!(builder.serve_connection(TokioIo::new(connection), service));
-    let expired = async {
-        match expires {
-            Some(at) => sleep_until(at).await,
-            None => std::future::pending().await,
-        }
-    };
     let why = tokio::select! {
         biased;
         ended = served.as_mut() => return told(ended),
         () = ends.cut.cancelled() => return,
         () = ends.stop.cancelled() => None,
-        () = expired => Some(Cut::Certificate),
+        () = reached(expires) => Some(Cut::Certificate),
         () = streams.idle(rules.idle) => Some(Cut::Idle),
         () = sleep(jittered(rules.age)) => Some(Cut::Age),
     };
@@ -172,7 +166,16 @@ where
     }
 }
 
-fn told(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+/// Resolves at a moment; never where there is none.
+pub(super) async fn reached(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Notes how a connection has ended that was not cut.
+pub(super) fn told(ended: Result<(), impl std::fmt::Display>) {
     if let Err(error) = ended {
         debug!(%error, "a connection broke");
     }

@@ -15,14 +15,15 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::accept::Door;
-use super::activity::{Activity, Doing, Heard};
-use super::connections::{Ends, GOING, Rules, jittered};
+use super::activity::{Activity, Doing};
+use super::connections::{Ends, GOING, Rules, jittered, reached, told};
 use super::limits::Limits;
 use super::measured::Call;
 use super::origin::Origin;
@@ -107,7 +108,8 @@ async fn one(
     let metrics = facade.metrics.clone();
     let _open = metrics.connection();
     let (origin, expires) = (connection.origin().clone(), connection.expires());
-    let bytes = Heard::new(connection, activity.clone());
+    let heard = activity.clone();
+    let bytes = InspectReader::new(connection, move |bytes: &[u8]| heard.heard(bytes));
     let noted = activity.clone();
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let (facade, origin, activity) = (facade.clone(), origin.clone(), noted.clone());
@@ -117,19 +119,13 @@ async fn one(
     // Whoever says nothing is ended by what it does; the library's time would be that of heads and of silence in one.
     builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD_BYTES);
     let mut served = pin!(builder.serve_connection(TokioIo::new(bytes), service));
-    let expired = async {
-        match expires {
-            Some(at) => sleep_until(at).await,
-            None => std::future::pending().await,
-        }
-    };
     let why = tokio::select! {
         biased;
         ended = served.as_mut() => return told(ended),
         () = ends.cut.cancelled() => return,
         () = gives_way.cancelled() => return metrics.cut(Cut::Idle),
         () = ends.stop.cancelled() => None,
-        () = expired => Some(Cut::Certificate),
+        () = reached(expires) => Some(Cut::Certificate),
         why = activity.is_overdue(rules.idle) => Some(why),
         () = sleep(jittered(rules.age)) => Some(Cut::Age),
     };
@@ -138,27 +134,15 @@ async fn one(
     if let Some(why) = why {
         metrics.cut(why);
     }
-    let most = if why == Some(Cut::Certificate) { GOING } else { Duration::MAX };
-    let until = Instant::now().checked_add(most);
-    let late = async {
-        match until {
-            Some(until) => sleep_until(until).await,
-            None => std::future::pending().await,
-        }
-    };
+    // Nobody is served any more whose certificate has expired.
+    let late = (why == Some(Cut::Certificate)).then(|| Instant::now() + GOING);
     tokio::select! {
         biased;
         ended = served.as_mut() => told(ended),
         () = ends.cut.cancelled() => metrics.cut(Cut::Drain),
-        () = late => {}
+        () = reached(late) => {}
         // A request that is not whole by now is not waited for.
         () = activity.is_quiet(GOING) => {}
-    }
-}
-
-fn told(ended: Result<(), hyper::Error>) {
-    if let Err(error) = ended {
-        debug!(%error, "a connection broke");
     }
 }
 
@@ -235,9 +219,13 @@ impl Facade {
                 self.metrics.limit_hit(Limit::Request);
                 asked.too_large()
             }
-            Unfinished::TooLate | Unfinished::Broken => {
+            Unfinished::TooLate => {
                 self.metrics.limit_hit(Limit::RequestTime);
                 asked.too_late()
+            }
+            Unfinished::Broken => {
+                let text = "the body is not what the head of the request says of it";
+                asked.refused(&Error::new(ErrorKind::FramingInvalid, text))
             }
             Unfinished::Ending => {
                 let text = "the adapter is shutting down; try again";

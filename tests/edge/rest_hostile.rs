@@ -104,6 +104,13 @@ async fn what_is_no_http_1_is_not_understood() {
     peer.raw(b"POST /v1/services HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 40\r\n\r\n[]")
         .await;
     assert_eq!(peer.answer("POST").await.map(|answer| answer.status), Some(400));
+    // A body that is none has not come too late.
+    let binary = start(&["--metrics-listen", "127.0.0.1:0"]).await;
+    let mut peer = agent(&binary).await;
+    peer.raw(b"POST /v1/services HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n").await;
+    let refusal = peer.answer("POST").await.expect("an answer").refusal();
+    assert_eq!(refusal, (400, "FRAMING_INVALID".to_owned()));
+    assert!(measured(&binary, "panamax_limit_hits_total{limit=\"request_time\"}").await == 0.0);
 }
 
 #[tokio::test]

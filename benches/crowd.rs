@@ -12,16 +12,8 @@
     reason = "what it prints is what it is for, and a failure ends it"
 )]
 
-#[allow(dead_code, reason = "the tests' toolbox, of which a bench uses a part")]
-#[path = "../tests/support"]
-mod support {
-    pub mod adapter;
-    pub mod control_plane;
-    pub mod kubernetes;
-    pub mod namespace;
-    pub mod programs;
-    pub mod recipe;
-}
+#[path = "toolbox/support.rs"]
+mod support;
 
 use std::fmt::Write as _;
 use std::future::Future;

@@ -12,8 +12,9 @@ use crate::record::Record;
 pub struct Ending(BoxFuture<'static, Result<Vec<Terminating>>>);
 
 impl Ending {
-    /// A task sees to the end, whoever waits for it. Of calls that join only the first has one: however often a
-    /// deployment that does not go is torn down again, nothing piles up.
+    /// A task sees to the end, whether or not anybody waits for that. Of the calls that join a teardown only the first
+    /// starts a task, and the others look by themselves while they wait: however often somebody tears down a deployment
+    /// that does not go, no tasks pile up.
     pub(super) fn new(
         engine: &Engine,
         record: &Record,

@@ -2,9 +2,10 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::error::{Error, Result, failed};
+use crate::sources;
 
 /// The page that says which versions and which tests: it is read, so it cannot be wrong about them.
 pub const PAGE: &str = "docs/versions.md";
@@ -16,9 +17,6 @@ pub const CORE: &str = "| Tests |";
 pub const LEFT_OUT: &str = "| Left out |";
 /// What tells the tests' control plane which Kubernetes to be.
 const VARIABLE: &str = "CONTROL_PLANE_KUBERNETES";
-
-/// How the variables begin that cargo sets for what it runs.
-const TOLD: [&str; 3] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
 
 /// What the tests said of one version.
 pub struct Outcome {
@@ -61,20 +59,10 @@ pub fn cells(text: &str, head: &str) -> Vec<String> {
 /// Runs the tests as everybody does, and listens.
 fn try_version(root: &Path, version: &str, core: &[String]) -> Result<Outcome> {
     let failed = |error: std::io::Error| Error::new(format!("cannot run the tests: {error}"));
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    // What cargo has told this program of its own package would make cargo build others anew, which ask for it.
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if TOLD.iter().any(|prefix| text.starts_with(prefix)) {
-            command.env_remove(&name);
-        }
-    }
-    let mut child = command
+    let mut child = sources::cargo(root)
         .args(["test", "--test", "main", "--"])
         // With what follows a module's name, or a longer name would be meant, too.
         .args(core.iter().map(|module| format!("{module}::")))
-        .current_dir(root)
         .env(VARIABLE, version)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

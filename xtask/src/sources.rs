@@ -10,6 +10,9 @@ use crate::error::{Error, Result, failed};
 /// The name of the program and of its package.
 pub const NAME: &str = "panamax-kubernetes-adapter";
 
+/// How the variables begin that cargo sets for what it runs.
+const TOLD: [&str; 3] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
+
 /// A checkout of the repository.
 #[derive(Clone, Debug)]
 pub struct Sources {
@@ -86,6 +89,13 @@ pub fn git(root: &Path, arguments: &[&str]) -> Result<String> {
 pub fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root);
+    // What cargo has told this program of its own package would make it build others anew, which ask for it.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if TOLD.iter().any(|prefix| text.starts_with(prefix)) {
+            command.env_remove(&name);
+        }
+    }
     command
 }
 

@@ -147,8 +147,10 @@ mod sim {
     mod histories;
     mod judge;
     mod known;
+    mod outside;
     mod replica;
     mod road;
+    mod scenarios;
     mod schedules;
     mod templates;
     mod work;

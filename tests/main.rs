@@ -63,6 +63,7 @@ mod cluster {
     mod claims;
     mod crashes;
     mod drift;
+    mod ended;
     mod events;
     mod faults;
     mod fencing;

@@ -26,6 +26,8 @@ const CONTROLLER: &str = "/api/v1/namespaces/sim/replicationcontrollers/web-repl
 pub enum Deed {
     /// Changes where the Service of the database leads to.
     Edit,
+    /// Changes which pods that Service leads to, which is ours to say in any case.
+    Select,
     /// Deletes that Service.
     Delete,
     /// Deletes the controller of the web servers, and with it its pods.
@@ -39,7 +41,8 @@ pub enum Deed {
 }
 
 impl Deed {
-    pub const ALL: [Self; 6] = [Self::Edit, Self::Delete, Self::Kill, Self::Scale, Self::Replace, Self::Copy];
+    pub const ALL: [Self; 7] =
+        [Self::Edit, Self::Select, Self::Delete, Self::Kill, Self::Scale, Self::Replace, Self::Copy];
 
     /// Whether something stands afterwards that is nobody's but its creator's.
     pub fn creates(self) -> bool {
@@ -67,6 +70,11 @@ impl Outsider {
             Deed::Edit => {
                 let Some(mut service) = service else { return false };
                 service["spec"]["ports"][0]["targetPort"] = json!(PORT);
+                self.write(Method::PUT, &at, &service).await
+            }
+            Deed::Select => {
+                let Some(mut service) = service else { return false };
+                service["spec"]["selector"] = json!({ "name": "theirs" });
                 self.write(Method::PUT, &at, &service).await
             }
             Deed::Delete => service.is_some() && self.write(Method::DELETE, &at, &Value::Null).await,

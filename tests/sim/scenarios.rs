@@ -20,7 +20,7 @@ pub struct Scenario {
 }
 
 /// How many there are.
-pub const COUNT: usize = 35;
+pub const COUNT: usize = 38;
 
 pub static SCENARIOS: [Scenario; COUNT] = [
     of("first", &[], Ask::Deploy(PODS)),
@@ -46,6 +46,7 @@ pub static SCENARIOS: [Scenario; COUNT] = [
     of("planned", &[Ask::Deploy(PODS)], Ask::Planned(PODS_CHANGED)),
     after("forced", Deed::Edit, Ask::Forced(MANY_CHANGED)),
     after("yielded", Deed::Edit, Ask::Yielded(MANY_CHANGED)),
+    after("selected", Deed::Select, Ask::Forced(MANY_CHANGED)),
     after("deleted", Deed::Delete, Ask::Deploy(MANY_CHANGED)),
     after("counted", Deed::Scale, Ask::Deploy(MANY_CHANGED)),
     after("plan-edited", Deed::Edit, Ask::PlanForced(MANY_CHANGED)),
@@ -53,6 +54,8 @@ pub static SCENARIOS: [Scenario; COUNT] = [
     amid("edit-forced", Deed::Edit, Ask::Forced(MANY_CHANGED)),
     amid("edit-yielded", Deed::Edit, Ask::Yielded(MANY_CHANGED)),
     amid("edit-planned", Deed::Edit, Ask::Planned(MANY_CHANGED)),
+    amid("select-forced", Deed::Select, Ask::Forced(MANY_CHANGED)),
+    amid("select-refused", Deed::Select, Ask::Yielded(MANY_CHANGED)),
     amid("delete", Deed::Delete, Ask::Deploy(MANY_CHANGED)),
     amid("kill", Deed::Kill, Ask::Deploy(MANY_CHANGED)),
     amid("count", Deed::Scale, Ask::Deploy(MANY_CHANGED)),
@@ -105,11 +108,12 @@ impl Scenario {
             (Ask::Get | Ask::Watch | Ask::Plan(_) | Ask::PlanForced(_), _) => &[Again],
             // What is refused because of what somebody else has done is not asked again in the same words.
             (Ask::Deploy(_) | Ask::Planned(_), Some(Deed::Edit)) => &[Forced, Teardown],
+            (Ask::Yielded(_), Some(Deed::Select)) => &[Forced, Teardown],
             (Ask::Yielded(_), Some(_)) => &[Again, Forced, Teardown],
             (_, Some(_)) => &[Again, Teardown],
             (Ask::Yielded(_), None) => &[Again, Forced, Teardown, Nobody],
             // Whoever only counts does not bring back what somebody has deleted, and neither does nobody.
-            _ if self.done == Some(Deed::Delete) => &[Again, Other, Teardown],
+            _ if matches!(self.done, Some(Deed::Delete | Deed::Select)) => &[Again, Other, Teardown],
             _ => &[Again, Other, Scale, Teardown, Nobody],
         }
     }

@@ -303,6 +303,7 @@ fn is_told(scenario: &Scenario, answer: &Answer) -> bool {
         (Some(Deed::Edit), ErrorKind::FieldConflict) => {
             matches!(scenario.asked, Ask::Deploy(_) | Ask::Planned(_))
         }
+        (Some(Deed::Select), ErrorKind::FieldConflict) => !matches!(scenario.asked, Ask::Forced(_)),
         (Some(deed), ErrorKind::ObjectNotOwned) => deed.creates(),
         (Some(_), _) => false,
     }

@@ -124,6 +124,7 @@ mod edge {
     mod rest;
     mod rest_callers;
     mod rest_hostile;
+    mod spans;
     mod start;
     mod tls;
     mod translating;

@@ -53,6 +53,7 @@ fn words_that_cannot_be_read_are_usage() {
         (64, vec!["--sandbox", "--namespace", "No Name"], "--namespace"),
         (64, vec!["--sandbox", "--namespaces", "a,B"], "--namespaces"),
         (64, vec!["--tls-client-ca", "ca.pem"], "--tls-cert"),
+        (64, vec!["--sandbox", "--otlp-endpoint", "localhost:4317"], "--otlp-endpoint"),
     ]);
 }
 

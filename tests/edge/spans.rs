@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use panamax_kubernetes_adapter::proto::deployment_service_client::DeploymentServiceClient;
 use prost::Message;
+use tokio_util::task::TaskTracker;
 
 use crate::support::adapter::{Binary, connect, deploy, teardown};
 use crate::support::relay::free_address;
@@ -99,18 +100,18 @@ fn hex(bytes: &[u8]) -> String {
 
 /// A collector, and every message that it was sent.
 #[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<Bytes>>>);
+struct Collector(Arc<Mutex<Vec<Bytes>>>, TaskTracker);
 
 impl Collector {
     async fn start(&self) -> SocketAddr {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let own = self.clone();
-        tokio::task::spawn(async move {
+        self.1.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let own = own.clone();
-                let service = service_fn(move |request| own.clone().taken(request));
-                tokio::task::spawn(async move {
+                let taking = own.clone();
+                let service = service_fn(move |request| taking.clone().taken(request));
+                own.1.spawn(async move {
                     // Whoever ends the connection has sent all of it.
                     let _ = Builder::new(TokioExecutor::new())
                         .serve_connection(TokioIo::new(stream), service)

@@ -294,7 +294,8 @@ async fn calls_come_through_the_socket() {
 async fn the_server_tells_the_limits_that_were_set() {
     let flags = ["--max-connections=41", "--max-calls=42", "--max-watches=43", "--connection-idle=44s"];
     let more = ["--connection-age=45s", "--max-calls-per-caller=6", "--max-watches-per-caller=7"];
-    let flags: Vec<&str> = ["--sandbox", "--rest-listen=127.0.0.1:0"].into_iter().chain(flags).chain(more).collect();
+    let flags: Vec<&str> =
+        ["--sandbox", "--rest-listen=127.0.0.1:0"].into_iter().chain(flags).chain(more).collect();
     let binary = tokio::task::spawn_blocking(move || Binary::start_with(&flags)).await.expect("it starts");
     let channel = connect(binary.address).await;
     let mut server =

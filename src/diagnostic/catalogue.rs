@@ -2,40 +2,6 @@
 
 use super::Severity;
 
-/// Writes the catalogue once: meaning, variant, wire name, severity, hint.
-macro_rules! catalogue {
-    ($($(#[doc = $meaning:literal])+ $variant:ident = $name:literal, $severity:ident, $hint:literal;)+) => {
-        /// Every diagnostic code, with its severity and what the reader can do about it.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Code { $($(#[doc = $meaning])+ $variant,)+ }
-
-        impl Code {
-            /// Every code, in the catalogue's order.
-            pub const ALL: &'static [Code] = &[$(Code::$variant,)+];
-
-            /// The stable name that callers see.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Code::$variant => $name,)+ }
-            }
-
-            /// How much it weighs.
-            pub fn severity(self) -> Severity {
-                match self { $(Code::$variant => Severity::$severity,)+ }
-            }
-
-            /// What was found.
-            pub fn meaning(self) -> &'static str {
-                match self { $(Code::$variant => concat!($($meaning,)+).trim_ascii(),)+ }
-            }
-
-            /// What the reader can do about it.
-            pub fn hint(self) -> &'static str {
-                match self { $(Code::$variant => $hint,)+ }
-            }
-        }
-    };
-}
-
 catalogue! {
     /// The text is larger than 256 KiB.
     TooLarge = "TOO_LARGE", Error,
@@ -52,6 +18,9 @@ catalogue! {
     /// The text contains a second document.
     MultipleDocuments = "MULTIPLE_DOCUMENTS", Error,
         "send one template at a time";
+    /// The text is written for another program.
+    ForeignFormat = "FOREIGN_FORMAT", Error,
+        "write a Panamax template: a list `images`, each with `name` and `source`";
     /// A mapping of keys was expected.
     NotAMapping = "NOT_A_MAPPING", Error,
         "write `key: value` lines here";
@@ -306,21 +275,31 @@ catalogue! {
     /// The image lends what it declares as a volume itself, so that is a volume of the component.
     VolumeFromImage = "VOLUME_FROM_IMAGE", Info,
         "list the path under `volumes` of that image to do without the configuration";
-    /// The image may have files at this path; Docker copied them into a new volume, here they are hidden.
-    VolumeNotFilled = "VOLUME_NOT_FILLED", Info,
-        "copy what the program needs from the image into the volume once, unless the program does so when it starts";
+    /// The image declares a volume at this path. Docker copied the image's files into it; here they are hidden.
+    VolumeNotFilled = "VOLUME_NOT_FILLED", Warning,
+        "set options.volume_filling to VOLUME_FILLING_FROM_IMAGE to fill the claim as Docker did";
+    /// Nothing of the image is copied into the volume: the program is known to keep its own data there, or the claim was
+    /// made by an earlier version.
+    VolumeLeftAsIs = "VOLUME_LEFT_AS_IS", Info,
+        "copy what the program misses from the image into the volume once";
     /// A new claim is filled with what the image has at the path, by the image itself before the container starts.
     VolumeFilled = "VOLUME_FILLED", Info,
         "leave options.volume_filling out for an image without a shell, or to start with an empty claim";
     /// The claims of the component's pods are made writable for the group that the image runs as.
     VolumeGroup = "VOLUME_GROUP", Info,
         "bring a configuration of the image with another USER if it runs as somebody else";
-    /// The image does not run as root, and the claim stays with the owner that the storage gave it.
-    VolumeOwner = "VOLUME_OWNER", Info,
-        "if the program cannot write there, bring the configuration of an image whose USER is a number, in profile MODERN";
+    /// The image does not run as root, and its new claim belongs to root, so its program probably cannot write there.
+    VolumeOwner = "VOLUME_OWNER", Warning,
+        "set options.volume_filling to VOLUME_FILLING_FROM_IMAGE, which gives a new claim the owner that the image has there";
+    /// The image does not run as root, and a claim of its pods keeps the owner that it has.
+    VolumeOwnerKept = "VOLUME_OWNER_KEPT", Info,
+        "give the claim's files to the program's user if it cannot write them";
     /// The volume would mount a system path of the node, or cover a system path or a file of the container; it was left out.
     VolumeForbidden = "VOLUME_FORBIDDEN", Warning,
         "mount a directory of the application's own";
+    /// The path of the host may be that of a file, but the volume is a directory.
+    VolumePerhapsFile = "VOLUME_PERHAPS_FILE", Warning,
+        "end host_path with a `/` if it is a directory; build a file into the image, or give its content to the program in a variable";
     /// A path of the host was to be mounted, but the volume names none; it gets a directory that lives as long as its pod.
     VolumeHostPathMissing = "VOLUME_HOST_PATH_MISSING", Warning,
         "add host_path";

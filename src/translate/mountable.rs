@@ -1,7 +1,7 @@
 //! Which paths a volume may lead from and to, and which are never mounted.
 
 use super::VolumeMapping;
-use super::files::is_file;
+use super::files::{Likely, likely};
 use crate::template::Volume;
 
 /// Paths of a node that are never mounted, whatever a volume becomes: an empty directory cannot replace them.
@@ -94,9 +94,15 @@ fn of_container(mapping: VolumeMapping, volume: &Volume) -> Option<&'static str>
     }
     // A path of the host may be a file; what else a volume becomes is a directory.
     let is_no_directory = is_socket(&container)
-        || (mapping != VolumeMapping::HostPath && is_file(&volume.host_path, &container));
+        || (mapping != VolumeMapping::HostPath && likely(&volume.host_path, &container) == Likely::File);
     is_no_directory
         .then_some("the path looks like a file, but a volume is a directory; the volume was left out")
+}
+
+/// Whether a volume that becomes a directory may stand for a file of the host.
+pub(super) fn may_be_file(mapping: VolumeMapping, volume: &Volume) -> bool {
+    let container = normalised(&volume.container_path);
+    mapping != VolumeMapping::HostPath && likely(&volume.host_path, &container) == Likely::Either
 }
 
 fn extension(path: &str) -> Option<&str> {

@@ -53,8 +53,17 @@ impl Place {
 
     /// The same where it may not become ready.
     pub async fn try_carry_out(&self, request: proto::DeployRequest) -> Result<(), tonic::Status> {
+        self.carry_out_within(request, PATIENCE).await
+    }
+
+    /// The same where it does not become ready, and nobody waits so long.
+    pub async fn carry_out_within(
+        &self,
+        request: proto::DeployRequest,
+        patience: Duration,
+    ) -> Result<(), tonic::Status> {
         let mut request = Request::new(request);
-        request.set_timeout(PATIENCE);
+        request.set_timeout(patience);
         self.deployments.clone().deploy(request).await.map(|_| ())
     }
 

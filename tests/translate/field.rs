@@ -401,7 +401,13 @@ fn a_command_may_be_a_list() {
         [(Code::CommandList, "images[0].command")]
     );
     assert_eq!(told(&of("/bin/true").1, Severity::Warning), [(Code::CommandEnds, "images[0].command")]);
-    assert_eq!(of("'true or false'").1, []);
+    for command in ["echo Data-only container", "'sh -c \"exit 0\"'", "[sh, -c, 'true']", "chown -R 1 /data"]
+    {
+        assert_eq!(told(&of(command).1, Severity::Warning), [(Code::CommandEnds, "images[0].command")]);
+    }
+    for command in ["run true", "tail -f /dev/null", "[sh, -c, 'true; exec run']"] {
+        assert_eq!(of(command).1, [], "{command}");
+    }
 }
 
 #[test]

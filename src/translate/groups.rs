@@ -88,12 +88,14 @@ fn of_image(
         RunsAs::Name => (
             "the image runs as a user whose number is not known; the claim belongs to root",
             Some(
-                "bring a configuration whose USER is a number in image_configs, or fill the claim with options.volume_filling",
+                "bring a configuration whose USER is a number in image_configs, or leave out host_path and fill the claim with options.volume_filling",
             ),
         ),
         RunsAs::Group(_) if context.rules().profile != Profile::Modern => (
             "the image does not run as root; the claim belongs to root, and profile CLASSIC changes no owner",
-            Some("set options.profile to PROFILE_MODERN, or fill the claim with options.volume_filling"),
+            Some(
+                "set options.profile to PROFILE_MODERN, or leave out host_path and fill the claim with options.volume_filling",
+            ),
         ),
         // What the program has written there so far it could write, and some would not bear another mode of it.
         RunsAs::Group(_) if claims.iter().any(|claim| claim.is_older) => (
@@ -118,7 +120,7 @@ fn of_image(
                 _ => (
                     "the image does not run as root; its pods mount claims of an image with another group, so all keep their owner",
                     Some(
-                        "mount the claims of other images elsewhere, or fill its own with options.volume_filling",
+                        "mount the claims of other images elsewhere, or leave out host_path and fill its own with options.volume_filling",
                     ),
                 ),
             }

@@ -85,18 +85,18 @@ fn lost<'t>(
 ) -> Vec<Lost<'t>> {
     let mut lost = Vec::new();
     let mut known = BTreeSet::new();
-    for link in links {
-        let target = context.template.images[link.target].name.as_str();
-        for name in [link.alias, target] {
-            let leads = |service: &PlannedService<'_>| {
-                service.target() == link.target && service.name().eq_ignore_ascii_case(name)
-            };
-            // A Service of an alias may have the name and lead elsewhere.
-            let resolves = services.iter().any(leads);
-            let lower = name.to_ascii_lowercase();
-            if !resolves && known.insert(lower.clone()) {
-                lost.push(Lost { name, lower, service: &link.service });
-            }
+    // An alias is this image's own word; the name of a target may look like that of another link.
+    let aliases = links.iter().map(|link| (*link, link.alias));
+    let targets = links.iter().map(|link| (*link, context.template.images[link.target].name.as_str()));
+    for (link, name) in aliases.chain(targets) {
+        let leads = |service: &PlannedService<'_>| {
+            service.target() == link.target && service.name().eq_ignore_ascii_case(name)
+        };
+        // A Service of an alias may have the name and lead elsewhere.
+        let resolves = services.iter().any(leads);
+        let lower = name.to_ascii_lowercase();
+        if known.insert(lower.clone()) && !resolves {
+            lost.push(Lost { name, lower, service: &link.service });
         }
     }
     lost

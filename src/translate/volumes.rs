@@ -7,7 +7,7 @@ use serde_json::json;
 use super::claim_names;
 use super::groups::{self, MountedClaim};
 use super::lending::{borrowed, lenders_first, lent_by};
-use super::mountable::{absolute, may_be_file, normalised, refusal};
+use super::mountable::{Refusal, absolute, may_be_file, normalised, refusal};
 use super::mounts::{Mount, Mounts, Source};
 use super::share::Share;
 use super::{Context, VolumeFilling, VolumeMapping, count, known_images, labels, sharing};
@@ -93,8 +93,8 @@ fn own_mounts(context: &Context<'_>, index: usize, findings: &mut Findings) -> V
         let name = names.get(&normalised(&volume.container_path));
         let stands = name.is_some_and(|name| context.options.claims_at_root.contains(name));
         let refused = refusal(context.rules().volumes, volume).filter(|_| !stands);
-        if let Some((key, message)) = refused {
-            findings.report(Code::VolumeForbidden, format!("{}.{key}", volume.field), message);
+        if let Some(refused) = refused {
+            tell_refused(&refused, format!("{}.{}", volume.field, refused.key), findings);
             continue;
         }
         let Some(mount) = own_mount(context, (index, volume), &names, findings) else { continue };
@@ -110,6 +110,11 @@ fn own_mounts(context: &Context<'_>, index: usize, findings: &mut Findings) -> V
         mounts.push(mount);
     }
     mounts
+}
+
+fn tell_refused(refused: &Refusal, field: String, findings: &mut Findings) {
+    let found = Diagnostic::new(Code::VolumeForbidden, field, refused.message);
+    findings.push(Diagnostic { advice: refused.advice.map(Into::into), ..found });
 }
 
 /// What one volume of an image becomes.
@@ -220,8 +225,8 @@ fn add_declared(context: &Context<'_>, own: &mut [Vec<Mount>], findings: &mut Fi
             let field = format!("images[{index}].source");
             let volume =
                 Volume { host_path: String::new(), container_path: path.clone(), read_only: false, field };
-            if let Some((_, message)) = refusal(context.rules().volumes, &volume) {
-                findings.report(Code::VolumeForbidden, volume.field, message);
+            if let Some(refused) = refusal(context.rules().volumes, &volume) {
+                tell_refused(&refused, volume.field, findings);
                 continue;
             }
             // Nothing of a configuration is shown.

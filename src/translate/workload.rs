@@ -254,7 +254,7 @@ pub(super) fn tell_host_ports(
     for (index, image) in context.template.images.iter().enumerate() {
         let ports = container_ports(image, true);
         for field in ports.iter().flat_map(|port| &port.dropped) {
-            let message = "the host port was left out of the pod";
+            let message = "another entry has this port of the container or of the host already, so the pod takes no host port for it";
             findings.report(Code::HostPortDropped, format!("{field}.host_port"), message);
         }
         for (port, host) in ports.iter().filter_map(|port| port.host.map(|host| (port, host))) {

@@ -393,8 +393,8 @@ fn a_command_may_be_a_list() {
     let of = |command: &str| {
         translated(&format!("images:\n- name: a\n  source: b:1\n  command: {command}\n"), Rules::default())
     };
-    let (artifacts, found) = of("[sh, -c, \"echo 'a b' \\\"$X\\\"\", '']");
-    assert_eq!(container(&artifacts, "a")["args"], json!(["sh", "-c", "echo 'a b' \"$X\"", ""]));
+    let (artifacts, found) = of("[sh, -c, \"run 'a b' \\\"$X\\\"\", '']");
+    assert_eq!(container(&artifacts, "a")["args"], json!(["sh", "-c", "run 'a b' \"$X\"", ""]));
     assert_eq!(found, []);
     assert_eq!(
         told(&of("'[\"sh\",\"-c\",\"x\"]'").1, Severity::Warning),

@@ -33,6 +33,19 @@ fn any_configs() -> impl Strategy<Value = Configs> {
     btree_map(select(SOURCES).prop_map(str::to_owned), config, 0..4).prop_map(Configs)
 }
 
+/// What stands around a host in a value: addresses, connection strings, JSON, lists.
+const FORMS: &[(&str, &str)] = &[
+    ("http://", ":80/"),
+    ("host=", ";user=x"),
+    ("{\"nodes\": [{\"host\": \"", "\"}]}"),
+    ("one,", ",two"),
+    ("jdbc:mysql://x:y@", "/shop"),
+    ("Server=", ";"),
+    ("", ""),
+    ("--host ", " --port 80"),
+    ("x = tcp(", ":1)"),
+];
+
 /// A translation beside what it was made of.
 struct Made {
     template: Template,
@@ -44,13 +57,14 @@ struct Made {
 impl Made {
     /// Translates a template whose images also name every host that their links promise.
     fn of(mut raw: RawTemplate, configs: &Configs, rules: &Rules) -> Option<Self> {
-        for image in &mut raw.images {
+        for (place, image) in raw.images.iter_mut().enumerate() {
             for (index, link) in image.links.iter().enumerate() {
                 let host = if link.alias.is_empty() { &link.service } else { &link.alias };
-                let value = format!("http://{host}:80/");
+                let form = (place + index) % FORMS.len();
+                let (before, behind) = FORMS[form];
                 image.environment.push(RawVariable {
-                    variable: format!("ADDRESS_{index}"),
-                    value,
+                    variable: format!("ADDRESS_{index}_{form}"),
+                    value: format!("{before}{host}{behind}"),
                     ..Default::default()
                 });
             }
@@ -151,14 +165,17 @@ proptest! {
         let Some(made) = Made::of(raw, &configs, &rules) else { return Ok(()) };
         for image in &made.template.images {
             for variable in image.environment.iter().filter(|one| one.name.in_full().starts_with("ADDRESS_")) {
-                let host = variable.value.strip_prefix("http://").and_then(|rest| rest.strip_suffix(":80/")).unwrap();
+                let form = variable.name.in_full().rsplit('_').next().and_then(|form| form.parse::<usize>().ok());
+                let (before, behind) = FORMS[form.unwrap()];
+                let host = variable.value.strip_prefix(before).and_then(|rest| rest.strip_suffix(behind)).unwrap();
                 let Some(link) = image.links.iter().find(|link| link.alias.as_str() == host) else { continue };
                 let target = sanitise(made.template.images[link.target].name.as_str());
                 let leads = |service: &Artifact| service.reference.name.as_str().eq_ignore_ascii_case(host)
                     && service.manifest["spec"]["selector"]["name"] == target;
                 let told = |found: &Diagnostic| found.code == Code::HostNameLost
                     && found.severity() >= Severity::Warning
-                    && found.field == format!("{}.value", variable.field);
+                    && found.field == format!("{}.value", variable.field)
+                    && found.message.to_ascii_lowercase().contains(&format!("`{}`", host.to_ascii_lowercase()));
                 prop_assert!(
                     made.services().any(leads) || made.findings.iter().any(told),
                     "{host} of {}: {:#?}", variable.field, made.findings

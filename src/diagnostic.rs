@@ -26,7 +26,7 @@ pub struct Diagnostic {
     /// The stable code; severity and the usual hint follow from it.
     pub code: Code,
     /// What was found, in one sentence that never quotes a value of the environment.
-    pub message: String,
+    pub message: Cow<'static, str>,
     /// Where in the template, as `images[1].ports[0].host_port`; empty when it concerns the whole text.
     pub field: String,
     /// Where in the text, when the template came as text.
@@ -50,7 +50,7 @@ pub struct Position {
 
 impl Diagnostic {
     /// Makes a diagnostic that has no place in a text.
-    pub fn new(code: Code, field: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn new(code: Code, field: impl Into<String>, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code,
             message: message.into(),
@@ -137,7 +137,7 @@ impl Findings {
     const MANY: usize = 100;
 
     /// Adds one finding.
-    pub fn report(&mut self, code: Code, field: impl Into<String>, message: impl Into<String>) {
+    pub fn report(&mut self, code: Code, field: impl Into<String>, message: impl Into<Cow<'static, str>>) {
         self.push(Diagnostic::new(code, field, message));
     }
 

@@ -171,7 +171,10 @@ mod tests {
     fn run(json: &str) -> (Option<ImageFacts>, Vec<(Code, String)>) {
         let mut findings = Findings::default();
         let facts = read(json, "image_configs[a]", &mut findings);
-        (facts, findings.into_vec().into_iter().map(|found| (found.code, found.message)).collect())
+        (
+            facts,
+            findings.into_vec().into_iter().map(|found| (found.code, found.message.into_owned())).collect(),
+        )
     }
 
     const PARTS: &str = r#"{"ExposedPorts":{"80/tcp":{},"53/udp":{},"9000":{}},"Env":["PATH=/bin","A=b=c"],

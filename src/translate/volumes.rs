@@ -218,7 +218,7 @@ fn add_declared(context: &Context<'_>, own: &mut [Vec<Mount>], findings: &mut Fi
         }
         // A path that it borrows itself is its lender's.
         let lent = lent_by(context, index, own, usize::MAX).unwrap_or_default();
-        let known: BTreeSet<String> = lent.into_iter().map(|(mount, _)| mount.path.clone()).collect();
+        let known: BTreeSet<String> = lent.mounts.into_iter().map(|(mount, _)| mount.path.clone()).collect();
         let declared: Vec<&str> = facts.volumes.iter().map(String::as_str).collect();
         let names = claim_names::of(context, index, &declared);
         for path in facts.volumes.iter().filter(|path| !known.contains(*path)) {

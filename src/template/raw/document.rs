@@ -1,5 +1,7 @@
 //! YAML text to a tree of texts, each with its place; budgets, and what YAML has beyond a template's needs.
 
+use std::borrow::Cow;
+
 use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
 use super::MAX_TEXT_BYTES;
@@ -56,7 +58,7 @@ pub(super) fn parse(
     Builder::new(text, findings, cut).run()
 }
 
-fn fault(findings: &mut Findings, code: Code, position: Position, message: impl Into<String>) {
+fn fault(findings: &mut Findings, code: Code, position: Position, message: impl Into<Cow<'static, str>>) {
     findings.push(Diagnostic::new(code, "", message).at(Some(position)));
 }
 

@@ -2,6 +2,7 @@
 
 mod image;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::document::{Entry, Node, Value};
@@ -66,7 +67,7 @@ struct Reader<'f> {
 }
 
 impl Reader<'_> {
-    fn report(&mut self, code: Code, path: Path<'_>, node: &Node, message: impl Into<String>) {
+    fn report(&mut self, code: Code, path: Path<'_>, node: &Node, message: impl Into<Cow<'static, str>>) {
         self.findings.push(Diagnostic::new(code, path.to_string(), message).at(Some(node.position)));
     }
 
@@ -76,7 +77,7 @@ impl Reader<'_> {
         code: Code,
         path: Path<'_>,
         node: &Node,
-        message: &str,
+        message: &'static str,
         advice: Option<&'static str>,
     ) {
         let found = Diagnostic::new(code, path.to_string(), message);

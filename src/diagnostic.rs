@@ -1,7 +1,8 @@
 //! Diagnostic: what a template's reader or translator found, assumed or could not carry over.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 pub use self::catalogue::Code;
 
@@ -86,13 +87,20 @@ impl Diagnostic {
         self.more > 0
     }
 
-    /// What makes it the same as that of another entry of its list: all but the entry's number. `None` for an error,
-    /// whose place everybody has to find, and for what is no entry of an image's list.
-    fn kind(&self) -> Option<Kind> {
-        let (before, rest) = self.field.rsplit_once('[')?;
-        let (_, behind) = rest.split_once(']')?;
-        let is_folded = before.contains('[') && self.severity() != Severity::Error;
-        is_folded.then(|| (self.code, before.to_owned(), behind.to_owned(), self.message.clone()))
+    /// What makes it the same as that of another entry of its list, as a digest: all but the entry's number. `None` for
+    /// an error, whose place everybody has to find, and for what is no entry of an image's list.
+    fn kind(&self) -> Option<u64> {
+        let (list, key) = self.entry()?;
+        let is_folded = list.contains('[') && self.severity() != Severity::Error;
+        let mut digest = DefaultHasher::new();
+        (self.code, list, key, &self.message).hash(&mut digest);
+        is_folded.then(|| digest.finish())
+    }
+
+    /// The innermost list that it is found in, and the key below the entry.
+    fn entry(&self) -> Option<(&str, &str)> {
+        let (list, rest) = self.field.rsplit_once('[')?;
+        Some((list, rest.split_once(']')?.1))
     }
 
     /// The severity of its code; under STRICT a warning is an error.
@@ -109,8 +117,12 @@ impl Diagnostic {
     }
 }
 
-/// Code, list, key below the entry, and message.
-type Kind = (Code, String, String, String);
+/// How often one kind of finding was made, and where the first of them is kept.
+#[derive(Debug)]
+struct Kind {
+    count: usize,
+    first: usize,
+}
 
 /// Collects diagnostics up to a bound, so that a hostile template cannot make the answer large.
 #[derive(Debug, Default)]
@@ -120,8 +132,8 @@ pub struct Findings {
     bytes: usize,
     left_out: usize,
     left_out_error: bool,
-    /// How often each kind was found, and which of those kept are of it.
-    kinds: BTreeMap<Kind, (usize, Vec<usize>)>,
+    /// What may be found in many entries of a list, by its digest.
+    kinds: BTreeMap<u64, Kind>,
 }
 
 impl Findings {
@@ -144,9 +156,9 @@ impl Findings {
     /// Adds a finding that exists already.
     pub fn push(&mut self, diagnostic: Diagnostic) {
         let kind = diagnostic.kind();
-        let found = kind.as_ref().and_then(|kind| self.kinds.get_mut(kind));
-        if let Some((count, _)) = found.filter(|(_, kept)| kept.len() >= Self::FEW) {
-            *count += 1;
+        let found = kind.and_then(|kind| self.kinds.get_mut(&kind));
+        if let Some(many) = found.filter(|found| found.count >= Self::FEW) {
+            many.count += 1;
             return;
         }
         if self.is_full() {
@@ -156,9 +168,8 @@ impl Findings {
             let advice = diagnostic.advice.as_ref().map_or(0, |advice| advice.len());
             self.bytes += diagnostic.message.len() + diagnostic.field.len() + advice;
             if let Some(kind) = kind {
-                let (count, kept) = self.kinds.entry(kind).or_default();
-                *count += 1;
-                kept.push(self.kept.len());
+                let first = self.kept.len();
+                self.kinds.entry(kind).or_insert(Kind { count: 0, first }).count += 1;
             }
             self.kept.push(diagnostic);
         }
@@ -191,18 +202,21 @@ impl Findings {
 
     /// Of the same in more than a few entries of one list leaves the first, with their number.
     fn fold(&mut self) {
-        let mut folded: BTreeSet<usize> = BTreeSet::new();
-        for ((_, list, ..), (count, kept)) in &self.kinds {
-            let Some((first, others)) = kept.split_first().filter(|_| *count > Self::FEW) else { continue };
-            if let Some(first) = self.kept.get_mut(*first) {
-                first.more = count - 1;
-                first.message =
-                    format!("{}; the same holds for {} more entries of `{list}`", first.message, first.more);
-            }
-            folded.extend(others);
-        }
         let mut index = 0..;
-        self.kept.retain(|_| index.next().is_none_or(|index| !folded.contains(&index)));
+        self.kept.retain_mut(|found| {
+            let index = index.next().unwrap_or_default();
+            let kind = found.kind().and_then(|kind| self.kinds.get(&kind));
+            let Some(many) = kind.filter(|kind| kind.count > Self::FEW) else { return true };
+            if index != many.first {
+                return false;
+            }
+            found.more = many.count - 1;
+            let list = found.entry().map(|(list, _)| list).unwrap_or_default();
+            found.message =
+                format!("{}; the same holds for {} more entries of `{list}`", found.message, found.more)
+                    .into();
+            true
+        });
     }
 }
 

@@ -114,7 +114,7 @@ fn blame_unknown_keys(read: &[Diagnostic], faults: &mut [Diagnostic], positions:
             unknown.iter().filter(move |found| found.field.starts_with(list) && found.is_of_many())
         });
         let means = |found: &&&Diagnostic| {
-            [found.hint(), &found.message].iter().any(|text| text.contains(&format!("`{key}`")))
+            [found.hint(), &*found.message].iter().any(|text| text.contains(&format!("`{key}`")))
         };
         // A key that has an advice of its own means something else.
         let is_open = |found: &&&Diagnostic| found.advice.is_none();

@@ -11,7 +11,7 @@ use panamax_kubernetes_adapter::template::raw::{RawTemplate, RawVariable};
 use panamax_kubernetes_adapter::template::validate::validate;
 use panamax_kubernetes_adapter::template::{Image, Link, Port, Protocol, Template, sanitise};
 use panamax_kubernetes_adapter::translate::known_images;
-use panamax_kubernetes_adapter::translate::{Options, Rules, translate};
+use panamax_kubernetes_adapter::translate::{Exposure, HostPorts, Options, Rules, translate};
 use proptest::collection::{btree_map, btree_set};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -205,6 +205,55 @@ proptest! {
                 let publishes = |one: &Port| one.is_open() && (one.container.get(), one.protocol) == target
                     && one.host.is_some_and(|host| port["port"] == host.get());
                 prop_assert!(port["port"] == port["targetPort"] || image.ports.iter().any(publishes), "{port}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_service_that_no_link_has_offers_what_is_published_under_its_numbers(
+        raw in good_template(), configs in any_configs(), rules in any_rules(),
+    ) {
+        let Some(made) = Made::of(raw, &configs, &rules) else { return Ok(()) };
+        let is_linked = |one: &&Artifact| one.manifest["metadata"]["annotations"].get("panamax.io/alias").is_some();
+        for service in made.services().filter(|one| !is_linked(one)) {
+            let image = made.template.images.iter().find(|image| sanitise(image.name.as_str()) == service.component.as_str());
+            let image = image.expect("the image of every Service");
+            let is_exposed = rules.exposure != Exposure::ClusterIp && image.ports.iter().any(Port::is_open);
+            for port in service.manifest["spec"]["ports"].as_array().into_iter().flatten() {
+                let target = number(port, "targetPort");
+                let entries = image.ports.iter().filter(|one| (one.container.get(), one.protocol) == target);
+                let hosts: Vec<u16> =
+                    entries.filter(|one| one.is_open()).filter_map(|one| Some(one.host?.get())).collect();
+                // Where no node offers a port, the Service has the container's number, too, but not for the world.
+                let has_both = rules.host_ports == HostPorts::Drop && !is_exposed;
+                let is_own = port["port"] == port["targetPort"] && (hosts.is_empty() || has_both);
+                prop_assert!(is_own || hosts.contains(&number(port, "port").0), "{port} of {service:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_no_node_offers_a_service_of_the_component_does(
+        raw in good_template(), configs in any_configs(), rules in any_rules(),
+    ) {
+        let rules = Rules { host_ports: HostPorts::Drop, ..rules };
+        let Some(made) = Made::of(raw, &configs, &rules) else { return Ok(()) };
+        for image in &made.template.images {
+            let name = sanitise(image.name.as_str());
+            let is_exposed = rules.exposure != Exposure::ClusterIp && image.ports.iter().any(Port::is_open);
+            let of_image = made.services().filter(|service| service.component.as_str() == name);
+            let ports = of_image.flat_map(|service| service.manifest["spec"]["ports"].as_array()).flatten();
+            let offered: BTreeSet<Number> = ports.map(|port| number(port, "targetPort")).collect();
+            for port in image.ports.iter().filter(|port| port.is_open() || !is_exposed) {
+                let is_told = made.findings.iter().any(|found| {
+                    found.code == Code::PortShadowed && found.field.starts_with(&port.field)
+                });
+                let target = (port.container.get(), port.protocol);
+                prop_assert!(offered.contains(&target) || is_told, "{target:?} of {name}: {:#?}", made.findings);
             }
         }
     }

@@ -128,6 +128,7 @@ mod edge {
     mod start;
     mod tls;
     mod translating;
+    mod unseen;
     mod versions;
 }
 

@@ -6,7 +6,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::document::{Entry, Node, Value};
-use super::keys::{Keys, TEMPLATE_KEYS, Unknown, VARIABLE_KEYS, form, known_key, list_form};
+use super::keys::{Keys, TEMPLATE_KEYS, VARIABLE_KEYS, form, known_key, list_form};
+use super::unknown::Unknown;
 use super::{RawImage, RawTemplate};
 use crate::diagnostic::{Code, Diagnostic, Findings, Position};
 use crate::template::MAX_VARIABLES;
@@ -161,8 +162,7 @@ impl Reader<'_> {
                 Diagnostic::new(Code::UnknownField, path.to_string(), message)
             }
         };
-        self.findings
-            .push(Diagnostic { advice: unknown.advice.map(Into::into), ..found }.at(Some(entry.position)));
+        self.findings.push(Diagnostic { advice: unknown.advice, ..found }.at(Some(entry.position)));
         unknown.narrows
     }
 

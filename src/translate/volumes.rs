@@ -142,7 +142,11 @@ fn own_mount(
                 true => format!("the path is kept by claim `{name}`, which is mounted at its root"),
                 false => format!("the path is kept by claim `{name}`, in its directory `{LAYOUT_DATA}`"),
             };
-            findings.report(Code::VolumeClaimed, volume.field.clone(), message);
+            let found = Diagnostic::new(Code::VolumeClaimed, volume.field.clone(), message);
+            findings.push(match volume.host_path.is_empty() {
+                true => found.advising("copy nothing: the template names no path of the host"),
+                false => found,
+            });
             Source::Claim { name, at_root }
         }
         VolumeMapping::EmptyDir | VolumeMapping::Omit => {

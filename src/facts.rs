@@ -32,6 +32,9 @@ pub struct ImageFacts {
     pub has_entrypoint: bool,
     /// The first word of `CMD`.
     pub command: Option<String>,
+    /// Whether what it runs by itself ends at once.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ends: bool,
 }
 
 impl fmt::Debug for ImageFacts {

@@ -17,7 +17,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use command::Command;
+pub use command::{Command, Ending, ending};
 pub use environment::{
     MAX_TOTAL as MAX_ENVIRONMENT_BYTES, MAX_VALUE, MAX_VARIABLES, Variable, VariableName, open_part,
 };

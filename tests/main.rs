@@ -130,9 +130,11 @@ mod edge {
     mod rest;
     mod rest_callers;
     mod rest_hostile;
+    mod spans;
     mod start;
     mod tls;
     mod translating;
+    mod unseen;
     mod versions;
 }
 

@@ -11,6 +11,6 @@ mod overriding;
 mod properties;
 mod reaching;
 mod seed;
-mod unseen;
+pub(crate) mod unseen;
 mod unseen_images;
 mod wire;

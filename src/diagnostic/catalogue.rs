@@ -2,40 +2,6 @@
 
 use super::Severity;
 
-/// Writes the catalogue once: meaning, variant, wire name, severity, hint.
-macro_rules! catalogue {
-    ($($(#[doc = $meaning:literal])+ $variant:ident = $name:literal, $severity:ident, $hint:literal;)+) => {
-        /// Every diagnostic code, with its severity and what the reader can do about it.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Code { $($(#[doc = $meaning])+ $variant,)+ }
-
-        impl Code {
-            /// Every code, in the catalogue's order.
-            pub const ALL: &'static [Code] = &[$(Code::$variant,)+];
-
-            /// The stable name that callers see.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Code::$variant => $name,)+ }
-            }
-
-            /// How much it weighs.
-            pub fn severity(self) -> Severity {
-                match self { $(Code::$variant => Severity::$severity,)+ }
-            }
-
-            /// What was found.
-            pub fn meaning(self) -> &'static str {
-                match self { $(Code::$variant => concat!($($meaning,)+).trim_ascii(),)+ }
-            }
-
-            /// What the reader can do about it.
-            pub fn hint(self) -> &'static str {
-                match self { $(Code::$variant => $hint,)+ }
-            }
-        }
-    };
-}
-
 catalogue! {
     /// The text is larger than 256 KiB.
     TooLarge = "TOO_LARGE", Error,
@@ -45,13 +11,16 @@ catalogue! {
         "correct the text at the line and column";
     /// Lists and mappings are nested deeper than 16.
     TooDeep = "TOO_DEEP", Error,
-        "a template needs no more than six levels";
+        "check indentation and brackets: a template needs no more than six levels";
     /// The text has more than 20,000 values.
     TooManyNodes = "TOO_MANY_NODES", Error,
         "split the template";
     /// The text contains a second document.
     MultipleDocuments = "MULTIPLE_DOCUMENTS", Error,
         "send one template at a time";
+    /// The text is written for another program.
+    ForeignFormat = "FOREIGN_FORMAT", Error,
+        "write a Panamax template: a list `images`, each with `name` and `source`";
     /// A mapping of keys was expected.
     NotAMapping = "NOT_A_MAPPING", Error,
         "write `key: value` lines here";
@@ -76,7 +45,7 @@ catalogue! {
     /// The text uses the YAML merge key `<<`.
     MergeKey = "MERGE_KEY", Error,
         "write the keys out";
-    /// The text contains a control character, or the name one that YAML cannot hold.
+    /// The text contains a control character, or a name has one that YAML cannot hold.
     ControlCharacter = "CONTROL_CHARACTER", Error,
         "remove the character";
     /// A key, name, path, source or command contains a character that looks like a blank or like nothing.
@@ -111,7 +80,7 @@ catalogue! {
         "choose a shorter name";
     /// Kubernetes allows only lower-case letters, digits and dashes; the name was adjusted.
     NameChanged = "NAME_CHANGED", Info,
-        "use the adjusted name for DNS";
+        "use the adjusted name where a host is named";
     /// The name of a Service begins with a digit, which servers before 1.37 may refuse.
     ServiceNameDigit = "SERVICE_NAME_DIGIT", Warning,
         "begin the name or alias with a letter";
@@ -123,7 +92,7 @@ catalogue! {
         "write `registry/repository:tag`, in lower case";
     /// The source has no tag or the tag `latest`, so what runs may change by itself.
     TagMissing = "TAG_MISSING", Warning,
-        "name a version";
+        "name a version, as `mysql:8.4`";
     /// An entry of image_configs is not the configuration of one image.
     ImageConfig = "IMAGE_CONFIG", Error,
         "send what `crane config`, `skopeo inspect --config --raw` or `docker image inspect` print of the image";
@@ -167,7 +136,7 @@ catalogue! {
         "list the port under `expose`";
     /// The image is known to have further ports; Docker let links reach them, so their Services offer them, too.
     PortAdded = "PORT_ADDED", Info,
-        "see docs/known-images.md";
+        "nothing has to be done; docs/known-images.md says what is known of the image";
     /// A link does not reach a port that the image is known to have, because the Service has its number for another
     /// port or can be reached from outside the cluster.
     PortWithheld = "PORT_WITHHELD", Warning,
@@ -233,7 +202,7 @@ catalogue! {
         "set options.link_environment to LINK_ENVIRONMENT_DECLARED for Docker's complete set";
     /// Two links of one image have a variable of the same name; the first has it.
     LinkVariableTaken = "LINK_VARIABLE_TAKEN", Warning,
-        "choose an alias that is not the beginning of another's variables";
+        "choose another alias: none may begin like the variables of another, as `DB_ENV` does beside `DB`";
     /// A value or a command names a host by a name that Docker knew and the cluster does not.
     HostNameLost = "HOST_NAME_LOST", Warning,
         "write the name that the message gives, or choose an alias of lower-case letters, digits and dashes";
@@ -257,10 +226,10 @@ catalogue! {
         "set the value in the template or the override";
     /// A `#` behind a blank begins a comment, so the value ends before it.
     ValueCut = "VALUE_CUT", Warning,
-        "put the whole value in quotes; with a blank behind the `#` it is read as the comment that it is";
+        "put the whole value in quotes; if a comment was meant, write a blank behind its `#`";
     /// The value of a variable whose name looks secret ends with a line end, which a program takes as a part of it.
     SecretLineEnd = "SECRET_LINE_END", Info,
-        "write the value on the line of its key, or end the mark of its block with a `-`";
+        "write the value on the line of its key, or put a `-` behind the sign that begins its block";
     /// The name of the variable looks secret; its value is kept in the component's Secret.
     SecretLifted = "SECRET_LIFTED", Info,
         "set options.secrets to SECRET_HANDLING_PLAIN to keep it in the pod's definition";
@@ -275,7 +244,7 @@ catalogue! {
         "use links, ports and volumes instead";
     /// Neither the template nor the image says what to run, or what runs ends at once.
     NothingRuns = "NOTHING_RUNS", Warning,
-        "set `command` to a program that keeps running; what only owns volumes can go, if others list the volumes";
+        "set `command` to a program that keeps running; an image that only owns volumes can go, if those that use them list them";
     /// The command is text that looks like a list in JSON; it is split into words like any other command.
     CommandList = "COMMAND_LIST", Warning,
         "remove the quotes around the list: a command may be a list of words";
@@ -302,25 +271,35 @@ catalogue! {
         "set options.volumes to VOLUME_MAPPING_PERSISTENT_VOLUME_CLAIM to keep what is written";
     /// The volume is kept by a claim of its own; what the host's path holds is not in it.
     VolumeClaimed = "VOLUME_CLAIMED", Info,
-        "copy the data into the claim once";
+        "copy what the path of the host holds into the claim once";
     /// The image lends what it declares as a volume itself, so that is a volume of the component.
     VolumeFromImage = "VOLUME_FROM_IMAGE", Info,
         "list the path under `volumes` of that image to do without the configuration";
-    /// The image may have files at this path; Docker copied them into a new volume, here they are hidden.
-    VolumeNotFilled = "VOLUME_NOT_FILLED", Info,
-        "copy what the program needs from the image into the volume once, unless the program does so when it starts";
+    /// The image declares a volume at this path. Docker copied the image's files into it; here they are hidden.
+    VolumeNotFilled = "VOLUME_NOT_FILLED", Warning,
+        "set options.volume_filling to VOLUME_FILLING_FROM_IMAGE to fill the claim as Docker did";
+    /// Nothing of the image is copied into the volume: the program is known to keep its own data there, or the claim was
+    /// made by an earlier version.
+    VolumeLeftAsIs = "VOLUME_LEFT_AS_IS", Info,
+        "copy what the program misses from the image into the volume once";
     /// A new claim is filled with what the image has at the path, by the image itself before the container starts.
     VolumeFilled = "VOLUME_FILLED", Info,
         "leave options.volume_filling out for an image without a shell, or to start with an empty claim";
     /// The claims of the component's pods are made writable for the group that the image runs as.
     VolumeGroup = "VOLUME_GROUP", Info,
         "bring a configuration of the image with another USER if it runs as somebody else";
-    /// The image does not run as root, and the claim stays with the owner that the storage gave it.
-    VolumeOwner = "VOLUME_OWNER", Info,
-        "if the program cannot write there, bring the configuration of an image whose USER is a number, in profile MODERN";
+    /// The image does not run as root, and its new claim belongs to root, so its program probably cannot write there.
+    VolumeOwner = "VOLUME_OWNER", Warning,
+        "leave out host_path and set options.volume_filling to VOLUME_FILLING_FROM_IMAGE: a new claim then has the owner that the image has there";
+    /// The image does not run as root, and a claim of its pods keeps the owner that it has.
+    VolumeOwnerKept = "VOLUME_OWNER_KEPT", Info,
+        "give the claim's files to the program's user if it cannot write them";
     /// The volume would mount a system path of the node, or cover a system path or a file of the container; it was left out.
     VolumeForbidden = "VOLUME_FORBIDDEN", Warning,
         "mount a directory of the application's own";
+    /// The path of the host may be that of a file, but the volume is a directory.
+    VolumePerhapsFile = "VOLUME_PERHAPS_FILE", Warning,
+        "end host_path with a `/` if it is a directory; build a file into the image, or give its content to the program in a variable";
     /// A path of the host was to be mounted, but the volume names none; it gets a directory that lives as long as its pod.
     VolumeHostPathMissing = "VOLUME_HOST_PATH_MISSING", Warning,
         "add host_path";
@@ -381,7 +360,7 @@ catalogue! {
     /// Another field manager has changed a field that the template sets; the template's value is set again, as
     /// options.conflicts asks.
     FieldTaken = "FIELD_TAKEN", Info,
-        "whoever changed it may change it again";
+        "agree with whoever changed it, or set options.conflicts to YIELD";
     /// The template no longer sets a field that another field manager holds, too, so the field stays as it is.
     FieldStays = "FIELD_STAYS", Warning,
         "undo the other's change, or delete the object and deploy again";
@@ -390,7 +369,7 @@ catalogue! {
         "find out who writes to the deployment's objects";
     /// The plan says what would be done to the object, but no dry run could try it.
     NotTried = "NOT_TRIED", Info,
-        "the Deploy itself may still be refused";
+        "be prepared that the Deploy itself is refused";
     /// The component changes its kind of workload, so it is interrupted until the new pods are ready.
     WorkloadReplaced = "WORKLOAD_REPLACED", Info,
         "expect an interruption until the new pods are ready";

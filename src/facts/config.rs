@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{ImageFacts, MAX_CONFIG};
 use crate::diagnostic::{Code, Findings};
 use crate::template::{
-    MAX_PORTS, MAX_VARIABLES, MAX_VOLUMES, PortNumber, Protocol, VariableName, plain_path,
+    MAX_PORTS, MAX_VARIABLES, MAX_VOLUMES, PortNumber, Protocol, VariableName, ending, plain_path,
 };
 
 /// The longest user of an image, in bytes.
@@ -70,7 +70,10 @@ struct Reading<'r> {
 
 impl Reading<'_> {
     fn facts(&mut self, config: Config) -> ImageFacts {
-        let command = config.cmd.and_then(|words| words.into_iter().next());
+        let entrypoint = config.entrypoint.unwrap_or_default();
+        let (has_entrypoint, command) = (!entrypoint.is_empty(), config.cmd.unwrap_or_default());
+        let ends = ending(&[&entrypoint[..], &command[..]].concat()).is_some();
+        let command = command.into_iter().next();
         let user = config.user.unwrap_or_default();
         if user.len() > MAX_USER {
             self.left_out("a user longer than 256 bytes");
@@ -80,8 +83,9 @@ impl Reading<'_> {
             environment: self.environment(&config.env.unwrap_or_default()),
             volumes: self.volumes(config.volumes.unwrap_or_default().into_keys()),
             user: if user.len() > MAX_USER { String::new() } else { user },
-            has_entrypoint: config.entrypoint.is_some_and(|words| !words.is_empty()),
+            has_entrypoint,
             command: command.filter(|word| word.len() <= MAX_WORD),
+            ends,
         }
     }
 
@@ -167,7 +171,10 @@ mod tests {
     fn run(json: &str) -> (Option<ImageFacts>, Vec<(Code, String)>) {
         let mut findings = Findings::default();
         let facts = read(json, "image_configs[a]", &mut findings);
-        (facts, findings.into_vec().into_iter().map(|found| (found.code, found.message)).collect())
+        (
+            facts,
+            findings.into_vec().into_iter().map(|found| (found.code, found.message.into_owned())).collect(),
+        )
     }
 
     const PARTS: &str = r#"{"ExposedPorts":{"80/tcp":{},"53/udp":{},"9000":{}},"Env":["PATH=/bin","A=b=c"],
@@ -191,6 +198,23 @@ mod tests {
         assert_eq!(facts.command.as_deref(), Some("serve"));
         for other in [docker, one] {
             assert_eq!(run(&other), (Some(facts.clone()), vec![]));
+        }
+    }
+
+    #[test]
+    fn what_ends_at_once_is_found_with_its_entry_point() {
+        for (parts, ends) in [
+            (r#""Cmd":["true"]"#, true),
+            (r#""Cmd":["sh","-c","echo data"]"#, true),
+            (r#""Entrypoint":["/bin/sh","-c"],"Cmd":["exit 0"]"#, true),
+            (r#""Entrypoint":["/run.sh"],"Cmd":["true"]"#, false),
+            (r#""Cmd":["mysqld"]"#, false),
+            (r#""Cmd":[]"#, false),
+        ] {
+            let facts = run(&format!(r#"{{"config":{{{parts}}}}}"#)).0.unwrap();
+            assert_eq!(facts.ends, ends, "{parts}");
+            // A revision of before does not say it.
+            assert_eq!(serde_json::to_string(&facts).unwrap().contains("ends"), ends);
         }
     }
 

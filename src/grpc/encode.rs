@@ -279,7 +279,7 @@ pub fn diagnostic(diagnostic: &Diagnostic) -> proto::Diagnostic {
     proto::Diagnostic {
         severity: severity.into(),
         code: diagnostic.code.as_str().to_owned(),
-        message: diagnostic.message.clone(),
+        message: diagnostic.message.clone().into_owned(),
         field: diagnostic.field.clone(),
         line: number(diagnostic.position.map(|at| at.line)),
         column: number(diagnostic.position.map(|at| at.column)),

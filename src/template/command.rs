@@ -1,5 +1,7 @@
 //! The command of an image: what Docker would call its CMD.
 
+mod ending;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::Fault;
 use super::names::{check_text, deceptive, is_deceptive};
 use crate::diagnostic::Code;
+
+pub use ending::{Ending, ending};
 
 /// The longest command, in bytes: half of what Linux takes as one argument.
 const MAX_COMMAND: usize = 64 * 1024 - 1;

@@ -115,9 +115,9 @@ pub(super) fn nameless(text: &str, what: &str) -> Fault {
     let fault =
         Fault::new(Code::NameMissing, format!("the name of the {what} has no Latin letter and no digit"));
     match text.chars().any(char::is_alphanumeric) {
-        true => {
-            fault.advising("Kubernetes' names have the letters a to z and digits alone: add some, as `…-db`")
-        }
+        true => fault.advising(
+            "names on Kubernetes are made of the letters a to z and of digits: add some, as `…-db`",
+        ),
         false => fault,
     }
 }

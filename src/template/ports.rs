@@ -61,7 +61,7 @@ fn advice(text: &str) -> Option<&'static str> {
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     let parts = |mark: char| text.split_once(mark).map(|(left, right)| (left.trim(), right.trim()));
     if parts('-').is_some_and(|(first, last)| is_number(first) && is_number(last)) {
-        return Some("ranges are not taken: list each port of it on its own");
+        return Some("ranges are not taken: list each port of the range by itself");
     }
     if text.contains(':') {
         return Some("write host_interface, host_port and container_port as keys of their own");

@@ -1,11 +1,13 @@
 //! Lenient reading: text or number, both spellings, nulls; what is odd about a template ends here.
 
 mod document;
+mod foreign;
 mod keys;
 mod lines;
 mod marks;
 mod positions;
 mod reader;
+mod unknown;
 
 use std::fmt;
 
@@ -34,7 +36,14 @@ pub struct Reading {
 pub fn read(text: &str) -> Reading {
     let mut findings = Findings::default();
     let mut cut = Vec::new();
-    let root = document::parse(text, &mut findings, &mut cut);
+    let parsed = document::parse(text, &mut findings, &mut cut);
+    if let Ok(root) | Err(Some(root)) = &parsed
+        && let Some(found) = foreign::recognise(root)
+    {
+        // Whatever else is found in it is of no use to anybody.
+        return Reading { diagnostics: vec![found], ..Reading::default() };
+    }
+    let root = parsed.ok();
     let template = root.as_ref().and_then(|root| reader::template(root, &cut, &mut findings));
     let positions = Positions::new(root);
     let mut diagnostics = findings.into_vec();

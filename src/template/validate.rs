@@ -102,9 +102,24 @@ fn blame_unknown_keys(read: &[Diagnostic], faults: &mut [Diagnostic], positions:
         codes.contains(&fault.code) && !positions.has(&fault.field)
     };
     for fault in faults.iter_mut().filter(|fault| missing(fault)) {
-        let parent = fault.field.rsplit_once('.').map_or("", |(parent, _)| parent);
+        let (parent, key) = fault.field.rsplit_once('.').unwrap_or(("", &fault.field));
         let parent_of = |path: &str| path.rsplit_once('.').map_or("", |(parent, _)| parent).to_owned();
-        let meant = unknown.iter().find(|found| found.field == parent || parent_of(&found.field) == parent);
+        let lies_in =
+            |found: &&&Diagnostic, parent: &str| found.field == parent || parent_of(&found.field) == parent;
+        let beside = unknown.iter().filter(|found| lies_in(found, parent));
+        // Of the same mistake in many entries of a list the first alone is told.
+        let first =
+            parent.strip_suffix(']').and_then(|parent| Some(format!("{}[", parent.rsplit_once('[')?.0)));
+        let alike = first.iter().flat_map(|list| {
+            unknown.iter().filter(move |found| found.field.starts_with(list) && found.is_of_many())
+        });
+        let means = |found: &&&Diagnostic| {
+            [found.hint(), &*found.message].iter().any(|text| text.contains(&format!("`{key}`")))
+        };
+        // A key that has an advice of its own means something else.
+        let is_open = |found: &&&Diagnostic| found.advice.is_none();
+        let meant = beside.clone().find(means).or_else(|| beside.clone().find(is_open));
+        let meant = meant.or_else(|| alike.clone().find(means));
         let Some((found, at)) = meant.and_then(|found| Some((found, found.position?))) else { continue };
         fault.advice = Some(
             format!("line {}, column {}: {}; {}", at.line, at.column, found.message, found.hint()).into(),

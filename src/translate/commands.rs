@@ -1,7 +1,7 @@
 //! What the commands of a template seem to mean and do not: options of `docker run`, lists in a text, programs that end.
 
-use crate::diagnostic::{Code, Findings};
-use crate::template::Image;
+use crate::diagnostic::{Code, Diagnostic, Findings};
+use crate::template::{Ending, Image, ending};
 
 /// Options of `docker run` that people put in front of a command; none is a usual argument of a program.
 const DOCKER_FLAGS: &[&str] = &[
@@ -29,9 +29,6 @@ const DOCKER_FLAGS: &[&str] = &[
 /// Short options of `docker run` that other programs have, too: what follows tells, with a `:` or `=` in it.
 const DOCKER_PAIRS: &[&str] = &["-e", "-p", "-v"];
 
-/// Programs that do nothing: in images that only owned volumes they were run because something had to be.
-const NOTHING: &[&str] = &["true", "/bin/true", "/usr/bin/true", ":"];
-
 /// Tells what is odd about an image's command.
 pub(super) fn tell(image: &Image, index: usize, findings: &mut Findings) {
     tell_docker_flags(image, index, findings);
@@ -40,11 +37,20 @@ pub(super) fn tell(image: &Image, index: usize, findings: &mut Findings) {
         let message = "the command looks like a list but is one text, so it is split at its blanks";
         findings.report(Code::CommandList, format!("images[{index}].command"), message);
     }
-    let mut words = image.command.words().iter();
-    if words.next().is_some_and(|first| NOTHING.contains(&first.as_str())) && words.next().is_none() {
-        let message =
-            "the command ends at once without doing anything, and the cluster starts it again for ever";
-        findings.report(Code::CommandEnds, format!("images[{index}].command"), message);
+    let field = || format!("images[{index}].command");
+    match ending(image.command.words()) {
+        Some(Ending::Idle) => {
+            let message =
+                "the command ends at once without doing anything, and the cluster starts it again for ever";
+            findings.report(Code::CommandEnds, field(), message);
+        }
+        Some(Ending::Done) => {
+            let message =
+                "the command ends when it has done its work, and the cluster starts it again for ever";
+            let advice = "let the image that needs the work do it, or let the command go on, as `sh -c '…; exec sleep infinity'`";
+            findings.push(Diagnostic::new(Code::CommandEnds, field(), message).advising(advice));
+        }
+        None => {}
     }
 }
 

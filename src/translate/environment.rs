@@ -68,7 +68,7 @@ impl<'s> Left<'s> {
         let Share { variables_of_image, variables, bytes_of_image, .. } = *self.share;
         if all.0 > variables_of_image || count > self.variables {
             return Err(Excess::Many(format!(
-                "the link has {count} variables, and the links of its image more than {variables_of_image}, or all links more than {variables}; none of them is left out"
+                "the link has {count} variables, and the links of its image more than {variables_of_image}, or all links more than {variables}; the link is refused whole"
             )));
         }
         if all.1 > bytes_of_image || bytes > self.bytes {

@@ -1,9 +1,10 @@
 //! Which mounts of the host are files by their names: a directory cannot stand for a file.
 //!
 //! Names prove nothing, and a file that became a directory breaks the program in silence. So what is likely a file is
-//! left out and told; what has no path of the host was a directory in Docker, too.
+//! left out and told, and what may be one is mounted and told; what has no path of the host was a directory in Docker,
+//! too.
 
-/// Endings of files that people mount one by one, whatever the host calls them.
+/// Endings of files that people mount one by one, whatever the other side calls them.
 const FILE_ENDINGS: &[&str] = &[
     "cfg",
     "cnf",
@@ -26,8 +27,11 @@ const FILE_ENDINGS: &[&str] = &[
     "yaml",
     "yml",
 ];
-/// Endings of directories, so that the same one on both sides says nothing: `site.d`, `repo.git`, `example.com`.
-const DIRECTORY_ENDINGS: &[&str] = &["com", "d", "git", "net", "org"];
+/// Endings of directories, so that one says nothing: `site.d`, `repo.git`, `example.com`.
+const DIRECTORY_ENDINGS: &[&str] =
+    &["co", "com", "d", "de", "dev", "eu", "git", "info", "io", "local", "net", "org", "uk"];
+/// The longest ending of a name; what is longer is a part of the name.
+const LONGEST_ENDING: usize = 12;
 /// Dot files that people mount; a directory may begin with a dot, too.
 const DOT_FILES: &[&str] = &[
     ".bash_profile",
@@ -78,30 +82,93 @@ const FILE_NAMES: &[&str] = &[
     "shadow",
     "sudoers",
 ];
+/// Files in `/etc`, of a container or of the host.
+const ETC_FILES: &[&str] = &[
+    "aliases",
+    "crontab",
+    "environment",
+    "fstab",
+    "group",
+    "gshadow",
+    "hostname",
+    "hosts",
+    "inputrc",
+    "issue",
+    "localtime",
+    "machine-id",
+    "motd",
+    "os-release",
+    "passwd",
+    "profile",
+    "services",
+    "shadow",
+    "shells",
+    "subgid",
+    "subuid",
+    "sudoers",
+    "timezone",
+];
+/// Names without an ending that files and directories have.
+const DOUBTFUL_NAMES: &[&str] =
+    &["cert", "certificate", "cookie", "key", "passphrase", "password", "secret", "token"];
 /// Directories in a container in which people mount files: what is in them is one where both sides have its name.
-const OF_FILES: &[&str] = &[".aws", ".docker", ".kube", ".ssh", "bin", "sbin", "secrets"];
+const OF_FILES: &[&str] = &[".aws", ".docker", ".kube", "secrets"];
+/// Directories in which there is nothing else than files.
+const OF_FILES_ALONE: &[&str] = &[".ssh", "bin", "sbin"];
 
-/// Whether a mount of the host's path at the container's is one of a file by its name; the container's is normal.
-pub(super) fn is_file(host: &str, container: &str) -> bool {
+/// What a mount is of, by its names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Likely {
+    /// A file, for which no directory can stand.
+    File,
+    /// A file or a directory.
+    Either,
+    /// A directory.
+    Directory,
+}
+
+/// What a mount of the host's path at the container's is of; the container's is normal.
+pub(super) fn likely(host: &str, container: &str) -> Likely {
     let (parents, name) = container.rsplit_once('/').unwrap_or_default();
     let parent = parents.rsplit('/').next().unwrap_or_default();
     let is_child_of_d = parent.len() > 2 && parent.ends_with(".d");
     if is_one_of(ending(name), FILE_ENDINGS) || is_child_of_d && says_file(name) {
-        return true;
+        return Likely::File;
     }
     // Without a path of the host it was a directory in Docker, and whoever ends it with a slash means one.
     if host.is_empty() || host.ends_with('/') {
-        return false;
+        return Likely::Directory;
     }
-    let is_same = host.rsplit('/').next() == Some(name);
-    DOT_FILES.contains(&name)
-        || is_same && (is_child_of_d && ending(name) != Some("d") || is_likely(parent, name))
+    let (above, host_name) = host.rsplit_once('/').unwrap_or(("", host));
+    let is_in_d = is_child_of_d && ending(name) != Some("d");
+    let is_of_etc = |parents: &str, name: &str| parents == "/etc" && ETC_FILES.contains(&name);
+    let is_file = DOT_FILES.contains(&name)
+        || DOT_FILES.contains(&host_name)
+        || is_one_of(ending(host_name), FILE_ENDINGS)
+        || is_of_etc(parents, name)
+        || is_of_etc(above, host_name)
+        || OF_FILES_ALONE.contains(&parent) && ending(name) != Some("d")
+        || have_one_ending(host_name, name)
+        || host_name == name && (is_in_d || OF_FILES.contains(&parent) || is_likely(name));
+    let may_be = |name: &str| is_likely(name) || DOUBTFUL_NAMES.contains(&name.to_ascii_lowercase().as_str());
+    let is_loud =
+        |name: &str| name.len() > 3 && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+    match () {
+        () if is_file => Likely::File,
+        () if may_be(name) || may_be(host_name) => Likely::Either,
+        () if is_in_d || OF_FILES.contains(&parent) => Likely::Either,
+        () if host_name == name && is_loud(name) => Likely::Either,
+        () => Likely::Directory,
+    }
 }
 
-/// Whether a name is one of a file where the host has the same.
-fn is_likely(parent: &str, name: &str) -> bool {
+/// Whether a name is one of a file where the other side has the same.
+fn is_likely(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
-    let is_dot_file = name.len() > 1 && name.starts_with('.') && !DOT_DIRECTORIES.contains(&name);
+    let is_dot_file = name.len() > 1
+        && name.trim_matches('.').len() == name.len() - 1
+        && name.starts_with('.')
+        && !DOT_DIRECTORIES.contains(&name);
     let is_key = lower.starts_with("id_");
     let is_build_file = lower.len() > 4 && lower.ends_with("file") && name.starts_with(char::is_uppercase);
     says_file(name)
@@ -110,13 +177,26 @@ fn is_likely(parent: &str, name: &str) -> bool {
         || is_build_file
         || lower.contains(".so.")
         || FILE_NAMES.contains(&lower.as_str())
-        || OF_FILES.contains(&parent)
+}
+
+/// Whether both names have the same ending of a file: `production.lua` for `settings.lua`.
+fn have_one_ending(host: &str, container: &str) -> bool {
+    let endings = ending(host).zip(ending(container));
+    says_file(host) && endings.is_some_and(|(host, container)| host.eq_ignore_ascii_case(container))
 }
 
 /// Whether a name has an ending, and none of a directory's or of a version's.
 fn says_file(name: &str) -> bool {
-    let is_number = |ending: &str| ending.bytes().all(|byte| byte.is_ascii_digit());
-    ending(name).is_some_and(|ending| !is_number(ending)) && !is_one_of(ending(name), DIRECTORY_ENDINGS)
+    let is_version = |ending: &str| {
+        let number = ending.strip_prefix(['v', 'V', 'x', 'r']).unwrap_or(ending);
+        number.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let is_one_word = |ending: &str| {
+        ending.len() <= LONGEST_ENDING
+            && ending.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    ending(name).is_some_and(|ending| !is_version(ending) && is_one_word(ending))
+        && !is_one_of(ending(name), DIRECTORY_ENDINGS)
 }
 
 fn is_one_of(ending: Option<&str>, endings: &[&str]) -> bool {
@@ -155,8 +235,17 @@ mod tests {
             ("/srv/.unknown", "/app/.unknown"),
             ("", "/etc/nginx/NGINX.CONF"),
             ("dump", "/data/dump.SQL"),
+            ("/srv/my.cnf", "/etc/mysql/conf"),
+            ("/srv/settings.prod.lua", "/app/settings.lua"),
+            ("/srv/production.ex", "/app/config.ex"),
+            ("/usr/bin/docker.io", "/usr/bin/docker"),
+            ("/srv/start", "/usr/local/bin/start-shop"),
+            ("/srv/jobs", "/etc/crontab"),
+            ("/etc/machine-id", "/host-id"),
+            ("/srv/.env", "/app/environment"),
+            ("/srv/keys", "/root/.ssh/authorized_keys"),
         ] {
-            assert!(is_file(host, container), "{host} {container}");
+            assert_eq!(likely(host, container), Likely::File, "{host} {container}");
         }
     }
 
@@ -179,10 +268,37 @@ mod tests {
             ("/srv/conf.d", "/etc/x.d/conf.d"),
             ("/srv/profile", "/data/userprofile"),
             ("cache", "/tmp/cache"),
+            ("/srv/app-1.2-data", "/data"),
+            ("/srv/shop.v2", "/shop"),
+            ("/var/www/shop.io", "/var/www/html"),
+            ("..", "/x"),
+            (".", "/y"),
+            ("/etc/ssh", "/etc/ssh"),
+            ("/srv/UPLOADS", "/uploads"),
             ("/", "/"),
             ("/d", "/.d/x"),
         ] {
-            assert!(!is_file(host, container), "{host} {container}");
+            assert_eq!(likely(host, container), Likely::Directory, "{host} {container}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_either_is_doubtful() {
+        for (host, container) in [
+            ("/srv/production", "/app/settings.ex"),
+            ("/srv/shop.pckl", "/app/model"),
+            ("/srv/shop.txt", "/shop"),
+            ("/srv/unknown", "/app/.unknown"),
+            ("/srv/Caddyfile.prod", "/etc/caddy/Caddyfile"),
+            ("/srv/pw", "/run/secrets/db_password"),
+            ("/srv/jobs", "/etc/cron.d/backup"),
+            ("/srv/aws", "/root/.aws/sso"),
+            ("/srv/token", "/var/token"),
+            ("/srv/shop/id_rsa", "/keys/shop"),
+            ("/srv/README", "/usr/share/README"),
+        ] {
+            assert_eq!(likely(host, container), Likely::Either, "{host} {container}");
+            assert_eq!(likely(&format!("{host}/"), container), Likely::Directory, "{host}/ {container}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Context, Profile, known_images};
-use crate::diagnostic::{Code, Findings};
+use crate::diagnostic::{Code, Diagnostic, Findings};
 use crate::facts::ImageFacts;
 
 /// The permission of a group to write.
@@ -52,6 +52,10 @@ pub(super) struct MountedClaim {
     pub(super) owner: usize,
     /// Whether it is older than layouts, and so than this rule.
     pub(super) is_older: bool,
+    /// Whether it is filled from the image, with the owner that the image has there.
+    pub(super) is_filled: bool,
+    /// Whether the image may only read there.
+    pub(super) read_only: bool,
     /// Its path in the container.
     pub(super) path: String,
     /// Where the template says that this image mounts it.
@@ -79,19 +83,29 @@ fn of_image(
     findings: &mut Findings,
 ) -> Option<u32> {
     let first = claims.first()?;
-    let message = match runs_as(context, index) {
+    let (message, advice) = match runs_as(context, index) {
         RunsAs::Root => return None,
-        RunsAs::Name => "the image runs as a user whose number is not known; the claim belongs to root",
-        RunsAs::Group(_) if context.rules().profile != Profile::Modern => {
-            "the image does not run as root; the claim belongs to root, and profile CLASSIC changes no owner"
-        }
+        RunsAs::Name => (
+            "the image runs as a user whose number is not known; the claim belongs to root",
+            Some(
+                "bring a configuration whose USER is a number in image_configs, or leave out host_path and fill the claim with options.volume_filling",
+            ),
+        ),
+        RunsAs::Group(_) if context.rules().profile != Profile::Modern => (
+            "the image does not run as root; the claim belongs to root, and profile CLASSIC changes no owner",
+            Some(
+                "set options.profile to PROFILE_MODERN, or leave out host_path and fill the claim with options.volume_filling",
+            ),
+        ),
         // What the program has written there so far it could write, and some would not bear another mode of it.
-        RunsAs::Group(_) if claims.iter().any(|claim| claim.is_older) => {
-            "the image does not run as root; the claim was made by a version before, and keeps its owner"
-        }
-        RunsAs::Group(_) if claims.iter().any(|claim| refuses_groups(context, claim)) => {
-            "the image does not run as root; its program refuses a directory that a group may write to"
-        }
+        RunsAs::Group(_) if claims.iter().any(|claim| claim.is_older) => (
+            "the image does not run as root; a claim of its pods was made by an earlier version, so all keep their owner",
+            None,
+        ),
+        RunsAs::Group(_) if claims.iter().any(|claim| refuses_groups(context, claim)) => (
+            "the image does not run as root; its program refuses a directory that a group may write to",
+            None,
+        ),
         RunsAs::Group(_) => {
             let owners: BTreeSet<Option<u32>> = claims.iter().map(|claim| owning(context, claim)).collect();
             match owners.first() {
@@ -103,11 +117,27 @@ fn of_image(
                     findings.report(Code::VolumeGroup, first.field.clone(), message);
                     return Some(*group);
                 }
-                _ => "the image does not run as root; the claim is another image's, too, and keeps its owner",
+                _ => (
+                    "the image does not run as root; its pods mount claims of an image with another group, so all keep their owner",
+                    Some(
+                        "mount the claims of other images elsewhere, or leave out host_path and fill its own with options.volume_filling",
+                    ),
+                ),
             }
         }
     };
-    findings.report(Code::VolumeOwner, first.field.clone(), message);
+    // A claim of its own that is new and empty is root's. Others have the owner that they had in Docker, too.
+    let is_lost = |claim: &&MountedClaim| {
+        claim.owner == index && !(claim.is_older || claim.is_filled || claim.read_only)
+    };
+    let found = match claims.iter().find(is_lost) {
+        Some(lost) => {
+            let found = Diagnostic::new(Code::VolumeOwner, lost.field.clone(), message);
+            Diagnostic { advice: advice.map(Into::into), ..found }
+        }
+        None => Diagnostic::new(Code::VolumeOwnerKept, first.field.clone(), message),
+    };
+    findings.push(found);
     None
 }
 

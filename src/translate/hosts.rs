@@ -1,7 +1,10 @@
 //! Names of hosts: those that a template uses and a cluster does not know, and those that a pod has for itself.
 
+mod named;
+
 use std::collections::BTreeSet;
 
+use self::named::{names_host, says_other};
 use super::Context;
 use super::links::ResolvedLink;
 use super::secrets::looks_secret;
@@ -49,13 +52,13 @@ pub(super) fn tell(
         for variable in &image.environment {
             let value = variable.value.to_ascii_lowercase();
             let whole = is_host(&variable.name);
-            if let Some(lost) = lost.iter().find(|lost| names_host(&value, &lost.lower, whole)) {
+            for lost in lost.iter().filter(|lost| names_host(&value, &lost.lower, whole)) {
                 report(lost, format!("{}.value", variable.field), findings);
             }
         }
         let words: Vec<String> = image.command.words().iter().map(|word| word.to_ascii_lowercase()).collect();
         let named = |lost: &&Lost<'_>| words.iter().any(|word| names_host(word, &lost.lower, true));
-        if let Some(lost) = lost.iter().find(named) {
+        for lost in lost.iter().filter(named) {
             report(lost, format!("images[{index}].command"), findings);
         }
     }
@@ -82,18 +85,18 @@ fn lost<'t>(
 ) -> Vec<Lost<'t>> {
     let mut lost = Vec::new();
     let mut known = BTreeSet::new();
-    for link in links {
-        let target = context.template.images[link.target].name.as_str();
-        for name in [link.alias, target] {
-            let leads = |service: &PlannedService<'_>| {
-                service.target() == link.target && service.name().eq_ignore_ascii_case(name)
-            };
-            // A Service of an alias may have the name and lead elsewhere.
-            let resolves = services.iter().any(leads);
-            let lower = name.to_ascii_lowercase();
-            if !resolves && known.insert(lower.clone()) {
-                lost.push(Lost { name, lower, service: &link.service });
-            }
+    // An alias is this image's own word; the name of a target may look like that of another link.
+    let aliases = links.iter().map(|link| (*link, link.alias));
+    let targets = links.iter().map(|link| (*link, context.template.images[link.target].name.as_str()));
+    for (link, name) in aliases.chain(targets) {
+        let leads = |service: &PlannedService<'_>| {
+            service.target() == link.target && service.name().eq_ignore_ascii_case(name)
+        };
+        // A Service of an alias may have the name and lead elsewhere.
+        let resolves = services.iter().any(leads);
+        let lower = name.to_ascii_lowercase();
+        if known.insert(lower.clone()) && !resolves {
+            lost.push(Lost { name, lower, service: &link.service });
         }
     }
     lost
@@ -111,61 +114,10 @@ fn is_domain(alias: &str) -> bool {
     alias.contains('.') && alias.split('.').all(label) && last.bytes().all(|byte| byte.is_ascii_lowercase())
 }
 
-/// Words of variables' names whose values are names of other things than hosts.
-const NO_HOSTS: &[&str] = &[
-    "DATABASE",
-    "DB",
-    "DBNAME",
-    "DESCRIPTION",
-    "GROUP",
-    "LABEL",
-    "NAME",
-    "PREFIX",
-    "SCHEMA",
-    "TITLE",
-    "USER",
-    "USERNAME",
-];
-
 /// Whether all of a variable's value may be the name of a host.
 fn is_host(name: &VariableName) -> bool {
-    let upper = name.in_full().to_ascii_uppercase();
-    let last = upper.rsplit(|character: char| !character.is_ascii_alphanumeric()).next().unwrap_or_default();
-    upper.contains("HOST") || !(looks_secret(name.in_full()) || NO_HOSTS.contains(&last))
-}
-
-/// Whether a text names a host, both in lower case: behind `@` or `//`, before `:` and a port, or as all of the text or of
-/// an item of a list where `whole` says that it may.
-fn names_host(text: &str, host: &str, whole: bool) -> bool {
-    let is_item = |item: &str| {
-        item.trim().strip_prefix(host).is_some_and(|behind| behind.is_empty() || is_port(behind))
-    };
-    let mut places = text.match_indices(host).peekable();
-    if places.peek().is_none() {
-        return false;
-    }
-    if whole && text.split([',', ';', '|']).any(is_item) {
-        return true;
-    }
-    places.any(|(start, _)| {
-        let (before, behind) = (&text[..start], &text[start + host.len()..]);
-        let next = behind.chars().next();
-        let apart = next.is_none_or(|next| !is_part(next))
-            && before.chars().next_back().is_none_or(|last| !is_part(last));
-        let addressed = before.ends_with("//") || before.ends_with('@');
-        let assigned = whole && before.ends_with('=') && next.is_none_or(|next| next == ':' || next == '/');
-        apart && (addressed || assigned || is_port(behind))
-    })
-}
-
-/// Whether a text goes on with a port.
-fn is_port(behind: &str) -> bool {
-    behind.strip_prefix(':').is_some_and(|port| port.starts_with(|first: char| first.is_ascii_digit()))
-}
-
-/// Whether a character would be a part of the same name.
-fn is_part(character: char) -> bool {
-    character.is_alphanumeric() || matches!(character, '-' | '_' | '.')
+    let lower = name.in_full().to_ascii_lowercase();
+    lower.contains("host") || !(looks_secret(name.in_full()) || says_other(&lower))
 }
 
 /// The name that a bare Pod has for itself, where its own would hide what one of its links leads to: a pod's hosts file
@@ -189,38 +141,6 @@ pub(super) fn hostname(context: &Context<'_>, index: usize, links: &[ResolvedLin
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_host_is_found_where_it_stands_as_one() {
-        for text in [
-            "db_1",
-            "DB_1",
-            "mysql://app@db_1:3306/blog",
-            "http://db_1/x",
-            "tcp://db_1",
-            "one:1,db_1:2",
-            "a; db_1",
-            "user:pass@db_1",
-            "host=db_1:80",
-            "run db_1:80",
-        ] {
-            assert!(names_host(&text.to_lowercase(), "db_1", true), "{text}");
-        }
-        for text in [
-            "About db_1ish",
-            "xdb_1:80",
-            "my.db_1:80",
-            "db_1.example.com",
-            "about db_1 things",
-            "db_1x",
-            "",
-            "db_1:x",
-        ] {
-            assert!(!names_host(text, "db_1", true), "{text}");
-        }
-        assert!(!names_host("db_1", "db_1", false) && names_host("x@db_1", "db_1", false));
-        assert!(names_host("--host=db_1", "db_1", true) && !names_host("--name=db_1x", "db_1", true));
-    }
 
     #[test]
     fn names_of_databases_and_secrets_are_no_hosts() {

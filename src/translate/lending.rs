@@ -49,7 +49,8 @@ pub(super) fn borrowed(
             findings.report(Code::LimitExceeded, from.field.clone(), message);
             continue;
         };
-        (*left, left_of_image) = (*left - lent.len(), left_of_image - lent.len());
+        (*left, left_of_image) = (*left - lent.weight, left_of_image - lent.weight);
+        let lent = lent.mounts;
         if lent.is_empty() {
             let message = format!("`{lender}` mounts no volume that could be shared");
             findings.report(Code::VolumesFromNothing, from.field.clone(), message);
@@ -89,15 +90,30 @@ pub(super) fn borrowed(
 /// A mount that an image lends, and whether somebody on the way may only read there.
 pub(super) type Lent<'m> = (&'m Mount, bool);
 
-/// All that an image can lend: its own volumes, then those it borrows; `None` if they are more than `most`. Reading
+/// All that an image lends.
+#[derive(Default)]
+pub(super) struct Lending<'m> {
+    pub(super) mounts: Vec<Lent<'m>>,
+    /// How much they are of what may be borrowed.
+    weight: usize,
+}
+
+/// How much the volumes of one image are of what may be borrowed: a volume is one, and what fills claims is a container
+/// of the borrower's pod, which takes as much as two volumes and one for each claim.
+fn weight(mounts: &[Lent<'_>]) -> usize {
+    let filled = mounts.iter().filter(|(mount, _)| mount.is_filled).count();
+    mounts.len() + filled + if filled > 0 { 2 } else { 0 }
+}
+
+/// All that an image can lend: its own volumes, then those it borrows; `None` if they weigh more than `most`. Reading
 /// refused circles.
 pub(super) fn lent_by<'m>(
     context: &Context<'_>,
     lender: usize,
     own: &'m [Vec<Mount>],
     most: usize,
-) -> Option<Vec<Lent<'m>>> {
-    let mut lent: Vec<Lent<'_>> = Vec::new();
+) -> Option<Lending<'m>> {
+    let mut lent = Lending::default();
     let mut paths = BTreeSet::new();
     let mut waiting = vec![(lender, false)];
     let mut seen = vec![false; own.len()];
@@ -106,8 +122,10 @@ pub(super) fn lent_by<'m>(
             continue;
         }
         let mounts = own[next].iter().filter(|mount| paths.insert(mount.path.as_str()));
-        lent.extend(mounts.map(|mount| (mount, read_only || mount.read_only)));
-        if lent.len() > most {
+        let before = lent.mounts.len();
+        lent.mounts.extend(mounts.map(|mount| (mount, read_only || mount.read_only)));
+        lent.weight += weight(&lent.mounts[before..]);
+        if lent.weight > most {
             return None;
         }
         let lenders = context.template.images[next].volumes_from.iter().rev();

@@ -1,7 +1,7 @@
 //! Which paths a volume may lead from and to, and which are never mounted.
 
 use super::VolumeMapping;
-use super::files::is_file;
+use super::files::{Likely, likely};
 use crate::template::Volume;
 
 /// Paths of a node that are never mounted, whatever a volume becomes: an empty directory cannot replace them.
@@ -60,11 +60,27 @@ const CONTAINER_EXACT: &[&str] = &[
     "/etc/shadow",
     "/etc/timezone",
 ];
-/// Why a volume is never mounted: the key that is to blame, and a sentence.
-pub(super) fn refusal(mapping: VolumeMapping, volume: &Volume) -> Option<(&'static str, &'static str)> {
-    of_host(mapping, &volume.host_path)
-        .map(|message| ("host_path", message))
-        .or_else(|| of_container(mapping, volume).map(|message| ("container_path", message)))
+
+/// Why a volume is never mounted.
+pub(super) struct Refusal {
+    /// The key that is to blame.
+    pub(super) key: &'static str,
+    /// A sentence.
+    pub(super) message: &'static str,
+    /// What to do about it, if that is not what is usual.
+    pub(super) advice: Option<&'static str>,
+}
+
+/// What to do about a file, for which no volume can stand.
+const FOR_FILES: &str = "build the file into the image, or give its content to the program in a variable; with options.volumes \
+                         VOLUME_MAPPING_HOST_PATH a file of the node is mounted as it is";
+
+/// Why a volume is never mounted; `None` for one that is.
+pub(super) fn refusal(mapping: VolumeMapping, volume: &Volume) -> Option<Refusal> {
+    if let Some(message) = of_host(mapping, &volume.host_path) {
+        return Some(Refusal { key: "host_path", message, advice: None });
+    }
+    of_container(mapping, volume)
 }
 
 fn of_host(mapping: VolumeMapping, path: &str) -> Option<&'static str> {
@@ -87,16 +103,28 @@ fn is_of_node(host: &str) -> bool {
     NODE_EXACT.contains(&host) || within(host, NODE_WITHIN) || is_socket(host)
 }
 
-fn of_container(mapping: VolumeMapping, volume: &Volume) -> Option<&'static str> {
+fn of_container(mapping: VolumeMapping, volume: &Volume) -> Option<Refusal> {
     let container = normalised(&volume.container_path);
+    let refuse = |message, advice| Some(Refusal { key: "container_path", message, advice });
     if within(&container, NODE_WITHIN) || CONTAINER_EXACT.contains(&container.as_str()) {
-        return Some("the container's system has files of its own there; the volume was left out");
+        return refuse("the container's system has files of its own there; the volume was left out", None);
+    }
+    if is_socket(&container) {
+        let message = "the path looks like a socket, but a volume is a directory; the volume was left out";
+        return refuse(message, Some("let the program call what it needs over a link"));
     }
     // A path of the host may be a file; what else a volume becomes is a directory.
-    let is_no_directory = is_socket(&container)
-        || (mapping != VolumeMapping::HostPath && is_file(&volume.host_path, &container));
-    is_no_directory
-        .then_some("the path looks like a file, but a volume is a directory; the volume was left out")
+    if mapping != VolumeMapping::HostPath && likely(&volume.host_path, &container) == Likely::File {
+        let message = "the path looks like a file, but a volume is a directory; the volume was left out";
+        return refuse(message, Some(FOR_FILES));
+    }
+    None
+}
+
+/// Whether a volume that becomes a directory may stand for a file of the host.
+pub(super) fn may_be_file(mapping: VolumeMapping, volume: &Volume) -> bool {
+    let container = normalised(&volume.container_path);
+    mapping != VolumeMapping::HostPath && likely(&volume.host_path, &container) == Likely::Either
 }
 
 fn extension(path: &str) -> Option<&str> {
@@ -163,7 +191,7 @@ mod tests {
             read_only: false,
             field: String::new(),
         };
-        refusal(mapping, &volume).map(|(key, _)| key)
+        refusal(mapping, &volume).map(|refused| refused.key)
     }
 
     #[test]

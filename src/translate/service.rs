@@ -48,10 +48,8 @@ pub(super) fn plan<'t>(
         let is_shared = plans.services.get(&link.service).is_some_and(|known| known.target == link.target);
         let wanted = if is_shared { 0 } else { image.of_link(opens).count() };
         let Some(fewer) = left.checked_sub(wanted) else {
-            let message = format!(
-                "the Services of all links would have more than {} ports; none is left out",
-                share.ports
-            );
+            let message =
+                format!("the Services of all links would have more than {} ports together", share.ports);
             plans.findings.report(Code::LimitExceeded, link.field, message);
             continue;
         };

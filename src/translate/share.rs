@@ -20,9 +20,9 @@ pub(super) struct Share {
     pub(super) bytes: usize,
     /// Ports of the Services of all links.
     pub(super) ports: usize,
-    /// Volumes that are borrowed.
+    /// Volumes that are borrowed, and what fills them.
     pub(super) mounts: usize,
-    /// Volumes that one image borrows.
+    /// Volumes that one image borrows, and what fills them.
     pub(super) mounts_of_image: usize,
 }
 

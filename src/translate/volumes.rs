@@ -7,12 +7,12 @@ use serde_json::json;
 use super::claim_names;
 use super::groups::{self, MountedClaim};
 use super::lending::{borrowed, lenders_first, lent_by};
-use super::mountable::{absolute, normalised, refusal};
+use super::mountable::{Refusal, absolute, may_be_file, normalised, refusal};
 use super::mounts::{Mount, Mounts, Source};
 use super::share::Share;
-use super::{Context, VolumeFilling, VolumeMapping, count, labels, sharing};
+use super::{Context, VolumeFilling, VolumeMapping, count, known_images, labels, sharing};
 use crate::artifacts::{ANNOTATION_LAYOUT, Artifact, Kind, LAYOUT_DATA, ObjectName, ObjectRef};
-use crate::diagnostic::{Code, Findings};
+use crate::diagnostic::{Code, Diagnostic, Findings};
 use crate::template::{Image, Volume, shown};
 
 /// Decides what every image mounts, lent volumes included. Reports what is left out or changed.
@@ -58,6 +58,8 @@ fn groups(context: &Context<'_>, all: &[Vec<Mount>], findings: &mut Findings) ->
         let mounted = |mount: &Mount| MountedClaim {
             owner: mount.owner,
             is_older: matches!(mount.source, Source::Claim { at_root: true, .. }),
+            is_filled: mount.is_filled,
+            read_only: mount.read_only,
             path: mount.path.clone(),
             field: field(mount),
         };
@@ -91,19 +93,28 @@ fn own_mounts(context: &Context<'_>, index: usize, findings: &mut Findings) -> V
         let name = names.get(&normalised(&volume.container_path));
         let stands = name.is_some_and(|name| context.options.claims_at_root.contains(name));
         let refused = refusal(context.rules().volumes, volume).filter(|_| !stands);
-        if let Some((key, message)) = refused {
-            findings.report(Code::VolumeForbidden, format!("{}.{key}", volume.field), message);
+        if let Some(refused) = refused {
+            tell_refused(&refused, format!("{}.{}", volume.field, refused.key), findings);
             continue;
         }
         let Some(mount) = own_mount(context, (index, volume), &names, findings) else { continue };
         // What a path of the host holds hid what the image has in Docker, too.
         if volume.host_path.is_empty() && declared.is_some_and(|declared| declared.contains(&mount.path)) {
-            tell_not_filled(&mount, findings);
+            tell_not_filled(context, &mount, findings);
+        }
+        if may_be_file(context.rules().volumes, volume) && !stands {
+            let message = "the path may be that of a file; what is mounted is a directory";
+            findings.report(Code::VolumePerhapsFile, format!("{}.host_path", volume.field), message);
         }
         tell_filled(context, volume, &mount, findings);
         mounts.push(mount);
     }
     mounts
+}
+
+fn tell_refused(refused: &Refusal, field: String, findings: &mut Findings) {
+    let found = Diagnostic::new(Code::VolumeForbidden, field, refused.message);
+    findings.push(Diagnostic { advice: refused.advice.map(Into::into), ..found });
 }
 
 /// What one volume of an image becomes.
@@ -131,7 +142,11 @@ fn own_mount(
                 true => format!("the path is kept by claim `{name}`, which is mounted at its root"),
                 false => format!("the path is kept by claim `{name}`, in its directory `{LAYOUT_DATA}`"),
             };
-            findings.report(Code::VolumeClaimed, volume.field.clone(), message);
+            let found = Diagnostic::new(Code::VolumeClaimed, volume.field.clone(), message);
+            findings.push(match volume.host_path.is_empty() {
+                true => found.advising("copy nothing: the template names no path of the host"),
+                false => found,
+            });
             Source::Claim { name, at_root }
         }
         VolumeMapping::EmptyDir | VolumeMapping::Omit => {
@@ -157,17 +172,39 @@ fn tell_filled(context: &Context<'_>, volume: &Volume, mount: &Mount, findings: 
         && volume.host_path.is_empty()
         && matches!(mount.source, Source::Claim { at_root: true, .. })
     {
-        let message = "the claim was made by a version before, and is not filled";
-        findings.report(Code::VolumeNotFilled, mount.origin.clone(), message);
+        let message = "the claim was made by an earlier version, and is not filled";
+        findings.report(Code::VolumeLeftAsIs, mount.origin.clone(), message);
     }
 }
 
-fn tell_not_filled(mount: &Mount, findings: &mut Findings) {
-    if mount.is_filled {
-        return;
-    }
-    let message = "the image declares a volume there; what it has at that path is hidden";
-    findings.report(Code::VolumeNotFilled, mount.origin.clone(), message);
+/// Tells what is hidden where the image declares a volume: Docker would have copied it.
+fn tell_not_filled(context: &Context<'_>, mount: &Mount, findings: &mut Findings) {
+    let advice = match mount.source {
+        _ if mount.is_filled => return,
+        // That it is older is told with filling, and it holds what the program has had so far.
+        Source::Claim { at_root: true, .. } => return,
+        Source::Claim { .. } => None,
+        Source::EmptyDir | Source::HostPath(_) => Some(
+            "leave the volume out of the template, and the container has the image's files there; or set options.volumes to \
+             VOLUME_MAPPING_PERSISTENT_VOLUME_CLAIM and options.volume_filling to VOLUME_FILLING_FROM_IMAGE",
+        ),
+    };
+    let known = known_images::of(&context.template.images[mount.owner].source);
+    let found = match known.and_then(|known| Some((known, known.data_directory(&mount.path)?))) {
+        Some((known, _)) => {
+            let message = format!(
+                "`{}` keeps data of its own there, so it starts with an empty directory",
+                known.repository
+            );
+            Diagnostic::new(Code::VolumeLeftAsIs, mount.origin.clone(), message)
+        }
+        None => {
+            let message = "the image declares a volume there; what it has at that path is hidden";
+            let found = Diagnostic::new(Code::VolumeNotFilled, mount.origin.clone(), message);
+            Diagnostic { advice: advice.map(Into::into), ..found }
+        }
+    };
+    findings.push(found);
 }
 
 /// Adds what lenders declare as volumes in their images alone: Docker made these, and lent them with the others.
@@ -185,22 +222,22 @@ fn add_declared(context: &Context<'_>, own: &mut [Vec<Mount>], findings: &mut Fi
         }
         // A path that it borrows itself is its lender's.
         let lent = lent_by(context, index, own, usize::MAX).unwrap_or_default();
-        let known: BTreeSet<String> = lent.into_iter().map(|(mount, _)| mount.path.clone()).collect();
+        let known: BTreeSet<String> = lent.mounts.into_iter().map(|(mount, _)| mount.path.clone()).collect();
         let declared: Vec<&str> = facts.volumes.iter().map(String::as_str).collect();
         let names = claim_names::of(context, index, &declared);
         for path in facts.volumes.iter().filter(|path| !known.contains(*path)) {
             let field = format!("images[{index}].source");
             let volume =
                 Volume { host_path: String::new(), container_path: path.clone(), read_only: false, field };
-            if let Some((_, message)) = refusal(context.rules().volumes, &volume) {
-                findings.report(Code::VolumeForbidden, volume.field, message);
+            if let Some(refused) = refusal(context.rules().volumes, &volume) {
+                tell_refused(&refused, volume.field, findings);
                 continue;
             }
             // Nothing of a configuration is shown.
             let message = "the image declares a volume that the template does not list, and lends it";
             findings.report(Code::VolumeFromImage, volume.field.clone(), message);
             let Some(mount) = own_mount(context, (index, &volume), &names, findings) else { continue };
-            tell_not_filled(&mount, findings);
+            tell_not_filled(context, &mount, findings);
             tell_filled(context, &volume, &mount, findings);
             own[index].push(mount);
         }

@@ -254,7 +254,7 @@ pub(super) fn tell_host_ports(
     for (index, image) in context.template.images.iter().enumerate() {
         let ports = container_ports(image, true);
         for field in ports.iter().flat_map(|port| &port.dropped) {
-            let message = "the host port was left out of the pod";
+            let message = "another entry has this port of the container or of the host already, so the pod takes no host port for it";
             findings.report(Code::HostPortDropped, format!("{field}.host_port"), message);
         }
         for (port, host) in ports.iter().filter_map(|port| port.host.map(|host| (port, host))) {
@@ -329,21 +329,18 @@ fn host_port_field(image: &Image, port: &ContainerPort<'_>, host: PortNumber) ->
 /// Tells of an image that is known to start nothing, or only what ends at once.
 fn tell_nothing_runs(context: &Context<'_>, index: usize, findings: &mut Findings) {
     let image = &context.template.images[index];
+    // What the template says is judged with its other words.
     let facts = match context.rules().facts.of(&image.source) {
-        // An entry point decides for itself what it makes of a command.
-        Some(facts) if !facts.has_entrypoint => facts,
+        Some(facts) if image.command.words().is_empty() => facts,
         _ => return,
     };
-    // What the template says is judged with its other words.
-    if !image.command.words().is_empty() {
-        return;
-    }
-    let message = match facts.command.as_deref().map(|word| word.rsplit('/').next().unwrap_or_default()) {
-        None => "neither the template nor the image has a command, so its container cannot start",
-        Some("true" | "echo") => {
-            "the image's command ends at once, so its container is started again and again"
+    let message = match facts.ends {
+        true => "the image's command ends at once, so its container is started again and again",
+        // An entry point runs by itself.
+        false if facts.command.is_none() && !facts.has_entrypoint => {
+            "neither the template nor the image has a command, so its container cannot start"
         }
-        Some(_) => return,
+        false => return,
     };
     findings.report(Code::NothingRuns, format!("images[{index}].command"), message);
 }

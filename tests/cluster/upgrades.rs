@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams};
 use panamax_kubernetes_adapter::proto;
 use panamax_kubernetes_adapter::proto::{DeployOutcome, ObjectAction};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::drift::{APPLIED, applied_as_ours, forget_traces, unmark};
 use super::layouts::rewrite_revisions;
@@ -38,6 +38,17 @@ name: Site
 images:
 - {name: site, source: 'example/site:1', links: [{service: db, alias: DB_1}]}
 - {name: db, source: 'shop/docker-mysql:1'}
+";
+
+/// A component with a port that is published and one that links reach alone, in MODERN.
+const APART: &str = "
+name: Apart
+images:
+- {name: web, source: 'example/web:1', links: [{service: a}]}
+- name: a
+  source: example/a:1
+  ports: [{host_port: 8080, container_port: 80}]
+  expose: [5432]
 ";
 
 /// A Deploy whose objects are those of the version before.
@@ -81,6 +92,33 @@ async fn age(namespace: &Namespace, name: &str) {
             applied_as_ours::<Secret>(namespace, &manager, &secret.name_any(), unmark).await;
         }
     }
+}
+
+/// What the version before made of exposed ports: the Service of the link itself was reached from outside.
+async fn age_exposure(namespace: &Namespace, name: &str) {
+    recorded(namespace, name, "ACTIVE").await;
+    rewrite_revisions(namespace, |revision| {
+        revision["options"]["rules"]["exposure"] = "NodePort".into();
+    })
+    .await;
+    forget_traces(namespace, name).await;
+    let manager = format!("panamax:{name}");
+    let opened = |object: &mut Value| {
+        unmark(object);
+        object["spec"]["type"] = "NodePort".into();
+    };
+    applied_as_ours::<Service>(namespace, &manager, "a", opened).await;
+    for object in ["web", "a"] {
+        applied_as_ours::<AppsDeployment>(namespace, &manager, object, unmark).await;
+    }
+}
+
+/// The type of a Service, and its ports, each with that of the nodes.
+async fn ways_in(namespace: &Namespace, name: &str) -> (String, Vec<(i32, Option<i32>)>) {
+    let service = namespace.api::<Service>().get(name).await.expect("a Service");
+    let spec = service.spec.expect("a specification");
+    let ports = spec.ports.unwrap_or_default().into_iter().map(|port| (port.port, port.node_port));
+    (spec.type_.unwrap_or_default(), ports.collect())
 }
 
 /// The ports of a Service.
@@ -187,5 +225,52 @@ async fn who_goes_back_past_the_upgrade_gets_the_old_template_as_this_version_tr
     assert_eq!(ports(&namespace, "db-1").await, [0; 0]);
     let again = client.deploy(request(SITE)).await.expect("deployed").into_inner();
     assert_eq!(again.outcome(), DeployOutcome::Unchanged, "{:#?}", again.changes);
+    assert_eq!(Survey::of(&namespace.client, &namespace).await.faults("app"), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_service_that_was_open_for_links_is_closed_and_what_is_published_gets_one_beside_it() {
+    let namespace = namespace("upgrade-apart").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    let inside = modern(deploy(&namespace, "app", APART));
+    client.deploy(inside.clone()).await.expect("deployed");
+    age_exposure(&namespace, "app").await;
+    let (kind, before) = ways_in(&namespace, "a").await;
+    assert_eq!(kind, "NodePort");
+    assert!(before.iter().any(|(port, node)| *port == 5432 && node.is_some()), "{before:?}");
+    let running = [pods(&namespace, "web").await, pods(&namespace, "a-").await];
+    let mut options = inside.options.clone().expect("options");
+    options.set_exposure(proto::Exposure::NodePort);
+    let request = proto::DeployRequest { options: Some(options), ..inside };
+    let planned = client.plan_deploy(plan(request.clone())).await.expect("a plan").into_inner();
+    let answer = client.deploy(proto::DeployRequest { plan_id: planned.plan_id.clone(), ..request.clone() });
+    let answer = answer.await.expect("as planned").into_inner();
+    for (changes, diagnostics) in
+        [(&planned.changes, &planned.diagnostics), (&answer.changes, &answer.diagnostics)]
+    {
+        assert_eq!(action(changes, "Service/a"), ObjectAction::Update);
+        assert_eq!(action(changes, "Service/a-outside"), ObjectAction::Create);
+        assert!(told(diagnostics, "PUBLISHED_APART", "`a-outside`"), "{diagnostics:#?}");
+        assert!(!told(diagnostics, "OBJECT_DRIFTED", ""), "{diagnostics:#?}");
+    }
+    let (kind, after) = ways_in(&namespace, "a").await;
+    assert_eq!(kind, "ClusterIP");
+    // Links reach what they did, and no node opens it any more.
+    let numbers = |ports: &[(i32, Option<i32>)]| ports.iter().map(|(port, _)| *port).collect::<Vec<_>>();
+    assert_eq!((numbers(&after), numbers(&after).contains(&5432)), (numbers(&before), true));
+    assert!(after.iter().all(|(_, node)| node.is_none()), "{after:?}");
+    let (kind, outside) = ways_in(&namespace, "a-outside").await;
+    assert_eq!(kind, "NodePort");
+    assert!(outside.iter().all(|(port, node)| *port != 5432 && node.is_some()), "{outside:?}");
+    assert!(numbers(&outside).contains(&8080), "{outside:?}");
+    // Marks alone restart nobody.
+    assert_eq!([pods(&namespace, "web").await, pods(&namespace, "a-").await], running);
+    let again = client.deploy(request.clone()).await.expect("deployed").into_inner();
+    assert_eq!(again.outcome(), DeployOutcome::Unchanged, "{:#?}", again.changes);
+    // The record of the version before, as this version translates it.
+    let back = client.rollback(rollback(&namespace, "app", 1)).await.expect("rolled back").into_inner();
+    assert_eq!(back.outcome(), DeployOutcome::Unchanged, "{:#?}", back.changes);
+    assert_eq!(ways_in(&namespace, "a").await.0, "ClusterIP");
     assert_eq!(Survey::of(&namespace.client, &namespace).await.faults("app"), [""; 0]);
 }

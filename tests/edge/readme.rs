@@ -94,6 +94,26 @@ async fn the_calls_of_an_agent_run_as_printed() {
     assert_eq!(calls, 6);
 }
 
+/// The lines of the README that tell what the images of a template say of themselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_configurations_of_images_are_collected_as_printed() {
+    let namespace = namespace("edge-configs").await;
+    let path = printed::path(control_plane(), &namespace);
+    let lines = printed::of_the_binary(&read("README.md"));
+    let first = lines.iter().position(|line| line.contains("crane config ")).expect("the line that collects");
+    let [collects, validates, ..] = &lines[first..] else { panic!("no line uses what is collected") };
+    let run = |line: &str| {
+        let output = printed::bash(line, &path, "127.0.0.1:1");
+        let said = [&output.stdout[..], &output.stderr[..]].concat();
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&said));
+        String::from_utf8_lossy(&said).into_owned()
+    };
+    run(collects);
+    let said = run(validates);
+    assert!(said.contains("4711"), "{said}");
+    assert!(read("README.md").split_whitespace().count() <= 900);
+}
+
 /// The long tests take too long to be run here; their names and variables are looked for.
 #[test]
 fn the_long_tests_are_there() {

@@ -3,10 +3,31 @@
 use std::collections::BTreeMap;
 
 use panamax_kubernetes_adapter::proto;
-use panamax_kubernetes_adapter::proto::{translate_template_request, validate_template_request};
+use panamax_kubernetes_adapter::proto::{
+    plan_deploy_request, translate_template_request, validate_template_request,
+};
 use serde_json::Value;
+use tonic_types::StatusExt;
 
-use crate::support::adapter::Adapter;
+use crate::support::adapter::{Adapter, deploy_at_once, teardown};
+
+/// Faults and losses of both rooms, not in the order in which they are come upon.
+const WRONG: &str = "\
+name: Wrong
+images:
+- name: web
+  source: shop/web
+  volumes: [{host_path: /srv/web, container_path: /data}]
+  environment: [{variable: 'A B', value: x}, {variable: HOST, value: cache_1}]
+  ports: [{container_port: 0}, {port: 80}]
+  links: [{service: cache, alias: cache_1}, {service: nobody}]
+- name: cache
+  image: redis
+  restart: always
+- name: cache
+  source: redis:2
+  deployment: {count: many}
+";
 
 /// Three images with everything that becomes an object.
 const SHOP: &str = "\
@@ -195,15 +216,6 @@ async fn override_and_options_bear_on_what_is_validated() {
     };
     let masked = ["API_TOKEN", "MODE", "EXTRA"].map(|name| (name.to_owned(), "***".to_owned()));
     assert_eq!(variables(&template.images[0]), masked);
-    // The same findings as translating has, which tells them as it comes upon them.
-    let request =
-        proto::TranslateTemplateRequest { r#override: Some(more_of_web()), ..of_text(SHOP, modern()) };
-    let mut told = translated(&adapter, request).await.diagnostics;
-    let place = |found: &proto::Diagnostic| (found.field.clone(), found.code.clone());
-    told.sort_by_key(place);
-    let mut found = good.diagnostics.clone();
-    found.sort_by_key(place);
-    assert_eq!(found, told);
     // CLASSIC leaves volumes out, which MODERN does not; under STRICT that refuses.
     let classic = validate(proto::Template::default(), proto::DeployOptions::default()).await;
     assert!(classic.valid && codes(&classic).contains(&"VOLUME_OMITTED".to_owned()));
@@ -217,4 +229,78 @@ async fn override_and_options_bear_on_what_is_validated() {
     unknown.images[0].name = "wbe".to_owned();
     let refused = validate(unknown, modern()).await;
     assert!(!refused.valid && refused.diagnostics[0].field == "override.images[0].name", "{refused:?}");
+}
+
+fn validate_of(text: &str, options: proto::DeployOptions) -> proto::ValidateTemplateRequest {
+    proto::ValidateTemplateRequest {
+        template_source: Some(validate_template_request::TemplateSource::TemplateYaml(text.to_owned())),
+        options: Some(options),
+        name: "told".to_owned(),
+        ..proto::ValidateTemplateRequest::default()
+    }
+}
+
+/// The same template to be deployed.
+fn deploy_of(text: &str, options: proto::DeployOptions) -> proto::DeployRequest {
+    proto::DeployRequest { options: Some(options), ..deploy_at_once("default", "told", text) }
+}
+
+/// The same template to be planned.
+fn plan_of(text: &str, options: proto::DeployOptions) -> proto::PlanDeployRequest {
+    proto::PlanDeployRequest {
+        namespace: "default".to_owned(),
+        name: "told".to_owned(),
+        template_source: Some(plan_deploy_request::TemplateSource::TemplateYaml(text.to_owned())),
+        options: Some(options),
+        ..proto::PlanDeployRequest::default()
+    }
+}
+
+/// Field, reason and description of what refuses a template, in the order of the answer.
+fn violations(status: &tonic::Status) -> Vec<(String, String, String)> {
+    let details = status.get_error_details();
+    let all = details.bad_request().expect("violations").field_violations.iter();
+    all.map(|one| (one.field.clone(), one.reason.clone(), one.description.clone())).collect()
+}
+
+#[tokio::test]
+async fn all_calls_tell_the_same_findings_in_the_same_order() {
+    let adapter = Adapter::sandbox().await;
+    let (mut templates, mut deployments) = (adapter.templates(), adapter.deployments());
+    for options in [proto::DeployOptions::default(), modern()] {
+        let validated = templates
+            .validate_template(validate_of(SHOP, options.clone()))
+            .await
+            .expect("valid")
+            .into_inner();
+        assert!(validated.valid && validated.diagnostics.len() > 3, "{:?}", validated.diagnostics);
+        let named = |request| proto::TranslateTemplateRequest { name: "told".to_owned(), ..request };
+        let translated = translated(&adapter, named(of_text(SHOP, options.clone()))).await;
+        assert_eq!(translated.diagnostics, validated.diagnostics);
+        let planned =
+            deployments.plan_deploy(plan_of(SHOP, options.clone())).await.expect("a plan").into_inner();
+        assert_eq!(planned.diagnostics, validated.diagnostics);
+        let deployed = deployments.deploy(deploy_of(SHOP, options)).await.expect("deployed").into_inner();
+        assert_eq!(deployed.diagnostics, validated.diagnostics);
+        deployments.teardown(teardown("default", "told")).await.expect("torn down");
+    }
+    for strictness in [proto::Strictness::Lenient, proto::Strictness::Strict] {
+        let options = proto::DeployOptions { strictness: strictness.into(), ..modern() };
+        let validated = templates.validate_template(validate_of(WRONG, options.clone())).await;
+        let validated = validated.expect("judged").into_inner();
+        let errors = validated.diagnostics.iter().filter(|one| one.severity() == proto::Severity::Error);
+        let errors: Vec<_> = errors.map(|one| (one.field.clone(), one.code.clone())).collect();
+        assert!(errors.len() >= 6 && !validated.valid, "{:#?}", validated.diagnostics);
+        let named =
+            proto::TranslateTemplateRequest { name: "told".to_owned(), ..of_text(WRONG, options.clone()) };
+        let translated = templates.translate_template(named).await.expect_err("refused");
+        let translated = violations(&translated);
+        let told: Vec<_> =
+            translated.iter().map(|(field, reason, _)| (field.clone(), reason.clone())).collect();
+        assert_eq!(told, errors);
+        let planned = deployments.plan_deploy(plan_of(WRONG, options.clone())).await.expect_err("refused");
+        assert_eq!(violations(&planned), translated);
+        let deployed = deployments.deploy(deploy_of(WRONG, options)).await.expect_err("refused");
+        assert_eq!(violations(&deployed), translated);
+    }
 }

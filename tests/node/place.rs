@@ -1,6 +1,6 @@
 //! A namespace on the real node, and the binary that deploys into it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Pod, Service, ServiceSpec};
 use kube::api::ListParams;
@@ -53,9 +53,38 @@ impl Place {
 
     /// The same where it may not become ready.
     pub async fn try_carry_out(&self, request: proto::DeployRequest) -> Result<(), tonic::Status> {
+        self.carry_out_within(request, PATIENCE).await
+    }
+
+    /// The same where it does not become ready, and nobody waits so long.
+    pub async fn carry_out_within(
+        &self,
+        request: proto::DeployRequest,
+        patience: Duration,
+    ) -> Result<(), tonic::Status> {
         let mut request = Request::new(request);
-        request.set_timeout(PATIENCE);
+        request.set_timeout(patience);
         self.deployments.clone().deploy(request).await.map(|_| ())
+    }
+
+    /// What is told of a component, once these words are in it.
+    pub async fn component_says(&self, component: &str, words: &str) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let request = proto::GetDeploymentRequest {
+                namespace: self.namespace.to_string(),
+                name: "app".to_owned(),
+                view: proto::DeploymentView::Basic.into(),
+            };
+            let answer = self.deployments.clone().get_deployment(request).await.expect("it is there");
+            let components = answer.into_inner().deployment.expect("a deployment").components;
+            let found = components.into_iter().find(|one| one.name == component).expect("the component");
+            if found.message.contains(words) {
+                return found.message;
+            }
+            assert!(Instant::now() < until, "{component} says {}", found.message);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Scales a component and waits until it is so.

@@ -1,5 +1,7 @@
 //! Volumes in real containers: mounted where the template says, shared and kept as each mapping promises.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{Node, PersistentVolume};
 use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt};
@@ -223,4 +225,52 @@ async fn an_image_without_a_shell_cannot_fill_a_claim_and_that_is_told() {
     let template = "name: Bare\nimages:\n- {name: store, source: 'example/store:1', volumes: [{container_path: /data}]}\n";
     let refused = place.try_carry_out(filled(on_disks(&place, "app", template))).await.expect_err("no shell");
     assert!(refused.message().contains(", which fills new claims"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_file_of_the_node_is_mounted_as_a_file_or_not_at_all() {
+    let Some(place) = Place::new("file").await else { return };
+    let maker = disks(&place, 1).await;
+    maker.write("/disks/app.conf", "of the node").await;
+    let folder = format!("/var/lib/panamax-test/{}", &*place.namespace);
+    let template = format!(
+        "name: File\nimages:\n- name: app\n  source: example/app:1\n  volumes:\n  \
+         - {{host_path: {folder}/app.conf, container_path: '/settings/app.conf:ro'}}\n  \
+         - {{host_path: {folder}, container_path: /all}}\n"
+    );
+    let options = DeployOptions { volumes: VolumeMapping::HostPath.into(), ..DeployOptions::default() };
+    let request = deploy(&place.namespace, "app", &template);
+    place.carry_out(DeployRequest { options: Some(options), ..request.clone() }).await;
+    let app = place.container("app").await;
+    assert!(app.mounts("/settings/app.conf").await && !app.mounts("/settings").await);
+    assert_eq!(app.file("/settings/app.conf").await.as_deref(), Some("of the node"));
+    app.try_write("/settings/app.conf", "changed").await.expect_err("it is read-only");
+    // Where no path of the node is mounted, nothing stands for the file; the directory beside it becomes a claim.
+    place.carry_out(on_disks(&place, "app", &template)).await;
+    let app = place.container("app").await;
+    assert!(!app.mounts("/settings/app.conf").await && app.mounts("/all").await);
+    assert_eq!(app.file("/settings/app.conf").await, None);
+}
+
+#[tokio::test]
+async fn a_container_that_only_owns_volumes_is_named_with_what_to_do() {
+    let Some(place) = Place::new("owns").await else { return };
+    let template = "
+name: Store
+images:
+- {name: Data, source: 'example/tools:1', command: '/bin/sh -c \"exit 0\"', volumes: [{container_path: /data}]}
+- {name: DB, source: 'example/db:1', expose: [3306], volumes_from: [{service: Data}]}
+";
+    let options = DeployOptions { profile: Profile::Modern.into(), ..DeployOptions::default() };
+    let request = DeployRequest { options: Some(options), ..deploy(&place.namespace, "app", template) };
+    // It may be seen running for a moment; else the wait ends with what is wrong.
+    if let Err(status) = place.carry_out_within(request, Duration::from_secs(25)).await {
+        assert!(status.message().contains("exit code 0"), "{status:?}");
+    }
+    let said = place.component_says("data", "exit code 0").await;
+    assert!(said.contains("give it a command that keeps running"), "{said}");
+    // Who borrows the volumes runs all the same.
+    let db = place.container("db").await;
+    db.write("/data/note", "kept").await;
+    assert_eq!(db.file("/data/note").await.as_deref(), Some("kept"));
 }

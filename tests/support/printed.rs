@@ -48,8 +48,10 @@ pub fn bash(line: &str, path: &OsString, server: &str) -> Output {
         .expect("bash runs")
 }
 
-/// The commands of the binary in a document, in their order.
+/// The commands of the binary in a document, in their order, and the line that collects what one of them reads.
 pub fn of_the_binary(document: &str) -> Vec<String> {
     let lines = super::document::blocks(document, "sh").concat();
-    lines.lines().filter(|line| line.starts_with("panamax-kubernetes-adapter ")).map(str::to_owned).collect()
+    let is_one =
+        |line: &&str| line.starts_with("panamax-kubernetes-adapter ") || line.contains("crane config ");
+    lines.lines().filter(is_one).map(str::to_owned).collect()
 }

@@ -393,15 +393,21 @@ fn a_command_may_be_a_list() {
     let of = |command: &str| {
         translated(&format!("images:\n- name: a\n  source: b:1\n  command: {command}\n"), Rules::default())
     };
-    let (artifacts, found) = of("[sh, -c, \"echo 'a b' \\\"$X\\\"\", '']");
-    assert_eq!(container(&artifacts, "a")["args"], json!(["sh", "-c", "echo 'a b' \"$X\"", ""]));
+    let (artifacts, found) = of("[sh, -c, \"run 'a b' \\\"$X\\\"\", '']");
+    assert_eq!(container(&artifacts, "a")["args"], json!(["sh", "-c", "run 'a b' \"$X\"", ""]));
     assert_eq!(found, []);
     assert_eq!(
         told(&of("'[\"sh\",\"-c\",\"x\"]'").1, Severity::Warning),
         [(Code::CommandList, "images[0].command")]
     );
     assert_eq!(told(&of("/bin/true").1, Severity::Warning), [(Code::CommandEnds, "images[0].command")]);
-    assert_eq!(of("'true or false'").1, []);
+    for command in ["echo Data-only container", "'sh -c \"exit 0\"'", "[sh, -c, 'true']", "chown -R 1 /data"]
+    {
+        assert_eq!(told(&of(command).1, Severity::Warning), [(Code::CommandEnds, "images[0].command")]);
+    }
+    for command in ["run true", "tail -f /dev/null", "[sh, -c, 'true; exec run']"] {
+        assert_eq!(of(command).1, [], "{command}");
+    }
 }
 
 #[test]

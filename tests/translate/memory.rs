@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use panamax_kubernetes_adapter::artifacts::DeploymentName;
 use panamax_kubernetes_adapter::template::raw::MAX_TEXT_BYTES;
 use panamax_kubernetes_adapter::template::validate::{Limits, from_text};
-use panamax_kubernetes_adapter::translate::{Options, Profile, Rules, translate};
+use panamax_kubernetes_adapter::translate::{
+    Options, Profile, Rules, VolumeFilling, VolumeMapping, translate,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -414,5 +416,22 @@ proptest! {
         if let Some(held) = translating(&text, &rules) {
             prop_assert!(held <= allowed(&text), "{held} of {} for {} bytes", allowed(&text), text.len());
         }
+    }
+}
+
+/// Every pod that borrows a claim which is filled has a container for that, of many bytes for a word of the template.
+#[test]
+fn filling_borrowed_claims_takes_little_memory() {
+    let plain = Rules::of(Profile::Modern);
+    let rules =
+        Rules { volumes: VolumeMapping::PersistentVolumeClaim, filling: VolumeFilling::FromImage, ..plain };
+    for (images, links, ports, volumes) in
+        [(100, 0, 64, 1), (100, 0, 64, 8), (80, 10, 64, 1), (60, 1, 53, 1), (26, 1, 53, 20), (30, 10, 64, 25)]
+    {
+        let shape =
+            Shape { images, links, ports, variables: 0, volumes, lenders: 1, length: 0, has_hub: false };
+        let text = shape.text();
+        let held = translating(&text, &rules).expect("a template that can be read");
+        assert!(held <= allowed(&text), "{held} of {} for {shape:?}", allowed(&text));
     }
 }

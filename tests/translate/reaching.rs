@@ -11,7 +11,7 @@ use panamax_kubernetes_adapter::template::raw::{RawTemplate, RawVariable};
 use panamax_kubernetes_adapter::template::validate::validate;
 use panamax_kubernetes_adapter::template::{Image, Link, Port, Protocol, Template, sanitise};
 use panamax_kubernetes_adapter::translate::known_images;
-use panamax_kubernetes_adapter::translate::{Options, Rules, translate};
+use panamax_kubernetes_adapter::translate::{Exposure, HostPorts, Options, Rules, translate};
 use proptest::collection::{btree_map, btree_set};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -33,6 +33,19 @@ fn any_configs() -> impl Strategy<Value = Configs> {
     btree_map(select(SOURCES).prop_map(str::to_owned), config, 0..4).prop_map(Configs)
 }
 
+/// What stands around a host in a value: addresses, connection strings, JSON, lists.
+const FORMS: &[(&str, &str)] = &[
+    ("http://", ":80/"),
+    ("host=", ";user=x"),
+    ("{\"nodes\": [{\"host\": \"", "\"}]}"),
+    ("one,", ",two"),
+    ("jdbc:mysql://x:y@", "/shop"),
+    ("Server=", ";"),
+    ("", ""),
+    ("--host ", " --port 80"),
+    ("x = tcp(", ":1)"),
+];
+
 /// A translation beside what it was made of.
 struct Made {
     template: Template,
@@ -44,13 +57,14 @@ struct Made {
 impl Made {
     /// Translates a template whose images also name every host that their links promise.
     fn of(mut raw: RawTemplate, configs: &Configs, rules: &Rules) -> Option<Self> {
-        for image in &mut raw.images {
+        for (place, image) in raw.images.iter_mut().enumerate() {
             for (index, link) in image.links.iter().enumerate() {
                 let host = if link.alias.is_empty() { &link.service } else { &link.alias };
-                let value = format!("http://{host}:80/");
+                let form = (place + index) % FORMS.len();
+                let (before, behind) = FORMS[form];
                 image.environment.push(RawVariable {
-                    variable: format!("ADDRESS_{index}"),
-                    value,
+                    variable: format!("ADDRESS_{index}_{form}"),
+                    value: format!("{before}{host}{behind}"),
                     ..Default::default()
                 });
             }
@@ -151,14 +165,17 @@ proptest! {
         let Some(made) = Made::of(raw, &configs, &rules) else { return Ok(()) };
         for image in &made.template.images {
             for variable in image.environment.iter().filter(|one| one.name.in_full().starts_with("ADDRESS_")) {
-                let host = variable.value.strip_prefix("http://").and_then(|rest| rest.strip_suffix(":80/")).unwrap();
+                let form = variable.name.in_full().rsplit('_').next().and_then(|form| form.parse::<usize>().ok());
+                let (before, behind) = FORMS[form.unwrap()];
+                let host = variable.value.strip_prefix(before).and_then(|rest| rest.strip_suffix(behind)).unwrap();
                 let Some(link) = image.links.iter().find(|link| link.alias.as_str() == host) else { continue };
                 let target = sanitise(made.template.images[link.target].name.as_str());
                 let leads = |service: &Artifact| service.reference.name.as_str().eq_ignore_ascii_case(host)
                     && service.manifest["spec"]["selector"]["name"] == target;
                 let told = |found: &Diagnostic| found.code == Code::HostNameLost
                     && found.severity() >= Severity::Warning
-                    && found.field == format!("{}.value", variable.field);
+                    && found.field == format!("{}.value", variable.field)
+                    && found.message.to_ascii_lowercase().contains(&format!("`{}`", host.to_ascii_lowercase()));
                 prop_assert!(
                     made.services().any(leads) || made.findings.iter().any(told),
                     "{host} of {}: {:#?}", variable.field, made.findings
@@ -188,6 +205,55 @@ proptest! {
                 let publishes = |one: &Port| one.is_open() && (one.container.get(), one.protocol) == target
                     && one.host.is_some_and(|host| port["port"] == host.get());
                 prop_assert!(port["port"] == port["targetPort"] || image.ports.iter().any(publishes), "{port}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_service_that_no_link_has_offers_what_is_published_under_its_numbers(
+        raw in good_template(), configs in any_configs(), rules in any_rules(),
+    ) {
+        let Some(made) = Made::of(raw, &configs, &rules) else { return Ok(()) };
+        let is_linked = |one: &&Artifact| one.manifest["metadata"]["annotations"].get("panamax.io/alias").is_some();
+        for service in made.services().filter(|one| !is_linked(one)) {
+            let image = made.template.images.iter().find(|image| sanitise(image.name.as_str()) == service.component.as_str());
+            let image = image.expect("the image of every Service");
+            let is_exposed = rules.exposure != Exposure::ClusterIp && image.ports.iter().any(Port::is_open);
+            for port in service.manifest["spec"]["ports"].as_array().into_iter().flatten() {
+                let target = number(port, "targetPort");
+                let entries = image.ports.iter().filter(|one| (one.container.get(), one.protocol) == target);
+                let hosts: Vec<u16> =
+                    entries.filter(|one| one.is_open()).filter_map(|one| Some(one.host?.get())).collect();
+                // Where no node offers a port, the Service has the container's number, too, but not for the world.
+                let has_both = rules.host_ports == HostPorts::Drop && !is_exposed;
+                let is_own = port["port"] == port["targetPort"] && (hosts.is_empty() || has_both);
+                prop_assert!(is_own || hosts.contains(&number(port, "port").0), "{port} of {service:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_no_node_offers_a_service_of_the_component_does(
+        raw in good_template(), configs in any_configs(), rules in any_rules(),
+    ) {
+        let rules = Rules { host_ports: HostPorts::Drop, ..rules };
+        let Some(made) = Made::of(raw, &configs, &rules) else { return Ok(()) };
+        for image in &made.template.images {
+            let name = sanitise(image.name.as_str());
+            let is_exposed = rules.exposure != Exposure::ClusterIp && image.ports.iter().any(Port::is_open);
+            let of_image = made.services().filter(|service| service.component.as_str() == name);
+            let ports = of_image.flat_map(|service| service.manifest["spec"]["ports"].as_array()).flatten();
+            let offered: BTreeSet<Number> = ports.map(|port| number(port, "targetPort")).collect();
+            for port in image.ports.iter().filter(|port| port.is_open() || !is_exposed) {
+                let is_told = made.findings.iter().any(|found| {
+                    found.code == Code::PortShadowed && found.field.starts_with(&port.field)
+                });
+                let target = (port.container.get(), port.protocol);
+                prop_assert!(offered.contains(&target) || is_told, "{target:?} of {name}: {:#?}", made.findings);
             }
         }
     }

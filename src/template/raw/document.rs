@@ -1,5 +1,7 @@
 //! YAML text to a tree of texts, each with its place; budgets, and what YAML has beyond a template's needs.
 
+use std::borrow::Cow;
+
 use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
 use super::MAX_TEXT_BYTES;
@@ -37,22 +39,26 @@ pub(super) struct Entry {
     pub(super) value: Node,
 }
 
-/// Parses the text within its budgets; `None` when there is no tree to go on with.
+/// Parses the text within its budgets; what was read up to then, where something refuses the text.
 ///
 /// `cut` gets the places of values that a comment seems to have cut off, in their order.
-pub(super) fn parse(text: &str, findings: &mut Findings, cut: &mut Vec<Position>) -> Option<Node> {
+pub(super) fn parse(
+    text: &str,
+    findings: &mut Findings,
+    cut: &mut Vec<Position>,
+) -> Result<Node, Option<Node>> {
     if text.len() > MAX_TEXT_BYTES {
         findings.report(Code::TooLarge, "", format!("the text is larger than {MAX_TEXT_BYTES} bytes"));
-        return None;
+        return Err(None);
     }
     if let Some(position) = raw_control_character(text) {
         fault(findings, Code::ControlCharacter, position, "the text contains a control character");
-        return None;
+        return Err(None);
     }
     Builder::new(text, findings, cut).run()
 }
 
-fn fault(findings: &mut Findings, code: Code, position: Position, message: impl Into<String>) {
+fn fault(findings: &mut Findings, code: Code, position: Position, message: impl Into<Cow<'static, str>>) {
     findings.push(Diagnostic::new(code, "", message).at(Some(position)));
 }
 
@@ -154,34 +160,30 @@ impl<'text, 'findings> Builder<'text, 'findings> {
         }
     }
 
-    fn run(mut self) -> Option<Node> {
+    fn run(mut self) -> Result<Node, Option<Node>> {
         while let Some(next) = self.parser.next_event() {
             match next {
                 Ok((Event::StreamEnd, _)) => break,
                 Ok((event, span)) => {
                     if !self.take(event, &span) {
-                        return None;
+                        return Err(self.root);
                     }
                     if self.refused >= MAX_REFUSED {
                         let message = "reading stopped here; the rest was not checked";
                         fault(self.findings, Code::ErrorsLeftOut, place_of(&span.start), message);
-                        return None;
+                        return Err(self.root);
                     }
                 }
                 Err(error) => {
                     self.syntax(&error);
-                    return None;
+                    return Err(self.root);
                 }
             }
         }
         if self.holes {
-            return None;
+            return Err(self.root);
         }
-        if self.root.is_none() {
-            let position = Position { line: 1, column: 1 };
-            self.root = Some(Node { position, value: Value::Null });
-        }
-        self.root
+        Ok(self.root.unwrap_or(Node { position: Position { line: 1, column: 1 }, value: Value::Null }))
     }
 
     /// Takes one event in; `false` when reading has to stop.
@@ -410,7 +412,7 @@ mod tests {
         assert_eq!(fault_of("a: &x 1"), (Code::AliasForbidden, 1, 4));
         assert_eq!(fault_of("a: *nowhere"), (Code::AliasForbidden, 1, 4));
         let mut findings = Findings::default();
-        parse("a: &a [*a]\nb: *a\nc: &c\n  d: 1\n", &mut findings, &mut Vec::new());
+        let _ = parse("a: &a [*a]\nb: *a\nc: &c\n  d: 1\n", &mut findings, &mut Vec::new());
         assert_eq!(findings.into_vec().len(), 4);
     }
 
@@ -419,7 +421,7 @@ mod tests {
         let mut findings = Findings::default();
         assert!(
             parse(&format!("a: &a 1\nb: [{}]\n", "*a, ".repeat(49_000)), &mut findings, &mut Vec::new())
-                .is_none()
+                .is_err()
         );
         let found = findings.into_vec();
         assert_eq!(found.len(), MAX_REFUSED + 1);
@@ -434,7 +436,7 @@ mod tests {
             text.push_str(&format!("{letter}: &{letter} [{}]\n", vec![format!("*{before}"); 10].join(", ")));
         }
         let mut findings = Findings::default();
-        assert!(parse(&text, &mut findings, &mut Vec::new()).is_none());
+        assert!(parse(&text, &mut findings, &mut Vec::new()).is_err());
         let mut found = findings.into_vec();
         assert_eq!(found.pop().unwrap().code, Code::ErrorsLeftOut);
         assert!(found.iter().all(|found| found.code == Code::AliasForbidden));
@@ -536,7 +538,7 @@ mod tests {
             ["p: canary\nq: \"canary\nr: [", "canary: *canary", "a: `canary`", "a: @canary", "a: !canary! x"]
         {
             let mut findings = Findings::default();
-            parse(text, &mut findings, &mut Vec::new());
+            let _ = parse(text, &mut findings, &mut Vec::new());
             let found = findings.into_vec();
             assert!(!found.is_empty() && !format!("{found:?}").contains("canary"), "{found:?}");
         }

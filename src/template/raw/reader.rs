@@ -2,10 +2,12 @@
 
 mod image;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::document::{Entry, Node, Value};
-use super::keys::{Keys, TEMPLATE_KEYS, Unknown, VARIABLE_KEYS, form, known_key, list_form};
+use super::keys::{Keys, TEMPLATE_KEYS, VARIABLE_KEYS, form, known_key, list_form};
+use super::unknown::Unknown;
 use super::{RawImage, RawTemplate};
 use crate::diagnostic::{Code, Diagnostic, Findings, Position};
 use crate::template::MAX_VARIABLES;
@@ -65,7 +67,7 @@ struct Reader<'f> {
 }
 
 impl Reader<'_> {
-    fn report(&mut self, code: Code, path: Path<'_>, node: &Node, message: impl Into<String>) {
+    fn report(&mut self, code: Code, path: Path<'_>, node: &Node, message: impl Into<Cow<'static, str>>) {
         self.findings.push(Diagnostic::new(code, path.to_string(), message).at(Some(node.position)));
     }
 
@@ -75,7 +77,7 @@ impl Reader<'_> {
         code: Code,
         path: Path<'_>,
         node: &Node,
-        message: &str,
+        message: &'static str,
         advice: Option<&'static str>,
     ) {
         let found = Diagnostic::new(code, path.to_string(), message);
@@ -160,8 +162,7 @@ impl Reader<'_> {
                 Diagnostic::new(Code::UnknownField, path.to_string(), message)
             }
         };
-        self.findings
-            .push(Diagnostic { advice: unknown.advice.map(Into::into), ..found }.at(Some(entry.position)));
+        self.findings.push(Diagnostic { advice: unknown.advice, ..found }.at(Some(entry.position)));
         unknown.narrows
     }
 

@@ -24,10 +24,11 @@ const (
 var configured = map[string]object{
 	"user-1000": {"User": "1000"},
 	"filled":    {"User": "1000", "Volumes": object{"/data": object{}}},
+	"tools":     {"Entrypoint": nil, "Cmd": []string{"/bin/sh"}},
 }
 
-// shelled is the image that has a shell and content at its volume, by the last part of its name.
-const shelled = "filled"
+// shelled are the images that have a shell and content at their volume, by the last part of their names.
+var shelled = map[string]bool{"filled": true, "tools": true}
 
 // Registry answers for every image there could be with one and the same: the probe. Where a folder of OCI layouts has
 // an image of that name, it answers with that.
@@ -83,7 +84,7 @@ func newRegistry(probe, architecture, layouts string) (*Registry, error) {
 		for key, value := range process {
 			own[key] = value
 		}
-		if name == shelled {
+		if shelled[name] {
 			registry.configured[name] = image(own, withShell)
 		} else {
 			registry.configured[name] = image(own)

@@ -19,7 +19,7 @@ use super::work::{self, Verdict};
 use super::world::{self, Stage, World};
 
 /// How many single faults and how many pairs the fixed set has: 5,000 schedules with the histories, which an unoptimised
-/// build plays in 160 s of one core.
+/// build plays in 160 to 200 s of one core.
 const SINGLES: usize = 4_600;
 const PAIRS: usize = 384;
 /// Calls that may come beyond the undisturbed ones and one for each fault: three of the operation, and as many of each

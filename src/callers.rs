@@ -21,6 +21,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::error::Result;
+use crate::metrics::Metrics;
 
 use allowing::{AccessReviews, Authority};
 use bounds::Counting;
@@ -83,7 +84,7 @@ struct Inner {
 impl Callers {
     /// Lets everybody do everything.
     pub fn open(clock: Clock) -> Self {
-        let counting = Counting::new(Bounds::default());
+        let counting = Counting::new(Bounds::default(), Metrics::default());
         Self(Arc::new(Inner { register: Register::None, authority: Authority::None, counting, clock }))
     }
 
@@ -97,6 +98,7 @@ impl Callers {
         cluster: &Cluster,
         clock: Clock,
     ) -> Result<Self, Unusable> {
+        let counting = Counting::new(bounds, cluster.metrics().clone());
         // Reviews take no calls from operations, and operations none from reviews.
         let cluster = &cluster.apart(REVIEWS);
         let register = match authentication {
@@ -112,7 +114,7 @@ impl Callers {
             Authorization::Rules(path) => Authority::Rules(Followed::read(&path, Rules::FORM)?),
             Authorization::AccessReview => Authority::Reviews(Box::new(AccessReviews::new(cluster.clone()))),
         };
-        Ok(Self(Arc::new(Inner { register, authority, counting: Counting::new(bounds), clock })))
+        Ok(Self(Arc::new(Inner { register, authority, counting, clock })))
     }
 
     /// How much is served of one caller at once.

@@ -105,6 +105,10 @@ pub struct Config {
     #[arg(long, env = "PANAMAX_ALLOW_PLAINTEXT")]
     pub allow_plaintext: bool,
 
+    /// Collector that spans are sent to, by OTLP over gRPC, as http://localhost:4317; none: they are not sent
+    #[arg(long, env = "PANAMAX_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+
     /// Form of the log lines, on standard error
     #[arg(long, env = "PANAMAX_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,

@@ -70,6 +70,8 @@ pub struct Serving {
     pub watches: usize,
     /// The most of one caller at once.
     pub each: Bounds,
+    /// The most connections of the old agents at once, and the most bytes of a body; `None`: they are not served.
+    pub rest: Option<(usize, usize)>,
     /// How long a connection may be without a call.
     pub idle: Duration,
     /// How old a connection may become.

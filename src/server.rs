@@ -49,7 +49,7 @@ use crate::proto::deployment_service_server::DeploymentServiceServer;
 use crate::proto::health::health_server::HealthServer;
 use crate::proto::server_service_server::ServerServiceServer;
 use crate::proto::template_service_server::TemplateServiceServer;
-use crate::rest::Rest;
+use crate::rest::{MAX_BODY_BYTES, Rest};
 
 use accept::{Door, HANDSHAKES};
 use connections::{Ends, Rules};
@@ -179,7 +179,7 @@ pub async fn run_all(
     let health = Health::new();
     let capacity = parts.capacity;
     let limits = Limits::new(capacity.calls, capacity.watches, metrics.clone());
-    let serving = serving(parts.sandbox, &parts.callers, capacity);
+    let serving = serving(parts.sandbox, &parts.callers, capacity, listeners.rest.is_some());
     let service = service(&operations, serving, &health, &parts.callers, &limits, &ends.stop, &metrics)?;
     let door = |listener, speaks, connections| {
         let tls = parts.tls.clone().map(|tls| (tls, speaks));
@@ -236,7 +236,7 @@ pub async fn run_all(
 }
 
 /// What the server tells of how it serves.
-fn serving(sandbox: bool, callers: &Callers, capacity: Capacity) -> Serving {
+fn serving(sandbox: bool, callers: &Callers, capacity: Capacity, serves_rest: bool) -> Serving {
     Serving {
         sandbox,
         metadata: metadata::MOST,
@@ -245,6 +245,7 @@ fn serving(sandbox: bool, callers: &Callers, capacity: Capacity) -> Serving {
         calls: capacity.calls,
         watches: capacity.watches,
         each: callers.bounds(),
+        rest: serves_rest.then_some((facade::CONNECTIONS, MAX_BODY_BYTES)),
         idle: capacity.idle,
         age: capacity.age,
     }

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Listen, LogFormat};
 use crate::operations::Settings;
 use crate::server::{self, BindError, Listener, Listeners, Parts};
-use crate::telemetry;
+use crate::telemetry::Telemetry;
 
 /// Why nothing was started: one sentence and the process's exit code.
 #[derive(Debug)]
@@ -43,7 +43,16 @@ pub fn usage(error: &clap::Error) -> Refusal {
 
 /// Serves as configured until the first SIGTERM or SIGINT has drained, or the second has come.
 pub async fn run(config: Config) -> Result<(), Refusal> {
-    telemetry::start(&config.log, config.log_format == LogFormat::Json).map_err(|text| refusal(64, text))?;
+    let is_json = config.log_format == LogFormat::Json;
+    let telemetry = Telemetry::start(&config.log, is_json, config.otlp_endpoint.as_deref())
+        .map_err(|text| refusal(64, text))?;
+    let served = checked(config).await;
+    telemetry.end().await;
+    served
+}
+
+/// Checks everything, then serves.
+async fn checked(config: Config) -> Result<(), Refusal> {
     let (namespace, keeps) = checks::namespaces(&config)?;
     checks::check(&config)?;
     callers::check(&config)?;

@@ -35,6 +35,7 @@ mod support {
     pub mod relay;
     pub mod survey;
     pub mod templates;
+    pub mod warning;
 }
 
 /// The conformance report: its walk and its judgement are the tests' own, too.
@@ -55,11 +56,14 @@ mod translate;
 
 /// On the real control plane, a namespace per test.
 mod cluster {
+    mod audit;
     mod callers;
+    mod causes;
     mod chaos;
     mod claims;
     mod crashes;
     mod drift;
+    mod ended;
     mod events;
     mod faults;
     mod fencing;
@@ -86,6 +90,7 @@ mod cluster {
     mod readiness;
     mod refusals;
     mod refused;
+    mod remembered;
     mod removal;
     mod requests;
     mod rest;
@@ -96,6 +101,7 @@ mod cluster {
     mod rollout;
     mod round_trips;
     mod secrets;
+    mod sizes;
     mod templates;
     mod updates;
     mod upgrades;
@@ -124,6 +130,7 @@ mod edge {
     mod rest;
     mod rest_callers;
     mod rest_hostile;
+    mod spans;
     mod start;
     mod tls;
     mod translating;
@@ -143,8 +150,10 @@ mod sim {
     mod histories;
     mod judge;
     mod known;
+    mod outside;
     mod replica;
     mod road;
+    mod scenarios;
     mod schedules;
     mod templates;
     mod work;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::tally::{Opened, Tally};
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::{Limit, Metrics};
 
 /// When a caller that was told so may try again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -38,11 +39,12 @@ pub(super) enum Counted {
 pub(super) struct Counting {
     bounds: Bounds,
     open: Tally<(String, Counted)>,
+    metrics: Metrics,
 }
 
 impl Counting {
-    pub(super) fn new(bounds: Bounds) -> Self {
-        Self { bounds, open: Tally::default() }
+    pub(super) fn new(bounds: Bounds, metrics: Metrics) -> Self {
+        Self { bounds, open: Tally::default(), metrics }
     }
 
     pub(super) fn bounds(&self) -> Bounds {
@@ -51,13 +53,14 @@ impl Counting {
 
     /// A place for one more; fails with OVERLOADED if the caller has as many as it may.
     pub(super) fn place(&self, caller: &str, counted: Counted) -> Result<Place> {
-        let (most, what) = match counted {
-            Counted::Calls => (self.bounds.calls, "calls that change something"),
-            Counted::Looks => (LOOKS, "calls that look"),
-            Counted::Watches => (self.bounds.watches, "watches"),
+        let (most, what, limit) = match counted {
+            Counted::Calls => (self.bounds.calls, "calls that change something", Limit::CallsOfCaller),
+            Counted::Looks => (LOOKS, "calls that look", Limit::CallsOfCaller),
+            Counted::Watches => (self.bounds.watches, "watches", Limit::WatchesOfCaller),
         };
         self.open.open((caller.to_owned(), counted), most).map(|opened| Place { _opened: opened }).ok_or_else(
             || {
+                self.metrics.limit_hit(limit);
                 let text = format!("the caller has {most} {what} open, and may have no more at once");
                 Error::new(ErrorKind::Overloaded, text).retry_after(AGAIN)
             },
@@ -76,7 +79,7 @@ mod tests {
 
     #[test]
     fn each_caller_has_places_of_its_own() {
-        let counting = Counting::new(Bounds { calls: 1, watches: 2 });
+        let counting = Counting::new(Bounds { calls: 1, watches: 2 }, Metrics::default());
         let call = counting.place("alice", Counted::Calls).unwrap();
         let refused = counting.place("alice", Counted::Calls).err().unwrap();
         assert_eq!((refused.kind(), refused.retry_delay()), (ErrorKind::Overloaded, Some(AGAIN)));

@@ -79,7 +79,8 @@ pub(super) async fn checked(
 
 /// Finds out, before anything is written, what others say to the changes of what they have changed, too.
 ///
-/// Costs nothing where nobody else holds a field.
+/// Costs nothing where nobody else holds a field. Whoever ends a dead operation has nobody to refuse it to: what cannot be
+/// left to others is then the writes' own to meet, so that the operation ends, incomplete, and the next Deploy decides.
 pub(super) async fn settled(
     engine: &Engine,
     target: &Target,
@@ -87,11 +88,14 @@ pub(super) async fn settled(
     choices: &Choices,
 ) -> Result<Decided> {
     // A name may have been taken since an earlier revision was in force.
-    let tries_new = decided.course.back.as_ref().is_some_and(|back| !back.recovers);
+    let back = decided.course.back.as_ref();
+    let (tries_new, recovers) =
+        (back.is_some_and(|back| !back.recovers), back.is_some_and(|back| back.recovers));
     let is_meant = |step: &Step| step.is_contested() || tries_new && step.action == Action::Create;
     let failures = rehearse(engine, target, &mut decided.plan, is_meant).await;
     // Any other refusal is the write's own to meet.
-    let counts = |(_, error): &(Artifact, Error)| tries_new || error.kind() == ErrorKind::FieldConflict;
+    let counts =
+        |(_, error): &(Artifact, Error)| tries_new || !recovers && error.kind() == ErrorKind::FieldConflict;
     let failures = failures.into_iter().filter(counts).collect();
     bound(target, decided, choices, failures, false)
 }

@@ -44,6 +44,8 @@ pub(super) fn server_info(
             max_watches: number(serving.watches),
             max_calls_per_caller: number(serving.each.calls),
             max_watches_per_caller: number(serving.each.watches),
+            max_rest_connections: serving.rest.map_or(0, |(connections, _)| number(connections)),
+            max_rest_body_bytes: serving.rest.map_or(0, |(_, bytes)| number(bytes)),
             connection_idle: Some(seconds(serving.idle)),
             connection_age: Some(seconds(serving.age)),
             ..super::encode_template::limits()

@@ -36,6 +36,10 @@ words! {
         Watches => "watches",
         /// Watches at once, of one connection.
         WatchesOfConnection => "watches_of_connection",
+        /// Calls at once, of one caller.
+        CallsOfCaller => "calls_of_caller",
+        /// Watches at once, of one caller.
+        WatchesOfCaller => "watches_of_caller",
         /// The size of a request.
         Request => "request",
         /// The size of a request's metadata.

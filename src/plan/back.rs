@@ -73,6 +73,17 @@ impl Course {
         self.on_failure == FailurePolicy::Rollback && !recovers
     }
 
+    /// What is done where others hold fields: whoever ends an operation that has failed or died has nobody to refuse it
+    /// to, so what others hold stays, and the next Deploy decides.
+    pub(super) fn conflicts_now(&self) -> ConflictPolicy {
+        let recovers = self.back.as_ref().is_some_and(|back| back.recovers);
+        if recovers && self.conflicts == ConflictPolicy::Fail {
+            ConflictPolicy::Yield
+        } else {
+            self.conflicts
+        }
+    }
+
     /// Whether an operation before it is taken back by it.
     pub fn takes_back(&self) -> bool {
         self.back.as_ref().is_some_and(|back| back.takes_back)

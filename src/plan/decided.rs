@@ -73,7 +73,7 @@ pub fn decide(
         revision: number,
         operation,
         prune: course.deletes_removed(),
-        conflicts: course.conflicts,
+        conflicts: course.conflicts_now(),
         replicas: course.replicas,
         uncounted: &crate::translate::uncounted(&prepared.template),
         scale: &BTreeMap::new(),

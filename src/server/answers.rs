@@ -126,6 +126,9 @@ where
                 Some(error) => {
                     let mut told = grpc::failed(&error).into_http();
                     told.headers_mut().insert(ACCEPTED.0, ACCEPTED.1);
+                    if error.kind() == ErrorKind::FramingInvalid {
+                        told.extensions_mut().insert(Unframed);
+                    }
                     told
                 }
                 None => answer.map(Body::new),
@@ -133,6 +136,10 @@ where
         })
     }
 }
+
+/// Marks the answer to what was no call of gRPC, whose code is no failure of ours.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unframed;
 
 /// Whether the request says how its messages are compressed.
 fn is_encoded(headers: &HeaderMap) -> bool {

@@ -32,6 +32,7 @@ use crate::callers::{Acting, Callers, Shown};
 use crate::error::{Error, ErrorKind};
 use crate::metrics::{Cut, Limit, Metrics, http_code};
 use crate::rest::{Asked, MAX_BODY_BYTES, Rest};
+use crate::telemetry::Parent;
 
 /// The most connections at once: there are few agents. One more ends the one that has kept nobody waiting for longest.
 pub(super) const CONNECTIONS: usize = 128;
@@ -170,7 +171,7 @@ impl Facade {
                 Err(why) => refused(self.unfinished(&asked, &why), &mut body).await,
                 Ok(bytes) => {
                     activity.becomes(Doing::Answer);
-                    self.answer(&asked, acting, &bytes).await
+                    Parent::of(&parts.headers).over(self.answer(&asked, acting, &bytes)).await
                 }
             },
         };

@@ -11,8 +11,10 @@ use tokio::time::Instant;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use super::answers::Unframed;
 use crate::grpc;
 use crate::metrics::Metrics;
+use crate::telemetry::Parent;
 
 /// Every method that is served.
 const METHODS: [&str; 17] = [
@@ -90,11 +92,13 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let mut call = Call::begin(&self.metrics, label(request.uri().path()));
-        let answer = self.inner.call(request);
+        let parent = Parent::of(request.headers());
+        let answer = parent.over(self.inner.call(request));
         Box::pin(async move {
             let answer = answer.await?;
             call.code = grpc::outcome(answer.headers()).or(call.code);
-            if answer.status() != StatusCode::OK {
+            let is_unframed = answer.extensions().get::<Unframed>().is_some();
+            if answer.status() != StatusCode::OK || is_unframed {
                 // Refused before it was a call of gRPC.
                 call.code = Some(NONE);
             }

@@ -142,17 +142,11 @@ fn own_mount(
                 true => format!("the path is kept by claim `{name}`, which is mounted at its root"),
                 false => format!("the path is kept by claim `{name}`, in its directory `{LAYOUT_DATA}`"),
             };
-            let fills = context.rules().filling == VolumeFilling::FromImage;
-            let advice = match volume.host_path.is_empty() {
-                _ if at_root => Some("nothing has to be done: it holds what it held"),
-                true if fills => Some("nothing has to be done"),
-                true => Some(
-                    "nothing has to be done, unless the program misses what the image has there: options.volume_filling copies it",
-                ),
-                false => None,
-            };
             let found = Diagnostic::new(Code::VolumeClaimed, volume.field.clone(), message);
-            findings.push(Diagnostic { advice: advice.map(Into::into), ..found });
+            findings.push(match volume.host_path.is_empty() {
+                true => found.advising("copy nothing: the template names no path of the host"),
+                false => found,
+            });
             Source::Claim { name, at_root }
         }
         VolumeMapping::EmptyDir | VolumeMapping::Omit => {

@@ -37,14 +37,14 @@ async fn adapter(clock: Clock) -> Adapter {
 }
 
 /// Makes a ServiceAccount.
-async fn account(namespace: &Namespace, name: &str) {
+pub async fn account(namespace: &Namespace, name: &str) {
     let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
     let account = ServiceAccount { metadata, ..ServiceAccount::default() };
     namespace.api().create(&PostParams::default(), &account).await.expect("an account");
 }
 
 /// A token of an account, for these audiences; none: for the API server.
-async fn token(namespace: &Namespace, name: &str, audiences: &[&str]) -> String {
+pub async fn token(namespace: &Namespace, name: &str, audiences: &[&str]) -> String {
     let spec = TokenRequestSpec {
         audiences: audiences.iter().map(|one| (*one).to_owned()).collect(),
         expiration_seconds: Some(600),

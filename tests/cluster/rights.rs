@@ -62,8 +62,9 @@ async fn adapter(namespace: &Namespace) -> Adapter {
     Adapter::serve(config(namespace).await, None).await
 }
 
-/// The way to the API server as the manifest's ServiceAccount.
+/// The way to the API server as the manifest's ServiceAccount, which has its rights by then.
 pub(super) async fn config(namespace: &Namespace) -> kube::Config {
+    until_may(namespace, true, "get", "configmaps").await;
     let create = ["create", "token", "panamax-kubernetes-adapter", "-n", namespace];
     let output = namespace.plane.kubectl(User::Admin).args(create).output().expect("kubectl runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -290,15 +291,22 @@ async fn without_the_rights_nothing_is_done_and_the_right_is_named() {
     assert!(services.items.is_empty());
 }
 
-/// Whether the manifest's account may delete ReplicationControllers.
-async fn may_delete_controllers(namespace: &Namespace) -> bool {
+/// Waits until the API server has learned what the manifest's account may do: that is a moment after it was written.
+async fn until_may(namespace: &Namespace, may: bool, verb: &str, resource: &str) {
     let user = format!("system:serviceaccount:{}:panamax-kubernetes-adapter", &**namespace);
     let review = json!({"metadata": {}, "spec": {"user": user, "groups": ["system:serviceaccounts"], "resourceAttributes":
-        {"namespace": &**namespace, "verb": "delete", "resource": "replicationcontrollers"}}});
+        {"namespace": &**namespace, "verb": verb, "resource": resource}}});
     let review: SubjectAccessReview = serde_json::from_value(review).expect("a review");
-    let admin = namespace.plane.client(User::Admin).await;
-    let reviewed = kube::Api::all(admin).create(&PostParams::default(), &review).await.expect("an answer");
-    reviewed.status.expect("a verdict").allowed
+    let reviews = kube::Api::all(namespace.plane.client(User::Admin).await);
+    let learned = async {
+        loop {
+            let reviewed = reviews.create(&PostParams::default(), &review).await.expect("an answer");
+            if reviewed.status.expect("a verdict").allowed == may {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), learned).await.expect("learned in time");
 }
 
 #[tokio::test]
@@ -312,6 +320,7 @@ async fn without_the_right_to_events_everything_else_works() {
         |rule: &PolicyRule| rule.resources.iter().flatten().any(|resource| resource == "events");
     role.rules.as_mut().expect("rules").retain(|rule| !is_of_events(rule));
     roles.replace("panamax-kubernetes-adapter", &PostParams::default(), &role).await.expect("written");
+    until_may(&namespace, false, "create", "events").await;
     let adapter = adapter(&namespace).await;
     let mut client = adapter.deployments();
     let mut calls = Recorder::start(control_plane()).namespace(&namespace);
@@ -351,7 +360,7 @@ async fn a_former_workload_that_could_not_be_deleted_is_told_and_goes_later() {
     fewer.verbs.retain(|verb| verb != "delete");
     rules.push(fewer);
     roles.replace("panamax-kubernetes-adapter", &PostParams::default(), &role).await.expect("written");
-    while may_delete_controllers(&namespace).await {}
+    until_may(&namespace, false, "delete", "replicationcontrollers").await;
 
     let failed = client.deploy(modern(deploy(&namespace, "wp", &template))).await;
     let refusal = Refusal::of(&failed.expect_err("it cannot be deleted"));

@@ -12,6 +12,7 @@ use tonic::Code;
 use tonic_types::StatusExt;
 
 use crate::support::adapter::{Binary, connect};
+use crate::support::metrics::measured;
 
 /// TranslateTemplate with an empty message, framed as gRPC frames it.
 const EMPTY: [u8; 5] = [0; 5];
@@ -106,7 +107,7 @@ type Row<'r> = (&'r str, &'r [(&'r str, &'r str)], Vec<u8>, Code, &'r str);
 
 #[tokio::test]
 async fn every_failure_has_a_code_a_message_and_a_reason() {
-    let raw = Raw::start(&[]).await;
+    let raw = Raw::start(&["--metrics-listen", "127.0.0.1:0"]).await;
     let validate = "panamax.kubernetes.v1.TemplateService/ValidateTemplate";
     let template = proto::ValidateTemplateRequest {
         template_source: Some(TemplateSource::TemplateYaml("images: [{name: a, source: 'a:1'}]".to_owned())),
@@ -181,6 +182,11 @@ async fn every_failure_has_a_code_a_message_and_a_reason() {
             );
         }
     }
+    // What breaks the framing is no call, and no failure of ours that somebody should be woken for.
+    let rpcs =
+        |code| format!("panamax_rpcs_total{{method=\"TemplateService/ValidateTemplate\",code=\"{code}\"}}");
+    assert_eq!(measured(&raw.binary, &rpcs("INTERNAL")).await, 0.0);
+    assert_eq!(measured(&raw.binary, &rpcs("NONE")).await, 3.0);
     let log = raw.binary.whole_log();
     for line in ["NOT_IMPLEMENTED", "FRAMING_INVALID", "LIMIT_EXCEEDED", "FIELD_INVALID"] {
         assert!(log.contains(line), "{line}: {log}");

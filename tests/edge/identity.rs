@@ -16,6 +16,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::support::adapter::{Binary, connect, deploy_at_once, reason, refused, scale, teardown};
 use crate::support::bearer::{showing, templates_with_token, with_token};
+use crate::support::metrics::{becomes, measured};
 
 const ALICE: &str = "canary-token-of-alice";
 const BOB: &str = "canary-token-of-bob";
@@ -222,8 +223,11 @@ async fn files_are_read_again_and_those_that_cannot_be_used_are_not_taken() {
 async fn a_caller_has_bounds_of_its_own() {
     let folder = Folder::new("bounds");
     let tokens = folder.tokens();
-    let binary =
-        start(&["--auth", "tokens", "--tokens-file", &tokens, "--max-watches-per-caller", "2"]).await;
+    let metrics = ["--metrics-listen", "127.0.0.1:0"];
+    let flags = ["--auth", "tokens", "--tokens-file", &tokens, "--max-watches-per-caller", "2"];
+    let binary = start(&[flags.as_slice(), &metrics].concat()).await;
+    let hits = "panamax_limit_hits_total{limit=\"watches_of_caller\"}";
+    assert_eq!(measured(&binary, hits).await, 0.0);
     let channel = connect(binary.address).await;
     let (mut alice, mut bob) = (with_token(channel.clone(), ALICE), with_token(channel, BOB));
     alice.deploy(deploy_at_once("default", "web", TEMPLATE)).await.expect("deployed");
@@ -239,6 +243,7 @@ async fn a_caller_has_bounds_of_its_own() {
     }
     let refused = alice.watch_deployment(watch()).await.expect_err("one too many");
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "OVERLOADED"));
+    becomes(&binary, hits, 1.0).await;
     bob.watch_deployment(watch()).await.expect("another caller has places of its own");
     alice
         .get_deployment(proto::GetDeploymentRequest { name: "web".to_owned(), ..Default::default() })

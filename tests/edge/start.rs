@@ -53,6 +53,7 @@ fn words_that_cannot_be_read_are_usage() {
         (64, vec!["--sandbox", "--namespace", "No Name"], "--namespace"),
         (64, vec!["--sandbox", "--namespaces", "a,B"], "--namespaces"),
         (64, vec!["--tls-client-ca", "ca.pem"], "--tls-cert"),
+        (64, vec!["--sandbox", "--otlp-endpoint", "localhost:4317"], "--otlp-endpoint"),
     ]);
 }
 
@@ -293,7 +294,8 @@ async fn calls_come_through_the_socket() {
 async fn the_server_tells_the_limits_that_were_set() {
     let flags = ["--max-connections=41", "--max-calls=42", "--max-watches=43", "--connection-idle=44s"];
     let more = ["--connection-age=45s", "--max-calls-per-caller=6", "--max-watches-per-caller=7"];
-    let flags: Vec<&str> = ["--sandbox"].into_iter().chain(flags).chain(more).collect();
+    let flags: Vec<&str> =
+        ["--sandbox", "--rest-listen=127.0.0.1:0"].into_iter().chain(flags).chain(more).collect();
     let binary = tokio::task::spawn_blocking(move || Binary::start_with(&flags)).await.expect("it starts");
     let channel = connect(binary.address).await;
     let mut server =
@@ -304,6 +306,7 @@ async fn the_server_tells_the_limits_that_were_set() {
     let counts = [limits.max_connections, limits.max_calls, limits.max_watches];
     assert_eq!(counts, [41, 42, 43]);
     assert_eq!([limits.max_calls_per_caller, limits.max_watches_per_caller], [6, 7]);
+    assert_eq!([limits.max_rest_connections, limits.max_rest_body_bytes], [128, 256 * 1024]);
     let times = [limits.connection_idle, limits.connection_age].map(|time| time.expect("a time").seconds);
     assert_eq!(times, [44, 45]);
     assert_eq!([limits.max_metadata_bytes, limits.max_streams_per_connection], [16 * 1024, 1_000]);

@@ -1,6 +1,7 @@
 //! Random histories: several replicas on faulty roads, several callers at once, all from one seed.
 
 use std::collections::BTreeSet;
+use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::judge::{self, Objects};
 use super::known;
+use super::outside::Deed;
 use super::replica::{Answer, Ask, Replica, Told};
 use super::road::{Faults, lock};
 use super::templates::{CURSED, MANY, MANY_CHANGED, MANY_CURSED, OTHER, PODS, PODS_CHANGED};
@@ -34,12 +36,20 @@ fn goes_back(seed: u64) -> bool {
     seed % 2 == 1
 }
 
+/// In every other one of those, somebody else changes and deletes members, too.
+fn is_meddled_with(seed: u64) -> bool {
+    seed % 4 == 3
+}
+
 fn ask(goes_back: bool, draw: &mut impl FnMut(usize) -> usize) -> Ask {
-    match draw(if goes_back { 14 } else { 10 }) {
+    match draw(if goes_back { 17 } else { 10 }) {
         10 => Ask::Rollback(0),
         11 => Ask::Rollback(u32::try_from(draw(5)).expect("a small number")),
         12 => Ask::OrBack([CURSED, MANY_CURSED][draw(2)]),
         13 => Ask::OrBack(TEMPLATES[draw(TEMPLATES.len())]),
+        14 => Ask::Forced(TEMPLATES[draw(TEMPLATES.len())]),
+        15 => Ask::Yielded(TEMPLATES[draw(TEMPLATES.len())]),
+        16 => Ask::Planned(TEMPLATES[draw(TEMPLATES.len())]),
         0..5 => Ask::Deploy(TEMPLATES[draw(TEMPLATES.len())]),
         5..7 => Ask::Scale("WEB", i32::try_from(draw(4)).expect("a small number")),
         7 => Ask::Teardown,
@@ -100,6 +110,19 @@ impl<'a> Crowd<'a> {
         }
     }
 
+    /// Changes and deletes what is there, without the adapter.
+    async fn meddle(&self) {
+        let deeds = [Deed::Edit, Deed::Delete, Deed::Kill, Deed::Scale];
+        let mut draw = work::draw(self.seed.wrapping_mul(101));
+        while is_meddled_with(self.seed) {
+            sleep(Duration::from_millis(draw(3_000) as u64)).await;
+            let deed = deeds[draw(deeds.len())];
+            let is_done = self.world.outsider().does(deed).await;
+            self.world.tell(format!("somebody: {deed:?} {is_done}"));
+        }
+        pending::<()>().await;
+    }
+
     async fn call(&self, number: usize) -> Vec<String> {
         let mut draw = work::draw(self.seed.wrapping_mul(31).wrapping_add(number as u64));
         let mut found = Vec::new();
@@ -115,6 +138,9 @@ impl<'a> Crowd<'a> {
                 (_, None) => {}
                 (answer, Some(call)) => match said(&answer, told) {
                     Ok(said) => lock(&self.told).add(call, said, began, ended),
+                    // Somebody who sets counts is taken for an autoscaler.
+                    Err(ErrorKind::FieldConflict | ErrorKind::ReplicasOwned)
+                        if is_meddled_with(self.seed) => {}
                     Err(kind) => found.push(format!("{} was answered {kind:?}", ask.name())),
                 },
             }
@@ -133,7 +159,9 @@ fn order_of(ask: &Ask) -> Option<order::Call> {
         Ask::Scale(..) => Some(order::Call::Scale),
         Ask::Teardown => Some(order::Call::Teardown),
         Ask::Get => Some(order::Call::Get),
-        Ask::Named(_) | Ask::OrBack(_) | Ask::ReadyOrBack(_) | Ask::Rollback(_) | Ask::Watch => None,
+        Ask::Named(_) | Ask::Forced(_) | Ask::Yielded(_) | Ask::Planned(_) => None,
+        Ask::OrBack(_) | Ask::ReadyOrBack(_) | Ask::Rollback(_) => None,
+        Ask::Plan(_) | Ask::PlanForced(_) | Ask::Watch => None,
     }
 }
 
@@ -177,6 +205,7 @@ async fn history(world: &World, seed: u64) -> Vec<String> {
         biased;
         found = callers => found.into_iter().flatten().collect(),
         () = crowd.keep_alive() => Vec::new(),
+        () = crowd.meddle() => Vec::new(),
     };
     for replica in lock(&crowd.running).iter() {
         replica.road.arm(Faults::none());
@@ -188,7 +217,9 @@ async fn history(world: &World, seed: u64) -> Vec<String> {
     // Whatever has happened, the next request finds a deployment that it can change, and one that it can tear down.
     let last = world.replica('z');
     let template = TEMPLATES[usize::try_from(seed % 5).expect("a small number")];
-    let answer = last.insist(&Ask::Deploy(template)).await;
+    // What others have written is taken back; who conflicts with nobody does the same without that.
+    let ask = if is_meddled_with(seed) { Ask::Forced(template) } else { Ask::Deploy(template) };
+    let answer = last.insist(&ask).await;
     world.tell(format!("the last Deploy: {answer:?}"));
     if answer != Answer::Done {
         found.push(format!("the last Deploy was answered {answer:?}"));

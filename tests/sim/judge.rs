@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 /// Everything in the namespace, by `Kind name`.
 pub type Objects = BTreeMap<String, Value>;
 
+/// What somebody who creates objects beside the adapter writes on them.
+pub const THEIRS: &str = "example.com/theirs";
+
 const REVISION: &str = "/metadata/labels/panamax.io~1revision";
 const POD_REVISION: &str = "/spec/template/metadata/labels/panamax.io~1revision";
 
@@ -20,6 +23,30 @@ pub fn objects(image: &Image) -> Objects {
 /// The objects of one kind in the namespace.
 pub fn kind_of<'i>(image: &'i Image, kind: &'static str) -> impl Iterator<Item = &'i Value> {
     image.objects("sim").filter(move |(found, ..)| *found == kind).map(|(_, _, object)| object)
+}
+
+/// Whether somebody else has created this object.
+pub fn is_theirs(object: &Value) -> bool {
+    object["metadata"]["annotations"][THEIRS].is_string()
+}
+
+/// The Service that somebody else has created, if there is one.
+pub fn theirs(image: &Image) -> Option<&Value> {
+    kind_of(image, "Service").find(|object| is_theirs(object))
+}
+
+/// Where a Service is, behind its namespace.
+pub fn path(service: &Value) -> String {
+    format!("services/{}", text(service, "/metadata/name"))
+}
+
+/// Uid and version of every object.
+pub fn versions(objects: &Objects) -> BTreeMap<String, (String, String)> {
+    let version = |object: &Value| {
+        let at = |field| text(object, field).to_owned();
+        (at("/metadata/uid"), at("/metadata/resourceVersion"))
+    };
+    objects.iter().map(|(name, object)| (name.clone(), version(object))).collect()
 }
 
 fn text<'a>(object: &'a Value, at: &str) -> &'a str {
@@ -71,7 +98,8 @@ pub fn head(objects: &Objects) -> Option<Value> {
 /// What keeps the namespace from being exactly one deployment at rest, or nothing at all.
 pub fn faults(objects: &Objects) -> Vec<String> {
     let Some(head) = head(objects) else {
-        return objects.keys().map(|name| format!("{name} has no record")).collect();
+        let ours = objects.iter().filter(|(_, object)| !is_theirs(object));
+        return ours.map(|(name, _)| format!("{name} has no record")).collect();
     };
     let mut faults = Vec::new();
     if !head["operation"].is_null() {
@@ -112,7 +140,7 @@ pub fn faults(objects: &Objects) -> Vec<String> {
         uids.insert(text(set, "/metadata/uid").to_owned());
     }
     for (name, object) in objects {
-        if !known.contains(name) && !is_owned(object, &uids) {
+        if !known.contains(name) && !is_owned(object, &uids) && !is_theirs(object) {
             faults.push(format!("{} is an orphan", if name.starts_with("Pod ") { "a pod" } else { name }));
         }
     }

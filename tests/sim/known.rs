@@ -1,7 +1,8 @@
 //! Schedules that today's engine does not overcome: each kind with what is missing.
 
 use super::road::{Call, Fault};
-use super::schedules::{SCENARIOS, Schedule, Sequel};
+use super::scenarios::{SCENARIOS, Sequel};
+use super::schedules::Schedule;
 
 /// The faults that random histories meet.
 pub fn usual() -> Vec<Fault> {

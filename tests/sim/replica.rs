@@ -7,8 +7,8 @@ use futures::StreamExt;
 use panamax_kubernetes_adapter::artifacts::DeploymentName;
 use panamax_kubernetes_adapter::error::{Error, ErrorKind};
 use panamax_kubernetes_adapter::operations::{
-    DeployCall, FailurePolicy, NamedRequest, Operations, Options, Outcome, RollbackCall, ScaleCall, Source,
-    Target, TeardownCall, Until, VolumePolicy, WatchUpdate,
+    ConflictPolicy, DeployCall, FailurePolicy, NamedRequest, Operations, Options, Outcome, RollbackCall,
+    ScaleCall, Source, Target, TeardownCall, Until, VolumePolicy, WatchUpdate,
 };
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -25,6 +25,16 @@ pub enum Ask {
     Deploy(&'static str),
     /// Deploy this template, under a name of the caller's.
     Named(&'static str),
+    /// Deploy this template, and take what others have written into its fields back.
+    Forced(&'static str),
+    /// Deploy this template, and leave what others have written into its fields.
+    Yielded(&'static str),
+    /// Say what a Deploy of this template would do.
+    Plan(&'static str),
+    /// The same, of one that takes what others have written back.
+    PlanForced(&'static str),
+    /// Plan this template, and deploy what was planned.
+    Planned(&'static str),
     /// Deploy this template, and put the revision before back if that fails: to do so is to have done it.
     OrBack(&'static str),
     /// The same, of a template that is written whole: what waits until it is ready finds out that it fails.
@@ -46,10 +56,24 @@ impl Ask {
     pub fn name(&self) -> String {
         match self {
             Self::Deploy(text) | Self::Named(text) => format!("Deploy of {} bytes", text.len()),
+            Self::Forced(text) => format!("forced Deploy of {} bytes", text.len()),
+            Self::Yielded(text) => format!("yielding Deploy of {} bytes", text.len()),
+            Self::Plan(text) | Self::PlanForced(text) => format!("plan of {} bytes", text.len()),
+            Self::Planned(text) => format!("planned Deploy of {} bytes", text.len()),
             Self::ReadyOrBack(text) => format!("Deploy, ready or back, of {} bytes", text.len()),
             Self::OrBack(text) => format!("Deploy or back of {} bytes", text.len()),
             Self::Scale(component, count) => format!("Scale {component} to {count}"),
             Self::Rollback(_) | Self::Teardown | Self::Get | Self::Watch => format!("{self:?}"),
+        }
+    }
+
+    /// The template that is asked for; empty where none is.
+    pub fn template(&self) -> &'static str {
+        match self {
+            Self::Deploy(text) | Self::Named(text) | Self::Forced(text) | Self::Yielded(text) => text,
+            Self::Plan(text) | Self::PlanForced(text) | Self::Planned(text) => text,
+            Self::OrBack(text) | Self::ReadyOrBack(text) => text,
+            Self::Rollback(_) | Self::Scale(..) | Self::Teardown | Self::Get | Self::Watch => "",
         }
     }
 }
@@ -109,11 +133,15 @@ impl Replica {
         (answer, None)
     }
 
-    /// Asks until there is an answer that is not meant to be asked again, as a patient client does.
+    /// Asks until there is an answer that is not meant to be asked again, as a patient client does; what was planned too
+    /// early is planned anew.
     pub async fn insist(&self, ask: &Ask) -> Answer {
         let until = Instant::now() + PATIENCE * 2;
         loop {
             match self.ask(ask).await {
+                Answer::Failed(ErrorKind::PlanStale, _) if Instant::now() < until => {
+                    sleep(Duration::from_secs(1)).await;
+                }
                 Answer::Failed(_, Some(pause)) if Instant::now() + pause < until => sleep(pause).await,
                 answer => return answer,
             }
@@ -124,22 +152,21 @@ impl Replica {
         let deadline = Instant::now() + PATIENCE;
         let target = Target { namespace: namespace(), name: name() };
         match ask {
-            Ask::Deploy(text) | Ask::Named(text) | Ask::OrBack(text) | Ask::ReadyOrBack(text) => {
-                let mut call = deploy(text, deadline);
-                match ask {
-                    Ask::Named(_) => {
-                        call.choices.request =
-                            Some(NamedRequest::new("once".to_owned(), "Deploy", text.as_bytes().to_vec()));
-                    }
-                    Ask::OrBack(_) => call.choices.on_failure = FailurePolicy::Rollback,
-                    Ask::ReadyOrBack(_) => {
-                        call.choices.on_failure = FailurePolicy::Rollback;
-                        call.choices.waits_ready = true;
-                        call.wait_ready = Some(deadline - Duration::from_secs(1));
-                    }
-                    _ => {}
-                }
-                match self.operations.deploy(call).await {
+            Ask::Plan(_) | Ask::PlanForced(_) => {
+                self.operations.plan_deploy(deploy_call(ask, deadline)).await.map(|_| None)
+            }
+            Ask::Planned(_) => {
+                let mut call = deploy_call(ask, deadline);
+                call.choices.plan_id = self.operations.plan_deploy(call.clone()).await?.id;
+                self.operations.deploy(call).await.map(|done| Some(told(done.outcome)))
+            }
+            Ask::Deploy(_)
+            | Ask::Named(_)
+            | Ask::Forced(_)
+            | Ask::Yielded(_)
+            | Ask::OrBack(_)
+            | Ask::ReadyOrBack(_) => {
+                match self.operations.deploy(deploy_call(ask, deadline)).await {
                     Err(error) if error.metadata().contains_key("rolled_back_to") => Ok(None),
                     // Everything is written; what could not be deleted is the keeper's.
                     Err(error) if error.message().contains("could not be deleted") => Ok(Some(Told::Updated)),
@@ -227,7 +254,28 @@ fn told(outcome: Outcome) -> Told {
     }
 }
 
-fn deploy(text: &str, deadline: Instant) -> DeployCall {
-    let source = Source::Text(text.to_owned());
-    DeployCall::new(namespace(), Some(name()), source, Options::default(), deadline)
+/// The Deploy, or the plan of one, that is asked for.
+fn deploy_call(ask: &Ask, deadline: Instant) -> DeployCall {
+    let (text, mut options) = (ask.template(), Options::default());
+    options.conflicts = match ask {
+        Ask::Forced(_) | Ask::PlanForced(_) => ConflictPolicy::Force,
+        Ask::Yielded(_) => ConflictPolicy::Yield,
+        _ => ConflictPolicy::Fail,
+    };
+    let mut call =
+        DeployCall::new(namespace(), Some(name()), Source::Text(text.to_owned()), options, deadline);
+    match ask {
+        Ask::Named(_) => {
+            let body = text.as_bytes().to_vec();
+            call.choices.request = Some(NamedRequest::new("once".to_owned(), "Deploy", body));
+        }
+        Ask::OrBack(_) => call.choices.on_failure = FailurePolicy::Rollback,
+        Ask::ReadyOrBack(_) => {
+            call.choices.on_failure = FailurePolicy::Rollback;
+            call.choices.waits_ready = true;
+            call.wait_ready = Some(deadline - Duration::from_secs(1));
+        }
+        _ => {}
+    }
+    call
 }

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
 
 use super::judge;
+use super::outside::{Deed, Outsider};
 
 /// How late a call arrives that is later than any lease.
 const LATE: Duration = Duration::from_secs(75);
@@ -34,7 +35,7 @@ const CURSED: &str = "cursed";
 /// What the API server refuses to delete once, unless everything goes.
 const KEPT: &str = "services/kept";
 
-/// What can happen to one call.
+/// What can happen to one call, or at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// The connection breaks before the request arrives.
@@ -61,6 +62,8 @@ pub enum Fault {
     DieBefore,
     /// The request is carried out, and the replica dies.
     DieAfter,
+    /// Somebody else does this before the request arrives.
+    Outside(Deed),
 }
 
 impl Fault {
@@ -79,6 +82,20 @@ impl Fault {
         Self::DieAfter,
     ];
 
+    /// The fault as a schedule's name has it.
+    pub fn name(self) -> String {
+        match self {
+            Self::Outside(deed) => format!("{deed:?}"),
+            fault => format!("{fault:?}"),
+        }
+    }
+
+    /// The fault of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        let deeds = Deed::ALL.map(Self::Outside);
+        Self::ALL.into_iter().chain(deeds).find(|fault| fault.name() == name)
+    }
+
     /// Whether a real API server, or a real network, can do this to such a call.
     pub fn fits(self, call: &Call) -> bool {
         let writes = call.method != "GET";
@@ -86,6 +103,7 @@ impl Fault {
             Self::Quota => writes,
             Self::Stale => call.method == "PUT" || call.method == "PATCH",
             Self::Expired | Self::Cut => call.watches,
+            Self::Outside(_) => !call.watches,
             // To lose the answer to what changes nothing is to lose the request.
             Self::LoseAnswer | Self::Late | Self::DieAfter => writes,
             Self::LoseBefore | Self::Throttle | Self::Internal | Self::Unavailable | Self::DieBefore => true,
@@ -185,6 +203,8 @@ pub struct Log {
     pub active: Option<Instant>,
     /// How many faults have struck.
     pub struck: usize,
+    /// Whether somebody has done what was to be done beside the adapter.
+    pub is_done: bool,
     /// Whether a delete was refused that is refused once.
     has_kept: bool,
 }
@@ -275,6 +295,11 @@ impl Road {
                 let end = stream::once(async { Err(io::ErrorKind::ConnectionReset.into()) });
                 Ok(Response::new(Answer::from_stream(body.chain(end))))
             }
+            Some(Fault::Outside(deed)) => {
+                let outsider = Outsider::new(self.0.api.clone(), Arc::clone(&self.0.sandbox));
+                lock(&self.0.log).is_done |= outsider.does(deed).await;
+                self.pass(request, place).await
+            }
             Some(Fault::DieBefore) => self.die().await,
             Some(Fault::DieAfter) => {
                 self.pass(request, place).await?;
@@ -293,7 +318,8 @@ impl Road {
             lock(&self.0.log).trace[place].push_str(" 403");
             return Ok(forbid(&Call::of(&request)));
         }
-        let misdeed = self.misdeed(&Call::of(&request));
+        let is_dry = request.uri().query().is_some_and(|query| query.contains("dryRun="));
+        let misdeed = self.misdeed(&Call::of(&request), is_dry);
         let answer = self.0.api.clone().oneshot(request).await;
         let answer = answer.unwrap_or_else(|never| match never {});
         // A delete that was refused has deleted nothing.
@@ -311,7 +337,7 @@ impl Road {
     fn note(&self, call: &Call, fault: Option<Fault>) -> usize {
         let mut log = lock(&self.0.log);
         let what = if call.watches { "WATCH" } else { &call.method };
-        let fault_text = fault.map(|fault| format!(" !{fault:?}")).unwrap_or_default();
+        let fault_text = fault.map(|fault| format!(" !{}", fault.name())).unwrap_or_default();
         log.trace.push(format!("{} {what} {}{fault_text}", self.0.name, call.path));
         log.calls.push((self.0.name, call.clone()));
         log.struck += usize::from(fault.is_some());
@@ -330,10 +356,16 @@ impl Road {
         !goes && !std::mem::replace(&mut lock(&self.0.log).has_kept, true)
     }
 
-    /// Why a call deletes a pod that must not be deleted.
-    fn misdeed(&self, call: &Call) -> Option<String> {
-        let name = call.path.strip_prefix("pods/").filter(|_| call.method == "DELETE")?;
+    /// Why a call writes what is somebody else's, or deletes a pod that must not be deleted.
+    fn misdeed(&self, call: &Call, is_dry: bool) -> Option<String> {
+        if call.method == "GET" || is_dry {
+            return None;
+        }
         let image = self.0.sandbox.image();
+        if judge::theirs(&image).is_some_and(|theirs| call.path == judge::path(theirs)) {
+            return Some(format!("a {} of what somebody else has created", call.method));
+        }
+        let name = call.path.strip_prefix("pods/").filter(|_| call.method == "DELETE")?;
         // A teardown deletes every pod.
         if judge::is_being_deleted(&image) { None } else { judge::interrupts(&image, name) }
     }

@@ -6,15 +6,15 @@ use std::str::FromStr;
 use std::sync::OnceLock;
 use std::time::Instant;
 
+use panamax_kubernetes_adapter::error::ErrorKind;
 use serde_json::Value;
 
 use super::judge;
 use super::known;
+use super::outside::Deed;
 use super::replica::{Answer, Ask, Replica};
 use super::road::{Call, Fault, Faults};
-use super::templates::{
-    CURSED, MANY, MANY_CHANGED, MANY_CRASHING, MANY_CURSED, MANY_KEPT, OTHER, PODS, PODS_CHANGED,
-};
+use super::scenarios::{COUNT, SCENARIOS, Scenario, Sequel};
 use super::work::{self, Verdict};
 use super::world::{self, Stage, World};
 
@@ -26,77 +26,6 @@ const PAIRS: usize = 384;
 /// replica's keeper, which see the same events.
 const SPARE_CALLS: usize = 9;
 
-/// What was asked before, and what is asked under a fault.
-pub struct Scenario {
-    pub name: &'static str,
-    before: &'static [Ask],
-    asked: Ask,
-}
-
-/// How many there are.
-const COUNT: usize = 17;
-
-pub static SCENARIOS: [Scenario; COUNT] = [
-    Scenario { name: "first", before: &[], asked: Ask::Deploy(PODS) },
-    Scenario { name: "unchanged", before: &[Ask::Deploy(PODS)], asked: Ask::Deploy(PODS) },
-    Scenario { name: "update", before: &[Ask::Deploy(PODS)], asked: Ask::Deploy(PODS_CHANGED) },
-    Scenario { name: "named-first", before: &[], asked: Ask::Named(PODS) },
-    Scenario { name: "named", before: &[Ask::Deploy(PODS)], asked: Ask::Named(PODS_CHANGED) },
-    Scenario { name: "rollout", before: &[Ask::Deploy(MANY)], asked: Ask::Deploy(MANY_CHANGED) },
-    Scenario { name: "scale", before: &[Ask::Deploy(MANY)], asked: Ask::Scale("WEB", 4) },
-    Scenario { name: "convert", before: &[Ask::Deploy(PODS)], asked: Ask::Scale("WEB", 2) },
-    Scenario { name: "teardown", before: &[Ask::Deploy(MANY)], asked: Ask::Teardown },
-    Scenario { name: "get", before: &[Ask::Deploy(MANY)], asked: Ask::Get },
-    Scenario {
-        name: "rollback",
-        before: &[Ask::Deploy(PODS), Ask::Deploy(PODS_CHANGED)],
-        asked: Ask::Rollback(1),
-    },
-    Scenario {
-        name: "rollback-many",
-        before: &[Ask::Deploy(MANY), Ask::Deploy(OTHER)],
-        asked: Ask::Rollback(1),
-    },
-    Scenario { name: "on-failure", before: &[Ask::Deploy(PODS)], asked: Ask::OrBack(CURSED) },
-    Scenario { name: "on-failure-many", before: &[Ask::Deploy(MANY)], asked: Ask::OrBack(MANY_CURSED) },
-    Scenario {
-        name: "on-failure-ready",
-        before: &[Ask::Deploy(MANY)],
-        asked: Ask::ReadyOrBack(MANY_CRASHING),
-    },
-    Scenario { name: "kept", before: &[Ask::Deploy(MANY_KEPT)], asked: Ask::Deploy(MANY_CHANGED) },
-    Scenario { name: "watch", before: &[Ask::Deploy(MANY)], asked: Ask::Watch },
-];
-
-/// What is asked when a fault has struck.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Sequel {
-    /// The same request again.
-    Again,
-    /// Another template.
-    Other,
-    /// A count.
-    Scale,
-    /// The end of everything.
-    Teardown,
-    /// Nothing: whoever is left sees to it.
-    Nobody,
-}
-
-impl Sequel {
-    const ALL: [Self; 5] = [Self::Again, Self::Other, Self::Scale, Self::Teardown, Self::Nobody];
-
-    fn ask(self, scenario: &Scenario) -> Option<Ask> {
-        match self {
-            Self::Again => Some(scenario.asked.clone()),
-            Self::Other => Some(Ask::Deploy(OTHER)),
-            Self::Scale => Some(Ask::Scale("WEB", 3)),
-            Self::Teardown => Some(Ask::Teardown),
-            Self::Nobody => None,
-        }
-    }
-}
-
 /// One scenario, its faults by the number of the call, and what is asked then.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Schedule {
@@ -107,7 +36,8 @@ pub struct Schedule {
 
 impl fmt::Display for Schedule {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let faults: Vec<String> = self.faults.iter().map(|(at, fault)| format!("{at}:{fault:?}")).collect();
+        let faults: Vec<String> =
+            self.faults.iter().map(|(at, fault)| format!("{at}:{}", fault.name())).collect();
         write!(formatter, "{}/{}/{:?}", SCENARIOS[self.scenario].name, faults.join("+"), self.sequel)
     }
 }
@@ -120,8 +50,7 @@ impl FromStr for Schedule {
         let [scenario, faults, sequel] = text.split('/').collect::<Vec<_>>()[..] else { return Err(wrong()) };
         let fault = |text: &str| {
             let (at, fault) = text.split_once(':')?;
-            let fault = Fault::ALL.into_iter().find(|known| format!("{known:?}") == fault)?;
-            Some((at.parse().ok()?, fault))
+            Some((at.parse().ok()?, Fault::named(fault)?))
         };
         let faults = faults.split('+').map(fault).collect::<Option<_>>();
         Ok(Self {
@@ -142,66 +71,86 @@ struct Played {
     /// `None` if nothing was asked.
     sequel: Option<Answer>,
     state: BTreeMap<String, Value>,
+    /// Whether somebody has written beside the adapter.
+    is_done: bool,
     faults: Vec<String>,
     trace: Vec<String>,
 }
 
-/// What every schedule of a scenario begins with, brought about once; `None` for an empty world.
-fn stage(scenario: &Scenario) -> Option<Stage> {
-    if scenario.before.is_empty() {
-        return None;
-    }
-    Some(world::run(1, async |world| {
-        let replicas = (world.replica('c'), world.replica('d'));
-        for ask in scenario.before {
-            assert_eq!(replicas.0.ask(ask).await, Answer::Done, "what was before");
-            world.settle().await.expect("rest before the question");
-        }
-        world.stage()
-    }))
+/// What happens in a run, beside what every run of its scenario begins with.
+enum Course<'f> {
+    /// The question, with these faults.
+    Asked(&'f BTreeMap<usize, Fault>),
+    /// No question.
+    Unasked,
+    /// Somebody else writes, and then comes the question.
+    Behind(Deed),
+    /// The question, and then somebody else writes.
+    Before(Deed),
+    /// Somebody else writes, and there is no question.
+    Alone(Deed),
 }
 
-/// Plays a scenario on its stage; `faults` is `None` if the question itself is left out.
-fn play(
-    scenario: &Scenario,
-    stage: Option<&Stage>,
-    faults: Option<&BTreeMap<usize, Fault>>,
-    sequel: Sequel,
-) -> Played {
+/// Plays a scenario on its stage.
+fn play(scenario: &Scenario, stage: Option<&Stage>, course: &Course<'_>, sequel: Sequel) -> Played {
     world::run_on(stage, 1, async |world| {
         let replicas = [world.replica('a'), world.replica('b')];
         if stage.is_some() {
             world.settle().await.expect("rest before the question");
         }
-        played(world, &replicas, scenario, faults, sequel).await
+        played(world, &replicas, scenario, course, sequel).await
     })
+}
+
+/// Lets somebody else write.
+async fn write_outside(world: &World, deed: Deed) {
+    assert!(world.outsider().does(deed).await, "{deed:?} has something to be done to");
 }
 
 async fn played(
     world: &World,
     [first, spare]: &[Replica; 2],
     scenario: &Scenario,
-    faults: Option<&BTreeMap<usize, Fault>>,
+    course: &Course<'_>,
     sequel: Sequel,
 ) -> Played {
     let mut found = Vec::new();
+    let before = judge::versions(&world.objects());
     world.tell("the question");
-    let begin = world.calls().len();
     let (mut answer, mut counted) = (None, 0);
-    if let Some(faults) = faults {
-        first.road.arm(Faults::At(faults.clone()));
+    if let Course::Behind(deed) | Course::Alone(deed) = course {
+        write_outside(world, *deed).await;
+        found.extend(world.settle().await.err());
+    }
+    let begin = world.calls().len();
+    if let Course::Asked(_) | Course::Behind(_) | Course::Before(_) = course {
+        if let Course::Asked(faults) = course {
+            first.road.arm(Faults::At((*faults).clone()));
+        }
         let given = first.ask(&scenario.asked).await;
         world.tell(format!("{given:?}"));
         counted = world.calls()[begin..].iter().filter(|(_, call)| call.counts()).count();
         answer = Some(given);
         // A fault that waits for a call behind the answer strikes while nobody asks for anything.
-        if world.struck() == 0 {
+        if world.struck() == 0 || scenario.meanwhile.is_some() {
             found.extend(world.settle().await.err());
         }
+    }
+    if let Course::Before(deed) = course {
+        write_outside(world, *deed).await;
+        found.extend(world.settle().await.err());
     }
     // Faults strike on the first replica's road alone.
     let calls = world.calls().into_iter().skip(begin);
     let calls = calls.filter_map(|(name, call)| (name == 'a').then_some(call)).collect();
+    let is_done =
+        world.is_done() || matches!(course, Course::Behind(_) | Course::Before(_) | Course::Alone(_));
+    if scenario.meanwhile.is_some() {
+        first.road.arm(Faults::none());
+    }
+    if is_done && scenario.meanwhile.is_some_and(Deed::creates) {
+        found.extend(theirs_stands(world, sequel).await);
+    }
     let second = if first.road.is_dead() { spare } else { first };
     let mut sequel_answer = None;
     if let Some(ask) = sequel.ask(scenario) {
@@ -217,11 +166,28 @@ async fn played(
     let objects = world.objects();
     found.extend(judge::faults(&objects));
     found.extend(world.misdeeds());
+    if scenario.only_looks() && judge::versions(&objects) != before {
+        found.push("who only looked has changed something".to_owned());
+    }
+    if is_done && scenario.meanwhile.is_some_and(Deed::creates) && sequel == Sequel::Teardown {
+        let is_gone = !world.outsider().takes_away().await;
+        found.extend(is_gone.then(|| "what somebody else has created is gone".to_owned()));
+    }
     if spare.is_active().await {
         found.extend(judge::outdated(&objects).into_iter().map(|what| format!("it is ready with {what}")));
     }
     let state = judge::state(&objects);
-    Played { answer, calls, counted, sequel: sequel_answer, state, faults: found, trace: world.trace() }
+    let trace = world.trace();
+    Played { answer, calls, counted, sequel: sequel_answer, state, is_done, faults: found, trace }
+}
+
+/// What somebody else has created stays until its creator takes it away, which happens before a Deploy comes again.
+async fn theirs_stands(world: &World, sequel: Sequel) -> Option<String> {
+    if sequel == Sequel::Teardown {
+        return None;
+    }
+    let stands = world.outsider().takes_away().await;
+    (!stands).then(|| "what somebody else has created is gone".to_owned())
 }
 
 /// How the sequel was answered, and what stands in the end.
@@ -236,22 +202,25 @@ struct Undisturbed {
     counted: usize,
     /// The end, with the question and without it, for each sequel; played when it is first asked for.
     ends: BTreeMap<Sequel, OnceLock<[End; 2]>>,
+    /// The same where somebody else writes, too: before the question, after it, and without a question.
+    disturbed: BTreeMap<Sequel, OnceLock<[End; 3]>>,
 }
 
 impl Undisturbed {
     fn of(scenario: &'static Scenario) -> Self {
-        let stage = stage(scenario);
-        let Played { calls, counted, .. } =
-            play(scenario, stage.as_ref(), Some(&BTreeMap::new()), Sequel::Nobody);
+        let stage = scenario.stage();
+        let course = Course::Asked(&BTreeMap::new());
+        let Played { calls, counted, .. } = play(scenario, stage.as_ref(), &course, Sequel::Nobody);
         let ends = Sequel::ALL.map(|sequel| (sequel, OnceLock::new())).into();
-        Self { scenario, stage, calls, counted, ends }
+        let disturbed = Sequel::ALL.map(|sequel| (sequel, OnceLock::new())).into();
+        Self { scenario, stage, calls, counted, ends, disturbed }
     }
 
     fn ends(&self, sequel: Sequel) -> &[End; 2] {
         self.ends[&sequel].get_or_init(|| {
             let scenario = self.scenario;
-            let with = self.play(Some(&BTreeMap::new()), sequel);
-            let without = self.play(None, sequel);
+            let with = self.play(&Course::Asked(&BTreeMap::new()), sequel);
+            let without = self.play(&Course::Unasked, sequel);
             assert_eq!(with.answer, Some(Answer::Done), "{}: {:#?}", scenario.name, with.trace);
             for played in [&with, &without] {
                 assert_eq!(played.faults, [""; 0], "{} undisturbed: {:#?}", scenario.name, played.trace);
@@ -260,15 +229,41 @@ impl Undisturbed {
         })
     }
 
-    fn play(&self, faults: Option<&BTreeMap<usize, Fault>>, sequel: Sequel) -> Played {
-        play(self.scenario, self.stage.as_ref(), faults, sequel)
+    fn disturbed(&self, deed: Deed, sequel: Sequel) -> &[End; 3] {
+        self.disturbed[&sequel].get_or_init(|| {
+            [Course::Behind(deed), Course::Before(deed), Course::Alone(deed)].map(|course| {
+                let played = self.play(&course, sequel);
+                assert_eq!(played.faults, [""; 0], "{} {deed:?}: {:#?}", self.scenario.name, played.trace);
+                (played.sequel, played.state)
+            })
+        })
+    }
+
+    /// What a run may come to in which somebody else has written, or has not.
+    ///
+    /// What was answered has happened; of what was not, either may be.
+    fn allowed(&self, sequel: Sequel, is_done: bool, answer: &Answer) -> &[End] {
+        match self.scenario.meanwhile {
+            Some(deed) if is_done => match (self.disturbed(deed, sequel), answer) {
+                (ends, Answer::Done) => &ends[..2],
+                // A plan that does not hold any more changes nothing.
+                (ends, Answer::Failed(ErrorKind::PlanStale, _)) => &ends[2..],
+                (ends, _) => ends,
+            },
+            _ if *answer == Answer::Done => &self.ends(sequel)[..1],
+            _ => self.ends(sequel),
+        }
+    }
+
+    fn play(&self, course: &Course<'_>, sequel: Sequel) -> Played {
+        play(self.scenario, self.stage.as_ref(), course, sequel)
     }
 }
 
 /// What is wrong with a schedule's end.
 fn verdict(schedule: &Schedule) -> Verdict {
     let undisturbed = undisturbed(schedule.scenario);
-    let played = undisturbed.play(Some(&schedule.faults), schedule.sequel);
+    let played = undisturbed.play(&Course::Asked(&schedule.faults), schedule.sequel);
     let mut faults = played.faults;
     let answer = played.answer.unwrap_or(Answer::Stuck);
     let is_single = schedule.faults.len() == 1;
@@ -276,7 +271,7 @@ fn verdict(schedule: &Schedule) -> Verdict {
     if answer == Answer::Stuck || played.sequel == Some(Answer::Stuck) {
         faults.push("an answer never came".to_owned());
     }
-    if is_single && !dies && answer != Answer::Done {
+    if is_single && !dies && answer != Answer::Done && !is_told(undisturbed.scenario, &answer) {
         faults.push(format!("one fault that passes became {answer:?}"));
     }
     // What is refused, each keeper tries again and notes once.
@@ -285,9 +280,7 @@ fn verdict(schedule: &Schedule) -> Verdict {
     if answer == Answer::Done && played.counted > budget {
         faults.push(format!("{} calls, where {budget} are enough", played.counted));
     }
-    // What was answered has happened; of what was not, either may be.
-    let ends = undisturbed.ends(schedule.sequel);
-    let ends = if answer == Answer::Done { &ends[..1] } else { &ends[..] };
+    let ends = undisturbed.allowed(schedule.sequel, played.is_done, &answer);
     let differences = ends.iter().map(|(sequel, state)| {
         let mut found = judge::difference(state, &played.state);
         if *sequel != played.sequel {
@@ -297,6 +290,23 @@ fn verdict(schedule: &Schedule) -> Verdict {
     });
     faults.extend(differences.min_by_key(Vec::len).unwrap_or_default());
     Verdict { faults, trace: played.trace }
+}
+
+/// Whether this is how somebody who has written beside the adapter is told of.
+fn is_told(scenario: &Scenario, answer: &Answer) -> bool {
+    let Answer::Failed(kind, _) = answer else { return false };
+    match (scenario.meanwhile, kind) {
+        (None, _) => false,
+        // Something of the update was written already.
+        (Some(_), ErrorKind::ApplyIncomplete) => true,
+        (Some(_), ErrorKind::PlanStale) => matches!(scenario.asked, Ask::Planned(_)),
+        (Some(Deed::Edit), ErrorKind::FieldConflict) => {
+            matches!(scenario.asked, Ask::Deploy(_) | Ask::Planned(_))
+        }
+        (Some(Deed::Select), ErrorKind::FieldConflict) => !matches!(scenario.asked, Ask::Forced(_)),
+        (Some(deed), ErrorKind::ObjectNotOwned) => deed.creates(),
+        (Some(_), _) => false,
+    }
 }
 
 /// Every single fault at every call, with every sequel.
@@ -312,24 +322,32 @@ fn is_chosen(name: &str) -> bool {
 }
 
 fn singles_of(scenario: usize) -> Vec<Schedule> {
-    let is_read = matches!(SCENARIOS[scenario].asked, Ask::Get | Ask::Watch);
-    let sequels = if is_read { &[Sequel::Again][..] } else { &Sequel::ALL };
+    with_each(scenario, &SCENARIOS[scenario].faults())
+}
+
+/// Each of these faults at every call of a scenario, with every sequel.
+fn with_each(scenario: usize, faults: &[Fault]) -> Vec<Schedule> {
     let mut schedules = Vec::new();
     for (number, call) in undisturbed(scenario).calls.iter().enumerate() {
-        for fault in Fault::ALL.into_iter().filter(|fault| fault.fits(call)) {
+        for fault in faults.iter().filter(|fault| fault.fits(call)) {
             let single =
-                |sequel: &Sequel| Schedule { scenario, faults: [(number, fault)].into(), sequel: *sequel };
-            schedules.extend(sequels.iter().map(single));
+                |sequel: &Sequel| Schedule { scenario, faults: [(number, *fault)].into(), sequel: *sequel };
+            schedules.extend(SCENARIOS[scenario].sequels().iter().map(single));
         }
     }
     schedules
 }
 
-/// Pairs of faults, drawn by a seed each.
+/// Pairs of faults, drawn by a seed each: where somebody else writes, that and a fault.
 fn pairs(count: usize) -> Vec<Schedule> {
     let singles = singles();
-    let of: Vec<Vec<&Schedule>> = (0..COUNT)
-        .map(|scenario| singles.iter().filter(|single| single.scenario == scenario).collect())
+    let of: Vec<Vec<Schedule>> = (0..COUNT)
+        .map(|scenario| match SCENARIOS[scenario].meanwhile {
+            Some(_) if singles.iter().any(|single| single.scenario == scenario) => {
+                with_each(scenario, &Fault::ALL)
+            }
+            _ => singles.iter().filter(|single| single.scenario == scenario).cloned().collect(),
+        })
         .collect();
     (0..count)
         .map(|seed| {
@@ -381,13 +399,17 @@ fn pairs_of_faults_are_overcome() {
 
 #[test]
 fn one_schedule_has_one_trace() {
-    for text in
-        ["first/5:LoseAnswer/Again", "rollout/9:DieAfter/Other", "convert/4:Late/Scale", "watch/1:Cut/Again"]
-    {
+    for text in [
+        "first/5:LoseAnswer/Again",
+        "rollout/9:DieAfter/Other",
+        "convert/4:Late/Scale",
+        "watch/1:Cut/Again",
+        "edit-forced/5:Edit+9:DieAfter/Again",
+    ] {
         let schedule: Schedule = text.parse().expect("a schedule");
         assert_eq!(schedule.to_string(), text);
         let undisturbed = undisturbed(schedule.scenario);
-        let trace = || undisturbed.play(Some(&schedule.faults), schedule.sequel).trace;
+        let trace = || undisturbed.play(&Course::Asked(&schedule.faults), schedule.sequel).trace;
         assert_eq!(trace(), trace(), "{text}");
     }
 }
@@ -406,4 +428,45 @@ const REMEMBERED: [&str; 4] = [
 fn what_once_failed_is_overcome() {
     let schedules = REMEMBERED.map(|text| text.parse().expect("a schedule"));
     check("remembered schedules", schedules.into());
+}
+
+/// Whatever the order in which somebody else and a Deploy write: who takes fields ends with the template, and who yields
+/// leaves exactly what the other has written.
+#[test]
+fn what_stands_beside_somebody_else_is_as_the_policy_says() {
+    let chosen: Vec<usize> = (0..COUNT).filter(|scenario| is_chosen(SCENARIOS[*scenario].name)).collect();
+    for scenario in chosen {
+        let Some(deed) = SCENARIOS[scenario].meanwhile else { continue };
+        let undisturbed = undisturbed(scenario);
+        for sequel in SCENARIOS[scenario].sequels() {
+            let template = &undisturbed.ends(*sequel)[0].1;
+            for (_, state) in undisturbed.disturbed(deed, *sequel) {
+                let found = judge::difference(template, state);
+                let is_theirs = |found: &String| match (deed, &SCENARIOS[scenario].asked, sequel) {
+                    (_, _, Sequel::Teardown) => deed.creates() && found.starts_with("Service db"),
+                    (Deed::Edit, Ask::Yielded(_), Sequel::Again) => {
+                        found.starts_with("Service db")
+                            && (found.contains("ports") || found.contains("fields"))
+                    }
+                    (Deed::Scale, ..) => is_counted(found),
+                    _ => false,
+                };
+                let wrong: Vec<&String> = found.iter().filter(|found| !is_theirs(found)).collect();
+                let name = SCENARIOS[scenario].name;
+                assert!(wrong.is_empty(), "{name}/{sequel:?}: {wrong:#?}");
+                let is_kept = matches!(
+                    (deed, &SCENARIOS[scenario].asked, sequel),
+                    (Deed::Edit, Ask::Yielded(_), Sequel::Again) | (Deed::Scale, _, Sequel::Again)
+                );
+                assert_eq!(is_kept, !found.is_empty() && *sequel != Sequel::Teardown, "{name}/{sequel:?}");
+            }
+        }
+    }
+}
+
+/// Whether a difference is that of a count which somebody else has set.
+fn is_counted(found: &str) -> bool {
+    let of_controller = found.starts_with("ReplicationController web-replication-controller");
+    let of_pods = found.starts_with("Pod of ReplicationController web-replication-controller");
+    of_pods || of_controller && ["replicas", "fields", "ready"].iter().any(|part| found.contains(part))
 }

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::judge::{self, Objects};
+use super::outside::Outsider;
 use super::replica::Replica;
 use super::road::{Call, Log, Road, lock};
 
@@ -145,6 +146,16 @@ impl World {
         let operations = Operations::new(cluster, settings, clock, CancellationToken::new());
         operations.keep();
         Replica { operations, road }
+    }
+
+    /// Somebody who writes without the adapter.
+    pub fn outsider(&self) -> Outsider {
+        Outsider::new(self.api.clone(), Arc::clone(&self.sandbox))
+    }
+
+    /// Whether somebody has done what was to be done beside the adapter.
+    pub fn is_done(&self) -> bool {
+        lock(&self.log).is_done
     }
 
     /// Waits until nothing goes on any more.

@@ -111,9 +111,10 @@ impl Scenario {
             (Ask::Yielded(_), Some(Deed::Select)) => &[Forced, Teardown],
             (Ask::Yielded(_), Some(_)) => &[Again, Forced, Teardown],
             (_, Some(_)) => &[Again, Teardown],
+            // Nobody brings back what somebody has deleted, or what is ours to say.
+            _ if matches!(self.done, Some(Deed::Delete | Deed::Select)) => &[Again, Teardown],
             (Ask::Yielded(_), None) => &[Again, Forced, Teardown, Nobody],
-            // Whoever only counts does not bring back what somebody has deleted, and neither does nobody.
-            _ if matches!(self.done, Some(Deed::Delete | Deed::Select)) => &[Again, Other, Teardown],
+            _ if self.done.is_some() => &[Again, Teardown, Nobody],
             _ => &[Again, Other, Scale, Teardown, Nobody],
         }
     }

@@ -284,7 +284,7 @@ fn outline(objects: &Objects, controlled: &BTreeSet<String>) -> BTreeSet<String>
 fn verdict(seed: &u64) -> Verdict {
     world::run(*seed, async |world| {
         let faults = history(world, *seed).await;
-        Verdict { faults, trace: world.trace() }
+        Verdict { faults, known: None, trace: world.trace() }
     })
 }
 

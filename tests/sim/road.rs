@@ -201,8 +201,8 @@ pub struct Log {
     pub misdeeds: Vec<String>,
     /// When anything was last asked for that counts.
     pub active: Option<Instant>,
-    /// How many faults have struck.
-    pub struck: usize,
+    /// The faults that have struck, and what they met.
+    pub struck: Vec<(Fault, Call)>,
     /// Whether somebody has done what was to be done beside the adapter.
     pub is_done: bool,
     /// Whether a delete was refused that is refused once.
@@ -340,7 +340,7 @@ impl Road {
         let fault_text = fault.map(|fault| format!(" !{}", fault.name())).unwrap_or_default();
         log.trace.push(format!("{} {what} {}{fault_text}", self.0.name, call.path));
         log.calls.push((self.0.name, call.clone()));
-        log.struck += usize::from(fault.is_some());
+        log.struck.extend(fault.map(|fault| (fault, call.clone())));
         if !call.watches {
             log.active = Some(Instant::now());
         }

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::judge::{self, Objects};
 use super::outside::Outsider;
 use super::replica::Replica;
-use super::road::{Call, Log, Road, lock};
+use super::road::{Call, Fault, Log, Road, lock};
 
 /// The lease of every replica.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -186,9 +186,9 @@ impl World {
         lock(&self.log).calls.clone()
     }
 
-    /// How many faults have struck so far.
-    pub fn struck(&self) -> usize {
-        lock(&self.log).struck
+    /// The faults that have struck so far, and what they met.
+    pub fn struck(&self) -> Vec<(Fault, Call)> {
+        lock(&self.log).struck.clone()
     }
 
     pub fn misdeeds(&self) -> Vec<String> {

@@ -264,10 +264,12 @@ pub(super) fn is_foreign(key: &str) -> bool {
     FOREIGN.iter().any(|(_, keys, _)| keys.contains(&key))
 }
 
-/// What is advised for a key that stands in a mapping of these.
+/// What is advised for a key that stands in a mapping of these. What is to go can go wherever it stands.
 pub(super) fn advice(key: &str, known: Keys) -> Option<&'static str> {
-    let is_it = |(place, keys, _): &&(Keys, &[&str], &str)| *place == known && keys.contains(&key);
-    FOREIGN.iter().find(is_it).map(|(.., advice)| *advice)
+    let mut of_key = FOREIGN.iter().filter(|(_, keys, _)| keys.contains(&key));
+    let here = of_key.clone().find(|(place, ..)| *place == known);
+    here.or_else(|| of_key.find(|(.., advice)| advice.starts_with("remove the key")))
+        .map(|(.., advice)| *advice)
 }
 
 #[cfg(test)]

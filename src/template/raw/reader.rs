@@ -188,11 +188,18 @@ impl Reader<'_> {
             return;
         }
         let Some(first) = entries.iter().find(unknown) else { return };
-        let (code, message) = match self.wire {
-            true => (Code::UnknownField, "keys other than `variable`, `value` and `required` were ignored"),
-            false => (Code::VariableKey, "only the keys `variable`, `value` and `required` are allowed here"),
+        let found = match self.wire {
+            true => {
+                let message = "keys other than `variable`, `value` and `required` were ignored";
+                let found = Diagnostic::new(Code::UnknownField, path.to_string(), message);
+                found.advising("nothing has to be done: the agents send keys of their own")
+            }
+            false => {
+                let message = "only the keys `variable`, `value` and `required` are allowed here";
+                Diagnostic::new(Code::VariableKey, path.to_string(), message)
+            }
         };
-        self.findings.push(Diagnostic::new(code, path.to_string(), message).at(Some(first.position)));
+        self.findings.push(found.at(Some(first.position)));
     }
 
     /// The text of a key; empty when it is absent, null or no scalar.

@@ -195,7 +195,9 @@ mod tests {
             assert!(advice.contains(word), "{key}: {advice}");
         }
         // Nothing is advised that belongs to another place.
-        let elsewhere = Unknown::of("restart", &["x"], PORT_KEYS, false);
+        let elsewhere = Unknown::of("image", &["x"], PORT_KEYS, false);
         assert!(elsewhere.is_shown && elsewhere.advice.is_none());
+        let useless = Unknown::of("restart", &["x"], PORT_KEYS, false).advice.unwrap_or_default();
+        assert!(useless.starts_with("remove the key:"), "{useless}");
     }
 }

@@ -4,6 +4,7 @@ mod allowed;
 mod awake;
 mod claims;
 mod decide;
+mod dependents;
 mod deploy;
 mod done;
 mod ending;

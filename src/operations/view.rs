@@ -136,8 +136,10 @@ impl DeploymentView {
 
 /// Adds to the message what finalizers hold of a deployment that goes, and since when.
 pub(super) fn tell_held_back(view: &mut DeploymentView, observed: &Observed, beside: &[HeldBack]) {
+    // What is refused is told by the record.
+    let beside = beside.iter().filter(|one| one.refused.is_empty());
     let mut told: Vec<String> =
-        beside.iter().map(|one| held_by(one.kind, &one.name, &one.finalizers, one.since)).collect();
+        beside.map(|one| held_by(one.kind, &one.name, &one.finalizers, one.since)).collect();
     for (kind, metadata) in observed.metadata().filter(|(kind, _)| *kind != Kind::Pod) {
         let mut finalizers = metadata.finalizers.clone().unwrap_or_default();
         finalizers.retain(|one| one != "foregroundDeletion");

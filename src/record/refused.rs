@@ -153,8 +153,9 @@ impl Head {
 
     fn is_to_be_deleted(&self, one: &RefusedObject) -> bool {
         let is_meant = |member: &Member| {
+            // An apps Deployment may stay for one of its ReplicaSets, whose uid is told then.
             member.reference == one.reference
-                && member.uid == one.uid
+                && (member.uid == one.uid || one.reference.kind == Kind::Deployment)
                 && member.state == MemberState::Deleting
         };
         let mut revisions = self.revisions.iter();

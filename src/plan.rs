@@ -1,6 +1,7 @@
 //! The plan: what happens to every object, decided before anything is touched.
 
 mod back;
+mod beside;
 mod blame;
 mod claims;
 mod decided;
@@ -38,7 +39,7 @@ pub use blame::{first as first_failure, listing};
 pub use claims::{VolumePolicy, check as check_claims, set_aside};
 pub use decided::{Decided, decide};
 pub use displaced::{Displaced, without_displaced};
-pub use drift::{Drift, drift, tell_drift};
+pub use drift::{Drift, drift, same_again, tell_drift};
 pub use duties::{Duty, duties, is_at_rest, is_recorded, late};
 pub use id::{check_id, id, stale};
 pub use layout::at_root;

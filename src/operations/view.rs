@@ -121,6 +121,12 @@ fn observed(record: &Record, observed: &Observed, full: bool, rendered: &[Artifa
 }
 
 impl DeploymentView {
+    /// Whether all is ready, and a look has yet to say whether something was written from outside.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        let is_told = self.status.state == DeploymentState::Degraded;
+        self.status.is_ready() && !self.drift.is_empty() && !is_told
+    }
+
     /// Whether waiting for READY is in vain: a component has failed, or only a Deploy repairs what was written from outside.
     pub(super) fn is_in_vain(&self) -> bool {
         let is_drifted = self.status.state == DeploymentState::Degraded && !self.drift.is_empty();

@@ -146,8 +146,69 @@ async fn a_field_that_is_given_up_while_somebody_holds_it_is_told() {
         let message = told(diagnostics, "FIELD_STAYS");
         assert!(message.contains("metadata.labels.team") && message.contains("somebody"), "{message}");
     }
+    // Each later Deploy says that it is there still, and whose it is.
+    let again = client.deploy(plain()).await.expect("deployed").into_inner();
+    assert_eq!(again.outcome(), proto::DeployOutcome::Unchanged, "{again:#?}");
+    let message = told(&again.diagnostics, "FIELD_BESIDE");
+    assert!(message.contains("metadata.labels.team") && message.contains("somebody"), "{message}");
     let service = namespace.api::<Service>().get("db-1").await.expect("a Service");
     assert_eq!(service.metadata.labels.expect("labels")["team"], "blog");
+}
+
+#[tokio::test]
+async fn what_others_set_beside_the_template_stays_and_is_told() {
+    let namespace = namespace("owners-beside").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    let request = |image: &str| {
+        let text = STILL.replace("example/web:1", image);
+        with(deploy(&namespace, "still", &text), |options| options.set_workload(WorkloadKind::Deployment))
+    };
+    client.deploy(request("example/web:1")).await.expect("deployed");
+    recorded(&namespace, "still", "STOPPED").await;
+    let workload = json!({
+        "metadata": {"annotations": {"owner": "us"}},
+        "spec": {"template": {"spec": {"containers": [
+            {"name": "web", "env": [{"name": "THEIRS", "value": "third-secret"}]},
+            {"name": "side", "image": "example/side:1"},
+        ]}}},
+    });
+    let service = json!({"spec": {"publishNotReadyAddresses": true}});
+    changed_by::<Deployment>(&namespace, "somebody", "web", &Patch::Strategic(workload)).await;
+    changed_by::<Service>(&namespace, "somebody", "web", &Patch::Strategic(service)).await;
+    let fields = [
+        "metadata.annotations.owner",
+        "env[name=\"THEIRS\"]",
+        "containers[name=\"side\"]",
+        "publishNotReady",
+    ];
+    // Unchanged, and changed; told by the plan alike.
+    for image in ["example/web:1", "example/web:2"] {
+        for validate_only in [true, false] {
+            let request = proto::DeployRequest { validate_only, ..request(image) };
+            let answer = client.deploy(request).await.expect("deployed").into_inner();
+            let told = answer.diagnostics.iter().filter(|one| one.code == "FIELD_BESIDE");
+            let told: Vec<&str> = told.map(|one| one.message.as_str()).collect();
+            assert_eq!(told.len(), fields.len(), "{told:#?}");
+            for field in fields {
+                let is_told = |message: &&str| message.contains(field) && message.contains("somebody");
+                assert!(told.iter().any(is_told), "{field}: {told:#?}");
+            }
+            assert!(!told.concat().contains("third-secret"));
+        }
+    }
+    let object = namespace.api::<Deployment>().get("web").await.expect("it is there");
+    let object = serde_json::to_value(object).expect("JSON").to_string();
+    assert!(
+        ["THEIRS", "example/side:1", "example/web:2"].iter().all(|part| object.contains(part)),
+        "{object}"
+    );
+    // Reads tell nothing of it: all is as it was deployed.
+    recorded(&namespace, "still", "STOPPED").await;
+    let get =
+        proto::GetDeploymentRequest { namespace: namespace.to_string(), name: "still".to_owned(), view: 0 };
+    let seen = client.get_deployment(get).await.expect("seen").into_inner().deployment.expect("one");
+    assert_eq!((seen.state(), seen.message.as_str()), (proto::DeploymentState::Stopped, ""), "{seen:#?}");
 }
 
 /// What is refused beside a field of somebody else's, before anything is written.

@@ -147,7 +147,7 @@ fn unite(fields: &mut Value, more: Value) {
 mod tests {
     use super::*;
 
-    fn entry(manager: &str, operation: &str, fields: Value) -> ManagedFieldsEntry {
+    fn entry(manager: &str, operation: &str, fields: &Value) -> ManagedFieldsEntry {
         let entry = json!({"manager": manager, "operation": operation, "apiVersion": "apps/v1",
             "fieldsType": "FieldsV1", "fieldsV1": fields});
         serde_json::from_value(entry).expect("an entry")
@@ -163,12 +163,12 @@ mod tests {
         let theirs = json!({"f:spec": {"f:strategy": {"f:rollingUpdate": {"f:maxSurge": {}}}}});
         let status = ManagedFieldsEntry {
             subresource: Some("status".to_owned()),
-            ..entry("controller", "Update", json!({"f:status": {}}))
+            ..entry("controller", "Update", &json!({"f:status": {}}))
         };
         let entries = vec![
-            entry("somebody", "Update", theirs),
-            entry("panamax:shop", "Apply", ours),
-            entry("another", "Update", json!({"f:metadata": {"f:labels": {"f:team": {}}}})),
+            entry("somebody", "Update", &theirs),
+            entry("panamax:shop", "Apply", &ours),
+            entry("another", "Update", &json!({"f:metadata": {"f:labels": {"f:team": {}}}})),
             status.clone(),
         ];
         let rolling = field(&["f:spec", "f:strategy", "f:rollingUpdate"]);
@@ -176,7 +176,7 @@ mod tests {
         let expected =
             json!({"f:spec": {"f:strategy": {"f:type": {}, "f:rollingUpdate": {"f:maxSurge": {}}}}});
         assert_eq!(moved.len(), 3, "whoever holds nothing any more has no entry");
-        assert_eq!(moved[0], entry("panamax:shop", "Apply", expected));
+        assert_eq!(moved[0], entry("panamax:shop", "Apply", &expected));
         assert_eq!(moved[2], status);
     }
 }

@@ -66,7 +66,7 @@ fn find(theirs: &Value, ours: &Value, path: &str, found: &mut Vec<String>) {
         }
         let is_leaf = below.as_object().is_none_or(Map::is_empty);
         match own {
-            None if is_map_of_users(&path) => find(below, &Value::Null, &path, found),
+            None if is_map_of_users(&path) || leads_there(&path) => find(below, &Value::Null, &path, found),
             None => found.push(path),
             Some(_) if is_leaf => {}
             Some(own) => find(below, own, &path, found),
@@ -87,6 +87,11 @@ fn is_told(path: &str) -> bool {
         return inner == "metadata" || is_map_of_users(inner);
     }
     path != "status" && !CONTROLLERS.contains(&path)
+}
+
+/// Whether labels and annotations of users lie below a path, beside much else.
+fn leads_there(path: &str) -> bool {
+    matches!(path, "metadata" | "spec.template" | "spec.template.metadata")
 }
 
 /// Whether a path leads to labels or annotations, of the object or of its pods.

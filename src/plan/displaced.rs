@@ -199,7 +199,7 @@ mod tests {
     fn a_dry_run_takes_a_field_away_by_null() {
         let value = of_env(&json!({"name": "A", "value": "x"}));
         let found = displaced(&others(held_env("A", "f:valueFrom")), &value, &[VALUE_FROM.to_owned()]);
-        let mut merged = value.clone();
+        let mut merged = value;
         take_away(&mut merged, &found[0].held.steps);
         assert_eq!(merged, of_env(&json!({"name": "A", "value": "x", "valueFrom": null})));
     }

@@ -49,7 +49,7 @@ pub use decide::Choices;
 pub use deploy::{deploy, rollback};
 pub use done::{Done, Outcome};
 pub use keeping::{keep, kept};
-pub use leftovers::held_back;
+pub use leftovers::{held_back, refused_deletes};
 pub use look::{
     Page, happenings, list, look_at, look_at_all, look_at_whole, must_read, read_revision, recent_happenings,
     revisions, subscribe, with_secrets,

@@ -16,7 +16,7 @@ use crate::plan::is_refusal;
 use crate::record::{Record, controller_of};
 
 /// The pause before the cluster is asked why something does not go: it doubles to the longest.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(4);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// From this pause on the garbage collector is late.
 const LATE: Duration = Duration::from_secs(16);

@@ -137,6 +137,12 @@ pub(super) async fn recognized(engine: &Engine, record: Record, seen: &[ListedOb
     Ok(if is_restored { record.found_restored() } else { record })
 }
 
+/// What of a deployment that goes the cluster refuses to delete, as its record says: one read, and nothing else.
+pub async fn refused_deletes(engine: &Engine, target: &Target) -> Result<Vec<HeldBack>> {
+    let record = look::read(engine, target).await?.filter(Record::is_deleting);
+    Ok(record.iter().flat_map(|record| record.head.refused_deletes()).map(HeldBack::refused).collect())
+}
+
 /// What holds a deployment that goes: finalizers of what no inventory has, and whoever refuses deletes; nothing once its
 /// record is gone.
 pub async fn held_back(engine: &Engine, target: &Target) -> Result<Vec<HeldBack>> {

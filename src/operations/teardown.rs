@@ -118,8 +118,14 @@ impl Operations {
     /// The end of a wait: names what is still there, and which finalizers hold it.
     async fn still_there(&self, target: &Target, torn: TornDown, kind: ErrorKind) -> Error {
         // What cannot be looked at in time is told by the next call.
-        let look = tokio::time::timeout(LOOK, engine::held_back(&self.engine, target)).await;
-        let torn = torn.held_back(look.ok().and_then(Result::ok).unwrap_or_default());
+        let (refused, held) = tokio::join!(
+            tokio::time::timeout(LOOK, engine::refused_deletes(&self.engine, target)),
+            tokio::time::timeout(LOOK, engine::held_back(&self.engine, target)),
+        );
+        let seen = |look: std::result::Result<Result<Vec<HeldBack>>, _>| -> Vec<HeldBack> {
+            look.map_or_else(|_: tokio::time::error::Elapsed| Vec::new(), Result::unwrap_or_default)
+        };
+        let torn = torn.held_back(seen(refused)).held_back(seen(held));
         let (held, others): (Vec<&HeldBack>, Vec<&HeldBack>) =
             torn.blocked.iter().partition(|one| why(one).is_some());
         let names = others.iter().chain(&held).map(|one| {

@@ -283,7 +283,7 @@ const RECOVERY: Duration = Duration::from_secs(90);
 
 /// Tears down what a policy keeps something of, hears who that is from everybody who is asked, and sees it end by itself.
 async fn kept_by(adapter: &Adapter, namespace: &Namespace, policy: Policy, kind: &str) {
-    let wait_timeout = Some(prost_types::Duration { seconds: 6, nanos: 0 });
+    let wait_timeout = Some(prost_types::Duration { seconds: 15, nanos: 0 });
     let request = proto::TeardownRequest { wait_timeout, ..teardown(namespace, "web") };
     let refusal =
         refused(adapter.deployments().teardown(request).await, tonic::Code::DeadlineExceeded, "WAIT_TIMEOUT");

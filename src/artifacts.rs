@@ -28,7 +28,7 @@ pub use ownership::{
     scale_manager, selector_of,
 };
 pub use packed::{Artifacts, Packed};
-pub use seen::{Form, ListedClaim, ListedObject, Others};
+pub use seen::{Form, HeldField, ListedClaim, ListedObject, Others};
 pub use size::StorageSize;
 pub use state::DeploymentState;
 pub use trace::{Trace, Traces, applied, digested, owned_fields, written_since};

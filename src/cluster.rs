@@ -5,6 +5,7 @@ mod apply;
 mod call;
 mod chance;
 mod delete;
+mod displace;
 mod errors;
 mod events;
 mod gone;

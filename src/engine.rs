@@ -4,6 +4,7 @@ mod allowed;
 mod awake;
 mod claims;
 mod decide;
+mod dependents;
 mod deploy;
 mod done;
 mod ending;
@@ -48,10 +49,10 @@ pub use decide::Choices;
 pub use deploy::{deploy, rollback};
 pub use done::{Done, Outcome};
 pub use keeping::{keep, kept};
-pub use leftovers::held_back;
+pub use leftovers::{held_back, refused_deletes};
 pub use look::{
-    Page, happenings, list, look_at, look_at_all, must_read, read_revision, recent_happenings, revisions,
-    subscribe,
+    Page, happenings, list, look_at, look_at_all, look_at_whole, must_read, read_revision, recent_happenings,
+    revisions, subscribe, with_secrets,
 };
 pub use patience::{Sighting, overdue};
 pub use rehearsal::plan_deploy;

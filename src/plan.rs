@@ -1,10 +1,12 @@
 //! The plan: what happens to every object, decided before anything is touched.
 
 mod back;
+mod beside;
 mod blame;
 mod claims;
 mod decided;
 mod diff;
+mod displaced;
 mod drift;
 mod duties;
 mod existing;
@@ -36,7 +38,8 @@ pub use back::{Back, Course, FailurePolicy, PrunePolicy, restored};
 pub use blame::{first as first_failure, listing};
 pub use claims::{VolumePolicy, check as check_claims, set_aside};
 pub use decided::{Decided, decide};
-pub use drift::{Drift, drift, tell_drift};
+pub use displaced::{Displaced, without_displaced};
+pub use drift::{Drift, drift, same_again, tell_drift};
 pub use duties::{Duty, duties, is_at_rest, is_recorded, late};
 pub use id::{check_id, id, stale};
 pub use layout::at_root;

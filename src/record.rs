@@ -29,7 +29,7 @@ pub use moment::{Moment, Standing};
 pub use operation::{Operation, OperationKind};
 pub use refused::{RefusedObject, RefusedWork, Refusing, foreign_finalizers};
 pub use requests::{Request, RequestEntry, RequestOutcome, reused};
-pub use revisions::{HeadRef, Outcome, RevisionEntry, RevisionResult};
+pub use revisions::{Cause, HeadRef, Outcome, RevisionEntry, RevisionResult};
 pub use stored::{Record, Version};
 pub use transitions::{Transition, Writer};
 pub use work::{Applied, Begin, Work};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ReplicationController, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ReplicationController, Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 use serde_json::Value;
@@ -57,6 +57,9 @@ pub struct Observed {
     pub claims: Vec<Arc<PersistentVolumeClaim>>,
     /// Its Services.
     pub services: Vec<Arc<Service>>,
+    /// Its Secrets, of which nobody may watch any; `None`: nobody has looked. Most have no content: that is read where
+    /// somebody else has written one.
+    pub secrets: Option<Vec<Arc<Secret>>>,
     /// What was seen to hold something up for longer than it may, by the clock of who watched.
     pub overdue: BTreeSet<HoldUp>,
 }
@@ -69,7 +72,8 @@ impl Observed {
         let controllers = self.controllers.iter().map(|one| (Kind::ReplicationController, &one.metadata));
         let deployments = self.deployments.iter().map(|one| (Kind::Deployment, &one.metadata));
         let pods = self.pods.iter().map(|pod| (Kind::Pod, &pod.metadata));
-        services.chain(claims).chain(controllers).chain(deployments).chain(pods)
+        let secrets = self.secrets.iter().flatten().map(|secret| (Kind::Secret, &secret.metadata));
+        services.chain(claims).chain(controllers).chain(deployments).chain(pods).chain(secrets)
     }
 
     /// An object as the cluster has it, as JSON.
@@ -81,7 +85,11 @@ impl Observed {
             Kind::ReplicationController => as_json(&self.controllers, name, |one| &one.metadata),
             Kind::Deployment => as_json(&self.deployments, name, |one| &one.metadata),
             Kind::Pod => as_json(&self.pods, name, |one| &one.metadata),
-            Kind::Secret => None,
+            // Whole, it has a type.
+            Kind::Secret => {
+                let whole = self.secrets.iter().flatten().filter(|secret| secret.type_.is_some());
+                as_json(&whole.cloned().collect::<Vec<_>>(), name, |one| &one.metadata)
+            }
         };
         json.filter(Value::is_object)
     }

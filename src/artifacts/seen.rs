@@ -60,6 +60,15 @@ pub struct Others {
     pub fields: serde_json::Value,
 }
 
+/// One field that another field manager holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldField {
+    /// The field manager.
+    pub manager: String,
+    /// The steps that lead to it in its managed fields: `f:spec`, `f:strategy`.
+    pub steps: Vec<String>,
+}
+
 /// What a volume claim on the cluster asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListedClaim {

@@ -67,6 +67,11 @@ impl Traces {
         &self.own
     }
 
+    /// Whether the object still has the mark of our last write.
+    pub fn is_marked_as(&self, written: &Trace) -> bool {
+        self.own.mark == written.mark
+    }
+
     /// Whether the object was written under our name since we wrote it: no other entry of its field managers explains
     /// the form that it has.
     ///

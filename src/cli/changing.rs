@@ -227,8 +227,11 @@ impl TeardownArgs {
             lines.extend(kept);
             for blocked in &answer.blocked {
                 let object = blocked.object.clone().unwrap_or_default();
-                let finalizers = blocked.finalizers.join(", ");
-                lines.push(format!("  held back: {} {} by {finalizers}", object.kind, object.name));
+                let by = match blocked.message.is_empty() {
+                    true => blocked.finalizers.join(", "),
+                    false => blocked.message.clone(),
+                };
+                lines.push(format!("  held back: {} {} by {by}", object.kind, object.name));
             }
             lines
         })

@@ -124,12 +124,12 @@ pub fn deployments(deployments: &[proto::Deployment]) -> Vec<String> {
 
 /// A table of revisions.
 pub fn revisions(revisions: &[proto::Revision]) -> Vec<String> {
-    let mut rows = vec![row(["REVISION", "CREATED", "RESULT", "BY", "PUTS BACK"])];
+    let mut rows = vec![row(["REVISION", "CREATED", "RESULT", "BY", "PUTS BACK", "WHY IT FAILED"])];
     for one in revisions {
         let created = one.create_time.as_ref().map(ToString::to_string).unwrap_or_default();
         let back = one.rollback_of.map(|number| number.to_string()).unwrap_or_default();
         let result = said::<proto::RevisionResult>(one.result);
-        rows.push(row([&one.number.to_string(), &created, result, &one.created_by, &back]));
+        rows.push(row([&one.number.to_string(), &created, result, &one.created_by, &back, &one.message]));
     }
     table("", &rows)
 }

@@ -1,5 +1,7 @@
 //! Guarded server-side apply: one call that writes an object and checks that it may.
 
+mod guard;
+
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
@@ -18,51 +20,14 @@ use crate::artifacts::{
 };
 use crate::error::{Error, ErrorKind, Hold, Refusal, Result};
 
+pub use guard::Guard;
+use guard::guarded;
+
 /// How long to wait for an object of ours that is being deleted before it is created again.
 const GOING: Duration = Duration::from_secs(60);
 
 /// How often an object whose status keeps changing is read again for one write.
 const LOOKS: usize = 20;
-
-/// What an apply may do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Guard {
-    /// Make the object; it must not be there.
-    CreateOnly,
-    /// Change this object; never make one.
-    UpdateOnly(Form),
-    /// The same, and take every field from whoever holds it.
-    TakeFields(Form),
-}
-
-impl Guard {
-    /// Whether it means a later form of the object that `earlier` means.
-    fn is_later_form_of(&self, earlier: &Guard) -> bool {
-        match (self, earlier) {
-            (Guard::UpdateOnly(now), Guard::UpdateOnly(then))
-            | (Guard::TakeFields(now), Guard::TakeFields(then)) => {
-                now.uid == then.uid && now.version != then.version
-            }
-            _ => false,
-        }
-    }
-
-    /// The uid of the object that is meant.
-    fn uid(&self) -> Option<&str> {
-        match self {
-            Guard::CreateOnly => None,
-            Guard::UpdateOnly(form) | Guard::TakeFields(form) => Some(&form.uid),
-        }
-    }
-
-    /// The same for the form that is there now.
-    fn on(&self, form: Form) -> Guard {
-        match self {
-            Guard::CreateOnly | Guard::UpdateOnly(_) => Guard::UpdateOnly(form),
-            Guard::TakeFields(_) => Guard::TakeFields(form),
-        }
-    }
-}
 
 /// An object as it was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -186,15 +151,7 @@ impl Cluster {
         if metadata.deletion_timestamp.is_some() {
             return Ok(Attempt::Terminating(Terminating::new(&artifact.reference, &uid, metadata)));
         }
-        let traces = Traces::of(&metadata, deployment);
-        let entries = metadata.managed_fields.unwrap_or_default();
-        Ok(Attempt::Written(Written {
-            uid,
-            adopted: false,
-            generation: metadata.generation,
-            trace: traces.own().clone(),
-            owned: owned_fields(&entries, &manager).unwrap_or_default(),
-        }))
+        Ok(Attempt::Written(answered(metadata, deployment)))
     }
 
     /// Reads the object that prevents an apply.
@@ -213,7 +170,7 @@ impl Cluster {
         let Some((seen, metadata)) = self.see(namespace, deployment, reference).await? else {
             return Ok(Next::Again(Guard::CreateOnly));
         };
-        if !seen.is_ours(guard.uid()) {
+        if !seen.is_ours(guard.form().map(|form| form.uid.as_str())) {
             return Err(not_owned(namespace, deployment, reference, &metadata));
         }
         if seen.terminating {
@@ -230,21 +187,17 @@ impl Cluster {
     }
 }
 
-/// The manifest with its guard: a resourceVersion no object has, or the uid and version of the object that is meant.
-fn guarded(manifest: &Value, guard: &Guard) -> Value {
-    let (uid, version) = match guard {
-        Guard::CreateOnly => (None, Some("1")),
-        Guard::UpdateOnly(form) | Guard::TakeFields(form) => {
-            (Some(form.uid.as_str()), form.version.as_deref())
-        }
-    };
-    let mut body = manifest.clone();
-    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
-        let marks = [("uid", uid), ("resourceVersion", version)].into_iter();
-        let marks = marks.filter_map(|(key, value)| Some((key.to_owned(), Value::from(value?))));
-        metadata.extend(marks);
+/// An object as the answer to a write shows it.
+pub(super) fn answered(metadata: ObjectMeta, deployment: &DeploymentName) -> Written {
+    let traces = Traces::of(&metadata, deployment);
+    let entries = metadata.managed_fields.unwrap_or_default();
+    Written {
+        uid: metadata.uid.unwrap_or_default(),
+        adopted: false,
+        generation: metadata.generation,
+        trace: traces.own().clone(),
+        owned: owned_fields(&entries, &field_manager(deployment)).unwrap_or_default(),
     }
-    body
 }
 
 /// JSON without the characters that YAML forbids or takes for line ends, and JSON lets stand: the API server reads an

@@ -67,6 +67,20 @@ impl Cluster {
         }
     }
 
+    /// Asks whether the object with this uid may be deleted: a dry run, which changes nothing.
+    pub async fn would_delete(&self, namespace: &Namespace, reference: &ObjectRef, uid: &str) -> Result<()> {
+        let api = self.api(namespace, reference.kind);
+        let name = reference.name.as_str();
+        let parameters = tried(uid);
+        let purpose = "ask whether the object may be deleted";
+        match self.write(purpose, Subject::member(reference), || api.delete(name, &parameters)).await {
+            Ok(_) => Ok(()),
+            // Gone, or another by now.
+            Err(failure) if failure.is_not_found() || failure.conflict().is_some() => Ok(()),
+            Err(failure) => Err(failure.about(reference)),
+        }
+    }
+
     /// Deletes the object in exactly this form; one that somebody has written since is left alone. Returns whether it was deleted.
     pub async fn delete_form(
         &self,
@@ -106,6 +120,15 @@ impl Cluster {
             .await
             .map_err(|failure| failure.about(reference))?;
         Ok(found.and_then(|object| object.metadata.uid).as_deref() != Some(uid))
+    }
+}
+
+/// A delete of exactly this uid that is only tried.
+pub(super) fn tried(uid: &str) -> DeleteParams {
+    DeleteParams {
+        dry_run: true,
+        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+        ..DeleteParams::default()
     }
 }
 

@@ -13,14 +13,15 @@ use serde::de::DeserializeOwned;
 
 use super::Cluster;
 use super::answers::Subject;
+use super::delete::tried;
 use crate::artifacts::{DeploymentName, Kind, Namespace, selector_of};
 use crate::error::Result;
-use crate::record::{HeadRef, Record};
+use crate::record::{HeadRef, Record, RefusedObject};
 
 /// The garbage collector's own finalizer: it says only that dependents go first.
 const FOREGROUND: &str = "foregroundDeletion";
 
-/// An object that is marked for deletion and still there, and the finalizers that hold it, if any do.
+/// An object that is to go and still there, and what holds it: finalizers, or whoever refuses to delete it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldBack {
     /// The API group of its kind.
@@ -33,8 +34,25 @@ pub struct HeldBack {
     pub uid: String,
     /// The finalizers that hold it.
     pub finalizers: Vec<String>,
-    /// When it was marked.
+    /// Why it is not deleted, with who refuses that; empty: nobody does.
+    pub refused: String,
+    /// When it was marked, or since when its deletion is refused.
     pub since: Option<Timestamp>,
+}
+
+impl HeldBack {
+    /// An object whose deletion is refused.
+    pub fn refused(one: &RefusedObject) -> Self {
+        Self {
+            group: one.reference.kind.group(),
+            kind: one.reference.kind.as_str(),
+            name: one.reference.name.to_string(),
+            uid: one.uid.clone().unwrap_or_default(),
+            finalizers: Vec::new(),
+            refused: one.why.clone(),
+            since: Some(one.since),
+        }
+    }
 }
 
 /// The object, if it is marked and somebody else's finalizer holds it.
@@ -44,7 +62,8 @@ fn held_back(kind: &'static str, metadata: ObjectMeta) -> Option<HeldBack> {
     finalizers.retain(|finalizer| finalizer != FOREGROUND);
     let (name, uid) = (metadata.name?, metadata.uid?);
     let group = if kind == "ReplicaSet" { "apps" } else { "" };
-    (!finalizers.is_empty()).then_some(HeldBack { group, kind, name, uid, finalizers, since: Some(since) })
+    let (refused, since) = (String::new(), Some(since));
+    (!finalizers.is_empty()).then_some(HeldBack { group, kind, name, uid, finalizers, refused, since })
 }
 
 impl Cluster {
@@ -119,6 +138,19 @@ impl Cluster {
         match self.write("delete the object", subject, || api.delete(name, &parameters)).await {
             Ok(_) => Ok(()),
             // Gone, or another by now; the next look says which.
+            Err(failure) if failure.is_not_found() || failure.conflict().is_some() => Ok(()),
+            Err(failure) => Err(failure.into_error("ReplicaSet", name)),
+        }
+    }
+
+    /// Asks whether the ReplicaSet with this uid may be deleted: a dry run, which changes nothing.
+    pub async fn would_delete_set(&self, namespace: &Namespace, name: &str, uid: &str) -> Result<()> {
+        let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), namespace.as_str());
+        let parameters = tried(uid);
+        let subject = Subject { resource: "replicasets", kind: "ReplicaSet", name };
+        let purpose = "ask whether the object may be deleted";
+        match self.write(purpose, subject, || api.delete(name, &parameters)).await {
+            Ok(_) => Ok(()),
             Err(failure) if failure.is_not_found() || failure.conflict().is_some() => Ok(()),
             Err(failure) => Err(failure.into_error("ReplicaSet", name)),
         }

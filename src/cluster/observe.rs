@@ -3,16 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures::future::try_join_all;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ReplicationController, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ReplicationController, Secret, Service};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use serde::de::DeserializeOwned;
 
 use super::Cluster;
 use crate::artifacts::{
-    DeploymentName, Kind, LABEL_INSTANCE, LABEL_MANAGED_BY, MANAGED_BY, Namespace, Observed, selector_of,
+    DeploymentName, Kind, LABEL_INSTANCE, LABEL_MANAGED_BY, MANAGED_BY, Namespace, ObjectRef, Observed,
+    selector_of,
 };
 use crate::error::Result;
 
@@ -25,6 +27,31 @@ impl Cluster {
         kinds: &[Kind],
     ) -> Result<Observed> {
         self.observe_selected(namespace, &selector_of(deployment), kinds).await
+    }
+
+    /// Reads those of these objects that are Secrets, by name; without their content unless that is asked for.
+    pub async fn observe_secrets(
+        &self,
+        namespace: &Namespace,
+        objects: &[&ObjectRef],
+        whole: bool,
+    ) -> Result<Vec<Arc<Secret>>> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace.as_str());
+        let secrets = objects.iter().filter(|reference| reference.kind == Kind::Secret);
+        let reads = secrets.map(|reference| {
+            let (api, name) = (&api, reference.name.as_str());
+            async move {
+                let found = if whole {
+                    self.call("read the Secret", || api.get_opt(name)).await
+                } else {
+                    let found = self.call("read the object", || api.get_metadata_opt(name)).await;
+                    let bare = |metadata| Secret { metadata, ..Secret::default() };
+                    found.map(|found| found.map(|found| bare(found.metadata)))
+                };
+                found.map_err(|failure| failure.about(reference))
+            }
+        });
+        Ok(try_join_all(reads).await?.into_iter().flatten().map(Arc::new).collect())
     }
 
     /// Lists the members of every deployment of a namespace, by deployment.

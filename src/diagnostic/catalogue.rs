@@ -364,6 +364,9 @@ catalogue! {
     /// The template no longer sets a field that another field manager holds, too, so the field stays as it is.
     FieldStays = "FIELD_STAYS", Warning,
         "undo the other's change, or delete the object and deploy again";
+    /// Another field manager sets a field that the template does not set; it stays as it is.
+    FieldBeside = "FIELD_BESIDE", Info,
+        "nothing to do, if whoever set it means it";
     /// The object was written from outside since it was last deployed, so it is applied again.
     ObjectDrifted = "OBJECT_DRIFTED", Info,
         "find out who writes to the deployment's objects";

@@ -191,7 +191,9 @@ async fn carry_out(
             engine.amend(record, &answered).await.map(|_| None)
         }
         Duty::Settle(state) => settle(engine, record, state).await.map(|()| None),
-        Duty::TakeBack(earlier) => Box::pin(take_back(engine, record, &earlier)).await.map(|()| Some(PAUSE)),
+        Duty::TakeBack(earlier, _) => {
+            Box::pin(take_back(engine, record, &earlier)).await.map(|()| Some(PAUSE))
+        }
     }
 }
 
@@ -235,11 +237,13 @@ async fn take_back(engine: &Engine, record: &Record, earlier: &HeadRef) -> Resul
     let overdue = overdue(engine, &now, &held_up, Sighting::Looked).await;
     observed = observed.with_overdue(overdue.held_up);
     let duties = plan::duties(&now, &observed, engine.unrenewed_for(&now));
-    if !duties.now.contains(&Duty::TakeBack(earlier.clone())) {
-        return Ok(());
-    }
+    let cause = duties.now.into_iter().find_map(|duty| match duty {
+        Duty::TakeBack(again, cause) if again == *earlier => Some(cause),
+        _ => None,
+    });
+    let Some(cause) = cause else { return Ok(()) };
     let deadline = Instant::now() + PATIENCE;
-    ended_by_others(deploy::put_back_failed(engine, target, now, earlier, deadline).await)
+    ended_by_others(deploy::put_back_failed(engine, target, now, earlier, cause, deadline).await)
 }
 
 /// Deletes pods of an earlier revision, once each; returns when to try those again that could not be deleted.

@@ -79,7 +79,12 @@ pub(super) async fn others(
     let restored = record.is_restored() || is_disowned(engine, record).await?;
     let looks = names.iter().map(|name| engine.cluster.find(&target.namespace, &target.name, name));
     let found = try_join_all(looks).await?.into_iter().flatten();
-    let others = found.filter(|seen| !(seen.ours || restored && seen.labelled));
+    // Whose labels somebody has taken away is deleted by its uid all the same.
+    let is_recorded = |seen: &ListedObject| {
+        let member = record.head.member(&seen.reference);
+        member.and_then(|member| member.uid.as_ref()) == Some(&seen.uid)
+    };
+    let others = found.filter(|seen| !(seen.ours || restored && seen.labelled || is_recorded(seen)));
     Ok(others.map(|seen| (seen.reference, seen.uid)).collect())
 }
 
@@ -132,10 +137,21 @@ pub(super) async fn recognized(engine: &Engine, record: Record, seen: &[ListedOb
     Ok(if is_restored { record.found_restored() } else { record })
 }
 
-/// What finalizers hold of a deployment that goes, beside its inventory; nothing once its record is gone.
+/// What of a deployment that goes the cluster refuses to delete, as its record says: one read, and nothing else.
+pub async fn refused_deletes(engine: &Engine, target: &Target) -> Result<Vec<HeldBack>> {
+    let record = look::read(engine, target).await?.filter(Record::is_deleting);
+    Ok(record.iter().flat_map(|record| record.head.refused_deletes()).map(HeldBack::refused).collect())
+}
+
+/// What holds a deployment that goes: finalizers of what no inventory has, and whoever refuses deletes; nothing once its
+/// record is gone.
 pub async fn held_back(engine: &Engine, target: &Target) -> Result<Vec<HeldBack>> {
     match look::read(engine, target).await? {
-        Some(record) if record.is_deleting() => engine.cluster.held_back(&record).await,
+        Some(record) if record.is_deleting() => {
+            let mut held = engine.cluster.held_back(&record).await?;
+            held.extend(record.head.refused_deletes().map(HeldBack::refused));
+            Ok(held)
+        }
         _ => Ok(Vec::new()),
     }
 }

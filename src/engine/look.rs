@@ -1,16 +1,18 @@
 //! Looks at deployments and at what a Deploy would do; writes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
+use k8s_openapi::api::core::v1::Secret;
 use tracing::debug;
 
 use super::{Engine, Subscription};
 use crate::artifacts::{Namespace, Observed, Target};
 use crate::cluster::Happenings;
 use crate::error::{Error, Result};
-use crate::plan::Revision;
+use crate::plan::{self, Revision};
 use crate::record::{self, HeadRef, Record, RevisionEntry};
 
 /// One page of a list of deployments.
@@ -44,6 +46,27 @@ pub async fn list(engine: &Engine, page: &Page<'_>) -> Result<(Vec<Record>, Opti
 pub async fn look_at(engine: &Engine, record: &Record) -> Result<Observed> {
     let kinds: Vec<_> = record.head.inventory.iter().map(|member| member.reference.kind).collect();
     engine.cluster.observe(&record.namespace, &record.name, &kinds).await
+}
+
+/// The same with the Secrets, which are read by name: one call for each.
+pub async fn look_at_whole(engine: &Engine, record: &Record) -> Result<Observed> {
+    let secrets: Vec<_> = record.head.inventory.iter().map(|member| &member.reference).collect();
+    let secrets = engine.cluster.observe_secrets(&record.namespace, &secrets, false);
+    let (observed, secrets) = tokio::try_join!(look_at(engine, record), secrets)?;
+    Ok(Observed { secrets: Some(secrets), ..observed })
+}
+
+/// The same with the content of Secrets that somebody else has written.
+pub async fn with_secrets(engine: &Engine, record: &Record, observed: &Observed) -> Result<Observed> {
+    let drifted = plan::drift(record, observed, &[]);
+    let drifted: Vec<_> = drifted.iter().map(plan::Drift::object).collect();
+    let whole = engine.cluster.observe_secrets(&record.namespace, &drifted, true).await?;
+    let secrets = observed.secrets.clone().map(|secrets| {
+        let is_read = |secret: &Arc<Secret>| whole.iter().any(|one| one.metadata.uid == secret.metadata.uid);
+        let others = secrets.into_iter().filter(|secret| !is_read(secret));
+        others.chain(whole.clone()).collect()
+    });
+    Ok(Observed { secrets, ..observed.clone() })
 }
 
 /// Looks at the objects of many deployments: one LIST per kind and namespace, however many there are.

@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Engine, look};
-use crate::artifacts::{HoldUp, Target};
-use crate::plan;
-use crate::record::Record;
+use crate::artifacts::{HoldUp, Observed, Target};
+use crate::plan::{self, Drift};
+use crate::record::{Record, Transition};
 
 /// How long the watches may lag behind each other before the cluster is asked whether an object is really missing, or
 /// really another than was deployed.
@@ -74,8 +74,11 @@ pub async fn overdue(engine: &Engine, record: &Record, seen: &[HoldUp], sighting
         overdue.again_in = Some(overdue.again_in.map_or(DOUBT, |again| again.min(DOUBT)));
         return overdue;
     };
-    let drifted: Vec<HoldUp> =
-        plan::drift(record, &observed, &[]).into_iter().map(|one| one.held_up()).collect();
+    let mut drifted = plan::drift(record, &observed, &[]);
+    if !drifted.is_empty() {
+        drifted = unlike(engine, record, &observed).await.unwrap_or(drifted);
+    }
+    let drifted: Vec<HoldUp> = drifted.iter().map(plan::Drift::held_up).collect();
     let is_so = |hold_up: &HoldUp| match hold_up {
         HoldUp::Missing { workload, uid } => observed.has(workload.kind, uid) == Some(false),
         HoldUp::Drifted { .. } => drifted.contains(hold_up),
@@ -88,6 +91,20 @@ pub async fn overdue(engine: &Engine, record: &Record, seen: &[HoldUp], sighting
     }
     overdue.held_up.extend(proven);
     overdue
+}
+
+/// The objects that are not as they were deployed, compared field by field; those that somebody has written and that
+/// are the same again are noted in the record, so that nobody has to compare them a second time.
+async fn unlike(engine: &Engine, record: &Record, observed: &Observed) -> crate::error::Result<Vec<Drift>> {
+    let current = record.head.current.as_ref();
+    let revision = look::read_revision(engine, &record.target(), current).await?;
+    let rendered = revision.map(|revision| revision.rendered_with(record.head.controllers()));
+    let rendered = rendered.unwrap_or_default();
+    let objects = plan::same_again(record, observed, &rendered);
+    if !objects.is_empty() {
+        engine.amend(record, &Transition::SameAgain { objects }).await?;
+    }
+    Ok(plan::drift(record, observed, &rendered))
 }
 
 impl Engine {

@@ -36,8 +36,12 @@ impl Answers {
         uid: Option<String>,
         error: &Error,
     ) {
-        let why = why(error);
-        self.refused.push(RefusedObject::delete(reference, uid, &why, engine.clock.now()));
+        self.stays(engine, reference, uid, &why(error));
+    }
+
+    /// Notes why an object is not deleted.
+    pub(super) fn stays(&mut self, engine: &Engine, reference: ObjectRef, uid: Option<String>, why: &str) {
+        self.refused.push(RefusedObject::delete(reference, uid, why, engine.clock.now()));
     }
 
     /// Notes what holds an object that is marked, if that is somebody else's finalizer.
@@ -91,6 +95,11 @@ impl Refusals {
     /// Whether it may be tried now.
     pub(super) fn is_due(&self, key: &str, now: Instant) -> bool {
         self.0.get(key).is_none_or(|(_, until)| *until <= now)
+    }
+
+    /// How often it was refused.
+    pub(super) fn times(&self, key: &str) -> u32 {
+        self.0.get(key).map_or(0, |(times, _)| *times)
     }
 
     /// Notes that it was refused.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::dependents::{self, Owners};
 use super::refusals::{Answers, Refusals};
 use super::{Engine, stages, telling};
 use crate::artifacts::{Kind, ObjectRef, Observed, Target};
@@ -18,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// When a Secret that is still there is looked at again: the pause doubles to the longest.
 const AGAIN: Duration = Duration::from_secs(1);
 const LONGEST_AGAIN: Duration = Duration::from_secs(30);
+/// After so many pauses, each twice as long as the one before, the garbage collector is late.
+const LATE: u32 = 5;
 
 /// What became of deletes that were asked for.
 #[derive(Default)]
@@ -110,9 +113,37 @@ pub(super) async fn delete(
         refusals.refused(uid, now);
     }
     let record = drop_entries(engine, record, removals, &results.gone).await?;
-    results.answers(engine).note(engine, &record).await?;
+    let record = results.answers(engine).note(engine, &record).await?;
+    again = again.into_iter().chain(ask(engine, &record, observed, removals, refusals).await?).min();
     let tried = removals.iter().flat_map(Removal::objects).map(|(_, uid)| uid);
     Ok(again.into_iter().chain(refusals.again_in(tried, now)).min())
+}
+
+/// Asks why the pods of controllers that were asked to go do not go before them; returns when to ask again.
+async fn ask(
+    engine: &Engine,
+    record: &Record,
+    observed: &Observed,
+    removals: &[Removal],
+    refusals: &mut Refusals,
+) -> Result<Option<Duration>> {
+    let now = engine.clock.elapsed();
+    let key = |uid: &str| format!("{uid}'s pods");
+    let is_going = |(reference, uid): &(ObjectRef, String)| {
+        reference.kind.is_controller() && observed.has(reference.kind, uid) == Some(true)
+    };
+    let going: Vec<_> = removals.iter().flat_map(Removal::objects).filter(is_going).collect();
+    let due = going.iter().filter(|(_, uid)| refusals.is_due(&key(uid), now));
+    let due: Vec<_> = due.cloned().collect();
+    // The first time is that of the delete itself.
+    let times = due.iter().map(|(_, uid)| refusals.times(&key(uid))).min().unwrap_or(0);
+    if times > 0 {
+        dependents::ask(engine, record, Owners::Controllers(&due), times >= LATE).await?;
+    }
+    for (_, uid) in &due {
+        refusals.refused(&key(uid), now);
+    }
+    Ok(refusals.again_in(going.iter().map(|(_, uid)| key(uid)), now))
 }
 
 impl DeleteResults {

@@ -8,10 +8,10 @@ use tracing::{Instrument, info, info_span, warn};
 
 use super::Engine;
 use super::refusals::why;
-use crate::artifacts::{Action, Artifact, Form, Kind, ObjectRef, Stage, Target};
+use crate::artifacts::{Action, Artifact, Form, HeldField, Kind, ObjectRef, Stage, Target};
 use crate::cluster::{Deletion, Guard, Terminating, Written};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{self, ConflictPolicy, Plan, Remedy, Step, is_refusal};
+use crate::plan::{self, ConflictPolicy, Displaced, Plan, Remedy, Step, is_refusal};
 use crate::record::{Member, MemberState, RefusedObject};
 
 /// How long one object may take to go before it is made again.
@@ -247,9 +247,17 @@ pub(super) async fn attempt(
     let (namespace, name) = (&target.namespace, &target.name);
     let mut artifact = if dry_run { step.tried() } else { step.artifact.clone() };
     let mut decision = plan::Decision::default();
-    let mut turns = 0;
+    let (mut turns, mut displaced) = (0, Vec::new());
     loop {
-        let refused = match engine.cluster.apply(namespace, name, &artifact, guard.clone(), dry_run).await {
+        let tried = match guard.form().filter(|_| dry_run && !displaced.is_empty()) {
+            // Nobody has taken these fields over yet, so an apply would leave them.
+            Some(form) => {
+                let merged = plan::without_displaced(&artifact, &displaced);
+                engine.cluster.try_merged(namespace, name, &merged, form).await
+            }
+            None => engine.cluster.apply(namespace, name, &artifact, guard.clone(), dry_run).await,
+        };
+        let refused = match tried {
             Ok(written) => return Ok(Attempt::Written(written, decision)),
             Err(refused) => plan::blamed(refused, step),
         };
@@ -266,7 +274,21 @@ pub(super) async fn attempt(
                 guard = Guard::TakeFields(form);
                 decision.taken.extend(holds);
             }
-            Remedy::Fail | Remedy::LeaveOut(_) | Remedy::Take(_) => return Err(refused),
+            Remedy::Displace(fields) if turns < TURNS => {
+                let Some(form) = guard.form() else { return Err(refused) };
+                if !dry_run {
+                    let held: Vec<HeldField> = fields.iter().map(|one| one.held.clone()).collect();
+                    let reference = &artifact.reference;
+                    let form = engine.cluster.take_over(namespace, name, reference, &form.uid, &held).await?;
+                    guard = Guard::TakeFields(form);
+                }
+                let taken = fields.iter().map(Displaced::hold);
+                decision.taken.extend(taken);
+                displaced.extend(fields);
+            }
+            Remedy::Fail | Remedy::LeaveOut(_) | Remedy::Take(_) | Remedy::Displace(_) => {
+                return Err(refused);
+            }
         }
     }
 }

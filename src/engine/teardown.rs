@@ -1,21 +1,24 @@
 //! Teardown: everything a deployment owns goes, in reverse order, its record last.
 
-use std::collections::BTreeSet;
+mod asked;
+
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::info;
 
+use super::dependents::{Owners, while_waiting};
 use super::ending::Ending;
 use super::lock::Lock;
-use super::refusals::{Answers, why};
 use super::requests::{self, Known};
-use super::{Engine, claims, leftovers, look, stages, telling};
-use crate::artifacts::{Kind, ListedObject, ObjectRef, Stage, Target};
-use crate::cluster::{Deletion, Terminating};
+use super::{Engine, claims, leftovers, look, telling};
+use crate::artifacts::{Kind, ObjectRef, Target};
+use crate::cluster::Terminating;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, Named, VolumePolicy};
-use crate::record::{self, Member, MemberState, Phase, Record, Work};
+use crate::record::{self, Member, Phase, Record, Work};
+
+use asked::Asked;
 
 /// How long a teardown keeps watching objects go before it leaves them to the next call.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -58,17 +61,6 @@ struct Underway {
     asked: Asked,
 }
 
-/// What became of deletes that were asked for.
-#[derive(Clone, Default)]
-struct Asked {
-    /// What is marked and still there.
-    going: Vec<Terminating>,
-    /// The names under which another object stood than the one that was to go.
-    replaced: Vec<ObjectRef>,
-    /// What stands there and is not the deployment's.
-    others: Vec<(ObjectRef, String)>,
-}
-
 /// Marks the deployment and deletes everything it owns, by uid; a second teardown while it goes joins the first.
 ///
 /// Returns when everything is marked. `None`: there is no such deployment.
@@ -85,13 +77,8 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
     let retained = claims::standing(engine, target, retained).await?;
     engine.allows_teardown(target, &inventory, choices.grace_seconds).await?;
     if choices.validate_only {
-        return Ok(Some(Teardown {
-            inventory,
-            retained,
-            going: Vec::new(),
-            others: Vec::new(),
-            ending: None,
-        }));
+        let others = asked::spared(engine, target, &record, &inventory).await?;
+        return Ok(Some(Teardown { inventory, retained, going: Vec::new(), others, ending: None }));
     }
     engine.begins_in_time(choices.deadline)?;
     let (own, target, grace) = (engine.clone(), target.clone(), choices.grace_seconds);
@@ -100,7 +87,8 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
     let ask = async move {
         let deployment = record.clone();
         let underway = if joins {
-            Some(delete_members(&own, &target, record, grace).await?)
+            let asked = asked::members(&own, &target, &record, grace).await?;
+            Some(Underway { lock: None, record, asked })
         } else {
             Box::pin(ask(&own, &target, record, work, grace)).await?
         };
@@ -157,12 +145,8 @@ pub(super) async fn finish(
 /// Removes what a first Deploy has made, and nothing else; returns what is still there.
 pub(super) async fn take_back(engine: &Engine, target: &Target, mut lock: Lock) -> Result<Vec<Terminating>> {
     let record = lock.record().clone();
-    let members: BTreeSet<ObjectRef> =
-        record.head.inventory.iter().map(|member| member.reference.clone()).collect();
-    let mut made = known_uids(engine, target, &record).await?;
-    made.retain(|(reference, _)| members.contains(reference));
     let work = async {
-        let asked = delete_objects(engine, target, &record, made, None).await?;
+        let asked = asked::made(engine, target, &record).await?;
         wait_gone(engine, target, &record, asked, None).await
     };
     let left = lock.during(work).await??;
@@ -194,8 +178,8 @@ async fn delete_locked(
     grace: Option<u32>,
 ) -> Result<Option<Underway>> {
     let record = lock.record().clone();
-    match lock.during(delete_members(engine, target, record.clone(), grace)).await {
-        Ok(underway) => Ok(Some(Underway { lock: Some(lock), ..underway? })),
+    match lock.during(asked::members(engine, target, &record, grace)).await {
+        Ok(asked) => Ok(Some(Underway { asked: asked?, lock: Some(lock), record })),
         Err(lost) => join(engine, target, &record, lost, grace).await,
     }
 }
@@ -215,7 +199,8 @@ async fn join(
     }
     match look::read(engine, target).await? {
         Some(now) if now.uid == record.uid && now.head.phase == Phase::Deleting => {
-            Ok(Some(delete_members(engine, target, now, grace).await?))
+            let asked = asked::members(engine, target, &now, grace).await?;
+            Ok(Some(Underway { lock: None, record: now, asked }))
         }
         // Gone, or gone and made anew: what this call was asked to delete is not there any more.
         now if now.as_ref().is_none_or(|now| now.uid != record.uid) => Ok(None),
@@ -271,8 +256,14 @@ async fn wait_gone(
     let (namespace, name) = (&target.namespace, &target.name);
     // A claim stays as long as any pod uses it, and a pod may be among what is only found by a look.
     let is_claim = |going: &Terminating| going.reference.kind == Kind::PersistentVolumeClaim;
-    let (claims, others) = asked.going.into_iter().partition(is_claim);
-    let mut left = engine.cluster.wait_gone(namespace, name, others, deadline).await?;
+    let (claims, others): (Vec<_>, Vec<_>) = asked.going.into_iter().partition(is_claim);
+    let controllers = controllers(&others);
+    let waiting = engine.cluster.wait_gone(namespace, name, others, deadline);
+    let mut left = if controllers.is_empty() {
+        waiting.await?
+    } else {
+        while_waiting(engine, record, Owners::Controllers(&controllers), waiting).await?
+    };
     if left.is_empty() {
         left = leftovers::clear(engine, target, record, !asked.replaced.is_empty(), grace, deadline).await?;
     }
@@ -280,12 +271,19 @@ async fn wait_gone(
     Ok(left)
 }
 
+/// The controllers among what goes: their pods go before them.
+fn controllers(going: &[Terminating]) -> Vec<(ObjectRef, String)> {
+    let controllers = going.iter().filter(|going| going.reference.kind.is_controller());
+    controllers.map(|going| (going.reference.clone(), going.uid.clone())).collect()
+}
+
 /// Deletes the record once every member was seen gone.
 async fn remove_record(engine: &Engine, record: &Record, left: &[Terminating]) -> Result<()> {
     if !left.is_empty() {
         return Ok(());
     }
-    if !engine.cluster.delete_head(record, Instant::now() + PATIENCE).await? {
+    let going = engine.cluster.delete_head(record, Instant::now() + PATIENCE);
+    if !while_waiting(engine, record, Owners::Record, going).await? {
         return Err(Error::new(
             ErrorKind::WaitTimeout,
             "some objects still existed at the deadline; the teardown goes on",
@@ -294,107 +292,4 @@ async fn remove_record(engine: &Engine, record: &Record, left: &[Terminating]) -
     }
     info!("torn down");
     Ok(())
-}
-
-async fn delete_members(
-    engine: &Engine,
-    target: &Target,
-    record: Record,
-    grace: Option<u32>,
-) -> Result<Underway> {
-    let members = known_uids(engine, target, &record).await?;
-    let mut asked = delete_objects(engine, target, &record, members, grace).await?;
-    asked.others = leftovers::others(engine, target, &record, &asked.replaced).await?;
-    Ok(Underway { lock: None, record, asked })
-}
-
-/// Deletes objects by uid: workloads first, so that no pod runs without its Services; then the rest.
-async fn delete_objects(
-    engine: &Engine,
-    target: &Target,
-    record: &Record,
-    members: Vec<(ObjectRef, String)>,
-    grace: Option<u32>,
-) -> Result<Asked> {
-    let mut asked = Asked::default();
-    for stage in [Stage::Workload, Stage::Foundation] {
-        let mut of_stage = members.clone();
-        of_stage.retain(|(reference, _)| reference.kind.stage() == stage);
-        delete_all(engine, record, of_stage, grace, &mut asked).await?;
-    }
-    if grace.is_some() && members.iter().any(|(reference, _)| reference.kind.is_controller()) {
-        // The grace of a controller's deletion is not its pods': they would take their own.
-        let controllers = members.iter().filter(|(reference, _)| reference.kind.is_controller());
-        let pods = controllers.map(|(reference, _)| ObjectRef { kind: Kind::Pod, ..reference.clone() });
-        let pods = list_while_deleting(engine, target, record, &pods.collect()).await?;
-        let pods = pods.into_iter().filter(|seen| !seen.ours).map(|seen| (seen.reference, seen.uid));
-        delete_all(engine, record, pods.collect(), grace, &mut asked).await?;
-    }
-    Ok(asked)
-}
-
-/// Deletes objects by uid, all at once; once everything was tried, fails if some could not be deleted, and the record
-/// says which.
-async fn delete_all(
-    engine: &Engine,
-    record: &Record,
-    objects: Vec<(ObjectRef, String)>,
-    grace: Option<u32>,
-    asked: &mut Asked,
-) -> Result<()> {
-    let (mut first, mut left, mut answers) = (None, Vec::new(), Answers::default());
-    for (reference, uid, deletion) in stages::delete_each(engine, &record.target(), objects, grace).await {
-        match deletion {
-            Err(error) => {
-                left.push(format!("{reference} ({})", why(&error)));
-                answers.refused(engine, reference, Some(uid), &error);
-                first = first.or(Some(error));
-                continue;
-            }
-            Ok(Deletion::Terminating(object)) => asked.going.push(object),
-            Ok(Deletion::Replaced) => asked.replaced.push(reference.clone()),
-            Ok(Deletion::Gone) => {}
-        }
-        answers.accepted(reference, Some(uid));
-    }
-    answers.note(engine, record).await?;
-    first.map_or(Ok(()), |first| Err(Error::left(first, &left.join(", "))))
-}
-
-/// Lists objects of this deployment, and not of one that was made under its name after it.
-///
-/// Two teardowns may go side by side; while the record that was marked is still there, nobody makes a new one.
-async fn list_while_deleting(
-    engine: &Engine,
-    target: &Target,
-    record: &Record,
-    members: &BTreeSet<ObjectRef>,
-) -> Result<Vec<ListedObject>> {
-    let seen = engine.cluster.list_members(&target.namespace, &target.name, members).await?;
-    let now = look::read(engine, target).await?;
-    Ok(if now.is_some_and(|now| now.uid == record.uid) { seen } else { Vec::new() })
-}
-
-/// The uid of every member; looks at the cluster only when the inventory does not know one.
-async fn known_uids(engine: &Engine, target: &Target, record: &Record) -> Result<Vec<(ObjectRef, String)>> {
-    let inventory = &record.head.inventory;
-    let adopted = inventory.iter().filter_map(|member| member.adopts.as_ref());
-    let adopted = adopted.map(|pod| (pod.reference.clone(), pod.uid.clone()));
-    let certain = |member: &Member| member.uid.is_some() && member.state != MemberState::Planned;
-    if inventory.iter().all(certain) {
-        let known =
-            inventory.iter().filter_map(|member| Some((member.reference.clone(), member.uid.clone()?)));
-        return Ok(known.chain(adopted).collect());
-    }
-    let members: BTreeSet<ObjectRef> = inventory.iter().map(|member| member.reference.clone()).collect();
-    let listed = list_while_deleting(engine, target, record, &members).await?;
-    // Claims that stay are ours as well, and so are those of a revision before.
-    let goes = |seen: &ListedObject| {
-        seen.reference.kind != Kind::PersistentVolumeClaim || members.contains(&seen.reference)
-    };
-    let recorded =
-        |seen: &ListedObject| record.head.member(&seen.reference).and_then(|member| member.uid.as_deref());
-    let ours = listed.into_iter().filter(|seen| seen.is_ours(recorded(seen)) && goes(seen));
-    let objects: BTreeSet<_> = ours.map(|seen| (seen.reference, seen.uid)).chain(adopted).collect();
-    Ok(objects.into_iter().collect())
 }

@@ -126,7 +126,10 @@ pub(super) fn deployed(engine: &Engine, record: &Record, deploy: &Deploy, failur
             ("DeployFailed", format!("revision {number} was not carried out{}", because(error)))
         }
         (None, Some(earlier)) => {
-            ("RolledBack", format!("revision {earlier} is in force again, as revision {number}"))
+            let taken_back = record.head.revisions.iter().max_by_key(|entry| entry.revision.number);
+            let cause = taken_back.and_then(|entry| entry.cause.as_ref());
+            let why = cause.map(|cause| format!(", since it failed: {}", cause.why)).unwrap_or_default();
+            ("RolledBack", format!("revision {earlier} is in force again, as revision {number}{why}"))
         }
         (None, None) if deploy.is_first => ("Deployed", format!("created as revision {number}")),
         (None, None) => ("Deployed", format!("updated to revision {number}")),

@@ -73,6 +73,7 @@ pub(super) fn teardown_response(namespace: &Namespace, torn_down: &TornDown) -> 
                 }),
                 finalizers: blocked.finalizers.clone(),
                 since: blocked.since.map(timestamp),
+                message: blocked.refused.clone(),
             })
             .collect(),
     }

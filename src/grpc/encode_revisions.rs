@@ -26,6 +26,7 @@ pub(super) fn revisions_response(listed: &ListedRevisions) -> proto::ListRevisio
         }
         .into(),
         rollback_of: view.rollback_of.map(|number| i32::try_from(number).unwrap_or(i32::MAX)),
+        message: view.message.clone(),
     };
     proto::ListRevisionsResponse {
         revisions: listed.revisions.iter().map(revision).collect(),

@@ -97,7 +97,14 @@ impl Operations {
             }
             engine::happenings(&self.engine, &record.namespace).await.map(Some)
         };
-        let (observed, happenings) = tokio::try_join!(engine::look_at(&self.engine, &record), happenings)?;
+        let look = async {
+            if full {
+                engine::look_at_whole(&self.engine, &record).await
+            } else {
+                engine::look_at(&self.engine, &record).await
+            }
+        };
+        let (observed, happenings) = tokio::try_join!(look, happenings)?;
         let mut view = match happenings {
             Some(happenings) => self.full(&record, &observed, &happenings.all).await?,
             None => {
@@ -138,7 +145,8 @@ impl Operations {
         let revision = engine::read_revision(&self.engine, &record.target(), current).await?;
         let rendered = revision.as_ref().map(|revision| revision.rendered_with(record.head.controllers()));
         let rendered = rendered.unwrap_or_default();
-        let view = view::looked_beside(&self.engine, record, observed, full, &rendered).await;
+        let observed = engine::with_secrets(&self.engine, record, observed).await?;
+        let view = view::looked_beside(&self.engine, record, &observed, full, &rendered).await;
         Ok((view, revision))
     }
 

@@ -34,6 +34,8 @@ pub struct RevisionView {
     pub rollback_of: Option<u32>,
     /// The caller that has deployed it; empty: nobody was known.
     pub created_by: String,
+    /// Why it was taken back; empty: it was not.
+    pub message: String,
 }
 
 /// The answer to a ListRevisions.
@@ -79,6 +81,7 @@ impl Operations {
             result: if entry.discarded { RevisionResult::InProgress } else { record.head.result(entry) },
             rollback_of: entry.rollback_of,
             created_by: entry.created_by.clone().unwrap_or_default(),
+            message: entry.cause.as_ref().map(|cause| cause.why.clone()).unwrap_or_default(),
         };
         let mut revisions: Vec<RevisionView> = entries.iter().map(view).collect();
         revisions.retain(|revision| below.is_none_or(|below| revision.number < below));

@@ -118,15 +118,21 @@ impl Operations {
     /// The end of a wait: names what is still there, and which finalizers hold it.
     async fn still_there(&self, target: &Target, torn: TornDown, kind: ErrorKind) -> Error {
         // What cannot be looked at in time is told by the next call.
-        let look = tokio::time::timeout(LOOK, engine::held_back(&self.engine, target)).await;
-        let torn = torn.held_back(look.ok().and_then(Result::ok).unwrap_or_default());
+        let (refused, held) = tokio::join!(
+            tokio::time::timeout(LOOK, engine::refused_deletes(&self.engine, target)),
+            tokio::time::timeout(LOOK, engine::held_back(&self.engine, target)),
+        );
+        let seen = |look: std::result::Result<Result<Vec<HeldBack>>, _>| -> Vec<HeldBack> {
+            look.map_or_else(|_: tokio::time::error::Elapsed| Vec::new(), Result::unwrap_or_default)
+        };
+        let torn = torn.held_back(seen(refused)).held_back(seen(held));
         let (held, others): (Vec<&HeldBack>, Vec<&HeldBack>) =
-            torn.blocked.iter().partition(|one| one.finalizers.iter().any(|name| name != FOREGROUND));
-        let names =
-            others.iter().map(|one| format!("{} {}", one.kind, one.name)).chain(held.iter().map(|one| {
-                let since = one.since.map(|since| format!(" since {since}")).unwrap_or_default();
-                format!("{} {} (held by finalizer {}{since})", one.kind, one.name, one.finalizers.join(", "))
-            }));
+            torn.blocked.iter().partition(|one| why(one).is_some());
+        let names = others.iter().chain(&held).map(|one| {
+            let since = one.since.map(|since| format!(" since {since}")).unwrap_or_default();
+            let why = why(one).map(|why| format!(" ({why}{since})")).unwrap_or_default();
+            format!("{} {}{why}", one.kind, one.name)
+        });
         let names: Vec<String> = names.collect();
         let what = if names.is_empty() { "objects".to_owned() } else { names.join(", ") };
         let held: Vec<String> = held.iter().map(|one| format!("{} {}", one.kind, one.name)).collect();
@@ -137,17 +143,33 @@ impl Operations {
     }
 }
 
+/// What keeps an object from going, if anything is known to.
+fn why(held: &HeldBack) -> Option<String> {
+    if !held.refused.is_empty() {
+        return Some(format!("not deleted: {}", held.refused));
+    }
+    let mut finalizers = held.finalizers.clone();
+    finalizers.retain(|name| name != FOREGROUND);
+    (!finalizers.is_empty()).then(|| format!("held by finalizer {}", finalizers.join(", ")))
+}
+
 impl TornDown {
     fn incomplete(mut self) -> Self {
         self.complete = false;
         self
     }
 
-    /// Adds what finalizers hold beside the inventory.
+    /// Adds what is held beside the inventory, and who refuses to delete what is among it.
     fn held_back(mut self, beside: Vec<HeldBack>) -> Self {
         for one in beside {
-            if !self.blocked.iter().any(|blocked| blocked.uid == one.uid) {
-                self.blocked.push(one);
+            let known = self
+                .blocked
+                .iter_mut()
+                .find(|blocked| (blocked.kind, &blocked.name) == (one.kind, &one.name));
+            match known {
+                Some(known) if known.refused.is_empty() => known.refused = one.refused,
+                Some(_) => {}
+                None => self.blocked.push(one),
             }
         }
         self
@@ -164,6 +186,7 @@ impl TornDown {
                 name: going.reference.name.to_string(),
                 uid: going.uid,
                 finalizers: going.finalizers,
+                refused: String::new(),
                 since: going.since,
             })
             .collect();

@@ -121,6 +121,12 @@ fn observed(record: &Record, observed: &Observed, full: bool, rendered: &[Artifa
 }
 
 impl DeploymentView {
+    /// Whether all is ready, and a look has yet to say whether something was written from outside.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        let is_told = self.status.state == DeploymentState::Degraded;
+        self.status.is_ready() && !self.drift.is_empty() && !is_told
+    }
+
     /// Whether waiting for READY is in vain: a component has failed, or only a Deploy repairs what was written from outside.
     pub(super) fn is_in_vain(&self) -> bool {
         let is_drifted = self.status.state == DeploymentState::Degraded && !self.drift.is_empty();
@@ -136,8 +142,10 @@ impl DeploymentView {
 
 /// Adds to the message what finalizers hold of a deployment that goes, and since when.
 pub(super) fn tell_held_back(view: &mut DeploymentView, observed: &Observed, beside: &[HeldBack]) {
+    // What is refused is told by the record.
+    let beside = beside.iter().filter(|one| one.refused.is_empty());
     let mut told: Vec<String> =
-        beside.iter().map(|one| held_by(one.kind, &one.name, &one.finalizers, one.since)).collect();
+        beside.map(|one| held_by(one.kind, &one.name, &one.finalizers, one.since)).collect();
     for (kind, metadata) in observed.metadata().filter(|(kind, _)| *kind != Kind::Pod) {
         let mut finalizers = metadata.finalizers.clone().unwrap_or_default();
         finalizers.retain(|one| one != "foregroundDeletion");

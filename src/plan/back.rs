@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ConflictPolicy, ReplicasPolicy};
 use crate::artifacts::Artifact;
-use crate::record::{Head, Member, MemberState};
+use crate::record::{Cause, Head, Member, MemberState};
 
 /// What becomes of objects that the template no longer has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,8 +52,8 @@ pub struct Back {
     pub recovers: bool,
     /// Whether only such removed objects are deleted as the inventory says: the operation that is finished decided it.
     pub deletes_marked_only: bool,
-    /// Whether the operation before it, whose revision was stored, is taken back.
-    pub takes_back: bool,
+    /// Why the operation before it, whose revision was stored, is taken back; `None`: it is not.
+    pub takes_back: Option<Cause>,
     /// Operations whose objects go with them, whatever becomes of other removed objects.
     pub undone: Vec<String>,
     /// The objects of a revision that was written in part.
@@ -84,9 +84,9 @@ impl Course {
         }
     }
 
-    /// Whether an operation before it is taken back by it.
-    pub fn takes_back(&self) -> bool {
-        self.back.as_ref().is_some_and(|back| back.takes_back)
+    /// Why an operation before it is taken back by it.
+    pub fn takes_back(&self) -> Option<Cause> {
+        self.back.as_ref()?.takes_back.clone()
     }
 }
 

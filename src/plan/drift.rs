@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::fields;
 use crate::artifacts::{
-    Artifact, HoldUp, Kind, ObjectRef, Observed, Stage, Traces, applied, field_manager, owned_fields,
-    written_since,
+    Artifact, HoldUp, Kind, LABEL_REVISION, ObjectRef, Observed, Stage, Trace, Traces, applied,
+    field_manager, owned_fields, written_since,
 };
 use crate::record::{Member, MemberState, Phase, Record};
 
@@ -25,6 +25,11 @@ pub struct Drift {
 }
 
 impl Drift {
+    /// The object.
+    pub fn object(&self) -> &ObjectRef {
+        &self.object
+    }
+
     /// The same as what may be so for a moment only: the watches of records and of objects lag behind each other.
     pub fn held_up(&self) -> HoldUp {
         HoldUp::Drifted { object: self.object.clone() }
@@ -33,15 +38,16 @@ impl Drift {
 
 /// Says which objects are not as they were deployed, and which of their fields; empty while an operation is writing.
 ///
-/// Objects of kinds that nobody watches (Secrets) are compared by a Deploy alone. `rendered` is what was deployed, where
-/// it is at hand.
+/// Secrets, which nobody may watch, are compared where somebody has looked at them. `rendered` is what was deployed,
+/// where it is at hand: what was written and is the same again is then no drift.
 pub fn drift(record: &Record, observed: &Observed, rendered: &[Artifact]) -> Vec<Drift> {
     let head = &record.head;
     if head.operation.is_some() || record.is_deleting() || head.phase == Phase::Incomplete {
         return Vec::new();
     }
     let members = head.inventory.iter().filter(|member| {
-        member.state == MemberState::Applied && member.uid.is_some() && member.reference.kind != Kind::Secret
+        let is_seen = member.reference.kind != Kind::Secret || observed.secrets.is_some();
+        member.state == MemberState::Applied && member.uid.is_some() && is_seen
     });
     let drifted = members.filter_map(|member| {
         let what = match metadata(observed, member) {
@@ -91,13 +97,13 @@ fn difference(
     if found.deletion_timestamp.is_some() {
         return Some("is being deleted; the next Deploy creates it again".to_owned());
     }
-    let what = fields_of(record, member, found, rendered, observed)?;
-    Some(format!(
-        "differs from what was deployed: {what}; the next Deploy repairs it, or options.conflicts decides"
-    ))
+    fields_of(record, member, found, rendered, observed)
 }
 
-/// The fields in which an object differs, if it does.
+/// What is said of an object that was written, and for which it is not known how it differs.
+const WRITTEN: &str = "it was written from outside";
+
+/// How an object differs, and in which fields; `None`: it is as it was deployed.
 fn fields_of(
     record: &Record,
     member: &Member,
@@ -106,23 +112,22 @@ fn fields_of(
     observed: &Observed,
 ) -> Option<String> {
     let written = member.trace.as_ref()?;
-    let traces = Traces::of(found, &record.name);
     let manager = field_manager(&record.name);
     let entries = found.managed_fields.as_deref().unwrap_or_default();
-    let is_ours = traces.differ(member.reference.kind, written);
     let is_taken = owned_fields(entries, &manager).unwrap_or_default() != member.owned;
-    if !is_ours && !is_taken {
+    if !is_taken && !Traces::of(found, &record.name).differ(member.reference.kind, written) {
         return None;
     }
-    let artifact = rendered.iter().find(|artifact| artifact.reference == member.reference);
-    let live = artifact.and_then(|_| observed.whole(&member.reference));
-    if let (Some(artifact), Some(live)) = (artifact, live) {
-        let mut differing = Vec::new();
-        changed(&artifact.manifest, &live, "", &mut differing);
-        differing.truncate(FIELDS);
-        if !differing.is_empty() {
-            return Some(differing.join(", "));
-        }
+    let differing = differing(member, rendered, observed);
+    let differs = |what: &str| {
+        format!(
+            "differs from what was deployed: {what}; the next Deploy repairs it, or options.conflicts decides"
+        )
+    };
+    match differing.as_deref() {
+        Some([]) if is_same_again(record, member, found) => return None,
+        Some([]) | None => {}
+        Some(fields) => return Some(differs(&fields[..fields.len().min(FIELDS)].join(", "))),
     }
     let own = applied(entries, &manager).cloned().unwrap_or_default();
     let mut taken = BTreeSet::new();
@@ -132,7 +137,63 @@ fn fields_of(
         taken.extend(paths.into_iter().map(|path| format!("field manager {} set {path}", other.manager)));
     }
     let taken: Vec<String> = taken.into_iter().take(FIELDS).collect();
-    Some(if taken.is_empty() { "it was written from outside".to_owned() } else { taken.join(", ") })
+    Some(match (taken.is_empty(), differing.is_some()) {
+        (true, _) => differs(WRITTEN),
+        (false, false) => differs(&taken.join(", ")),
+        // The same values, and whoever set them holds them.
+        (false, true) => format!(
+            "has the values that were deployed, but they are somebody else's: {}; the next Deploy holds them again",
+            taken.join(", ")
+        ),
+    })
+}
+
+/// The fields in which an object differs from what was deployed; `None`: one of both is not at hand.
+fn differing(member: &Member, rendered: &[Artifact], observed: &Observed) -> Option<Vec<String>> {
+    let artifact = rendered.iter().find(|artifact| artifact.reference == member.reference)?;
+    let live = observed.whole(&member.reference)?;
+    let mut differing = Vec::new();
+    changed(&artifact.manifest, &live, "", &mut differing);
+    let revision =
+        live.pointer("/spec/template/metadata/labels").and_then(|labels| labels.get(LABEL_REVISION));
+    let is_of = |revision: &Value| {
+        let number = revision.as_str().and_then(|text| text.parse().ok());
+        number == member.pod_revision
+    };
+    if member.reference.kind.is_controller() && !revision.is_some_and(is_of) {
+        differing.push(format!("spec.template.metadata.labels.{LABEL_REVISION}"));
+    }
+    Some(differing)
+}
+
+/// Whether an object whose fields are as they were deployed is so in every respect: it has our mark, and we hold what we
+/// held.
+fn is_same_again(record: &Record, member: &Member, found: &ObjectMeta) -> bool {
+    let entries = found.managed_fields.as_deref().unwrap_or_default();
+    let owned = owned_fields(entries, &field_manager(&record.name)).unwrap_or_default();
+    let is_marked = |written: &Trace| Traces::of(found, &record.name).is_marked_as(written);
+    owned == member.owned && member.trace.as_ref().is_some_and(is_marked)
+}
+
+/// The objects that somebody has written since they were deployed and that are as they were deployed again, each with
+/// its uid and what it shows of its writers now.
+pub fn same_again(
+    record: &Record,
+    observed: &Observed,
+    rendered: &[Artifact],
+) -> Vec<(ObjectRef, String, Trace)> {
+    let members = record.head.inventory.iter().filter(|member| member.state == MemberState::Applied);
+    let same = members.filter_map(|member| {
+        let (written, uid) = (member.trace.as_ref()?, member.uid.as_ref()?);
+        let found = metadata(observed, member).filter(|found| found.uid.as_ref() == Some(uid))?;
+        let traces = Traces::of(found, &record.name);
+        let is_written = traces.differ(member.reference.kind, written) && found.deletion_timestamp.is_none();
+        let is_same = is_written && is_same_again(record, member, found);
+        let is_same =
+            is_same && differing(member, rendered, observed).is_some_and(|fields| fields.is_empty());
+        is_same.then(|| (member.reference.clone(), uid.clone(), traces.own().clone()))
+    });
+    same.collect()
 }
 
 /// The fields that others hold and we do not.

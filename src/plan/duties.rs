@@ -10,7 +10,7 @@ use crate::artifacts::{
     ANNOTATION_OPERATION, ComponentName, DeploymentState, Form, HoldUp, Kind, ObjectName, ObjectRef,
     Observed, field_manager,
 };
-use crate::record::{Head, HeadRef, MemberState, Phase, Record, Transition};
+use crate::record::{Cause, Head, HeadRef, MemberState, Phase, Record, Transition};
 use crate::status::{self, expected};
 
 /// How long what a dead operation has sent is looked out for: longer than any call of ours may take, and than the API
@@ -55,7 +55,7 @@ pub enum Duty {
     /// Write down the state that was seen.
     Settle(DeploymentState),
     /// Put this revision back: a component of the current one has failed before all were ever ready.
-    TakeBack(HeadRef),
+    TakeBack(HeadRef, Cause),
 }
 
 /// What is left to do for a record, by an observer that has seen neither a renewal nor another operation for so long.
@@ -118,7 +118,8 @@ pub fn duties(record: &Record, observed: &Observed, unrenewed_for: Duration) -> 
     }
     // Last: whatever else is noted of this revision is noted before it is taken back.
     if let Some(earlier) = head.pledge.clone().filter(|_| status.is_hopeless()) {
-        duties.now.push(Duty::TakeBack(earlier));
+        let component = status.blocking().map(|component| component.name.clone());
+        duties.now.push(Duty::TakeBack(earlier, Cause::new(component, &status.message)));
     }
     duties
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Inputs, owners};
+use super::{Inputs, beside, owners};
 use crate::artifacts::{Action, Artifact, ListedObject, ObjectRef, Others, Traces};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::record::{Member, MemberState};
@@ -88,9 +88,14 @@ pub(super) fn tell(
     match (action, known) {
         (Action::Update, Some(before)) => {
             tell_drift(existing, member, after.0, told);
-            owners::tell_given_up(before, after.0, existing.others, told);
+            let stays = owners::tell_given_up(before, after.0, existing.others, told);
+            beside::tell(existing.others, after.1, &stays, told);
         }
-        (Action::Unchanged, _) => owners::tell_left(existing.others, existing.held, after.1, told),
+        (Action::Unchanged, _) => {
+            owners::tell_left(existing.others, existing.held, after.1, told);
+            beside::tell(existing.others, after.1, &[], told);
+        }
+        (Action::Update, None) => beside::tell(existing.others, after.1, &[], told),
         _ => {}
     }
 }

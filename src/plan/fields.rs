@@ -95,7 +95,7 @@ pub(super) fn is_protected(path: &str) -> bool {
 }
 
 /// Parts of an object in which fields lie side by side that have nothing to do with each other.
-const BROAD: [&str; 6] =
+pub(super) const BROAD: [&str; 6] =
     ["", "metadata", "spec", "spec.template", "spec.template.metadata", "spec.template.spec"];
 
 /// Finds who holds a field that the API server refuses as invalid, or one beside it that excludes it.
@@ -171,7 +171,7 @@ fn named(manifest: &Value, path: &str) -> Option<String> {
 }
 
 /// The first part of a path with indices, and the rest: `containers`, `[0]`.
-fn first_part(path: &str) -> (&str, &str) {
+pub(super) fn first_part(path: &str) -> (&str, &str) {
     let path = path.trim_start_matches('.');
     let end = match path.strip_prefix('[') {
         Some(inner) => inner.find(']').map_or(path.len(), |end| end + 2),
@@ -220,11 +220,11 @@ fn below<'f>(fields: &'f Value, manifest: Option<&Value>, path: &str) -> Vec<&'f
 }
 
 /// The keys of an item in managed fields: `k:{"name":"web"}`.
-fn keys(step: &str) -> Option<Map<String, Value>> {
+pub(super) fn keys(step: &str) -> Option<Map<String, Value>> {
     serde_json::from_str(step.strip_prefix("k:")?).ok()
 }
 
-fn has(item: &Value, keys: &Map<String, Value>) -> bool {
+pub(super) fn has(item: &Value, keys: &Map<String, Value>) -> bool {
     let agrees = |(key, value): (&String, &Value)| item.get(key).is_none_or(|found| found == value);
     keys.iter().all(agrees) && keys.keys().any(|key| item.get(key).is_some())
 }
@@ -298,7 +298,7 @@ fn find_taken(manifest: &Value, theirs: &Value, ours: &Value, path: &str, found:
 }
 
 /// The keys of an item, as conflicts show them; a variable's name up to where a value may begin.
-fn shown_keys(keys: &Map<String, Value>) -> String {
+pub(super) fn shown_keys(keys: &Map<String, Value>) -> String {
     let shown = keys.iter().map(|(key, value)| match value {
         Value::String(text) => format!("{key}={}", Value::from(open_part(text))),
         other => format!("{key}={other}"),

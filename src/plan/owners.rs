@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{ConflictPolicy, Inputs, Plan, ScalePlan, fields, remedy, stamp};
+use super::{ConflictPolicy, Inputs, Plan, ScalePlan, beside, fields, remedy, stamp};
 use crate::artifacts::{
     Artifact, DeploymentName, ListedObject, ObjectRef, Others, field_manager, scale_manager,
 };
@@ -31,6 +31,9 @@ impl Plan {
         let taken: Vec<Hold> = decision.taken.iter().filter(|hold| !remedy::is_ours(hold)).cloned().collect();
         if let Some(left) = remedy::without(&step.artifact, &yielded) {
             step.artifact = left;
+        }
+        for hold in &taken {
+            beside::untell(&step.artifact, hold, &mut self.diagnostics);
         }
         let origin = step.artifact.origin.clone();
         let told = |code, holds: &[Hold], what: &str| -> Vec<Diagnostic> {
@@ -72,13 +75,14 @@ pub(super) fn tell_left(others: &[Others], held: &Value, artifact: &Artifact, to
     }
 }
 
-/// Tells which fields the template no longer has although somebody else holds them, too: they stay as they are.
+/// Tells which fields the template no longer has although somebody else holds them, too: they stay as they are. Returns
+/// them.
 pub(super) fn tell_given_up(
     before: &Artifact,
     after: &Artifact,
     others: &[Others],
     diagnostics: &mut Vec<Diagnostic>,
-) {
+) -> Vec<String> {
     let mut told = BTreeSet::new();
     for other in others {
         for field in fields::given_up(&before.manifest, &after.manifest, &other.fields) {
@@ -91,6 +95,7 @@ pub(super) fn tell_given_up(
             }
         }
     }
+    told.into_iter().collect()
 }
 
 /// Refuses to scale what an autoscaler scales.

@@ -1,5 +1,6 @@
 //! What a refused write leads to, and who is to blame for it: one rule for plans and for what carries them out.
 
+use super::displaced::{Displaced, displaced};
 use super::{Step, fields};
 use crate::artifacts::{Artifact, FIELD_MANAGER, Kind};
 use crate::error::{Error, ErrorKind, Hold, Refusal};
@@ -31,6 +32,8 @@ pub enum Remedy {
     LeaveOut(Vec<Hold>),
     /// Take these fields from whoever holds them.
     Take(Vec<Hold>),
+    /// Take these fields away: ours cannot be beside them.
+    Displace(Vec<Displaced>),
 }
 
 /// Decides what is done about a refused write of this step.
@@ -43,6 +46,12 @@ pub fn remedy(error: &Error, step: &Step, conflicts: ConflictPolicy) -> Remedy {
         }
         Some(Refusal::Invalid { .. }) if conflicts == ConflictPolicy::Yield => {
             excluded(error, step).map_or(Remedy::Fail, Remedy::LeaveOut)
+        }
+        Some(Refusal::Invalid { fields }) if conflicts == ConflictPolicy::Force => {
+            match displaced(&step.others, &step.artifact.manifest, fields) {
+                found if found.is_empty() => Remedy::Fail,
+                found => Remedy::Displace(found),
+            }
         }
         Some(Refusal::Held { holds }) => held(holds, step.artifact.reference.kind, conflicts),
         Some(Refusal::Invalid { .. } | Refusal::Unseen) | None => Remedy::Fail,

@@ -77,6 +77,21 @@ impl Head {
     }
 }
 
+impl Head {
+    /// Notes what objects show of their writers that are as they were deployed again.
+    pub(super) fn same_again(&mut self, objects: &[(ObjectRef, String, Trace)]) {
+        for (reference, uid, trace) in objects {
+            let members = self.inventory.iter_mut();
+            let mut members = members.filter(|member| member.state == MemberState::Applied);
+            let is_it =
+                |member: &&mut Member| member.reference == *reference && member.uid.as_ref() == Some(uid);
+            if let Some(member) = members.find(is_it) {
+                member.trace = Some(trace.clone());
+            }
+        }
+    }
+}
+
 impl Member {
     /// The entry of an object that an operation which was taken over has created late: it is to be deleted.
     pub fn late(reference: ObjectRef, component: ComponentName, uid: String, operation: String) -> Self {

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Applied, Head, Member, MemberState, Outcome, Phase};
+use super::{Applied, Cause, Head, Member, MemberState, Outcome, Phase};
 use crate::artifacts::{Kind, ObjectRef};
 
 /// The most characters of a reason that a record keeps.
@@ -62,7 +62,7 @@ impl RefusedObject {
 }
 
 /// A reason as long as a record keeps one.
-fn shortened(why: &str) -> String {
+pub(super) fn shortened(why: &str) -> String {
     why.chars().take(LONGEST_WHY).collect()
 }
 
@@ -153,8 +153,9 @@ impl Head {
 
     fn is_to_be_deleted(&self, one: &RefusedObject) -> bool {
         let is_meant = |member: &Member| {
+            // An apps Deployment may stay for one of its ReplicaSets, whose uid is told then.
             member.reference == one.reference
-                && member.uid == one.uid
+                && (member.uid == one.uid || one.reference.kind == Kind::Deployment)
                 && member.state == MemberState::Deleting
         };
         let mut revisions = self.revisions.iter();
@@ -183,11 +184,12 @@ impl Head {
     }
 
     /// Marks the current revision as one that has failed and was taken back.
-    pub(super) fn mark_taken_back(&mut self) {
+    pub(super) fn mark_taken_back(&mut self, cause: &Cause) {
         let current = self.current.clone();
         let entries = self.revisions.iter_mut();
         for entry in entries.filter(|entry| Some(&entry.revision) == current.as_ref()) {
             entry.seen = Some(Outcome::RolledBack);
+            entry.cause.get_or_insert_with(|| cause.clone());
         }
     }
 }

@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::refused::shortened;
 use super::{Head, Phase};
-use crate::artifacts::{DeploymentName, DeploymentState};
+use crate::artifacts::{ComponentName, DeploymentName, DeploymentState};
 
 /// Revisions that are kept beside the last good one.
 const KEPT_REVISIONS: usize = 10;
@@ -63,6 +64,26 @@ pub struct RevisionEntry {
     /// The caller that has deployed it, as it is shown; `None`: nobody was known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_by: Option<String>,
+    /// Why it was taken back; `None`: it was not, or by a version that wrote nothing of it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+}
+
+/// Why a revision was taken back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// The component that failed, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component: Option<ComponentName>,
+    /// What became of it, in the adapter's words.
+    pub why: String,
+}
+
+impl Cause {
+    /// A cause as long as a record keeps one.
+    pub fn new(component: Option<ComponentName>, why: &str) -> Self {
+        Self { component, why: shortened(why) }
+    }
 }
 
 /// What was seen of a revision; written down once, so that what happens later does not take it back.
@@ -105,11 +126,18 @@ impl RevisionEntry {
             seen: None,
             rollback_of: None,
             created_by: None,
+            cause: None,
         }
     }
 }
 
 impl Head {
+    /// Why a revision was taken back, if it was and that was written down.
+    pub fn cause_of(&self, revision: &HeadRef) -> Option<&Cause> {
+        let entry = self.revisions.iter().find(|entry| entry.revision == *revision)?;
+        entry.cause.as_ref()
+    }
+
     /// The revisions that are listed, the newest first: those that were in force and are not about to be deleted.
     pub fn listed(&self) -> Vec<&RevisionEntry> {
         let superfluous = self.superfluous_revisions();

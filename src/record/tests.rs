@@ -101,7 +101,7 @@ fn nobody_goes_forward_to_what_is_taken_back() {
             inventory: Vec::new(),
             back_to,
             rollback_of: None,
-            takes_back,
+            takes_back: takes_back.then(|| Cause::new(None, "it failed")),
         };
         Transition::Begin(Box::new(Begin { operation, work })).apply(head)
     };

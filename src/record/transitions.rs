@@ -8,7 +8,7 @@ use super::{
     Applied, Begin, Head, HeadRef, Member, MemberState, OperationKind, Outcome, Phase, RefusedObject,
     RequestEntry, RequestOutcome, RevisionEntry, Work,
 };
-use crate::artifacts::{DeploymentState, ObjectRef};
+use crate::artifacts::{DeploymentState, ObjectRef, Trace};
 
 /// Operations that were taken over and are remembered; more would mean that holders die faster than doubts end.
 const SUPERSEDED: usize = 8;
@@ -90,6 +90,11 @@ pub enum Transition {
         /// Those operations.
         superseded: Vec<String>,
     },
+    /// Objects were written by others, and are as they were deployed again.
+    SameAgain {
+        /// Those objects, by uid, with what they show of their writers now.
+        objects: Vec<(ObjectRef, String, Trace)>,
+    },
     /// The revision that was to be put back is not there any more.
     PledgeDropped,
     /// Revisions that are no longer kept were deleted.
@@ -112,6 +117,7 @@ impl Transition {
             Transition::Renew { .. } => Writer::Lease,
             Transition::Settled { .. }
             | Transition::DeletesAnswered { .. }
+            | Transition::SameAgain { .. }
             | Transition::PledgeDropped
             | Transition::Gone { .. }
             | Transition::DoubtsCleared { .. }
@@ -139,6 +145,7 @@ impl Transition {
             | Transition::Answered(_)
             | Transition::Settled { .. }
             | Transition::DeletesAnswered { .. }
+            | Transition::SameAgain { .. }
             | Transition::PledgeDropped
             | Transition::Gone { .. }
             | Transition::DoubtsCleared { .. }
@@ -185,6 +192,7 @@ impl Transition {
             Transition::Answered(entry) => next.answer(entry.clone()),
             Transition::Settled { state, gone } => next.settle(*state, gone),
             Transition::DeletesAnswered { refused, accepted } => next.answer_deletes(refused, accepted),
+            Transition::SameAgain { objects } => next.same_again(objects),
             Transition::PledgeDropped => next.pledge = None,
             Transition::Gone { objects } => {
                 next.inventory.retain(|member| !objects.contains(&member.reference));
@@ -214,8 +222,8 @@ impl Head {
         self.begun.push(begin.operation.id.clone());
         let forgotten = self.begun.len().saturating_sub(BEGUN);
         self.begun.drain(..forgotten);
-        if self.operation.is_none() && begin.work.takes_back() {
-            self.mark_taken_back();
+        if let (None, Some(cause)) = (&self.operation, begin.work.takes_back()) {
+            self.mark_taken_back(cause);
         }
         match &begin.work {
             Work::Deploy { template_name, recorded, inventory, takes_back, .. } => {
@@ -225,9 +233,10 @@ impl Head {
                 let begun = self.begun_revision();
                 // Whose holder chose to go back, nobody goes forward to.
                 let chose_back = self.operation.as_ref().is_some_and(|dead| dead.back_to.is_some());
-                let goes_back = *takes_back || chose_back;
+                let goes_back = takes_back.is_some() || chose_back;
                 self.revisions.extend(begun.map(|begun| RevisionEntry {
-                    discarded: !takes_back,
+                    discarded: takes_back.is_none(),
+                    cause: takes_back.clone(),
                     seen: goes_back.then_some(Outcome::RolledBack),
                     ..begun
                 }));
@@ -276,6 +285,7 @@ impl Head {
                 seen: None,
                 rollback_of: self.operation.as_ref().and_then(|operation| operation.rollback_of),
                 created_by: self.operation.as_ref().and_then(|operation| operation.by.clone()),
+                cause: None,
             });
             self.current = Some(revision.clone());
             // What was planned over the former one is compared with this one from now on.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{HeadRef, Member, Operation, OperationKind, Phase, Recorded, RefusedObject};
+use super::{Cause, HeadRef, Member, Operation, OperationKind, Phase, Recorded, RefusedObject};
 use crate::artifacts::ObjectRef;
 
 /// How an operation begins.
@@ -31,8 +31,8 @@ pub enum Work {
         back_to: Option<HeadRef>,
         /// The revision that is repeated.
         rollback_of: Option<u32>,
-        /// Whether it takes back the operation before it, whose revision was stored: that one was in force, in part.
-        takes_back: bool,
+        /// Why it takes back the operation before it, whose revision was stored: that one was in force, in part.
+        takes_back: Option<Cause>,
     },
     /// Pods become controllers.
     Scale {
@@ -66,9 +66,12 @@ impl Work {
         }
     }
 
-    /// Whether it takes back what was in force, in part or whole.
-    pub fn takes_back(&self) -> bool {
-        matches!(self, Work::Deploy { takes_back: true, .. })
+    /// Why it takes back what was in force, in part or whole; `None`: it does not.
+    pub fn takes_back(&self) -> Option<&Cause> {
+        match self {
+            Work::Deploy { takes_back, .. } => takes_back.as_ref(),
+            Work::Scale { .. } | Work::Teardown { .. } => None,
+        }
     }
 
     /// The revision that is repeated.

@@ -270,6 +270,121 @@ async fn what_is_written_under_any_name_is_told_by_reads_and_repaired_or_refused
     assert_eq!(pod_uids(&members(&namespace).await), pods);
 }
 
+/// Adds a label and takes it away again, as a person does.
+async fn labelled_for_a_moment<K>(namespace: &Namespace, name: &str)
+where
+    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned,
+{
+    let parameters =
+        PatchParams { field_manager: Some("kubectl-label".to_owned()), ..PatchParams::default() };
+    for value in [json!("blog"), Value::Null] {
+        // In the template of a controller's pods, too: that moves its generation.
+        let labels = json!({"labels": {"team": value}});
+        let mut patch = json!({ "metadata": labels });
+        if K::kind(&()) == "ReplicationController" {
+            patch["spec"] = json!({ "template": { "metadata": labels } });
+        }
+        namespace.api::<K>().patch(name, &parameters, &Patch::Merge(patch)).await.expect("a change");
+    }
+}
+
+/// Whether the cluster's controller has seen the newest form.
+fn is_observed(one: Option<&ReplicationController>) -> bool {
+    let seen = one.and_then(|one| one.status.as_ref()?.observed_generation);
+    one.is_some_and(|one| one.metadata.generation == seen)
+}
+
+#[tokio::test]
+async fn what_is_as_it_was_deployed_again_is_no_drift() {
+    let namespace = namespace("drift-again").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let request = deploy(&namespace, "wp", &wordpress_at(2));
+    let active = (DeploymentState::Active, String::new());
+    adapter.deployments().deploy(request.clone()).await.expect("deployed");
+    recorded(&namespace, "wp", "ACTIVE").await;
+    labelled_for_a_moment::<Service>(&namespace, "db-1").await;
+    labelled_for_a_moment::<ReplicationController>(&namespace, CONTROLLER).await;
+    until(&namespace, CONTROLLER, is_observed).await;
+    assert_eq!(state_of(&adapter, &namespace, "wp").await, active);
+    // Whoever has not looked at it field by field applies it again, and says so.
+    let again = adapter.deployments().deploy(request.clone()).await.expect("deployed").into_inner();
+    assert_eq!(again.outcome(), DeployOutcome::Updated, "{again:#?}");
+    let told = again.diagnostics.iter().filter(|one| one.code == "OBJECT_DRIFTED").count();
+    assert_eq!(told, 2, "{:#?}", again.diagnostics);
+    recorded(&namespace, "wp", "ACTIVE").await;
+    labelled_for_a_moment::<Service>(&namespace, "db-1").await;
+    labelled_for_a_moment::<ReplicationController>(&namespace, CONTROLLER).await;
+    until(&namespace, CONTROLLER, is_observed).await;
+    // Whoever watches has it looked at, and the record says so from then on.
+    let before = members(&namespace).await;
+    assert_eq!(settled(&adapter, &namespace, "wp").await.state(), DeploymentState::Active);
+    let again = adapter.deployments().deploy(request.clone()).await.expect("deployed").into_inner();
+    assert_eq!(again.outcome(), DeployOutcome::Unchanged, "{again:#?}");
+    assert_eq!(members(&namespace).await, before);
+    // The same values in the hands of somebody else are told as that.
+    for port in [4000, 3306] {
+        retargeted(&namespace, "kubectl-edit", false, port).await;
+    }
+    let (state, message) = state_of(&adapter, &namespace, "wp").await;
+    assert_eq!(state, DeploymentState::Degraded, "{message}");
+    assert!(message.contains("has the values that were deployed"), "{message}");
+    assert!(message.contains("kubectl-edit") && message.contains("targetPort"), "{message}");
+    adapter.deployments().deploy(request).await.expect("held again");
+    recorded(&namespace, "wp", "ACTIVE").await;
+    assert_eq!(state_of(&adapter, &namespace, "wp").await, active);
+}
+
+/// What a look at everything tells of a deployment.
+async fn whole(adapter: &Adapter, namespace: &Namespace, name: &str) -> (DeploymentState, String) {
+    let request = proto::GetDeploymentRequest {
+        namespace: namespace.to_string(),
+        name: name.to_owned(),
+        view: DeploymentView::Full.into(),
+    };
+    let answer = adapter.deployments().get_deployment(request).await.expect("an answer").into_inner();
+    let deployment = answer.deployment.expect("a deployment");
+    (deployment.state(), deployment.message)
+}
+
+#[tokio::test]
+async fn a_secret_that_somebody_writes_is_told_without_a_value() {
+    let namespace = namespace("drift-secrets").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let request = modern(deploy_at_once(&namespace, "still", STILL));
+    let made = adapter.deployments().deploy(request.clone()).await.expect("deployed").into_inner();
+    recorded(&namespace, "still", "STOPPED").await;
+    let stopped = (DeploymentState::Stopped, String::new());
+    assert_eq!(whole(&adapter, &namespace, "still").await, stopped);
+    let made = made.changes.iter().filter_map(|change| change.r#ref.as_ref());
+    let secret = made.clone().find(|one| one.kind == "Secret").expect("a Secret").name.clone();
+    let secrets = namespace.api::<Secret>();
+    let stored = secrets.get(&secret).await.expect("a Secret").data.expect("data");
+    let key = stored.keys().next().expect("a key").clone();
+    let parameters = PatchParams { field_manager: Some("kubectl-edit".to_owned()), ..PatchParams::default() };
+    let written = Patch::Merge(json!({"data": {key.clone(): "dGhpcmQtc2VjcmV0"}}));
+    secrets.patch(&secret, &parameters, &written).await.expect("a change");
+    let (state, message) = whole(&adapter, &namespace, "still").await;
+    assert_eq!(state, DeploymentState::Degraded, "{message}");
+    assert!(message.contains(&format!("Secret {secret} differs")) && message.contains(&key), "{message}");
+    for value in ["third-secret", "dGhpcmQtc2VjcmV0", "first-secret"] {
+        assert!(!message.contains(value), "{message}");
+    }
+    let mut forced = request.clone();
+    forced.options.get_or_insert_default().set_conflicts(ConflictPolicy::Force);
+    adapter.deployments().deploy(forced).await.expect("repaired");
+    recorded(&namespace, "still", "STOPPED").await;
+    assert_eq!(whole(&adapter, &namespace, "still").await, stopped);
+    labelled_for_a_moment::<Secret>(&namespace, &secret).await;
+    assert_eq!(whole(&adapter, &namespace, "still").await, stopped);
+    remove::<Secret>(&namespace, &secret).await;
+    let (state, message) = whole(&adapter, &namespace, "still").await;
+    assert_eq!(state, DeploymentState::Degraded, "{message}");
+    assert!(message.contains(&format!("Secret {secret} does not exist")), "{message}");
+}
+
 #[tokio::test]
 async fn a_mark_or_a_label_that_somebody_takes_away_is_told_and_put_back() {
     let namespace = namespace("drift-labels").await;

@@ -107,6 +107,7 @@ async fn an_update_that_fails_is_taken_back() {
     names(&before).into_iter().filter(|name| name.starts_with("Pod/web-")).for_each(same);
     let listed = [(3, Succeeded, Some(1)), (2, RolledBack, None), (1, Succeeded, None)];
     assert_eq!(revisions(&mut client, &namespace, "shop").await, listed);
+    why_taken_back(&adapter, &namespace, "taken-pod").await;
     let same = client.deploy(first).await.expect("unchanged").into_inner();
     assert_eq!(same.outcome(), proto::DeployOutcome::Unchanged);
     // Once nothing is in its way, it goes through.
@@ -252,6 +253,8 @@ async fn a_wait_for_ready_that_sees_a_failure_takes_the_update_back() {
     assert!(refusal.message.contains("rolled back to revision 1"), "{refusal:?}");
     assert!(!refusal.message.contains("stays"), "{refusal:?}");
     assert_eq!((refusal.fact("rolled_back_to"), refusal.fact("component")), ("1", "web"), "{refusal:?}");
+    assert!(refusal.message.contains("component web: "), "{refusal:?}");
+    why_taken_back(&adapter, &namespace, "component web: ").await;
     is_the_first(&namespace).await;
     recorded(&namespace, "shop", "ACTIVE").await;
     let after = members(&namespace).await;
@@ -269,6 +272,19 @@ async fn a_wait_for_ready_that_sees_a_failure_takes_the_update_back() {
     client.deploy(waiting(&namespace, &failing("example/web:4"))).await.expect("ready");
     let survey = Survey::of(&namespace.client, &namespace).await;
     assert_eq!(survey.head("shop").expect("a record").pledge, None);
+}
+
+/// What is said of the revision before the current one.
+async fn why_taken_back(adapter: &Adapter, namespace: &Namespace, why: &str) {
+    let request = proto::ListRevisionsRequest {
+        namespace: namespace.to_string(),
+        name: "shop".to_owned(),
+        ..Default::default()
+    };
+    let listed = adapter.deployments().list_revisions(request).await.expect("revisions").into_inner();
+    let [current, taken_back, ..] = listed.revisions.as_slice() else { panic!("{listed:#?}") };
+    assert_eq!((taken_back.result(), current.message.as_str()), (RolledBack, ""), "{listed:#?}");
+    assert!(taken_back.message.contains(why), "{listed:#?}");
 }
 
 /// The replica dies while its caller waits: whoever is left keeps its promise.
@@ -304,6 +320,7 @@ async fn a_promise_outlives_the_replica_that_gave_it() {
     is_the_first(&namespace).await;
     let listed = [(3, Succeeded, Some(1)), (2, RolledBack, None), (1, Succeeded, None)];
     assert_eq!(revisions(&mut adapter.deployments(), &namespace, "shop").await, listed);
+    why_taken_back(&adapter, &namespace, "component web: ").await;
 }
 
 /// A revision Secret that a finalizer holds stays listed in the record until it is gone.

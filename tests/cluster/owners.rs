@@ -1,6 +1,6 @@
 //! Fields and counts that others hold: who wins, and how it is told, in plans and in what carries them out.
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Pod, ReplicationController, Service};
 use kube::api::{Patch, PatchParams};
 use panamax_kubernetes_adapter::proto;
@@ -146,8 +146,69 @@ async fn a_field_that_is_given_up_while_somebody_holds_it_is_told() {
         let message = told(diagnostics, "FIELD_STAYS");
         assert!(message.contains("metadata.labels.team") && message.contains("somebody"), "{message}");
     }
+    // Each later Deploy says that it is there still, and whose it is.
+    let again = client.deploy(plain()).await.expect("deployed").into_inner();
+    assert_eq!(again.outcome(), proto::DeployOutcome::Unchanged, "{again:#?}");
+    let message = told(&again.diagnostics, "FIELD_BESIDE");
+    assert!(message.contains("metadata.labels.team") && message.contains("somebody"), "{message}");
     let service = namespace.api::<Service>().get("db-1").await.expect("a Service");
     assert_eq!(service.metadata.labels.expect("labels")["team"], "blog");
+}
+
+#[tokio::test]
+async fn what_others_set_beside_the_template_stays_and_is_told() {
+    let namespace = namespace("owners-beside").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    let request = |image: &str| {
+        let text = STILL.replace("example/web:1", image);
+        with(deploy(&namespace, "still", &text), |options| options.set_workload(WorkloadKind::Deployment))
+    };
+    client.deploy(request("example/web:1")).await.expect("deployed");
+    recorded(&namespace, "still", "STOPPED").await;
+    let workload = json!({
+        "metadata": {"annotations": {"owner": "us"}},
+        "spec": {"template": {"spec": {"containers": [
+            {"name": "web", "env": [{"name": "THEIRS", "value": "third-secret"}]},
+            {"name": "side", "image": "example/side:1"},
+        ]}}},
+    });
+    let service = json!({"spec": {"publishNotReadyAddresses": true}});
+    changed_by::<Deployment>(&namespace, "somebody", "web", &Patch::Strategic(workload)).await;
+    changed_by::<Service>(&namespace, "somebody", "web", &Patch::Strategic(service)).await;
+    let fields = [
+        "metadata.annotations.owner",
+        "env[name=\"THEIRS\"]",
+        "containers[name=\"side\"]",
+        "publishNotReady",
+    ];
+    // Unchanged, and changed; told by the plan alike.
+    for image in ["example/web:1", "example/web:2"] {
+        for validate_only in [true, false] {
+            let request = proto::DeployRequest { validate_only, ..request(image) };
+            let answer = client.deploy(request).await.expect("deployed").into_inner();
+            let told = answer.diagnostics.iter().filter(|one| one.code == "FIELD_BESIDE");
+            let told: Vec<&str> = told.map(|one| one.message.as_str()).collect();
+            assert_eq!(told.len(), fields.len(), "{told:#?}");
+            for field in fields {
+                let is_told = |message: &&str| message.contains(field) && message.contains("somebody");
+                assert!(told.iter().any(is_told), "{field}: {told:#?}");
+            }
+            assert!(!told.concat().contains("third-secret"));
+        }
+    }
+    let object = namespace.api::<Deployment>().get("web").await.expect("it is there");
+    let object = serde_json::to_value(object).expect("JSON").to_string();
+    assert!(
+        ["THEIRS", "example/side:1", "example/web:2"].iter().all(|part| object.contains(part)),
+        "{object}"
+    );
+    // Reads tell nothing of it: all is as it was deployed.
+    recorded(&namespace, "still", "STOPPED").await;
+    let get =
+        proto::GetDeploymentRequest { namespace: namespace.to_string(), name: "still".to_owned(), view: 0 };
+    let seen = client.get_deployment(get).await.expect("seen").into_inner().deployment.expect("one");
+    assert_eq!((seen.state(), seen.message.as_str()), (proto::DeploymentState::Stopped, ""), "{seen:#?}");
 }
 
 /// What is refused beside a field of somebody else's, before anything is written.
@@ -161,6 +222,46 @@ async fn excluded(namespace: &Namespace, adapter: &Adapter, request: proto::Depl
         assert!(refusal.fact("field").contains(field), "{refusal:#?}");
         assert_eq!(everything(namespace).await, before);
     }
+}
+
+/// The same with FORCE: told alike by the plan and by what carries it out, and what is there then is ours alone.
+async fn displaced<K>(namespace: &Namespace, adapter: &Adapter, request: proto::DeployRequest, field: &str)
+where
+    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::Serialize
+        + serde::de::DeserializeOwned,
+{
+    let request = conflicts(request, ConflictPolicy::Force);
+    let name = request.name.clone();
+    let before = everything(namespace).await;
+    let checked = proto::DeployRequest { validate_only: true, ..request.clone() };
+    let checked = adapter.deployments().deploy(checked).await.expect("a check that agrees").into_inner();
+    assert_eq!(everything(namespace).await, before, "nothing was written");
+    let pods = pod_templates(namespace, &name).await;
+    let deployed = adapter.deployments().deploy(request.clone()).await.expect("deployed").into_inner();
+    for diagnostics in [&checked.diagnostics, &deployed.diagnostics] {
+        let message = told(diagnostics, "FIELD_TAKEN");
+        assert!(message.contains(field) && message.contains("somebody"), "{message}");
+    }
+    let object =
+        serde_json::to_value(namespace.api::<K>().get(&name).await.expect("it is there")).expect("JSON");
+    let last = field.rsplit('.').next().expect("a name");
+    assert!(!object["spec"].to_string().contains(&format!("\"{last}\":")), "{}", object["spec"]);
+    let entries = object["metadata"]["managedFields"].as_array().expect("entries");
+    let theirs = entries.iter().filter(|entry| entry["manager"] == "somebody");
+    assert!(theirs.clone().all(|entry| !entry.to_string().contains(&format!("f:{last}\""))), "{entries:#?}");
+    assert!(pod_templates(namespace, &name).await <= pods + 1, "no pod is made from a form in between");
+    let again = adapter.deployments().deploy(request).await.expect("deployed").into_inner();
+    assert_eq!(again.outcome(), proto::DeployOutcome::Unchanged, "{again:#?}");
+}
+
+/// How many forms of its pods an apps Deployment has had.
+async fn pod_templates(namespace: &Namespace, name: &str) -> usize {
+    let sets = namespace.api::<ReplicaSet>().list(&Default::default()).await.expect("ReplicaSets").items;
+    let is_its = |set: &&ReplicaSet| set.metadata.name.as_ref().is_some_and(|set| set.starts_with(name));
+    sets.iter().filter(is_its).count()
 }
 
 #[tokio::test]
@@ -196,7 +297,18 @@ async fn what_cannot_be_beside_a_field_of_somebody_elses_is_a_conflict_with_them
     };
     settle("value").await;
     let secret = with(still("value"), |options| options.set_secrets(proto::SecretHandling::Secret));
-    excluded(&namespace, &adapter, secret, "value").await;
+    excluded(&namespace, &adapter, secret.clone(), "value").await;
+    displaced::<Deployment>(&namespace, &adapter, secret, "env[name=\"A_PASSWORD\"].value").await;
+    // And the other way round, where the template has not changed.
+    client.deploy(still("from")).await.expect("deployed");
+    recorded(&namespace, "from", "STOPPED").await;
+    let from = json!({"configMapKeyRef": {"name": "theirs", "key": "k"}});
+    let from = json!([{"name": "A_PASSWORD", "value": null, "valueFrom": from}]);
+    let change = json!({"spec": {"template": {"spec": {"containers": [{"name": "from", "env": from}]}}}});
+    changed_by::<Deployment>(&namespace, "somebody", "from", &Patch::Strategic(change)).await;
+    settle("from").await;
+    excluded(&namespace, &adapter, still("from"), "valueFrom").await;
+    displaced::<Deployment>(&namespace, &adapter, still("from"), "env[name=\"A_PASSWORD\"].valueFrom").await;
     // A strategy, and what belongs to another one.
     client.deploy(still("strategy")).await.expect("deployed");
     recorded(&namespace, "strategy", "STOPPED").await;
@@ -211,14 +323,17 @@ async fn what_cannot_be_beside_a_field_of_somebody_elses_is_a_conflict_with_them
         options.set_host_ports(proto::HostPorts::Drop);
         options.set_volumes(proto::VolumeMapping::PersistentVolumeClaim);
     });
-    excluded(&namespace, &adapter, claimed, "rollingUpdate").await;
+    excluded(&namespace, &adapter, claimed.clone(), "rollingUpdate").await;
+    displaced::<Deployment>(&namespace, &adapter, claimed, "spec.strategy.rollingUpdate").await;
     // A type of Service, and what belongs to another one.
     let exposed = |exposure| with(still("service"), |options| options.set_exposure(exposure));
     client.deploy(exposed(proto::Exposure::LoadBalancer)).await.expect("deployed");
     recorded(&namespace, "service", "STOPPED").await;
     let change = json!({"spec": {"loadBalancerSourceRanges": ["10.0.0.0/8"]}});
     changed_by::<Service>(&namespace, "somebody", "service", &Patch::Merge(change)).await;
-    excluded(&namespace, &adapter, exposed(proto::Exposure::ClusterIp), "loadBalancerSourceRanges").await;
+    let closed = exposed(proto::Exposure::ClusterIp);
+    excluded(&namespace, &adapter, closed.clone(), "loadBalancerSourceRanges").await;
+    displaced::<Service>(&namespace, &adapter, closed, "spec.loadBalancerSourceRanges").await;
 }
 
 async fn replicas(namespace: &Namespace) -> Option<i32> {

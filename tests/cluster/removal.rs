@@ -14,6 +14,7 @@ use crate::support::looking::{
     as_read, everything, members, names, pod_uids, recorded, refused, remove, until,
 };
 use crate::support::namespace::{Namespace, namespace};
+use crate::support::policy::Policy;
 use crate::support::survey::Survey;
 
 /// A replicated component with a Service.
@@ -192,17 +193,29 @@ async fn what_somebody_has_created_again_stays_and_is_named() {
         refused(adapter.deployments().deploy(check).await, tonic::Code::AlreadyExists, "OBJECT_NOT_OWNED");
     assert!(refusal.message.contains("deployment web, which has not created it"), "{refusal:#?}");
 
-    let torn_down = adapter.deployments().teardown(teardown(&namespace, "web")).await.expect("gone");
-    let torn_down = torn_down.into_inner();
-    assert!(torn_down.complete, "{torn_down:#?}");
-    let told: Vec<_> = torn_down.changes.iter().map(|one| (one.action(), one.r#ref.clone())).collect();
-    let kept = told.iter().filter(|(action, _)| *action == proto::ObjectAction::Keep);
-    let kept: Vec<_> =
-        kept.filter_map(|(_, object)| object.as_ref()).map(|one| (&one.name, &one.uid)).collect();
-    assert_eq!(kept, [(&NAME.to_owned(), &other)], "{told:#?}");
-    let deleted = told.iter().filter(|(action, _)| *action == proto::ObjectAction::Delete);
-    let deleted: Vec<_> = deleted.filter_map(|(_, object)| object.as_ref()).map(|one| &one.kind).collect();
-    assert_eq!(deleted, ["Service"], "{told:#?}");
+    // Without grace, so that a pod that is asked to go is gone.
+    let request = proto::TeardownRequest {
+        grace_period: Some(prost_types::Duration { seconds: 0, nanos: 0 }),
+        ..teardown(&namespace, "web")
+    };
+    let before = everything(&namespace).await;
+    for validate_only in [true, false] {
+        let request = proto::TeardownRequest { validate_only, ..request.clone() };
+        let torn_down = adapter.deployments().teardown(request).await.expect("an answer").into_inner();
+        assert_eq!(torn_down.complete, !validate_only, "{torn_down:#?}");
+        let told: Vec<_> = torn_down.changes.iter().map(|one| (one.action(), one.r#ref.clone())).collect();
+        let kept = told.iter().filter(|(action, _)| *action == proto::ObjectAction::Keep);
+        let kept: Vec<_> =
+            kept.filter_map(|(_, object)| object.as_ref()).map(|one| (&one.name, &one.uid)).collect();
+        assert_eq!(kept, [(&NAME.to_owned(), &other)], "{told:#?}");
+        let deleted = told.iter().filter(|(action, _)| *action == proto::ObjectAction::Delete);
+        let deleted: Vec<_> =
+            deleted.filter_map(|(_, object)| object.as_ref()).map(|one| &one.kind).collect();
+        assert_eq!(deleted, ["Service"], "{told:#?}");
+        if validate_only {
+            assert_eq!(everything(&namespace).await, before);
+        }
+    }
     let left = everything(&namespace).await;
     assert_eq!(left[&format!("ReplicationController/{NAME}")].0, other, "it stays");
     assert_eq!((left.len(), pod_uids(&left)), (4, pods), "and so do its pods, and nothing else");
@@ -263,6 +276,87 @@ async fn what_holds_a_teardown_up_is_named_and_it_ends_by_itself() {
     };
     tokio::time::timeout(Duration::from_secs(30), gone).await.expect("it ends by itself");
     assert!(members(&namespace).await.is_empty());
+}
+
+/// How soon the garbage collector tries again what was refused for some seconds, and some more.
+const RECOVERY: Duration = Duration::from_secs(90);
+
+/// Tears down what a policy keeps something of, hears who that is from everybody who is asked, and sees it end by itself.
+async fn kept_by(adapter: &Adapter, namespace: &Namespace, policy: Policy, kind: &str) {
+    let wait_timeout = Some(prost_types::Duration { seconds: 15, nanos: 0 });
+    let request = proto::TeardownRequest { wait_timeout, ..teardown(namespace, "web") };
+    let refusal =
+        refused(adapter.deployments().teardown(request).await, tonic::Code::DeadlineExceeded, "WAIT_TIMEOUT");
+    let told = [kind, &policy.name, "since"];
+    assert!(told.iter().all(|part| refusal.message.contains(part)), "{told:?}: {refusal:#?}");
+    let get =
+        proto::GetDeploymentRequest { namespace: namespace.to_string(), name: "web".to_owned(), view: 0 };
+    let seen = adapter.deployments().get_deployment(get).await.expect("seen").into_inner();
+    let message = seen.deployment.expect("a deployment").message;
+    assert!(told.iter().all(|part| message.contains(part)), "{told:?}: {message}");
+    let none =
+        proto::TeardownRequest { wait: proto::TeardownWait::None.into(), ..teardown(namespace, "web") };
+    let again = adapter.deployments().teardown(none).await.expect("it goes on").into_inner();
+    let is_told = |one: &proto::BlockedObject| one.message.contains(&policy.name) && one.since.is_some();
+    assert!(again.blocked.iter().any(is_told), "{again:#?}");
+    policy.lift(namespace).await;
+    let begun = Instant::now();
+    while !everything(namespace).await.is_empty() {
+        assert!(begun.elapsed() < RECOVERY, "{:#?}", everything(namespace).await);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_policy_that_keeps_what_the_garbage_collector_deletes_is_named() {
+    let namespace = namespace("removal-kept").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let cases = [
+        (false, "", "pods", "web-", "Pod web-"),
+        (true, "", "pods", "web-", "Pod web-"),
+        (true, "apps", "replicasets", "web-", "ReplicaSet web-"),
+        (false, "", "secrets", "panamax-deployment-web-r", "Secret panamax-deployment-web-r"),
+    ];
+    for (is_modern, group, resource, prefix, kind) in cases {
+        let request = deploy(&namespace, "web", WEB);
+        let request = if is_modern { modern(request) } else { request };
+        adapter.deployments().deploy(request).await.expect("deployed");
+        recorded(&namespace, "web", "ACTIVE").await;
+        let policy = Policy::keeps_of(&namespace, group, &[resource], prefix).await;
+        kept_by(&adapter, &namespace, policy, kind).await;
+    }
+}
+
+#[tokio::test]
+async fn a_policy_that_keeps_pods_of_a_former_workload_is_named() {
+    let namespace = namespace("removal-former").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    adapter.deployments().deploy(deploy(&namespace, "web", WEB)).await.expect("deployed");
+    recorded(&namespace, "web", "ACTIVE").await;
+    let policy = Policy::keeps_of(&namespace, "", &["pods"], "web-replication-controller").await;
+    let request = proto::DeployRequest { wait: 0, ..modern(deploy(&namespace, "web", WEB)) };
+    adapter.deployments().deploy(request).await.expect("deployed");
+    let get =
+        || proto::GetDeploymentRequest { namespace: namespace.to_string(), name: "web".to_owned(), view: 0 };
+    let begun = Instant::now();
+    loop {
+        let seen = adapter.deployments().get_deployment(get()).await.expect("seen").into_inner();
+        let seen = seen.deployment.expect("a deployment");
+        if seen.message.contains("Pod web-replication-controller-") && seen.message.contains(&policy.name) {
+            assert_eq!(seen.state(), proto::DeploymentState::Degraded, "{seen:#?}");
+            break;
+        }
+        assert!(begun.elapsed() < RECOVERY, "{seen:#?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    policy.lift(&namespace).await;
+    recorded(&namespace, "web", "ACTIVE").await;
+    let begun = Instant::now();
+    while !pods_of(&namespace, "ReplicationController").await.is_empty() {
+        assert!(begun.elapsed() < RECOVERY, "{:#?}", everything(&namespace).await);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    adapter.deployments().teardown(teardown(&namespace, "web")).await.expect("torn down");
 }
 
 #[tokio::test]

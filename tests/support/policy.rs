@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ObjectMeta, PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::namespace::Namespace;
 
@@ -28,6 +28,11 @@ pub struct Policy {
 impl Policy {
     /// Refuses to delete Services and Secrets of the namespace, but for those whose names begin otherwise.
     pub async fn keeps(namespace: &Namespace, prefix: &str) -> Self {
+        Self::keeps_of(namespace, "", &["services", "secrets"], prefix).await
+    }
+
+    /// The same for other resources of an API group, whoever asks: the cluster's own controllers, too.
+    pub async fn keeps_of(namespace: &Namespace, group: &str, kinds: &[&str], prefix: &str) -> Self {
         let client = namespace.client.clone();
         let name = format!("keep-{}.example.com", &**namespace);
         let probe = format!("oldObject.metadata.name == '{PROBE}'");
@@ -35,10 +40,10 @@ impl Policy {
         let policy = json!({
             "spec": {
                 "failurePolicy": "Fail",
-                "matchConstraints": { "resourceRules": [{
-                    "apiGroups": [""], "apiVersions": ["v1"], "operations": ["DELETE"],
-                    "resources": ["services", "secrets", "configmaps"],
-                }] },
+                "matchConstraints": { "resourceRules": [
+                    rule(group, kinds),
+                    rule("", &["configmaps"]),
+                ] },
                 "validations": [{ "expression": expression, "message": "kept" }],
             },
         });
@@ -84,6 +89,12 @@ impl Policy {
         self.until(namespace, true).await;
         namespace.api::<ConfigMap>().delete(PROBE, &DeleteParams::default()).await.expect("deleted");
     }
+}
+
+fn rule(group: &str, resources: &[&str]) -> Value {
+    json!({
+        "apiGroups": [group], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": resources,
+    })
 }
 
 /// Policies and their bindings, in the version that the API server has.

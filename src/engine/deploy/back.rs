@@ -14,10 +14,13 @@ use crate::error::{Error, Result};
 use crate::plan::{
     self, Back, ConflictPolicy, Decided, FailurePolicy, PrunePolicy, ReplicasPolicy, Revision,
 };
-use crate::record::{self, Head, HeadRef, OperationKind, Record, Transition};
+use crate::record::{self, Cause, Head, HeadRef, OperationKind, Record, Transition};
 
 /// How long going back may take until its objects are written.
 const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What is said of an update that nobody has ended.
+const STOPPED: &str = "the adapter that carried it out stopped before its end";
 
 /// Takes an update back that has failed, under its own lock, and returns its failure.
 ///
@@ -34,17 +37,18 @@ pub(super) async fn take_back(
     let (number, deadline) = (earlier.number, Instant::now() + PATIENCE);
     warn!(revision = number, "the update failed, putting the revision before back");
     record.head.inventory = report.inventory_before(&decided.plan);
+    let template = decided.prepared.template;
+    let listing = plan::listing(&report.failures);
+    let component = report.failures.first().map(|(artifact, _)| artifact.component.clone());
+    let failure = plan::first_failure(&template, report.failures)
+        .unwrap_or_else(|| Error::internal("an update failed without a failure"));
     let back = Back {
         recovers: true,
-        takes_back: report.stored,
+        takes_back: report.stored.then(|| Cause::new(component, failure.message())),
         undone: undone(&record.head),
         doubted: decided.rendered.artifacts.objects().to_vec(),
         ..Back::default()
     };
-    let template = decided.prepared.template;
-    let listing = plan::listing(&report.failures);
-    let failure = plan::first_failure(&template, report.failures)
-        .unwrap_or_else(|| Error::internal("an update failed without a failure"));
     // Whoever follows it finds out by himself: the record says what is to be done.
     drop(lock);
     match put_back(engine, target, record, &earlier, back, deadline).await {
@@ -62,6 +66,7 @@ pub(in super::super) async fn put_back_failed(
     target: &Target,
     record: Record,
     earlier: &HeadRef,
+    cause: Cause,
     deadline: Instant,
 ) -> Result<()> {
     let Some(stored) = look::read_revision(engine, target, Some(earlier)).await? else {
@@ -70,7 +75,7 @@ pub(in super::super) async fn put_back_failed(
     };
     warn!(revision = earlier.number, "the update has failed, putting the revision before back");
     let undone = written_by(&record.head).collect();
-    let back = Back { recovers: true, takes_back: true, undone, ..Back::default() };
+    let back = Back { recovers: true, takes_back: Some(cause), undone, ..Back::default() };
     Box::pin(go_back(engine, target, record, (earlier.number, stored), back, deadline)).await
 }
 
@@ -163,7 +168,7 @@ pub(in super::super) async fn adopt(
         let begun = look::read_revision(engine, target, begun.as_ref()).await?;
         let back = Back {
             recovers: true,
-            takes_back: begun.is_some(),
+            takes_back: begun.is_some().then(|| Cause::new(None, STOPPED)),
             undone: undone(&record.head),
             doubted: begun.map(|begun| begun.rendered).unwrap_or_default(),
             ..Back::default()

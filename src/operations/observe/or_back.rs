@@ -9,10 +9,25 @@ use super::super::view::DeploymentView;
 use super::super::{Operations, Target};
 use crate::engine;
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{Head, HeadRef, Outcome, Record};
+use crate::record::{Cause, Head, HeadRef, Outcome, Record};
 
 /// How long what the watches show is waited for when the wait itself is over.
 const GLANCE: Duration = Duration::from_millis(50);
+
+/// The failure as whoever takes the update back has seen it: this wait may have seen another, or none.
+fn caused(failure: Error, cause: Option<&Cause>) -> Error {
+    let Some(cause) = cause else { return failure };
+    let component = cause.component.as_ref().map(ToString::to_string);
+    if component.is_some() && failure.metadata().get("component") == component.as_ref() {
+        return failure;
+    }
+    let error =
+        Error::new(failure.kind(), cause.why.clone()).because(failure.message()).with("applied", "true");
+    match component {
+        Some(component) => error.with("component", component),
+        None => error,
+    }
+}
 
 impl Operations {
     /// Waits until every component is ready, or until one has failed and the revision before is in force again.
@@ -31,7 +46,7 @@ impl Operations {
         let (view, failure) = match waited {
             Ok(view) if is_ours(&view) => return Ok(view),
             // What was put back may be ready before the failure was seen.
-            Ok(view) => (Some(view), Error::new(ErrorKind::WaitTimeout, "a component failed")),
+            Ok(view) => (Some(view), Error::new(ErrorKind::WaitTimeout, "a component failed for good")),
             Err(error) if error.kind() == ErrorKind::WaitTimeout => (None, error),
             Err(error) => return Err(error),
         };
@@ -40,8 +55,11 @@ impl Operations {
             let mut entries = head.revisions.iter();
             entries.any(|entry| Some(&entry.revision) == ours && entry.seen == Some(Outcome::RolledBack))
         };
+        let now = now.filter(|now| is_marked(&now.head));
+        let cause = now.as_ref().and_then(|now| ours.and_then(|ours| now.head.cause_of(ours)));
+        let failure = caused(failure, cause);
         let component = failure.metadata().get("component").cloned().unwrap_or_default();
-        match (now.filter(|now| is_marked(&now.head)), view) {
+        match (now, view) {
             (Some(now), _) if now.head.operation.is_none() => {
                 Err(Error::rolled_back(failure, component, number))
             }
@@ -81,5 +99,24 @@ impl Operations {
                 return last;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifacts::ComponentName;
+
+    #[test]
+    fn whoever_waits_hears_which_component_failed_also_if_only_the_keeper_has_seen_it() {
+        let web = ComponentName::new("web").ok();
+        let cause = Cause::new(web, "component web: it crashes with code 1");
+        let unseen = Error::new(ErrorKind::WaitTimeout, "a component failed for good");
+        let told = Error::rolled_back(caused(unseen, Some(&cause)), "web".to_owned(), 1);
+        assert_eq!(told.metadata()["component"], "web");
+        assert!(told.message().ends_with("rolled back to revision 1: component web: it crashes with code 1"));
+        // What the wait itself has seen of the same component says more.
+        let seen = Error::new(ErrorKind::WaitTimeout, "it does not become ready").with("component", "web");
+        assert_eq!(caused(seen, Some(&cause)).message(), "it does not become ready");
     }
 }

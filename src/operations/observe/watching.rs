@@ -258,6 +258,9 @@ fn is_same(last: &DeploymentView, now: &DeploymentView) -> bool {
 /// Whether the asked-for moment has come.
 fn end(until: Until, view: &DeploymentView) -> Option<WatchEnd> {
     let settled = matches!(view.status.state, DeploymentState::Failed | DeploymentState::Degraded);
+    if view.is_in_doubt() {
+        return None;
+    }
     match until {
         Until::Ready if view.status.is_ready() => Some(WatchEnd::Ready),
         Until::Settled if view.status.is_ready() || settled => Some(WatchEnd::Settled),

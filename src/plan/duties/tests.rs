@@ -157,6 +157,7 @@ fn revisions_stay_listed_until_they_are_deleted() {
         seen: None,
         rollback_of: None,
         created_by: None,
+        cause: None,
     };
     let record = held(|head| {
         head.revisions = (1..=13).map(entry).collect();

@@ -145,7 +145,7 @@ impl State {
             inventory,
             back_to: None,
             rollback_of: None,
-            takes_back: false,
+            takes_back: None,
         });
     }
 
@@ -205,7 +205,7 @@ impl State {
                 self.take(&Transition::DeletesAnswered { refused: Vec::new(), accepted });
             }
             Some(Duty::ClearLeft(_)) => {}
-            Some(Duty::TakeBack(_)) => self.take(&Transition::PledgeDropped),
+            Some(Duty::TakeBack(..)) => self.take(&Transition::PledgeDropped),
             Some(Duty::DropRevisions(revisions)) => self.take(&Transition::RevisionsDropped { revisions }),
             Some(Duty::Settle(state)) => {
                 self.take(&Transition::Settled { state: Some(state), gone: BTreeSet::new() });

@@ -15,11 +15,12 @@ use crate::error::Result;
 use crate::plan::is_refusal;
 use crate::record::{Record, controller_of};
 
-/// The pause before the cluster is asked why something does not go: it doubles to the longest.
-const PAUSE: Duration = Duration::from_secs(4);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The pause before the cluster is asked why something does not go: it doubles to the longest. What only takes its time,
+/// on a busy cluster, costs no question.
+const PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(40);
 /// From this pause on the garbage collector is late.
-const LATE: Duration = Duration::from_secs(16);
+const LATE: Duration = Duration::from_secs(20);
 /// How many objects the cluster is asked about at a time.
 const ASKED: usize = 5;
 /// What is said where the cluster would delete something, and its garbage collector has not.

@@ -1,7 +1,7 @@
 //! A deployment that was restored from a backup: adopted by the next Deploy, and gone after the next Teardown.
 
 use k8s_openapi::api::apps::v1::Deployment as Workload;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, ReplicationController};
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
 use panamax_kubernetes_adapter::proto::{
@@ -124,6 +124,12 @@ async fn is_adopted(namespace: &Namespace, before: bool) {
     backup_and_restore(namespace).await;
     let is_running = kube::runtime::conditions::is_pod_running();
     until::<Pod>(namespace, "db-pod", is_running).await;
+    // A controller that has not seen all restored pods yet makes others, and deletes what is too many then.
+    let is_settled = |controller: Option<&ReplicationController>| {
+        let status = controller.and_then(|controller| controller.status.as_ref());
+        status.is_some_and(|status| status.replicas == 2 && status.available_replicas == Some(2))
+    };
+    until::<ReplicationController>(namespace, "wp-replication-controller", is_settled).await;
     let pods = pod_uids(&members(namespace).await);
     let again = client.deploy(request.clone()).await.expect("repaired").into_inner();
     assert_eq!(again.outcome(), DeployOutcome::Updated);

@@ -124,8 +124,15 @@ fn the_long_tests_are_there() {
     let files: String =
         filters.iter().map(|name| read(&format!("tests/{}.rs", name.replace("::", "/")))).collect();
     assert_eq!(filters.len(), 2, "{command}");
-    for variable in ["KILL_ALL", "CHAOS_SECONDS", "CHAOS_SEED"] {
-        assert!(document.contains(variable) && files.contains(&format!("\"{variable}\"")), "{variable}");
+    let simulation: String =
+        ["histories", "schedules", "work"].iter().map(|name| read(&format!("tests/sim/{name}.rs"))).collect();
+    for (files, variables) in [
+        (files, &["KILL_ALL", "CHAOS_SECONDS", "CHAOS_SEED"][..]),
+        (simulation, &["SIM_SEEDS", "SIM_SCENARIOS", "SIM_ONLY", "SIM_SEED"]),
+    ] {
+        for variable in variables {
+            assert!(document.contains(variable) && files.contains(&format!("\"{variable}\"")), "{variable}");
+        }
     }
 }
 

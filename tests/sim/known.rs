@@ -15,7 +15,7 @@ pub const HISTORIES: [u64; 0] = [];
 /// Why a schedule does not end well, if that is known of its kind: by what its faults have met.
 pub fn reason(schedule: &Schedule, struck: &[(Fault, Call)]) -> Option<&'static str> {
     let met = |kind: Fault| struck.iter().filter(move |(fault, _)| *fault == kind).map(|(_, call)| call);
-    let mut late = met(Fault::Late).filter(|call| call.method == "PATCH");
+    let late: Vec<&Call> = met(Fault::Late).filter(|call| call.method == "PATCH").collect();
     // What the other template does not have: bare Pods, and the database.
     let is_removed = |call: &Call| call.path.starts_with("pods/") || call.path.contains("/db");
     // What the template that crashes has alone.
@@ -28,16 +28,19 @@ pub fn reason(schedule: &Schedule, struck: &[(Fault, Call)]) -> Option<&'static 
         ("on-failure-ready", Sequel::Other | Sequel::Scale) if dies => Some(
             "whoever comes before the promise is kept finds the failed update in force, which is a third end",
         ),
-        ("on-failure-ready", _) if late.any(is_of_failed) => Some(
+        ("on-failure-ready", _) if late.iter().copied().any(is_of_failed) => Some(
             "a create of the failed update that arrives when everybody is at rest is the next Deploy's, too",
         ),
         ("on-failure-ready", _) if is_lost => Some(
             "who does not hear that its update is written, while its promise is kept elsewhere, is told of that operation",
         ),
-        (_, Sequel::Teardown) if late.next().is_some() => {
+        ("first" | "named-first", Sequel::Nobody) if dies && !late.is_empty() => Some(
+            "a create that arrives after a first Deploy was taken back finds no record that knows it, and stays",
+        ),
+        (_, Sequel::Teardown) if !late.is_empty() => {
             Some("a create that arrives after the Teardown finds no record that knows it, and stays")
         }
-        (_, Sequel::Other) if late.any(is_removed) => {
+        (_, Sequel::Other) if late.iter().copied().any(is_removed) => {
             Some("a create that arrives when everybody is at rest is deleted by the next Deploy alone")
         }
         _ => None,

@@ -16,6 +16,7 @@
 #[path = "toolbox/support.rs"]
 mod support;
 
+use std::any::Any;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,13 +24,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use tonic::Streaming;
+use panamax_kubernetes_adapter::proto;
+use panamax_kubernetes_adapter::proto::deployment_service_client::DeploymentServiceClient;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity, Server, ServerTlsConfig};
+use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
-use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use support::adapter::Binary;
+use support::adapter::{Binary, deploy};
 use support::certificates::{Folder, authority, issued_for};
 
 /// Callers at once, each with a connection of its own, and the calls of each in a round.
@@ -192,8 +194,28 @@ fn resident(process: u32) -> f64 {
     kilobytes * 1024.0
 }
 
+/// A watch that is open until it is dropped.
+type Held = Box<dyn Any>;
+
+/// Opens a watch of the adapter's that nothing happens in: of a deployment, since watches for everybody are few.
+async fn watch_deployment(channel: Channel) -> Held {
+    let request = proto::WatchDeploymentRequest { name: "idle".to_owned(), ..Default::default() };
+    let watch = DeploymentServiceClient::new(channel).watch_deployment(request).await;
+    let mut watch = watch.expect("a watch").into_inner();
+    watch.message().await.expect("an event").expect("a snapshot");
+    Box::new(watch)
+}
+
+/// Opens a watch of health.
+async fn watch_health(channel: Channel) -> Held {
+    let watch = HealthClient::new(channel).watch(HealthCheckRequest::default()).await;
+    let mut watch = watch.expect("a watch").into_inner();
+    watch.message().await.expect("an event").expect("a state");
+    Box::new(watch)
+}
+
 /// Opens idle connections and idle watches, and prints what they take.
-async fn memory(name: &str, address: SocketAddr, process: u32) {
+async fn memory(name: &str, address: SocketAddr, process: u32, watch: impl AsyncFn(Channel) -> Held) {
     const MEGABYTE: f64 = 1e6;
     let rested = async || {
         tokio::time::sleep(REST).await;
@@ -208,13 +230,9 @@ async fn memory(name: &str, address: SocketAddr, process: u32) {
     }
     let connected = rested().await;
     let of_connection = (connected - idle) / f64::from(u32::try_from(IDLE).expect("few"));
-    let mut watches: Vec<Streaming<HealthCheckResponse>> = Vec::new();
+    let mut watches = Vec::new();
     for number in 0..WATCHES {
-        let channel = &channels[number / ON_ONE];
-        let watch = HealthClient::new(channel.clone()).watch(HealthCheckRequest::default()).await;
-        let mut watch = watch.expect("a watch").into_inner();
-        watch.message().await.expect("an event").expect("a state");
-        watches.push(watch);
+        watches.push(watch(channels[number / ON_ONE].clone()).await);
     }
     let watched = rested().await;
     let of_watch = (watched - connected) / f64::from(u32::try_from(WATCHES).expect("few"));
@@ -230,7 +248,9 @@ async fn memory(name: &str, address: SocketAddr, process: u32) {
 fn adapter(flags: &[&str]) -> Binary {
     let program = std::env::var_os("EDGE_ADAPTER")
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_panamax-kubernetes-adapter")), PathBuf::from);
-    let always = ["--sandbox", "--log", "warn", "--connection-idle", "1h", "--connection-age", "1h"];
+    // What is logged at the start tells where it listens.
+    let log = "warn,panamax_kubernetes_adapter::start=info";
+    let always = ["--sandbox", "--log", log, "--connection-idle", "1h", "--connection-age", "1h"];
     Binary::start_program(&program, &[&always[..], flags].concat())
 }
 
@@ -245,8 +265,11 @@ async fn main() {
         let open = async |address| join_all((0..CALLERS).map(|_| connect(address, None))).await;
         let (ours, theirs) = (open(binary.address).await, open(bare.address).await);
         beside("Health, 8 callers", "goal 1.2", || calls(&ours), || calls(&theirs)).await;
-        memory("adapter", binary.address, binary.id()).await;
-        memory("bare", bare.address, bare.child.id()).await;
+        let template = "images: [{name: web, source: 'example/web:1'}]";
+        let mut client = DeploymentServiceClient::new(connect(binary.address, None).await);
+        client.deploy(deploy("default", "idle", template)).await.expect("deployed");
+        memory("adapter", binary.address, binary.id(), watch_deployment).await;
+        memory("bare", bare.address, bare.child.id(), watch_health).await;
         println!("goals: idle at most 25 MB, with {WATCHES} watches at most 200 MiB");
     }
     let path = |name: &str| files.folder.path(name);

@@ -16,7 +16,9 @@ mod sizes;
 mod streams;
 
 pub use encode::diagnostic;
-pub use errors::{CANCELLED, INTERNAL, failed, failure_of_library, is_unknown_method, outcome};
+pub use errors::{
+    CANCELLED, INTERNAL, failed, failure_of_library, is_undecodable, is_unknown_method, outcome,
+};
 pub use offline::{translate, validate};
 
 use std::pin::Pin;

@@ -200,6 +200,11 @@ pub fn is_unknown_method(status: &Status) -> bool {
     status.code() == Code::Unimplemented && status.message().is_empty()
 }
 
+/// Whether the gRPC library has told INTERNAL on its own: a message that it cannot decode. Failures of ours have details.
+pub fn is_undecodable(status: &Status) -> bool {
+    status.code() == Code::Internal && status.details().is_empty()
+}
+
 /// What the gRPC library has refused on its own, as an error of ours; `None` if it is no failure.
 ///
 /// The library's own words are dropped: they may quote the request.

@@ -122,24 +122,31 @@ where
                 Some(Violation::NoMemory) => metrics.limit_hit(Limit::RequestMemory),
                 Some(_) | None => {}
             }
-            Ok(match failure(answer.headers(), found.get(), &path) {
+            let failed = failure(answer.headers(), found.get(), &path);
+            let is_unreadable = match &failed {
+                Some(error) => error.kind() == ErrorKind::FramingInvalid,
+                None => tonic::Status::from_header_map(answer.headers())
+                    .is_some_and(|status| grpc::is_undecodable(&status)),
+            };
+            let mut told = match failed {
                 Some(error) => {
                     let mut told = grpc::failed(&error).into_http();
                     told.headers_mut().insert(ACCEPTED.0, ACCEPTED.1);
-                    if error.kind() == ErrorKind::FramingInvalid {
-                        told.extensions_mut().insert(Unframed);
-                    }
                     told
                 }
                 None => answer.map(Body::new),
-            })
+            };
+            if is_unreadable {
+                told.extensions_mut().insert(Unreadable);
+            }
+            Ok(told)
         })
     }
 }
 
-/// Marks the answer to what was no call of gRPC, whose code is no failure of ours.
+/// Marks the answer to a request that cannot be read, whose code is no failure of ours.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Unframed;
+pub(super) struct Unreadable;
 
 /// Whether the request says how its messages are compressed.
 fn is_encoded(headers: &HeaderMap) -> bool {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::answers::Unframed;
+use super::answers::Unreadable;
 use crate::grpc;
 use crate::metrics::Metrics;
 use crate::telemetry::Parent;
@@ -97,9 +97,9 @@ where
         Box::pin(async move {
             let answer = answer.await?;
             call.code = grpc::outcome(answer.headers()).or(call.code);
-            let is_unframed = answer.extensions().get::<Unframed>().is_some();
-            if answer.status() != StatusCode::OK || is_unframed {
-                // Refused before it was a call of gRPC.
+            let is_unreadable = answer.extensions().get::<Unreadable>().is_some();
+            if answer.status() != StatusCode::OK || is_unreadable {
+                // Refused before it was a call of a method.
                 call.code = Some(NONE);
             }
             Ok(answer.map(|body| Body::new(Ending { body, call })))

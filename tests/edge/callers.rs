@@ -12,7 +12,7 @@ use tonic::Code;
 use tonic_types::StatusExt;
 
 use crate::support::adapter::{Binary, connect};
-use crate::support::metrics::measured;
+use crate::support::metrics::{get, measured};
 
 /// TranslateTemplate with an empty message, framed as gRPC frames it.
 const EMPTY: [u8; 5] = [0; 5];
@@ -182,15 +182,32 @@ async fn every_failure_has_a_code_a_message_and_a_reason() {
             );
         }
     }
-    // What breaks the framing is no call, and no failure of ours that somebody should be woken for.
-    let rpcs =
-        |code| format!("panamax_rpcs_total{{method=\"TemplateService/ValidateTemplate\",code=\"{code}\"}}");
-    assert_eq!(measured(&raw.binary, &rpcs("INTERNAL")).await, 0.0);
-    assert_eq!(measured(&raw.binary, &rpcs("NONE")).await, 3.0);
+    nothing_wakes_anybody(&raw).await;
     let log = raw.binary.whole_log();
     for line in ["NOT_IMPLEMENTED", "FRAMING_INVALID", "LIMIT_EXCEEDED", "FIELD_INVALID"] {
         assert!(log.contains(line), "{line}: {log}");
     }
+}
+
+/// What cannot be read is no failure of ours that somebody should be woken for: of no method.
+async fn nothing_wakes_anybody(raw: &Raw) {
+    for path in [
+        "grpc.health.v1.Health/Check",
+        "grpc.health.v1.Health/List",
+        "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    ] {
+        for bytes in [framed(0, &[0x0a, 0x05, 0xff]), framed(0, &vec![0x0b; 4_000]), framed(7, &[])] {
+            raw.call(path, &[], bytes).await;
+        }
+    }
+    let (_, all) = get(raw.binary.metrics.expect("a port"), "/metrics").await;
+    for line in all.lines().filter(|line| line.contains("code=\"INTERNAL\"")) {
+        assert!(line.ends_with(" 0"), "{line}");
+    }
+    let rpcs =
+        |code| format!("panamax_rpcs_total{{method=\"TemplateService/ValidateTemplate\",code=\"{code}\"}}");
+    assert_eq!(measured(&raw.binary, &rpcs("INTERNAL")).await, 0.0);
+    assert_eq!(measured(&raw.binary, &rpcs("NONE")).await, 3.0);
 }
 
 #[tokio::test]

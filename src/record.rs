@@ -27,7 +27,7 @@ pub use makers::{Makers, controller_of};
 pub use member::{Adopted, Member, MemberState};
 pub use moment::{Moment, Standing};
 pub use operation::{Operation, OperationKind};
-pub use refused::{RefusedObject, RefusedWork, Refusing, foreign_finalizers};
+pub use refused::{RefusedObject, RefusedWork, Refusing, foreign_finalizers, holding_finalizers};
 pub use requests::{Request, RequestEntry, RequestOutcome, reused};
 pub use revisions::{Cause, HeadRef, Outcome, RevisionEntry, RevisionResult};
 pub use stored::{Record, Version};

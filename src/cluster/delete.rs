@@ -5,6 +5,7 @@ use kube::api::{DeleteParams, ObjectMeta, Preconditions, PropagationPolicy};
 
 use super::Cluster;
 use super::answers::Subject;
+use super::errors::Failure;
 use super::gone::Terminating;
 use crate::artifacts::{Form, Kind, Namespace, ObjectRef};
 use crate::error::Result;
@@ -72,13 +73,8 @@ impl Cluster {
         let api = self.api(namespace, reference.kind);
         let name = reference.name.as_str();
         let parameters = tried(uid);
-        let purpose = "ask whether the object may be deleted";
-        match self.write(purpose, Subject::member(reference), || api.delete(name, &parameters)).await {
-            Ok(_) => Ok(()),
-            // Gone, or another by now.
-            Err(failure) if failure.is_not_found() || failure.conflict().is_some() => Ok(()),
-            Err(failure) => Err(failure.about(reference)),
-        }
+        let answer = self.write(ASK, Subject::member(reference), || api.delete(name, &parameters)).await;
+        taken(answer).map_err(|failure| failure.about(reference))
     }
 
     /// Deletes the object in exactly this form; one that somebody has written since is left alone. Returns whether it was deleted.
@@ -120,6 +116,17 @@ impl Cluster {
             .await
             .map_err(|failure| failure.about(reference))?;
         Ok(found.and_then(|object| object.metadata.uid).as_deref() != Some(uid))
+    }
+}
+
+/// What a dry run of a delete is for.
+pub(super) const ASK: &str = "ask whether the object may be deleted";
+
+/// A delete that was taken, or whose object is gone or another by now: the next look says which.
+pub(super) fn taken<T>(answer: std::result::Result<T, Failure>) -> std::result::Result<(), Failure> {
+    match answer {
+        Err(failure) if !(failure.is_not_found() || failure.conflict().is_some()) => Err(failure),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

@@ -35,7 +35,10 @@ impl Cluster {
             .validation_strict();
         for _ in 0..LOOKS {
             let found = self.see(namespace, deployment, reference).await?;
-            let Some((seen, metadata)) = found.filter(|(seen, _)| seen.uid == uid) else { break };
+            let Some((seen, metadata)) = found.filter(|(seen, _)| seen.uid == uid) else {
+                // Gone, or another by now: the apply that follows meets that and decides.
+                return Ok(Form { uid: uid.to_owned(), version: None });
+            };
             let entries = moved(metadata.managed_fields.unwrap_or_default(), &manager, fields);
             let marks = json!({ "uid": uid, "resourceVersion": seen.version, "managedFields": entries });
             let body = Patch::Merge(json!({ "metadata": marks }));

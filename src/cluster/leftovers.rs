@@ -13,13 +13,10 @@ use serde::de::DeserializeOwned;
 
 use super::Cluster;
 use super::answers::Subject;
-use super::delete::tried;
+use super::delete::{ASK, taken, tried};
 use crate::artifacts::{DeploymentName, Kind, Namespace, selector_of};
 use crate::error::Result;
-use crate::record::{HeadRef, Record, RefusedObject};
-
-/// The garbage collector's own finalizer: it says only that dependents go first.
-const FOREGROUND: &str = "foregroundDeletion";
+use crate::record::{HeadRef, Record, RefusedObject, holding_finalizers};
 
 /// An object that is to go and still there, and what holds it: finalizers, or whoever refuses to delete it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +55,7 @@ impl HeldBack {
 /// The object, if it is marked and somebody else's finalizer holds it.
 fn held_back(kind: &'static str, metadata: ObjectMeta) -> Option<HeldBack> {
     let since = metadata.deletion_timestamp?.0;
-    let mut finalizers = metadata.finalizers.unwrap_or_default();
-    finalizers.retain(|finalizer| finalizer != FOREGROUND);
+    let finalizers = holding_finalizers(metadata.finalizers.unwrap_or_default());
     let (name, uid) = (metadata.name?, metadata.uid?);
     let group = if kind == "ReplicaSet" { "apps" } else { "" };
     let (refused, since) = (String::new(), Some(since));
@@ -135,12 +131,8 @@ impl Cluster {
             ..DeleteParams::default()
         };
         let subject = Subject { resource: "replicasets", kind: "ReplicaSet", name };
-        match self.write("delete the object", subject, || api.delete(name, &parameters)).await {
-            Ok(_) => Ok(()),
-            // Gone, or another by now; the next look says which.
-            Err(failure) if failure.is_not_found() || failure.conflict().is_some() => Ok(()),
-            Err(failure) => Err(failure.into_error("ReplicaSet", name)),
-        }
+        let answer = self.write("delete the object", subject, || api.delete(name, &parameters)).await;
+        taken(answer).map_err(|failure| failure.into_error("ReplicaSet", name))
     }
 
     /// Asks whether the ReplicaSet with this uid may be deleted: a dry run, which changes nothing.
@@ -148,12 +140,8 @@ impl Cluster {
         let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), namespace.as_str());
         let parameters = tried(uid);
         let subject = Subject { resource: "replicasets", kind: "ReplicaSet", name };
-        let purpose = "ask whether the object may be deleted";
-        match self.write(purpose, subject, || api.delete(name, &parameters)).await {
-            Ok(_) => Ok(()),
-            Err(failure) if failure.is_not_found() || failure.conflict().is_some() => Ok(()),
-            Err(failure) => Err(failure.into_error("ReplicaSet", name)),
-        }
+        let answer = self.write(ASK, subject, || api.delete(name, &parameters)).await;
+        taken(answer).map_err(|failure| failure.into_error("ReplicaSet", name))
     }
 
     /// Whether a revision is stored with this very head as its owner. Every revision is created so; a backup brings it

@@ -180,7 +180,8 @@ fn note(
     }
 }
 
-fn pod(pod: &ObjectMeta) -> Option<(ObjectRef, String)> {
+/// A pod by its name and uid.
+pub(super) fn pod(pod: &ObjectMeta) -> Option<(ObjectRef, String)> {
     let name = ObjectName::new(pod.name.clone()?).ok()?;
     Some((ObjectRef::new(Kind::Pod, name), pod.uid.clone()?))
 }

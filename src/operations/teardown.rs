@@ -10,14 +10,12 @@ use crate::callers::{Ask, Deed};
 use crate::engine::{self, HeldBack, Teardown, TeardownChoices, Terminating};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::VolumePolicy;
-use crate::record::{self, Member};
+use crate::record::{self, Member, holding_finalizers};
 
 /// How long a call that waits for nothing waits for what goes in a moment.
 const MOMENT: Duration = Duration::from_secs(2);
 /// How long the look before a WAIT_TIMEOUT may take.
 const LOOK: Duration = Duration::from_millis(500);
-/// The garbage collector's own finalizer: it says only that dependents go first.
-const FOREGROUND: &str = "foregroundDeletion";
 
 /// A Teardown, decoded.
 #[derive(Clone, Debug)]
@@ -148,8 +146,7 @@ fn why(held: &HeldBack) -> Option<String> {
     if !held.refused.is_empty() {
         return Some(format!("not deleted: {}", held.refused));
     }
-    let mut finalizers = held.finalizers.clone();
-    finalizers.retain(|name| name != FOREGROUND);
+    let finalizers = holding_finalizers(held.finalizers.clone());
     (!finalizers.is_empty()).then(|| format!("held by finalizer {}", finalizers.join(", ")))
 }
 

@@ -11,7 +11,7 @@ use crate::artifacts::{
 };
 use crate::engine::{self, Engine, HeldBack, Sighting, Snapshot};
 use crate::plan;
-use crate::record::{Record, Recorded};
+use crate::record::{Record, Recorded, holding_finalizers};
 use crate::status::{self, DeploymentEvent, Status, expected, expected_of_new};
 use crate::template::Template;
 
@@ -147,8 +147,7 @@ pub(super) fn tell_held_back(view: &mut DeploymentView, observed: &Observed, bes
     let mut told: Vec<String> =
         beside.map(|one| held_by(one.kind, &one.name, &one.finalizers, one.since)).collect();
     for (kind, metadata) in observed.metadata().filter(|(kind, _)| *kind != Kind::Pod) {
-        let mut finalizers = metadata.finalizers.clone().unwrap_or_default();
-        finalizers.retain(|one| one != "foregroundDeletion");
+        let finalizers = holding_finalizers(metadata.finalizers.clone().unwrap_or_default());
         if let (Some(since), Some(name), false) =
             (&metadata.deletion_timestamp, &metadata.name, finalizers.is_empty())
         {

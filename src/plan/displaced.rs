@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::fields::{self, BROAD};
+use super::fields;
 use crate::artifacts::{Artifact, HeldField, Others};
 use crate::error::Hold;
 
@@ -37,7 +37,8 @@ pub(super) fn displaced(others: &[Others], manifest: &Value, refused: &[String])
             rest = after;
         }
         let Some((last, above)) = parts.split_last() else { continue };
-        let is_broad = is_broad(above);
+        let parent = path[..path.len() - last.len()].trim_end_matches('.');
+        let is_broad = fields::is_broad(parent);
         for other in others {
             let mut steps = Vec::new();
             let mut at = |steps: &[String], theirs: &Value, ours: &Value| {
@@ -55,12 +56,6 @@ pub(super) fn displaced(others: &[Others], manifest: &Value, refused: &[String])
         }
     }
     found
-}
-
-/// Whether fields lie here side by side that have nothing to do with each other.
-fn is_broad(above: &[&str]) -> bool {
-    let is_item_of = |list: &str| above.len() > 1 && above[above.len() - 2] == list;
-    BROAD.contains(&above.join(".").as_str()) || is_item_of("containers")
 }
 
 /// Goes down in what others hold and in the manifest alike, and shows each place that both have.

@@ -95,8 +95,14 @@ pub(super) fn is_protected(path: &str) -> bool {
 }
 
 /// Parts of an object in which fields lie side by side that have nothing to do with each other.
-pub(super) const BROAD: [&str; 6] =
+const BROAD: [&str; 6] =
     ["", "metadata", "spec", "spec.template", "spec.template.metadata", "spec.template.spec"];
+
+/// Whether fields lie side by side, below a path with indices, that have nothing to do with each other.
+pub(super) fn is_broad(path: &str) -> bool {
+    let is_container = path.ends_with(']') && path.rsplit(['.', '[']).nth(1) == Some("containers");
+    BROAD.contains(&path) || is_container
+}
 
 /// Finds who holds a field that the API server refuses as invalid, or one beside it that excludes it.
 ///
@@ -123,8 +129,7 @@ fn held_at(fields: &Value, manifest: Option<&Value>, path: &str) -> Option<Strin
         ));
     }
     let (parent, _) = path.rsplit_once('.')?;
-    let is_container = parent.ends_with(']') && parent.rsplit(['.', '[']).nth(1) == Some("containers");
-    if BROAD.contains(&parent) || is_container {
+    if is_broad(parent) {
         return None;
     }
     let ours = manifest.and_then(|manifest| at(manifest, parent));

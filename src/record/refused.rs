@@ -75,6 +75,12 @@ pub fn foreign_finalizers(finalizers: &[String]) -> Vec<String> {
     finalizers.iter().filter(|one| !is_own(one)).cloned().collect()
 }
 
+/// The finalizers that hold an object; that of the garbage collector says only that dependents go first.
+pub fn holding_finalizers(mut finalizers: Vec<String>) -> Vec<String> {
+    finalizers.retain(|one| one != "foregroundDeletion");
+    finalizers
+}
+
 /// What is refused, as a sentence.
 pub struct Refusing<'a>(pub &'a [RefusedObject]);
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::refusals::{Answers, why};
 use super::super::{Engine, dependents, leftovers, look, stages};
-use crate::artifacts::{Kind, ListedObject, ObjectName, ObjectRef, Stage, Target};
+use crate::artifacts::{Kind, ListedObject, ObjectRef, Stage, Target};
 use crate::cluster::{Deletion, Terminating};
 use crate::error::{Error, Result};
 use crate::record::{Member, MemberState, Record};
@@ -91,11 +91,8 @@ async fn objects(
     if grace.is_some() && !controllers.is_empty() {
         // The grace of a controller's deletion is not its pods': they would take their own.
         let made = dependents::made_by(engine, target, &controllers).await?;
-        let pods = made.pods.into_iter().filter_map(|pod| {
-            let name = ObjectName::new(pod.name?).ok()?;
-            Some((ObjectRef::new(Kind::Pod, name), pod.uid?))
-        });
-        delete_all(engine, record, pods.collect(), grace, &mut asked).await?;
+        let pods = made.pods.iter().filter_map(dependents::pod).collect();
+        delete_all(engine, record, pods, grace, &mut asked).await?;
     }
     Ok(asked)
 }

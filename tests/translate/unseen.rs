@@ -289,16 +289,24 @@ const WAYS: &[&str] = &[
     "@:ro",
 ];
 
-/// Texts of every scalar that a template has, some of them with a canary.
+/// A text of every scalar that a template has: `way` gives how the canary stands in the scalar of that index.
+fn filled(way: impl Fn(usize) -> Option<&'static str>) -> String {
+    let fill = |(index, (line, usual)): (usize, &(&str, &'static str))| {
+        line.replace('~', way(index).unwrap_or(usual))
+    };
+    let lines: String = SCALARS.iter().enumerate().map(fill).collect();
+    format!("name: T\n{}", lines.replace('@', CANARY))
+}
+
+/// Such texts, some of their scalars with a canary.
 pub fn with_canaries() -> impl Strategy<Value = String> {
     let ways = vec((prop::bool::weighted(0.15), select(WAYS)), SCALARS.len());
-    ways.prop_map(|ways| {
-        let fill = |((line, usual), (has_canary, way)): (&(&str, &str), &(bool, &str))| {
-            line.replace('~', if *has_canary { way } else { usual })
-        };
-        let lines: String = SCALARS.iter().zip(&ways).map(fill).collect();
-        format!("name: T\n{}", lines.replace('@', CANARY))
-    })
+    ways.prop_map(|ways| filled(|index| ways[index].0.then_some(ways[index].1)))
+}
+
+/// A text for each scalar alone: many of them are accepted, many refused, and no chance decides which.
+pub fn with_one_canary() -> impl Iterator<Item = String> {
+    (0..SCALARS.len()).map(|canary| filled(|index| (index == canary).then_some("@")))
 }
 
 proptest! {
@@ -316,14 +324,8 @@ fn no_scalar_alone_is_shown_but_names() {
     let mut wrong = Vec::new();
     for canary in 0..SCALARS.len() {
         for way in WAYS {
-            let line = |(index, (line, usual)): (usize, &(&str, &str))| {
-                line.replace('~', if index == canary { way } else { usual })
-            };
-            let lines: String = SCALARS.iter().enumerate().map(line).collect();
-            wrong.extend(seen(
-                &format!("name: T\n{}", lines.replace('@', CANARY)),
-                &Rules::of(Profile::Modern),
-            ));
+            let text = filled(|index| (index == canary).then_some(*way));
+            wrong.extend(seen(&text, &Rules::of(Profile::Modern)));
         }
     }
     assert_eq!(wrong, Vec::<String>::new());

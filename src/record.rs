@@ -1,6 +1,7 @@
 //! What a deployment's record says, and every way it may change; pure.
 
 mod gate;
+mod head;
 mod makers;
 mod member;
 mod moment;
@@ -15,14 +16,14 @@ mod workloads;
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::artifacts::{ComponentName, DeploymentState, ObjectRef};
+use crate::artifacts::{ComponentName, DeploymentState};
 
 pub use gate::{
     being_changed, being_deleted, check_etag, check_readable, gate, lost, not_found, there_already,
 };
+pub use head::{Head, HeadFields};
 pub use makers::{Makers, controller_of};
 pub use member::{Adopted, Member, MemberState};
 pub use moment::{Moment, Standing};
@@ -34,109 +35,6 @@ pub use stored::{Record, Version};
 pub use transitions::{Transition, Writer};
 pub use work::{Applied, Begin, Work};
 pub use workloads::{applied, former, pods, serving, to_be_scaled};
-
-/// The version of the record's form that this adapter writes.
-const SCHEMA: u32 = 1;
-
-/// Everything the adapter remembers of a deployment outside its revisions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Head {
-    /// The version of this form.
-    pub schema: u32,
-    /// The uid of the ConfigMap that it was last written to by an operation: where it lies in another one, it was
-    /// restored from a backup. `None`: it was written by a version that did not note it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uid: Option<String>,
-    /// Whether it was restored from a backup and adopted since: it does not own the revisions that were stored before, so
-    /// they go by name at its end.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub restored: bool,
-    /// Counts the operations; what callers see as the etag.
-    pub generation: u64,
-    /// The template's name as its author wrote it.
-    pub template_name: String,
-    /// What is happening to the deployment.
-    pub phase: Phase,
-    /// The revision on the cluster, complete or not; `None` before the first was stored.
-    pub current: Option<HeadRef>,
-    /// The last revision that was seen ready.
-    pub last_good: Option<u32>,
-    /// Every revision that is kept, oldest first.
-    pub revisions: Vec<RevisionEntry>,
-    /// The operation that holds the deployment.
-    pub operation: Option<Operation>,
-    /// Operations that were taken over: what they have sent before may still arrive, and is looked out for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub superseded: Vec<String>,
-    /// The last operations of this record, oldest first: objects that bear the mark of one, and that no inventory has,
-    /// were created late. Marks of others are of a record that was lost.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub begun: Vec<String>,
-    /// Every object that is or may be on the cluster: written before the objects are.
-    pub inventory: Vec<Member>,
-    /// Volume claims that stay when everything in the inventory goes; filled when it is marked for deletion.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub retained: Vec<Member>,
-    /// Requests that their callers have named and that were carried out, oldest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub requests: Vec<RequestEntry>,
-    /// What the cluster refuses to delete or to write, until it is over.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub refused: Vec<RefusedObject>,
-    /// The revision that is put back if a component of the current one is seen to fail before all were ever ready: its
-    /// caller waits for that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pledge: Option<HeadRef>,
-    /// The state a BASIC list shows.
-    pub recorded: Recorded,
-    /// When the deployment was made.
-    pub created: Timestamp,
-    /// When an operation last changed it.
-    pub updated: Timestamp,
-}
-
-impl Head {
-    /// The head of a deployment that has nothing yet.
-    pub fn new(template_name: String, now: Timestamp) -> Self {
-        Self {
-            schema: SCHEMA,
-            uid: None,
-            restored: false,
-            generation: 0,
-            template_name,
-            phase: Phase::Applying,
-            current: None,
-            last_good: None,
-            revisions: Vec::new(),
-            operation: None,
-            superseded: Vec::new(),
-            begun: Vec::new(),
-            inventory: Vec::new(),
-            retained: Vec::new(),
-            requests: Vec::new(),
-            refused: Vec::new(),
-            pledge: None,
-            recorded: Recorded::default(),
-            created: now,
-            updated: now,
-        }
-    }
-
-    /// The inventory's entry of an object.
-    pub fn member(&self, reference: &ObjectRef) -> Option<&Member> {
-        self.inventory.iter().find(|member| member.reference == *reference)
-    }
-
-    /// Whether this operation is one of this record's, ended or not.
-    pub fn has_begun(&self, operation: &String) -> bool {
-        self.begun.contains(operation) || self.superseded.contains(operation)
-    }
-
-    /// Whether the record's form is one this adapter understands.
-    pub fn is_readable(&self) -> bool {
-        self.schema == SCHEMA
-    }
-}
 
 /// What is happening to a deployment; also a label of the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -196,8 +196,8 @@ impl Cluster {
             }
             // A record that was restored stays recognizable until its objects are adopted.
             if next.uid.is_none() || transition.adopts() {
-                next.restored |= is_restored;
-                next.uid = Some(record.uid.clone());
+                let restored = next.restored || is_restored;
+                next = next.lying_in(Some(record.uid.clone()), restored);
             }
             match self.try_write(&record, &next, manager(transition.writer())).await {
                 Ok(written) => return Ok(written),

@@ -206,7 +206,7 @@ async fn as_it_stands(
     // finishes that operation goes by its marks.
     let record = if is_new { undoomed(record, previous) } else { record };
     let name = record.name.clone();
-    let counted = Record { head: plan::with_scaled_counts(record.head, seen, &name), ..record };
+    let counted = Record { head: plan::with_scaled_counts(&record.head, seen, &name), ..record };
     leftovers::recognized(engine, plan::without_lost(counted, earlier), seen).await
 }
 

@@ -100,12 +100,10 @@ impl Back {
 /// The record without the marks of an operation that has not ended, on objects that the current revision has: nothing is
 /// deleted before an operation has ended, so they are as they were.
 pub fn restored(head: &Head, current: &[Artifact]) -> Head {
-    let mut head = head.clone();
-    for member in &mut head.inventory {
+    head.understood(|member| {
         let is_of_current = current.iter().any(|artifact| artifact.reference == member.reference);
         if member.state == MemberState::Deleting && member.uid.is_some() && is_of_current {
             member.state = MemberState::Applied;
         }
-    }
-    head
+    })
 }

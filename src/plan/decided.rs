@@ -59,7 +59,7 @@ pub fn decide(
     let earlier = standing::rendered(earlier, &controllers);
     let before = previous.map(|previous| previous.rendered_with(controllers)).unwrap_or_default();
     let before = standing::standing(head, before, &earlier);
-    let number = head.map_or(1, Head::next_revision);
+    let number = head.map_or(1, |head| head.next_revision());
     let links = crate::translate::linked_services(&prepared.template);
     let (own, scale) = (field_manager(&prepared.name), scale_manager(&prepared.name));
     let inputs = Inputs {

@@ -203,34 +203,28 @@ pub fn counts_to_read(
     let is_asked =
         |seen: &&ListedObject| policy == ReplicasPolicy::Template || after.get(&seen.reference).is_none();
     let is_read = |seen: &&ListedObject| {
-        is_foreign(seen) && is_asked(seen) || unrecorded(head, seen, deployment).is_some()
+        let is_unrecorded = |member| is_unrecorded(member, seen, deployment);
+        head.member(&seen.reference)
+            .is_some_and(|member| is_foreign(seen) && is_asked(seen) || is_unrecorded(member))
     };
-    let found = controllers.filter(is_read);
-    let found = found.map(|seen| &seen.reference).filter(|reference| head.member(reference).is_some());
-    found.cloned().collect()
+    controllers.filter(is_read).map(|seen| seen.reference.clone()).collect()
 }
 
-/// The entry of a controller whose count Scale owns on the cluster, although the record has none: that Scale died before
-/// it wrote the count down. Nobody else leaves such an owner behind: whoever takes the count back ends it.
-fn unrecorded<'a>(head: &'a Head, seen: &ListedObject, deployment: &DeploymentName) -> Option<&'a Member> {
-    let is_scales = seen.replicas_owners.contains(&scale_manager(deployment));
-    let member = head.member(&seen.reference).filter(|_| is_scales)?;
+/// Whether Scale owns a controller's count on the cluster although the record has none: that Scale died before it wrote
+/// the count down. Nobody else leaves such an owner behind: whoever takes the count back ends it.
+fn is_unrecorded(member: &Member, seen: &ListedObject, deployment: &DeploymentName) -> bool {
     let is_same = member.uid.as_ref() == Some(&seen.uid) && member.state == MemberState::Applied;
-    (is_same && member.scaled_replicas.is_none()).then_some(member)
+    is_same && member.scaled_replicas.is_none() && seen.replicas_owners.contains(&scale_manager(deployment))
 }
 
 /// The record with the counts of Scales that died before they wrote them down.
-pub fn with_scaled_counts(mut head: Head, seen: &[ListedObject], deployment: &DeploymentName) -> Head {
-    for seen in seen {
-        if unrecorded(&head, seen, deployment).is_none() {
-            continue;
-        }
-        let entry = head.inventory.iter_mut().find(|member| member.reference == seen.reference);
-        if let (Some(member), Some(count)) = (entry, seen.replicas) {
-            member.scaled_replicas = Some(count);
-        }
-    }
-    head
+pub fn with_scaled_counts(head: &Head, seen: &[ListedObject], deployment: &DeploymentName) -> Head {
+    head.understood(|member| {
+        let seen = seen.iter().find(|seen| seen.reference == member.reference);
+        let count =
+            seen.filter(|seen| is_unrecorded(member, seen, deployment)).and_then(|seen| seen.replicas);
+        member.scaled_replicas = count.or(member.scaled_replicas);
+    })
 }
 
 /// The components that would become bare Pods, and lose a count that somebody else has set.

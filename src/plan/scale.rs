@@ -90,9 +90,11 @@ impl Conversion {
             return Err(not_scalable(component));
         }
         // What stands as an earlier revision is the next Deploy's to write.
-        let mut head = record.head.clone();
-        let stands = head.inventory.iter_mut().filter(|member| member.stands_as.is_some());
-        stands.for_each(|member| member.state = MemberState::Planned);
+        let head = record.head.understood(|member| {
+            if member.stands_as.is_some() {
+                member.state = MemberState::Planned;
+            }
+        });
         let inputs = Inputs {
             head: Some(&head),
             before: &before,

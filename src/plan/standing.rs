@@ -15,11 +15,11 @@ pub fn stood_as(head: &Head) -> Vec<HeadRef> {
 
 /// The record without what stands as a revision that nobody has any more: of that nothing is known for certain.
 pub fn without_lost(mut record: Record, earlier: &BTreeMap<u32, Revision>) -> Record {
-    for member in &mut record.head.inventory {
+    record.head = record.head.understood(|member| {
         if member.stands_as.is_some_and(|number| !earlier.contains_key(&number)) {
             (member.state, member.stands_as) = (MemberState::Planned, None);
         }
-    }
+    });
     record
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Head;
+use super::HeadFields;
 use crate::artifacts::{ComponentName, ObjectRef, Stage, Trace};
 
 /// One object of the inventory.
@@ -69,7 +69,7 @@ pub struct Adopted {
     pub uid: String,
 }
 
-impl Head {
+impl HeadFields {
     /// Whether the inventory has an object of this name, or hands the Pod with this uid over to a controller.
     pub fn knows(&self, reference: &ObjectRef, uid: &str) -> bool {
         let mut handed_over = self.inventory.iter().filter_map(|member| member.adopts.as_ref());
@@ -77,7 +77,7 @@ impl Head {
     }
 }
 
-impl Head {
+impl HeadFields {
     /// Notes what objects show of their writers that are as they were deployed again.
     pub(super) fn same_again(&mut self, objects: &[(ObjectRef, String, Trace)]) {
         for (reference, uid, trace) in objects {

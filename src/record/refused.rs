@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Applied, Cause, Head, Member, MemberState, Outcome, Phase};
+use super::{Applied, Cause, HeadFields, Member, MemberState, Outcome, Phase};
 use crate::artifacts::{Kind, ObjectRef};
 
 /// The most characters of a reason that a record keeps.
@@ -113,7 +113,7 @@ fn sentence(one: &RefusedObject) -> String {
     }
 }
 
-impl Head {
+impl HeadFields {
     /// The deletes that are refused.
     pub fn refused_deletes(&self) -> impl Iterator<Item = &RefusedObject> {
         self.refused.iter().filter(|one| one.is_delete())

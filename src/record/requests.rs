@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Head, Operation};
+use super::{HeadFields, Operation};
 use crate::error::{Error, ErrorKind, Fault};
 
 /// How many requests are remembered.
@@ -49,7 +49,7 @@ pub struct RequestEntry {
     pub time: Timestamp,
 }
 
-impl Head {
+impl HeadFields {
     /// The outcome of the request of this name, if it was carried out within the last 24 hours.
     pub fn answered(&self, id: &str, now: Timestamp) -> Option<&RequestEntry> {
         self.requests.iter().rev().find(|entry| entry.request.id == id && !is_over(entry, now))

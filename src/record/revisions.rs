@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::refused::shortened;
-use super::{Head, Phase};
+use super::{HeadFields, Phase};
 use crate::artifacts::{ComponentName, DeploymentName, DeploymentState};
 
 /// Revisions that are kept beside the last good one.
@@ -131,7 +131,7 @@ impl RevisionEntry {
     }
 }
 
-impl Head {
+impl HeadFields {
     /// Why a revision was taken back, if it was and that was written down.
     pub fn cause_of(&self, revision: &HeadRef) -> Option<&Cause> {
         let entry = self.revisions.iter().find(|entry| entry.revision == *revision)?;

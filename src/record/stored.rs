@@ -68,7 +68,7 @@ impl Record {
 
     /// The record, as whoever has found out knows that it was restored from a backup.
     pub fn found_restored(mut self) -> Self {
-        self.head.restored = true;
+        self.head.0.restored = true;
         self
     }
 

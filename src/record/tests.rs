@@ -1,5 +1,7 @@
 //! Records that earlier versions have written, and what is concluded of revisions.
 
+use jiff::Timestamp;
+
 use super::*;
 
 /// A record at rest as the version before leases by observation, marks and a typed state has written it.
@@ -47,7 +49,8 @@ fn what_an_earlier_version_did_not_write_down_is_concluded() {
     assert_eq!(results(&head), [(2, RevisionResult::Succeeded), (1, RevisionResult::Superseded)]);
     // The next one is good, too: the one before stays so.
     let third = HeadRef { number: 3, secret: "panamax-deployment-shop-r3-01234567".to_owned() };
-    head.revisions.push(RevisionEntry { revision: third.clone(), ..head.revisions[1].clone() });
+    let second = head.revisions[1].clone();
+    head.revisions.push(RevisionEntry { revision: third.clone(), ..second });
     head.current = Some(third);
     head.recorded.state = DeploymentState::Deploying;
     assert_eq!(results(&head)[0], (3, RevisionResult::InProgress));

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::{
-    Applied, Begin, Head, HeadRef, Member, MemberState, OperationKind, Outcome, Phase, RefusedObject,
-    RequestEntry, RequestOutcome, RevisionEntry, Work,
+    Applied, Begin, Head, HeadFields, HeadRef, Member, MemberState, OperationKind, Outcome, Phase,
+    RefusedObject, RequestEntry, RequestOutcome, RevisionEntry, Work,
 };
 use crate::artifacts::{DeploymentState, ObjectRef, Trace};
 
@@ -151,14 +151,15 @@ impl Transition {
             | Transition::DoubtsCleared { .. }
             | Transition::RevisionsDropped { .. } => {
                 // The writer notes where the record lies.
-                *now == Head { uid: now.uid.clone(), restored: now.restored, ..self.apply(before) }
+                let is_restored = now.restored;
+                *now == self.apply(before).lying_in(now.uid.clone(), is_restored)
             }
         }
     }
 
     /// The record after this change.
     pub fn apply(&self, head: &Head) -> Head {
-        let mut next = head.clone();
+        let mut next = head.0.clone();
         match self {
             Transition::Begin(begin) => next.begin(begin),
             Transition::Renew { until } => {
@@ -173,7 +174,7 @@ impl Transition {
             }
             Transition::Applied(applied) => next.end(applied),
             Transition::Refused { earlier, revision, now } => {
-                next = Head {
+                next = HeadFields {
                     generation: head.generation,
                     last_good: head.last_good,
                     operation: None,
@@ -181,7 +182,7 @@ impl Transition {
                     begun: head.begun.clone(),
                     requests: head.requests.clone(),
                     updated: *now,
-                    ..Head::clone(earlier)
+                    ..earlier.0.clone()
                 };
                 next.revisions.push(RevisionEntry::discarded(revision.clone(), *now));
             }
@@ -206,11 +207,11 @@ impl Transition {
             }
         }
         next.forget_what_is_over();
-        next
+        Head(next)
     }
 }
 
-impl Head {
+impl HeadFields {
     fn begin(&mut self, begin: &Begin) {
         self.generation += 1;
         self.updated = begin.operation.started;

@@ -118,7 +118,7 @@ async fn a_class_that_does_not_let_claims_grow_is_told() {
         recorded(&namespace, "shop", "ACTIVE").await;
         at_rest(&namespace, "shop").await;
         let survey = Survey::of(&namespace.client, &namespace).await;
-        assert_eq!(survey.head("shop").expect("a record").current.expect("a revision").number, 1);
+        assert_eq!(survey.head("shop").expect("a record").current.as_ref().expect("a revision").number, 1);
     }
     // The size that the cluster has is no shrinking, whatever the last Deploy asked for.
     let answer = client.deploy(sized(&namespace, "1Gi", "")).await.expect("repaired").into_inner();

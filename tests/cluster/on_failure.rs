@@ -333,7 +333,7 @@ async fn no_revision_is_forgotten_before_it_is_gone() {
         |edition: u32| format!("name: Web\nimages:\n- {{name: web, source: 'example/web:{edition}'}}\n");
     client.deploy(deploy(&namespace, "web", &web(0))).await.expect("deployed");
     let survey = Survey::of(&namespace.client, &namespace).await;
-    let first = survey.head("web").expect("a record").current.expect("a revision").secret;
+    let first = survey.head("web").expect("a record").current.clone().expect("a revision").secret;
     let secrets = namespace.api::<Secret>();
     let hold = |finalizers: serde_json::Value| Patch::Merge(json!({"metadata": {"finalizers": finalizers}}));
     secrets.patch(&first, &PatchParams::default(), &hold(json!(["example.com/hold"]))).await.expect("held");

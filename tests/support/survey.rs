@@ -156,7 +156,10 @@ impl Survey {
     /// The members that the head knows, by `Kind name`.
     pub fn members(&self, name: &str) -> BTreeSet<String> {
         let head = self.head(name);
-        head.into_iter().flat_map(|head| head.inventory).map(|member| member.reference.to_string()).collect()
+        head.into_iter()
+            .flat_map(|head| head.inventory.clone())
+            .map(|member| member.reference.to_string())
+            .collect()
     }
 
     /// The uid of an object.

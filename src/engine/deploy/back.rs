@@ -33,10 +33,10 @@ pub(super) async fn take_back(
     report: stages::Report,
     earlier: HeadRef,
 ) -> Error {
-    let mut record = lock.record().clone();
+    let head = lock.record().head.with_inventory(report.inventory_before(&decided.plan));
+    let record = Record { head, ..lock.record().clone() };
     let (number, deadline) = (earlier.number, Instant::now() + PATIENCE);
     warn!(revision = number, "the update failed, putting the revision before back");
-    record.head.inventory = report.inventory_before(&decided.plan);
     let template = decided.prepared.template;
     let listing = plan::listing(&report.failures);
     let component = report.failures.first().map(|(artifact, _)| artifact.component.clone());

@@ -117,7 +117,7 @@ fn a_count_of_scale_that_the_record_lacks_is_read_and_kept() {
     }
     assert_eq!(to_read(&seen).len(), 1, "that Scale died before it wrote its count down");
     seen.iter_mut().for_each(|seen| seen.replicas = Some(4));
-    let head = with_scaled_counts(head, &seen, &name);
+    let head = with_scaled_counts(&head, &seen, &name);
     let counts: Vec<_> = head.inventory.iter().filter_map(|member| member.scaled_replicas).collect();
     assert_eq!(counts, [4], "as that Scale would have written it");
     assert_eq!(counts_to_read(&head, &before, &seen, ReplicasPolicy::Auto, &name), []);

@@ -22,7 +22,7 @@ fn member(kind: Kind, name: &str, uid: &str) -> Member {
 
 fn held(inventory: Vec<Member>) -> Record {
     Record {
-        head: Head { inventory, ..Head::new("Shop".to_owned(), at(100)) },
+        head: Head::new("Shop".to_owned(), at(100)).with_inventory(inventory),
         namespace: Namespace::new("default").expect("a name"),
         name: DeploymentName::new("shop").expect("a name"),
         uid: "head".to_owned(),

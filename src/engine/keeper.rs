@@ -11,6 +11,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::patience::{Sighting, overdue};
 use super::refusals::{Answers, Refusals};
+use super::removal::Asked;
 use super::{Engine, deploy, leftovers, look, removal, teardown};
 use crate::artifacts::{DeploymentState, Form, Kind, ListedObject, ObjectName, ObjectRef, Observed, Target};
 use crate::cluster::{RevisionDeletion, Snapshot};
@@ -28,8 +29,10 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// What one task remembers of its own doing; if it dies, everything is only asked for again.
 #[derive(Default)]
 struct Memory {
-    /// The uids of objects that were asked to go, and how often.
-    asked: BTreeMap<String, u32>,
+    /// Removed objects that were asked to go, by uid.
+    asked: BTreeMap<String, Asked>,
+    /// The uids of earlier pods that were asked to go.
+    replaced: BTreeSet<String>,
     /// What was refused, and when it is tried again.
     refusals: Refusals,
     /// What was last said about waiting.
@@ -257,14 +260,14 @@ async fn replace(
     let mut answers = Answers::default();
     let uids: Vec<String> = pods.iter().map(|(_, form)| form.uid.clone()).collect();
     for (reference, form) in pods {
-        if memory.asked.contains_key(&form.uid) || !memory.refusals.is_due(&form.uid, now) {
+        if memory.replaced.contains(&form.uid) || !memory.refusals.is_due(&form.uid, now) {
             continue;
         }
         // What was seen of a pod that has changed since is no reason to delete it: it may have become ready.
         match engine.cluster.delete_form(&record.namespace, &reference, &form).await {
             Ok(true) => {
                 answers.accepted(reference, Some(form.uid.clone()));
-                memory.asked.insert(form.uid, 1);
+                memory.replaced.insert(form.uid);
             }
             Ok(false) => {}
             Err(error) => {

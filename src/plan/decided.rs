@@ -88,6 +88,7 @@ pub fn decide(
     rendered.artifacts = artifacts;
     prepared.check(&mut plan.diagnostics)?;
     let count = plan.union().len();
+    plan.beside.iter_mut().try_for_each(|one| prepared.check(std::slice::from_mut(&mut one.told)))?;
     if count > MAX_INVENTORY {
         return Err(too_many(count));
     }
@@ -169,7 +170,7 @@ impl Decided {
     /// Everything that was found: about the template as every call tells it, then about the plan.
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
         let mut found = combine(&self.prepared.diagnostics, &self.rendered.diagnostics);
-        found.extend_from_slice(&self.plan.diagnostics);
+        found.extend(self.plan.told().cloned());
         found
     }
 }

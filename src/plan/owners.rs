@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{ConflictPolicy, Inputs, Plan, ScalePlan, beside, fields, remedy, stamp};
+use super::{ConflictPolicy, Inputs, Plan, ScalePlan, fields, remedy, stamp};
 use crate::artifacts::{
     Artifact, DeploymentName, ListedObject, ObjectRef, Others, field_manager, scale_manager,
 };
@@ -32,9 +32,8 @@ impl Plan {
         if let Some(left) = remedy::without(&step.artifact, &yielded) {
             step.artifact = left;
         }
-        for hold in &taken {
-            beside::untell(&step.artifact, hold, &mut self.diagnostics);
-        }
+        // What is taken does not stay beside the template's.
+        self.beside.retain(|one| !one.is_among(reference, &taken));
         let origin = step.artifact.origin.clone();
         let told = |code, holds: &[Hold], what: &str| -> Vec<Diagnostic> {
             let told = holds.iter().map(|Hold { field, manager }| {

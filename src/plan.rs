@@ -35,6 +35,7 @@ use crate::diagnostic::Diagnostic;
 use crate::record::{Head, Member, MemberState};
 
 pub use back::{Back, Course, FailurePolicy, PrunePolicy, restored};
+pub use beside::Beside;
 pub use blame::{first as first_failure, listing};
 pub use claims::{VolumePolicy, check as check_claims, set_aside};
 pub use decided::{Decided, decide};
@@ -195,12 +196,17 @@ pub struct Plan {
     pub handed_over: Vec<Member>,
     /// Objects in the inventory that the template no longer has and the cluster neither.
     pub gone: Vec<ObjectRef>,
-    /// What the caller should know.
+    /// What others set beside the template's.
+    pub beside: Vec<Beside>,
+    /// What else the caller should know.
     pub diagnostics: Vec<Diagnostic>,
     /// The changes, for the answer.
     pub changes: Vec<Change>,
     /// What is done where others hold fields.
     pub conflicts: ConflictPolicy,
+    /// Whether they stay without anybody having asked for that, and the objects of which some do.
+    yields_unasked: bool,
+    left: BTreeSet<ObjectRef>,
 }
 
 impl Plan {
@@ -242,8 +248,8 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     let mut plan = Plan { conflicts: inputs.conflicts, ..Plan::default() };
     let pod_revisions = stamp::pod_revisions(inputs);
     for artifact in inputs.after.objects() {
-        let step =
-            step(inputs, artifact, pod_revisions.get(&artifact.component).copied(), &mut plan.diagnostics);
+        let pod_revision = pod_revisions.get(&artifact.component).copied();
+        let step = step(inputs, artifact, pod_revision, &mut plan);
         let fields = match step.action {
             Action::Update | Action::Replace => find(inputs.before, &artifact.reference)
                 .map_or_else(Vec::new, |before| diff::fields(&before.manifest, &artifact.manifest)),
@@ -269,18 +275,15 @@ fn find<'a>(artifacts: &'a [Artifact], reference: &ObjectRef) -> Option<&'a Arti
 }
 
 /// Decides what happens to one object.
-fn step(
-    inputs: &Inputs<'_>,
-    artifact: &Artifact,
-    pod_revision: Option<u32>,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> Step {
+fn step(inputs: &Inputs<'_>, artifact: &Artifact, pod_revision: Option<u32>, plan: &mut Plan) -> Step {
+    let diagnostics = &mut plan.diagnostics;
     let member = inputs.head.and_then(|head| head.member(&artifact.reference));
     let existing = existing::find(inputs, &artifact.reference);
     let before = find(inputs.before, &artifact.reference);
     let mut stamped = artifact.clone();
     let is_workload = artifact.reference.kind.stage() == Stage::Workload;
-    let pod_revision = pod_revision.filter(|_| is_workload);
+    let renewed = existing.as_ref().and_then(|existing| replacing::renewed(inputs, existing, artifact));
+    let pod_revision = renewed.or(pod_revision).filter(|_| is_workload);
     if let Some(revision) = pod_revision {
         stamp::stamp(&mut stamped, revision);
     }
@@ -332,7 +335,7 @@ fn step(
     );
     stamp::leave_out_empty_values(&mut stamped);
     let others = existing.as_ref().map_or(&[][..], |existing| existing.others);
-    existing::tell(action, known, existing.as_ref(), member, (artifact, &stamped), diagnostics);
+    existing::tell(action, known, existing.as_ref(), member, (artifact, &stamped), plan);
     let planned = planned_member(&stamped, member, action, pod_revision, operation, &replicas);
     let uid = existing.as_ref().map(|existing| existing.uid);
     Step {

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::Engine;
@@ -16,7 +17,7 @@ use crate::plan::is_refusal;
 use crate::record::{Record, controller_of};
 
 /// The pause before the cluster is asked why something does not go: it doubles to the longest. What only takes its time,
-/// on a busy cluster, costs no question.
+/// its pods' grace or a busy cluster's, costs no question.
 const PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(40);
 /// From this pause on the garbage collector is late.
@@ -33,6 +34,35 @@ pub(super) struct Made {
     pub(super) sets: Vec<ObjectMeta>,
     /// Pods.
     pub(super) pods: Vec<ObjectMeta>,
+}
+
+/// When the cluster is asked next why something does not go that was asked to: the one rule for whoever waits for that.
+pub(super) struct Question {
+    pause: Duration,
+    at: Instant,
+}
+
+impl Question {
+    /// The first question about what was asked to go just now.
+    pub(super) fn first(now: Instant) -> Self {
+        Self { pause: PAUSE, at: now + PAUSE }
+    }
+
+    /// When it is asked.
+    pub(super) fn at(&self) -> Instant {
+        self.at
+    }
+
+    /// Whether the garbage collector has had its time by then.
+    pub(super) fn is_late(&self) -> bool {
+        self.pause >= LATE
+    }
+
+    /// The question after this one.
+    pub(super) fn again(&self, now: Instant) -> Self {
+        let pause = LONGEST_PAUSE.min(self.pause * 2);
+        Self { pause, at: now + pause }
+    }
 }
 
 /// Whose dependents are asked about.
@@ -76,23 +106,23 @@ pub(super) async fn while_waiting<T>(
     wait: impl Future<Output = T>,
 ) -> T {
     let mut wait = pin!(wait);
-    let (mut pause, mut record) = (PAUSE, record.clone());
+    let (mut question, mut record) = (Question::first(Instant::now()), record.clone());
     loop {
         tokio::select! {
             biased;
             done = &mut wait => return done,
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep_until(question.at()) => {}
         }
         let asked = tokio::select! {
             biased;
             done = &mut wait => return done,
-            asked = Box::pin(ask(engine, &record, owners, pause >= LATE)) => asked,
+            asked = Box::pin(ask(engine, &record, owners, question.is_late())) => asked,
         };
         match asked {
             Ok(now) => record = now,
             Err(error) => debug!(context = ?error.context(), "not known why something does not go"),
         }
-        pause = LONGEST_PAUSE.min(pause * 2);
+        question = question.again(Instant::now());
     }
 }
 
@@ -184,4 +214,20 @@ fn note(
 pub(super) fn pod(pod: &ObjectMeta) -> Option<(ObjectRef, String)> {
     let name = ObjectName::new(pod.name.clone()?).ok()?;
     Some((ObjectRef::new(Kind::Pod, name), pod.uid.clone()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_only_takes_its_grace_is_not_asked_about_and_the_collector_has_its_time() {
+        let begin = Instant::now();
+        let (mut question, mut asked) = (Question::first(begin), Vec::new());
+        for _ in 0..5 {
+            asked.push(((question.at() - begin).as_secs(), question.is_late()));
+            question = question.again(question.at());
+        }
+        assert_eq!(asked, [(10, false), (30, true), (70, true), (110, true), (150, true)]);
+    }
 }

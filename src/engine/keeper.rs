@@ -11,12 +11,13 @@ use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::patience::{Sighting, overdue};
 use super::refusals::{Answers, Refusals};
+use super::removal::Asked;
 use super::{Engine, deploy, leftovers, look, removal, teardown};
 use crate::artifacts::{DeploymentState, Form, Kind, ListedObject, ObjectName, ObjectRef, Observed, Target};
 use crate::cluster::{RevisionDeletion, Snapshot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, Duty};
-use crate::record::{HeadRef, Record, Transition};
+use crate::record::{Cause, HeadRef, Record, Transition};
 
 /// The first pause before a retry. It doubles with each failure.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -28,8 +29,10 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// What one task remembers of its own doing; if it dies, everything is only asked for again.
 #[derive(Default)]
 struct Memory {
-    /// The uids of objects that were asked to go, and how often.
-    asked: BTreeMap<String, u32>,
+    /// Removed objects that were asked to go, by uid.
+    asked: BTreeMap<String, Asked>,
+    /// The uids of earlier pods that were asked to go.
+    replaced: BTreeSet<String>,
     /// What was refused, and when it is tried again.
     refusals: Refusals,
     /// What was last said about waiting.
@@ -190,7 +193,7 @@ async fn carry_out(
             let answered = Transition::DeletesAnswered { refused: Vec::new(), accepted };
             engine.amend(record, &answered).await.map(|_| None)
         }
-        Duty::Settle(state) => settle(engine, record, state).await.map(|()| None),
+        Duty::Settle(state, cause) => settle(engine, record, state, cause).await.map(|()| None),
         Duty::TakeBack(earlier, _) => {
             Box::pin(take_back(engine, record, &earlier)).await.map(|()| Some(PAUSE))
         }
@@ -257,14 +260,14 @@ async fn replace(
     let mut answers = Answers::default();
     let uids: Vec<String> = pods.iter().map(|(_, form)| form.uid.clone()).collect();
     for (reference, form) in pods {
-        if memory.asked.contains_key(&form.uid) || !memory.refusals.is_due(&form.uid, now) {
+        if memory.replaced.contains(&form.uid) || !memory.refusals.is_due(&form.uid, now) {
             continue;
         }
         // What was seen of a pod that has changed since is no reason to delete it: it may have become ready.
         match engine.cluster.delete_form(&record.namespace, &reference, &form).await {
             Ok(true) => {
                 answers.accepted(reference, Some(form.uid.clone()));
-                memory.asked.insert(form.uid, 1);
+                memory.replaced.insert(form.uid);
             }
             Ok(false) => {}
             Err(error) => {
@@ -344,9 +347,14 @@ async fn drop_revisions(
     Ok(memory.refusals.again_in(names.into_iter(), now))
 }
 
-/// Writes down a state that was seen.
-async fn settle(engine: &Engine, record: &Record, state: DeploymentState) -> Result<()> {
-    let settled = Transition::Settled { state: Some(state), gone: BTreeSet::new() };
+/// Writes down a state that was seen, and why.
+async fn settle(
+    engine: &Engine,
+    record: &Record,
+    state: DeploymentState,
+    cause: Option<Cause>,
+) -> Result<()> {
+    let settled = Transition::Settled { state: Some((state, cause)), gone: BTreeSet::new() };
     if engine.amend(record, &settled).await?.head.recorded.state == state {
         info!(state = state.as_str(), "state recorded");
     }

@@ -97,11 +97,6 @@ impl Refusals {
         self.0.get(key).is_none_or(|(_, until)| *until <= now)
     }
 
-    /// How often it was refused.
-    pub(super) fn times(&self, key: &str) -> u32 {
-        self.0.get(key).map_or(0, |(times, _)| *times)
-    }
-
     /// Notes that it was refused.
     pub(super) fn refused(&mut self, key: &str, now: Instant) {
         let (times, until) = self.0.entry(key.to_owned()).or_insert((0, now));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::dependents::{self, Owners};
+use super::dependents::{self, Owners, Question};
 use super::refusals::{Answers, Refusals};
 use super::{Engine, stages, telling};
 use crate::artifacts::{Kind, ObjectRef, Observed, Target};
@@ -19,8 +19,14 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// When a Secret that is still there is looked at again: the pause doubles to the longest.
 const AGAIN: Duration = Duration::from_secs(1);
 const LONGEST_AGAIN: Duration = Duration::from_secs(30);
-/// After so many pauses, each twice as long as the one before, the garbage collector is late.
-const LATE: u32 = 5;
+
+/// A delete that was taken, of an object that is still there.
+pub(super) struct Asked {
+    /// How often it was asked for.
+    times: u32,
+    /// When the cluster is asked why what the object owns does not go before it.
+    question: Question,
+}
 
 /// What became of deletes that were asked for.
 #[derive(Default)]
@@ -88,7 +94,7 @@ pub(super) async fn delete(
     record: &Record,
     observed: &Observed,
     removals: &[Removal],
-    asked: &mut BTreeMap<String, u32>,
+    asked: &mut BTreeMap<String, Asked>,
     refusals: &mut Refusals,
 ) -> Result<Option<Duration>> {
     let now = engine.clock.elapsed();
@@ -102,48 +108,51 @@ pub(super) async fn delete(
     results.tell_failures(engine, record);
     let mut again = None;
     for going in &results.going {
-        let times = asked.entry(going.uid.clone()).or_default();
+        let first = || Asked { times: 0, question: Question::first(now) };
+        let asked = asked.entry(going.uid.clone()).or_insert_with(first);
         if going.reference.kind == Kind::Secret {
-            let pause = LONGEST_AGAIN.min(AGAIN * 2_u32.saturating_pow(*times));
+            let pause = LONGEST_AGAIN.min(AGAIN * 2_u32.saturating_pow(asked.times));
             again = Some(again.map_or(pause, |again: Duration| again.min(pause)));
         }
-        *times += 1;
+        asked.times += 1;
     }
     for (_, uid, _) in &results.failures {
         refusals.refused(uid, now);
     }
     let record = drop_entries(engine, record, removals, &results.gone).await?;
     let record = results.answers(engine).note(engine, &record).await?;
-    again = again.into_iter().chain(ask(engine, &record, observed, removals, refusals).await?).min();
+    again = again.into_iter().chain(ask(engine, &record, observed, removals, asked).await?).min();
     let tried = removals.iter().flat_map(Removal::objects).map(|(_, uid)| uid);
     Ok(again.into_iter().chain(refusals.again_in(tried, now)).min())
 }
 
-/// Asks why the pods of controllers that were asked to go do not go before them; returns when to ask again.
+/// Asks why the pods of controllers that are going do not go before them; returns when to ask again.
 async fn ask(
     engine: &Engine,
     record: &Record,
     observed: &Observed,
     removals: &[Removal],
-    refusals: &mut Refusals,
+    asked: &mut BTreeMap<String, Asked>,
 ) -> Result<Option<Duration>> {
     let now = engine.clock.elapsed();
-    let key = |uid: &str| format!("{uid}'s pods");
-    let is_going = |(reference, uid): &(ObjectRef, String)| {
+    let is_there = |(reference, uid): &(ObjectRef, String)| {
         reference.kind.is_controller() && observed.has(reference.kind, uid) == Some(true)
     };
-    let going: Vec<_> = removals.iter().flat_map(Removal::objects).filter(is_going).collect();
-    let due = going.iter().filter(|(_, uid)| refusals.is_due(&key(uid), now));
-    let due: Vec<_> = due.cloned().collect();
-    // The first time is that of the delete itself.
-    let times = due.iter().map(|(_, uid)| refusals.times(&key(uid))).min().unwrap_or(0);
-    if times > 0 {
-        dependents::ask(engine, record, Owners::Controllers(&due), times >= LATE).await?;
+    let (mut due, mut is_late, mut next) = (Vec::new(), true, None);
+    for (reference, uid) in removals.iter().flat_map(Removal::objects).filter(is_there) {
+        // One that the cluster refuses to delete keeps its pods by right.
+        let Some(Asked { question, .. }) = asked.get_mut(&uid) else { continue };
+        if question.at() <= now {
+            is_late &= question.is_late();
+            *question = question.again(now);
+            due.push((reference, uid));
+        }
+        next = next.into_iter().chain([question.at() - now]).min();
     }
-    for (_, uid) in &due {
-        refusals.refused(&key(uid), now);
+    if !due.is_empty() {
+        dependents::ask(engine, record, Owners::Controllers(&due), is_late).await?;
     }
-    Ok(refusals.again_in(going.iter().map(|(_, uid)| key(uid)), now))
+    Ok(next)
 }
 
 impl DeleteResults {

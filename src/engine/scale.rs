@@ -120,7 +120,7 @@ async fn scale_once(engine: &Engine, target: &Target, choices: &Choices) -> Resu
         let (converted, conversion) = convert(engine, target, record, &scale.convert, last).await?;
         record = converted;
         changes.extend(conversion.changes());
-        diagnostics = conversion.plan.diagnostics;
+        diagnostics = conversion.plan.told().cloned().collect();
     }
     // 4. Controllers that are there: one guarded write each, which can never make an object.
     let sets =
@@ -183,7 +183,7 @@ async fn validated(
             return Err(error);
         }
         changes.extend(conversion.changes());
-        diagnostics = conversion.plan.diagnostics;
+        diagnostics = conversion.plan.told().cloned().collect();
     }
     Ok(Scaling { record, changes, diagnostics })
 }

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::fields;
+use super::{Plan, fields};
 use crate::artifacts::{
-    AnnotationKey, Artifact, LabelKey, Others, is_reserved_annotation, is_reserved_label,
+    AnnotationKey, Artifact, LabelKey, ObjectRef, Others, is_reserved_annotation, is_reserved_label,
 };
 use crate::diagnostic::{Code, Diagnostic};
 use crate::error::Hold;
@@ -14,8 +14,36 @@ const NAMED: usize = 5;
 /// What the cluster's own controllers set.
 const CONTROLLERS: [&str; 3] = ["spec.replicas", "spec.volumeName", "spec.nodeName"];
 
+/// What somebody else sets beside the template's, and how that is told.
+#[derive(Clone, Debug)]
+pub struct Beside {
+    reference: ObjectRef,
+    /// The field; `None`: the others of a field manager of whose fields some are named.
+    hold: Option<Hold>,
+    /// What whoever deploys is told.
+    pub(super) told: Diagnostic,
+}
+
+impl Beside {
+    /// Whether it is about one of these fields of an object.
+    pub(super) fn is_among(&self, reference: &ObjectRef, holds: &[Hold]) -> bool {
+        self.reference == *reference && self.hold.as_ref().is_some_and(|hold| holds.contains(hold))
+    }
+}
+
+impl Plan {
+    /// What the caller should know.
+    pub fn told(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.diagnostics.iter().chain(self.beside.iter().map(|one| &one.told))
+    }
+}
+
 /// Tells what others set of an object and the template does not; fields that are told otherwise are left out.
-pub(super) fn tell(others: &[Others], artifact: &Artifact, but: &[String], told: &mut Vec<Diagnostic>) {
+pub(super) fn tell(others: &[Others], artifact: &Artifact, but: &[String], all: &mut Vec<Beside>) {
+    let mut tell = |hold, text: String| {
+        let told = Diagnostic::new(Code::FieldBeside, artifact.origin.clone(), text);
+        all.push(Beside { reference: artifact.reference.clone(), hold, told });
+    };
     for other in others {
         let mut fields = Vec::new();
         find(&other.fields, &artifact.manifest, "", &mut fields);
@@ -24,20 +52,15 @@ pub(super) fn tell(others: &[Others], artifact: &Artifact, but: &[String], told:
         fields.truncate(NAMED);
         for field in fields {
             let hold = Hold { field, manager: other.manager.clone() };
-            told.push(Diagnostic::new(Code::FieldBeside, artifact.origin.clone(), text(artifact, &hold)));
+            let text = text(artifact, &hold);
+            tell(Some(hold), text);
         }
         if more > 0 {
             let text =
                 format!("{}: field manager {} sets {more} more fields", artifact.reference, other.manager);
-            told.push(Diagnostic::new(Code::FieldBeside, artifact.origin.clone(), text));
+            tell(None, text);
         }
     }
-}
-
-/// Takes back what was told of a field that does not stay after all.
-pub(super) fn untell(artifact: &Artifact, hold: &Hold, told: &mut Vec<Diagnostic>) {
-    let text = text(artifact, hold);
-    told.retain(|one| one.code != Code::FieldBeside || one.message != text);
 }
 
 fn text(artifact: &Artifact, Hold { field, manager }: &Hold) -> String {

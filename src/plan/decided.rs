@@ -84,9 +84,11 @@ pub fn decide(
     // What is stored is what is applied: the next Deploy is compared with that.
     let (artifacts, kept) = stamp::keep_metadata(&inputs);
     let mut plan = plan(&Inputs { after: &artifacts, ..inputs });
+    plan.yields_unasked = course.yields_unasked();
     plan.diagnostics.extend(kept.iter().filter_map(|component| tell_kept(&artifacts, component)));
     rendered.artifacts = artifacts;
     prepared.check(&mut plan.diagnostics)?;
+    plan.beside.iter_mut().try_for_each(|one| prepared.check(std::slice::from_mut(&mut one.told)))?;
     let count = plan.union().len();
     if count > MAX_INVENTORY {
         return Err(too_many(count));
@@ -169,7 +171,7 @@ impl Decided {
     /// Everything that was found: about the template as every call tells it, then about the plan.
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
         let mut found = combine(&self.prepared.diagnostics, &self.rendered.diagnostics);
-        found.extend_from_slice(&self.plan.diagnostics);
+        found.extend(self.plan.told().cloned());
         found
     }
 }

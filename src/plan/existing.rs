@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Inputs, beside, owners};
+use super::{Inputs, Plan, beside, owners};
 use crate::artifacts::{Action, Artifact, ListedObject, ObjectRef, Others, Traces};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::record::{Member, MemberState};
@@ -82,20 +82,21 @@ pub(super) fn tell(
     existing: Option<&Existing<'_>>,
     member: Option<&Member>,
     after: (&Artifact, &Artifact),
-    told: &mut Vec<Diagnostic>,
+    plan: &mut Plan,
 ) {
     let Some(existing) = existing else { return };
+    let told = &mut plan.diagnostics;
     match (action, known) {
         (Action::Update, Some(before)) => {
             tell_drift(existing, member, after.0, told);
             let stays = owners::tell_given_up(before, after.0, existing.others, told);
-            beside::tell(existing.others, after.1, &stays, told);
+            beside::tell(existing.others, after.1, &stays, &mut plan.beside);
         }
         (Action::Unchanged, _) => {
             owners::tell_left(existing.others, existing.held, after.1, told);
-            beside::tell(existing.others, after.1, &[], told);
+            beside::tell(existing.others, after.1, &[], &mut plan.beside);
         }
-        (Action::Update, None) => beside::tell(existing.others, after.1, &[], told),
+        (Action::Update, None) => beside::tell(existing.others, after.1, &[], &mut plan.beside),
         _ => {}
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{ConflictPolicy, Inputs, Plan, ScalePlan, beside, fields, remedy, stamp};
+use super::{ConflictPolicy, Inputs, Plan, ScalePlan, fields, remedy, stamp};
 use crate::artifacts::{
     Artifact, DeploymentName, ListedObject, ObjectRef, Others, field_manager, scale_manager,
 };
@@ -29,12 +29,14 @@ impl Plan {
         let counts = |hold: &&Hold| hold.field != "spec.replicas" || step.take_back.is_none();
         let yielded: Vec<Hold> = decision.yielded.iter().filter(counts).cloned().collect();
         let taken: Vec<Hold> = decision.taken.iter().filter(|hold| !remedy::is_ours(hold)).cloned().collect();
+        if self.yields_unasked && yielded.iter().any(|hold| hold.field != "spec.replicas") {
+            self.left.insert(reference.clone());
+        }
         if let Some(left) = remedy::without(&step.artifact, &yielded) {
             step.artifact = left;
         }
-        for hold in &taken {
-            beside::untell(&step.artifact, hold, &mut self.diagnostics);
-        }
+        // What is taken does not stay beside the template's.
+        self.beside.retain(|one| !one.is_among(reference, &taken));
         let origin = step.artifact.origin.clone();
         let told = |code, holds: &[Hold], what: &str| -> Vec<Diagnostic> {
             let told = holds.iter().map(|Hold { field, manager }| {
@@ -46,6 +48,15 @@ impl Plan {
         let yielded = told(Code::FieldYielded, &yielded, "keeps the value of");
         self.diagnostics.extend(yielded);
         self.diagnostics.extend(told(Code::FieldTaken, &taken, "is taken from"));
+    }
+}
+
+impl Plan {
+    /// Whether fields of this object stay as others have set them although nobody has asked for that; `now`: what was
+    /// decided when it was written.
+    pub fn leaves_unasked(&self, reference: &ObjectRef, now: &Decision) -> bool {
+        let is_field = |hold: &Hold| hold.field != "spec.replicas";
+        self.left.contains(reference) || self.yields_unasked && now.yielded.iter().any(is_field)
     }
 }
 

@@ -296,7 +296,7 @@ fn a_replacement_or_a_deletion_that_was_begun_is_not_taken_for_done() {
 }
 
 fn codes(plan: &Plan) -> Vec<Code> {
-    plan.diagnostics.iter().map(|diagnostic| diagnostic.code).collect()
+    plan.told().map(|diagnostic| diagnostic.code).collect()
 }
 
 #[test]
@@ -327,4 +327,5 @@ mod back;
 mod layout;
 mod metadata;
 mod modern;
+mod others;
 mod replicas;

@@ -1,0 +1,50 @@
+//! Plans over objects of which somebody else holds fields.
+
+use super::*;
+use crate::artifacts::Others;
+use crate::error::Hold;
+
+/// A deployment of which field managers hold these fields of the component web's workload.
+fn held(fields: Value, managers: &[&str]) -> (Artifacts, Head, Vec<ListedObject>, ObjectRef) {
+    let artifacts = render(TEMPLATE, &["web"]);
+    let (head, mut seen) = deployed(&artifacts);
+    let web = seen.iter_mut().find(|one| one.reference.kind == Kind::ReplicationController);
+    let web = web.expect("a controller");
+    web.others = managers
+        .iter()
+        .map(|manager| Others { manager: (*manager).to_owned(), fields: fields.clone() })
+        .collect();
+    let reference = web.reference.clone();
+    (artifacts, head, seen, reference)
+}
+
+#[test]
+fn a_field_that_is_taken_is_not_told_to_stay() {
+    let labels = serde_json::json!({ "f:metadata": { "f:labels": { "f:team": {} } } });
+    let (artifacts, head, seen, web) = held(labels, &["one", "other"]);
+    let mut plan = plan_between(&artifacts, &artifacts, TEMPLATE, &head, &seen);
+    assert_eq!(codes(&plan), [Code::FieldBeside, Code::FieldBeside]);
+    let hold = Hold { field: "metadata.labels.team".to_owned(), manager: "one".to_owned() };
+    plan.decide(&web, &Decision { taken: vec![hold], ..Decision::default() });
+    assert_eq!(codes(&plan), [Code::FieldTaken, Code::FieldBeside], "the other's stays");
+}
+
+#[test]
+fn pods_whose_form_is_taken_back_are_made_anew() {
+    let image = serde_json::json!({ "f:spec": { "f:template": { "f:spec": { "f:containers": {
+        "k:{\"name\":\"web\"}": { "f:image": {} } } } } } });
+    let (artifacts, head, seen, web) = held(image, &["kubectl-set"]);
+    let links = linked_services(&template(TEMPLATE));
+    let planned = |conflicts| {
+        plan(&Inputs { conflicts, links: &links, ..inputs(&artifacts, &artifacts, &head, &seen) })
+    };
+    let name = web.name.as_str();
+    for (conflicts, revision) in
+        [(ConflictPolicy::Yield, "1"), (ConflictPolicy::Fail, "1"), (ConflictPolicy::Force, "2")]
+    {
+        let plan = planned(conflicts);
+        assert_eq!(revision_of(&plan, name).as_deref(), Some(revision), "{conflicts:?}");
+        let is_told = codes(&plan).contains(&Code::PodsReplaced);
+        assert_eq!(is_told, conflicts == ConflictPolicy::Force, "{:?}", codes(&plan));
+    }
+}

@@ -12,7 +12,7 @@ use tonic::Code;
 
 use super::plans::plan;
 use super::revisions::rollback;
-use crate::support::adapter::{Adapter, deploy_at_once, modern, teardown};
+use crate::support::adapter::{Adapter, deploy_at_once, in_time, modern, teardown};
 use crate::support::control_plane::{User, control_plane};
 use crate::support::looking::{everything, refused};
 use crate::support::namespace::namespace;
@@ -65,13 +65,6 @@ fn large(namespace: &str, linkers: usize, line: &str) -> proto::DeployRequest {
         options: Some(declared()),
         ..deploy_at_once(namespace, "large", "")
     }
-}
-
-/// With a deadline that such a size meets also on a slow machine.
-fn in_time<T>(message: T) -> tonic::Request<T> {
-    let mut request = tonic::Request::new(message);
-    request.set_timeout(std::time::Duration::from_secs(120));
-    request
 }
 
 #[tokio::test]

@@ -81,8 +81,8 @@ async fn what_deploys_can_be_planned_and_shown_and_what_is_larger_is_refused() {
         ..Default::default()
     };
     let mut largest = 0;
-    // Lines that manifests quote, and some that they do not.
-    for line in ["\"'\\\n: #", "\u{e9}", "a\n", "x"] {
+    // Lines that manifests quote or escape, and some that they do not.
+    for line in ["\"'\\\n: #", "\u{feff}", "\u{ffff}a", "\u{e9}", "a\n", "x"] {
         // As many as are allowed; one more is refused, by everybody and before anything is written.
         let mut shown = String::new();
         largest = 0;

@@ -52,8 +52,9 @@ struct Commands {
     command: Command,
 }
 
-/// A command beside `serve`.
+/// A command beside `serve`. Its flags are built when it is the one that is meant.
 #[derive(Clone, Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Command {
     /// Check templates and tell everything found; needs no adapter
     #[command(after_help = CODES)]
@@ -111,7 +112,7 @@ pub fn command() -> clap::Command {
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Told, clap::Error> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     let first = arguments.get(1).and_then(|first| first.to_str()).unwrap_or_default();
-    if Commands::command().get_subcommands().any(|command| command.get_name() == first) {
+    if Command::has_subcommand(first) {
         return Commands::try_parse_from(arguments).map(|told| Told::Do(Box::new(told.command)));
     }
     if first == "serve" && arguments.len() > 1 {
@@ -126,8 +127,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Told, clap
 
 /// Whether a command line that cannot be read was one of the commands beside `serve`, whose usage is 2.
 pub fn is_command(first: Option<&std::ffi::OsStr>) -> bool {
-    let first = first.and_then(|first| first.to_str()).unwrap_or_default();
-    Commands::command().get_subcommands().any(|command| command.get_name() == first)
+    first.and_then(|first| first.to_str()).is_some_and(Command::has_subcommand)
 }
 
 impl Command {

@@ -13,6 +13,7 @@ mod identity;
 mod limits;
 mod listener;
 mod measured;
+mod messages;
 mod metadata;
 mod origin;
 mod port;
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
+use tower::util::MapResponse;
 use tower::{Layer, Service};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{info, warn};
@@ -279,7 +281,8 @@ fn service(
     // Who is not known gets no place and has no body read.
     let service = identity::Identity::new(callers.clone()).layer(service);
     let service = metadata::Metadata(metrics.clone()).layer(service);
-    Ok(measured::Measure::new(metrics.clone()).layer(gate::Gate.layer(service)))
+    let service = measured::Measure::new(metrics.clone()).layer(gate::Gate.layer(service));
+    Ok(MapResponse::new(service, messages::spelt))
 }
 
 /// A service that takes and sends gzip, of which a message may have so many bytes. Generated services share no trait.

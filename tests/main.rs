@@ -147,6 +147,7 @@ mod release {
 
 /// Every fault that can be, in memory and in no time.
 mod sim {
+    mod agents;
     mod histories;
     mod judge;
     mod known;

@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	pb "example.com/panamax-client/kubernetesv1"
+	pb "panamax.io/kubernetes/v1"
 )
 
 func expect(holds bool, format string, values ...any) {

@@ -15,7 +15,7 @@ import (
 	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
-	pb "example.com/panamax-client/kubernetesv1"
+	pb "panamax.io/kubernetes/v1"
 )
 
 var zip = grpc.UseCompressor(gzip.Name)

@@ -11,6 +11,7 @@ export function expect(holds, sentence) {
 /** The fields at fault in a call that must fail with this code and reason. */
 export async function refused(promise, code, reason) {
   const error = await promise.then(() => new Error(`it did not fail with ${reason}`), (caught) => caught);
+  expect(!/%[0-9A-F]{2}/.test(error.details), `the message has escapes: ${error.details}`);
   expect(error.code === code, `the call failed with ${error.message}, not with code ${code}`);
   const status = rpc.lookupType('google.rpc.Status').decode(error.metadata.get('grpc-status-details-bin')[0]);
   const detail = (name) => {

@@ -38,9 +38,14 @@ impl Packed {
         packed
     }
 
-    /// The bytes of its manifest.
+    /// The bytes of its manifest, in JSON or with the escapes that YAML demands beside those of JSON.
     pub fn size(&self) -> usize {
-        self.text.len()
+        // Each has three bytes, the first of which few others have, and six as an escape.
+        let escaped = match self.text.as_bytes().contains(&0xef) {
+            true => self.text.matches(['\u{feff}', '\u{fffe}', '\u{ffff}']).count(),
+            false => 0,
+        };
+        self.text.len() + 3 * escaped
     }
 
     fn unpacked(&self) -> Artifact {

@@ -126,7 +126,7 @@ catalogue! {
     /// A link leads to an image that does not list the ports its clients use; the image is known, so links offer
     /// them.
     PortInferred = "PORT_INFERRED", Warning,
-        "list the port under `expose`";
+        "list the ports that links use under `expose`";
     /// Links to the image reach the ports that its configuration exposes, too.
     PortFromImage = "PORT_FROM_IMAGE", Info,
         "list the ports under `expose` to do without the configuration";

@@ -198,7 +198,8 @@ pub(super) fn check_volumes_from(
 fn resolve(service: &str, field: &str, names: &Names<'_>, findings: &mut Findings) -> Option<usize> {
     let place = format!("{field}.service");
     if service.is_empty() {
-        findings.report(Code::LinkTargetMissing, place, "the link names no image");
+        let found = Diagnostic::new(Code::LinkTargetMissing, place, "the link names no image");
+        findings.push(found.advising("add `service` with the name of an image of the template"));
         return None;
     }
     let Some((target, assumed)) = names.find(service) else {

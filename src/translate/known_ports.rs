@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::ports::{Added, ImagePorts, Origin, ServicePort};
-use crate::diagnostic::{Code, Findings};
+use crate::diagnostic::{Code, Diagnostic, Findings};
 use crate::template::{Protocol, shown};
 
 /// Tells what links to this image get beside what its template lists, and what they do not get.
@@ -83,7 +83,8 @@ pub(super) fn tell(
         };
         let message =
             format!("{who} listens on {hidden}, but links to `{name}` lead elsewhere under that number");
-        findings.report(Code::PortWithheld, field, message);
+        let advice = "give what has that number another host_port, if links are to reach this one";
+        findings.push(Diagnostic::new(Code::PortWithheld, field, message).advising(advice));
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Context;
-use super::mounts::{Mount, Source};
-use crate::diagnostic::{Code, Findings};
+use super::mounts::{Mount, ON_NODES, Source};
+use super::{Context, VolumeMapping};
+use crate::diagnostic::{Code, Diagnostic, Findings};
 use crate::template::{Image, shown};
 
 /// The images in such an order that each comes after those that it borrows from. Reading refused circles.
@@ -76,12 +76,23 @@ pub(super) fn borrowed(
         }
         if shared {
             let message = format!("its pods mount the volumes of `{lender}`");
-            findings.report(Code::VolumesShared, from.field.clone(), message);
+            let advice = match context.rules().volumes {
+                VolumeMapping::HostPath => ON_NODES,
+                _ => {
+                    "choose a storage class that several nodes can mount; with another, one node has to run all of these pods"
+                }
+            };
+            findings.push(Diagnostic::new(Code::VolumesShared, from.field.clone(), message).advising(advice));
         }
         if apart {
             let message =
                 format!("a directory that lives as long as its pod cannot be shared with `{lender}`");
-            findings.report(Code::VolumeNotShared, from.field.clone(), message);
+            let advice = match context.rules().volumes {
+                VolumeMapping::HostPath => "add host_path to the volume of the image that lends it",
+                _ => "set options.volumes to VOLUME_MAPPING_PERSISTENT_VOLUME_CLAIM: claims are shared",
+            };
+            findings
+                .push(Diagnostic::new(Code::VolumeNotShared, from.field.clone(), message).advising(advice));
         }
     }
     mounts

@@ -77,25 +77,24 @@ const FOR_FILES: &str = "build the file into the image, or give its content to t
 
 /// Why a volume is never mounted; `None` for one that is.
 pub(super) fn refusal(mapping: VolumeMapping, volume: &Volume) -> Option<Refusal> {
-    if let Some(message) = of_host(mapping, &volume.host_path) {
-        return Some(Refusal { key: "host_path", message, advice: None });
-    }
-    of_container(mapping, volume)
+    of_host(mapping, &volume.host_path).or_else(|| of_container(mapping, volume))
 }
 
-fn of_host(mapping: VolumeMapping, path: &str) -> Option<&'static str> {
-    let message = "a system path of the node is never mounted; the volume was left out";
+fn of_host(mapping: VolumeMapping, path: &str) -> Option<Refusal> {
+    let refuse = |message, advice| Some(Refusal { key: "host_path", message, advice });
+    let system = || refuse("a system path of the node is never mounted; the volume was left out", None);
     if mapping != VolumeMapping::HostPath {
         // The path is not mounted, so it matters only where nothing else could stand for what is there.
         let is_of_node = |host: &String| is_of_node(host);
-        return lexical(path).filter(is_of_node).map(|_| message);
+        return lexical(path).filter(is_of_node).and_then(|_| system());
     }
     let Some(host) = absolute(path) else {
         let message = "the path on the host is not a plain absolute path; the volume was left out";
-        return (!path.is_empty()).then_some(message);
+        let advice = Some("write an absolute path without `..`, as /srv/data");
+        return if path.is_empty() { None } else { refuse(message, advice) };
     };
     let is_of_host = || HOST_EXACT.contains(&host.as_str()) || within(&host, HOST_WITHIN);
-    (is_of_node(&host) || is_of_host()).then_some(message)
+    if is_of_node(&host) || is_of_host() { system() } else { None }
 }
 
 /// Whether nothing can stand for what the node has at this path: its devices, its sockets, all of it.

@@ -5,6 +5,10 @@ use serde_json::{Value, json};
 use super::claim_names::digits;
 use crate::artifacts::{LAYOUT_DATA, ObjectName};
 
+/// What to do where several pods mount one path of their nodes.
+pub(super) const ON_NODES: &str =
+    "see that all of these pods run on one node: each node has directories of its own";
+
 /// The volume behind a mounted path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Source {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::mountable::{lexical, refusal};
 use super::{Context, VolumeMapping};
-use crate::diagnostic::{Code, Findings};
+use crate::diagnostic::{Code, Diagnostic, Findings};
 use crate::template::shown;
 
 /// Tells of each mount whose path of the host is that of an earlier one, lies in it, or holds it: of two images, or of
@@ -19,12 +19,16 @@ pub(super) fn tell(context: &Context<'_>, findings: &mut Findings) {
         for volume in image.volumes.iter().filter(|volume| refusal(mapping, volume).is_none()) {
             let Some(path) = lexical(&volume.host_path) else { continue };
             if let Some((first, how)) = relative(&owners, &path) {
-                let who = match first == index {
-                    true => "another volume of the image".to_owned(),
-                    false => format!("`{}`", shown(context.template.images[first].name.as_str())),
+                let (who, advice) = match first == index {
+                    true => (
+                        "another volume of the image".to_owned(),
+                        Some("mount it once, and have the program use that one path"),
+                    ),
+                    false => (format!("`{}`", shown(context.template.images[first].name.as_str())), None),
                 };
                 let message = format!("{who} mounts {how}; they no longer share it");
-                findings.report(Code::VolumeNotShared, volume.field.clone(), message);
+                let found = Diagnostic::new(Code::VolumeNotShared, volume.field.clone(), message);
+                findings.push(Diagnostic { advice: advice.map(Into::into), ..found });
             }
             owners.entry(path).or_insert(index);
         }

@@ -8,7 +8,7 @@ use super::claim_names;
 use super::groups::{self, MountedClaim};
 use super::lending::{borrowed, lenders_first, lent_by};
 use super::mountable::{Refusal, absolute, may_be_file, normalised, refusal};
-use super::mounts::{Mount, Mounts, Source};
+use super::mounts::{Mount, Mounts, ON_NODES, Source};
 use super::share::Share;
 use super::{Context, VolumeFilling, VolumeMapping, count, known_images, labels, sharing};
 use crate::artifacts::{ANNOTATION_LAYOUT, Artifact, Kind, LAYOUT_DATA, ObjectName, ObjectRef};
@@ -41,7 +41,9 @@ pub(super) fn of_images(context: &Context<'_>, share: &Share, findings: &mut Fin
     for (index, mounts) in all.iter().enumerate().filter(|(index, _)| count(&images[*index]) > 1) {
         if mounts.has_claim() || mounts.has_host_path() {
             let message = "all replicas mount the same volumes";
-            findings.report(Code::VolumesShared, format!("images[{index}].deployment.count"), message);
+            let field = format!("images[{index}].deployment.count");
+            let found = Diagnostic::new(Code::VolumesShared, field, message);
+            findings.push(if mounts.has_host_path() { found.advising(ON_NODES) } else { found });
         }
     }
     all
@@ -196,7 +198,8 @@ fn tell_not_filled(context: &Context<'_>, mount: &Mount, findings: &mut Findings
                 "`{}` keeps data of its own there, so it starts with an empty directory",
                 known.repository
             );
-            Diagnostic::new(Code::VolumeLeftAsIs, mount.origin.clone(), message)
+            let found = Diagnostic::new(Code::VolumeLeftAsIs, mount.origin.clone(), message);
+            found.advising("nothing has to be done, unless the program misses files of its image there: copy those into the volume once")
         }
         None => {
             let message = "the image declares a volume there; what it has at that path is hidden";

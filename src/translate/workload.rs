@@ -11,7 +11,7 @@ use super::mounts::Mounts;
 use super::service::PlannedService;
 use super::{Context, LinkEnvironment, Profile, count, environment, labels, naming};
 use crate::artifacts::{Artifact, Kind, ObjectRef};
-use crate::diagnostic::{Code, Findings};
+use crate::diagnostic::{Code, Diagnostic, Findings};
 use crate::template::{Image, Interface, Port, PortNumber, Protocol, shown};
 
 /// The key of a container's variables. What is built here has nothing there: they come when it is packed.
@@ -297,7 +297,8 @@ fn tell_moved(context: &Context<'_>, services: &[PlannedService<'_>], findings: 
                 findings.report(Code::HostPortMoved, field, message);
             } else {
                 let message = format!("port {host} of Service `{name}` leads elsewhere");
-                findings.report(Code::HostPortDropped, field, message);
+                let found = Diagnostic::new(Code::HostPortDropped, field, message);
+                findings.push(found.advising("choose another host_port for it"));
             }
         }
     }

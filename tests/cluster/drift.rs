@@ -12,31 +12,20 @@ use tonic::Code;
 
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern};
 use crate::support::control_plane::{User, control_plane};
-use crate::support::looking::{as_read, members, pod_uids, recorded, refused, remove, until};
+use crate::support::looking::{Object, as_read, members, pod_uids, recorded, refused, remove, until};
 use crate::support::namespace::{Namespace, namespace};
-use crate::support::templates::wordpress_at;
+use crate::support::templates::{STILL, wordpress_at};
 
 pub const APPLIED: &str = "panamax.io/applied";
 const CONTROLLER: &str = "wp-replication-controller";
 
-/// A component with a Secret, whose pods nobody runs.
-const STILL: &str = "name: Still\nimages:\n- name: web\n  source: example/web:1\n  ports: [{host_port: 8080, \
-                     container_port: 80}]\n  environment: [{variable: A_PASSWORD, value: first-secret}]\n  \
-                     deployment: {count: 0}\n";
-
 /// Applies a changed object by force under the deployment's own field manager, as a late write of ours would.
-pub async fn applied_as_ours<K>(
+pub async fn applied_as_ours<K: Object>(
     namespace: &Namespace,
     manager: &str,
     name: &str,
     change: impl FnOnce(&mut Value),
-) where
-    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + serde::Serialize
-        + serde::de::DeserializeOwned,
-{
+) {
     let api = namespace.api::<K>();
     let found = serde_json::to_value(api.get(name).await.expect("it is there")).expect("JSON");
     let mut object = as_read(found);
@@ -271,13 +260,7 @@ async fn what_is_written_under_any_name_is_told_by_reads_and_repaired_or_refused
 }
 
 /// Adds a label and takes it away again, as a person does.
-async fn labelled_for_a_moment<K>(namespace: &Namespace, name: &str)
-where
-    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned,
-{
+async fn labelled_for_a_moment<K: Object>(namespace: &Namespace, name: &str) {
     let parameters =
         PatchParams { field_manager: Some("kubectl-label".to_owned()), ..PatchParams::default() };
     for value in [json!("blog"), Value::Null] {

@@ -7,7 +7,7 @@ use tonic::Code;
 
 use super::plans::plan;
 use super::revisions::rollback;
-use crate::support::adapter::{Adapter, deploy_at_once, modern, scale, teardown};
+use crate::support::adapter::{Adapter, deploy_at_once, in_time, modern, scale, teardown};
 use crate::support::control_plane::{User, control_plane};
 use crate::support::looking::{Versions, everything, members, names, recorded, refused};
 use crate::support::namespace::namespace;
@@ -28,13 +28,6 @@ fn template(prefix: &str, edition: u32, secrets: usize) -> String {
         }
     }
     template
-}
-
-/// With a deadline that such a size meets also on a slow machine.
-fn in_time<T>(message: T) -> tonic::Request<T> {
-    let mut request = tonic::Request::new(message);
-    request.set_timeout(std::time::Duration::from_secs(180));
-    request
 }
 
 #[tokio::test]

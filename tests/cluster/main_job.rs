@@ -9,18 +9,12 @@ use panamax_kubernetes_adapter::proto;
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, scale, teardown};
 use crate::support::calls::{Recorder, counted};
 use crate::support::control_plane::{User, control_plane};
-use crate::support::looking::recorded;
+use crate::support::looking::{Object, recorded};
 use crate::support::namespace::{Namespace, namespace};
 use crate::support::templates::{WORDPRESS, chain, wordpress_at};
 
 /// Names of all objects of a kind in a namespace, but for what the cluster itself makes.
-async fn names<K>(namespace: &Namespace) -> Vec<String>
-where
-    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned,
-{
+async fn names<K: Object>(namespace: &Namespace) -> Vec<String> {
     use kube::ResourceExt;
     let list = namespace.api::<K>().list(&ListParams::default()).await.expect("a list");
     let names = list.items.iter().map(ResourceExt::name_any);

@@ -11,32 +11,20 @@ use tonic::Code;
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, scale};
 use crate::support::calls::{Recorder, counted};
 use crate::support::control_plane::{User, control_plane};
-use crate::support::looking::{everything, members, recorded, refused, until};
+use crate::support::looking::{Object, everything, members, recorded, refused, until};
 use crate::support::namespace::{Namespace, namespace};
-use crate::support::templates::{WORDPRESS, wordpress_at};
+use crate::support::templates::{STILL, WORDPRESS, wordpress_at};
 
 const CONTROLLER: &str = "wp-replication-controller";
 
 /// Changes an object as a program of this name would.
-async fn changed_by<K>(namespace: &Namespace, manager: &str, name: &str, patch: &Patch<Value>)
-where
-    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned,
-{
+async fn changed_by<K: Object>(namespace: &Namespace, manager: &str, name: &str, patch: &Patch<Value>) {
     let parameters = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
     namespace.api::<K>().patch(name, &parameters, patch).await.expect("a change");
 }
 
 /// Sets a count as an autoscaler does.
-async fn autoscaled<K>(namespace: &Namespace, name: &str, count: i32)
-where
-    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned,
-{
+async fn autoscaled<K: Object>(namespace: &Namespace, name: &str, count: i32) {
     let parameters =
         PatchParams { field_manager: Some("horizontal-pod-autoscaler".to_owned()), ..PatchParams::default() };
     let patch = Patch::Merge(json!({"spec": {"replicas": count}}));
@@ -57,11 +45,6 @@ fn told<'d>(diagnostics: &'d [proto::Diagnostic], code: &str) -> &'d str {
     let found = diagnostics.iter().find(|one| one.code == code);
     &found.unwrap_or_else(|| panic!("{code} among {diagnostics:#?}")).message
 }
-
-/// A component that nobody runs, so that nothing but the test moves.
-const STILL: &str = "name: Still\nimages:\n- name: web\n  source: example/web:1\n  ports: [{host_port: 8080, \
-                     container_port: 80}]\n  environment: [{variable: A_PASSWORD, value: first-secret}]\n  \
-                     deployment: {count: 0}\n";
 
 async fn target_port(namespace: &Namespace) -> Value {
     let service = namespace.api::<Service>().get("db-1").await.expect("a Service");
@@ -225,14 +208,12 @@ async fn excluded(namespace: &Namespace, adapter: &Adapter, request: proto::Depl
 }
 
 /// The same with FORCE: told alike by the plan and by what carries it out, and what is there then is ours alone.
-async fn displaced<K>(namespace: &Namespace, adapter: &Adapter, request: proto::DeployRequest, field: &str)
-where
-    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + serde::Serialize
-        + serde::de::DeserializeOwned,
-{
+async fn displaced<K: Object>(
+    namespace: &Namespace,
+    adapter: &Adapter,
+    request: proto::DeployRequest,
+    field: &str,
+) {
     let request = conflicts(request, ConflictPolicy::Force);
     let name = request.name.clone();
     let before = everything(namespace).await;

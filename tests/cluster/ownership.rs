@@ -9,7 +9,7 @@ use tonic::Code;
 
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, scale};
 use crate::support::control_plane::{User, control_plane};
-use crate::support::looking::{everything, members, names, recorded, refused, remove, until};
+use crate::support::looking::{Object, everything, members, names, recorded, refused, remove, until};
 use crate::support::namespace::{Namespace, namespace};
 use crate::support::templates::{WORDPRESS, wordpress_at};
 
@@ -19,14 +19,7 @@ fn alone(name: &str) -> String {
 }
 
 /// Makes an object as a person at a terminal would.
-async fn made_by_somebody<K>(namespace: &Namespace, object: Value)
-where
-    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + serde::Serialize
-        + serde::de::DeserializeOwned,
-{
+async fn made_by_somebody<K: Object>(namespace: &Namespace, object: Value) {
     let api: Api<K> = Api::namespaced(namespace.plane.client(User::Admin).await, namespace);
     let parameters = PostParams { field_manager: Some("somebody".to_owned()), ..PostParams::default() };
     let object = serde_json::from_value(object).expect("an object");

@@ -7,7 +7,6 @@ use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PropagationPolicy};
 use panamax_kubernetes_adapter::proto;
-use panamax_kubernetes_adapter::proto::watch_deployment_response::Event;
 use panamax_kubernetes_adapter::proto::{ComponentReason, DeploymentState, WatchUntil};
 use serde_json::json;
 use tonic::Code;
@@ -15,7 +14,7 @@ use tonic::Code;
 use crate::cluster::revisions::revisions;
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, teardown};
 use crate::support::control_plane::{User, control_plane};
-use crate::support::looking::{action, recorded, refused, until};
+use crate::support::looking::{action, last_of, recorded, refused, until};
 use crate::support::namespace::{Namespace, namespace};
 
 /// How long anything may take that is waited for.
@@ -43,17 +42,8 @@ async fn settled(adapter: &Adapter, namespace: &Namespace) -> proto::Deployment 
         until: WatchUntil::Settled.into(),
         ..Default::default()
     };
-    let mut stream = adapter.deployments().watch_deployment(request).await.expect("a stream").into_inner();
-    let all = async {
-        let mut last = None;
-        while let Some(message) = stream.message().await.expect("a message") {
-            if let Some(Event::Snapshot(deployment)) = message.event {
-                last = Some(deployment);
-            }
-        }
-        last.expect("a snapshot")
-    };
-    tokio::time::timeout(PATIENCE, all).await.expect("settled in time")
+    let stream = adapter.deployments().watch_deployment(request).await.expect("a stream").into_inner();
+    last_of(stream).await
 }
 
 async fn pods(namespace: &Namespace) -> Vec<Pod> {

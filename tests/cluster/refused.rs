@@ -6,14 +6,13 @@ use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PostParams};
 use panamax_kubernetes_adapter::proto;
-use panamax_kubernetes_adapter::proto::watch_deployment_response::Event;
 use panamax_kubernetes_adapter::proto::{ComponentReason, DeploymentState};
 use serde_json::{Value, json};
 use tonic::Code;
 
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, teardown};
 use crate::support::control_plane::{User, control_plane};
-use crate::support::looking::{everything, members, names, recorded, refused};
+use crate::support::looking::{everything, last_of, members, names, recorded, refused};
 use crate::support::namespace::{Namespace, namespace};
 use crate::support::policy::{Policy, kept};
 
@@ -85,17 +84,8 @@ async fn a_prune_that_is_refused_is_told_until_it_is_over() {
         until: proto::WatchUntil::Ready.into(),
         ..Default::default()
     };
-    let mut stream = client.watch_deployment(watch).await.expect("a stream").into_inner();
-    let all = async {
-        let mut last = None;
-        while let Some(message) = stream.message().await.expect("a message") {
-            if let Some(Event::Snapshot(deployment)) = message.event {
-                last = Some(deployment);
-            }
-        }
-        last.expect("a snapshot")
-    };
-    let last = tokio::time::timeout(Duration::from_secs(60), all).await.expect("it ends");
+    let stream = client.watch_deployment(watch).await.expect("a stream").into_inner();
+    let last = last_of(stream).await;
     assert_eq!(last.state(), DeploymentState::Degraded);
     assert_eq!(last.components.len(), 1, "{last:#?}");
     recorded(&namespace, "shop", "ACTIVE").await;

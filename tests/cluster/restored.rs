@@ -1,15 +1,15 @@
 //! A deployment that was restored from a backup: adopted by the next Deploy, and gone after the next Teardown.
 
 use k8s_openapi::api::apps::v1::Deployment as Workload;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, ReplicationController};
+use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
 use panamax_kubernetes_adapter::proto::{
     ComponentState, DeployOutcome, Deployment, DeploymentState, GetDeploymentRequest, ObjectAction,
     VolumePolicy,
 };
-use serde_json::Value;
 
+use super::drift::forget_traces;
 use crate::support::adapter::{Adapter, deploy, modern, teardown};
 use crate::support::control_plane::{User, control_plane};
 use crate::support::looking::{action, as_read, everything, members, names, pod_uids, recorded, until};
@@ -93,20 +93,6 @@ async fn backup_and_restore(namespace: &Namespace) {
     }
 }
 
-/// Makes a record as a version did that noted neither its ConfigMap nor traces of its writes.
-async fn as_before(namespace: &Namespace) {
-    let heads = namespace.api::<ConfigMap>();
-    let mut head = heads.get("panamax-deployment-wp").await.expect("a head");
-    let text = head.data.as_ref().and_then(|data| data.get("head.json")).expect("a record");
-    let mut record: Value = serde_json::from_str(text).expect("JSON");
-    record.as_object_mut().expect("a record").remove("uid").expect("a uid");
-    for member in record["inventory"].as_array_mut().expect("an inventory") {
-        member.as_object_mut().expect("a member").remove("trace").expect("a trace");
-    }
-    head.data.get_or_insert_default().insert("head.json".to_owned(), record.to_string());
-    heads.replace("panamax-deployment-wp", &PostParams::default(), &head).await.expect("written");
-}
-
 /// Deploys, backs up, restores, deploys again and tears down; `before`: as the record of an earlier version.
 async fn is_adopted(namespace: &Namespace, before: bool) {
     let adapter = Adapter::real(control_plane(), User::Adapter).await;
@@ -119,7 +105,7 @@ async fn is_adopted(namespace: &Namespace, before: bool) {
     client.deploy(request.clone()).await.expect("deployed");
     recorded(namespace, "wp", "ACTIVE").await;
     if before {
-        as_before(namespace).await;
+        forget_traces(namespace, "wp").await;
     }
     backup_and_restore(namespace).await;
     let is_running = kube::runtime::conditions::is_pod_running();

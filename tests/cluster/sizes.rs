@@ -12,7 +12,7 @@ use tonic::Code;
 
 use super::plans::plan;
 use super::revisions::rollback;
-use crate::support::adapter::{Adapter, deploy_at_once, modern, teardown};
+use crate::support::adapter::{Adapter, deploy_at_once, in_time, modern, teardown};
 use crate::support::control_plane::{User, control_plane};
 use crate::support::looking::{everything, refused};
 use crate::support::namespace::namespace;
@@ -67,13 +67,6 @@ fn large(namespace: &str, linkers: usize, line: &str) -> proto::DeployRequest {
     }
 }
 
-/// With a deadline that such a size meets also on a slow machine.
-fn in_time<T>(message: T) -> tonic::Request<T> {
-    let mut request = tonic::Request::new(message);
-    request.set_timeout(std::time::Duration::from_secs(120));
-    request
-}
-
 #[tokio::test]
 async fn what_deploys_can_be_planned_and_shown_and_what_is_larger_is_refused() {
     let namespace = namespace("sizes-large").await;
@@ -88,8 +81,8 @@ async fn what_deploys_can_be_planned_and_shown_and_what_is_larger_is_refused() {
         ..Default::default()
     };
     let mut largest = 0;
-    // Lines that manifests quote, and some that they do not.
-    for line in ["\"'\\\n: #", "\u{e9}", "a\n", "x"] {
+    // Lines that manifests quote or escape, and some that they do not.
+    for line in ["\"'\\\n: #", "\u{feff}", "\u{ffff}a", "\u{e9}", "a\n", "x"] {
         // As many as are allowed; one more is refused, by everybody and before anything is written.
         let mut shown = String::new();
         largest = 0;

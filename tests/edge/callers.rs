@@ -210,6 +210,22 @@ async fn nothing_wakes_anybody(raw: &Raw) {
     assert_eq!(measured(&raw.binary, &rpcs("NONE")).await, 3.0);
 }
 
+/// grpc-js leaves escapes of reserved characters as they come.
+#[tokio::test]
+async fn a_message_has_no_escape_that_grpc_does_not_demand() {
+    let raw = Raw::start(&[]).await;
+    let text =
+        "images: [{name: Store, source: 'a:1'}, {name: Web, source: 'a:1', links: [{service: Stoer}]}]";
+    let deploy = proto::DeployRequest {
+        template_source: Some(proto::deploy_request::TemplateSource::TemplateYaml(text.to_owned())),
+        ..Default::default()
+    };
+    let path = "panamax.kubernetes.v1.DeploymentService/Deploy";
+    let (status, headers) = raw.call(path, &[], framed(0, &deploy.encode_to_vec())).await;
+    assert!(status.message().contains("did you mean `Store`?"), "{status:?}");
+    assert_eq!(headers["grpc-message"].as_bytes(), status.message().as_bytes());
+}
+
 #[tokio::test]
 async fn http_1_is_answered_in_words() {
     let raw = Raw::start(&[]).await;

@@ -248,6 +248,13 @@ pub fn teardown(namespace: &str, name: &str) -> proto::TeardownRequest {
     }
 }
 
+/// With a deadline that any size meets also on a slow machine.
+pub fn in_time<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.set_timeout(std::time::Duration::from_secs(180));
+    request
+}
+
 /// The reason in a status's ErrorInfo.
 pub fn reason(status: &tonic::Status) -> String {
     use tonic_types::StatusExt;

@@ -11,6 +11,7 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 use kube::runtime::wait::{Condition, await_condition};
 use panamax_kubernetes_adapter::proto;
+use panamax_kubernetes_adapter::proto::watch_deployment_response::Event;
 use tonic_types::StatusExt;
 
 use super::namespace::Namespace;
@@ -19,19 +20,39 @@ use super::survey::Survey;
 /// How long anything may take that is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long a watch may go on that ends with what it watches.
+const END: Duration = Duration::from_secs(60);
+
 /// How often the cluster is looked at where no watch tells.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// What a namespace holds, of a kind that is known beforehand.
+pub trait Object:
+    kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+    + Clone
+    + std::fmt::Debug
+    + Send
+    + serde::Serialize
+    + serde::de::DeserializeOwned
+    + 'static
+{
+}
+
+impl<K> Object for K where
+    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + Send
+        + serde::Serialize
+        + serde::de::DeserializeOwned
+        + 'static
+{
+}
 
 /// Uid and resourceVersion of objects, by kind and name.
 pub type Versions = BTreeMap<String, (String, String)>;
 
-async fn versions_of<K>(namespace: &Namespace) -> Versions
-where
-    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned,
-{
+async fn versions_of<K: Object>(namespace: &Namespace) -> Versions {
     let list = namespace.api::<K>().list(&ListParams::default()).await.expect("a list");
     let version = |object: K| {
         let name = format!("{}/{}", K::kind(&()), object.name_any());
@@ -84,30 +105,14 @@ pub fn pod_uids(all: &Versions) -> Vec<String> {
 }
 
 /// Waits for an object to be as wanted.
-pub async fn until<K>(namespace: &Namespace, name: &str, condition: impl Condition<K>) -> Option<K>
-where
-    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + Send
-        + serde::de::DeserializeOwned
-        + 'static,
-{
+pub async fn until<K: Object>(namespace: &Namespace, name: &str, condition: impl Condition<K>) -> Option<K> {
     let wait = await_condition(namespace.api::<K>(), name, condition);
     let seen = tokio::time::timeout(PATIENCE, wait).await;
     seen.unwrap_or_else(|_| panic!("{} {name} in time", K::kind(&()))).expect("a watch")
 }
 
 /// Deletes an object at once and waits until it is gone.
-pub async fn remove<K>(namespace: &Namespace, name: &str)
-where
-    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + Send
-        + serde::de::DeserializeOwned
-        + 'static,
-{
+pub async fn remove<K: Object>(namespace: &Namespace, name: &str) {
     let uid = namespace.api::<K>().get(name).await.expect("it is there").uid().expect("a uid");
     let parameters = kube::api::DeleteParams::default().grace_period(0);
     namespace.api::<K>().delete(name, &parameters).await.expect("it can be deleted");
@@ -132,6 +137,20 @@ pub async fn at_rest(namespace: &Namespace, name: &str) {
         }
     };
     tokio::time::timeout(PATIENCE, rest).await.unwrap_or_else(|_| panic!("{name} comes to rest in time"));
+}
+
+/// Reads a watch to its end; returns the last that it shows.
+pub async fn last_of(mut stream: tonic::Streaming<proto::WatchDeploymentResponse>) -> proto::Deployment {
+    let all = async {
+        let mut last = None;
+        while let Some(message) = stream.message().await.expect("a message") {
+            if let Some(Event::Snapshot(deployment)) = message.event {
+                last = Some(deployment);
+            }
+        }
+        last.expect("a snapshot")
+    };
+    tokio::time::timeout(END, all).await.expect("the watch ends in time")
 }
 
 /// What happened to an object, by `Kind/name`.

@@ -3,6 +3,11 @@
 /// The seed's own example: WordPress linked to MySQL.
 pub const WORDPRESS: &str = include_str!("../../examples/wordpress.pmx");
 
+/// A component with a Secret that nobody runs, so that nothing but the test moves.
+pub const STILL: &str = "name: Still\nimages:\n- name: web\n  source: example/web:1\n  ports: [{host_port: 8080, \
+                     container_port: 80}]\n  environment: [{variable: A_PASSWORD, value: first-secret}]\n  \
+                     deployment: {count: 0}\n";
+
 /// The seed's example with a count for WP.
 pub fn wordpress_at(count: u32) -> String {
     WORDPRESS.replace("  links:\n", &format!("  deployment:\n    count: {count}\n  links:\n"))

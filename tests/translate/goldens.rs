@@ -3,7 +3,7 @@
 //! An override lies beside it as `<case>.override.pmx`. Comments in the template say how it is translated:
 //! `# controllers: a b` names components that run as controllers already, `# claims_at_root: a` claims without a
 //! layout, `# profile: MODERN` the profile, `# rules: {"volumes": "EmptyDir"}` turns knobs,
-//! and `# config: mysql:5.5 {"config": {}}` brings the configuration of an image. The output begins with the findings as comments.
+//! and `# config: mysql:5.5 {"config": {}}` brings the configuration of an image. The output begins with the findings as comments, each with its hint.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -112,6 +112,7 @@ fn findings(diagnostics: &[Diagnostic]) -> String {
         let place = found.position.map_or_else(|| "-".to_owned(), |at| format!("{}:{}", at.line, at.column));
         let field = if found.field.is_empty() { "(template)" } else { &found.field };
         writeln!(out, "# {severity} {} {field} {place} {}", found.code.as_str(), found.message).unwrap();
+        writeln!(out, "#   hint: {}", found.hint()).unwrap();
     }
     out
 }

@@ -5,8 +5,8 @@
 //! flavour of its tag, or not at all. One word of a name is a guess, which link variables alone may use. Images of the
 //! public templates of which nothing is known are listed beside the table, each with the reason.
 
-use std::collections::BTreeMap;
-use std::sync::{LazyLock, OnceLock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use serde::Deserialize;
 
@@ -18,15 +18,17 @@ mod unlisted;
 
 const TEXT: &str = include_str!("known_images/images.yaml");
 
-/// The table, of which the names are read at its first use. A test shows that all of it can be read.
-static TABLE: LazyLock<Table> = LazyLock::new(|| Table::of(TEXT).unwrap_or_default());
+/// The table, read at its first use. A test shows that it can be read.
+static TABLE: LazyLock<Table> = LazyLock::new(|| Table::read(TEXT).unwrap_or_default());
 
-/// What stands before the images.
+/// The file as it is written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Head {
+struct Images {
     hub: Hub,
     plain_words: Vec<String>,
+    images: Vec<KnownImage>,
+    unlisted: Vec<Unlisted>,
 }
 
 /// The registry that names without a registry mean, and its namespace of official images.
@@ -175,23 +177,20 @@ impl Known {
 }
 
 /// Every image of the table, in its order.
-pub fn all() -> Vec<&'static KnownImage> {
-    let table: &'static Table = &TABLE;
-    table.entries.iter().filter_map(Entry::image).collect()
+pub fn all() -> &'static [KnownImage] {
+    &TABLE.images.images
 }
 
 /// Images of the public templates that have no line in it, in the order of their names.
-///
-/// Fails where an image has a line, too, or two reasons.
-pub fn unlisted() -> Result<Vec<Unlisted>, String> {
-    unlisted::read(TABLE.unlisted, |repository| TABLE.by_name.contains_key(repository))
+pub fn unlisted() -> &'static [Unlisted] {
+    &TABLE.images.unlisted
 }
 
 /// What is known of the image: its whole repository has to be in the table.
 pub fn of(source: &ImageReference) -> Option<Known> {
     let table: &'static Table = &TABLE;
-    let entry = table.entries.get(*table.by_name.get(table.plain_name(source))?)?;
-    Some(entry.image()?.under(Tag::of(source)))
+    let image = &table.images.images[*table.by_name.get(table.plain_name(source))?];
+    Some(image.under(Tag::of(source)))
 }
 
 /// Ports that the image may have if one word of its name means what it does elsewhere.
@@ -211,7 +210,7 @@ pub fn guess(source: &ImageReference) -> Vec<&'static KnownPort> {
             _ => return Vec::new(),
         }
     }
-    let image = found.and_then(|index| table.entries.get(index)?.image());
+    let image = found.map(|index| &table.images.images[index]);
     let ports = image.map_or(&[][..], |image| image.under(Tag::of(source)).ports);
     ports.iter().filter(|port| port.links).collect()
 }
@@ -265,57 +264,41 @@ impl KnownImage {
     }
 }
 
-/// An image as the text has it, read when it is asked for: to read all takes longer than to translate a template.
-struct Entry {
-    text: &'static str,
-    image: OnceLock<Option<KnownImage>>,
-}
-
-impl Entry {
-    fn image(&'static self) -> Option<&'static KnownImage> {
-        // Without its dash it is a mapping, whose first line has lost as much of its indentation.
-        let read = || serde_saphyr::from_str(&format!("  {}", self.text)).ok();
-        self.image.get_or_init(read).as_ref()
-    }
-
-    /// The words of a list that has a line.
-    fn list(&self, key: &str) -> impl Iterator<Item = &'static str> + use<> {
-        let line = self.text.lines().find_map(|line| line.strip_prefix(key)?.strip_suffix(']'));
-        line.into_iter().flat_map(|words| words.split(", "))
-    }
-}
-
-/// The text with what finds an entry.
+/// The file with what finds an entry.
 #[derive(Default)]
 struct Table {
-    head: Head,
-    entries: Vec<Entry>,
-    by_name: BTreeMap<&'static str, usize>,
-    by_word: BTreeMap<&'static str, usize>,
-    unlisted: &'static str,
+    images: Images,
+    by_name: BTreeMap<String, usize>,
+    by_word: BTreeMap<String, usize>,
 }
 
 impl Table {
-    /// Cuts the text into its entries, and reads the names of each.
-    fn of(text: &'static str) -> Option<Self> {
-        let (head, rest) = text.split_once("\nimages:")?;
-        let (images, unlisted) = rest.split_once("\nunlisted:")?;
-        let mut table = Self { head: serde_saphyr::from_str(head).ok()?, unlisted, ..Self::default() };
-        for (index, text) in images.split("\n- ").skip(1).enumerate() {
-            let entry = Entry { text, image: OnceLock::new() };
-            let repository = text.lines().next().and_then(|line| line.strip_prefix("repository: "));
-            table
-                .by_name
-                .extend(repository.into_iter().chain(entry.list("  aliases: [")).map(|name| (name, index)));
-            table.by_word.extend(entry.list("  words: [").map(|word| (word, index)));
-            table.entries.push(entry);
+    /// The table of this text. An image that has a line has no reason for none, and no image has two.
+    fn read(text: &str) -> Result<Self, String> {
+        let table = Self::new(serde_saphyr::from_str(text).map_err(|error| error.to_string())?);
+        let mut seen = BTreeSet::new();
+        for Unlisted { repository, .. } in &table.images.unlisted {
+            if table.by_name.contains_key(repository) || !seen.insert(repository) {
+                return Err(format!("{repository} is unlisted, and elsewhere too"));
+            }
         }
-        Some(table)
+        Ok(table)
+    }
+
+    fn new(images: Images) -> Self {
+        let mut by_name = BTreeMap::new();
+        let mut by_word = BTreeMap::new();
+        for (index, image) in images.images.iter().enumerate() {
+            let names = std::iter::once(&image.repository).chain(&image.aliases);
+            by_name.extend(names.map(|name| (name.clone(), index)));
+            by_word.extend(image.words.iter().map(|word| (word.clone(), index)));
+        }
+        Self { images, by_name, by_word }
     }
 
     /// The repository without what every reference to Docker Hub may leave out.
     fn plain_name<'r>(&self, source: &'r ImageReference) -> &'r str {
-        let hub = &self.head.hub;
+        let hub = &self.images.hub;
         let whole = source.repository();
         let of_hub = |registry: &String| whole.strip_prefix(registry.as_str())?.strip_prefix('/');
         let name = hub.registries.iter().find_map(of_hub).unwrap_or(whole);
@@ -326,7 +309,7 @@ impl Table {
     /// Whether a word of a name says nothing about the program in the image.
     fn says_nothing(&self, word: &str) -> bool {
         word.bytes().all(|byte| byte.is_ascii_digit())
-            || self.head.plain_words.iter().any(|plain| plain == word)
+            || self.images.plain_words.iter().any(|plain| plain == word)
     }
 }
 

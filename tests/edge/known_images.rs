@@ -44,12 +44,12 @@ fn rendered() -> String {
     for (title, official) in [("Official images of Docker Hub", true), ("Images of others", false)] {
         write!(page, "\n## {title}\n\n").unwrap();
         writeln!(page, "| Image | Ports | Directories | User | Sources |\n|---|---|---|---|---|").unwrap();
-        for image in all().into_iter().filter(|image| image.repository.contains('/') != official) {
+        for image in all().iter().filter(|image| image.repository.contains('/') != official) {
             rows(&mut page, image);
         }
     }
     page.push_str(UNLISTED);
-    for image in unlisted().unwrap() {
+    for image in unlisted() {
         let (why, sources) = match &image.reason {
             Reason::ExposesNothing(read) => ("exposes nothing".to_owned(), sources(read, &[])),
             Reason::NotFound(looked) => (format!("not found in {looked}"), String::new()),

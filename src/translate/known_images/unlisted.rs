@@ -1,7 +1,5 @@
 //! Images of the public templates that have no line in the table, each with the reason.
 
-use std::collections::BTreeSet;
-
 use serde::Deserialize;
 
 /// An image without a line.
@@ -21,18 +19,6 @@ pub enum Reason {
     ExposesNothing(Vec<String>),
     /// Its Dockerfile was not found in the repositories that this phrase names.
     NotFound(String),
-}
-
-/// Reads the list. An image that has a line has no reason for none, and no image has two.
-pub(super) fn read(text: &str, is_listed: impl Fn(&str) -> bool) -> Result<Vec<Unlisted>, String> {
-    let unlisted: Vec<Unlisted> = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
-    let mut seen = BTreeSet::new();
-    for Unlisted { repository, .. } in &unlisted {
-        if is_listed(repository) || !seen.insert(repository) {
-            return Err(format!("{repository} is unlisted, and elsewhere too"));
-        }
-    }
-    Ok(unlisted)
 }
 
 /// An entry as it is written.

@@ -205,8 +205,8 @@ pub struct Plan {
     /// What is done where others hold fields.
     pub conflicts: ConflictPolicy,
     /// Whether they stay without anybody having asked for that, and the objects of which some do.
-    yields_unasked: bool,
-    left: BTreeSet<ObjectRef>,
+    pub(crate) yields_unasked: bool,
+    pub(crate) left: BTreeSet<ObjectRef>,
 }
 
 impl Plan {

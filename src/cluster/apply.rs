@@ -261,7 +261,8 @@ fn field_conflict(failure: &Failure, reference: &ObjectRef) -> Option<Error> {
 
 /// Paths as people may see them: the name of a variable ends where a value may begin.
 fn shown(paths: &str) -> String {
-    let parts = paths.split('"').enumerate().map(|(index, part)| match part.find([':', '=']) {
+    let ends_name = |letter: char| matches!(letter, ':' | '=') || letter.is_whitespace();
+    let parts = paths.split('"').enumerate().map(|(index, part)| match part.find(ends_name) {
         Some(end) if index % 2 == 1 => format!("{}…", &part[..end]),
         _ => part.to_owned(),
     });

@@ -66,7 +66,7 @@ impl VariableName {
         &self.0
     }
 
-    /// What people may see of the name: all up to its first `:`, at any length.
+    /// What people may see of the name: all up to its first `:` or white space, at any length.
     ///
     /// ```
     /// use panamax_kubernetes_adapter::template::VariableName;
@@ -79,7 +79,7 @@ impl VariableName {
 
     /// Whether people see only the beginning of it.
     fn is_shown_in_part(&self) -> bool {
-        self.0.contains([':', '='])
+        self.0.contains(ends_name)
     }
 
     /// The name for a message.
@@ -102,9 +102,14 @@ impl fmt::Debug for VariableName {
     }
 }
 
-/// Cuts the text in the place of a variable's name at its first `:` or `=`: a value may follow.
+/// What ends the name of a variable for people: a value may follow.
+fn ends_name(letter: char) -> bool {
+    matches!(letter, ':' | '=') || letter.is_whitespace()
+}
+
+/// Cuts the text in the place of a variable's name at its first `:`, `=` or white space: a value may follow.
 pub fn open_part(name: &str) -> String {
-    match name.split_once([':', '=']) {
+    match name.split_once(ends_name) {
         Some((open, _)) => format!("{open}…"),
         None => name.to_owned(),
     }

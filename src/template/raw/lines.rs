@@ -10,7 +10,8 @@ use super::positions::Positions;
 use crate::diagnostic::Position;
 use crate::template::open_part;
 
-/// Keys whose values may be anything, a password of a command line included.
+/// Keys whose values may be anything, a password of a command line included; of others, what has the form of what belongs
+/// there is shown.
 const CLOSED: [&str; 8] =
     ["value", "command", "description", "documentation", "keywords", "authors", "recommended", "categories"];
 
@@ -86,13 +87,30 @@ fn is_open(entry: &Entry, key: &str, line: &str) -> bool {
             let written = written.trim();
             let quoted = |mark| written.strip_prefix(mark).and_then(|rest| rest.strip_suffix(mark));
             let is_whole = written == text || quoted('"').or(quoted('\'')) == Some(text.as_str());
-            // A name with a value behind it, and a source with credentials.
-            let is_name = open_part(text) == text.as_str() || key != "variable";
-            let is_public =
-                !matches!(key, "source" | "repository") || !text.contains('@') || text.contains("@sha256:");
-            is_whole && is_name && is_public
+            is_whole && has_form(key, text)
         }
     }
+}
+
+/// Whether a text looks like what belongs under a key: whatever else somebody writes there may be a value.
+fn has_form(key: &str, text: &str) -> bool {
+    // Another account, and what gives a variable or an option its value.
+    let is_plain = |text: &str| !text.contains(['@', '=']) && !text.contains("--");
+    let is_word = |text: &str| is_plain(text) && !text.contains(char::is_whitespace);
+    match key {
+        "variable" => open_part(text) == text,
+        "source" | "repository" => is_word(text.split_once("@sha256:").map_or(text, |(name, _)| name)),
+        "name" | "service" | "alias" | "type" | "category" => is_plain(text),
+        // Where a list or a mapping belongs, and where a number does.
+        "expose" | "host_port" | "container_port" | "count" => is_number(text),
+        _ if below(key).is_some() => is_number(text),
+        _ => is_word(text),
+    }
+}
+
+/// Whether it is made of ports and what stands between them.
+fn is_number(text: &str) -> bool {
+    text.chars().all(|letter| letter.is_ascii_digit() || matches!(letter, ':' | '.' | '/' | ',' | '-' | '+'))
 }
 
 #[cfg(test)]
@@ -111,7 +129,7 @@ mod tests {
     #[test]
     fn keys_names_and_ports_are_shown() {
         let text = "name: shop\nimages:\n- name: WP\n  source: \"a:1\"\n  ports:\n  - host_port: 80\n    \
-            container_port: x\n  links:\n  - service: DB\n  environment:\n  - variable: A\n  deployment:\n    count: 'no'\n";
+            container_port: 0\n  links:\n  - service: DB\n  environment:\n  - variable: A\n  deployment:\n    count: '-1'\n";
         assert_eq!(shown(text), (1..=13).collect::<Vec<_>>());
         assert_eq!(shown("- name: a\n  expose: '80'\n"), [1, 2]);
     }
@@ -134,6 +152,24 @@ mod tests {
             "images:\n- name: a\n    canary\n",
             "images:\n- name: 'a\n    canary'\n",
             "images:\n- source: user:canary@host/image\n",
+            "images:\n- source: user:canary@host/image@sha256:0\n",
+            "images:\n- source: 'nginx:1 -e PASSWORD=canary'\n",
+            "images:\n- source: docker run --pw canary nginx\n",
+            "images:\n- name: a --pw canary\n",
+            "images:\n- environment: PASSWORD=canary\n",
+            "images:\n- environment: \"PASSWORD: canary\"\n",
+            "images:\n- environment: canary\n",
+            "images:\n- environment:\n  - variable: PASSWORD canary\n",
+            "images:\n- environment:\n  - variable: A\n    required: canary x\n",
+            "images:\n- ports: -e PASSWORD=canary\n",
+            "images:\n- ports:\n  - host_port: canary\n",
+            "images:\n- links: --pw canary\n",
+            "images:\n- links:\n  - service: a PASSWORD=canary\n",
+            "images:\n- deployment: run --pw canary\n",
+            "images:\n- deployment:\n    count: canary\n",
+            "images:\n- volumes:\n  - host_path: //user:canary@host/share\n",
+            "images:\n- volumes:\n  - container_path: /a -e canary\n",
+            "images: canary\n",
             "documentation: |\n  images:\n  - name: canary\n",
             "images:\n- name: &canary a\n",
             "images:\n- name: *canary\n",

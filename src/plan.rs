@@ -204,7 +204,7 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// What is done where others hold fields.
     pub conflicts: ConflictPolicy,
-    /// Whether they stay without anybody having asked for that, and the objects of which some do.
+    /// Whether they keep them without anybody having asked for that, and the objects of which some are kept.
     pub(crate) yields_unasked: bool,
     pub(crate) left: BTreeSet<ObjectRef>,
 }

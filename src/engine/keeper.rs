@@ -17,7 +17,7 @@ use crate::artifacts::{DeploymentState, Form, Kind, ListedObject, ObjectName, Ob
 use crate::cluster::{RevisionDeletion, Snapshot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, Duty};
-use crate::record::{HeadRef, Record, Transition};
+use crate::record::{Cause, HeadRef, Record, Transition};
 
 /// The first pause before a retry. It doubles with each failure.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -193,7 +193,7 @@ async fn carry_out(
             let answered = Transition::DeletesAnswered { refused: Vec::new(), accepted };
             engine.amend(record, &answered).await.map(|_| None)
         }
-        Duty::Settle(state) => settle(engine, record, state).await.map(|()| None),
+        Duty::Settle(state, cause) => settle(engine, record, state, cause).await.map(|()| None),
         Duty::TakeBack(earlier, _) => {
             Box::pin(take_back(engine, record, &earlier)).await.map(|()| Some(PAUSE))
         }
@@ -347,9 +347,14 @@ async fn drop_revisions(
     Ok(memory.refusals.again_in(names.into_iter(), now))
 }
 
-/// Writes down a state that was seen.
-async fn settle(engine: &Engine, record: &Record, state: DeploymentState) -> Result<()> {
-    let settled = Transition::Settled { state: Some(state), gone: BTreeSet::new() };
+/// Writes down a state that was seen, and why.
+async fn settle(
+    engine: &Engine,
+    record: &Record,
+    state: DeploymentState,
+    cause: Option<Cause>,
+) -> Result<()> {
+    let settled = Transition::Settled { state: Some((state, cause)), gone: BTreeSet::new() };
     if engine.amend(record, &settled).await?.head.recorded.state == state {
         info!(state = state.as_str(), "state recorded");
     }

@@ -34,7 +34,7 @@ pub struct RevisionView {
     pub rollback_of: Option<u32>,
     /// The caller that has deployed it; empty: nobody was known.
     pub created_by: String,
-    /// Why it was taken back; empty: it was not.
+    /// Why it failed, was not written whole or was taken back; empty: none of these was seen.
     pub message: String,
 }
 

@@ -52,8 +52,8 @@ pub enum Duty {
     DropRevisions(Vec<HeadRef>),
     /// Forget deletes that were refused, of objects that are gone.
     ForgetRefused(Vec<(ObjectRef, Option<String>)>),
-    /// Write down the state that was seen.
-    Settle(DeploymentState),
+    /// Write down the state that was seen, and why, if something has failed.
+    Settle(DeploymentState, Option<Cause>),
     /// Put this revision back: a component of the current one has failed before all were ever ready.
     TakeBack(HeadRef, Cause),
 }
@@ -113,13 +113,17 @@ pub fn duties(record: &Record, observed: &Observed, unrenewed_for: Duration) -> 
     if !ended.is_empty() {
         duties.now.push(Duty::ForgetRefused(ended));
     }
+    let cause = || {
+        let component = status.blocking().map(|component| component.name.clone());
+        Cause::new(component, &status.message)
+    };
     if !is_recorded(head, state) {
-        duties.now.push(Duty::Settle(state));
+        let has_failed = matches!(state, DeploymentState::Failed | DeploymentState::Degraded);
+        duties.now.push(Duty::Settle(state, has_failed.then(cause)));
     }
     // Last: whatever else is noted of this revision is noted before it is taken back.
     if let Some(earlier) = head.pledge.clone().filter(|_| status.is_hopeless()) {
-        let component = status.blocking().map(|component| component.name.clone());
-        duties.now.push(Duty::TakeBack(earlier, Cause::new(component, &status.message)));
+        duties.now.push(Duty::TakeBack(earlier, cause()));
     }
     duties
 }
@@ -127,7 +131,7 @@ pub fn duties(record: &Record, observed: &Observed, unrenewed_for: Duration) -> 
 /// Whether there is nothing to write down of a state that was seen.
 pub fn is_recorded(head: &Head, state: DeploymentState) -> bool {
     let is_conclusive = !matches!(state, DeploymentState::Deploying | DeploymentState::Deleting);
-    let settled = Transition::Settled { state: Some(state), gone: BTreeSet::new() };
+    let settled = Transition::Settled { state: Some((state, None)), gone: BTreeSet::new() };
     !is_conclusive || settled.apply(head) == *head
 }
 

@@ -64,12 +64,13 @@ pub struct RevisionEntry {
     /// The caller that has deployed it, as it is shown; `None`: nobody was known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_by: Option<String>,
-    /// Why it was taken back; `None`: it was not, or by a version that wrote nothing of it down.
+    /// Why it failed, was not written whole or was taken back; `None`: none of these, or seen by a version that wrote
+    /// nothing of it down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
 }
 
-/// Why a revision was taken back.
+/// Why a revision failed, was not written whole or was taken back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
     /// The component that failed, if one did.
@@ -132,7 +133,7 @@ impl RevisionEntry {
 }
 
 impl Head {
-    /// Why a revision was taken back, if it was and that was written down.
+    /// Why a revision failed, was not written whole or was taken back, if that was written down.
     pub fn cause_of(&self, revision: &HeadRef) -> Option<&Cause> {
         let entry = self.revisions.iter().find(|entry| entry.revision == *revision)?;
         entry.cause.as_ref()
@@ -208,8 +209,8 @@ impl Head {
         Some(good.unwrap_or_else(|| current.clone()))
     }
 
-    /// Writes down what was seen of the current revision: ready stays, whatever comes later.
-    pub(super) fn note(&mut self, state: DeploymentState) {
+    /// Writes down what was seen of the current revision, with why it has failed: ready stays, whatever comes later.
+    pub(super) fn note(&mut self, state: DeploymentState, cause: Option<&Cause>) {
         // Whoever asked for no replicas at all has them; a revision that Scale has stopped may never have run.
         let is_scaled = self.inventory.iter().any(|member| member.scaled_replicas.is_some());
         let is_good = state == DeploymentState::Active || state == DeploymentState::Stopped && !is_scaled;
@@ -225,8 +226,10 @@ impl Head {
                     Outcome::Failed => Outcome::Succeeded,
                     other => other,
                 });
+                entry.cause.take_if(|_| entry.seen == Some(Outcome::Succeeded));
             } else if is_current && is_bad && entry.complete && entry.seen.is_none() {
                 entry.seen = Some(Outcome::Failed);
+                entry.cause = cause.cloned();
             }
         }
         if is_good {

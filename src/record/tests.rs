@@ -58,17 +58,46 @@ fn what_an_earlier_version_did_not_write_down_is_concluded() {
         (DeploymentState::Failed, RevisionResult::Succeeded),
         (DeploymentState::Stopped, RevisionResult::Succeeded),
     ] {
-        head = Transition::Settled { state: Some(state), gone: Default::default() }.apply(&head);
+        head = Transition::Settled { state: Some((state, None)), gone: Default::default() }.apply(&head);
         assert_eq!(results(&head)[..2], [(3, result), (2, RevisionResult::Succeeded)], "{state:?}");
     }
     assert_eq!(head.last_good, Some(3));
 }
 
 #[test]
+fn why_a_revision_failed_is_written_down_once_until_it_was_ready() {
+    let head: Head = serde_json::from_str(EARLIER).expect("a record");
+    let head = ending(&head, 3, false, None).apply(&head);
+    let seen = |head: &Head, state, why: &str| {
+        let cause = Some(Cause::new(None, why)).filter(|_| !why.is_empty());
+        Transition::Settled { state: Some((state, cause)), gone: Default::default() }.apply(head)
+    };
+    let why = |head: &Head| {
+        let current = head.current.as_ref().expect("a revision");
+        head.cause_of(current).map(|cause| cause.why.clone())
+    };
+    let failed = seen(&head, DeploymentState::Failed, "its image cannot be pulled");
+    assert_eq!(why(&failed).as_deref(), Some("its image cannot be pulled"));
+    let again = seen(&failed, DeploymentState::Degraded, "it crashes");
+    assert_eq!(why(&again), why(&failed), "as it was seen first");
+    let ready = seen(&again, DeploymentState::Active, "");
+    assert_eq!((why(&ready), ready.result(ready.listed()[0])), (None, RevisionResult::Succeeded));
+    assert_eq!(
+        why(&seen(&ready, DeploymentState::Failed, "it crashes")),
+        None,
+        "a revision that was good stays so"
+    );
+    let incomplete = ending(&head, 4, true, None).apply(&head);
+    let told = "not reached: ReplicationController web-replication-controller";
+    assert_eq!(why(&incomplete).as_deref(), Some(told));
+}
+
+#[test]
 fn a_revision_that_scale_has_stopped_is_not_called_good() {
     let mut head: Head = serde_json::from_str(EARLIER).expect("a record");
     (head.last_good, head.inventory[0].scaled_replicas) = (None, Some(0));
-    let stopped = Transition::Settled { state: Some(DeploymentState::Stopped), gone: Default::default() };
+    let stopped =
+        Transition::Settled { state: Some((DeploymentState::Stopped, None)), gone: Default::default() };
     assert_eq!(stopped.apply(&head).last_good, None);
     head.inventory[0].scaled_replicas = None;
     assert_eq!(stopped.apply(&head).last_good, Some(2), "its template asks for none");
@@ -215,7 +244,7 @@ fn a_promise_to_go_back_is_void_once_everything_was_ready() {
     let promised = ending(&head, 3, false, head.current.clone()).apply(&head);
     assert_eq!(promised.pledge, head.current);
     let settled =
-        |state| Transition::Settled { state: Some(state), gone: Default::default() }.apply(&promised);
+        |state| Transition::Settled { state: Some((state, None)), gone: Default::default() }.apply(&promised);
     assert_eq!(settled(DeploymentState::Failed).pledge, head.current);
     assert_eq!(settled(DeploymentState::Active).pledge, None);
 }

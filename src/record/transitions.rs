@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::{
-    Applied, Begin, Head, HeadRef, Member, MemberState, OperationKind, Outcome, Phase, RefusedObject,
-    RequestEntry, RequestOutcome, RevisionEntry, Work,
+    Applied, Begin, Cause, Head, HeadRef, Member, MemberState, OperationKind, Outcome, Phase, RefusedObject,
+    Refusing, RequestEntry, RequestOutcome, RevisionEntry, Work,
 };
 use crate::artifacts::{DeploymentState, ObjectRef, Trace};
 
@@ -68,8 +68,8 @@ pub enum Transition {
     Answered(RequestEntry),
     /// The state was seen, and objects that were to be deleted were seen gone.
     Settled {
-        /// The state, if it is to be recorded.
-        state: Option<DeploymentState>,
+        /// The state, if it is to be recorded, and why, if something has failed.
+        state: Option<(DeploymentState, Option<Cause>)>,
         /// The uids of objects that are gone.
         gone: BTreeSet<String>,
     },
@@ -190,7 +190,7 @@ impl Transition {
                 request.iter().for_each(|entry| next.answer(entry.clone()));
             }
             Transition::Answered(entry) => next.answer(entry.clone()),
-            Transition::Settled { state, gone } => next.settle(*state, gone),
+            Transition::Settled { state, gone } => next.settle(state.as_ref(), gone),
             Transition::DeletesAnswered { refused, accepted } => next.answer_deletes(refused, accepted),
             Transition::SameAgain { objects } => next.same_again(objects),
             Transition::PledgeDropped => next.pledge = None,
@@ -275,6 +275,8 @@ impl Head {
         }
         self.inventory = self.ended_inventory(applied);
         self.refused.extend(applied.refused.iter().cloned());
+        let cause = (!applied.complete && !applied.refused.is_empty())
+            .then(|| Cause::new(None, &Refusing(&applied.refused).to_string()));
         // A revision that was not stored is none: the one before it stays what comparisons are made with.
         if let Some(revision) = &applied.revision {
             self.revisions.push(RevisionEntry {
@@ -285,7 +287,7 @@ impl Head {
                 seen: None,
                 rollback_of: self.operation.as_ref().and_then(|operation| operation.rollback_of),
                 created_by: self.operation.as_ref().and_then(|operation| operation.by.clone()),
-                cause: None,
+                cause,
             });
             self.current = Some(revision.clone());
             // What was planned over the former one is compared with this one from now on.
@@ -314,17 +316,17 @@ impl Head {
         }
     }
 
-    fn settle(&mut self, state: Option<DeploymentState>, gone: &BTreeSet<String>) {
+    fn settle(&mut self, seen: Option<&(DeploymentState, Option<Cause>)>, gone: &BTreeSet<String>) {
         let is_gone = |member: &Member| member.uid.as_ref().is_some_and(|uid| gone.contains(uid));
         self.inventory.retain(|member| member.state != MemberState::Deleting || !is_gone(member));
-        let Some(state) = state else { return };
-        self.recorded.state = state;
-        self.note(state);
+        let Some((state, cause)) = seen else { return };
+        self.recorded.state = *state;
+        self.note(*state, cause.as_ref());
         if state.is_ready() {
             // Seen ready, it is not taken back any more.
             self.pledge = None;
         }
-        if state == DeploymentState::Active {
+        if *state == DeploymentState::Active {
             // Controllers that are ready have taken over what they were handed.
             self.inventory.iter_mut().for_each(|member| member.adopts = None);
         }

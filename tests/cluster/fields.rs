@@ -20,7 +20,6 @@ use crate::support::namespace::{Namespace, namespace};
 const EXCEPTIONS: &[(&str, &str)] = &[
     ("Revision.created_by", "the tests' adapters know no callers; cluster::callers has it"),
     ("BlockedObject.message", "here no policy refuses a delete; cluster::removal has it"),
-    ("Revision.message", "here no update is taken back; cluster::on_failure has it"),
     ("ServerKeeper.all_namespaces", "the tests' adapters keep one namespace"),
     ("DeployOptions.volume_size", "the default profile makes no volume claims"),
     ("DeployOptions.storage_class", "the default is none"),

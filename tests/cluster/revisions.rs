@@ -54,6 +54,17 @@ pub async fn revisions(
     answer.revisions.iter().map(told).collect()
 }
 
+/// Why the newest revision has failed.
+async fn why_failed(client: &mut Client, namespace: &str, name: &str) -> String {
+    let request = proto::ListRevisionsRequest {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        page_size: 1,
+        ..Default::default()
+    };
+    client.list_revisions(request).await.expect("a list").into_inner().revisions[0].message.clone()
+}
+
 /// Waits until something is known of the newest revision.
 async fn failed(client: &mut Client, namespace: &str, name: &str) {
     let seen = async {
@@ -88,6 +99,8 @@ async fn the_list_is_true_of_what_was_seen() {
     failed(&mut client, &namespace, "wp").await;
     let failed = [(2, Failed, None), (1, Succeeded, None)];
     assert_eq!(revisions(&mut client, &namespace, "wp").await, failed);
+    let why = why_failed(&mut client, &namespace, "wp").await;
+    assert!(why.starts_with("component wp: ") && why.contains("ImagePull"), "{why}");
     client
         .deploy(deploy_at_once(&namespace, "wp", &broken.replace("missing:x", "missing:y")))
         .await

@@ -178,8 +178,8 @@ fn a_state_is_written_down_once() {
         head.phase = Phase::Progressing;
         head.recorded.state = DeploymentState::Deploying;
     });
-    assert_eq!(asked(&record, Duration::ZERO).now, [Duty::Settle(DeploymentState::Active)]);
-    let settled = Transition::Settled { state: Some(DeploymentState::Active), gone: BTreeSet::new() };
+    assert_eq!(asked(&record, Duration::ZERO).now, [Duty::Settle(DeploymentState::Active, None)]);
+    let settled = Transition::Settled { state: Some((DeploymentState::Active, None)), gone: BTreeSet::new() };
     let after = Record { head: settled.apply(&record.head), ..record };
     assert_eq!(asked(&after, Duration::ZERO), Duties::default());
     assert!(is_at_rest(&after));
@@ -257,5 +257,5 @@ fn what_scale_has_begun_is_followed_to_its_end() {
     let scaled = Transition::Scaled { counts, request: None, now: Timestamp::UNIX_EPOCH };
     let record = held(|head| *head = scaled.apply(head));
     assert!(!is_at_rest(&record));
-    assert_eq!(asked(&record, Duration::ZERO).now, [Duty::Settle(DeploymentState::Active)]);
+    assert_eq!(asked(&record, Duration::ZERO).now, [Duty::Settle(DeploymentState::Active, None)]);
 }

@@ -207,8 +207,8 @@ impl State {
             Some(Duty::ClearLeft(_)) => {}
             Some(Duty::TakeBack(..)) => self.take(&Transition::PledgeDropped),
             Some(Duty::DropRevisions(revisions)) => self.take(&Transition::RevisionsDropped { revisions }),
-            Some(Duty::Settle(state)) => {
-                self.take(&Transition::Settled { state: Some(state), gone: BTreeSet::new() });
+            Some(Duty::Settle(state, cause)) => {
+                self.take(&Transition::Settled { state: Some((state, cause)), gone: BTreeSet::new() });
             }
             Some(Duty::Replace(_) | Duty::DeleteLate(_)) | None => {}
         }

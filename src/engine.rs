@@ -51,8 +51,8 @@ pub use done::{Done, Outcome};
 pub use keeping::{keep, kept};
 pub use leftovers::{held_back, refused_deletes};
 pub use look::{
-    Page, happenings, list, look_at, look_at_all, look_at_whole, must_read, read_revision, recent_happenings,
-    revisions, subscribe, with_secrets,
+    Page, happenings, list, look_at, look_at_all, must_read, read_revision, recent_happenings, revisions,
+    subscribe, with_secrets,
 };
 pub use patience::{Sighting, overdue};
 pub use rehearsal::plan_deploy;

@@ -48,25 +48,18 @@ pub async fn look_at(engine: &Engine, record: &Record) -> Result<Observed> {
     engine.cluster.observe(&record.namespace, &record.name, &kinds).await
 }
 
-/// The same with the Secrets, which are read by name: one call for each.
-pub async fn look_at_whole(engine: &Engine, record: &Record) -> Result<Observed> {
-    let secrets: Vec<_> = record.head.inventory.iter().map(|member| &member.reference).collect();
-    let secrets = engine.cluster.observe_secrets(&record.namespace, &secrets, false);
-    let (observed, secrets) = tokio::try_join!(look_at(engine, record), secrets)?;
-    Ok(Observed { secrets: Some(secrets), ..observed })
-}
-
-/// The same with the content of Secrets that somebody else has written.
+/// Adds the Secrets to what was seen, by name: the metadata of each, and the content of one that somebody else has written.
 pub async fn with_secrets(engine: &Engine, record: &Record, observed: &Observed) -> Result<Observed> {
-    let drifted = plan::drift(record, observed, &[]);
+    let members: Vec<_> = record.head.inventory.iter().map(|member| &member.reference).collect();
+    let bare = engine.cluster.observe_secrets(&record.namespace, &members, false).await?;
+    let seen = Observed { secrets: Some(bare.clone()), ..observed.clone() };
+    let drifted = plan::drift(record, &seen, &[]);
     let drifted: Vec<_> = drifted.iter().map(plan::Drift::object).collect();
     let whole = engine.cluster.observe_secrets(&record.namespace, &drifted, true).await?;
-    let secrets = observed.secrets.clone().map(|secrets| {
-        let is_read = |secret: &Arc<Secret>| whole.iter().any(|one| one.metadata.uid == secret.metadata.uid);
-        let others = secrets.into_iter().filter(|secret| !is_read(secret));
-        others.chain(whole.clone()).collect()
-    });
-    Ok(Observed { secrets, ..observed.clone() })
+    let is_read = |secret: &Arc<Secret>| whole.iter().any(|one| one.metadata.uid == secret.metadata.uid);
+    let others = bare.into_iter().filter(|secret| !is_read(secret));
+    let secrets = others.chain(whole.iter().cloned()).collect();
+    Ok(Observed { secrets: Some(secrets), ..seen })
 }
 
 /// Looks at the objects of many deployments: one LIST per kind and namespace, however many there are.

@@ -97,14 +97,7 @@ impl Operations {
             }
             engine::happenings(&self.engine, &record.namespace).await.map(Some)
         };
-        let look = async {
-            if full {
-                engine::look_at_whole(&self.engine, &record).await
-            } else {
-                engine::look_at(&self.engine, &record).await
-            }
-        };
-        let (observed, happenings) = tokio::try_join!(look, happenings)?;
+        let (observed, happenings) = tokio::try_join!(engine::look_at(&self.engine, &record), happenings)?;
         let mut view = match happenings {
             Some(happenings) => self.full(&record, &observed, &happenings.all).await?,
             None => {
@@ -134,7 +127,8 @@ impl Operations {
         Ok(DeploymentView { template: revision.map(|revision| revision.template), events, ..view })
     }
 
-    /// The view of a deployment that was looked at, where what was deployed is compared with it field by field.
+    /// The view of a deployment that was looked at, where what was deployed is compared with it field by field; its Secrets
+    /// as well, if it is the full one.
     async fn beside_revision(
         &self,
         record: &Record,
@@ -142,10 +136,15 @@ impl Operations {
         full: bool,
     ) -> Result<(DeploymentView, Option<plan::Revision>)> {
         let current = record.head.current.as_ref();
-        let revision = engine::read_revision(&self.engine, &record.target(), current).await?;
+        let target = record.target();
+        let revision = engine::read_revision(&self.engine, &target, current);
+        let (revision, observed) = if full {
+            tokio::try_join!(revision, engine::with_secrets(&self.engine, record, observed))?
+        } else {
+            (revision.await?, observed.clone())
+        };
         let rendered = revision.as_ref().map(|revision| revision.rendered_with(record.head.controllers()));
         let rendered = rendered.unwrap_or_default();
-        let observed = engine::with_secrets(&self.engine, record, observed).await?;
         let view = view::looked_beside(&self.engine, record, &observed, full, &rendered).await;
         Ok((view, revision))
     }

@@ -346,6 +346,15 @@ async fn whole(adapter: &Adapter, namespace: &Namespace, name: &str) -> (Deploym
     };
     let answer = adapter.deployments().get_deployment(request).await.expect("an answer").into_inner();
     let deployment = answer.deployment.expect("a deployment");
+    let page = proto::ListDeploymentsRequest {
+        namespace: namespace.to_string(),
+        view: DeploymentView::Full.into(),
+        ..Default::default()
+    };
+    let page = adapter.deployments().list_deployments(page).await.expect("a page").into_inner().deployments;
+    let listed = page.iter().find(|one| one.name == name).expect("it is listed");
+    let both = [&deployment, listed].map(|one| (one.state(), &one.message));
+    assert_eq!(both[0], both[1], "a list tells what a look at one tells");
     (deployment.state(), deployment.message)
 }
 

@@ -225,14 +225,7 @@ impl TeardownArgs {
             let kept =
                 answer.retained.iter().map(|object| format!("  kept: {} {}", object.kind, object.name));
             lines.extend(kept);
-            for blocked in &answer.blocked {
-                let object = blocked.object.clone().unwrap_or_default();
-                let by = match blocked.message.is_empty() {
-                    true => blocked.finalizers.join(", "),
-                    false => blocked.message.clone(),
-                };
-                lines.push(format!("  held back: {} {} by {by}", object.kind, object.name));
-            }
+            lines.extend(text::blocked(&answer.blocked));
             lines
         })
     }

@@ -134,6 +134,21 @@ pub fn revisions(revisions: &[proto::Revision]) -> Vec<String> {
     table("", &rows)
 }
 
+/// What is still there of a deployment that goes, and what holds it, if anything does.
+pub fn blocked(blocked: &[proto::BlockedObject]) -> Vec<String> {
+    let line = |one: &proto::BlockedObject| {
+        let object = one.object.clone().unwrap_or_default();
+        let object = format!("{} {}", object.kind, object.name);
+        let line = match (one.message.as_str(), one.finalizers.as_slice()) {
+            ("", []) => format!("still there: {object}"),
+            ("", finalizers) => format!("held back: {object} by {}", finalizers.join(", ")),
+            (message, _) => format!("held back: {object}: {message}"),
+        };
+        format!("  {}", plain(&line))
+    };
+    blocked.iter().map(line).collect()
+}
+
 /// What is done, or would be done, to each object; with the fields, if they are wanted.
 pub fn changes(changes: &[proto::ObjectChange], with_fields: bool) -> Vec<String> {
     let mut lines = Vec::new();
@@ -182,6 +197,27 @@ mod tests {
             components: vec![component("wp", 0), component("db-long", 1)],
             ..Default::default()
         }
+    }
+
+    #[test]
+    fn what_is_still_there_is_held_back_only_by_somebody() {
+        let one = |name: &str, finalizers: &[&str], message: &str| proto::BlockedObject {
+            object: Some(proto::ObjectRef { kind: "Pod".into(), name: name.into(), ..Default::default() }),
+            finalizers: finalizers.iter().map(|one| (*one).to_owned()).collect(),
+            message: message.into(),
+            ..Default::default()
+        };
+        let told = blocked(&[
+            one("a", &[], ""),
+            one("b", &["example.com/hold", "example.com/too"], ""),
+            one("c", &[], "policy keep refuses it"),
+        ]);
+        let expected = [
+            "  still there: Pod a",
+            "  held back: Pod b by example.com/hold, example.com/too",
+            "  held back: Pod c: policy keep refuses it",
+        ];
+        assert_eq!(told, expected);
     }
 
     #[test]

@@ -146,8 +146,7 @@ fn why(held: &HeldBack) -> Option<String> {
     if !held.refused.is_empty() {
         return Some(format!("not deleted: {}", held.refused));
     }
-    let finalizers = holding_finalizers(held.finalizers.clone());
-    (!finalizers.is_empty()).then(|| format!("held by finalizer {}", finalizers.join(", ")))
+    (!held.finalizers.is_empty()).then(|| format!("held by finalizer {}", held.finalizers.join(", ")))
 }
 
 impl TornDown {
@@ -182,7 +181,7 @@ impl TornDown {
                 kind: going.reference.kind.as_str(),
                 name: going.reference.name.to_string(),
                 uid: going.uid,
-                finalizers: going.finalizers,
+                finalizers: holding_finalizers(going.finalizers),
                 refused: String::new(),
                 since: going.since,
             })

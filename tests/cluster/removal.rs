@@ -309,22 +309,34 @@ async fn kept_by(adapter: &Adapter, namespace: &Namespace, policy: Policy, kind:
 
 #[tokio::test]
 async fn a_policy_that_keeps_what_the_garbage_collector_deletes_is_named() {
-    let namespace = namespace("removal-kept").await;
     let adapter = Adapter::real(control_plane(), User::Adapter).await;
     let cases = [
-        (false, "", "pods", "web-", "Pod web-"),
-        (true, "", "pods", "web-", "Pod web-"),
-        (true, "apps", "replicasets", "web-", "ReplicaSet web-"),
-        (false, "", "secrets", "panamax-deployment-web-r", "Secret panamax-deployment-web-r"),
+        ("removal-kept-pods", false, "", "pods", "web-", "Pod web-"),
+        ("removal-kept-modern", true, "", "pods", "web-", "Pod web-"),
+        ("removal-kept-sets", true, "apps", "replicasets", "web-", "ReplicaSet web-"),
+        (
+            "removal-kept-secrets",
+            false,
+            "",
+            "secrets",
+            "panamax-deployment-web-r",
+            "Secret panamax-deployment-web-r",
+        ),
     ];
-    for (is_modern, group, resource, prefix, kind) in cases {
-        let request = deploy(&namespace, "web", WEB);
-        let request = if is_modern { modern(request) } else { request };
-        adapter.deployments().deploy(request).await.expect("deployed");
-        recorded(&namespace, "web", "ACTIVE").await;
-        let policy = Policy::keeps_of(&namespace, group, &[resource], prefix).await;
-        kept_by(&adapter, &namespace, policy, kind).await;
-    }
+    // Each waits for the adapter's question and then for the garbage collector, so they wait together.
+    let cases = cases.map(|(name, is_modern, group, resource, prefix, kind)| {
+        let adapter = &adapter;
+        async move {
+            let namespace = namespace(name).await;
+            let request = deploy(&namespace, "web", WEB);
+            let request = if is_modern { modern(request) } else { request };
+            adapter.deployments().deploy(request).await.expect("deployed");
+            recorded(&namespace, "web", "ACTIVE").await;
+            let policy = Policy::keeps_of(&namespace, group, &[resource], prefix).await;
+            kept_by(adapter, &namespace, policy, kind).await;
+        }
+    });
+    futures::future::join_all(cases).await;
 }
 
 #[tokio::test]

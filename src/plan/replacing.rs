@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use super::{Inputs, Plan, Step, stamp};
-use crate::artifacts::{Action, Artifact, Kind};
+use super::existing::Existing;
+use super::{ConflictPolicy, Inputs, Plan, Step, fields, stamp};
+use crate::artifacts::{Action, Artifact, Kind, Others};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::record::{Member, MemberState};
 
@@ -45,6 +46,17 @@ fn without_images(manifest: &Value) -> Value {
 
 fn is_headless(manifest: &Value) -> bool {
     manifest.pointer("/spec/clusterIP").and_then(Value::as_str) == Some("None")
+}
+
+/// The revision of a ReplicationController's pods, if this Deploy takes back what somebody has written into their form:
+/// those that were made meanwhile are of that form, which nothing on them tells, and only the adapter replaces them.
+pub(super) fn renewed(inputs: &Inputs<'_>, existing: &Existing<'_>, artifact: &Artifact) -> Option<u32> {
+    let taken = |other: &Others| fields::taken(&artifact.manifest, &other.fields, existing.held);
+    let mut taken = existing.others.iter().flat_map(taken);
+    let is_renewed = artifact.reference.kind == Kind::ReplicationController
+        && inputs.conflicts == ConflictPolicy::Force
+        && taken.any(|field| field.starts_with("spec.template.spec."));
+    is_renewed.then_some(inputs.revision)
 }
 
 /// Reports that an object is replaced, and why.

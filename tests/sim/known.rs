@@ -34,6 +34,9 @@ pub fn reason(schedule: &Schedule, struck: &[(Fault, Call)]) -> Option<&'static 
         ("on-failure-ready", _) if is_lost => Some(
             "who does not hear that its update is written, while its promise is kept elsewhere, is told of that operation",
         ),
+        ("image-taken-back", Sequel::Again | Sequel::Nobody) if dies => Some(
+            "who dies when he has taken the form of pods back leaves no word that pods of the other's may run",
+        ),
         ("first" | "named-first", Sequel::Nobody) if dies && !late.is_empty() => Some(
             "a create that arrives after a first Deploy was taken back finds no record that knows it, and stays",
         ),

@@ -15,6 +15,8 @@ use super::judge;
 const MANAGER: &str = "somebody";
 /// What is written: no template asks for this port.
 const PORT: u16 = 9_999;
+/// The image that is written: no template asks for it.
+const IMAGE: &str = "example/theirs:9";
 /// How many pods somebody wants.
 const PODS: i64 = 3;
 /// Where the Service and the controller of the templates of many are.
@@ -26,6 +28,8 @@ const CONTROLLER: &str = "/api/v1/namespaces/sim/replicationcontrollers/web-repl
 pub enum Deed {
     /// Changes where the Service of the database leads to.
     Edit,
+    /// Changes the image in the template of the web servers' controller.
+    Image,
     /// Changes which pods that Service leads to, which is ours to say in any case.
     Select,
     /// Deletes that Service.
@@ -41,8 +45,16 @@ pub enum Deed {
 }
 
 impl Deed {
-    pub const ALL: [Self; 7] =
-        [Self::Edit, Self::Select, Self::Delete, Self::Kill, Self::Scale, Self::Replace, Self::Copy];
+    pub const ALL: [Self; 8] = [
+        Self::Edit,
+        Self::Image,
+        Self::Select,
+        Self::Delete,
+        Self::Kill,
+        Self::Scale,
+        Self::Replace,
+        Self::Copy,
+    ];
 
     /// Whether something stands afterwards that is nobody's but its creator's.
     pub fn creates(self) -> bool {
@@ -71,6 +83,11 @@ impl Outsider {
                 let Some(mut service) = service else { return false };
                 service["spec"]["ports"][0]["targetPort"] = json!(PORT);
                 self.write(Method::PUT, &at, &service).await
+            }
+            Deed::Image => {
+                let Some(mut controller) = self.controller() else { return false };
+                controller["spec"]["template"]["spec"]["containers"][0]["image"] = json!(IMAGE);
+                self.write(Method::PUT, CONTROLLER, &controller).await
             }
             Deed::Select => {
                 let Some(mut service) = service else { return false };

@@ -20,7 +20,7 @@ pub struct Scenario {
 }
 
 /// How many there are.
-pub const COUNT: usize = 38;
+pub const COUNT: usize = 44;
 
 pub static SCENARIOS: [Scenario; COUNT] = [
     of("first", &[], Ask::Deploy(PODS)),
@@ -46,6 +46,12 @@ pub static SCENARIOS: [Scenario; COUNT] = [
     of("planned", &[Ask::Deploy(PODS)], Ask::Planned(PODS_CHANGED)),
     after("forced", Deed::Edit, Ask::Forced(MANY_CHANGED)),
     after("yielded", Deed::Edit, Ask::Yielded(MANY_CHANGED)),
+    after("image-taken", Deed::Image, Ask::Forced(MANY_CHANGED)),
+    after("image-taken-back", Deed::Image, Ask::Forced(MANY)),
+    amid("image-refused", Deed::Image, Ask::Deploy(MANY_CHANGED)),
+    amid("image-forced", Deed::Image, Ask::Forced(MANY_CHANGED)),
+    amid("image-yielded", Deed::Image, Ask::Yielded(MANY_CHANGED)),
+    amid("image-planned", Deed::Image, Ask::Planned(MANY_CHANGED)),
     after("selected", Deed::Select, Ask::Forced(MANY_CHANGED)),
     after("deleted", Deed::Delete, Ask::Deploy(MANY_CHANGED)),
     after("counted", Deed::Scale, Ask::Deploy(MANY_CHANGED)),
@@ -107,7 +113,7 @@ impl Scenario {
         match (&self.asked, self.meanwhile) {
             (Ask::Get | Ask::Watch | Ask::Plan(_) | Ask::PlanForced(_), _) => &[Again],
             // What is refused because of what somebody else has done is not asked again in the same words.
-            (Ask::Deploy(_) | Ask::Planned(_), Some(Deed::Edit)) => &[Forced, Teardown],
+            (Ask::Deploy(_) | Ask::Planned(_), Some(Deed::Edit | Deed::Image)) => &[Forced, Teardown],
             (Ask::Yielded(_), Some(Deed::Select)) => &[Forced, Teardown],
             (Ask::Yielded(_), Some(_)) => &[Again, Forced, Teardown],
             (_, Some(_)) => &[Again, Teardown],

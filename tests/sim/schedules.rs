@@ -284,8 +284,13 @@ fn verdict(schedule: &Schedule) -> Verdict {
         faults.push(format!("{} calls, where {budget} are enough", played.counted));
     }
     let ends = undisturbed.allowed(schedule.sequel, played.is_done, &answer);
+    // Which pods were made from the other's form depends on when he wrote; who yields leaves them.
+    let is_left = undisturbed.scenario.meanwhile == Some(Deed::Image)
+        && matches!(undisturbed.scenario.asked, Ask::Yielded(_))
+        && schedule.sequel == Sequel::Again;
     let differences = ends.iter().map(|(sequel, state)| {
         let mut found = judge::difference(state, &played.state);
+        found.retain(|found| !(is_left && is_of_image(found)));
         if *sequel != played.sequel {
             found.push(format!("the sequel was answered {:?}, not {sequel:?}", played.sequel));
         }
@@ -304,7 +309,7 @@ fn is_told(scenario: &Scenario, answer: &Answer) -> bool {
         // Something of the update was written already.
         (Some(_), ErrorKind::ApplyIncomplete) => true,
         (Some(_), ErrorKind::PlanStale) => matches!(scenario.asked, Ask::Planned(_)),
-        (Some(Deed::Edit), ErrorKind::FieldConflict) => {
+        (Some(Deed::Edit | Deed::Image), ErrorKind::FieldConflict) => {
             matches!(scenario.asked, Ask::Deploy(_) | Ask::Planned(_))
         }
         (Some(Deed::Select), ErrorKind::FieldConflict) => !matches!(scenario.asked, Ask::Forced(_)),
@@ -450,6 +455,7 @@ fn what_stands_beside_somebody_else_is_as_the_policy_says() {
                         found.starts_with("Service db")
                             && (found.contains("ports") || found.contains("fields"))
                     }
+                    (Deed::Image, Ask::Yielded(_), Sequel::Again) => is_of_image(found),
                     (Deed::Scale, ..) => is_counted(found),
                     _ => false,
                 };
@@ -458,12 +464,20 @@ fn what_stands_beside_somebody_else_is_as_the_policy_says() {
                 assert!(wrong.is_empty(), "{name}/{sequel:?}: {wrong:#?}");
                 let is_kept = matches!(
                     (deed, &SCENARIOS[scenario].asked, sequel),
-                    (Deed::Edit, Ask::Yielded(_), Sequel::Again) | (Deed::Scale, _, Sequel::Again)
+                    (Deed::Edit | Deed::Image, Ask::Yielded(_), Sequel::Again)
+                        | (Deed::Scale, _, Sequel::Again)
                 );
                 assert_eq!(is_kept, !found.is_empty() && *sequel != Sequel::Teardown, "{name}/{sequel:?}");
             }
         }
     }
+}
+
+/// Whether a difference is that of the image which somebody else has set for the web servers.
+fn is_of_image(found: &str) -> bool {
+    let of_controller = found.starts_with("ReplicationController web-replication-controller");
+    let of_pods = found.starts_with("Pod of ReplicationController web-replication-controller");
+    of_pods || of_controller && ["containers", "fields"].iter().any(|part| found.contains(part))
 }
 
 /// Whether a difference is that of a count which somebody else has set.

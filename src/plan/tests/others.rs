@@ -28,3 +28,23 @@ fn a_field_that_is_taken_is_not_told_to_stay() {
     plan.decide(&web, &Decision { taken: vec![hold], ..Decision::default() });
     assert_eq!(codes(&plan), [Code::FieldTaken, Code::FieldBeside], "the other's stays");
 }
+
+#[test]
+fn pods_whose_form_is_taken_back_are_made_anew() {
+    let image = serde_json::json!({ "f:spec": { "f:template": { "f:spec": { "f:containers": {
+        "k:{\"name\":\"web\"}": { "f:image": {} } } } } } });
+    let (artifacts, head, seen, web) = held(image, &["kubectl-set"]);
+    let links = linked_services(&template(TEMPLATE));
+    let planned = |conflicts| {
+        plan(&Inputs { conflicts, links: &links, ..inputs(&artifacts, &artifacts, &head, &seen) })
+    };
+    let name = web.name.as_str();
+    for (conflicts, revision) in
+        [(ConflictPolicy::Yield, "1"), (ConflictPolicy::Fail, "1"), (ConflictPolicy::Force, "2")]
+    {
+        let plan = planned(conflicts);
+        assert_eq!(revision_of(&plan, name).as_deref(), Some(revision), "{conflicts:?}");
+        let is_told = codes(&plan).contains(&Code::PodsReplaced);
+        assert_eq!(is_told, conflicts == ConflictPolicy::Force, "{:?}", codes(&plan));
+    }
+}

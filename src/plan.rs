@@ -204,6 +204,10 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// What is done where others hold fields.
     pub conflicts: ConflictPolicy,
+    /// Whether what others hold stays without anybody having asked for that.
+    pub yields_unasked: bool,
+    /// The objects of which something stays so.
+    pub left: BTreeSet<ObjectRef>,
 }
 
 impl Plan {

@@ -298,7 +298,13 @@ async fn update(engine: &Engine, target: &Target, plan: &Plan, step: &Step, form
     let uid = form.uid.clone();
     let attempt = attempt(engine, target, step, plan.conflicts, Guard::UpdateOnly(form), false);
     match Box::pin(attempt).await? {
-        Attempt::Written(written, _) => Ok(written),
+        Attempt::Written(mut written, decision) => {
+            if plan.leaves_unasked(&step.artifact.reference, &decision) {
+                // Then it is not as it was deployed, and reads and the next Deploy say so.
+                written.owned.clear();
+            }
+            Ok(written)
+        }
         Attempt::Replace(refused) => {
             info!(context = ?refused.context(), "cannot change in place, replaced");
             replace(engine, target, &step.artifact, &uid).await

@@ -84,6 +84,11 @@ impl Course {
         }
     }
 
+    /// Whether what others hold stays without anybody having asked for that.
+    pub(super) fn yields_unasked(&self) -> bool {
+        self.conflicts_now() != self.conflicts
+    }
+
     /// Why an operation before it is taken back by it.
     pub fn takes_back(&self) -> Option<Cause> {
         self.back.as_ref()?.takes_back.clone()

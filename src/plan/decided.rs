@@ -84,11 +84,12 @@ pub fn decide(
     // What is stored is what is applied: the next Deploy is compared with that.
     let (artifacts, kept) = stamp::keep_metadata(&inputs);
     let mut plan = plan(&Inputs { after: &artifacts, ..inputs });
+    plan.yields_unasked = course.yields_unasked();
     plan.diagnostics.extend(kept.iter().filter_map(|component| tell_kept(&artifacts, component)));
     rendered.artifacts = artifacts;
     prepared.check(&mut plan.diagnostics)?;
-    let count = plan.union().len();
     plan.beside.iter_mut().try_for_each(|one| prepared.check(std::slice::from_mut(&mut one.told)))?;
+    let count = plan.union().len();
     if count > MAX_INVENTORY {
         return Err(too_many(count));
     }

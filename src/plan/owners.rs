@@ -29,6 +29,9 @@ impl Plan {
         let counts = |hold: &&Hold| hold.field != "spec.replicas" || step.take_back.is_none();
         let yielded: Vec<Hold> = decision.yielded.iter().filter(counts).cloned().collect();
         let taken: Vec<Hold> = decision.taken.iter().filter(|hold| !remedy::is_ours(hold)).cloned().collect();
+        if self.yields_unasked && yielded.iter().any(|hold| hold.field != "spec.replicas") {
+            self.left.insert(reference.clone());
+        }
         if let Some(left) = remedy::without(&step.artifact, &yielded) {
             step.artifact = left;
         }
@@ -45,6 +48,15 @@ impl Plan {
         let yielded = told(Code::FieldYielded, &yielded, "keeps the value of");
         self.diagnostics.extend(yielded);
         self.diagnostics.extend(told(Code::FieldTaken, &taken, "is taken from"));
+    }
+}
+
+impl Plan {
+    /// Whether fields of this object stay as others have set them although nobody has asked for that; `now`: what was
+    /// decided when it was written.
+    pub fn leaves_unasked(&self, reference: &ObjectRef, now: &Decision) -> bool {
+        let is_field = |hold: &Hold| hold.field != "spec.replicas";
+        self.left.contains(reference) || self.yields_unasked && now.yielded.iter().any(is_field)
     }
 }
 

@@ -128,6 +128,15 @@ impl Outsider {
         self.write(Method::DELETE, &at, &Value::Null).await
     }
 
+    /// Whether a field of an object that is not its own still has what it wrote there.
+    pub fn is_in_force(&self) -> bool {
+        let image = self.sandbox.image();
+        let ports = judge::kind_of(&image, "Service").map(|one| &one["spec"]["ports"][0]["targetPort"]);
+        let images = judge::kind_of(&image, "ReplicationController")
+            .map(|one| &one["spec"]["template"]["spec"]["containers"][0]["image"]);
+        ports.chain(images).any(|value| *value == json!(PORT) || *value == json!(IMAGE))
+    }
+
     /// The Service of the database, if it is the deployment's.
     fn service(&self) -> Option<Value> {
         let image = self.sandbox.image();

@@ -239,6 +239,15 @@ impl Replica {
         timeout_at(deadline, ended).await.unwrap_or_else(|_| Err(Error::internal("the watch does not end")))
     }
 
+    /// Whether a look at the deployment tells that all is as it was deployed, or a Deploy of this template that nothing is
+    /// to be done for it.
+    pub async fn finds_nothing(&self, template: &'static str) -> bool {
+        let target = Target { namespace: namespace(), name: name() };
+        let view = self.operations.get(&target, false).await;
+        view.is_ok_and(|view| view.status.state.is_ready())
+            || self.ask_told(&Ask::Deploy(template)).await.1 == Some(Told::Unchanged)
+    }
+
     /// Whether the deployment says that it is ready.
     pub async fn is_active(&self) -> bool {
         let target = Target { namespace: namespace(), name: name() };

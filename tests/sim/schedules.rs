@@ -179,6 +179,11 @@ async fn played(
         found.extend(judge::outdated(&objects).into_iter().map(|what| format!("it is ready with {what}")));
     }
     let state = judge::state(&objects);
+    // Who was asked to yield has left it to the other, and says so by each Deploy.
+    let is_yielded = matches!(scenario.asked, Ask::Yielded(_));
+    if !is_yielded && world.outsider().is_in_force() && spare.finds_nothing(scenario.asked.template()).await {
+        found.push("what somebody has written is in force, and nobody says so".to_owned());
+    }
     let (struck, trace) = (world.struck(), world.trace());
     Played { answer, calls, counted, sequel: sequel_answer, state, is_done, struck, faults: found, trace }
 }

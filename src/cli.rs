@@ -22,7 +22,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::Config;
 use failure::{Failure, REFUSED};
@@ -119,10 +119,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Told, clap
         arguments.remove(1);
         let config =
             Config::command().bin_name(format!("{PROGRAM} serve")).try_get_matches_from(arguments)?;
-        return Config::from_arg_matches(&config).map(|config| Told::Serve(Box::new(config)));
+        return Config::of(&config).map(|config| Told::Serve(Box::new(config)));
     }
     let matches = command().try_get_matches_from(arguments)?;
-    Config::from_arg_matches(&matches).map(|config| Told::Serve(Box::new(config)))
+    Config::of(&matches).map(|config| Told::Serve(Box::new(config)))
 }
 
 /// Whether a command line that cannot be read was one of the commands beside `serve`, whose usage is 2.

@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, FromArgMatches, Parser, ValueEnum};
 
 pub use callers::{Authentication, Authorization, CallerSettings};
 pub use listen::Listen;
@@ -85,7 +86,7 @@ pub struct Config {
     #[arg(long, env = "PANAMAX_MAX_CONNECTIONS", default_value = "1000", value_name = "NUMBER")]
     pub max_connections: usize,
 
-    /// How long a connection may be without a call before it is asked to go; 1s to 24h
+    /// How long a connection may be without a call before it is asked to go; 1s to 24h, --connection-age at the most
     #[arg(long, env = "PANAMAX_CONNECTION_IDLE", default_value = "5m", value_parser = connection, value_name = "TIME")]
     pub connection_idle: Duration,
 
@@ -119,6 +120,25 @@ pub struct Config {
 }
 
 impl Config {
+    /// Reads the settings. A limit within another, as one caller's within that of all, is lowered to it, unless
+    /// somebody has set both: that is a contradiction.
+    pub fn of(told: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut config = Self::from_arg_matches(told)?;
+        let are_set = |flags: [&str; 2]| {
+            flags.iter().all(|flag| told.value_source(flag) != Some(ValueSource::DefaultValue))
+        };
+        if !are_set(["max_calls_per_caller", "max_calls"]) {
+            lower(&mut config.callers.max_calls_per_caller, config.max_calls);
+        }
+        if !are_set(["max_watches_per_caller", "max_watches"]) {
+            lower(&mut config.callers.max_watches_per_caller, config.max_watches);
+        }
+        if !are_set(["connection_idle", "connection_age"]) {
+            lower(&mut config.connection_idle, config.connection_age);
+        }
+        Ok(config)
+    }
+
     /// Whether nobody from another machine can make a call.
     pub fn is_local(&self) -> bool {
         self.listen.is_local() && self.rest_listen.is_none_or(|rest| rest.ip().is_loopback())
@@ -137,6 +157,12 @@ pub enum LogFormat {
     Text,
     /// An object per line.
     Json,
+}
+
+fn lower<T: Ord>(limit: &mut T, within: T) {
+    if *limit > within {
+        *limit = within;
+    }
 }
 
 fn lease(text: &str) -> Result<Duration, String> {

@@ -15,6 +15,7 @@ mod options;
 mod sizes;
 mod streams;
 
+pub use decode::timeout;
 pub use encode::diagnostic;
 pub use errors::{
     CANCELLED, INTERNAL, failed, failure_of_library, is_undecodable, is_unknown_method, outcome,

@@ -29,11 +29,12 @@ pub struct CallerSettings {
     #[arg(long, env = "PANAMAX_RIGHTS_FILE", value_name = "FILE")]
     pub rights_file: Option<PathBuf>,
 
-    /// Most calls of one known caller at once that change something; one more is refused and may be repeated
+    /// Most calls of one known caller at once that change something, --max-calls at the most; one more is refused and may
+    /// be repeated
     #[arg(long, env = "PANAMAX_MAX_CALLS_PER_CALLER", default_value = "8", value_name = "NUMBER")]
     pub max_calls_per_caller: usize,
 
-    /// Most watches of one known caller at once; one more is refused and may be repeated
+    /// Most watches of one known caller at once, --max-watches at the most; one more is refused and may be repeated
     #[arg(long, env = "PANAMAX_MAX_WATCHES_PER_CALLER", default_value = "1000", value_name = "NUMBER")]
     pub max_watches_per_caller: usize,
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use prost::Message;
 use tokio::time::Instant;
+use tonic::codegen::http::HeaderMap;
 use tonic::metadata::MetadataMap;
 
 use super::decode_template as template;
@@ -37,19 +38,24 @@ pub(super) fn deadline(
     wait_timeout: Option<&prost_types::Duration>,
 ) -> std::result::Result<Instant, tonic::Status> {
     let waiting = wait_timeout.and_then(|time| u64::try_from(time.seconds).ok()).map(Duration::from_secs);
-    Ok(answered_by(timeout(metadata)?, waiting))
+    Ok(answered_by(asked(metadata)?, waiting))
 }
 
 /// When a stream must end; `None` if its caller sets no deadline.
 pub(super) fn stream_deadline(metadata: &MetadataMap) -> std::result::Result<Option<Instant>, tonic::Status> {
-    let asked = timeout(metadata)?;
+    let asked = asked(metadata)?;
     Ok(asked.map(|asked| Instant::now() + early(asked).min(Duration::from_secs(86_400 * 365))))
 }
 
-/// Reads `grpc-timeout` (gRPC over HTTP/2): at most eight digits and a unit.
-fn timeout(metadata: &MetadataMap) -> std::result::Result<Option<Duration>, tonic::Status> {
-    let Some(value) = metadata.get("grpc-timeout") else { return Ok(None) };
-    let parsed = value.to_str().ok().and_then(|text| {
+fn asked(metadata: &MetadataMap) -> std::result::Result<Option<Duration>, tonic::Status> {
+    timeout(metadata.as_ref()).map_err(|error| errors::status(&error))
+}
+
+/// Reads `grpc-timeout` (gRPC over HTTP/2): at most eight digits and a unit. Of two, neither is believed.
+pub fn timeout(headers: &HeaderMap) -> Result<Option<Duration>> {
+    let mut values = headers.get_all("grpc-timeout").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let read = |text: &str| {
         let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
         let digits_only =
             !digits.is_empty() && digits.len() <= 8 && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -63,13 +69,12 @@ fn timeout(metadata: &MetadataMap) -> std::result::Result<Option<Duration>, toni
             "n" => Duration::from_nanos(number),
             _ => return None,
         })
-    });
+    };
+    let is_only = values.next().is_none();
+    let parsed = value.to_str().ok().filter(|_| is_only).and_then(read);
     parsed.map(Some).ok_or_else(|| {
-        let fault = Fault::field(
-            "grpc-timeout",
-            "must be at most eight digits and one of the units H, M, S, m, u, n",
-        );
-        errors::status(&Error::fields(vec![fault]))
+        let text = "must be one value, of at most eight digits and one of the units H, M, S, m, u, n";
+        Error::fields(vec![Fault::field("grpc-timeout", text)])
     })
 }
 

@@ -1,22 +1,36 @@
-//! How large a request's metadata may be: too much ends its own call, and nothing else on the connection.
+//! What a request's metadata may be: too much, or what cannot be read, ends its own call, and nothing else on the connection.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::{HeaderMap, Request, Response};
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::refusing::refused;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Fault};
+use crate::grpc;
 use crate::metrics::{Limit, Metrics};
+use crate::template;
 
 /// The most bytes of all names and values together, as HTTP/2 counts them: 32 more for each.
 pub(super) const MOST: usize = 16 * 1024;
 const EACH: usize = 32;
 
-/// The layer that measures metadata.
+/// What the names of binary values end with, and how these are written: with padding or without.
+const BINARY: &str = "-bin";
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// The layer that looks at metadata.
 #[derive(Clone)]
 pub(super) struct Metadata(pub(super) Metrics);
 
@@ -53,15 +67,38 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let size = size(request.headers());
-        if size <= MOST {
-            return Box::pin(self.inner.call(request));
+        let Err(error) = read(request.headers()) else { return Box::pin(self.inner.call(request)) };
+        if error.kind() == ErrorKind::LimitExceeded {
+            self.metrics.limit_hit(Limit::Metadata);
         }
-        self.metrics.limit_hit(Limit::Metadata);
-        let message = format!("the request's metadata are {size} bytes; {MOST} are taken");
-        let error = Error::new(ErrorKind::LimitExceeded, message);
         Box::pin(async move { Ok(refused(request, &error).await) })
     }
+}
+
+/// Fails if the metadata are too many or cannot be read, or say that nobody waits any more.
+fn read(headers: &HeaderMap) -> Result<(), Error> {
+    let size = size(headers);
+    if size > MOST {
+        let message = format!("the request's metadata are {size} bytes; {MOST} are taken");
+        return Err(Error::new(ErrorKind::LimitExceeded, message));
+    }
+    if grpc::timeout(headers)?.is_some_and(|asked| asked.is_zero()) {
+        return Err(Error::new(ErrorKind::ClusterTimeout, "the deadline had passed when the call came"));
+    }
+    let unreadable =
+        headers.iter().find(|(name, value)| name.as_str().ends_with(BINARY) && !is_binary(value));
+    unreadable.map_or(Ok(()), |(name, _)| {
+        let name = template::shown(name.as_str());
+        Err(Error::fields(vec![Fault::field(
+            name,
+            "must be Base64, as every value of a name that ends with -bin",
+        )]))
+    })
+}
+
+/// Whether a value is one that gRPC calls binary, or several between commas.
+fn is_binary(value: &HeaderValue) -> bool {
+    value.as_bytes().split(|byte| *byte == b',').all(|piece| BASE64.decode(piece.trim_ascii()).is_ok())
 }
 
 fn size(headers: &HeaderMap) -> usize {

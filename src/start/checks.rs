@@ -37,7 +37,7 @@ pub(super) fn check(config: &Config) -> Result<(), Refusal> {
         }
     }
     for (flag, time) in
-        [("--connection-idle", config.connection_idle), ("--connection-age", config.connection_age)]
+        [("--connection-age", config.connection_age), ("--connection-idle", config.connection_idle)]
     {
         if time < SHORTEST {
             return Err(refusal(
@@ -45,6 +45,31 @@ pub(super) fn check(config: &Config) -> Result<(), Refusal> {
                 format!("{flag} {time:?} ends every connection at once; it is 1s at least"),
             ));
         }
+    }
+    contradictions(config)
+}
+
+/// Refuses a limit that another one never lets come true: a limit that nobody has set was lowered when it was read.
+fn contradictions(config: &Config) -> Result<(), Refusal> {
+    let callers = &config.callers;
+    let limits = [
+        ("--max-calls-per-caller", callers.max_calls_per_caller, "--max-calls", config.max_calls),
+        ("--max-watches-per-caller", callers.max_watches_per_caller, "--max-watches", config.max_watches),
+    ];
+    for (flag, limit, whole, all) in limits {
+        if limit > all {
+            let why = format!(
+                "{flag} {limit} is more than {whole} {all}, which all callers share; lower the one or raise the other"
+            );
+            return Err(refusal(78, why));
+        }
+    }
+    let (idle, age) = (config.connection_idle, config.connection_age);
+    if idle > age {
+        let why = format!(
+            "--connection-idle {idle:?} is longer than --connection-age {age:?}, which ends every connection; lower the one or raise the other"
+        );
+        return Err(refusal(78, why));
     }
     Ok(())
 }

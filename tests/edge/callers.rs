@@ -189,6 +189,59 @@ async fn every_failure_has_a_code_a_message_and_a_reason() {
     }
 }
 
+/// Row by row: each of these headers, and what comes of a call with it.
+#[tokio::test]
+async fn metadata_that_cannot_be_read_end_their_call() {
+    let raw = Raw::start(&[]).await;
+    let validate = "panamax.kubernetes.v1.TemplateService/ValidateTemplate";
+    let get = "panamax.kubernetes.v1.DeploymentService/GetDeployment";
+    let check = "grpc.health.v1.Health/Check";
+    let (late, wrong) =
+        ((Code::DeadlineExceeded, "CLUSTER_TIMEOUT"), (Code::InvalidArgument, "FIELD_INVALID"));
+    let good = (Code::Ok, "");
+    let timeout = "grpc-timeout";
+    let hundred: Vec<String> = (0..100).map(|index| format!("x-{index}")).collect();
+    let hundred: Vec<(&str, &str)> = hundred.iter().map(|name| (name.as_str(), "v")).collect();
+    let rows: [(&[(&str, &str)], (Code, &str)); 20] = [
+        (&[(timeout, "0n")], late),
+        (&[(timeout, "00000000H")], late),
+        (&[(timeout, "99999999H")], good),
+        (&[(timeout, "10S")], good),
+        (&[(timeout, "10S"), (timeout, "10S")], wrong),
+        (&[(timeout, "10S"), (timeout, "0n")], wrong),
+        (&[(timeout, "-1S")], wrong),
+        (&[(timeout, "")], wrong),
+        (&[(timeout, "S")], wrong),
+        (&[(timeout, "1X")], wrong),
+        (&[(timeout, "1")], wrong),
+        (&[(timeout, "100000000n")], wrong),
+        (&[("trace-bin", "AAE=")], good),
+        (&[("trace-bin", "AAE")], good),
+        (&[("trace-bin", "")], good),
+        (&[("trace-bin", "AAE=, AAEC,AA")], good),
+        (&[("trace-bin", "canary!")], wrong),
+        (&[("trace-bin", "A")], wrong),
+        (&[("trace-bin", "AAE="), ("trace-bin", "a_b-")], wrong),
+        (&hundred, good),
+    ];
+    for (headers, (code, reason)) in rows {
+        for path in [validate, get, check] {
+            let (status, _) = raw.call(path, headers, EMPTY.to_vec()).await;
+            let told = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+            if code == Code::Ok {
+                // What the method makes of an empty message is its own business.
+                assert!(!status.message().contains(headers[0].0), "{path} {headers:?}: {status:?}");
+                assert_ne!(status.code(), Code::DeadlineExceeded, "{path} {headers:?}: {status:?}");
+                continue;
+            }
+            assert_eq!((status.code(), told.as_str()), (code, reason), "{path} {headers:?}: {status:?}");
+            assert!(!status.message().is_empty() && !status.message().contains("canary"), "{status:?}");
+        }
+    }
+    let log = raw.binary.whole_log();
+    assert!(log.contains("CLUSTER_TIMEOUT") && log.contains("FIELD_INVALID") && !log.contains("canary"));
+}
+
 /// What cannot be read is no failure of ours that somebody should be woken for: of no method.
 async fn nothing_wakes_anybody(raw: &Raw) {
     for path in [

@@ -164,6 +164,36 @@ async fn metadata_over_the_limit_ends_its_own_call_alone() {
 }
 
 #[tokio::test]
+async fn a_header_that_is_of_a_connection_ends_its_own_stream() {
+    let binary = start(&[]).await;
+    let mut caller = Raw::open(binary.address, None).await;
+    let headers = [
+        ("connection", "close"),
+        ("keep-alive", "timeout=5"),
+        ("proxy-connection", "close"),
+        ("transfer-encoding", "chunked"),
+        ("upgrade", "h2c"),
+        ("te", "gzip"),
+    ];
+    let mut stream = 1;
+    for header in headers {
+        let head = raw::head(WATCH, &[header]);
+        assert!(caller.send(raw::HEADERS, raw::END_HEADERS, stream, &head).await, "{header:?}");
+        let reset = caller.find(raw::RST_STREAM, PATIENCE).await.expect("it is reset");
+        assert_eq!(
+            (reset.stream, reset.content.as_slice()),
+            (stream, &1_u32.to_be_bytes()[..]),
+            "{header:?}"
+        );
+        // The next call of the connection is served.
+        assert!(caller.call(stream + 2, WATCH, &EMPTY, true).await);
+        let answer = caller.find(raw::HEADERS, PATIENCE).await.expect("it is served");
+        assert_eq!(answer.stream, stream + 2, "{header:?}");
+        stream += 4;
+    }
+}
+
+#[tokio::test]
 async fn a_watch_whose_reader_takes_nothing_is_cut() {
     let binary = start(&[]).await;
     // No byte of an answer fits into its window.

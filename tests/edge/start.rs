@@ -97,6 +97,21 @@ fn limits_that_serve_nobody_or_contradict_the_system_are_refused() {
             vec!["--sandbox", "--listen", "127.0.0.1:4711", "--metrics-listen", "127.0.0.1:4711"],
             "are both",
         ),
+        (
+            78,
+            vec!["--sandbox", "--max-calls", "5", "--max-calls-per-caller", "6"],
+            "--max-calls-per-caller 6 is more than --max-calls 5",
+        ),
+        (
+            78,
+            vec!["--sandbox", "--max-watches", "10", "--max-watches-per-caller", "20"],
+            "--max-watches-per-caller 20 is more than --max-watches 10",
+        ),
+        (
+            78,
+            vec!["--sandbox", "--connection-idle", "2h", "--connection-age", "1m"],
+            "--connection-idle 7200s is longer than --connection-age 60s",
+        ),
     ]);
     // A process that may have 200 files open cannot serve 100 connections beside what it needs itself.
     let program = env!("CARGO_BIN_EXE_panamax-kubernetes-adapter");
@@ -290,19 +305,22 @@ async fn calls_come_through_the_socket() {
     server.get_server_info(request).await.expect("it answers");
 }
 
-#[tokio::test]
-async fn the_server_tells_the_limits_that_were_set() {
-    let flags = ["--max-connections=41", "--max-calls=42", "--max-watches=43", "--connection-idle=44s"];
-    let more = ["--connection-age=45s", "--max-calls-per-caller=6", "--max-watches-per-caller=7"];
-    let flags: Vec<&str> =
-        ["--sandbox", "--rest-listen=127.0.0.1:0"].into_iter().chain(flags).chain(more).collect();
+/// The limits that the binary tells of when it is started with these flags.
+async fn limits_of(flags: &[&'static str]) -> panamax_kubernetes_adapter::proto::ServerLimits {
+    let flags = [&["--sandbox"], flags].concat();
     let binary = tokio::task::spawn_blocking(move || Binary::start_with(&flags)).await.expect("it starts");
     let channel = connect(binary.address).await;
     let mut server =
         panamax_kubernetes_adapter::proto::server_service_client::ServerServiceClient::new(channel);
     let request = panamax_kubernetes_adapter::proto::GetServerInfoRequest {};
-    let info = server.get_server_info(request).await.expect("it answers").into_inner();
-    let limits = info.limits.expect("limits");
+    server.get_server_info(request).await.expect("it answers").into_inner().limits.expect("limits")
+}
+
+#[tokio::test]
+async fn the_server_tells_the_limits_that_were_set() {
+    let flags = ["--max-connections=41", "--max-calls=42", "--max-watches=43", "--connection-idle=44s"];
+    let more = ["--connection-age=45s", "--max-calls-per-caller=6", "--max-watches-per-caller=7"];
+    let limits = limits_of(&[&["--rest-listen=127.0.0.1:0"][..], &flags, &more].concat()).await;
     let counts = [limits.max_connections, limits.max_calls, limits.max_watches];
     assert_eq!(counts, [41, 42, 43]);
     assert_eq!([limits.max_calls_per_caller, limits.max_watches_per_caller], [6, 7]);
@@ -310,4 +328,24 @@ async fn the_server_tells_the_limits_that_were_set() {
     let times = [limits.connection_idle, limits.connection_age].map(|time| time.expect("a time").seconds);
     assert_eq!(times, [44, 45]);
     assert_eq!([limits.max_metadata_bytes, limits.max_streams_per_connection], [16 * 1024, 1_000]);
+}
+
+#[tokio::test]
+async fn a_limit_within_another_is_lowered_to_it_where_only_one_was_set() {
+    for (flags, calls, watches, idle) in [
+        (&["--max-calls=5", "--max-watches=6", "--connection-age=7s"][..], 5, 6, 7),
+        (
+            &["--max-calls-per-caller=500", "--max-watches-per-caller=20000", "--connection-idle=2h"][..],
+            256,
+            10_000,
+            3600,
+        ),
+        // What is set to the same does not contradict.
+        (&["--max-calls=8", "--max-calls-per-caller=8"][..], 8, 1_000, 300),
+    ] {
+        let limits = limits_of(flags).await;
+        let told = (limits.max_calls_per_caller, limits.max_watches_per_caller);
+        assert_eq!(told, (calls, watches), "{flags:?}");
+        assert_eq!(limits.connection_idle.expect("a time").seconds, idle, "{flags:?}");
+    }
 }

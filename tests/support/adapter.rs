@@ -132,22 +132,15 @@ impl Adapter {
         let cluster = Cluster::new(config).expect("a cluster");
         let (who, what) = known;
         let callers = Callers::new(who, what, Bounds::default(), &cluster, clock.clone());
-        let parts = Parts {
-            cluster,
-            sandbox: sandbox.is_some(),
-            settings: Settings {
-                namespace: NamespaceName::new("default").expect("a namespace"),
-                lease,
-                unschedulable_grace: grace,
-                holder: "test".to_owned(),
-                keeps: vec![NamespaceName::new(keeps).expect("a namespace")],
-            },
-            callers: callers.expect("what is known of callers"),
-            clock,
-            drain_timeout: Duration::from_secs(10),
-            tls: None,
-            capacity: server::Capacity::default(),
+        let usual = parts(cluster);
+        let settings = Settings {
+            lease,
+            unschedulable_grace: grace,
+            keeps: vec![NamespaceName::new(keeps).expect("a namespace")],
+            ..usual.settings
         };
+        let callers = callers.expect("what is known of callers");
+        let parts = Parts { sandbox: sandbox.is_some(), settings, callers, clock, ..usual };
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         #[expect(clippy::disallowed_methods, reason = "the test's runtime ends it")]
         tokio::spawn(async move {
@@ -193,6 +186,30 @@ impl Adapter {
 
     pub fn channel(&self) -> Channel {
         self.channel.clone()
+    }
+}
+
+/// The parts of a server that knows no callers and keeps the default namespace.
+pub fn parts(cluster: Cluster) -> Parts {
+    let namespace = NamespaceName::new("default").expect("a namespace");
+    let clock = Clock::system();
+    let (who, what) = Known::default();
+    let callers = Callers::new(who, what, Bounds::default(), &cluster, clock.clone());
+    Parts {
+        cluster,
+        sandbox: false,
+        settings: Settings {
+            namespace: namespace.clone(),
+            lease: LEASE,
+            unschedulable_grace: GRACE,
+            holder: "test".to_owned(),
+            keeps: vec![namespace],
+        },
+        callers: callers.expect("what is known of callers"),
+        clock,
+        drain_timeout: Duration::from_secs(10),
+        tls: None,
+        capacity: server::Capacity::default(),
     }
 }
 
@@ -414,8 +431,17 @@ impl Binary {
 
     /// The memory it has in use, in bytes; Linux only.
     pub fn resident_bytes(&self) -> Option<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The memory that is its own and no file's, as its program is, in bytes; Linux only.
+    pub fn anonymous_bytes(&self) -> Option<u64> {
+        self.memory("RssAnon:")
+    }
+
+    fn memory(&self, name: &str) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        let line = status.lines().find(|line| line.starts_with(name))?;
         let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
         Some(kilobytes * 1024)
     }

@@ -68,17 +68,22 @@ impl Raw {
         Some(Frame { kind: head[3], flags: head[4], stream, content })
     }
 
-    /// Reads until a frame of this kind comes; `false` if the connection ends or the time passes before.
-    pub async fn has(&mut self, kind: u8, patience: Duration) -> bool {
+    /// Reads until a frame of this kind comes; `None` if the connection ends or the time passes before.
+    pub async fn find(&mut self, kind: u8, patience: Duration) -> Option<Frame> {
         let found = async {
-            while let Some(frame) = self.next().await {
+            loop {
+                let frame = self.next().await?;
                 if frame.kind == kind {
-                    return true;
+                    return Some(frame);
                 }
             }
-            false
         };
-        tokio::time::timeout(patience, found).await.unwrap_or(false)
+        tokio::time::timeout(patience, found).await.ok().flatten()
+    }
+
+    /// Whether a frame of this kind comes before the connection ends or the time passes.
+    pub async fn has(&mut self, kind: u8, patience: Duration) -> bool {
+        self.find(kind, patience).await.is_some()
     }
 
     /// Reads until the connection ends; `false` if the time passes before.

@@ -160,12 +160,16 @@ async fn events(
         |pod: &Pod| Some(pod.status.as_ref()?.container_statuses.as_ref()?.first()?.restart_count);
     let mut moments = pods(&mut tasks, namespace, pod_restarts);
     let mut times = Vec::new();
+    let api: Api<Pod> = namespace.api();
+    let pod = api.get("c0-pod").await.expect("a pod").status.and_then(|status| status.container_statuses);
+    let mut containers = pod.expect("containers");
     // Every watcher has its first snapshot before anything is timed.
     heard(&mut messages, 0, watchers).await;
     for round in 1..=EVENTS {
         tokio::time::sleep(PAUSE).await;
-        let again = json!({"status": {"containerStatuses": [{"name": "c0", "restartCount": round}]}});
-        let api: Api<Pod> = namespace.api();
+        // All of it: the simulated node plays a container again whose image it does not find.
+        containers.iter_mut().for_each(|container| container.restart_count = round);
+        let again = json!({"status": {"containerStatuses": containers}});
         api.patch_status("c0-pod", &PatchParams::default(), &Patch::Strategic(again))
             .await
             .expect("a status");

@@ -38,6 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // In order, so that the same request has the same bytes.
         .btree_map(".")
+        .codec_path("crate::codec::Codec")
         .skip_debug(REDACTED.map(|message| format!(".{PACKAGE}.{message}")))
         .server_mod_attribute(".", "#[cfg(feature = \"server\")]")
         .compile_fds(compiler.file_descriptor_set())?;

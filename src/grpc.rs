@@ -18,7 +18,7 @@ mod streams;
 pub use decode::timeout;
 pub use encode::diagnostic;
 pub use errors::{
-    CANCELLED, INTERNAL, failed, failure_of_library, is_undecodable, is_unknown_method, outcome,
+    CANCELLED, INTERNAL, failed, failure_of_library, is_undecodable, is_unknown_method, outcome, status,
 };
 pub use offline::{translate, validate};
 

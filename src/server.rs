@@ -20,6 +20,7 @@ mod port;
 mod questions;
 mod refusing;
 mod streams;
+mod telling;
 mod tls;
 mod wire;
 

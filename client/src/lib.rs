@@ -2,6 +2,7 @@
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 
+mod codec;
 mod redacted;
 
 pub use generated::*;

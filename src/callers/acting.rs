@@ -133,7 +133,8 @@ impl Acting {
                 callers.0.authority.check(&now, &ask).await?;
                 Ok::<_, Error>(now)
             };
-            match checked.await {
+            // Rare and large: a watch at rest does not hold it.
+            match Box::pin(checked).await {
                 Ok(now) => (unsure, caller) = (None, now),
                 Err(error) if passes(error.kind()) => {
                     if unsure.get_or_insert_with(Instant::now).elapsed() > UNSURE {

@@ -10,11 +10,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Api, ListParams, PostParams};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::Cluster;
 use super::answers;
 use crate::artifacts::{Happening, MANAGED_BY, Namespace, Subject};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::record::Record;
 
 /// Events of a page, and how many pages of a namespace are read: more would be somebody's flood.
@@ -87,26 +88,39 @@ impl Cluster {
     /// Reads the Events of a namespace, unless that was done so short a time ago.
     pub async fn happenings(&self, namespace: &Namespace, no_older_than: Duration) -> Result<Happenings> {
         let (asked, recent) = (Instant::now(), self.recent.of(namespace));
-        let mut recent = recent.lock().await;
         // Whoever waited for another reader has what was read since it asked.
-        let is_new = |known: &&Happenings| known.read > asked || known.read.elapsed() < no_older_than;
-        if let Some(known) = recent.as_ref().filter(is_new) {
-            return Ok(known.clone());
+        let is_new = move |known: &Happenings| known.read > asked || known.read.elapsed() < no_older_than;
+        if let Some(known) = recent.try_lock().ok().and_then(|known| known.clone().filter(is_new)) {
+            return Ok(known);
         }
-        let read = Instant::now();
-        let all = match self.list_events(namespace).await {
-            Ok(all) => all,
-            // Without the right to them there are none; everything else works as it did before there was such a right.
-            Err(error) if error.kind() == ErrorKind::ClusterForbidden => {
-                self.log_missing_right(namespace, "list");
-                Vec::new()
+        let (cluster, namespace) = (self.clone(), namespace.clone());
+        let reading = async move {
+            let mut recent = recent.lock().await;
+            if let Some(known) = recent.clone().filter(is_new) {
+                return Ok(known);
             }
-            Err(error) => return Err(error),
+            let read = Instant::now();
+            let all = cluster.list_events(&namespace).await?;
+            Ok(recent.insert(Happenings { all: Arc::new(all), read }).clone())
         };
-        Ok(recent.insert(Happenings { all: Arc::new(all), read }).clone())
+        // In a task of its own: a caller whose reader takes nothing goes no further, and all others would wait for it.
+        let task = self.watches.tasks.spawn(reading.in_current_span()).await;
+        task.map_err(|failure| Error::internal(format!("nothing reads Events any more: {failure}")))?
     }
 
+    /// Lists the Events of a namespace. Without the right to them there are none; everything else works as it did before
+    /// there was such a right.
     async fn list_events(&self, namespace: &Namespace) -> Result<Vec<Happening>> {
+        match self.list_all_events(namespace).await {
+            Err(error) if error.kind() == ErrorKind::ClusterForbidden => {
+                self.log_missing_right(namespace, "list");
+                Ok(Vec::new())
+            }
+            other => other,
+        }
+    }
+
+    async fn list_all_events(&self, namespace: &Namespace) -> Result<Vec<Happening>> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), namespace.as_str());
         let mut parameters = ListParams::default().limit(PAGE);
         let mut all = Vec::new();
@@ -213,6 +227,23 @@ mod tests {
 
     fn read(event: serde_json::Value) -> Happening {
         happening(serde_json::from_value(event).expect("an Event"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_goes_no_further_holds_nobody_up() {
+        let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let list =
+                json!({"kind": "EventList", "apiVersion": "v1", "metadata": {}, "items": []}).to_string();
+            Ok::<_, tower::BoxError>(http::Response::new(http_body_util::Full::from(list)))
+        });
+        let (cluster, namespace) = (Cluster::over(service, 1), Namespace::new("shop").expect("a name"));
+        let mut stuck = std::pin::pin!(cluster.happenings(&namespace, Duration::ZERO));
+        assert!(futures::poll!(stuck.as_mut()).is_pending());
+        let other = cluster.happenings(&namespace, Duration::ZERO);
+        let other = tokio::time::timeout(Duration::from_secs(1), other).await;
+        assert!(other.is_ok_and(|read| read.is_ok_and(|read| read.all.is_empty())));
+        assert!(stuck.await.is_ok());
     }
 
     #[test]

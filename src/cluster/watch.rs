@@ -73,7 +73,7 @@ pub(super) struct Watches {
     running: Mutex<HashMap<Namespace, Weak<NamespaceWatch>>>,
     /// What the keeper's watches show of the records.
     pub(super) kept: Kept,
-    tasks: TaskTracker,
+    pub(super) tasks: TaskTracker,
 }
 
 /// The watches of one namespace.

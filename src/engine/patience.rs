@@ -59,10 +59,17 @@ pub enum Sighting {
 pub async fn overdue(engine: &Engine, record: &Record, seen: &[HoldUp], sighting: Sighting) -> Overdue {
     let target = record.target();
     let is_proven = sighting == Sighting::Looked;
-    let (mut overdue, doubted) = engine.judge(&target, seen, is_proven);
+    let (overdue, doubted) = engine.judge(&target, seen, is_proven);
     if doubted.is_empty() {
         return overdue;
     }
+    // Rare and large: a watch at rest does not hold it.
+    Box::pin(proven(engine, record, overdue, doubted)).await
+}
+
+/// Asks the cluster about what the watches alone have shown.
+async fn proven(engine: &Engine, record: &Record, mut overdue: Overdue, doubted: Vec<HoldUp>) -> Overdue {
+    let target = record.target();
     // The record is read first: what it names was created before.
     let looked = async {
         let now = look::read(engine, &target).await?;

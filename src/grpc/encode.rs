@@ -176,7 +176,7 @@ pub(super) fn deployment(view: &DeploymentView) -> proto::Deployment {
             .iter()
             .map(|(reference, uid)| object_ref(&view.namespace, reference, uid.as_deref()))
             .collect(),
-        template: view.template.as_ref().map(template),
+        template: view.template.as_deref().map(template),
         events: view.events.iter().map(|one| super::encode_events::event(&view.namespace, one)).collect(),
     }
 }

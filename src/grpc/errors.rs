@@ -63,7 +63,7 @@ fn code_and_reason(kind: ErrorKind) -> (Code, ErrorReason) {
 }
 
 /// The status of an error, details included.
-pub(super) fn status(error: &Error) -> Status {
+pub fn status(error: &Error) -> Status {
     let (code, _) = code_and_reason(error.deciding_kind());
     let (_, reason) = code_and_reason(error.kind());
     let reason = reason.as_str_name().trim_start_matches("ERROR_REASON_");

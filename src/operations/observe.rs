@@ -124,7 +124,8 @@ impl Operations {
     ) -> Result<DeploymentView> {
         let (view, revision) = self.beside_revision(record, observed, true).await?;
         let events = status::happenings(record, observed, happenings);
-        Ok(DeploymentView { template: revision.map(|revision| revision.template), events, ..view })
+        let template = revision.map(|revision| Arc::new(revision.template));
+        Ok(DeploymentView { template, events, ..view })
     }
 
     /// The view of a deployment that was looked at, where what was deployed is compared with it field by field; its Secrets

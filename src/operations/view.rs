@@ -1,15 +1,17 @@
 //! A deployment as callers see it: its record and its status, combined.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use crate::artifacts::{
     Artifact, DeploymentName, DeploymentState, HoldUp, Kind, Namespace, ObjectRef, Observed, Target,
 };
 use crate::engine::{self, Engine, HeldBack, Sighting, Snapshot};
+use crate::error::Result;
 use crate::plan;
 use crate::record::{Record, Recorded, holding_finalizers};
 use crate::status::{self, DeploymentEvent, Status, expected, expected_of_new};
@@ -41,7 +43,7 @@ pub struct DeploymentView {
     /// Its objects, in the order of applying; filled for the FULL view.
     pub objects: Vec<(ObjectRef, Option<String>)>,
     /// Its template; filled for the FULL view.
-    pub template: Option<Template>,
+    pub template: Option<Arc<Template>>,
     /// What happened to its objects, the newest first; filled for the FULL view.
     pub events: Vec<DeploymentEvent>,
     /// Whether the FULL view was asked for.
@@ -55,6 +57,53 @@ pub struct DeploymentView {
 struct Views {
     basic: OnceLock<Arc<DeploymentView>>,
     full: OnceLock<Arc<DeploymentView>>,
+    template: OnceLock<Option<Arc<Template>>>,
+    filled: Mutex<Option<Filled>>,
+}
+
+/// The FULL view with its template and what happened.
+#[derive(Debug)]
+struct Filled {
+    /// The view without them.
+    of: Arc<DeploymentView>,
+    /// When it was read what happened.
+    read: Instant,
+    view: Arc<DeploymentView>,
+}
+
+/// The template of a snapshot, read by whoever comes first. Nobody waits for another who reads: whose own reader takes
+/// nothing goes no further.
+pub(super) async fn template(
+    snapshot: &Snapshot,
+    read: impl Future<Output = Result<Option<Arc<Template>>>>,
+) -> Result<Option<Arc<Template>>> {
+    let views = snapshot.concluded::<Views>();
+    match views.template.get() {
+        Some(known) => Ok(known.clone()),
+        None => {
+            let read = read.await?;
+            Ok(views.template.get_or_init(|| read).clone())
+        }
+    }
+}
+
+/// The FULL view of a snapshot with what had happened at a moment; the first who asks makes it for all.
+pub(super) fn filled(
+    snapshot: &Snapshot,
+    of: &Arc<DeploymentView>,
+    read: Instant,
+    make: impl FnOnce() -> DeploymentView,
+) -> Arc<DeploymentView> {
+    let views = snapshot.concluded::<Views>();
+    let mut filled = views.filled.lock().unwrap_or_else(PoisonError::into_inner);
+    match filled.as_ref().filter(|known| known.read == read && Arc::ptr_eq(&known.of, of)) {
+        Some(known) => Arc::clone(&known.view),
+        None => {
+            let view = Arc::new(make());
+            *filled = Some(Filled { of: Arc::clone(of), read, view: Arc::clone(&view) });
+            view
+        }
+    }
 }
 
 /// The view of what the watches show, and when to judge it again if nothing changes until then; `None` when there is no

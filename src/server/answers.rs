@@ -94,16 +94,17 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        let origin = request.extensions().get::<Origin>().cloned().unwrap_or_default();
         // A router would drop the query and call the method all the same.
         if request.uri().query().is_some() {
             let error = unknown(request.uri().path());
-            return Box::pin(async move { Ok(grpc::failed(&error).into_http()) });
+            return Box::pin(async move { Ok(origin.telling.failed(&error).into_http()) });
         }
         let path = request.uri().path().to_owned();
         let found = Found::default();
         let encoded = is_encoded(request.headers());
         let admission = request.extensions().get::<Admission>().cloned();
-        let origin = request.extensions().get::<Origin>().cloned().unwrap_or_default();
+        let telling = origin.telling.clone();
         let request = match path.starts_with(REFLECTION) {
             true => request
                 .map(|body| Body::new(Questions::new(body, ASKING + LAST_WORD, self.answers.stop.clone()))),
@@ -130,7 +131,7 @@ where
             };
             let mut told = match failed {
                 Some(error) => {
-                    let mut told = grpc::failed(&error).into_http();
+                    let mut told = telling.failed(&error).into_http();
                     told.headers_mut().insert(ACCEPTED.0, ACCEPTED.1);
                     told
                 }

@@ -14,7 +14,6 @@ const RST_STREAM: u8 = 0x3;
 const SETTINGS: u8 = 0x4;
 const PING: u8 = 0x6;
 const WINDOW_UPDATE: u8 = 0x8;
-const CONTINUATION: u8 = 0x9;
 /// The flag of a frame that is the last of its stream.
 const END_STREAM: u8 = 0x1;
 /// The flag of a PING or of SETTINGS that answers one of ours.
@@ -62,10 +61,11 @@ impl Frame {
         self.kind == kind && self.flags & ACK != 0
     }
 
-    /// What it costs if it is neither a part of a call nor an answer to what was sent.
+    /// What it costs if it is neither a part of a call nor an answer to what was sent. Metadata that are taken fit into
+    /// HEADERS: what continues them is more work than any other frame.
     fn cost(self) -> f64 {
         match self.kind {
-            DATA | HEADERS | CONTINUATION => 0.0,
+            DATA | HEADERS => 0.0,
             RST_STREAM => RESET,
             _ => 1.0,
         }

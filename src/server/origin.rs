@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use x509_parser::parse_x509_certificate;
 use x509_parser::x509::AttributeTypeAndValue;
 
+use super::telling::Telling;
 use crate::callers::Certificate;
 
 /// The most bytes that the requests of one connection may hold while they are coming: a quarter of what all may.
@@ -19,6 +20,8 @@ const MEMORY: usize = 16 * 1024 * 1024;
 pub(super) struct Origin {
     /// The bytes that the requests of its connection may hold while they are coming.
     pub(super) memory: Arc<Semaphore>,
+    /// The lines that the log has for its refused calls.
+    pub(super) telling: Telling,
     /// The address at the other end; `None`: a socket of the system has none.
     pub(super) source: Option<IpAddr>,
     /// The caller's certificate.
@@ -36,7 +39,7 @@ impl Origin {
 impl Default for Origin {
     fn default() -> Self {
         let memory = Arc::new(Semaphore::new(MEMORY));
-        Self { memory, source: None, certificate: None }
+        Self { memory, telling: Telling::default(), source: None, certificate: None }
     }
 }
 

@@ -10,8 +10,8 @@ use http_body_util::BodyExt;
 use tokio::time::timeout;
 use tonic::body::Body;
 
+use super::origin::Origin;
 use crate::error::Error;
-use crate::grpc;
 
 /// How long the rest of a request is let come: a message follows its head at once.
 const MOMENT: Duration = Duration::from_millis(50);
@@ -21,11 +21,13 @@ pub(super) async fn refused<B>(request: Request<B>, error: &Error) -> Response<B
 where
     B: http_body::Body + Unpin,
 {
+    let telling =
+        request.extensions().get::<Origin>().map(|origin| origin.telling.clone()).unwrap_or_default();
     let mut body = request.into_body();
     let rest = async { while let Some(Ok(_)) = body.frame().await {} };
     // Whoever goes on sending is told all the same.
     let _ = timeout(MOMENT, rest).await;
-    grpc::failed(error).into_http()
+    telling.failed(error).into_http()
 }
 
 #[cfg(test)]

@@ -23,6 +23,9 @@ const PREFACE_BYTES: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long bytes may wait to be taken by the other end: less than one in all this time.
 const TAKING: Duration = Duration::from_secs(30);
 
+/// How many frames are read before other connections have their turn: whoever sends many small ones would keep a thread.
+const STRETCH: u32 = 64;
+
 /// When bytes of a connection were last taken by the system; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Writes(Arc<Mutex<Instant>>);
@@ -68,6 +71,8 @@ pub(super) struct Connection {
     received: Frames,
     sent: Frames,
     flood: Flood,
+    /// The frames that were read since others last had their turn.
+    stretch: u32,
     written: Writes,
     /// Until when what is to be written must be taken; `None`: nothing waits.
     taken_by: Option<Pin<Box<Sleep>>>,
@@ -102,6 +107,7 @@ impl Connection {
             received: Frames::default(),
             sent: Frames::default(),
             flood: Flood::new(Instant::now()),
+            stretch: 0,
             written: Writes::now(),
             taken_by: None,
             metrics,
@@ -159,9 +165,12 @@ impl Connection {
         if !matches!(self.beginning, Beginning::Http2) {
             return false;
         }
-        let (now, flood) = (Instant::now(), &mut self.flood);
+        let (now, flood, stretch) = (Instant::now(), &mut self.flood, &mut self.stretch);
         let mut is_flood = false;
-        self.received.read(bytes, |frame| is_flood |= flood.received(frame, now));
+        self.received.read(bytes, |frame| {
+            is_flood |= flood.received(frame, now);
+            *stretch += 1;
+        });
         is_flood
     }
 
@@ -182,7 +191,15 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let this = &mut *self;
+        if this.stretch >= STRETCH {
+            this.stretch = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let read = Pin::new(&mut this.bytes).poll_read(context, buffer);
+        if read.is_pending() {
+            this.stretch = 0;
+        }
         if this.look(buffer.filled().get(before..).unwrap_or_default()) {
             this.metrics.cut(Cut::Flood);
             return Poll::Ready(Err(io::Error::other("too many control frames")));
@@ -267,6 +284,23 @@ mod tests {
         here.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0].repeat(60)).await.unwrap();
         let mut bytes = [0; 1 << 12];
         assert_eq!(there.read(&mut bytes).await.unwrap_err().kind(), io::ErrorKind::Other);
+    }
+
+    #[tokio::test]
+    async fn who_sends_many_frames_lets_others_have_their_turn() {
+        let (mut here, mut there) = connection();
+        let data = [0, 0, 0, 0, 0, 0, 0, 0, 1].repeat(10 * 64);
+        here.write_all(&[PREFACE_BYTES, &data].concat()).await.unwrap();
+        let (mut left, mut turns) = (PREFACE_BYTES.len() + data.len(), 0);
+        // Sixteen frames.
+        let mut bytes = [0; 9 * 16];
+        while left > 0 {
+            match futures::poll!(std::pin::pin!(there.read(&mut bytes))) {
+                Poll::Ready(read) => left -= read.unwrap(),
+                Poll::Pending => turns += 1,
+            }
+        }
+        assert_eq!(turns, 9, "between each 64 of 640");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,8 @@
 //! Hostile peers by the dozen, and an honest caller beside them.
 //!
 //! `cargo test` floods from a few connections. `FLOOD_CONNECTIONS=50 cargo test --release --test main edge::flood --
-//! --nocapture` floods from as many for each line, and prints what the honest caller has felt.
+//! --nocapture` floods from as many for each line, and prints what the honest caller has felt; and what the same flood
+//! does to a bare tonic server, which has the same cores.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -12,7 +13,10 @@ use panamax_kubernetes_adapter::proto::template_service_client::TemplateServiceC
 use panamax_kubernetes_adapter::proto::validate_template_request::TemplateSource;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tonic::transport::Channel;
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Channel, Server};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::support::adapter::{Binary, connect};
 use crate::support::raw::{self, Raw};
@@ -230,23 +234,67 @@ const ATTACKS: [(&str, bool, Attack); 16] = [
     }),
 ];
 
-/// How long calls took that a caller has made one after the other until a moment; every one is answered.
-async fn honest(channel: Channel, until: impl Fn() -> bool) -> Vec<Duration> {
-    let mut client = TemplateServiceClient::new(channel);
-    let mut took = Vec::new();
-    while !until() || took.len() < 20 {
+/// A call of an honest caller.
+type Call = Box<dyn Fn() -> BoxFuture<'static, ()>>;
+
+fn validating(channel: Channel) -> Call {
+    Box::new(move || {
+        let mut client = TemplateServiceClient::new(channel.clone());
         let request = proto::ValidateTemplateRequest {
             template_source: Some(TemplateSource::TemplateYaml(WORDPRESS.to_owned())),
             ..proto::ValidateTemplateRequest::default()
         };
+        Box::pin(async move {
+            let answer = client.validate_template(request).await.expect("an honest caller is served");
+            assert!(answer.into_inner().valid);
+        })
+    })
+}
+
+fn checking(channel: Channel) -> Call {
+    Box::new(move || {
+        let mut client = HealthClient::new(channel.clone());
+        Box::pin(async move {
+            client.check(HealthCheckRequest::default()).await.expect("an honest caller is served");
+        })
+    })
+}
+
+/// How long calls took that a caller has made one after the other until a moment; every one is answered.
+async fn honest(call: &Call, until: impl Fn() -> bool) -> Vec<Duration> {
+    let mut took = Vec::new();
+    while !until() || took.len() < 20 {
         let begun = Instant::now();
-        let answer = tokio::time::timeout(NOTICED, client.validate_template(request)).await;
-        let answer = answer.expect("an answer in time").expect("an honest caller is served");
-        assert!(answer.into_inner().valid);
+        tokio::time::timeout(NOTICED, call()).await.expect("an answer in time");
         took.push(begun.elapsed());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     took
+}
+
+async fn honest_when_idle(call: &Call) -> Duration {
+    // The first calls meet what nobody has asked for yet.
+    honest(call, || true).await;
+    let until = Instant::now() + Duration::from_secs(1);
+    slowest_of_a_hundred(honest(call, || Instant::now() > until).await)
+}
+
+/// How many of so many hostile peers were cut, and how long an honest caller's calls took meanwhile.
+async fn flooded(
+    attack: Attack,
+    address: SocketAddr,
+    connections: usize,
+    call: &Call,
+) -> (usize, Vec<Duration>) {
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let attacks = async {
+        let cut = join_all((0..connections).map(|_| attack(address))).await;
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        cut
+    };
+    let is_over = || over.load(std::sync::atomic::Ordering::Relaxed);
+    let (cut, took) = tokio::join!(attacks, honest(call, is_over));
+    (cut.into_iter().filter(|cut| *cut).count(), took)
 }
 
 fn slowest_of_a_hundred(mut took: Vec<Duration>) -> Duration {
@@ -254,31 +302,52 @@ fn slowest_of_a_hundred(mut took: Vec<Duration>) -> Duration {
     took.get(took.len() * 99 / 100).copied().unwrap_or_default()
 }
 
+/// A bare tonic server that serves gRPC's health, on threads of its own until the process ends.
+fn bare() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.set_nonblocking(true).expect("a socket");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        runtime.expect("threads").block_on(async {
+            let (_, health) = tonic_health::server::health_reporter();
+            let incoming = TcpIncoming::from(tokio::net::TcpListener::from_std(listener).expect("a socket"));
+            let server = Server::builder().max_concurrent_streams(Some(1_000)).add_service(health);
+            server.serve_with_incoming(incoming.with_nodelay(Some(true))).await
+        })
+    });
+    address
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_honest_caller_is_served_whatever_others_do() {
-    let connections = std::env::var("FLOOD_CONNECTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(2);
+    let asked = std::env::var("FLOOD_CONNECTIONS").ok().and_then(|text| text.parse().ok());
+    let connections = asked.unwrap_or(2);
     let start = || Binary::start_with(&["--sandbox", "--log", "info"]);
     let binary = tokio::task::spawn_blocking(start).await.expect("the binary starts");
-    let channel = connect(binary.address).await;
-    // The first calls meet what nobody has asked for yet.
-    honest(channel.clone(), || true).await;
-    let idle_until = Instant::now() + Duration::from_secs(1);
-    let idle = slowest_of_a_hundred(honest(channel.clone(), || Instant::now() > idle_until).await);
+    let call = validating(connect(binary.address).await);
+    let idle = honest_when_idle(&call).await;
+    // What the machine alone does to an honest caller while there is such a flood on it.
+    let bare = if asked.is_some() {
+        let address = bare();
+        let call = checking(connect(address).await);
+        let idle = honest_when_idle(&call).await;
+        Some((address, call, idle))
+    } else {
+        None
+    };
     for (name, must_be_cut, attack) in ATTACKS {
-        let over = std::sync::atomic::AtomicBool::new(false);
-        let attacks = async {
-            let cut = join_all((0..connections).map(|_| attack(binary.address))).await;
-            over.store(true, std::sync::atomic::Ordering::Relaxed);
-            cut
-        };
-        let is_over = || over.load(std::sync::atomic::Ordering::Relaxed);
-        let (cut, took) = tokio::join!(attacks, honest(channel.clone(), is_over));
+        let (were_cut, took) = flooded(attack, binary.address, connections, &call).await;
         let memory = binary.resident_bytes().unwrap_or_default();
         let (calls, slowest) = (took.len(), slowest_of_a_hundred(took));
-        let were_cut = cut.iter().filter(|cut| **cut).count();
+        let mut beside = String::new();
+        if let Some((address, call, idle)) = &bare {
+            let (_, took) = flooded(attack, *address, connections, call).await;
+            beside = format!("; bare {:.1?} ({idle:.1?} when idle)", slowest_of_a_hundred(took));
+        }
         eprintln!(
             "flood: {name} from {connections}: {were_cut} cut; {} MiB; {calls} honest calls, 99 of 100 within \
-             {slowest:.1?} ({idle:.1?} when idle)",
+             {slowest:.1?} ({idle:.1?} when idle){beside}",
             memory >> 20
         );
         assert!(!must_be_cut || were_cut == connections, "{name}: {were_cut} of {connections} were cut");

@@ -90,6 +90,8 @@ impl Store {
             Event::Listed(kind, entry) => self.listing.entry(kind).or_default().push(entry),
             Event::Complete(kind) => self.replace(kind),
             Event::Changed(_, entry) | Event::Deleted(_, entry) if self.is_late(&entry) => {}
+            // Whoever begins to follow has read it: that is news to nobody else.
+            Event::Changed(_, entry) if self.is_filed(&entry) => {}
             Event::Changed(kind, entry) => self.put(kind, entry),
             Event::Deleted(kind, entry) => self.remove(kind, &entry.instance, &entry.name),
         }
@@ -168,6 +170,14 @@ impl Store {
         let Some(version) = entry.version() else { return false };
         match self.head(&entry.instance, &entry.name) {
             Some(Object::Head(Some(filed))) => version.is_before(&filed.version),
+            _ => false,
+        }
+    }
+
+    /// Whether this very form of this record is filed.
+    fn is_filed(&self, entry: &Entry) -> bool {
+        match self.head(&entry.instance, &entry.name) {
+            Some(Object::Head(Some(filed))) => entry.version() == Some(&filed.version),
             _ => false,
         }
     }

@@ -22,6 +22,8 @@ const DOUBT: Duration = Duration::from_secs(1);
 
 /// How long the Events of a namespace are shown to all who watch in it, before they are read again.
 const EVENTS_FOR: Duration = Duration::from_secs(5);
+/// How old they may be that are shown with a change: it waits for nothing, and they are read right after it.
+const EVENTS_BESIDE: Duration = Duration::from_secs(60);
 
 /// When a watch ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +82,7 @@ struct Watching {
     deadline: Option<Instant>,
     full: bool,
     /// The template of the revision that was last shown; FULL only.
-    template: Option<(HeadRef, Option<Template>)>,
+    template: Option<(HeadRef, Option<Arc<Template>>)>,
     moment: Option<Moment>,
     last: Option<Arc<DeploymentView>>,
     /// When to judge what was shown again, if nothing changes until then.
@@ -163,7 +165,8 @@ impl Watching {
                 if self.again.take_if(|again| *again <= Instant::now()).is_some() {
                     self.subscription.replay();
                 } else if in_doubt {
-                    match engine::must_read(&self.operations.engine, &self.target).await {
+                    // Rare and large: a watch at rest does not hold it.
+                    match Box::pin(engine::must_read(&self.operations.engine, &self.target)).await {
                         Ok(_) => {}
                         Err(error) if error.kind() == ErrorKind::DeploymentNotFound => {
                             return Ok(WatchUpdate::Complete(WatchEnd::Gone));
@@ -204,7 +207,7 @@ impl Watching {
         };
         self.again = again_in.map(|again_in| Instant::now() + again_in);
         if self.full {
-            view = Arc::new(self.filled(record, snapshot, &view).await?);
+            view = Box::pin(self.filled(record, snapshot, &view)).await?;
         }
         let last = self.last.as_deref();
         let changed = changed(last, &view);
@@ -224,29 +227,36 @@ impl Watching {
         &mut self,
         record: &Record,
         snapshot: &Snapshot,
-        view: &DeploymentView,
-    ) -> Result<DeploymentView> {
+        view: &Arc<DeploymentView>,
+    ) -> Result<Arc<DeploymentView>> {
         let engine = &self.operations.engine;
         let current = record.head.current.as_ref();
         if self.template.as_ref().map(|(shown, _)| shown) != current {
-            let revision = engine::read_revision(engine, &self.target, current).await?;
-            self.template = current.cloned().map(|current| (current, revision.map(|one| one.template)));
+            let read = async {
+                let revision = engine::read_revision(engine, &self.target, current).await?;
+                Ok(revision.map(|one| Arc::new(one.template)))
+            };
+            let template = view::template(snapshot, read).await?;
+            self.template = current.cloned().map(|current| (current, template));
         }
+        let template = self.template.as_ref().and_then(|(_, template)| template.clone());
         let has_changed = self.last.as_deref().is_none_or(|last| !is_same(last, view));
         let asked = Instant::now();
-        let events = match engine::recent_happenings(engine, &record.namespace, EVENTS_FOR).await {
-            Some(read) => {
-                if read.read < asked || has_changed {
-                    let later = read.read + EVENTS_FOR;
-                    self.again = Some(self.again.map_or(later, |again| again.min(later)));
-                }
-                status::happenings(record, &snapshot.observed, &read.all)
-            }
+        let no_older_than = if has_changed && self.last.is_some() { EVENTS_BESIDE } else { EVENTS_FOR };
+        let Some(read) = engine::recent_happenings(engine, &record.namespace, no_older_than).await else {
             // The rest is true without them; the next look may have them.
-            None => self.last.as_ref().map(|last| last.events.clone()).unwrap_or_default(),
+            let events = self.last.as_ref().map(|last| last.events.clone()).unwrap_or_default();
+            return Ok(Arc::new(DeploymentView { template, events, ..DeploymentView::clone(view) }));
         };
-        let template = self.template.as_ref().and_then(|(_, template)| template.clone());
-        Ok(DeploymentView { template, events, ..view.clone() })
+        if read.read < asked || has_changed {
+            let later = read.read + EVENTS_FOR;
+            self.again = Some(self.again.map_or(later, |again| again.min(later)));
+        }
+        Ok(view::filled(snapshot, view, read.read, || DeploymentView {
+            template,
+            events: status::happenings(record, &snapshot.observed, &read.all),
+            ..DeploymentView::clone(view)
+        }))
     }
 }
 

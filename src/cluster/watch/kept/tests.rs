@@ -141,3 +141,16 @@ fn who_comes_in_the_middle_of_a_list_is_shown_all_of_it_at_its_end() {
         assert_eq!(shown(&store, &busy("shop", round)), version(&(round + 1).to_string()));
     }
 }
+
+#[test]
+fn whoever_begins_to_follow_wakes_nobody_who_does() {
+    let shop = resting("shop", 5);
+    let (kept, store) = fed(&[Arc::clone(&shop)]);
+    let follow = |read: &Record| {
+        kept.show(&shop.target(), Some(read), &store);
+        super::super::open(&store).version(&shop.name)
+    };
+    let first = follow(&shop);
+    assert_eq!(follow(&shop), first);
+    assert_ne!(follow(&resting("shop", 6)), first, "what is newer is news");
+}

@@ -38,9 +38,9 @@ impl Write for Written {
 }
 
 /// An answer: its status, when to ask again, and its body.
-async fn asked(rest: &Rest, method: Method, path: &str) -> (StatusCode, Option<String>, String) {
-    let body = if method == Method::POST { BODY } else { "" };
-    let asked = Asked::of(&method, path);
+async fn asked(rest: &Rest, method: &Method, path: &str) -> (StatusCode, Option<String>, String) {
+    let body = if *method == Method::POST { BODY } else { "" };
+    let asked = Asked::of(method, path);
     let answer = rest.answer(&asked, Some(Acting::default()), &Bytes::from_static(body.as_bytes())).await;
     let after = answer.headers().get("retry-after").map(|after| after.to_str().expect("text").to_owned());
     let (status, body) = (answer.status(), answer.into_body().collect().await.expect("a body").to_bytes());
@@ -48,7 +48,7 @@ async fn asked(rest: &Rest, method: Method, path: &str) -> (StatusCode, Option<S
 }
 
 async fn posted(rest: &Rest) -> String {
-    let (status, _, body) = asked(rest, Method::POST, "/v1/services").await;
+    let (status, _, body) = asked(rest, &Method::POST, "/v1/services").await;
     assert_eq!(status, StatusCode::CREATED, "{body}");
     let ids: Value = serde_json::from_str(&body).expect("JSON");
     ids[0]["id"].as_str().expect("an id").to_owned()
@@ -68,7 +68,7 @@ fn a_delete_that_nothing_lets_through_ends_in_time_and_is_told() {
             let path = format!("/v1/services/{id}");
             replica.road.arm(Faults::sometimes(7, 1_000, vec![fault]));
             let begun = Instant::now();
-            let (status, after, body) = asked(&rest, Method::DELETE, &path).await;
+            let (status, after, body) = asked(&rest, &Method::DELETE, &path).await;
             let took = begun.elapsed();
             assert_eq!((status, body.as_str()), (StatusCode::SERVICE_UNAVAILABLE, ""), "{fault:?}");
             assert!(after.is_some_and(|after| after != "0"), "{fault:?}");
@@ -76,11 +76,11 @@ fn a_delete_that_nothing_lets_through_ends_in_time_and_is_told() {
             // Nothing was begun: what the agent has forgotten stands, and whoever posts it again has it.
             replica.road.arm(Faults::none());
             sleep(BACK).await;
-            assert_eq!(asked(&rest, Method::GET, &path).await.0, StatusCode::OK, "{fault:?}");
+            assert_eq!(asked(&rest, &Method::GET, &path).await.0, StatusCode::OK, "{fault:?}");
             assert_eq!(posted(&rest).await, id, "{fault:?}");
-            assert_eq!(asked(&rest, Method::DELETE, &path).await.0, StatusCode::NO_CONTENT, "{fault:?}");
+            assert_eq!(asked(&rest, &Method::DELETE, &path).await.0, StatusCode::NO_CONTENT, "{fault:?}");
             world.settle().await.expect("it comes to rest");
-            assert_eq!(asked(&rest, Method::GET, &path).await.0, StatusCode::NOT_FOUND, "{fault:?}");
+            assert_eq!(asked(&rest, &Method::GET, &path).await.0, StatusCode::NOT_FOUND, "{fault:?}");
         });
         let log = String::from_utf8(lock(&log.0).clone()).expect("text");
         let told: Vec<Value> = log

@@ -3,7 +3,8 @@
 //! An override lies beside it as `<case>.override.pmx`. Comments in the template say how it is translated:
 //! `# controllers: a b` names components that run as controllers already, `# claims_at_root: a` claims without a
 //! layout, `# profile: MODERN` the profile, `# rules: {"volumes": "EmptyDir"}` turns knobs,
-//! and `# config: mysql:5.5 {"config": {}}` brings the configuration of an image. The output begins with the findings as comments, each with its hint.
+//! and `# config: mysql:5.5 {"config": {}}` brings the configuration of an image. The output begins with the findings as
+//! comments, each with its hint.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -189,6 +189,9 @@ async fn every_failure_has_a_code_a_message_and_a_reason() {
     }
 }
 
+/// Metadata of a call, and what becomes of it.
+type Metadata<'a> = (&'a [(&'a str, &'a str)], (Code, &'a str));
+
 /// Row by row: each of these headers, and what comes of a call with it.
 #[tokio::test]
 async fn metadata_that_cannot_be_read_end_their_call() {
@@ -202,7 +205,7 @@ async fn metadata_that_cannot_be_read_end_their_call() {
     let timeout = "grpc-timeout";
     let hundred: Vec<String> = (0..100).map(|index| format!("x-{index}")).collect();
     let hundred: Vec<(&str, &str)> = hundred.iter().map(|name| (name.as_str(), "v")).collect();
-    let rows: [(&[(&str, &str)], (Code, &str)); 20] = [
+    let rows: [Metadata<'_>; 20] = [
         (&[(timeout, "0n")], late),
         (&[(timeout, "00000000H")], late),
         (&[(timeout, "99999999H")], good),

@@ -5,7 +5,7 @@ use crate::artifacts::Others;
 use crate::error::Hold;
 
 /// A deployment of which field managers hold these fields of the component web's workload.
-fn held(fields: Value, managers: &[&str]) -> (Artifacts, Head, Vec<ListedObject>, ObjectRef) {
+fn held(fields: &Value, managers: &[&str]) -> (Artifacts, Head, Vec<ListedObject>, ObjectRef) {
     let artifacts = render(TEMPLATE, &["web"]);
     let (head, mut seen) = deployed(&artifacts);
     let web = seen.iter_mut().find(|one| one.reference.kind == Kind::ReplicationController);
@@ -21,7 +21,7 @@ fn held(fields: Value, managers: &[&str]) -> (Artifacts, Head, Vec<ListedObject>
 #[test]
 fn a_field_that_is_taken_is_not_told_to_stay() {
     let labels = serde_json::json!({ "f:metadata": { "f:labels": { "f:team": {} } } });
-    let (artifacts, head, seen, web) = held(labels, &["one", "other"]);
+    let (artifacts, head, seen, web) = held(&labels, &["one", "other"]);
     let mut plan = plan_between(&artifacts, &artifacts, TEMPLATE, &head, &seen);
     assert_eq!(codes(&plan), [Code::FieldBeside, Code::FieldBeside]);
     let hold = Hold { field: "metadata.labels.team".to_owned(), manager: "one".to_owned() };
@@ -33,7 +33,7 @@ fn a_field_that_is_taken_is_not_told_to_stay() {
 fn pods_whose_form_is_taken_back_are_made_anew() {
     let image = serde_json::json!({ "f:spec": { "f:template": { "f:spec": { "f:containers": {
         "k:{\"name\":\"web\"}": { "f:image": {} } } } } } });
-    let (artifacts, head, seen, web) = held(image, &["kubectl-set"]);
+    let (artifacts, head, seen, web) = held(&image, &["kubectl-set"]);
     let links = linked_services(&template(TEMPLATE));
     let planned = |conflicts| {
         plan(&Inputs { conflicts, links: &links, ..inputs(&artifacts, &artifacts, &head, &seen) })

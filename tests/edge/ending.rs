@@ -63,7 +63,9 @@ async fn busy(address: SocketAddr, load: Load, name: &str, answered: &AtomicUsiz
     let mut client = DeploymentServiceClient::new(connect(address).await);
     for edition in 0.. {
         match call(&mut client, load, name, edition, answered).await {
-            Ok(false) => drop(answered.fetch_add(1, Ordering::Relaxed)),
+            Ok(false) => {
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
             Ok(true) => break,
             // The library's own word for a call that it had not sent when its connection ended; others send it again.
             Err(unsent) if unsent.code() == Code::Cancelled && unsent.source().is_some() => {}

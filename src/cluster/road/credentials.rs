@@ -186,7 +186,7 @@ impl Signing {
         let is_refused = match &answer {
             Ok(answer) => answer.status() == StatusCode::UNAUTHORIZED,
             // Nothing was asked yet.
-            Err(error) => is_of_tls(error.as_ref()),
+            Err(error) => is_of_tls(&**error),
         };
         let Some(again) = again.filter(|_| is_refused) else { return answer };
         if !self.credentials.renew(generation).await {

@@ -3,6 +3,7 @@
 mod document;
 mod foreign;
 mod keys;
+mod layout;
 mod lines;
 mod marks;
 mod positions;

@@ -63,6 +63,11 @@ fn narrowed_by(key: &str, value: &str, known: Keys) -> Option<&'static str> {
 }
 
 /// What is to be said about a key that its mapping does not have.
+/// Whether a key is a known one behind the `-` of an entry, as `-name`: a blank is missing.
+fn is_dashed(key: &str) -> bool {
+    key.strip_prefix('-').is_some_and(|key| ALL.iter().any(|keys| known_key(key, keys).is_some()))
+}
+
 pub(super) struct Unknown {
     /// Whether the key may be shown. All others may be pieces of values.
     pub(super) is_shown: bool,
@@ -85,7 +90,7 @@ impl Unknown {
         let home = ALL.iter().find(|keys| known_key(key, keys).is_some());
         let is_foreign = foreign::is_foreign(key);
         let is_shown = named.is_some() || is_foreign || home.is_some();
-        let near = match spares || is_foreign || named.or(by_value).is_some() {
+        let near = match spares || is_foreign || is_dashed(key) || named.or(by_value).is_some() {
             true => String::new(),
             false => did_you_mean(key, known.iter().copied()),
         };
@@ -99,6 +104,7 @@ impl Unknown {
             }
             Some(_) => Some("write `read_only: true` or `false`; until then it is mounted read-only".into()),
             None => here.map(Cow::from).or_else(|| {
+            None if is_dashed(key) => Some("write a blank behind the `-` that begins an entry".into()),
                 let home = home.filter(|_| near.is_empty())?;
                 Some(format!("the key belongs to {}; check the indentation", place(home)).into())
             }),
@@ -201,3 +207,4 @@ mod tests {
         assert!(useless.starts_with("remove the key:"), "{useless}");
     }
 }
+        assert!(Unknown::of("-name", &["x"], TEMPLATE_KEYS, false).advice.unwrap().contains("blank"));

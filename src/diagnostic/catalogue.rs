@@ -120,9 +120,9 @@ catalogue! {
     /// The same port is listed twice and was merged.
     PortRepeated = "PORT_REPEATED", Info,
         "remove one of the two";
-    /// Two entries need the same port of one Service; the first got it.
+    /// No Service offers the entry's port under its number: another entry has that number of the Service.
     PortShadowed = "PORT_SHADOWED", Info,
-        "publish the second on another host port";
+        "publish one of the two on another host port";
     /// A link leads to an image that does not list the ports its clients use; the image is known, so links offer
     /// them.
     PortInferred = "PORT_INFERRED", Warning,

@@ -143,6 +143,11 @@ pub fn read(call: &TemplateCall) -> Reading {
             (validate::from_raw(template.clone(), overriding, &limits), Positions::default())
         }
     };
+    if validated.template.is_none() {
+        let mut found = translate::name_faults(&validated.names);
+        positions.locate(&mut found);
+        validated.diagnostics.extend(found);
+    }
     let mut findings = Findings::default();
     let facts = facts::read(&call.image_configs, validated.template.as_ref(), &mut findings);
     let refuses = findings.refuse();

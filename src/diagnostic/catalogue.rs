@@ -69,6 +69,9 @@ catalogue! {
     /// A name is absent or has no letter and no digit.
     NameMissing = "NAME_MISSING", Error,
         "give a name with a letter or a digit";
+    /// The template has no name that a deployment's could be made from, and the request gives none.
+    DeploymentUnnamed = "DEPLOYMENT_UNNAMED", Warning,
+        "give the template a name, or set `name` of the request (`--name`): a Deploy needs one";
     /// Two images end up with one Kubernetes name.
     NameCollision = "NAME_COLLISION", Error,
         "rename one of the two";

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::document::{Entry, Node, Value};
 use super::keys::{Keys, TEMPLATE_KEYS, VARIABLE_KEYS, form, known_key, list_form};
-use super::unknown::Unknown;
+use super::unknown::{self, Unknown};
 use super::{RawImage, RawTemplate};
 use crate::diagnostic::{Code, Diagnostic, Findings, Position};
 use crate::template::MAX_VARIABLES;
@@ -197,7 +197,8 @@ impl Reader<'_> {
             }
             false => {
                 let message = "only the keys `variable`, `value` and `required` are allowed here";
-                Diagnostic::new(Code::VariableKey, path.to_string(), message)
+                let advice = unknown::advice_beside_a_value(entries, self.findings.are_many());
+                Diagnostic { advice, ..Diagnostic::new(Code::VariableKey, path.to_string(), message) }
             }
         };
         self.findings.push(found.at(Some(first.position)));

@@ -89,15 +89,16 @@ impl ErrorKind {
     pub fn retryable(self) -> bool {
         match self {
             ErrorKind::ShuttingDown
-            | ErrorKind::EtagMismatch
-            | ErrorKind::PlanStale
             | ErrorKind::OperationInProgress
-            | ErrorKind::PageTokenExpired
             | ErrorKind::Overloaded
             | ErrorKind::ClusterUnreachable
             | ErrorKind::ClusterThrottled
             | ErrorKind::ClusterCredentialsRejected => true,
-            ErrorKind::TemplateInvalid
+            // What these name is past for good: the request has to be made anew.
+            ErrorKind::EtagMismatch
+            | ErrorKind::PlanStale
+            | ErrorKind::PageTokenExpired
+            | ErrorKind::TemplateInvalid
             | ErrorKind::FieldInvalid
             | ErrorKind::ManifestRejected
             | ErrorKind::DeploymentNotFound

@@ -48,8 +48,8 @@ pub use leftovers::leftovers;
 pub use named::{Mixed, Named};
 pub use owners::{Decision, check_autoscalers};
 pub use prepared::{
-    Prepared, Reading, Rendered, Source, Standing, TemplateCall, check_renders, combine, judge, prepare,
-    read, render,
+    Prepared, Reading, Rendered, Source, Standing, TemplateCall, check_renders, combine, deployment_name,
+    judge, prepare, read, render,
 };
 pub use remedy::{ConflictPolicy, Remedy, blamed, is_refusal, remedy, without};
 pub use removals::{deleting, waits};

@@ -41,7 +41,7 @@ use size::Made;
 use workload::Parts;
 
 pub use manifest::{document as object_yaml, manifest_yaml};
-pub use naming::component_name;
+pub use naming::{component_name, name_faults};
 pub use paths::template_path;
 pub use rules::{
     Exposure, HostPorts, LinkEnvironment, Profile, Rules, SecretHandling, VolumeFilling, VolumeMapping,

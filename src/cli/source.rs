@@ -97,7 +97,14 @@ fn text(file: &Path) -> Result<(String, String), Failure> {
         (file.display().to_string(), File::open(file).and_then(read))
     };
     let bytes = bytes.map_err(|error| unreadable(&name, &error))?;
-    let text = String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{name} is no text in UTF-8")))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..good].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let at = good + 1;
+        Failure::usage(format!(
+            "{name}:{line}: this is no text in UTF-8 from byte {at} on; save the file as UTF-8"
+        ))
+    })?;
     Ok((name, text))
 }
 

@@ -69,6 +69,9 @@ catalogue! {
     /// A name is absent or has no letter and no digit.
     NameMissing = "NAME_MISSING", Error,
         "give a name with a letter or a digit";
+    /// The template has no name that a deployment's could be made from, and the request gives none.
+    DeploymentUnnamed = "DEPLOYMENT_UNNAMED", Warning,
+        "give the template a name, or set `name` of the request (`--name`): a Deploy needs one";
     /// Two images end up with one Kubernetes name.
     NameCollision = "NAME_COLLISION", Error,
         "rename one of the two";
@@ -120,9 +123,9 @@ catalogue! {
     /// The same port is listed twice and was merged.
     PortRepeated = "PORT_REPEATED", Info,
         "remove one of the two";
-    /// Two entries need the same port of one Service; the first got it.
+    /// No Service offers the entry's port under its number: another entry has that number of the Service.
     PortShadowed = "PORT_SHADOWED", Info,
-        "publish the second on another host port";
+        "publish one of the two on another host port";
     /// A link leads to an image that does not list the ports its clients use; the image is known, so links offer
     /// them.
     PortInferred = "PORT_INFERRED", Warning,

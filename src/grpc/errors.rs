@@ -259,6 +259,17 @@ mod tests {
     }
 
     #[test]
+    fn only_what_may_succeed_as_it_is_says_when_to_try_again() {
+        let again = |kind| status(&Error::new(kind, "no")).get_details_retry_info().is_some();
+        for kind in [ErrorKind::EtagMismatch, ErrorKind::PlanStale, ErrorKind::PageTokenExpired] {
+            assert!(!again(kind), "{kind:?}");
+        }
+        for kind in [ErrorKind::OperationInProgress, ErrorKind::ShuttingDown, ErrorKind::ClusterUnreachable] {
+            assert!(again(kind), "{kind:?}");
+        }
+    }
+
+    #[test]
     fn long_texts_are_cut_at_a_character() {
         assert_eq!(cut("ääää", 6), "ä...");
         assert_eq!(cut("short", 6), "short");

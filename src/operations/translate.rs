@@ -2,10 +2,11 @@
 
 use super::{DeployCall, Operations};
 use crate::artifacts::{Artifacts, ComponentName, DeploymentName};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Code, Diagnostic};
 use crate::error::Result;
 use crate::plan::{
-    Reading, Rendered, Standing, TemplateCall, check_renders, combine, judge, prepare, read, render,
+    Reading, Rendered, Standing, TemplateCall, check_renders, combine, deployment_name, judge, prepare, read,
+    render,
 };
 use crate::template::Template;
 use crate::translate::{self, Options};
@@ -48,17 +49,21 @@ impl Operations {
     pub fn validate_template(call: &TemplateCall) -> Validated {
         let Reading { template, diagnostics, positions, rules } = read(call);
         let mut translated = Vec::new();
-        // A template without a usable name is translated under a placeholder: its own faults are what is asked.
-        let named = template.as_ref().and_then(|template| {
-            let name = call.name.clone().or_else(|| translate::slug(&template.name));
-            name.or_else(|| DeploymentName::new("template").ok())
-        });
-        if let (Some(template), Some(name)) = (&template, named) {
-            let options = Options::with(name, rules);
-            let mut translation = translate::translate(template, &options);
-            positions.locate(&mut translation.diagnostics);
-            judge(&mut translation.diagnostics, call.strict);
-            translated = translation.diagnostics;
+        if let Some(template) = &template {
+            let name = match deployment_name(call, template) {
+                Ok(name) => Some(name),
+                // It is translated under a placeholder then: its own faults are what is asked.
+                Err(why) => {
+                    translated.push(Diagnostic::new(Code::DeploymentUnnamed, "name", why));
+                    DeploymentName::new("template").ok()
+                }
+            };
+            if let Some(name) = name {
+                let options = Options::with(name, rules);
+                translated.extend(translate::translate(template, &options).diagnostics);
+            }
+            positions.locate(&mut translated);
+            judge(&mut translated, call.strict);
         }
         let diagnostics = combine(&diagnostics, &translated);
         let valid = !diagnostics.iter().any(Diagnostic::is_error);

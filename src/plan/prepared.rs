@@ -143,6 +143,11 @@ pub fn read(call: &TemplateCall) -> Reading {
             (validate::from_raw(template.clone(), overriding, &limits), Positions::default())
         }
     };
+    if validated.template.is_none() {
+        let mut found = translate::name_faults(&validated.names);
+        positions.locate(&mut found);
+        validated.diagnostics.extend(found);
+    }
     let mut findings = Findings::default();
     let facts = facts::read(&call.image_configs, validated.template.as_ref(), &mut findings);
     let refuses = findings.refuse();
@@ -163,12 +168,24 @@ pub fn judge(diagnostics: &mut [Diagnostic], strict: bool) {
     }
 }
 
+/// The deployment's name: the one that is asked for, or one made from the template's; else why there is none.
+pub fn deployment_name(
+    call: &TemplateCall,
+    template: &Template,
+) -> std::result::Result<DeploymentName, &'static str> {
+    let name = call.name.clone().or_else(|| translate::slug(&template.name));
+    name.ok_or(match template.name.as_str() {
+        "" => "the template has no name to make one from",
+        _ => "the template's name has no Latin letter and no digit to make one from",
+    })
+}
+
 /// Reads a template and settles the deployment's name; every fault at once.
 pub fn prepare(call: &TemplateCall) -> Result<Prepared> {
     let Reading { template, diagnostics, positions, rules } = read(call);
     let template = template.ok_or_else(|| invalid(&combine(&diagnostics, &[])))?;
-    let name = call.name.clone().or_else(|| translate::slug(&template.name)).ok_or_else(|| {
-        let text = "is required: the template's name has no letter and no digit to make one from";
+    let name = deployment_name(call, &template).map_err(|why| {
+        let text = format!("is required: {why}; set `name` of the request");
         Error::fields(vec![Fault::field("name", text)])
     })?;
     let strict = call.strict;

@@ -40,8 +40,7 @@ pub fn check_etag(record: Option<&Record>, etag: &str) -> Result<()> {
         ErrorKind::EtagMismatch,
         "the deployment has changed since its etag was read; read it again with GetDeployment",
     )
-    .with("etag", now)
-    .retry_after(Duration::from_millis(100)))
+    .with("etag", now))
 }
 
 fn in_progress(record: &Record, operation: &Operation, remaining: Duration) -> Error {
@@ -87,7 +86,6 @@ pub fn there_already(record: &Record) -> Error {
         format!("there is a deployment {} already, and it was to be a new one", record.name),
     )
     .with("etag", record.etag())
-    .retry_after(Duration::from_millis(100))
 }
 
 /// The answer when others keep writing the record.

@@ -271,12 +271,20 @@ impl Count {
     /// assert!(Count::parse("-1", 100).is_err());
     /// ```
     pub fn parse(text: &str, limit: u32) -> Result<Self, Fault> {
+        let below = text.strip_prefix('-').unwrap_or_default();
+        if !below.is_empty() && below.bytes().all(|byte| byte.is_ascii_digit()) {
+            let fault = Fault::new(Code::CountNotANumber, "the count is below 0");
+            return Err(fault.advising("write 0 or more; 0 keeps the image and runs nothing of it"));
+        }
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(Fault::new(Code::CountNotANumber, "the count is not a whole number"));
         }
         match text.parse() {
             Ok(count) if count <= limit => Ok(Self(count)),
-            _ => Err(Fault::new(Code::LimitExceeded, format!("the count is above {limit}"))),
+            _ => {
+                let fault = Fault::new(Code::LimitExceeded, format!("the count is above {limit}"));
+                Err(fault.advising(format!("write a number from 0 to {limit}")))
+            }
         }
     }
 
@@ -369,5 +377,9 @@ mod tests {
             assert_eq!(Count::parse(text, 100).unwrap_err().code, Code::LimitExceeded, "{text}");
         }
         assert_eq!(Count::parse("0", 100).unwrap().get(), 0);
+        let told = |text| Count::parse(text, 100).unwrap_err();
+        assert!(told("-1").message.contains("below 0") && told("-1").advice.unwrap().contains("0 or more"));
+        assert!(told("101").advice.unwrap().contains("from 0 to 100"));
+        assert!(told("-").advice.is_none() && told("-x").advice.is_none());
     }
 }

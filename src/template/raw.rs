@@ -3,6 +3,7 @@
 mod document;
 mod foreign;
 mod keys;
+mod layout;
 mod lines;
 mod marks;
 mod positions;
@@ -318,9 +319,37 @@ mod tests {
             let place = found.position.map(|at| (at.line, at.column));
             assert_eq!((found.code, found.field.as_str()), (Code::VariableKey, "images[0].environment[1]"));
             assert_eq!(place, Some((4, column)), "{text}");
-            assert!(!format!("{reading:?}").contains("canary") && !found.message.contains("did you mean"));
+            assert!(!format!("{reading:?}").contains("canary"));
         }
         assert!(Code::VariableKey.hint().contains("in quotes"));
+    }
+
+    #[test]
+    fn beside_a_value_the_key_that_is_meant_is_told_and_never_the_one_that_is_there() {
+        for (entry, word) in [
+            ("{variable: A, vaule: x}", "did you mean `value`?"),
+            ("{varable: A, value: x}", "did you mean `variable`?"),
+            ("{name: A, value: x}", "write `variable`"),
+            ("{variable: A, value:x}", "blank behind the `:` of `value`"),
+            ("{CANARY_PW: x}", "write `- variable: NAME`"),
+            ("{variable: A, value: abc,canary}", "in quotes"),
+            ("{variable: A, value: abc,values}", "in quotes"),
+        ] {
+            let found = read(&format!("images:\n- environment:\n  - {entry}\n")).diagnostics;
+            assert_eq!(found[0].code, Code::VariableKey, "{entry}");
+            assert!(found[0].hint().contains(word), "{entry}: {}", found[0].hint());
+            let all = format!("{found:?}");
+            assert!(["vaule", "CANARY", "canary", "varable"].iter().all(|key| !all.contains(key)), "{all}");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_no_image_leaves_the_others_their_places() {
+        for stray in ["nginx", "~", "[a]"] {
+            let text = format!("images:\n- {stray}\n- name: WP\n  source: a:1\n");
+            assert_eq!(found(&text), one(Code::NotAMapping, "images[0]", 2));
+            assert_eq!(read(&text).template.unwrap().images[1].name, "WP");
+        }
     }
 
     #[test]

@@ -30,6 +30,9 @@ pub struct Validated {
     pub template: Option<Template>,
     /// Everything found, in the order of the template.
     pub diagnostics: Vec<Diagnostic>,
+    /// The names of the images in their order, without those that are at fault already: what is to be said about them
+    /// is said even if there is no template.
+    pub names: Vec<Option<ImageName>>,
 }
 
 /// Checks a raw template within the usual limits.
@@ -40,6 +43,7 @@ pub fn validate(raw: RawTemplate) -> Validated {
 /// Checks a raw template; reports every fault with its path.
 pub fn validate_within(raw: RawTemplate, limits: &Limits) -> Validated {
     let mut findings = Findings::default();
+    let names = image_names(&raw.images);
     let parts = check(raw, limits, &mut findings);
     let template = match parts {
         Some(parts) if !findings.refuse() => {
@@ -47,7 +51,17 @@ pub fn validate_within(raw: RawTemplate, limits: &Limits) -> Validated {
         }
         _ => None,
     };
-    Validated { template, diagnostics: findings.into_vec() }
+    Validated { template, diagnostics: findings.into_vec(), names }
+}
+
+/// The name of each image that has one of its own.
+fn image_names(images: &[RawImage]) -> Vec<Option<ImageName>> {
+    let names = Names::of(images);
+    let own = |(index, image): (usize, &RawImage)| {
+        let is_first = names.exact(&image.name) == Some(index);
+        is_first.then(|| ImageName::new(image.name.clone()).ok()).flatten()
+    };
+    images.iter().enumerate().map(own).collect()
 }
 
 /// Reads a text, merges an override into it and checks the result: the whole walk of this room.
@@ -57,7 +71,7 @@ pub fn from_text(text: &str, changes: Option<RawTemplate>, limits: &Limits) -> (
     let reading = raw::read(text);
     let mut diagnostics = reading.diagnostics;
     let Some(template) = reading.template else {
-        return (Validated { template: None, diagnostics }, reading.positions);
+        return (Validated { diagnostics, ..Validated::default() }, reading.positions);
     };
     let mut validated = from_raw(template, changes, limits);
     let unreadable: BTreeSet<&str> =
@@ -70,7 +84,7 @@ pub fn from_text(text: &str, changes: Option<RawTemplate>, limits: &Limits) -> (
     blame_unknown_keys(&diagnostics, &mut validated.diagnostics, &reading.positions);
     reading.positions.locate(&mut validated.diagnostics);
     diagnostics.append(&mut validated.diagnostics);
-    (Validated { template: validated.template, diagnostics }, reading.positions)
+    (Validated { diagnostics, ..validated }, reading.positions)
 }
 
 /// Merges an override into a raw template and checks the result.
@@ -84,7 +98,7 @@ pub fn from_raw(template: RawTemplate, changes: Option<RawTemplate>, limits: &Li
         validated.template = None;
     }
     diagnostics.append(&mut validated.diagnostics);
-    Validated { template: validated.template, diagnostics }
+    Validated { diagnostics, ..validated }
 }
 
 /// Where a key is missing and its mapping has one that is unknown, that one was meant: says so where the fault is told.
@@ -393,6 +407,28 @@ mod tests {
             codes,
             [Code::NameMissing, Code::ImageReference, Code::PortRange, Code::LinkTargetMissing]
         );
+    }
+
+    #[test]
+    fn a_stray_entry_hides_no_other_fault() {
+        let text = "name: T\nimages:\n- nginx\n- {name: A, source: X, environment: [{variable: 'A B'}]}\n- ~\n- {name: A, source: 'a:1', \
+            command: a 'b, deployment: {count: 101}}\n";
+        let (validated, _) = from_text(text, None, &Limits::default());
+        let found: Vec<_> =
+            validated.diagnostics.iter().map(|found| (found.code, found.field.as_str())).collect();
+        assert_eq!(
+            found,
+            [
+                (Code::NotAMapping, "images[0]"),
+                (Code::NotAMapping, "images[2]"),
+                (Code::ImageReference, "images[1].source"),
+                (Code::VariableName, "images[1].environment[0].variable"),
+                (Code::NameCollision, "images[3].name"),
+                (Code::CommandQuoting, "images[3].command"),
+                (Code::LimitExceeded, "images[3].deployment.count"),
+            ]
+        );
+        assert!(validated.template.is_none());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::artifacts::{ComponentName, ObjectName};
 use crate::diagnostic::{Code, Diagnostic, Findings};
-use crate::template::{Template, sanitise, shown};
+use crate::template::{ImageName, Template, sanitise, shown};
 
 /// The longest name of a label's value, a container and a Service (RFC 1123).
 pub(super) const LIMIT: usize = 63;
@@ -70,31 +70,34 @@ impl ComponentNames {
 
 /// Names the components; reports names that collide, are reserved, or were changed beyond letter case.
 pub(super) fn component_names(template: &Template, findings: &mut Findings) -> ComponentNames {
-    let mut owners: BTreeMap<ComponentName, usize> = BTreeMap::new();
-    let mut names = Vec::with_capacity(template.images.len());
-    for (index, image) in template.images.iter().enumerate() {
+    let written: Vec<_> = template.images.iter().map(|image| Some(&image.name)).collect();
+    name_all(&written, findings)
+}
+
+/// What refuses a template because of the names of its images; an image without one is passed over.
+pub fn name_faults(written: &[Option<ImageName>]) -> Vec<Diagnostic> {
+    let mut findings = Findings::default();
+    let written: Vec<_> = written.iter().map(Option::as_ref).collect();
+    name_all(&written, &mut findings);
+    findings.into_vec().into_iter().filter(Diagnostic::is_error).collect()
+}
+
+fn name_all(written: &[Option<&ImageName>], findings: &mut Findings) -> ComponentNames {
+    let mut owners: BTreeMap<ComponentName, (usize, &ImageName)> = BTreeMap::new();
+    let mut names = Vec::with_capacity(written.len());
+    for (index, image) in written.iter().enumerate() {
+        let Some(image) = *image else {
+            names.push(None);
+            continue;
+        };
         let field = format!("images[{index}].name");
-        let Some(name) = component_name(image.name.as_str()) else {
+        let Some(name) = component_name(image.as_str()) else {
             findings.report(Code::NameMissing, field, "the name has no letter and no digit");
             names.push(None);
             continue;
         };
-        if let Some(first) = owners.get(&name).copied() {
-            let other = &template.images[first].name;
-            let message = format!(
-                "`{}` and `{}` of images[{first}] both become `{name}`",
-                shown(image.name.as_str()),
-                shown(other.as_str())
-            );
-            let advice = match (image.name.as_str().is_ascii(), other.as_str().is_ascii()) {
-                (true, true) => {
-                    "rename one of the two: capitals and signs do not tell names apart on a cluster"
-                }
-                _ => {
-                    "rename one of the two with other letters from a to z: all others become dashes on a cluster"
-                }
-            };
-            findings.push(Diagnostic::new(Code::NameCollision, field, message).advising(advice));
+        if let Some((first, other)) = owners.get(&name).copied() {
+            findings.push(collision((image, field), (other, first), &name));
             names[first] = None;
             names.push(None);
             continue;
@@ -102,12 +105,30 @@ pub(super) fn component_names(template: &Template, findings: &mut Findings) -> C
         if name.as_str() == RESERVED {
             findings.report(Code::NameReserved, field, "a Service of that name would hide the API server");
         } else {
-            tell_change(image.name.as_str(), name.as_str(), &field, findings);
+            tell_change(image.as_str(), name.as_str(), &field, findings);
         }
-        owners.insert(name.clone(), index);
+        owners.insert(name.clone(), (index, image));
         names.push(Some(name));
     }
     ComponentNames(names)
+}
+
+/// The finding that two images want one name.
+fn collision(
+    (image, field): (&ImageName, String),
+    (other, first): (&ImageName, usize),
+    name: &ComponentName,
+) -> Diagnostic {
+    let message = format!(
+        "`{}` and `{}` of images[{first}] both become `{name}`",
+        shown(image.as_str()),
+        shown(other.as_str())
+    );
+    let advice = match (image.as_str().is_ascii(), other.as_str().is_ascii()) {
+        (true, true) => "rename one of the two: capitals and signs do not tell names apart on a cluster",
+        _ => "rename one of the two with other letters from a to z: all others become dashes on a cluster",
+    };
+    Diagnostic::new(Code::NameCollision, field, message).advising(advice)
 }
 
 /// Tells that a name was cut, or changed by more than letter case.
@@ -151,6 +172,16 @@ mod tests {
         assert_ne!(cut, component_name(&"a".repeat(65)).unwrap());
         let dashed = component_name(&format!("{}{}", "a".repeat(53), "-b".repeat(20))).unwrap();
         assert!(dashed.as_str().len() <= 63 && !dashed.as_str().contains("--"));
+    }
+
+    #[test]
+    fn names_are_judged_beside_others_that_are_at_fault() {
+        let name = |text: &str| ImageName::new(text).ok();
+        let written = [name("A_1"), None, name("a-1"), name("Kubernetes"), name("b c")];
+        let found: Vec<_> =
+            name_faults(&written).into_iter().map(|found| (found.code, found.field)).collect();
+        let at = |index: usize| format!("images[{index}].name");
+        assert_eq!(found, [(Code::NameCollision, at(2)), (Code::NameReserved, at(3))]);
     }
 
     #[test]

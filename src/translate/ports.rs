@@ -54,8 +54,8 @@ pub(super) struct ImagePorts<'t> {
     /// For the component itself: the published ports, else the container's; where no node's port is taken,
     /// the container's too.
     pub(super) own: Vec<ServicePort<'t>>,
-    /// Fields of entries that found their port of the Service taken.
-    pub(super) shadowed: Vec<String>,
+    /// Entries that found their port of a Service taken.
+    pub(super) shadowed: Vec<ServicePort<'t>>,
     /// Whether the template lists no port.
     pub(super) unlisted: bool,
     /// Whether the template lists a port that is not published: a link reaches it, and the world does not.
@@ -130,7 +130,7 @@ fn of_image<'t>(context: &Context<'_>, image: &'t Image) -> ImagePorts<'t> {
     let unlisted = linked.is_empty();
     let added = known(context, image).map(|(origin, ports)| (origin, add_known(&mut linked, ports)));
     let guessed = if linked.is_empty() { guess(image) } else { Vec::new() };
-    shadowed.sort();
+    shadowed.sort_by_key(|port| (port.field, port.number));
     shadowed.dedup();
     ImagePorts { linked, own, shadowed, unlisted, keeps_inside, added, guessed }
 }
@@ -195,13 +195,12 @@ pub(super) fn is_published(image: &Image, container: u16, protocol: Protocol) ->
 fn add<'t>(
     ports: &mut Vec<ServicePort<'t>>,
     (number, target, protocol, field): (u16, u16, Protocol, &'t str),
-    shadowed: &mut Vec<String>,
+    shadowed: &mut Vec<ServicePort<'t>>,
 ) {
+    let port = ServicePort { number, target, protocol, field, is_further: false };
     match ports.iter().find(|known| known.number == number && known.protocol == protocol) {
-        None => {
-            ports.push(ServicePort { number, target, protocol, field, is_further: false });
-        }
+        None => ports.push(port),
         Some(known) if known.target == target => {}
-        Some(_) => shadowed.push(field.to_owned()),
+        Some(_) => shadowed.push(port),
     }
 }

@@ -75,20 +75,48 @@ pub(super) fn plan<'t>(
         }
     }
     let services: Vec<_> = plans.services.into_values().collect();
-    let used: BTreeSet<usize> = services.iter().map(|service| service.target).collect();
-    for field in used.into_iter().flat_map(|image| &ports[image].shadowed) {
-        findings.report(
-            Code::PortShadowed,
-            field.clone(),
-            "another entry already has this port of the Service",
-        );
-    }
-    tell_expose(context, &services, findings);
+    let lost = tell_shadowed(context, ports, &services, findings);
+    tell_expose(context, &services, &lost, findings);
     services
 }
 
+/// Tells of ports that no Service offers because another entry has their number: of a container's port that no number
+/// leads to, and of a host's that is reached nowhere else. Returns the fields of their entries.
+fn tell_shadowed<'t>(
+    context: &Context<'_>,
+    ports: &[ImagePorts<'t>],
+    services: &[PlannedService<'_>],
+    findings: &mut Findings,
+) -> BTreeSet<&'t str> {
+    let mut told = BTreeSet::new();
+    for (index, image) in ports.iter().enumerate() {
+        for &ServicePort { number, target, protocol, field, .. } in &image.shadowed {
+            let is_kept = services.iter().any(|service| service.leads(index, number, target, protocol));
+            let is_offered = services.iter().any(|service| service.offers(index, target, protocol));
+            let on_node = number == target || context.keeps_host_ports();
+            let mut offered =
+                services.iter().filter(|service| service.target == index).flat_map(|service| &service.ports);
+            let holder = offered.find(|port| port.number == number && port.protocol == protocol);
+            let Some(holder) = holder.filter(|_| !is_kept && !(is_offered && on_node)) else { continue };
+            if told.insert(field) {
+                let message = format!(
+                    "port {number} of the Service leads to port {}: `{}` has it",
+                    holder.target, holder.field
+                );
+                findings.report(Code::PortShadowed, field, message);
+            }
+        }
+    }
+    told
+}
+
 /// Tells of exposed ports that nothing offers, and of an exposure that exposes nothing.
-fn tell_expose(context: &Context<'_>, services: &[PlannedService<'_>], findings: &mut Findings) {
+fn tell_expose(
+    context: &Context<'_>,
+    services: &[PlannedService<'_>],
+    lost: &BTreeSet<&str>,
+    findings: &mut Findings,
+) {
     let images = &context.template.images;
     let offers = |service: &PlannedService<'_>| {
         let target = service.target;
@@ -98,7 +126,8 @@ fn tell_expose(context: &Context<'_>, services: &[PlannedService<'_>], findings:
     for (index, image) in images.iter().enumerate() {
         let unused = |port: &&Exposed| {
             let (number, protocol) = (port.container.get(), port.protocol);
-            !is_published(image, number, protocol) && !offered.contains(&(index, number, protocol))
+            let is_told = is_published(image, number, protocol) || lost.contains(port.field.as_str());
+            !is_told && !offered.contains(&(index, number, protocol))
         };
         for port in image.expose.iter().filter(unused) {
             let message =

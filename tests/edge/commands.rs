@@ -86,6 +86,45 @@ fn translate_writes_manifests_and_findings_apart() {
 }
 
 #[test]
+fn what_has_no_name_to_deploy_under_is_told_by_each_command() {
+    for (text, why) in [
+        ("images:\n- {name: a, source: 'a:1'}\n", "the template has no name to make one from"),
+        ("name: '!!!'\nimages:\n- {name: a, source: 'a:1'}\n", "no Latin letter and no digit"),
+    ] {
+        let checked = fed(&["validate", "-"], text);
+        check(&checked, 0);
+        assert!(checked.err.contains("[DEPLOYMENT_UNNAMED]") && checked.err.contains(why), "{}", checked.err);
+        let refused = fed(&["translate", "-"], text);
+        assert_ne!(refused.code, Some(0));
+        assert!(refused.err.contains(why) && refused.err.contains("set `name`"), "{}", refused.err);
+        let named = fed(&["validate", "--name", "shop", "-"], text);
+        check(&named, 0);
+        assert!(!named.err.contains("DEPLOYMENT_UNNAMED"), "{}", named.err);
+    }
+}
+
+#[test]
+fn names_are_judged_beside_other_faults() {
+    let text = "name: T\nimages:\n- {name: A_1, source: 'a:1'}\n- {name: '', source: 'a:1'}\n- {name: a-1, source: 'a:1'}\n- \
+        {name: kubernetes, source: 'a:1'}\n";
+    let checked = fed(&["validate", "-"], text);
+    check(&checked, 1);
+    for code in ["NAME_MISSING", "NAME_COLLISION", "NAME_RESERVED"] {
+        assert!(checked.err.contains(code), "{code}: {}", checked.err);
+    }
+}
+
+#[test]
+fn a_file_in_another_encoding_is_told_with_its_line() {
+    let path = file("latin.yaml", "");
+    fs::write(&path, b"name: T\ndescription: caf\xe9\n").expect("a file");
+    let told = run(&["validate", &path]);
+    assert_ne!(told.code, Some(0));
+    assert!(told.err.contains(&format!("{path}:2: ")) && told.err.contains("byte 25"), "{}", told.err);
+    assert!(told.err.contains("save the file as UTF-8"), "{}", told.err);
+}
+
+#[test]
 fn findings_have_a_place_and_show_no_value() {
     let bad = file("bad.pmx", &bad());
     let told = run(&["translate", &bad]);

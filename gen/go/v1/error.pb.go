@@ -86,8 +86,8 @@ func (Severity) EnumDescriptor() ([]byte, []int) {
 //
 // A failed call carries a google.rpc.ErrorInfo whose domain is
 // `panamax.kubernetes.v1` and whose reason is one of these names without the
-// prefix, such as `TEMPLATE_INVALID`. Reasons with code ABORTED or UNAVAILABLE
-// come with a google.rpc.RetryInfo that says when to try again.
+// prefix, such as `TEMPLATE_INVALID`. Where the same request may succeed later,
+// a google.rpc.RetryInfo says when to try again.
 type ErrorReason int32
 
 const (

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
 use super::MAX_TEXT_BYTES;
+use super::layout;
 use super::marks::{self, QUOTE, TAB};
 use crate::diagnostic::{Code, Diagnostic, Findings, Position};
 
@@ -360,7 +361,8 @@ impl<'text, 'findings> Builder<'text, 'findings> {
             }
             kind => kind.to_string(),
         };
-        let advice = marks::advice(self.text, position);
+        let advice = layout::advice(self.text, position, error.kind());
+        let advice = advice.or_else(|| marks::advice(self.text, position));
         match marks::tab_near(self.text, position).filter(|_| advice.is_none()) {
             Some(tab) => {
                 advised(self.findings, Code::Syntax, (tab, "a tab indents the line".to_owned()), Some(TAB));

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::document::{Entry, Node, Value};
 use super::keys::{Keys, TEMPLATE_KEYS, VARIABLE_KEYS, form, known_key, list_form};
-use super::unknown::Unknown;
+use super::unknown::{self, Unknown};
 use super::{RawImage, RawTemplate};
 use crate::diagnostic::{Code, Diagnostic, Findings, Position};
 use crate::template::MAX_VARIABLES;
@@ -24,7 +24,7 @@ pub(super) fn template(root: &Node, cut: &[Position], findings: &mut Findings) -
     let mut reader = Reader { findings, cut, wire: matches!(root.value, Value::Sequence(_)) };
     let top = Path::ROOT;
     if let Value::Sequence(items) = &root.value {
-        let images = reader.images(most(items), top.key("images"))?;
+        let images = reader.images(most(items), top.key("images"));
         return Some(RawTemplate { images, ..RawTemplate::default() });
     }
     let fields = reader.mapping(root, top, TEMPLATE_KEYS)?;
@@ -37,7 +37,7 @@ pub(super) fn template(root: &Node, cut: &[Position], findings: &mut Findings) -
         documentation: reader.text(&fields, top, "documentation"),
         recommended: reader.text(&fields, top, "recommended"),
         authors: reader.texts(&fields, top, "authors"),
-        images: reader.images(images, top.key("images"))?,
+        images: reader.images(images, top.key("images")),
     })
 }
 
@@ -180,7 +180,8 @@ impl Reader<'_> {
     }
 
     /// Refuses what is unknown in an entry of `environment`. It may be a piece of a value, as `b` of `{value: a,b}`, so
-    /// it is never shown, not even to suggest what is near. The agents sent keys of their own, which are left out.
+    /// it is never shown; only the key of ours that it seems to mean is. The agents sent keys of their own, which are
+    /// left out.
     fn unknown_beside_a_value(&mut self, entries: &[Entry], path: Path<'_>) {
         let unknown = |entry: &&Entry| known_key(&entry.key, VARIABLE_KEYS).is_none();
         let mut strange = entries.iter().filter(unknown);
@@ -196,7 +197,8 @@ impl Reader<'_> {
             }
             false => {
                 let message = "only the keys `variable`, `value` and `required` are allowed here";
-                Diagnostic::new(Code::VariableKey, path.to_string(), message)
+                let advice = unknown::advice_beside_a_value(entries, self.findings.are_many());
+                Diagnostic { advice, ..Diagnostic::new(Code::VariableKey, path.to_string(), message) }
             }
         };
         self.findings.push(found.at(Some(first.position)));
@@ -274,13 +276,10 @@ impl Reader<'_> {
         values
     }
 
-    fn images(&mut self, items: &[Node], path: Path<'_>) -> Option<Vec<RawImage>> {
-        let images: Vec<_> = items
-            .iter()
-            .enumerate()
-            .filter_map(|(index, item)| self.image(item, path.index(index)))
-            .collect();
-        (images.len() == items.len()).then_some(images)
+    /// Reads each image; one that is no mapping is empty, so that the others keep their paths.
+    fn images(&mut self, items: &[Node], path: Path<'_>) -> Vec<RawImage> {
+        let images = items.iter().enumerate();
+        images.map(|(index, item)| self.image(item, path.index(index)).unwrap_or_default()).collect()
     }
 }
 

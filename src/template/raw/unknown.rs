@@ -3,8 +3,9 @@
 use core::net::IpAddr;
 use std::borrow::Cow;
 
+use super::document::Entry;
 use super::foreign;
-use super::keys::{ALL, Keys, known_key, place};
+use super::keys::{ALL, Keys, VARIABLE_KEYS, known_key, place};
 use crate::template::names::did_you_mean;
 
 /// Keys that narrow what their entry opens, in formats that people bring along: an address of the host, read-only.
@@ -62,6 +63,11 @@ fn narrowed_by(key: &str, value: &str, known: Keys) -> Option<&'static str> {
     }
 }
 
+/// Whether a key is a known one behind the `-` of an entry, as `-name`: a blank is missing.
+fn is_dashed(key: &str) -> bool {
+    key.strip_prefix('-').is_some_and(|key| ALL.iter().any(|keys| known_key(key, keys).is_some()))
+}
+
 /// What is to be said about a key that its mapping does not have.
 pub(super) struct Unknown {
     /// Whether the key may be shown. All others may be pieces of values.
@@ -85,7 +91,7 @@ impl Unknown {
         let home = ALL.iter().find(|keys| known_key(key, keys).is_some());
         let is_foreign = foreign::is_foreign(key);
         let is_shown = named.is_some() || is_foreign || home.is_some();
-        let near = match spares || is_foreign || named.or(by_value).is_some() {
+        let near = match spares || is_foreign || is_dashed(key) || named.or(by_value).is_some() {
             true => String::new(),
             false => did_you_mean(key, known.iter().copied()),
         };
@@ -98,6 +104,7 @@ impl Unknown {
                 Some("write `host_interface`; until then the port is not published".into())
             }
             Some(_) => Some("write `read_only: true` or `false`; until then it is mounted read-only".into()),
+            None if is_dashed(key) => Some("write a blank behind the `-` that begins an entry".into()),
             None => here.map(Cow::from).or_else(|| {
                 let home = home.filter(|_| near.is_empty())?;
                 Some(format!("the key belongs to {}; check the indentation", place(home)).into())
@@ -105,6 +112,34 @@ impl Unknown {
         };
         Self { is_shown, advice, near, narrows }
     }
+}
+
+/// What others call the name of a variable.
+const CALLED: &[&str] = &["name", "key", "env", "var", "variable_name"];
+
+/// What to write in place of the unknown keys in an entry of `environment`; `None`: what the code says.
+///
+/// It names keys of ours alone, and only those that the entry does not have.
+pub(super) fn advice_beside_a_value(entries: &[Entry], spares: bool) -> Option<Cow<'static, str>> {
+    let is_known = |entry: &&Entry| known_key(&entry.key, VARIABLE_KEYS).is_some();
+    let missing = |key: &&str| entries.iter().all(|entry| entry.key != **key);
+    let missing: Vec<&str> = VARIABLE_KEYS.iter().copied().filter(missing).collect();
+    for entry in entries.iter().filter(|entry| !is_known(entry)) {
+        if CALLED.contains(&entry.key.to_lowercase().as_str()) && missing.contains(&"variable") {
+            return Some("write `variable` for the name of the variable".into());
+        }
+        let joined = missing
+            .iter()
+            .find(|key| entry.key.strip_prefix(**key).is_some_and(|rest| rest.starts_with(':')));
+        if let Some(key) = joined {
+            return Some(format!("write a blank behind the `:` of `{key}`").into());
+        }
+        if !spares && let Some(near) = did_you_mean(&entry.key, missing.iter().copied()).strip_prefix("; ") {
+            return Some(near.to_owned().into());
+        }
+    }
+    let is_pair = entries.len() == 1 && missing.len() == VARIABLE_KEYS.len();
+    is_pair.then_some("write `- variable: NAME`, and on the next line `value:` with the text".into())
 }
 
 #[cfg(test)]
@@ -194,6 +229,7 @@ mod tests {
             let advice = Unknown::of(key, &["x"], known, false).advice.unwrap_or_default();
             assert!(advice.contains(word), "{key}: {advice}");
         }
+        assert!(Unknown::of("-name", &["x"], TEMPLATE_KEYS, false).advice.unwrap().contains("blank"));
         // Nothing is advised that belongs to another place.
         let elsewhere = Unknown::of("image", &["x"], PORT_KEYS, false);
         assert!(elsewhere.is_shown && elsewhere.advice.is_none());

@@ -235,7 +235,7 @@ impl Engine {
             Ok(Err(failure)) => Err(Error::internal(format!("the operation's task ended early: {failure}"))),
             Err(_) => Err(Error::new(
                 ErrorKind::ClusterTimeout,
-                "the deadline passed before the work was done; the work goes on, call GetDeployment to follow it",
+                "the deadline passed before the work was done; the work goes on",
             )
             .with("applied", "unknown")),
         }

@@ -1,5 +1,7 @@
 //! The commands beside `serve`: what a person types who has a template, with an adapter or without any.
 
+mod address;
+mod certificates;
 mod changing;
 mod connection;
 mod failure;
@@ -14,6 +16,7 @@ mod requests;
 mod shell;
 mod source;
 mod text;
+mod unanswered;
 mod view;
 mod waiting;
 mod words;
@@ -22,10 +25,12 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::Config;
 use failure::{Failure, REFUSED};
+use output::{Output, Stream};
 use view::View;
 
 /// The binary's name, for sentences that tell what to type.
@@ -121,20 +126,37 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Told, clap
             Config::command().bin_name(format!("{PROGRAM} serve")).try_get_matches_from(arguments)?;
         return Config::of(&config).map(|config| Told::Serve(Box::new(config)));
     }
-    let matches = command().try_get_matches_from(arguments)?;
+    let misplaced = misplaced(&arguments).map(str::to_owned);
+    let matches = command().try_get_matches_from(arguments).map_err(|error| match misplaced {
+        Some(name) if error.use_stderr() => {
+            let text = format!("flags of a command come behind it: {PROGRAM} {name} [OPTIONS]");
+            command().error(ErrorKind::UnknownArgument, text)
+        }
+        _ => error,
+    })?;
     Config::of(&matches).map(|config| Told::Serve(Box::new(config)))
 }
 
-/// Whether a command line that cannot be read was one of the commands beside `serve`, whose usage is 2.
-pub fn is_command(first: Option<&std::ffi::OsStr>) -> bool {
-    first.and_then(|first| first.to_str()).is_some_and(Command::has_subcommand)
+/// Whether a command line that cannot be read was meant for one of the commands beside `serve`, whose usage is 2: it
+/// begins with a word that is no flag, or names a command further on.
+pub fn is_command(arguments: &[OsString]) -> bool {
+    let first = arguments.get(1).map(|first| first.to_string_lossy());
+    let is_word = first.is_some_and(|first| first != "serve" && !first.starts_with('-'));
+    is_word || misplaced(arguments).is_some()
+}
+
+/// The command that is named behind flags.
+fn misplaced(arguments: &[OsString]) -> Option<&str> {
+    let first = arguments.get(1)?.to_str()?;
+    let mut words = arguments.iter().skip(2).filter_map(|word| word.to_str());
+    words.find(|word| first.starts_with('-') && Command::has_subcommand(word))
 }
 
 impl Command {
     /// Carries the command out; what it answers goes to standard output, all else to standard error.
     pub fn run(&self) -> ExitCode {
-        let mut out = std::io::BufWriter::new(std::io::stdout());
-        let mut err = std::io::stderr().lock();
+        let mut out = Stream::new(std::io::BufWriter::new(std::io::stdout()));
+        let mut err = Stream::new(std::io::stderr().lock());
         let done = self.answer(&mut out, &mut err);
         let written = out.flush().map_err(|error| Failure::output(&error));
         match done.and(written) {
@@ -147,7 +169,26 @@ impl Command {
         }
     }
 
-    fn answer(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Failure> {
+    /// Refuses what cannot be meant, where a flag or a file alone does not show it.
+    fn check(&self) -> Result<(), Failure> {
+        match self {
+            Self::Validate(asked) => asked.around.check(&asked.files),
+            Self::Translate(asked) => asked.around.check(std::slice::from_ref(&asked.file)),
+            Self::Deploy(asked) | Self::Plan(asked) => asked.around.check(std::slice::from_ref(&asked.file)),
+            Self::Scale(asked) => asked.check(),
+            Self::Get(_)
+            | Self::List(_)
+            | Self::Watch(_)
+            | Self::Revisions(_)
+            | Self::Rollback(_)
+            | Self::Teardown(_)
+            | Self::Completion(_)
+            | Self::Man(_) => Ok(()),
+        }
+    }
+
+    fn answer(&self, out: &mut dyn Output, err: &mut dyn Write) -> Result<(), Failure> {
+        self.check()?;
         match self {
             Self::Validate(asked) => asked.run(out, err),
             Self::Translate(asked) => asked.run(out, err),
@@ -170,7 +211,7 @@ impl Command {
     }
 
     /// Calls an adapter.
-    async fn call(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Failure> {
+    async fn call(&self, out: &mut dyn Output, err: &mut dyn Write) -> Result<(), Failure> {
         match self {
             Self::Deploy(asked) => asked.deploy(&mut View::new(out, asked.client.output), err).await,
             Self::Plan(asked) => asked.plan_it(&mut View::new(out, asked.client.output), err).await,

@@ -236,7 +236,7 @@ impl Engine {
             Ok(Err(failure)) => Err(ended_early("operation", &failure)),
             Err(_) => Err(Error::new(
                 ErrorKind::ClusterTimeout,
-                "the deadline passed before the work was done; the work goes on, call GetDeployment to follow it",
+                "the deadline passed before the work was done; the work goes on",
             )
             .with("applied", "unknown")),
         }

@@ -1,5 +1,6 @@
 //! Reads the command line, then serves or carries a command out.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use panamax_kubernetes_adapter::cli::{self, Told};
@@ -11,13 +12,12 @@ use panamax_kubernetes_adapter::start::{self, Refusal};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match cli::parse(std::env::args_os()) {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    match cli::parse(arguments.clone()) {
         Ok(Told::Serve(config)) => end(serve(*config)),
         Ok(Told::Do(command)) => command.run(),
         // The help or the version, which was asked for; or the usage of a command.
-        Err(answer) if !answer.use_stderr() || cli::is_command(std::env::args_os().nth(1).as_deref()) => {
-            answer.exit()
-        }
+        Err(answer) if !answer.use_stderr() || cli::is_command(&arguments) => answer.exit(),
         Err(error) => end(Err(start::usage(&error))),
     }
 }

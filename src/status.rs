@@ -241,7 +241,7 @@ pub fn recorded(expected: &Expected, looked_at: DeploymentState) -> Status {
         DeploymentState::Stopped => (ComponentState::Stopped, ""),
         DeploymentState::Deleting => (ComponentState::Deleting, "it is being deleted"),
         DeploymentState::Deploying | DeploymentState::Degraded | DeploymentState::Failed => {
-            (ComponentState::Progressing, "call GetDeployment to look at it")
+            (ComponentState::Progressing, "nobody has looked at it yet: this is as recorded")
         }
     };
     let components = expected.components.iter().map(|component| ComponentStatus {

@@ -13,7 +13,7 @@ use super::requests::{DeployArgs, RollbackArgs, ScaleArgs, TargetArgs, TeardownA
 use super::source::Source;
 use super::text;
 use super::view::View;
-use super::waiting::{Failed, Wait, Waited, timed};
+use super::waiting::{Failed, LONGEST_CALL, LOOKING, Wait, Waited, limited, timed, within};
 use super::words::said;
 use crate::template::raw;
 use crate::translate;
@@ -33,9 +33,11 @@ async fn explained(client: &Client, args: &DeployArgs, source: &Source, failed: 
     if !failed.status.as_ref().is_some_and(is_template) {
         return failed.failure;
     }
-    match client.templates().validate_template(validation(source, &args.around)).await {
-        Ok(answer) if !answer.get_ref().valid => {
-            let found = answer.into_inner().diagnostics;
+    let mut templates = client.templates();
+    let call = templates.validate_template(limited(validation(source, &args.around), LOOKING));
+    match within(LOOKING, call).await {
+        Ok(answer) if !answer.valid => {
+            let found = answer.diagnostics;
             let shown = source.texts().show_all(&found);
             let text = format!("{shown}{}: refused, {}\n", source.name(), findings::count(&found));
             Failure { code: REFUSED, text }
@@ -101,11 +103,12 @@ impl DeployArgs {
     pub async fn plan_it(&self, view: &mut View<'_>, err: &mut dyn std::io::Write) -> Result<(), Failure> {
         let source = self.source()?;
         let client = self.client.connection.connect().await?;
-        let answer = client.deployments().plan_deploy(timed(self.plan(&source), None)).await;
-        let answer = match answer {
-            Ok(answer) => answer.into_inner(),
+        let mut deployments = client.deployments();
+        let call = deployments.plan_deploy(limited(self.plan(&source), LONGEST_CALL));
+        let answer = match within(LONGEST_CALL, call).await {
+            Ok(answer) => answer,
             Err(status) => {
-                let failure = Failure::call(&status, &source.texts());
+                let failure = client.refused(&status, &source.texts(), LONGEST_CALL);
                 let failed = Failed { failure, status: Some(status) };
                 return Err(explained(&client, self, &source, failed).await);
             }

@@ -1,7 +1,6 @@
 //! The way to an adapter: its address, TLS, and the token that says who calls.
 
 use std::fs;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,25 +8,27 @@ use clap::Args;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Uri};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 
-use super::failure::{Failure, UNREACHABLE, cause};
+use super::address::{Address, SERVER};
+use super::certificates;
+use super::failure::{Failure, cause};
+use super::findings::Texts;
 use super::source::unreadable;
+use super::unanswered;
 use panamax_kubernetes_adapter_client::deployment_service_client::DeploymentServiceClient;
 use panamax_kubernetes_adapter_client::template_service_client::TemplateServiceClient;
 
 /// How long an adapter may take to accept a connection.
 const CONNECTING: Duration = Duration::from_secs(5);
-/// The environment variable that names an adapter.
-pub const SERVER: &str = "PANAMAX_SERVER";
 
 /// Where the adapter is, and who calls it.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Adapter")]
 pub struct ConnectionArgs {
     /// Address of the adapter: http://HOST:PORT, https://HOST:PORT or unix:/PATH
-    #[arg(long, env = SERVER, default_value = "http://127.0.0.1:50051", value_name = "URL")]
+    #[arg(long, env = SERVER, hide_env_values = true, default_value = "http://127.0.0.1:50051", value_name = "URL")]
     server: String,
 
     /// Authority of the adapter's certificate, in PEM form [default: the system's authorities]
@@ -65,6 +66,7 @@ impl Interceptor for Caller {
 pub struct Client {
     channel: Channel,
     caller: Caller,
+    address: Address,
 }
 
 /// What calls DeploymentService.
@@ -73,6 +75,11 @@ pub type Deployments = DeploymentServiceClient<InterceptedService<Channel, Calle
 pub type Templates = TemplateServiceClient<InterceptedService<Channel, Caller>>;
 
 impl Client {
+    /// Why a call has failed that was given so much time.
+    pub fn refused(&self, status: &Status, texts: &Texts<'_>, within: Duration) -> Failure {
+        unanswered::refused(&self.address, status, texts, within)
+    }
+
     /// Calls DeploymentService.
     pub fn deployments(&self) -> Deployments {
         DeploymentServiceClient::with_interceptor(self.channel.clone(), self.caller.clone())
@@ -87,85 +94,56 @@ impl Client {
 impl ConnectionArgs {
     /// Connects, after every check that needs no adapter.
     pub async fn connect(&self) -> Result<Client, Failure> {
-        let endpoint = self.endpoint()?;
-        let caller = Caller(self.token_file.as_deref().map(|file| self.token(file)).transpose()?);
-        let channel = endpoint.connect_timeout(CONNECTING).connect().await.map_err(|error| {
-            let why = cause(&error);
-            let text =
-                format!("no adapter answers at {}: {why}; name one with --server or {SERVER}", self.server);
-            Failure::new(UNREACHABLE, text)
-        })?;
-        Ok(Client { channel, caller })
+        let address = Address::read(&self.server)?;
+        let endpoint = self.endpoint(&address)?;
+        let caller = Caller(self.token_file.as_deref().map(|file| token(&address, file)).transpose()?);
+        let channel = endpoint.connect_timeout(CONNECTING).connect().await;
+        let channel = channel.map_err(|error| unanswered::unreachable(&address, &error))?;
+        Ok(Client { channel, caller, address })
     }
 
-    fn endpoint(&self) -> Result<Endpoint, Failure> {
-        let wrong = |why: &str| {
-            Failure::usage(format!(
-                "--server {}: {why}; write http://HOST:PORT, https://HOST:PORT or unix:/PATH",
-                self.server
-            ))
-        };
-        let has_tls = self.ca_file.is_some() || self.cert_file.is_some();
-        let endpoint = Endpoint::from_shared(self.server.clone()).map_err(|_| wrong("is no address"))?;
-        if self.server.starts_with("unix:") {
-            return if has_tls { Err(wrong("takes no certificates")) } else { Ok(endpoint) };
+    fn endpoint(&self, address: &Address) -> Result<Endpoint, Failure> {
+        let wrong = |why: &str| Failure::usage(format!("--server {address} {why}"));
+        let endpoint = Endpoint::from_shared(address.to_string());
+        let endpoint = endpoint.map_err(|error| wrong(&format!("cannot be called: {}", cause(&error))))?;
+        if address.is_https() {
+            let with_tls = endpoint.tls_config(self.tls()?);
+            return with_tls.map_err(|error| wrong(&format!("has no TLS: {}", cause(&error))));
         }
-        let uri: Uri = self.server.parse().map_err(|_| wrong("is no address"))?;
-        match uri.scheme_str() {
-            Some("http") if has_tls => Err(wrong("takes no certificates: it is not https")),
-            Some("http") => Ok(endpoint),
-            Some("https") => endpoint
-                .tls_config(self.tls()?)
-                .map_err(|error| wrong(&format!("has no TLS: {}", cause(&error)))),
-            _ => Err(wrong("is of another kind")),
+        if self.ca_file.is_some() || self.cert_file.is_some() {
+            return Err(wrong("takes no certificates: it is not https"));
         }
+        Ok(endpoint)
     }
 
     fn tls(&self) -> Result<ClientTlsConfig, Failure> {
         let tls = match &self.ca_file {
-            Some(file) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem(file)?)),
+            Some(file) => ClientTlsConfig::new().ca_certificate(certificates::authority(file)?),
             None => ClientTlsConfig::new().with_native_roots(),
         };
         Ok(match (&self.cert_file, &self.key_file) {
-            (Some(certificate), Some(key)) => tls.identity(Identity::from_pem(pem(certificate)?, pem(key)?)),
+            (Some(certificate), Some(key)) => tls.identity(certificates::identity(certificate, key)?),
             _ => tls,
         })
     }
-
-    /// The token as a header has it. No error quotes it.
-    fn token(&self, file: &Path) -> Result<MetadataValue<Ascii>, Failure> {
-        if !self.is_private() {
-            return Err(Failure::usage(format!(
-                "--token-file: everybody between here and {} could read the token; use https",
-                self.server
-            )));
-        }
-        let shown = file.display().to_string();
-        let text = fs::read_to_string(file).map_err(|error| unreadable(&shown, &error))?;
-        let token = text.trim();
-        let is_token = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-        let header =
-            is_token.then(|| format!("Bearer {token}").parse::<MetadataValue<Ascii>>().ok()).flatten();
-        let mut header = header
-            .ok_or_else(|| Failure::usage(format!("--token-file {shown} holds no token on one line")))?;
-        header.set_sensitive(true);
-        Ok(header)
-    }
-
-    /// Whether nobody else can read what is sent.
-    fn is_private(&self) -> bool {
-        let uri: Option<Uri> = self.server.parse().ok();
-        let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
-        let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
-        self.server.starts_with("unix:")
-            || uri.as_ref().and_then(Uri::scheme_str) == Some("https")
-            || host == "localhost"
-            || address.is_some_and(|address| address.is_loopback())
-    }
 }
 
-fn pem(file: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(file).map_err(|error| unreadable(&file.display().to_string(), &error))
+/// The token as a header has it. No error quotes it.
+fn token(address: &Address, file: &Path) -> Result<MetadataValue<Ascii>, Failure> {
+    if !address.is_private() {
+        return Err(Failure::usage(format!(
+            "--token-file: everybody between here and {address} could read the token; use https"
+        )));
+    }
+    let shown = file.display().to_string();
+    let text = fs::read_to_string(file).map_err(|error| unreadable(&shown, &error))?;
+    let token = text.trim();
+    let is_token = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    let header = is_token.then(|| format!("Bearer {token}").parse::<MetadataValue<Ascii>>().ok()).flatten();
+    let mut header =
+        header.ok_or_else(|| Failure::usage(format!("--token-file {shown} holds no token on one line")))?;
+    header.set_sensitive(true);
+    Ok(header)
 }
 
 #[cfg(test)]
@@ -182,45 +160,36 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_token_goes_nowhere_where_others_could_read_it() {
-        for private in
-            ["https://a.example:1", "http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1", "unix:/a"]
-        {
-            assert!(at(private).is_private(), "{private}");
-        }
-        for open in
-            ["http://a.example:1", "http://10.0.0.1:1", "http://localhost.example:1", "http://0.0.0.0:1", ""]
-        {
-            assert!(!at(open).is_private(), "{open}");
-            assert!(
-                at(open).token(Path::new("/dev/null")).is_err_and(|failure| failure.text.contains("https"))
-            );
-        }
-        assert!(at("unix:/a").token(Path::new("/dev/null")).is_err());
+    fn address(text: &str) -> Address {
+        Address::read(text).unwrap_or_else(|failure| panic!("{}", failure.text))
     }
 
     #[test]
-    fn addresses_are_checked() {
-        for good in ["http://a:1", "unix:/a/b"] {
-            assert!(at(good).endpoint().is_ok(), "{good}");
+    fn a_token_goes_nowhere_where_others_could_read_it() {
+        let open = token(&address("http://a.example:1"), Path::new("/dev/null"));
+        assert!(open.is_err_and(|failure| failure.text.contains("https")));
+        assert!(token(&address("unix:/a"), Path::new("/dev/null")).is_err());
+    }
+
+    #[test]
+    fn certificates_go_to_https_alone() {
+        for plain in ["http://a:1", "unix:/a/b"] {
+            assert!(at(plain).endpoint(&address(plain)).is_ok(), "{plain}");
+            let with_authority = ConnectionArgs { ca_file: Some("/none".into()), ..at(plain) };
+            assert!(with_authority.endpoint(&address(plain)).is_err(), "{plain}");
         }
-        for wrong in ["", "a:1", "ftp://a:1", "http://"] {
-            assert!(at(wrong).endpoint().is_err(), "{wrong}");
-        }
-        let with_authority = ConnectionArgs { ca_file: Some("/none".into()), ..at("http://a:1") };
-        assert!(with_authority.endpoint().is_err());
     }
 
     #[test]
     fn a_token_is_sent_as_a_bearer_and_never_shown() {
         let path = std::env::temp_dir().join(format!("panamax-token-{}", std::process::id()));
         fs::write(&path, "canary\n").unwrap();
-        let token = at("unix:/a").token(&path).unwrap_or_else(|failure| panic!("{}", failure.text));
-        let request = Caller(Some(token)).call(Request::new(())).unwrap();
+        let socket = address("unix:/a");
+        let read = token(&socket, &path).unwrap_or_else(|failure| panic!("{}", failure.text));
+        let request = Caller(Some(read)).call(Request::new(())).unwrap();
         assert_eq!(request.metadata().get("authorization").unwrap().to_str().unwrap(), "Bearer canary");
         assert!(!format!("{request:?}").contains("canary"));
         fs::write(&path, "two canary\n").unwrap();
-        assert!(at("unix:/a").token(&path).is_err_and(|failure| !failure.text.contains("canary")));
+        assert!(token(&socket, &path).is_err_and(|failure| !failure.text.contains("canary")));
     }
 }

@@ -1,9 +1,11 @@
 //! Why a command has failed: what is said on standard error, and the exit code.
 
+use std::collections::BTreeSet;
+use std::error::Error;
 use std::fmt::Write;
 
 use tonic::{Code, Status};
-use tonic_types::StatusExt;
+use tonic_types::{FieldViolation, StatusExt};
 
 use super::findings::{Finding, Texts};
 
@@ -13,9 +15,9 @@ pub const REFUSED: u8 = 1;
 pub const USAGE: u8 = 2;
 /// The adapter or its cluster does not answer now; the same command may succeed later.
 pub const UNREACHABLE: u8 = 3;
-/// The wait ended before what was waited for; the operation goes on.
+/// The wait ended before what was waited for; the operation may go on.
 pub const TIMED_OUT: u8 = 4;
-/// Ctrl-C ended the wait; the operation goes on.
+/// Ctrl-C ended the wait; the operation may go on.
 pub const INTERRUPTED: u8 = 130;
 
 /// Why a command has failed.
@@ -37,11 +39,8 @@ impl Failure {
         Self::new(USAGE, text)
     }
 
-    /// Output that cannot be written; whoever closes it early has seen enough.
+    /// Output that cannot be written.
     pub fn output(error: &std::io::Error) -> Self {
-        if error.kind() == std::io::ErrorKind::BrokenPipe {
-            return Self { code: 0, text: String::new() };
-        }
         Self::new(REFUSED, format!("the output cannot be written: {error}"))
     }
 
@@ -49,17 +48,16 @@ impl Failure {
     pub fn call(status: &Status, texts: &Texts<'_>) -> Self {
         let details = status.get_error_details();
         let reason = reason(status);
-        if let Some(lost) = std::error::Error::source(status).filter(|_| reason.is_empty()) {
-            // Nobody has answered: a certificate that is refused is told only now, by TLS itself.
-            return Self::new(UNREACHABLE, format!("the connection was lost: {}", cause(lost)));
-        }
+        let violations = details.bad_request().map(|bad| bad.field_violations.as_slice()).unwrap_or_default();
         let mut text = String::new();
-        let told = if reason.is_empty() { format!("{:?}", status.code()) } else { reason.clone() };
         // Writing into a text cannot fail.
-        let _ = writeln!(text, "error: {} [{told}]", status.message());
-        for violation in details.bad_request().iter().flat_map(|bad| &bad.field_violations) {
-            let finding = Finding::of_violation(violation, &reason);
-            text.push_str(&texts.show(&finding));
+        if !violations.iter().any(|violation| repeats(status.message(), violation)) {
+            let code = format!("{:?}", status.code());
+            let told = if reason.is_empty() { &code } else { &reason };
+            let _ = writeln!(text, "error: {} [{told}]", status.message());
+        }
+        for violation in violations {
+            text.push_str(&texts.show(&Finding::of_violation(violation, &reason)));
         }
         if let Some(delay) = details.retry_info().and_then(|retry| retry.retry_delay) {
             let _ = writeln!(text, "hint: try again in {} s", delay.as_secs().max(1));
@@ -68,8 +66,28 @@ impl Failure {
     }
 }
 
+/// Whether a message says what one of its violations says.
+fn repeats(message: &str, violation: &FieldViolation) -> bool {
+    let is_field = !violation.field.is_empty() && message.starts_with(&format!("{}: ", violation.field));
+    is_field || (!violation.description.is_empty() && message.contains(&violation.description))
+}
+
+/// Why nobody has answered a call, where that is so: whoever answers gives a reason.
+pub fn unanswered(status: &Status) -> Option<&(dyn Error + 'static)> {
+    Error::source(status).filter(|_| reason(status).is_empty())
+}
+
+/// Refuses keys that are named twice: whoever does so means one of two values, and nobody knows which.
+pub fn once<T>(flag: &str, pairs: &[(String, T)]) -> Result<(), Failure> {
+    let mut named = BTreeSet::new();
+    match pairs.iter().find(|(key, _)| !named.insert(key)) {
+        Some((key, _)) => Err(Failure::usage(format!("{flag}: `{key}` is named twice"))),
+        None => Ok(()),
+    }
+}
+
 /// The innermost reason of an error: what is around it says «transport error».
-pub fn cause(error: &dyn std::error::Error) -> String {
+pub fn cause(error: &dyn Error) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
         cause = inner;
@@ -105,5 +123,35 @@ fn exit_code(code: Code, reason: &str) -> u8 {
         | Code::Internal
         | Code::DataLoss
         | Code::Unauthenticated => REFUSED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    fn told(message: &str, violations: Vec<FieldViolation>) -> String {
+        let mut details = ErrorDetails::with_error_info("FIELD_INVALID", "example.com", HashMap::new());
+        details.set_bad_request(violations);
+        let status = Status::with_error_details(Code::InvalidArgument, message, details);
+        Failure::call(&status, &Texts::default()).text
+    }
+
+    #[test]
+    fn each_fault_is_told_once() {
+        let required = || FieldViolation::new("name", "is required");
+        let size = || FieldViolation::new("page_size", "must not be negative");
+        let one = "error: is required [FIELD_INVALID]\n       = at name\n";
+        assert_eq!(told("name: is required", vec![required()]), one);
+        let two = told("name: is required (and 1 more)", vec![required(), size()]);
+        assert!(two.starts_with(one) && two.matches("error: ").count() == 2, "{two}");
+        // What a message says beside stays.
+        let beside = told("the cluster refuses Service web", vec![required()]);
+        assert!(beside.starts_with("error: the cluster refuses Service web [FIELD_INVALID]\n"), "{beside}");
+        assert!(told("it is refused", Vec::new()).starts_with("error: it is refused ["));
     }
 }

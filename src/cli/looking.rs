@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tonic::Request;
+use tonic::{Request, Response, Status};
 
 use super::connection::Client;
 use super::failure::{Failure, INTERRUPTED, REFUSED, TIMED_OUT, UNREACHABLE};
@@ -11,7 +11,7 @@ use super::findings::Texts;
 use super::reads::{GetArgs, ListArgs, RevisionsArgs, WatchArgs};
 use super::text;
 use super::view::View;
-use super::waiting::{ctrl_c, end, timed};
+use super::waiting::{LOOKING, ctrl_c, end, limited, within};
 use super::words::said;
 use panamax_kubernetes_adapter_client as proto;
 use panamax_kubernetes_adapter_client::watch_deployment_response::Event;
@@ -19,16 +19,20 @@ use panamax_kubernetes_adapter_client::watch_deployment_response::Event;
 /// How often all deployments are looked at: a watch shows one.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-fn refused(status: &tonic::Status) -> Failure {
-    Failure::call(status, &Texts::default())
+/// The answer of a call that only looks.
+async fn looked<R>(
+    client: &Client,
+    call: impl Future<Output = Result<Response<R>, Status>>,
+) -> Result<R, Failure> {
+    within(LOOKING, call).await.map_err(|status| client.refused(&status, &Texts::default(), LOOKING))
 }
 
 impl GetArgs {
     /// Shows one deployment.
     pub async fn run(&self, view: &mut View<'_>) -> Result<(), Failure> {
         let client = self.client.connection.connect().await?;
-        let answer = client.deployments().get_deployment(timed(self.request(), None)).await;
-        let answer = answer.map_err(|status| refused(&status))?.into_inner();
+        let mut deployments = client.deployments();
+        let answer = looked(&client, deployments.get_deployment(limited(self.request(), LOOKING))).await?;
         view.tell(&answer, "GetDeploymentResponse", || {
             let deployment = answer.deployment.clone().unwrap_or_default();
             [text::deployment(&deployment), text::details(&deployment)].concat()
@@ -43,9 +47,9 @@ async fn listed(
 ) -> Result<proto::ListDeploymentsResponse, Failure> {
     let is_one = request.page_size != 0;
     let mut all = Vec::new();
+    let mut deployments = client.deployments();
     loop {
-        let page = client.deployments().list_deployments(timed(request.clone(), None)).await;
-        let page = page.map_err(|status| refused(&status))?.into_inner();
+        let page = looked(client, deployments.list_deployments(limited(request.clone(), LOOKING))).await?;
         all.extend(page.deployments);
         if is_one || page.next_page_token.is_empty() {
             let next_page_token = page.next_page_token;
@@ -80,9 +84,9 @@ impl RevisionsArgs {
         let mut request = self.request();
         let is_one = request.page_size != 0;
         let mut all = Vec::new();
+        let mut deployments = client.deployments();
         let next_page_token = loop {
-            let page = client.deployments().list_revisions(timed(request.clone(), None)).await;
-            let page = page.map_err(|status| refused(&status))?.into_inner();
+            let page = looked(&client, deployments.list_revisions(limited(request.clone(), LOOKING))).await?;
             all.extend(page.revisions);
             if is_one || page.next_page_token.is_empty() {
                 break page.next_page_token;
@@ -115,17 +119,28 @@ impl WatchArgs {
         tokio::select! {
             biased;
             () = ctrl_c() => Err(Failure { code: INTERRUPTED, text: "interrupted: the watch has ended\n".to_owned() }),
-            () = up => Err(Failure::new(TIMED_OUT, "the watch has ended before what it waited for")),
+            () = up => self.out_of_time(),
             ended = watching => ended,
         }
     }
 
+    /// What the end of the time is: whoever waits for nothing has seen what there was to see.
+    fn out_of_time(&self) -> Result<(), Failure> {
+        let text = "the watch has ended before what it waited for";
+        if self.is_wait() { Err(Failure::new(TIMED_OUT, text)) } else { Ok(()) }
+    }
+
     async fn one(&self, client: &Client, view: &mut View<'_>) -> Result<(), Failure> {
-        let opened = client.deployments().watch_deployment(Request::new(self.request())).await;
-        let mut stream = opened.map_err(|status| refused(&status))?.into_inner();
+        let silence = self.heartbeat() + LOOKING;
+        let refused = |status: Status| client.refused(&status, &Texts::default(), silence);
+        let mut deployments = client.deployments();
+        let opened = within(silence, deployments.watch_deployment(Request::new(self.request()))).await;
+        let mut stream = opened.map_err(refused)?;
         let mut last = proto::Deployment::default();
         loop {
-            let next = stream.message().await.map_err(|status| refused(&status))?;
+            // Where nothing changes, the adapter says so.
+            let next = within(silence, async { stream.message().await.map(Response::new) });
+            let next = next.await.map_err(refused)?;
             let Some(message) = next else {
                 return Err(Failure::new(UNREACHABLE, "the adapter has ended the watch; watch again"));
             };
@@ -139,6 +154,9 @@ impl WatchArgs {
                 }
                 Some(Event::Complete(complete)) => return ended(complete.reason(), &last),
                 Some(Event::Heartbeat(_)) | None => {}
+            }
+            if view.is_left() && !self.is_wait() {
+                return Ok(());
             }
         }
     }
@@ -159,6 +177,9 @@ impl WatchArgs {
             } else {
                 view.tell(&answer, "ListDeploymentsResponse", Vec::new)?;
             }
+            if view.is_left() {
+                return Ok(());
+            }
         }
     }
 }
@@ -176,6 +197,29 @@ fn ended(reason: proto::WatchCompleteReason, last: &proto::Deployment) -> Result
         }
         Reason::AuthorizationLost | Reason::SlowClient | Reason::Unspecified => {
             Err(Failure::new(REFUSED, format!("the adapter has ended the watch [{told}]")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Command, Commands};
+
+    #[test]
+    fn a_watch_that_waits_for_nothing_ends_well() {
+        let ends = |line: &str| {
+            let told = Commands::try_parse_from(line.split(' ')).unwrap();
+            let Command::Watch(asked) = told.command else { panic!("{line} is no watch") };
+            asked.out_of_time().map_err(|failure| failure.code)
+        };
+        for line in ["p watch", "p watch wp", "p watch wp --until forever", "p watch --until ready"] {
+            assert_eq!(ends(line), Ok(()), "{line}");
+        }
+        for line in ["p watch wp --until ready", "p watch wp --until settled", "p watch wp --until gone"] {
+            assert_eq!(ends(line), Err(TIMED_OUT), "{line}");
         }
     }
 }

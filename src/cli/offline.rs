@@ -59,25 +59,35 @@ impl ValidateArgs {
         validation(source, &self.around)
     }
 
-    /// Says everything there is to say about each template; fails if one of them is invalid.
+    /// Says everything there is to say about each template; fails as the worst of them does.
     pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Failure> {
-        let mut are_valid = true;
+        let around = Source::around(&self.around)?;
+        let mut worst = 0;
         for file in &self.files {
-            let source = Source::read(file, &self.around)?;
-            let answer = grpc::validate(self.request(&source));
-            let answer = answer.map_err(|status| Failure::call(&status, &Texts::default()))?;
-            say(err, &source, &answer.diagnostics)?;
-            if self.output == Format::Text {
-                let verdict = if answer.valid { "valid" } else { "refused" };
-                let count = findings::count(&answer.diagnostics);
-                writeln!(out, "{}: {verdict}, {count}", source.name())
-                    .map_err(|error| Failure::output(&error))?;
-            } else {
-                print(out, &answer, "ValidateTemplateResponse", self.output)?;
-            }
-            are_valid &= answer.valid;
+            let failed = match around.clone().of(file).and_then(|source| self.one(&source, out, err)) {
+                Ok(()) => continue,
+                Err(failure) => failure,
+            };
+            // The one after it may be well.
+            err.write_all(failed.text.as_bytes()).map_err(|error| Failure::output(&error))?;
+            worst = worst.max(failed.code);
         }
-        if are_valid { Ok(()) } else { Err(Failure { code: REFUSED, text: String::new() }) }
+        if worst == 0 { Ok(()) } else { Err(Failure { code: worst, text: String::new() }) }
+    }
+
+    fn one(&self, source: &Source, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Failure> {
+        let answer = grpc::validate(self.request(source));
+        let answer = answer.map_err(|status| Failure::call(&status, &Texts::default()))?;
+        say(err, source, &answer.diagnostics)?;
+        if self.output == Format::Text {
+            let verdict = if answer.valid { "valid" } else { "refused" };
+            let count = findings::count(&answer.diagnostics);
+            let written = writeln!(out, "{}: {verdict}, {count}", source.name());
+            written.map_err(|error| Failure::output(&error))?;
+        } else {
+            print(out, &answer, "ValidateTemplateResponse", self.output)?;
+        }
+        if answer.valid { Ok(()) } else { Err(Failure { code: REFUSED, text: String::new() }) }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::failure::{Failure, once};
 use super::words::{pair, word};
 use panamax_kubernetes_adapter_client as proto;
 
@@ -90,6 +91,12 @@ impl OptionArgs {
     /// Whether an update that fails is taken back.
     pub fn rolls_back(&self) -> bool {
         self.on_failure == Some(proto::FailurePolicy::Rollback.into())
+    }
+
+    /// Refuses keys that are named twice.
+    pub fn check(&self) -> Result<(), Failure> {
+        once("--labels", &self.labels)?;
+        once("--annotations", &self.annotations)
     }
 
     /// The options of a request.

@@ -1,6 +1,6 @@
-//! Answers as JSON or YAML: the JSON mapping of proto3, by the descriptors that the contract was compiled to.
+//! Where answers go, and their forms for programs: the JSON mapping of proto3, by the contract's own descriptors.
 
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 
 use clap::ValueEnum;
 use prost::Message;
@@ -19,6 +19,55 @@ pub enum Format {
     Json,
     /// The same, as a YAML document.
     Yaml,
+}
+
+/// An output whose reader may leave: the command then goes on without a word, and ends as it would have ended.
+pub struct Stream<W> {
+    inner: W,
+    is_left: bool,
+}
+
+/// What a command writes to.
+pub trait Output: Write {
+    /// Whether nobody reads any more.
+    fn is_left(&self) -> bool;
+}
+
+impl<W: Write> Stream<W> {
+    /// An output that somebody reads.
+    pub fn new(inner: W) -> Self {
+        Self { inner, is_left: false }
+    }
+
+    /// Writes unless the reader has left; `otherwise` is what then counts as written.
+    fn told<T>(&mut self, otherwise: T, write: impl FnOnce(&mut W) -> io::Result<T>) -> io::Result<T> {
+        if self.is_left {
+            return Ok(otherwise);
+        }
+        match write(&mut self.inner) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                self.is_left = true;
+                Ok(otherwise)
+            }
+            written => written,
+        }
+    }
+}
+
+impl<W: Write> Write for Stream<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.told(bytes.len(), |inner| inner.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.told((), W::flush)
+    }
+}
+
+impl<W: Write> Output for Stream<W> {
+    fn is_left(&self) -> bool {
+        self.is_left
+    }
 }
 
 const PACKAGE: &str = "panamax.kubernetes.v1";
@@ -58,6 +107,31 @@ mod tests {
         let mut out = Vec::new();
         assert!(print(&mut out, &message, "ValidateTemplateResponse", format).is_ok());
         String::from_utf8(out).unwrap()
+    }
+
+    /// A pipe that somebody reads for so many bytes.
+    struct Pipe(usize);
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 = self.0.checked_sub(bytes.len()).ok_or(ErrorKind::BrokenPipe)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            if self.0 == 0 { Err(ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+        }
+    }
+
+    #[test]
+    fn a_reader_that_has_left_ends_nothing() {
+        let mut out = Stream::new(Pipe(4));
+        assert!(out.write_all(b"abc").is_ok() && out.flush().is_ok() && !out.is_left());
+        assert!(out.write_all(b"defg").is_ok() && out.is_left());
+        assert!(out.write_all(b"hij").is_ok() && out.flush().is_ok());
+        let mut out = Stream::new(Pipe(3));
+        assert!(out.write_all(b"abc").is_ok() && !out.is_left());
+        assert!(out.flush().is_ok() && out.is_left());
     }
 
     #[test]

@@ -1,10 +1,15 @@
 //! The command lines that only look, and the request that each becomes: a flag for every field.
 
+use std::time::Duration;
+
 use clap::Args;
 
 use super::requests::{ClientArgs, TargetArgs};
 use super::words::{Time, time, word};
 use panamax_kubernetes_adapter_client as proto;
+
+/// How often an adapter says that nothing has changed, unless it is asked otherwise.
+const HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// What `get` takes.
 #[derive(Args, Clone, Debug)]
@@ -104,6 +109,17 @@ pub struct WatchArgs {
 }
 
 impl WatchArgs {
+    /// Whether it waits for something; all deployments together come to nothing.
+    pub fn is_wait(&self) -> bool {
+        let is_endless = self.until.is_none_or(|until| until == i32::from(proto::WatchUntil::Forever));
+        self.name.is_some() && !is_endless
+    }
+
+    /// How often the adapter says that nothing has changed.
+    pub fn heartbeat(&self) -> Duration {
+        self.heartbeat_interval.map_or(HEARTBEAT, |time| time.0)
+    }
+
     /// The request.
     pub fn request(&self) -> proto::WatchDeploymentRequest {
         proto::WatchDeploymentRequest {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::connection::ConnectionArgs;
+use super::failure::{Failure, once};
 use super::output::Format;
 use super::source::{AroundArgs, Source};
 use super::words::{Time, count, time, word};
@@ -170,6 +171,11 @@ pub struct ScaleArgs {
 }
 
 impl ScaleArgs {
+    /// Refuses components that are named twice.
+    pub fn check(&self) -> Result<(), Failure> {
+        once("COMPONENT=NUMBER", &self.replicas)
+    }
+
     /// How long to wait, if at all.
     pub fn patience(&self) -> Option<Duration> {
         self.wait.patience(&self.terms)

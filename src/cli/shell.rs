@@ -6,7 +6,7 @@ use clap::{Args, Command};
 use clap_complete::Shell;
 
 use super::PROGRAM;
-use super::failure::{Failure, REFUSED};
+use super::failure::Failure;
 
 /// What `completion` takes.
 #[derive(Args, Clone, Debug)]
@@ -47,8 +47,7 @@ impl ManArgs {
 /// The definition of one command, under the name that its page has.
 fn page(program: &Command, name: &str) -> Result<Command, Failure> {
     let found = program.get_subcommands().find(|command| command.get_name() == name);
-    let found =
-        found.ok_or_else(|| Failure::new(REFUSED, format!("there is no command `{name}`; see --help")))?;
+    let found = found.ok_or_else(|| Failure::usage(format!("there is no command `{name}`; see --help")))?;
     let (title, typed) = (format!("{PROGRAM}-{name}"), format!("{PROGRAM} {name}"));
     Ok(found.clone().name(title).display_name(format!("{PROGRAM}-{name}")).bin_name(typed))
 }

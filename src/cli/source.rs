@@ -43,7 +43,24 @@ pub struct AroundArgs {
     pub options: OptionArgs,
 }
 
+/// What stands for standard input among files.
+const STDIN: &str = "-";
+
+impl AroundArgs {
+    /// Refuses what cannot be meant beside these files: a key that is named twice, and standard input, which can be read
+    /// once.
+    pub fn check(&self, files: &[PathBuf]) -> Result<(), Failure> {
+        let configs = self.image_configs.iter().map(|named| named.rsplit('=').next().unwrap_or(named));
+        let named = files.iter().chain(&self.overriding).filter(|file| file.as_os_str() == STDIN).count();
+        if named + configs.filter(|file| *file == STDIN).count() > 1 {
+            return Err(Failure::usage("`-` is named twice, and standard input can be read once"));
+        }
+        self.options.check()
+    }
+}
+
 /// A template, read, and all that goes with it.
+#[derive(Clone, Default)]
 pub struct Source {
     name: String,
     /// The template's text.
@@ -58,14 +75,24 @@ pub struct Source {
 impl Source {
     /// Reads a template and all that goes with it.
     pub fn read(file: &Path, around: &AroundArgs) -> Result<Self, Failure> {
+        Self::around(around)?.of(file)
+    }
+
+    /// Reads a template beside what goes with it.
+    pub fn of(self, file: &Path) -> Result<Self, Failure> {
         let (name, text) = text(file)?;
+        Ok(Self { name, text, ..self })
+    }
+
+    /// Reads what goes with a template.
+    pub fn around(around: &AroundArgs) -> Result<Self, Failure> {
         let overriding = around.overriding.as_deref().map(self::text).transpose()?;
         let encoded = overriding.as_ref().map(|(name, text)| encoded(name, text)).transpose()?;
         let mut image_configs = BTreeMap::new();
         for named in &around.image_configs {
             configs(named, &mut image_configs)?;
         }
-        Ok(Self { name, text, overriding, r#override: encoded, image_configs })
+        Ok(Self { overriding, r#override: encoded, image_configs, ..Self::default() })
     }
 
     /// The texts, for findings about them.
@@ -91,7 +118,7 @@ fn encoded(name: &str, text: &str) -> Result<proto::Template, Failure> {
 
 /// The text of a file and the name to show for it; `-` is standard input.
 fn text(file: &Path) -> Result<(String, String), Failure> {
-    let (name, bytes) = if file == Path::new("-") {
+    let (name, bytes) = if file.as_os_str() == STDIN {
         ("<stdin>".to_owned(), read(std::io::stdin().lock()))
     } else {
         (file.display().to_string(), File::open(file).and_then(read))
@@ -135,8 +162,7 @@ fn configs(named: &str, into: &mut BTreeMap<String, String>) -> Result<(), Failu
         return folder(path, "", MAX_DEPTH, into);
     }
     if let Some((image, file)) = named.split_once('=').filter(|_| !path.exists()) {
-        into.insert(image.to_owned(), text(Path::new(file))?.1);
-        return Ok(());
+        return add(image.to_owned(), text(Path::new(file))?.1, into);
     }
     let (name, text) = text(path)?;
     let refused = || {
@@ -154,8 +180,17 @@ fn configs(named: &str, into: &mut BTreeMap<String, String>) -> Result<(), Failu
             | serde_json::Value::Number(_)
             | serde_json::Value::Array(_) => return Err(refused()),
         };
-        into.insert(image, config);
+        add(image, config, into)?;
     }
+    Ok(())
+}
+
+/// Adds an image's configuration, which it has once.
+fn add(image: String, config: String, into: &mut BTreeMap<String, String>) -> Result<(), Failure> {
+    if into.contains_key(&image) {
+        return Err(Failure::usage(format!("--image-configs: `{image}` is named twice")));
+    }
+    into.insert(image, config);
     Ok(())
 }
 
@@ -176,7 +211,7 @@ fn folder(
             }
             folder(&entry.path(), &format!("{above}{name}/"), depth - 1, into)?;
         } else if let Some(image) = name.strip_suffix(".json") {
-            into.insert(format!("{above}{image}"), text(&entry.path())?.1);
+            add(format!("{above}{image}"), text(&entry.path())?.1, into)?;
         }
     }
     Ok(())

@@ -5,8 +5,7 @@ mod fields;
 use super::*;
 
 fn parsed(line: &str) -> Result<Told, clap::Error> {
-    let words = line.split_whitespace().map(OsString::from);
-    parse([OsString::from(PROGRAM)].into_iter().chain(words))
+    parse(words(line))
 }
 
 #[test]
@@ -26,4 +25,84 @@ fn serving_is_what_is_meant_where_no_command_is_named() {
     for line in ["--sandbox translate a.pmx", "wrong", "serve translate", "translate"] {
         assert!(parsed(line).is_err(), "{line}");
     }
+}
+
+fn words(line: &str) -> Vec<OsString> {
+    [PROGRAM].into_iter().chain(line.split_whitespace()).map(OsString::from).collect()
+}
+
+#[test]
+fn a_line_that_is_none_is_told_by_what_was_meant() {
+    for line in ["", "serve --nope", "serve nope", "--nope", "--listen nope", "--nope x"] {
+        assert!(!is_command(&words(line)), "{line}");
+    }
+    for line in ["bogus", "help nope", "get", "-o json get blog", "--namespace x list", "--sandbox get x"] {
+        assert!(is_command(&words(line)), "{line}");
+        assert!(parsed(line).is_err_and(|error| error.exit_code() == 2), "{line}");
+    }
+    let told = |line: &str| parsed(line).err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(told("deply a.pmx").contains("'deploy'"), "{}", told("deply a.pmx"));
+    let behind = format!("flags of a command come behind it: {PROGRAM} get [OPTIONS]");
+    for line in ["-o json get blog", "--namespace x get blog"] {
+        assert!(told(line).contains(&behind), "{line}: {}", told(line));
+    }
+}
+
+/// The exit code of a command line that is refused before anything happens, and what is said.
+fn refused(line: &str) -> (u8, String) {
+    let Ok(Told::Do(command)) = parsed(line) else { panic!("{line} is no command") };
+    command.check().map_or_else(|failure| (failure.code, failure.text), |()| (0, String::new()))
+}
+
+#[test]
+fn nothing_is_named_twice() {
+    for (line, key) in [
+        ("scale st A=1 A=2", "COMPONENT=NUMBER: `A`"),
+        ("deploy a.pmx --labels a=1,a=2", "--labels: `a`"),
+        ("plan a.pmx --labels a=1 --labels b=1,a=1", "--labels: `a`"),
+        ("validate a.pmx --annotations a=1 --annotations a=1", "--annotations: `a`"),
+        ("validate - -", "`-`"),
+        ("validate a.pmx - b.pmx -", "`-`"),
+        ("translate --override - -", "`-`"),
+        ("deploy - --image-configs a=-", "`-`"),
+    ] {
+        let text = format!("error: {key} is named twice");
+        let (code, told) = refused(line);
+        assert_eq!(code, 2, "{line}");
+        assert!(told.starts_with(&text), "{line}: {told}");
+    }
+    for line in ["scale st A=1 B=1", "deploy - --labels a=1,b=1 --annotations a=1", "validate - a.pmx"] {
+        assert_eq!(refused(line), (0, String::new()), "{line}");
+    }
+}
+
+#[test]
+fn one_template_that_cannot_be_read_hides_no_other() {
+    let folder = std::env::temp_dir().join(format!("panamax-many-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let good = file("good.pmx", "name: a\nimages:\n- name: A\n  source: a:1\n");
+    let bad = file("bad.pmx", "name: a\nimages:\n- name: A\n");
+    let missing = folder.join("missing.pmx").to_str().unwrap().to_owned();
+    let validated = |files: &[&String]| {
+        let line = files.iter().fold("validate".to_owned(), |line, file| format!("{line} {file}"));
+        let Ok(Told::Do(command)) = parsed(&line) else { panic!("{line} is no command") };
+        let (mut out, mut err): (Vec<u8>, Vec<u8>) = (Vec::new(), Vec::new());
+        let ended = command.answer(&mut Stream::new(&mut out), &mut err);
+        let code = ended.map_or_else(|failure| failure.code, |()| 0);
+        (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    };
+    let (code, out, err) = validated(&[&good, &missing, &bad, &good]);
+    assert_eq!(
+        (code, out.matches(": valid, ").count(), out.matches(": refused, ").count()),
+        (2, 2, 1),
+        "{out}"
+    );
+    assert_eq!(err.matches("missing.pmx cannot be read").count(), 1, "{err}");
+    assert_eq!(validated(&[&good, &bad]).0, 1);
+    assert_eq!(validated(&[&good]).0, 0);
 }

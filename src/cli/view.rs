@@ -1,10 +1,10 @@
 //! The live view: a deployment repainted in its place on a terminal, a line for each change elsewhere.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::Instant;
 
 use super::failure::Failure;
-use super::output::{Format, print};
+use super::output::{Format, Output, print};
 use super::text;
 use panamax_kubernetes_adapter_client as proto;
 
@@ -17,7 +17,7 @@ const END: &str = "\x1b[?7h";
 
 /// Shows what is seen of deployments while something is waited for.
 pub struct View<'o> {
-    out: &'o mut dyn Write,
+    out: &'o mut dyn Output,
     format: Format,
     is_terminal: bool,
     painted: usize,
@@ -27,11 +27,13 @@ pub struct View<'o> {
 
 impl<'o> View<'o> {
     /// A view on standard output, which is asked whether it is a terminal.
-    pub fn new(out: &'o mut dyn Write, format: Format) -> Self {
-        Self::of(out, format, std::io::stdout().is_terminal())
+    pub fn new(out: &'o mut dyn Output, format: Format) -> Self {
+        // Who calls a terminal dumb says that it repaints nothing.
+        let repaints = std::env::var_os("TERM").is_none_or(|name| name != "dumb");
+        Self::of(out, format, repaints && std::io::stdout().is_terminal())
     }
 
-    fn of(out: &'o mut dyn Write, format: Format, is_terminal: bool) -> Self {
+    fn of(out: &'o mut dyn Output, format: Format, is_terminal: bool) -> Self {
         Self { out, format, is_terminal, painted: 0, last: String::new(), began: Instant::now() }
     }
 
@@ -55,7 +57,7 @@ impl<'o> View<'o> {
         }
         let written = if self.is_terminal {
             let up = if self.painted > 0 { format!("\x1b[{}A\r", self.painted) } else { String::new() };
-            let shown = block.get(..MAX_LINES).unwrap_or(block);
+            let shown = fitting(block);
             self.painted = shown.len();
             write!(self.out, "{up}{BEGIN}{}\n{END}", shown.join("\n"))
         } else {
@@ -96,18 +98,36 @@ impl<'o> View<'o> {
         written.map_err(|error| Failure::output(&error))
     }
 
+    /// Whether nobody reads any more.
+    pub fn is_left(&self) -> bool {
+        self.out.is_left()
+    }
+
     /// Whether people read it.
     pub fn is_text(&self) -> bool {
         self.format == Format::Text
     }
 }
 
+/// The lines that are painted; the last one says how many are not.
+fn fitting(block: &[String]) -> Vec<String> {
+    if block.len() <= MAX_LINES {
+        return block.to_vec();
+    }
+    let mut shown = block.to_vec();
+    shown.truncate(MAX_LINES - 1);
+    shown.push(format!("  … {} more", block.len() - shown.len()));
+    shown
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::output::Stream;
     use super::*;
 
     fn shown(is_terminal: bool) -> String {
-        let mut out = Vec::new();
+        let mut bytes: Vec<u8> = Vec::new();
+        let mut out = Stream::new(&mut bytes);
         let mut view = View::of(&mut out, Format::Text, is_terminal);
         let mut deployment = proto::Deployment { name: "wp".into(), ..Default::default() };
         for revision in [1, 1, 2] {
@@ -117,7 +137,7 @@ mod tests {
             assert!(view.show(&deployment).is_ok());
         }
         assert!(view.clear().is_ok());
-        String::from_utf8(out).unwrap()
+        String::from_utf8(bytes).unwrap()
     }
 
     #[test]
@@ -125,6 +145,14 @@ mod tests {
         let text = shown(true);
         assert_eq!(text.matches("\x1b[1A\r\x1b[J").count(), 2, "{text:?}");
         assert!(text.ends_with("\x1b[2A\r\x1b[J"), "{text:?}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted() {
+        let lines = |count: usize| (0..count).map(|line| line.to_string()).collect::<Vec<_>>();
+        assert_eq!(fitting(&lines(MAX_LINES)), lines(MAX_LINES));
+        let shown = fitting(&lines(MAX_LINES + 20));
+        assert_eq!((shown.len(), shown.last().unwrap().as_str()), (MAX_LINES, "  … 21 more"));
     }
 
     #[test]

@@ -4,11 +4,12 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming, TimeoutExpired};
 
 use super::connection::Client;
 use super::failure::{Failure, INTERRUPTED, REFUSED, TIMED_OUT, reason};
 use super::findings::Texts;
+use super::unanswered::is_open;
 use super::view::View;
 use super::words::said;
 use crate::cli::PROGRAM;
@@ -16,7 +17,9 @@ use panamax_kubernetes_adapter_client as proto;
 use panamax_kubernetes_adapter_client::watch_deployment_response::Event;
 
 /// The longest that an adapter takes for one call; longer waits go on by watching.
-const LONGEST_CALL: Duration = Duration::from_secs(120);
+pub const LONGEST_CALL: Duration = Duration::from_secs(120);
+/// How long a call takes at the most that only looks.
+pub const LOOKING: Duration = Duration::from_secs(30);
 /// What an adapter keeps of a call's time for its answer, at the most.
 const ANSWERING: Duration = Duration::from_secs(10);
 /// How long a deployment that is not there yet is left alone before it is looked for again.
@@ -49,11 +52,32 @@ pub enum Waited<R> {
     Seen,
 }
 
+/// How long a call takes at the most whose wait takes so long.
+fn limit(patience: Option<Duration>) -> Duration {
+    patience.map_or(LONGEST_CALL, |patience| patience.saturating_add(ANSWERING).min(LONGEST_CALL))
+}
+
 /// A request with the time that its wait takes.
 pub fn timed<R>(request: R, patience: Option<Duration>) -> Request<R> {
+    limited(request, limit(patience))
+}
+
+/// A request with so much time.
+pub fn limited<R>(request: R, limit: Duration) -> Request<R> {
     let mut request = Request::new(request);
-    request.set_timeout(patience.map_or(LONGEST_CALL, |patience| (patience + ANSWERING).min(LONGEST_CALL)));
+    request.set_timeout(limit);
     request
+}
+
+/// The answer of a call, whole within its time: the library watches over its beginning alone.
+pub async fn within<R>(
+    limit: Duration,
+    call: impl Future<Output = Result<Response<R>, Status>>,
+) -> Result<R, Status> {
+    let answered = tokio::time::timeout(limit, call).await;
+    answered
+        .unwrap_or_else(|_| Err(Status::from_error(Box::new(TimeoutExpired(())))))
+        .map(Response::into_inner)
 }
 
 /// Resolves when somebody presses Ctrl-C.
@@ -68,19 +92,21 @@ impl Wait<'_> {
     /// Waits for the answer of a call, and shows the deployment meanwhile.
     pub async fn on<R>(
         &self,
-        mut call: Call<R>,
+        call: Call<R>,
         view: &mut View<'_>,
         texts: &Texts<'_>,
     ) -> Result<Waited<R>, Failed> {
         let began = Instant::now();
+        let mut call = pin!(within(limit(self.patience), call));
         let mut sight = Sight::new(self);
+        let mut progress = Progress::default();
         let mut stopped = pin!(ctrl_c());
         loop {
             tokio::select! {
                 biased;
-                () = &mut stopped => return Err(self.interrupted().into()),
+                () = &mut stopped => return Err(self.interrupted(progress.is_taken).into()),
                 answered = &mut call => match answered {
-                    Ok(response) => return Ok(Waited::Answered(response.into_inner())),
+                    Ok(response) => return Ok(Waited::Answered(response)),
                     Err(status) => {
                         view.clear()?;
                         let until = self.patience.map(|patience| began + patience);
@@ -94,6 +120,7 @@ impl Wait<'_> {
                 },
                 seen = sight.next(), if self.patience.is_some() && self.name.is_some() => {
                     if let Seen::Snapshot(deployment) = seen {
+                        progress.see(&deployment);
                         view.show(&deployment)?;
                     }
                 }
@@ -103,12 +130,14 @@ impl Wait<'_> {
 
     /// A refusal; one that comes long before the time is up tells of a failure, not of a long wait.
     fn refused(&self, status: Status, waited: Duration, texts: &Texts<'_>) -> Failed {
-        let mut failure = Failure::call(&status, texts);
+        let mut failure = self.client.refused(&status, texts, limit(self.patience));
         let longest = self.patience.unwrap_or_default().min(LONGEST_CALL.saturating_sub(ANSWERING));
         if failure.code == TIMED_OUT && reason(&status) == "WAIT_TIMEOUT" && waited + ANSWERING < longest {
             failure.code = REFUSED;
         }
-        if failure.code == TIMED_OUT {
+        if is_open(&status) {
+            failure.text.push_str(&format!("hint: the operation may go on; {}\n", self.advice()));
+        } else if failure.code == TIMED_OUT {
             failure.text.push_str(&format!("hint: {}\n", self.advice()));
         }
         Failed { failure, status: Some(status) }
@@ -127,7 +156,7 @@ impl Wait<'_> {
         loop {
             tokio::select! {
                 biased;
-                () = &mut stopped => return Err(self.interrupted()),
+                () = &mut stopped => return Err(self.interrupted(true)),
                 () = sleep_until(until) => {
                     view.clear()?;
                     let text = format!("the wait has ended, and the operation goes on; {}", self.advice());
@@ -147,9 +176,11 @@ impl Wait<'_> {
         }
     }
 
-    /// Says that the operation goes on, and how to see what becomes of it.
-    fn interrupted(&self) -> Failure {
-        let text = format!("interrupted: the wait has ended, and the operation goes on; {}\n", self.advice());
+    /// Says whether the operation goes on, as far as that is known, and how to see what becomes of it.
+    fn interrupted(&self, is_taken: bool) -> Failure {
+        let goes = if is_taken { "goes on" } else { "may go on" };
+        let advice = self.advice();
+        let text = format!("interrupted: the wait has ended, and the operation {goes}; {advice}\n");
         Failure { code: INTERRUPTED, text }
     }
 
@@ -160,6 +191,28 @@ impl Wait<'_> {
             Some(name) => format!("see what becomes of it with `{PROGRAM} watch {name}{namespace}`"),
             None => format!("see what becomes of it with `{PROGRAM} list{namespace}`"),
         }
+    }
+}
+
+/// What is known of an operation before its answer.
+#[derive(Default)]
+struct Progress {
+    /// Revision and time of the last change, as they were when the deployment was first seen.
+    before: Option<(i32, Option<prost_types::Timestamp>)>,
+    /// Whether the adapter has taken the request: something has begun since then.
+    is_taken: bool,
+}
+
+impl Progress {
+    fn see(&mut self, deployment: &proto::Deployment) {
+        let now = (deployment.revision, deployment.update_time);
+        // What is under way already belongs to this operation: another one would have refused it.
+        let is_under_way = matches!(
+            deployment.state(),
+            proto::DeploymentState::Deploying | proto::DeploymentState::Deleting
+        );
+        self.is_taken |= is_under_way || self.before.is_some_and(|before| before != now);
+        self.before.get_or_insert(now);
     }
 }
 
@@ -250,5 +303,33 @@ impl<'c> Sight<'c> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_goes_on_once_something_of_it_was_seen() {
+        let seen = |states: &[(proto::DeploymentState, i32)]| {
+            let mut progress = Progress::default();
+            for (state, revision) in states {
+                let state = (*state).into();
+                progress.see(&proto::Deployment { state, revision: *revision, ..Default::default() });
+            }
+            progress.is_taken
+        };
+        use proto::DeploymentState::{Active, Deleting, Deploying};
+        assert!(!seen(&[]) && !seen(&[(Active, 1)]) && !seen(&[(Active, 1), (Active, 1)]));
+        assert!(seen(&[(Deploying, 1)]) && seen(&[(Active, 1), (Deleting, 1)]));
+        assert!(seen(&[(Active, 1), (Active, 2)]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_call_takes_longer_than_its_limit() {
+        let silent = std::future::pending::<Result<Response<()>, Status>>();
+        let status = within(LOOKING, silent).await.unwrap_err();
+        assert!(is_open(&status), "{status:?}");
     }
 }

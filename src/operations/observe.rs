@@ -331,8 +331,7 @@ fn not_ready(target: &Target, last: Option<&DeploymentView>) -> Error {
         _ => "the cluster has shown nothing of it yet".to_owned(),
     };
     let text = format!(
-        "deployment {} is not ready yet ({why}); everything is written and the start goes on, call GetDeployment \
-         to follow it",
+        "deployment {} is not ready yet ({why}); everything is written and the start goes on",
         target.name
     );
     waited_for(Error::new(ErrorKind::WaitTimeout, text), last)

@@ -97,7 +97,7 @@ fn tell_shadowed<'t>(
             let mut offered =
                 services.iter().filter(|service| service.target == index).flat_map(|service| &service.ports);
             let holder = offered.find(|port| port.number == number && port.protocol == protocol);
-            let Some(holder) = holder.filter(|_| !is_kept && !(is_offered && on_node)) else { continue };
+            let Some(holder) = holder.filter(|_| !(is_kept || is_offered && on_node)) else { continue };
             if told.insert(field) {
                 let message = format!(
                     "port {number} of the Service leads to port {}: `{}` has it",

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -232,7 +233,7 @@ impl Engine {
         let task = self.tasks.spawn(work.in_current_span());
         match tokio::time::timeout_at(deadline, task).await {
             Ok(Ok(result)) => result,
-            Ok(Err(failure)) => Err(Error::internal(format!("the operation's task ended early: {failure}"))),
+            Ok(Err(failure)) => Err(ended_early("operation", &failure)),
             Err(_) => Err(Error::new(
                 ErrorKind::ClusterTimeout,
                 "the deadline passed before the work was done; the work goes on, call GetDeployment to follow it",
@@ -240,4 +241,10 @@ impl Engine {
             .with("applied", "unknown")),
         }
     }
+}
+
+/// The failure of a task that has ended early. What a panic says is not told: it may quote what the task worked on.
+fn ended_early(task: &str, failure: &JoinError) -> Error {
+    let how = if failure.is_panic() { "it panicked" } else { "it was cancelled" };
+    Error::internal(format!("the {task}'s task ended early: {how}"))
 }

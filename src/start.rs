@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Listen, LogFormat};
 use crate::operations::Settings;
 use crate::server::{self, BindError, Listener, Listeners, Parts};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Telemetry, tell_of_panics};
 
 /// Why nothing was started: one sentence and the process's exit code.
 #[derive(Debug)]
@@ -46,6 +46,7 @@ pub async fn run(config: Config) -> Result<(), Refusal> {
     let is_json = config.log_format == LogFormat::Json;
     let telemetry = Telemetry::start(&config.log, is_json, config.otlp_endpoint.as_deref())
         .map_err(|text| refusal(64, text))?;
+    tell_of_panics();
     let served = checked(config).await;
     telemetry.end().await;
     served

@@ -6,6 +6,7 @@ mod otlp;
 #[path = "telemetry/unbuilt.rs"]
 mod otlp;
 
+use tracing::error;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -53,4 +54,12 @@ impl Telemetry {
             collector.end().await;
         }
     }
+}
+
+/// Tells in the log where a panic happens, and nothing of what it says: that may quote what was worked on.
+pub fn tell_of_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let at = panic.location().map(ToString::to_string).unwrap_or_default();
+        error!(at, "a thread panicked");
+    }));
 }

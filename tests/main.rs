@@ -126,6 +126,7 @@ mod edge {
     mod known_images;
     mod metrics;
     mod options;
+    mod panics;
     mod readme;
     mod rest;
     mod rest_callers;

@@ -3,9 +3,9 @@
 use futures::future::BoxFuture;
 use tracing::Instrument;
 
-use super::Engine;
+use super::{Engine, ended_early};
 use crate::cluster::Terminating;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::record::Record;
 
 /// The end of a teardown: what is left at last.
@@ -30,10 +30,7 @@ impl Ending {
             seeing.await
         };
         let task = engine.tasks.spawn(seeing.in_current_span());
-        Self(Box::pin(async move {
-            task.await
-                .map_err(|failure| Error::internal(format!("the teardown's task ended early: {failure}")))?
-        }))
+        Self(Box::pin(async move { task.await.map_err(|failure| ended_early("teardown", &failure))? }))
     }
 
     /// Waits until everything is gone or patience is at its end; returns what is still there.

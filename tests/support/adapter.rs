@@ -132,22 +132,15 @@ impl Adapter {
         let cluster = Cluster::new(config).expect("a cluster");
         let (who, what) = known;
         let callers = Callers::new(who, what, Bounds::default(), &cluster, clock.clone());
-        let parts = Parts {
-            cluster,
-            sandbox: sandbox.is_some(),
-            settings: Settings {
-                namespace: NamespaceName::new("default").expect("a namespace"),
-                lease,
-                unschedulable_grace: grace,
-                holder: "test".to_owned(),
-                keeps: vec![NamespaceName::new(keeps).expect("a namespace")],
-            },
-            callers: callers.expect("what is known of callers"),
-            clock,
-            drain_timeout: Duration::from_secs(10),
-            tls: None,
-            capacity: server::Capacity::default(),
+        let usual = parts(cluster);
+        let settings = Settings {
+            lease,
+            unschedulable_grace: grace,
+            keeps: vec![NamespaceName::new(keeps).expect("a namespace")],
+            ..usual.settings
         };
+        let callers = callers.expect("what is known of callers");
+        let parts = Parts { sandbox: sandbox.is_some(), settings, callers, clock, ..usual };
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         #[expect(clippy::disallowed_methods, reason = "the test's runtime ends it")]
         tokio::spawn(async move {
@@ -193,6 +186,30 @@ impl Adapter {
 
     pub fn channel(&self) -> Channel {
         self.channel.clone()
+    }
+}
+
+/// The parts of a server that knows no callers and keeps the default namespace.
+pub fn parts(cluster: Cluster) -> Parts {
+    let namespace = NamespaceName::new("default").expect("a namespace");
+    let clock = Clock::system();
+    let (who, what) = Known::default();
+    let callers = Callers::new(who, what, Bounds::default(), &cluster, clock.clone());
+    Parts {
+        cluster,
+        sandbox: false,
+        settings: Settings {
+            namespace: namespace.clone(),
+            lease: LEASE,
+            unschedulable_grace: GRACE,
+            holder: "test".to_owned(),
+            keeps: vec![namespace],
+        },
+        callers: callers.expect("what is known of callers"),
+        clock,
+        drain_timeout: Duration::from_secs(10),
+        tls: None,
+        capacity: server::Capacity::default(),
     }
 }
 

@@ -79,13 +79,21 @@ mod tests {
 
     #[test]
     fn each_caller_has_places_of_its_own() {
-        let counting = Counting::new(Bounds { calls: 1, watches: 2 }, Metrics::default());
+        let metrics = Metrics::default();
+        let hits = |limit: &str| {
+            let (text, series) = (metrics.text(), format!("panamax_limit_hits_total{{limit=\"{limit}\"}} "));
+            text.lines().find_map(|line| line.strip_prefix(&series)?.parse::<u32>().ok())
+        };
+        let counting = Counting::new(Bounds { calls: 1, watches: 2 }, metrics.clone());
+        assert_eq!(["calls_of_caller", "watches_of_caller"].map(hits), [Some(0); 2]);
         let call = counting.place("alice", Counted::Calls).unwrap();
         let refused = counting.place("alice", Counted::Calls).err().unwrap();
         assert_eq!((refused.kind(), refused.retry_delay()), (ErrorKind::Overloaded, Some(AGAIN)));
         let others = [("bob", Counted::Calls), ("alice", Counted::Watches), ("alice", Counted::Watches)];
         let held: Vec<_> = others.map(|(who, what)| counting.place(who, what).unwrap()).into();
+        assert_eq!(["calls_of_caller", "watches_of_caller"].map(hits), [Some(1), Some(0)]);
         assert!(counting.place("alice", Counted::Watches).is_err());
+        assert_eq!(["calls_of_caller", "watches_of_caller"].map(hits), [Some(1); 2]);
         drop((call, held));
         assert!(counting.open.is_empty());
         assert!(counting.place("alice", Counted::Calls).is_ok());

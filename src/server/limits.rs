@@ -419,6 +419,7 @@ mod tests {
         let endless = http_body_util::StreamBody::new(futures::stream::pending::<
             Result<Frame<Bytes>, tonic::Status>,
         >());
+        assert!(metrics.text().contains("cut_total{reason=\"reflection\"} 0"));
         let body = Placed::new(Body::new(endless), None, Some(ASKING), metrics.clone());
         let trailers = http_body_util::BodyExt::collect(body).await.unwrap().trailers().cloned().unwrap();
         assert_eq!(grpc::outcome(&trailers), Some("DEADLINE_EXCEEDED"));

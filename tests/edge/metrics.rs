@@ -1,20 +1,31 @@
 //! What is measured: each series before and after its event, and the names that dashboard, alerts and documents use.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::StreamExt;
+use http::Request;
+use http_body::Frame;
+use http_body_util::StreamBody;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use panamax_kubernetes_adapter::cluster::Cluster;
 use panamax_kubernetes_adapter::metrics::{Cut, Limit, Metrics, Operation, Outcome, Verb};
 use panamax_kubernetes_adapter::proto;
 use panamax_kubernetes_adapter::proto::deployment_service_client::DeploymentServiceClient;
 use panamax_kubernetes_adapter::proto::health::HealthCheckRequest;
 use panamax_kubernetes_adapter::proto::health::health_client::HealthClient;
 use panamax_kubernetes_adapter::proto::server_service_client::ServerServiceClient;
+use panamax_kubernetes_adapter::sandbox::Sandbox;
+use panamax_kubernetes_adapter::server::{self, Parts};
 
-use crate::support::adapter::{Binary, connect, deploy, scale, teardown};
-use crate::support::metrics::{becomes, get, measured};
-use crate::support::raw::Raw;
+use crate::support::adapter::{Binary, connect, deploy, parts, scale, teardown};
+use crate::support::metrics::{becomes, get, measured, reaches, value};
+use crate::support::raw::{self, Raw};
 use crate::support::relay::{Relay, free_address, kubeconfig_at};
 
 /// How long anything here may take on a busy machine.
@@ -132,6 +143,60 @@ async fn what_never_ends_is_counted() {
     becomes(&binary, &limit("watches_of_connection"), 1.0).await;
     becomes(&binary, &limit("request_time"), 100.0).await;
     becomes(&binary, silent, 1.0).await;
+}
+
+#[tokio::test]
+async fn requests_that_hold_too_much_memory_are_counted() {
+    let binary = start(&["--sandbox"]).await;
+    let hits = "panamax_limit_hits_total{limit=\"request_memory\"}";
+    assert_eq!(measured(&binary, hits).await, 0.0);
+    let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    // A mebibyte each but for its last byte: seventeen are more than a connection may hold.
+    let begun = Bytes::from([&[0, 0, 16, 0, 0][..], &vec![0; (1 << 20) - 1]].concat());
+    let path = "panamax.kubernetes.v1.TemplateService/ValidateTemplate";
+    let asked = (0..17).map(|_| {
+        let come = futures::future::ready(Ok::<_, Infallible>(Frame::data(begun.clone())));
+        let body = StreamBody::new(futures::stream::once(come).chain(futures::stream::pending()));
+        let request = Request::post(format!("http://{}/{path}", binary.address));
+        let request = request.header(http::header::CONTENT_TYPE, "application/grpc").body(body);
+        client.request(request.expect("a request"))
+    });
+    let (answer, ..) =
+        tokio::time::timeout(PATIENCE, futures::future::select_all(asked)).await.expect("in time");
+    let answer = answer.expect("an answer");
+    let refused = tonic::Status::from_header_map(answer.headers()).expect("a status");
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused:?}");
+    reaches(&binary, hits, 1.0).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_end_is_counted_when_it_is_cut() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let sandbox = Sandbox::start(listener).await.expect("a sandbox");
+    let config = kube::Config::new(sandbox.url().parse().expect("an address"));
+    let cluster = Cluster::new(config).expect("a cluster");
+    let metrics = cluster.metrics().clone();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let parts = Parts { drain_timeout: Duration::from_millis(100), ..parts(cluster) };
+    let peer = async {
+        let mut peer = Raw::open(address, None).await;
+        assert!(peer.call(1, "/grpc.health.v1.Health/Watch", &[0; 5], true).await);
+        assert!(peer.has(raw::HEADERS, PATIENCE).await);
+        peer
+    };
+    let (sender, stop) = tokio::sync::oneshot::channel();
+    let cuts = || value(&metrics.text(), "panamax_connections_cut_total{reason=\"drain\"}");
+    let stopping = async {
+        let peer = peer.await;
+        assert_eq!(cuts(), 0.0);
+        sender.send(()).expect("it is served");
+        peer
+    };
+    let shutdown = async { stop.await.expect("somebody ends it") };
+    let (served, _peer) = tokio::join!(server::run(parts, listener, shutdown), stopping);
+    served.expect("it ends well");
+    assert_eq!(cuts(), 1.0);
 }
 
 #[tokio::test]

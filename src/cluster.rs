@@ -27,6 +27,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::FutureExt;
 use http::{HeaderValue, Request, Response};
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::client::Body;
@@ -46,6 +47,7 @@ pub use leftovers::HeldBack;
 pub use patience::Patience;
 pub use reviews::{Identity, Right};
 pub use revisions::RevisionDeletion;
+pub use road::ReadAgain;
 pub use warnings::collecting;
 pub use watch::{Scope, Sight, Snapshot, Subscription};
 
@@ -82,14 +84,20 @@ impl Cluster {
     /// Prepares a handle; opens no connection yet.
     ///
     /// Fails when the configuration's credentials or certificates cannot be used.
-    pub fn new(mut config: kube::Config) -> Result<Self> {
+    pub fn new(config: kube::Config) -> Result<Self> {
+        Self::reading(config, Box::new(|| std::future::ready(None).boxed()))
+    }
+
+    /// The same, of a configuration that is read again when the API server refuses its credentials or is not trusted: the
+    /// authority and the credentials of what is read are taken, and nothing else.
+    pub fn reading(mut config: kube::Config, again: ReadAgain) -> Result<Self> {
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         // Fifteen tries that take minutes; `call` retries within the deadline instead.
         config.default_retry = false;
         config.headers.push((http::header::USER_AGENT, AGENT));
         let server = config.cluster_url.to_string();
         let metrics = Metrics::default();
-        let road = road::Road::to(config, &metrics).map_err(|error| {
+        let road = road::Road::to(config, again, &metrics).map_err(|error| {
             Error::new(ErrorKind::ClusterUnreachable, "the cluster's configuration cannot be used")
                 .because(errors::describe(&error))
         })?;

@@ -22,6 +22,7 @@ use counted::Count;
 use credentials::{Credentials, Signing};
 use limits::Limit;
 
+pub use credentials::ReadAgain;
 pub(super) use limits::{CALL_LIMIT, WATCH_SECONDS, hearing};
 
 /// Watches on one connection; API servers take 100 streams on each, and a LIST needs one, too.
@@ -63,7 +64,7 @@ impl Road {
     /// The road that a configuration describes; opens no connection yet.
     ///
     /// Fails when the configuration's credentials or certificates cannot be used.
-    pub(super) fn to(config: kube::Config, metrics: &Metrics) -> kube::Result<Self> {
+    pub(super) fn to(config: kube::Config, again: ReadAgain, metrics: &Metrics) -> kube::Result<Self> {
         let namespace = config.default_namespace.clone();
         if config.proxy_url.is_some() {
             // kube's own stack knows which proxies it was built for.
@@ -74,7 +75,7 @@ impl Road {
             });
             return Ok(Self::over(service, namespace, metrics));
         }
-        let credentials = Arc::new(Credentials::new(config)?);
+        let credentials = Arc::new(Credentials::new(config, again)?);
         let metrics = metrics.clone();
         Ok(Self::new(move || {
             let signing = Signing::new(Arc::clone(&credentials));

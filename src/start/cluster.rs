@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use futures::FutureExt;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use tokio::net::TcpListener;
 use tracing::warn;
 
 use super::{Refusal, refusal};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ReadAgain};
 use crate::config::Config;
 use crate::sandbox::Sandbox;
 
@@ -28,10 +29,15 @@ pub(super) async fn cluster(config: &Config) -> Result<(Cluster, Option<Sandbox>
             sandbox.map_err(|error| refusal(70, format!("the sandbox cannot be started: {error}")))?;
         let url =
             sandbox.url().parse().map_err(|error| refusal(70, format!("the sandbox's address: {error}")))?;
-        let cluster = handle(kube::Config::new(url))?;
+        let cluster = handle(kube::Config::new(url), Box::new(|| std::future::ready(None).boxed()))?;
         return Ok((cluster, Some(sandbox)));
     }
-    Ok((handle(kubernetes(config).await?)?, None))
+    let source = config.clone();
+    let again = move || {
+        let source = source.clone();
+        async move { kubernetes(&source).await.ok() }.boxed()
+    };
+    Ok((handle(kubernetes(config).await?, Box::new(again))?, None))
 }
 
 /// Refuses credentials that may do everything, if callers come from other machines.
@@ -73,7 +79,7 @@ fn is_too_wide() -> Refusal {
     )
 }
 
-fn handle(config: kube::Config) -> Result<Cluster, Refusal> {
+fn handle(config: kube::Config, again: ReadAgain) -> Result<Cluster, Refusal> {
     let local = config.cluster_url.host().is_some_and(is_loopback);
     let verified = config.cluster_url.scheme_str() == Some("https") && !config.accept_invalid_certs;
     if !local && !verified {
@@ -89,7 +95,7 @@ fn handle(config: kube::Config) -> Result<Cluster, Refusal> {
         || auth.client_certificate_data.is_some()
         || auth.password.is_some()
         || auth.token.is_some();
-    Cluster::new(config).map_err(|error| {
+    Cluster::reading(config, again).map_err(|error| {
         let why = if is_command {
             "the command of the kubeconfig that brings credentials fails; run it by hand".to_owned()
         } else if is_inline {

@@ -1,5 +1,7 @@
-//! Signs requests with the configuration's credentials, which are read again when the API server refuses them.
+//! Signs requests with the configuration's credentials, read again when these are refused, or the API server is not trusted.
 
+use std::error::Error;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -27,14 +29,23 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// noticed within the two together.
 const PING: Duration = Duration::from_secs(10);
 const PONG: Duration = Duration::from_secs(10);
-/// Refused credentials are read again at most this often: they may come from a program that takes a while.
+/// The configuration is read again at most this often: credentials may come from a program that takes a while.
 const RENEWAL: Duration = Duration::from_secs(5);
+
+/// Reads a configuration again; `None`: it cannot be read now, or there is nothing to read it from.
+pub type ReadAgain = Box<dyn Fn() -> BoxFuture<'static, Option<kube::Config>> + Send + Sync>;
 
 /// A configuration, and what was last made of it.
 pub(super) struct Credentials {
-    config: kube::Config,
+    again: ReadAgain,
     current: RwLock<Arc<Signed>>,
-    renewed: tokio::sync::Mutex<Option<Instant>>,
+    last: tokio::sync::Mutex<Read>,
+}
+
+/// A configuration as it was last read, and when that was, if it was since the start.
+struct Read {
+    config: kube::Config,
+    at: Option<Instant>,
 }
 
 /// What connections are opened and requests are signed with.
@@ -49,26 +60,32 @@ struct Signed {
 
 impl Credentials {
     /// Reads the credentials that the configuration names.
-    pub(super) fn new(config: kube::Config) -> kube::Result<Self> {
-        let signed = Arc::new(Signed::read(&config, 0)?);
-        Ok(Self { config, current: RwLock::new(signed), renewed: tokio::sync::Mutex::default() })
+    pub(super) fn new(config: kube::Config, again: ReadAgain) -> kube::Result<Self> {
+        let current = RwLock::new(Arc::new(Signed::read(&config, 0)?));
+        Ok(Self { again, current, last: tokio::sync::Mutex::new(Read { config, at: None }) })
     }
 
     fn current(&self) -> Arc<Signed> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads the credentials again, after those of a generation were refused; returns whether they may be others.
+    /// Reads the configuration again, after that of a generation was of no use; returns whether it may be another.
     async fn renew(&self, refused: u64) -> bool {
-        let mut renewed = self.renewed.lock().await;
+        let mut last = self.last.lock().await;
         if self.current().generation != refused {
             return true;
         }
-        if renewed.is_some_and(|last| last.elapsed() < RENEWAL) {
+        if last.at.is_some_and(|at| at.elapsed() < RENEWAL) {
             return false;
         }
-        *renewed = Some(Instant::now());
-        let config = self.config.clone();
+        last.at = Some(Instant::now());
+        if let Some(read) = (self.again)().await {
+            // Never another address, and never less to verify: that was checked at the start.
+            last.config.root_cert = read.root_cert;
+            last.config.root_cert_file = read.root_cert_file;
+            last.config.auth_info = read.auth_info;
+        }
+        let config = last.config.clone();
         // Files are read, and perhaps a program is run.
         match tokio::task::spawn_blocking(move || Signed::read(&config, refused + 1)).await {
             Ok(Ok(signed)) => {
@@ -164,13 +181,15 @@ impl Signing {
     async fn send(self, request: Request<Body>) -> Result<Response<Answer>, BoxError> {
         let again = copy(&request);
         let (generation, service) = self.current();
-        let answer = self.gate.pass(service.oneshot(request)).await?;
-        if answer.status() != StatusCode::UNAUTHORIZED {
-            return Ok(answer);
-        }
-        let Some(again) = again else { return Ok(answer) };
+        let answer = self.gate.pass(service.oneshot(request)).await;
+        let is_refused = match &answer {
+            Ok(answer) => answer.status() == StatusCode::UNAUTHORIZED,
+            // Nothing was asked yet.
+            Err(error) => is_of_tls(&**error),
+        };
+        let Some(again) = again.filter(|_| is_refused) else { return answer };
         if !self.credentials.renew(generation).await {
-            return Ok(answer);
+            return answer;
         }
         self.gate.pass(self.current().1.oneshot(again)).await
     }
@@ -188,6 +207,15 @@ impl Service<Request<Body>> for Signing {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         self.clone().send(request).boxed()
     }
+}
+
+/// Whether the two ends do not trust each other: a certificate of an authority that was replaced.
+fn is_of_tls(error: &(dyn Error + 'static)) -> bool {
+    // An error of a connection does not count what it wraps among its sources.
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.is::<rustls::Error>()
+        || wrapped.is_some_and(|inner| is_of_tls(inner))
+        || error.source().is_some_and(is_of_tls)
 }
 
 /// The request once more; `None` if its content is a stream.

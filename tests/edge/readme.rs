@@ -126,8 +126,11 @@ fn the_long_tests_are_there() {
     assert_eq!(filters.len(), 2, "{command}");
     let simulation: String =
         ["histories", "schedules", "work"].iter().map(|name| read(&format!("tests/sim/{name}.rs"))).collect();
+    let lent = read("tests/cluster/lent.rs");
+    assert!(block.contains(" cluster::lent::\n"));
     for (files, variables) in [
         (files, &["KILL_ALL", "CHAOS_SECONDS", "CHAOS_SEED"][..]),
+        (lent, &["LENT_ALL", "LENT_SEED"]),
         (simulation, &["SIM_SEEDS", "SIM_SCENARIOS", "SIM_ONLY", "SIM_SEED"]),
     ] {
         for variable in variables {

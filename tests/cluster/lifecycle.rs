@@ -245,7 +245,7 @@ async fn reflection_lists_and_describes_the_services() {
 
 /// The most that an idle process may have of its own, in any build: what it shares with its file, and so how its program
 /// was built, is not among it. docs/benchmarks.md has the whole of a release build.
-const IDLE: u64 = 16_000_000;
+const IDLE: u64 = 12_000_000;
 
 #[tokio::test]
 async fn the_idle_process_is_small() {

@@ -58,6 +58,10 @@ enum Load {
     Watches,
 }
 
+fn template(image: &str, edition: u32) -> String {
+    format!("images: [{{name: {image}, source: 'example/{image}:{edition}'}}]")
+}
+
 /// Makes calls until one is not answered as it was meant; returns that. `Ok`: a watch was told that the server ends.
 async fn busy(address: SocketAddr, load: Load, name: &str, answered: &AtomicUsize) -> Result<(), Status> {
     let mut client = DeploymentServiceClient::new(connect(address).await);
@@ -85,8 +89,7 @@ async fn call(
 ) -> Result<bool, Status> {
     match load {
         Load::Deploys => {
-            let template = format!("images: [{{name: web, source: 'example/web:{edition}'}}]");
-            client.deploy(deploy("default", name, &template)).await?;
+            client.deploy(deploy("default", name, &template(name, edition))).await?;
         }
         Load::Reads => {
             client.list_deployments(proto::ListDeploymentsRequest::default()).await?;
@@ -113,8 +116,9 @@ async fn end_under_load() -> Duration {
     let address = binary.address;
     let peers = hostile(&binary).await;
     let mut client = DeploymentServiceClient::new(connect(address).await);
-    let template = "images: [{name: web, source: 'example/web:1'}]";
-    client.deploy(deploy("default", "watched", template)).await.expect("deployed");
+    for name in ["watched", "one"] {
+        client.deploy(deploy("default", name, &template(name, 0))).await.expect("deployed");
+    }
     let clients = [
         (Load::Deploys, "one"),
         (Load::Deploys, "two"),
@@ -124,7 +128,6 @@ async fn end_under_load() -> Duration {
         // This one changes all the time.
         (Load::Watches, "one"),
     ];
-    client.deploy(deploy("default", "one", template)).await.expect("deployed");
     let counts: Vec<AtomicUsize> = clients.iter().map(|_| AtomicUsize::new(0)).collect();
     let calls = clients.iter().zip(&counts).map(|((load, name), answered)| async move {
         let ended = tokio::time::timeout(PATIENCE, busy(address, *load, name, answered)).await;

@@ -1,5 +1,4 @@
-//! Signs requests with the configuration's credentials, which are read again when the API server refuses them, or its
-//! certificate is not trusted.
+//! Signs requests with the configuration's credentials, read again when these are refused, or the API server is not trusted.
 
 use std::error::Error;
 use std::io;

@@ -130,6 +130,10 @@ catalogue! {
     /// Links to the image reach the ports that its configuration exposes, too.
     PortFromImage = "PORT_FROM_IMAGE", Info,
         "list the ports under `expose` to do without the configuration";
+    /// The first port of links, which their variables without a number name, is not the first that the template lists:
+    /// the image has a lower one. Docker chose it, too.
+    PortFirst = "PORT_FIRST", Info,
+        "take the variable that has the port in its name, as `DB_PORT_8080_TCP`";
     /// A link leads to an image without ports, and none is known for it. Its Service has a name alone, by which every
     /// port is reached; link variables have no port, or one that the image's name suggests.
     PortUnknown = "PORT_UNKNOWN", Warning,

@@ -35,6 +35,9 @@ pub struct ImageFacts {
     /// Whether what it runs by itself ends at once.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ends: bool,
+    /// Whether there is a `HEALTHCHECK` that does something.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub has_health_check: bool,
 }
 
 impl fmt::Debug for ImageFacts {

@@ -2,6 +2,7 @@
 
 mod claim_names;
 mod commands;
+mod configured;
 mod environment;
 mod files;
 mod fill;
@@ -254,6 +255,7 @@ fn objects(template: &Template, options: &Options, findings: &mut Findings) -> O
     }
     workload::tell_host_ports(&context, &services, findings);
     workload::tell_baseline(&context, &volumes, findings);
+    configured::tell(&context, &volumes, findings);
     Some(made.all(findings))
 }
 

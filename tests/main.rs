@@ -123,6 +123,7 @@ mod edge {
     mod ending;
     mod flood;
     mod identity;
+    mod identity_printed;
     mod known_images;
     mod metrics;
     mod options;

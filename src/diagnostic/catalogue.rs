@@ -133,6 +133,10 @@ catalogue! {
     /// Links to the image reach the ports that its configuration exposes, too.
     PortFromImage = "PORT_FROM_IMAGE", Info,
         "list the ports under `expose` to do without the configuration";
+    /// The first port of links, which their variables without a number name, is not the first that the template lists:
+    /// the image has a lower one. Docker chose it, too.
+    PortFirst = "PORT_FIRST", Info,
+        "take the variable that has the port in its name, as `DB_PORT_8080_TCP`";
     /// A link leads to an image without ports, and none is known for it. Its Service has a name alone, by which every
     /// port is reached; link variables have no port, or one that the image's name suggests.
     PortUnknown = "PORT_UNKNOWN", Warning,
@@ -248,6 +252,12 @@ catalogue! {
     /// Neither the template nor the image says what to run, or what runs ends at once.
     NothingRuns = "NOTHING_RUNS", Warning,
         "set `command` to a program that keeps running; an image that only owns volumes can go, if those that use them list them";
+    /// The image's user is root, or it names none. Pod Security level `restricted` refuses that.
+    RunsAsRoot = "RUNS_AS_ROOT", Info,
+        "nothing has to be done in a namespace of level `baseline` or `privileged`; deploy it to one of these";
+    /// The image has a health check. Kubernetes knows nothing of it, so no traffic waits for it and nothing restarts.
+    HealthCheckUnused = "HEALTH_CHECK_UNUSED", Info,
+        "let what calls the component try again until it answers: ready means here that the container runs";
     /// The command is text that looks like a list in JSON; it is split into words like any other command.
     CommandList = "COMMAND_LIST", Warning,
         "remove the quotes around the list: a command may be a list of words";
@@ -278,6 +288,10 @@ catalogue! {
     /// The image lends what it declares as a volume itself, so that is a volume of the component.
     VolumeFromImage = "VOLUME_FROM_IMAGE", Info,
         "list the path under `volumes` of that image to do without the configuration";
+    /// The image declares a volume that the template does not list. It is a directory of the container's own: a restart
+    /// loses what is in it, where Docker kept it as long as the container.
+    VolumeUnlisted = "VOLUME_UNLISTED", Info,
+        "list the path under `volumes` to keep what is written there";
     /// The image declares a volume at this path. Docker copied the image's files into it; here they are hidden.
     VolumeNotFilled = "VOLUME_NOT_FILLED", Warning,
         "set options.volume_filling to VOLUME_FILLING_FROM_IMAGE to fill the claim as Docker did";

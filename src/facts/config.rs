@@ -29,6 +29,8 @@ struct Config {
     user: Option<String>,
     entrypoint: Option<Vec<String>>,
     cmd: Option<Vec<String>>,
+    /// Only Docker's forms have it, and whatever it is, it refuses nothing.
+    healthcheck: Value,
 }
 
 /// Reads one configuration; `None`, and an error at the field, if it is none.
@@ -62,6 +64,12 @@ fn parse(json: &str) -> Option<Config> {
     if config.is_object() { Config::deserialize(config).ok() } else { None }
 }
 
+/// Whether a `HEALTHCHECK` has a test: without one, or with `NONE`, Docker made none.
+fn checks_health(check: &Value) -> bool {
+    let test = check.get("Test").and_then(Value::as_array);
+    test.and_then(|words| words.first()?.as_str()).is_some_and(|first| matches!(first, "CMD" | "CMD-SHELL"))
+}
+
 /// One configuration while it is read.
 struct Reading<'r> {
     field: &'r str,
@@ -86,6 +94,7 @@ impl Reading<'_> {
             has_entrypoint,
             command: command.filter(|word| word.len() <= MAX_WORD),
             ends,
+            has_health_check: checks_health(&config.healthcheck),
         }
     }
 
@@ -178,7 +187,8 @@ mod tests {
     }
 
     const PARTS: &str = r#"{"ExposedPorts":{"80/tcp":{},"53/udp":{},"9000":{}},"Env":["PATH=/bin","A=b=c"],
-        "Volumes":{"/data//x/":{}},"User":"472:0","Entrypoint":["/run.sh"],"Cmd":["serve","-x"],"Labels":null}"#;
+        "Volumes":{"/data//x/":{}},"User":"472:0","Entrypoint":["/run.sh"],"Cmd":["serve","-x"],"Labels":null,
+        "Healthcheck":{"Test":["CMD","/check"],"Interval":5}}"#;
 
     #[test]
     fn every_tools_form_says_the_same() {
@@ -195,7 +205,7 @@ mod tests {
         assert_eq!(facts.environment[&VariableName::new("A").unwrap()], "b=c");
         assert_eq!(facts.volumes.iter().collect::<Vec<_>>(), ["/data/x"]);
         assert_eq!((facts.numeric_user(), facts.has_entrypoint), (Some((472, Some(0))), true));
-        assert_eq!(facts.command.as_deref(), Some("serve"));
+        assert_eq!((facts.command.as_deref(), facts.has_health_check), (Some("serve"), true));
         for other in [docker, one] {
             assert_eq!(run(&other), (Some(facts.clone()), vec![]));
         }
@@ -215,6 +225,26 @@ mod tests {
             assert_eq!(facts.ends, ends, "{parts}");
             // A revision of before does not say it.
             assert_eq!(serde_json::to_string(&facts).unwrap().contains("ends"), ends);
+        }
+    }
+
+    #[test]
+    fn a_health_check_is_one_only_if_it_tests_something() {
+        for (check, is_one) in [
+            (r#"{"Test":["CMD-SHELL","true"]}"#, true),
+            (r#"{"Test":["CMD","/check","-x"]}"#, true),
+            (r#"{"Test":["NONE"]}"#, false),
+            (r#"{"Test":[]}"#, false),
+            (r#"{"Test":null,"Interval":5}"#, false),
+            (r#"{"Test":"canary"}"#, false),
+            (r#"["canary"]"#, false),
+            ("null", false),
+        ] {
+            let (facts, found) = run(&format!(r#"{{"config":{{"Healthcheck":{check}}}}}"#));
+            let facts = facts.unwrap();
+            assert_eq!((facts.has_health_check, found), (is_one, vec![]), "{check}");
+            // A revision of before does not say it.
+            assert_eq!(serde_json::to_string(&facts).unwrap().contains("health"), is_one);
         }
     }
 

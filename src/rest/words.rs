@@ -29,3 +29,46 @@ fn state(component: &ComponentStatus) -> String {
         ComponentState::Deleting => "deleting".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifacts::ComponentName;
+
+    fn word(state: ComponentState, (ready, desired): (i32, i32), message: &str) -> String {
+        super::state(&ComponentStatus {
+            name: ComponentName::new("web").unwrap(),
+            image_name: "Web".to_owned(),
+            image: "example/web:1".to_owned(),
+            workload: None,
+            desired,
+            ready,
+            updated: ready,
+            state,
+            reason: None,
+            message: message.to_owned(),
+            pods: Vec::new(),
+            is_counted: true,
+            is_hopeless: false,
+            has_left: false,
+            held_up: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn every_state_has_its_words() {
+        let why = "container web: ErrImagePull";
+        for (state, counts, message, words) in [
+            (ComponentState::Ready, (2, 2), "", "running 2/2"),
+            (ComponentState::Progressing, (1, 2), "pods are starting", "pending 1/2"),
+            (ComponentState::Progressing, (0, 1), "", "pending 0/1"),
+            (ComponentState::Pending, (0, 2), "it is not there yet", "pending"),
+            (ComponentState::Failed, (1, 2), why, "failed: container web: ErrImagePull"),
+            (ComponentState::Failed, (0, 1), "", "failed"),
+            (ComponentState::Stopped, (0, 0), "it is scaled to zero", "stopped"),
+            (ComponentState::Deleting, (1, 1), "it is being deleted", "deleting"),
+        ] {
+            assert_eq!(word(state, counts, message), words, "{state:?}");
+        }
+    }
+}

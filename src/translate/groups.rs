@@ -42,8 +42,12 @@ fn of_facts(facts: &ImageFacts) -> RunsAs {
     if let Some((user, group)) = facts.numeric_user() {
         return RunsAs::Group(group.unwrap_or(user));
     }
-    let user = facts.user.split(':').next().unwrap_or_default();
-    if matches!(user, "" | "0" | "root") { RunsAs::Root } else { RunsAs::Name }
+    if is_root(facts) { RunsAs::Root } else { RunsAs::Name }
+}
+
+/// Whether the image says that it runs as root; it does so by saying nothing.
+pub(super) fn is_root(facts: &ImageFacts) -> bool {
+    matches!(facts.user.split(':').next(), None | Some("" | "0" | "root"))
 }
 
 /// A claim that an image mounts.

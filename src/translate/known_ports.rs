@@ -61,6 +61,13 @@ pub(super) fn tell(
         }
         return;
     }
+    if let Some((first, listed)) = moved(ports) {
+        let [first, listed] = [first, listed].map(|port| list([number(port)].into_iter()));
+        let message = format!(
+            "the variables of links to `{name}` that name one port, as `…_PORT`, name {first}, which the image has; the template alone would give {listed}"
+        );
+        findings.report(Code::PortFirst, field.clone(), message);
+    }
     let (needed, further, hidden) =
         (of(|one| one.fits && one.links), of(|one| one.fits && !one.links), of(|one| !one.fits));
     if let Origin::Table(repository) = origin {
@@ -86,6 +93,12 @@ pub(super) fn tell(
         let advice = "give what has that number another host_port, if links are to reach this one";
         findings.push(Diagnostic::new(Code::PortWithheld, field, message).advising(advice));
     }
+}
+
+/// The first port of a link, and the one that it would be by the template's lists alone, if these are two.
+fn moved<'p, 't>(ports: &'p ImagePorts<'t>) -> Option<(&'p ServicePort<'t>, &'p ServicePort<'t>)> {
+    let first = ports.linked.first().filter(|first| first.is_added())?;
+    Some((first, ports.linked.iter().find(|port| !port.is_added())?))
 }
 
 fn number(port: &ServicePort<'_>) -> (u16, Protocol) {

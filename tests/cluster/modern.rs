@@ -339,3 +339,44 @@ images:
     assert_eq!(answer.outcome(), proto::DeployOutcome::Updated);
     assert_eq!(Survey::of(&namespace.client, &namespace).await.faults("filled"), [""; 0]);
 }
+
+/// A claim of a user that is a number: its group, and the claim's own directory, are what `baseline` lets pass.
+#[tokio::test]
+async fn groups_and_directories_of_claims_pass_pod_security() {
+    let namespace = namespace("modern-groups").await;
+    enforce_baseline(&namespace).await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    let template = "
+name: Groups
+images:
+- {name: store, source: 'example/store:1', volumes: [{container_path: /data}]}
+- {name: worker, source: 'example/worker:1', volumes_from: [store], deployment: {count: 2}}
+";
+    let config = |user: &str| json!({ "config": { "User": user, "Cmd": ["run"] } }).to_string();
+    let configs = [("example/store:1", config("472:1234")), ("example/worker:1", config("1000"))];
+    let request = proto::DeployRequest {
+        image_configs: configs.map(|(source, config)| (source.to_owned(), config)).into(),
+        ..modern(deploy(&namespace, "groups", template))
+    };
+    let answer = client.deploy(request).await.expect("deployed").into_inner();
+    assert_eq!(answer.warnings, [""; 0]);
+    assert!(answer.diagnostics.iter().any(|found| found.code == "VOLUME_GROUP"), "{:?}", answer.diagnostics);
+    let deployment = answer.deployment.expect("a deployment");
+    assert_eq!(deployment.state(), proto::DeploymentState::Active);
+    // What was admitted are the pods themselves.
+    let pods = namespace.api::<Pod>().list(&ListParams::default()).await.expect("pods").items;
+    assert_eq!(pods.len(), 3);
+    for pod in &pods {
+        let spec = pod.spec.as_ref().expect("a specification");
+        let security = spec.security_context.as_ref().expect("a security context");
+        assert_eq!(security.fs_group, Some(1234), "{}", pod.name_any());
+        assert_eq!(security.fs_group_change_policy.as_deref(), Some("OnRootMismatch"));
+        let mounts = spec.containers[0].volume_mounts.as_ref().expect("mounts");
+        assert!(
+            mounts.iter().any(|mount| mount.mount_path == "/data" && mount.sub_path.is_some()),
+            "{mounts:?}"
+        );
+    }
+    assert_eq!(Survey::of(&namespace.client, &namespace).await.faults("groups"), [""; 0]);
+}

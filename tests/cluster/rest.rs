@@ -16,6 +16,9 @@ use crate::support::relay::{Relay, free_address, kubeconfig_at};
 /// How long the old pods take to end.
 const GRACE: Duration = Duration::from_secs(8);
 
+/// How long a cause may take to be told.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 fn body() -> String {
     recorded("go")
 }
@@ -171,4 +174,41 @@ async fn a_post_that_waits_for_old_pods_does_not_hold_up_the_end() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     hold(&namespace, json!(null)).await;
     assert_eq!(ended.await.expect("it ends"), Some(0));
+}
+
+/// The kubelet's own text may quote the arguments of a container, so an agent gets the cause in our words.
+#[tokio::test]
+async fn an_agent_is_told_why_a_service_fails_and_no_value() {
+    let namespace = namespace("rest-fails").await;
+    let binary = start(&namespace).await;
+    let mut agent = agent(&binary).await;
+    let body = json!([{
+        "name": "web", "source": "shop/missing:1", "command": "serve canary",
+        "environment": [{ "variable": "PASSWORD", "value": "canary" }],
+    }]);
+    let ids = agent.post(&body.to_string()).await.ids();
+    let pods = namespace.api::<Pod>();
+    for cause in ["ErrImagePull", "CreateContainerConfigError"] {
+        let until = Instant::now() + PATIENCE;
+        // What plays the kubelet tells of the first cause; the text is always ours.
+        loop {
+            for pod in pods.list(&ListParams::default()).await.expect("pods") {
+                let waiting = json!({ "reason": cause, "message": "exec canary: no such file" });
+                let status = json!({ "status": { "containerStatuses": [{
+                    "name": "web", "image": "shop/missing:1", "imageID": "", "ready": false,
+                    "restartCount": 0, "state": { "waiting": waiting },
+                }] } });
+                let how = PatchParams::default();
+                pods.patch_status(&pod.name_any(), &how, &Patch::Strategic(status)).await.expect("a status");
+            }
+            let state = agent.state(&ids[0]).await;
+            assert!(!state.contains("canary") && !state.contains("no such file"), "{state}");
+            if state.starts_with("failed: ") && state.contains(cause) {
+                break;
+            }
+            assert!(Instant::now() < until, "{state}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+    assert_eq!(agent.delete(&ids[0]).await, 204);
 }

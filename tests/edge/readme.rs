@@ -50,6 +50,9 @@ async fn the_calls_run_as_printed() {
                 functions.push_str(&command);
             } else if command.starts_with("grpcurl ") {
                 calls += 1;
+                if command.contains("$(configs ") && !printed::has_jq() {
+                    continue;
+                }
                 let output = printed::bash(&format!("{functions}{command}"), &path, &address);
                 let answer = String::from_utf8_lossy(&output.stdout);
                 let errors = String::from_utf8_lossy(&output.stderr);
@@ -94,6 +97,19 @@ async fn the_calls_of_an_agent_run_as_printed() {
     assert_eq!(calls, 6);
 }
 
+/// Sources in the styles of YAML: flow and block, with quotes and without, with a comment behind them.
+const SPELLED: &str = "
+images:
+- {name: A, source: \"redis:7\", links: [{service: B}]}
+- name: B
+  'source': 'library/mysql:8'
+- source:   shop/store:1.0   # the store
+  name: C
+- name: D
+  \"source\":
+    shop/front:2
+";
+
 /// The lines of the README that tell what the images of a template say of themselves.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_configurations_of_images_are_collected_as_printed() {
@@ -108,10 +124,31 @@ async fn the_configurations_of_images_are_collected_as_printed() {
         assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&said));
         String::from_utf8_lossy(&said).into_owned()
     };
+    assert!(read("README.md").split_whitespace().count() <= 900);
+    if !printed::has_jq() {
+        return;
+    }
     run(collects);
     let said = run(validates);
     assert!(said.contains("4711"), "{said}");
-    assert!(read("README.md").split_whitespace().count() <= 900);
+    // However a template spells its sources.
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("collected-{}", std::process::id()));
+    let template = folder.join("spelled.pmx");
+    fs::create_dir_all(&folder).expect("a folder");
+    fs::write(&template, SPELLED).expect("a template");
+    let place = |line: &str| {
+        let (template, configs) =
+            (template.display().to_string(), folder.join("configs").display().to_string());
+        line.replace("examples/blog.pmx", &template).replace("target/configs", &configs)
+    };
+    run(&place(collects));
+    for source in ["redis:7", "library/mysql:8", "shop/store:1.0", "shop/front:2"] {
+        let file = folder.join(format!("configs/{source}.json"));
+        assert!(file.exists(), "{} is collected", file.display());
+    }
+    let said = run(&place(validates));
+    assert_eq!(said.matches("4711").count(), 1, "{said}");
+    fs::remove_dir_all(&folder).expect("the folder goes");
 }
 
 /// The long tests take too long to be run here; their names and variables are looked for.

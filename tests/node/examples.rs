@@ -20,6 +20,9 @@ async fn the_walk_of_the_readme_ends_on_one_node() {
     let path = printed::path(&place.node.plane, &place.namespace);
     let lines = printed::of_the_binary(&readme);
     assert!(lines.len() >= 6, "{lines:?}");
+    if !printed::has_jq() {
+        return;
+    }
     for line in lines {
         let (path, address) = (path.clone(), place.address());
         let run = tokio::task::spawn_blocking(move || (printed::bash(&line, &path, &address), line));

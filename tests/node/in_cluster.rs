@@ -1,5 +1,7 @@
 //! The adapter in a cluster as `deploy/` starts it: its image in pods under Pod Security `restricted`, called over TLS.
 
+mod dying;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -8,7 +10,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, LogParams, PostParams};
+use kube::api::{LogParams, PostParams};
 use kube::runtime::wait::await_condition;
 use panamax_kubernetes_adapter::proto;
 use panamax_kubernetes_adapter::proto::deployment_service_client::DeploymentServiceClient;
@@ -79,16 +81,24 @@ impl Started {
 
     /// A caller with the token that the document's lines have made, on a connection of its own.
     async fn caller(&self) -> Deployments {
-        let token = fs::read_to_string(self.folder.join("token")).expect("a token");
-        self.caller_with(&token).await
+        self.caller_by(&self.passage).await
     }
 
     async fn caller_with(&self, token: &str) -> Deployments {
+        self.caller_over(&self.passage, token).await
+    }
+
+    /// A caller with the token that the document's lines have made, by another way.
+    async fn caller_by(&self, passage: &Passage) -> Deployments {
+        let token = fs::read_to_string(self.folder.join("token")).expect("a token");
+        self.caller_over(passage, &token).await
+    }
+
+    async fn caller_over(&self, passage: &Passage, token: &str) -> Deployments {
         let tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(self.authority.pem()))
             .domain_name(HOST);
-        let endpoint =
-            Endpoint::from_shared(format!("https://{}", self.passage.address)).expect("an address");
+        let endpoint = Endpoint::from_shared(format!("https://{}", passage.address)).expect("an address");
         let endpoint = endpoint.tls_config(tls).expect("TLS");
         let until = Instant::now() + CONNECTED;
         let channel = loop {
@@ -104,6 +114,25 @@ impl Started {
             Ok(request)
         });
         DeploymentServiceClient::with_interceptor(channel, known)
+    }
+
+    /// Calls from outside as whoever has grpcurl, the authority's certificate and a token does.
+    fn grpcurl_lists(&self, name: &str) {
+        let [certificate, token] = ["ca.crt", "token"].map(|name| self.folder.join(name));
+        fs::write(&certificate, self.authority.pem()).expect("a file");
+        let token = fs::read_to_string(token).expect("a token");
+        let call = |headers: &[String]| {
+            let mut command = Command::new(self.node.plane.program("grpcurl"));
+            command.arg("-cacert").arg(&certificate).args(["-authority", HOST, "-max-time", "60"]);
+            command.args(headers).arg(self.passage.address.to_string());
+            command.arg("panamax.kubernetes.v1.DeploymentService/ListDeployments");
+            let output = command.stdin(Stdio::null()).output().expect("grpcurl runs");
+            String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+        };
+        let known = call(&["-H".to_owned(), format!("authorization: Bearer {}", token.trim())]);
+        assert!(known.contains(&format!("\"name\": \"{name}\"")), "{known}");
+        let unknown = call(&[]);
+        assert!(unknown.contains("Unauthenticated") && !unknown.contains(name), "{unknown}");
     }
 
     /// A token of an account in `default`, as `kubectl create token` makes it.
@@ -200,27 +229,9 @@ async fn two_replicas_serve_and_finish_what_the_other_began() {
     assert_ne!(sample, WORDPRESS);
     caller.deploy(patient(deploy("default", "wp", &sample))).await.expect("deployed");
 
-    // A replica that dies in the middle: the other one ends its Deploy.
-    let newer = sample.replace("mysql:5.5", "mysql:5.6");
-    let request = patient(deploy("default", "wp", &newer));
-    let dying = {
-        let pods = started.pods(client.clone());
-        let listed = pods.list(&ListParams::default()).await.expect("pods").items;
-        let names: Vec<String> = listed.into_iter().filter_map(|pod| pod.metadata.name).collect();
-        assert_eq!(names.len(), 2, "two replicas");
-        async move {
-            for name in &names[..1] {
-                pods.delete(name, &DeleteParams::default().grace_period(0)).await.expect("deleted");
-            }
-        }
-    };
-    let (deployed, ()) = tokio::join!(caller.deploy(request), dying);
-    if let Err(status) = deployed {
-        assert!(matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Aborted), "{status:?}");
-    }
-    started.until("wp", |seen| seen.state() == proto::DeploymentState::Active).await;
+    started.grpcurl_lists("wp");
+    dying::another_finishes_what_one_began(&started, &client, &sample).await;
     let mut caller = started.caller().await;
-    caller.deploy(patient(deploy("default", "wp", &newer))).await.expect("deployed after all");
 
     // An update of the adapter itself, while it replaces the pods of a controller.
     let many = "name: Many\nimages:\n- {name: WEB, source: 'example/web:1', deployment: {count: 3}}\n";

@@ -36,6 +36,17 @@ pub fn path(plane: &ControlPlane, namespace: &str) -> OsString {
     std::env::join_paths(path).expect("a PATH")
 }
 
+/// Whether `jq` can be run, which some lines need. Without it these are left out, after one sentence; in CI that fails.
+pub fn has_jq() -> bool {
+    if Command::new("jq").arg("--version").output().is_ok() {
+        return true;
+    }
+    let sentence = "lines of the documents that need jq cannot run here: it is not installed";
+    assert!(std::env::var_os("CI").is_none_or(|value| value != "true"), "{sentence}");
+    eprintln!("{sentence}");
+    false
+}
+
 /// Runs a line as a reader would: in bash, from the root of the repository; `server` is the adapter's address.
 pub fn bash(line: &str, path: &OsString, server: &str) -> Output {
     Command::new("bash")

@@ -1,5 +1,4 @@
-//! Any text is the configuration of an image or refused as one; what is read of it is bounded and reads back equal, and a
-//! template with that image is translated or refused by every profile, the same each time.
+//! Any text is the configuration of an image or refused as one; what is read is bounded, stored and translated alike.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

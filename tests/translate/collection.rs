@@ -1,5 +1,4 @@
-//! Every template of a collection that lies beside the project translates in both profiles, or is refused for a missing
-//! link.
+//! Every template of a collection beside the project translates in both profiles, or is refused for a missing link.
 //!
 //! The collection carries no licence and is no part of the project; `TEMPLATES=<folder>` names another one.
 

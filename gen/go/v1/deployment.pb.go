@@ -785,7 +785,8 @@ const (
 	DeploymentView_DEPLOYMENT_VIEW_UNSPECIFIED DeploymentView = 0
 	// State, components and endpoints. In a list: as last recorded.
 	DeploymentView_DEPLOYMENT_VIEW_BASIC DeploymentView = 1
-	// Also objects, template, pods and events, all read afresh.
+	// Also objects, template, pods and events, all read afresh. What somebody
+	// else has written to a Secret is seen, too, except in a watch.
 	DeploymentView_DEPLOYMENT_VIEW_FULL DeploymentView = 2
 )
 
@@ -2482,8 +2483,9 @@ type Revision struct {
 	// that was taken back, and where the server has undone what another one, which
 	// died, had begun. Unset: it came from Deploy.
 	RollbackOf *int32 `protobuf:"varint,5,opt,name=rollback_of,json=rollbackOf,proto3,oneof" json:"rollback_of,omitempty"`
-	// Why it was taken back: the component that failed and of what, or the object
-	// that the cluster refused, as it was seen then. Empty: it was not taken back.
+	// Why it is FAILED, INCOMPLETE or ROLLED_BACK: the component that failed and
+	// of what, or the object that the cluster refused, as it was seen first.
+	// Empty: it is none of these, or the server that saw it wrote nothing down.
 	Message       string `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -244,15 +244,21 @@ pub fn recorded(expected: &Expected, looked_at: DeploymentState) -> Status {
             (ComponentState::Progressing, "nobody has looked at it yet: this is as recorded")
         }
     };
+    let desired = |component: &ExpectedComponent| component.replicas.unwrap_or(1);
+    let running =
+        |component: &ExpectedComponent| if state == DeploymentState::Active { desired(component) } else { 0 };
     let components = expected.components.iter().map(|component| ComponentStatus {
         name: component.name.clone(),
         image_name: component.image_name.clone(),
         image: component.image.clone(),
         workload: component.workload.clone(),
-        desired: component.replicas.unwrap_or(1),
-        ready: if state == DeploymentState::Active { component.replicas.unwrap_or(1) } else { 0 },
-        updated: if state == DeploymentState::Active { component.replicas.unwrap_or(1) } else { 0 },
-        state: component_state,
+        desired: desired(component),
+        ready: running(component),
+        updated: running(component),
+        state: match component_state {
+            ComponentState::Ready if desired(component) == 0 => ComponentState::Stopped,
+            state => state,
+        },
         reason: None,
         message: message.to_owned(),
         pods: Vec::new(),

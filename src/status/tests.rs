@@ -164,6 +164,13 @@ fn a_controller_is_ready_with_all_its_pods() {
 }
 
 #[test]
+fn a_controller_that_knows_of_no_others_has_no_more_pods_than_asked_for() {
+    let more = [two_pods(2), vec![pod("c", 2, true, Value::Null, true)]].concat();
+    let component = &controlled(|_| {}, more).components[0];
+    assert_eq!((component.state, component.ready, component.updated), (ComponentState::Ready, 2, 2));
+}
+
+#[test]
 fn a_controller_is_not_ready_while_any_count_lags() {
     for (field, value) in
         [("replicas", 3), ("readyReplicas", 1), ("availableReplicas", 1), ("observedGeneration", 2)]
@@ -326,4 +333,16 @@ fn a_stopped_update_is_degraded_before_anybody_looks_again() {
         assert_eq!(told(&|one| one.deleting = true, looked_at), Deleting);
         assert_eq!(told(&|_| (), looked_at), looked_at);
     }
+}
+
+#[test]
+fn what_is_scaled_to_zero_is_stopped_for_a_list_too() {
+    let told = |replicas, looked_at| {
+        let mut expected = expected(Kind::ReplicationController, "rc");
+        expected.components[0].replicas = Some(replicas);
+        recorded(&expected, looked_at).components[0].state
+    };
+    assert_eq!(told(0, DeploymentState::Active), ComponentState::Stopped);
+    assert_eq!(told(1, DeploymentState::Active), ComponentState::Ready);
+    assert_eq!(told(0, DeploymentState::Deploying), ComponentState::Progressing);
 }

@@ -25,6 +25,14 @@ struct Conclusion {
     uid: Option<String>,
 }
 
+impl Conclusion {
+    /// Once the workload's own status knows of no others, pods beyond its count are what the watches have yet to see go.
+    fn counted(self, settled: bool) -> Self {
+        let most = if settled { self.desired } else { i32::MAX };
+        Self { ready: self.ready.min(most), updated: self.updated.min(most), ..self }
+    }
+}
+
 /// The state of a component, and why.
 struct Outcome {
     state: ComponentState,

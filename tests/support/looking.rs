@@ -1,7 +1,7 @@
 //! Looking at the cluster and at refusals, as tests need it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{
@@ -83,6 +83,23 @@ pub async fn everything(namespace: &Namespace) -> Versions {
 /// The names among these.
 pub fn names(versions: &Versions) -> Vec<&str> {
     versions.keys().map(String::as_str).collect()
+}
+
+/// Looks until there is something to return; panics with the last reason why not.
+pub async fn eventually<T>(look: impl AsyncFn() -> Result<T, String>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match look().await {
+            Ok(found) => return found,
+            Err(reason) => assert!(Instant::now() < until, "after {PATIENCE:?}: {reason}"),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Whether what is there now is what is wanted; if not, both.
+pub fn same<T: PartialEq + std::fmt::Debug>(now: &T, wanted: &T) -> Result<(), String> {
+    if now == wanted { Ok(()) } else { Err(format!("{now:?}, not {wanted:?}")) }
 }
 
 /// An object as anybody can read it and apply it again: without what only the API server writes.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use serde::Deserialize;
@@ -15,15 +15,12 @@ use tokio::task::JoinSet;
 
 use super::control_plane::{ControlPlane, Nodes, start};
 use super::image;
+use super::looking::eventually;
 use super::programs::{RUNC, is_built};
 use super::recipe::tell;
 
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(10);
-/// How long it may take until a program listens, a name resolves and a Service leads to its pods.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often that is looked at.
-const LOOK: Duration = Duration::from_millis(20);
 /// The port that the probe tells about its container on, whatever the template says.
 const TELLS: u16 = 80;
 /// The rights of root that containers often lack: to mount, and to make networks.
@@ -120,18 +117,6 @@ fn runs(program: &str, arguments: &[&str]) -> bool {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
-}
-
-/// Looks until there is something to return; panics with the last reason why not.
-async fn eventually<T>(look: impl AsyncFn() -> Result<T, String>) -> T {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        match look().await {
-            Ok(found) => return found,
-            Err(reason) => assert!(Instant::now() < until, "after {PATIENCE:?}: {reason}"),
-        }
-        tokio::time::sleep(LOOK).await;
-    }
 }
 
 impl Node {

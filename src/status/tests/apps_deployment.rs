@@ -40,6 +40,12 @@ fn it_is_ready_with_all_its_pods() {
     assert_eq!((component.desired, component.ready, component.updated), (2, 2, 2));
     let lagging = deployed(|_| {}, [two(2), vec![member("old", 1, true, Value::Null)]].concat());
     assert_eq!(lagging.components[0].ready, 2, "its own status knows that the old one is gone");
+    let lagging = deployed(|_| {}, [two(2), vec![member("more", 2, true, Value::Null)]].concat());
+    assert_eq!(
+        (lagging.components[0].ready, lagging.components[0].updated),
+        (2, 2),
+        "and so is one too many"
+    );
 }
 
 #[test]

@@ -44,7 +44,6 @@ pub(super) fn conclude(
                 && ready_now >= desired
         }
     };
-    // Once its own status knows of no others, pods of an earlier revision are what the watches have yet to see go.
     let ready = if settled { ready_now } else { ready };
     let conditions = status.conditions.as_deref().unwrap_or_default();
     let failure = conditions
@@ -70,7 +69,7 @@ pub(super) fn conclude(
     } else {
         cause().map_or_else(|| progress(false, desired, ready_now), Outcome::of)
     };
-    Conclusion { desired, ready, updated, outcome, uid: deployment.metadata.uid.clone() }
+    Conclusion { desired, ready, updated, outcome, uid: deployment.metadata.uid.clone() }.counted(settled)
 }
 
 /// The revision of the pods that the apps Deployment makes.

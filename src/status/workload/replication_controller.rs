@@ -69,7 +69,7 @@ pub(super) fn conclude(
         gravest(failure, unready_cause(component, alive, observed))
             .map_or_else(|| progress(false, desired, ready), Outcome::of)
     };
-    Conclusion { desired, ready, updated, outcome, uid: controller.metadata.uid.clone() }
+    Conclusion { desired, ready, updated, outcome, uid: controller.metadata.uid.clone() }.counted(settled)
 }
 
 /// Which pods of an earlier revision are replaced now, since their ReplicationController leaves them running.

@@ -27,7 +27,7 @@ pub fn refused(address: &Address, status: &Status, texts: &Texts<'_>, within: Du
         return lost(address, error, within);
     }
     let failure = Failure::call(status, texts);
-    // What stands before an adapter, and says that there is none now, is no stranger.
+    // A proxy that answers for an adapter that is away stands at the right address.
     let is_away = failure.code == UNREACHABLE;
     match is_foreign(status.message()) && !is_away && reason(status).is_empty() {
         true => foreign(address, status.message()),

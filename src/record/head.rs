@@ -118,7 +118,7 @@ impl Head {
         })
     }
 
-    /// The head as it lies in the ConfigMap of this uid.
+    /// The head as it lies in the ConfigMap of this uid; `restored`: it came back from a backup and was adopted since.
     pub fn lying_in(mut self, uid: Option<String>, restored: bool) -> Self {
         (self.0.uid, self.0.restored) = (uid, restored);
         self

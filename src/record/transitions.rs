@@ -151,8 +151,7 @@ impl Transition {
             | Transition::DoubtsCleared { .. }
             | Transition::RevisionsDropped { .. } => {
                 // The writer notes where the record lies.
-                let is_restored = now.restored;
-                *now == self.apply(before).lying_in(now.uid.clone(), is_restored)
+                *now == self.apply(before).lying_in(now.uid.clone(), now.restored)
             }
         }
     }

@@ -44,6 +44,7 @@ pub(super) fn conclude(
                 && ready_now >= desired
         }
     };
+    // Pods of an earlier revision are then what the watches have yet to see go.
     let ready = if settled { ready_now } else { ready };
     let conditions = status.conditions.as_deref().unwrap_or_default();
     let failure = conditions

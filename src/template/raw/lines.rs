@@ -94,8 +94,11 @@ fn is_open(entry: &Entry, key: &str, line: &str) -> bool {
 
 /// Whether a text looks like what belongs under a key: whatever else somebody writes there may be a value.
 fn has_form(key: &str, text: &str) -> bool {
-    // Another account, and what gives a variable or an option its value.
-    let is_plain = |text: &str| !text.contains(['@', '=']) && !text.contains("--");
+    // An account, a variable's value and an option, behind which another value may stand.
+    let is_option = |word: &str| word.starts_with('-') && word.len() > 1;
+    let is_plain = |text: &str| {
+        !text.contains(['@', '=']) && !text.contains("--") && !text.split_whitespace().any(is_option)
+    };
     let is_word = |text: &str| is_plain(text) && !text.contains(char::is_whitespace);
     match key {
         "variable" => open_part(text) == text,
@@ -156,6 +159,12 @@ mod tests {
             "images:\n- source: 'nginx:1 -e PASSWORD=canary'\n",
             "images:\n- source: docker run --pw canary nginx\n",
             "images:\n- name: a --pw canary\n",
+            "images:\n- name: a -p canary\n",
+            "images:\n- name: a -pcanary\n",
+            "images:\n- category: -u canary\n",
+            "images:\n- source: -pcanary\n",
+            "images:\n- volumes:\n  - host_path: -pcanary\n",
+            "images:\n- volumes_from:\n  - service: a -p canary\n",
             "images:\n- environment: PASSWORD=canary\n",
             "images:\n- environment: \"PASSWORD: canary\"\n",
             "images:\n- environment: canary\n",

@@ -125,6 +125,7 @@ mod edge {
     mod identity;
     mod identity_printed;
     mod known_images;
+    mod limits;
     mod metrics;
     mod options;
     mod panics;

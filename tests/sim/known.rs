@@ -12,7 +12,8 @@ pub fn usual() -> Vec<Fault> {
 /// Why a history does not end well in which something arrived when the record was gone of the operation that had sent it.
 pub const OUTLIVED: Option<&str> = Some(AFTER_TEARDOWN);
 
-const AFTER_TEARDOWN: &str = "a create that arrives after the Teardown finds no record that knows it, and stays";
+const AFTER_TEARDOWN: &str =
+    "a create that arrives after the Teardown finds no record that knows it, and stays";
 
 /// Why a schedule does not end well, if that is known of its kind: by what its faults have met.
 pub fn reason(schedule: &Schedule, struck: &[(Fault, Call)]) -> Option<&'static str> {

@@ -270,7 +270,9 @@ mod tests {
         };
         assert!(took().await >= Duration::from_secs(20), "four tries of five seconds");
         took().await;
-        let last = took().await;
-        assert!(last < Duration::from_secs(1), "{last:?}");
+        // One of them may be the one that tries.
+        let all = futures::future::join_all((0..5).map(|_| took())).await;
+        let at_once = all.iter().filter(|took| **took < Duration::from_secs(2)).count();
+        assert!(at_once >= 4, "{all:?}");
     }
 }

@@ -355,7 +355,8 @@ async fn api_calls(binary: Binary) -> Binary {
         let mut client = client.clone();
         async move {
             let name = format!("web-{number}");
-            let deployed = client.deploy(deploy_at_once("default", &name, &counting(1))).await;
+            let template = format!("images: [{{name: {name}, source: 'nginx:1'}}]");
+            let deployed = client.deploy(deploy_at_once("default", &name, &template)).await;
             deployed.expect("it waits for its turn");
             client.teardown(teardown("default", &name)).await.expect("it waits for its turn");
         }

@@ -14,7 +14,7 @@ use panamax_kubernetes_adapter::artifacts::Namespace;
 use panamax_kubernetes_adapter::callers::Callers;
 use panamax_kubernetes_adapter::clock::Clock;
 use panamax_kubernetes_adapter::cluster::Cluster;
-use panamax_kubernetes_adapter::operations::Settings;
+use panamax_kubernetes_adapter::operations::{RequestLimits, Settings};
 use panamax_kubernetes_adapter::sandbox::Sandbox;
 use panamax_kubernetes_adapter::server::{self, Capacity, Parts};
 use panamax_kubernetes_adapter_client as proto;
@@ -82,6 +82,7 @@ async fn tell_in_sandbox(namespace: String) -> Result<()> {
         unschedulable_grace: Duration::from_secs(120),
         holder: "agent".to_owned(),
         keeps: Vec::new(),
+        requests: RequestLimits::default(),
     };
     let (clock, drain_timeout) = (Clock::system(), Duration::from_secs(5));
     let parts = Parts {

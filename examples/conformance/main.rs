@@ -23,7 +23,7 @@ use panamax_kubernetes_adapter::artifacts::Namespace;
 use panamax_kubernetes_adapter::callers::Callers;
 use panamax_kubernetes_adapter::clock::Clock;
 use panamax_kubernetes_adapter::cluster::Cluster;
-use panamax_kubernetes_adapter::operations::Settings;
+use panamax_kubernetes_adapter::operations::{RequestLimits, Settings};
 use panamax_kubernetes_adapter::sandbox::Sandbox;
 use panamax_kubernetes_adapter::server::{self, Capacity, Parts};
 use tokio::net::TcpListener;
@@ -146,6 +146,7 @@ async fn serve<T>(
         unschedulable_grace: Duration::from_secs(120),
         holder: "conformance".to_owned(),
         keeps: Vec::new(),
+        requests: RequestLimits::default(),
     };
     let (clock, drain_timeout) = (Clock::system(), Duration::from_secs(5));
     let parts = Parts {

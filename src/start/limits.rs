@@ -116,13 +116,13 @@ fn contradictions(config: &Config) -> Result<(), Refusal> {
             "all of them count among",
         ),
     ] {
-        within(flag, limit, format!("more than {whole} {all}, which {why}"), all)?;
+        within(flag, limit, &format!("more than {whole} {all}, which {why}"), all)?;
     }
     let streams = limits.max_streams_per_connection;
     within(
         "--max-watches-per-connection",
         limits.max_watches_per_connection,
-        format!(
+        &format!(
             "as many as --max-streams-per-connection {streams} or more, which leaves no stream for a call"
         ),
         limits.most_watches_of_connection(),
@@ -130,7 +130,7 @@ fn contradictions(config: &Config) -> Result<(), Refusal> {
     within(
         "--max-message",
         limits.max_message,
-        format!(
+        &format!(
             "more than a quarter of --max-request-memory {}, which is what one connection may hold",
             limits.max_request_memory
         ),
@@ -138,14 +138,14 @@ fn contradictions(config: &Config) -> Result<(), Refusal> {
     )?;
     let idle = (Spelt(config.connection_idle), Spelt(config.connection_age));
     let why = format!("longer than --connection-age {}, which ends every connection", idle.1);
-    within("--connection-idle", idle.0, why, idle.1)?;
+    within("--connection-idle", idle.0, &why, idle.1)?;
     let deadline = (Spelt(limits.default_deadline), Spelt(limits.max_deadline));
     let why = format!("longer than --max-deadline {}, which ends every call", deadline.1);
-    within("--default-deadline", deadline.0, why, deadline.1)
+    within("--default-deadline", deadline.0, &why, deadline.1)
 }
 
 /// Refuses a limit that is beyond what another allows.
-fn within<T: Ord + Display>(flag: &str, limit: T, why: String, most: T) -> Result<(), Refusal> {
+fn within<T: Copy + Ord + Display>(flag: &str, limit: T, why: &str, most: T) -> Result<(), Refusal> {
     if limit <= most {
         return Ok(());
     }

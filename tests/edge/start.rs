@@ -83,7 +83,7 @@ fn what_is_unsafe_off_loopback_is_refused() {
 }
 
 #[test]
-fn limits_that_serve_nobody_or_contradict_the_system_are_refused() {
+fn limits_that_serve_nobody_or_are_beyond_their_range_are_refused() {
     all_are_refused(vec![
         (78, vec!["--sandbox", "--max-connections", "0"], "--max-connections 0"),
         (78, vec!["--sandbox", "--max-calls", "0"], "--max-calls 0"),
@@ -124,6 +124,12 @@ fn limits_that_serve_nobody_or_contradict_the_system_are_refused() {
             vec!["--sandbox", "--listen", "127.0.0.1:4711", "--metrics-listen", "127.0.0.1:4711"],
             "are both",
         ),
+    ]);
+}
+
+#[test]
+fn limits_that_contradict_each_other_or_the_system_are_refused() {
+    all_are_refused(vec![
         (
             78,
             vec!["--sandbox", "--max-calls", "5", "--max-calls-per-caller", "6"],

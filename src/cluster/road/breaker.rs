@@ -21,7 +21,7 @@ const AT_ONCE: Duration = Duration::from_millis(200);
 /// How often one is tried once so many have failed.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Stands before one client's connections, and before their gate.
+/// Stands before all connections to one API server, and before the gate of each client's.
 #[derive(Default)]
 pub(super) struct Breaker(Mutex<State>);
 

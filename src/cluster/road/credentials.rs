@@ -38,6 +38,8 @@ pub(super) struct Credentials {
     again: ReadAgain,
     current: RwLock<Arc<Signed>>,
     last: tokio::sync::Mutex<Read>,
+    /// All connections lead to one place: the first that has one tells the others.
+    breaker: Breaker,
 }
 
 /// A configuration as it was last read, and when that was, if it was since the start.
@@ -60,7 +62,12 @@ impl Credentials {
     /// Reads the credentials that the configuration names.
     pub(super) fn new(config: kube::Config, again: ReadAgain) -> kube::Result<Self> {
         let current = RwLock::new(Arc::new(Signed::read(&config, 0)?));
-        Ok(Self { again, current, last: tokio::sync::Mutex::new(Read { config, at: None }) })
+        Ok(Self {
+            again,
+            current,
+            last: tokio::sync::Mutex::new(Read { config, at: None }),
+            breaker: Breaker::default(),
+        })
     }
 
     fn current(&self) -> Arc<Signed> {
@@ -140,14 +147,13 @@ pub(super) struct Signing {
     credentials: Arc<Credentials>,
     built: Arc<Mutex<(u64, ApiService)>>,
     gate: Arc<Gate>,
-    breaker: Arc<Breaker>,
 }
 
 impl Signing {
     pub(super) fn new(credentials: Arc<Credentials>) -> Self {
         let signed = credentials.current();
         let built = Arc::new(Mutex::new((signed.generation, signed.stack())));
-        Self { credentials, built, gate: Arc::default(), breaker: Arc::default() }
+        Self { credentials, built, gate: Arc::default() }
     }
 
     /// The service with the newest credentials, and their generation.
@@ -163,7 +169,7 @@ impl Signing {
     async fn send(self, request: Request<Body>) -> Result<Response<Answer>, BoxError> {
         let again = copy(&request);
         let (generation, service) = self.current();
-        let answer = self.breaker.pass(&self.gate, service.oneshot(request)).await;
+        let answer = self.credentials.breaker.pass(&self.gate, service.oneshot(request)).await;
         let is_refused = match &answer {
             Ok(answer) => answer.status() == StatusCode::UNAUTHORIZED,
             // Nothing was asked yet.
@@ -173,7 +179,7 @@ impl Signing {
         if !self.credentials.renew(generation).await {
             return answer;
         }
-        self.breaker.pass(&self.gate, self.current().1.oneshot(again)).await
+        self.credentials.breaker.pass(&self.gate, self.current().1.oneshot(again)).await
     }
 }
 

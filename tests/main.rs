@@ -122,9 +122,11 @@ mod edge {
     mod diagnostics;
     mod ending;
     mod flood;
+    mod growing;
     mod identity;
     mod identity_printed;
     mod known_images;
+    mod lost;
     mod metrics;
     mod options;
     mod panics;

@@ -1,5 +1,6 @@
 //! Error: what went wrong, in one text for the caller and another for the log.
 
+mod outcomes;
 mod words;
 
 use std::collections::BTreeMap;
@@ -291,58 +292,11 @@ impl Error {
         self
     }
 
-    /// An update that wrote some objects and failed at others; `first` decides the code.
+    /// Puts a text behind the caller's sentence.
     #[must_use]
-    pub fn incomplete(first: Error, objects: String) -> Self {
-        let cause = first.kind();
-        let mut error =
-            first.prefixed("some objects were written, others were not; the next Deploy repairs it: ");
-        error.0.cause = Some(cause);
-        error.0.kind = ErrorKind::ApplyIncomplete;
-        error.with("objects", objects)
-    }
-
-    /// Something that is to go as a whole and could not all be deleted; `first` decides the code.
-    #[must_use]
-    pub fn left(first: Error, objects: &str) -> Self {
-        let mut error = first.with("objects", objects);
-        error.0.message = format!("these could not be deleted, and the adapter goes on trying: {objects}");
-        error
-    }
-
-    /// An update that wrote everything and could not delete what the template no longer has; `first` decides the code.
-    #[must_use]
-    pub fn not_deleted(first: Error, objects: String) -> Self {
-        let prefix = format!("everything was written, but these could not be deleted: {objects}; ");
-        let cause = first.kind();
-        let mut error = first.prefixed(&prefix);
-        error.0.cause = Some(cause);
-        error.0.kind = ErrorKind::ApplyIncomplete;
-        error.with("objects", objects)
-    }
-
-    /// An update that failed and was taken back to the revision of this number; `first` decides the code.
-    #[must_use]
-    pub fn rolled_back(first: Error, objects: String, number: u32) -> Self {
-        let cause = first.kind();
-        let prefix = format!("the update failed and was rolled back to revision {number}: ");
-        let mut error = first.prefixed(&prefix);
-        error.0.cause = Some(cause);
-        error.0.kind = ErrorKind::ApplyIncomplete;
-        error.with("objects", objects).with("rolled_back_to", number.to_string())
-    }
-
-    /// An update that failed, as did putting the revision of this number back; `first` decides the code.
-    #[must_use]
-    pub fn not_rolled_back(first: Error, objects: String, number: u32, why: &Error) -> Self {
-        let cause = first.kind();
-        let prefix = "the update failed; ";
-        let text = format!("; going back to revision {number} did not succeed either: {}", why.message());
-        let mut error = first.prefixed(prefix).because(why.context().join("; "));
-        error.0.message.push_str(&text);
-        error.0.cause = Some(cause);
-        error.0.kind = ErrorKind::ApplyIncomplete;
-        error.with("objects", objects)
+    pub fn followed(mut self, text: &str) -> Self {
+        self.0.message.push_str(text);
+        self
     }
 
     /// The kind that decides the code: of an incomplete update that of its first failure.

@@ -36,7 +36,7 @@ use crate::record::{Head, Member, MemberState};
 
 pub use back::{Back, Course, FailurePolicy, PrunePolicy, restored};
 pub use beside::Beside;
-pub use blame::{first as first_failure, listing};
+pub use blame::{first as first_failure, joined, listing};
 pub use claims::{VolumePolicy, check as check_claims, set_aside};
 pub use decided::{Decided, decide};
 pub use displaced::{Displaced, without_displaced};

@@ -65,6 +65,9 @@ impl Cluster {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
+            if subject.is_some() && failure.is_unheard() {
+                patience::unheard();
+            }
             if failure.is_transient() {
                 patience::had().await;
             }

@@ -103,6 +103,11 @@ impl Failure {
         self.meaning().is_none_or(Meaning::passes)
     }
 
+    /// Whether nobody has answered: the call may have arrived, or arrive still.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.meaning().is_none()
+    }
+
     /// Whether it passes only once somebody has acted.
     pub(super) fn is_lasting(&self) -> bool {
         self.meaning() == Some(&Meaning::StoreFull)

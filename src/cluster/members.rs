@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
-use kube::api::{Api, ListParams, ObjectMeta};
+use kube::api::{Api, DynamicObject, ListParams, ObjectMeta};
 
 use super::Cluster;
 use super::apply::{layout, replicas_owners};
@@ -76,6 +76,11 @@ pub(super) fn seen(kind: Kind, metadata: &ObjectMeta, deployment: &DeploymentNam
         revision: labels.get(LABEL_REVISION).and_then(|text| text.parse().ok()),
         claim: None,
     })
+}
+
+/// How many replicas a controller is to have.
+fn count(controller: &DynamicObject) -> Option<i32> {
+    controller.data.pointer("/spec/replicas")?.as_i64().and_then(|count| i32::try_from(count).ok())
 }
 
 impl Cluster {
@@ -162,6 +167,29 @@ impl Cluster {
             .collect())
     }
 
+    /// Looks at the deployment's controllers of these kinds whole: their counts, too.
+    pub async fn list_controllers(
+        &self,
+        namespace: &Namespace,
+        deployment: &DeploymentName,
+        kinds: &BTreeSet<Kind>,
+    ) -> Result<Vec<ListedObject>> {
+        let parameters = ListParams::default().labels(&selector_of(deployment));
+        let lists = kinds.iter().map(async |kind| {
+            let api = self.api(namespace, *kind);
+            let list = self
+                .call("list the deployment's objects", || api.list(&parameters))
+                .await
+                .map_err(|failure| failure.into_error(kind.as_str(), ""))?;
+            let controller = |item: &DynamicObject| {
+                let metadata = seen(*kind, &item.metadata, deployment)?;
+                Some(ListedObject { replicas: count(item), ..metadata })
+            };
+            Ok(list.items.iter().filter_map(controller).collect::<Vec<_>>())
+        });
+        Ok(try_join_all(lists).await?.into_iter().flatten().collect())
+    }
+
     /// The object of this name, if it is this deployment's and stays.
     pub async fn find_ours(
         &self,
@@ -191,8 +219,7 @@ impl Cluster {
             .call("read the replica count", || api.get_opt(name))
             .await
             .map_err(|failure| failure.about(reference))?;
-        let count = found.and_then(|object| object.data.pointer("/spec/replicas")?.as_i64());
-        Ok(count.and_then(|count| i32::try_from(count).ok()))
+        Ok(found.as_ref().and_then(count))
     }
 
     /// Reads one object's metadata; `None` if there is none.

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,18 +26,25 @@ pub struct Patience {
     /// Wakes those who wait in their order: a watch channel draws lots.
     extended: Arc<Notify>,
     each: Duration,
+    /// Whether a write was answered by nobody: it may have arrived, and may arrive still.
+    unheard: Arc<AtomicBool>,
 }
 
 impl Patience {
     /// Ends at a moment; one call is repeated for `each` at most.
     pub fn until(end: Instant, each: Duration) -> Self {
-        Self { end: Arc::new(Mutex::new(end)), extended: Arc::default(), each }
+        Self { end: Arc::new(Mutex::new(end)), extended: Arc::default(), each, unheard: Arc::default() }
     }
 
     /// Ends at another moment from now on.
     pub fn extend(&self, end: Instant) {
         *self.end.lock().unwrap_or_else(PoisonError::into_inner) = end;
         self.extended.notify_waiters();
+    }
+
+    /// Whether a write that was made with it was not answered, at its first try or later.
+    pub fn is_unheard(&self) -> bool {
+        self.unheard.load(Ordering::Relaxed)
     }
 
     /// When it ends.
@@ -75,6 +83,12 @@ pub(super) async fn had() {
         }
         extended.await;
     }
+}
+
+/// Notes that a write of the operation that asks was not answered.
+pub(super) fn unheard() {
+    // Who holds no lock remembers nothing.
+    let _ = CURRENT.try_with(|patience| patience.unheard.store(true, Ordering::Relaxed));
 }
 
 /// Whether the patience of the operation that asks is over.

@@ -187,7 +187,7 @@ async fn carry_out(
             removal::delete(engine, record, observed, &removals, asked, refusals).await
         }
         Duty::DeleteLate(late) => delete_late(engine, target, observed, late).await.map(|()| None),
-        Duty::ClearDoubts(superseded) => clear_doubts(engine, record, superseded).await.map(|()| None),
+        Duty::ClearDoubts(operations) => clear_doubts(engine, record, operations).await.map(|()| None),
         Duty::DropRevisions(revisions) => drop_revisions(engine, record, revisions, memory).await,
         Duty::ForgetRefused(accepted) => {
             let answered = Transition::DeletesAnswered { refused: Vec::new(), accepted };
@@ -297,19 +297,19 @@ async fn delete_late(
     Ok(())
 }
 
-/// Looks by name for what nobody may watch, deletes it, and forgets the operations that were taken over.
-async fn clear_doubts(engine: &Engine, record: &Record, superseded: Vec<String>) -> Result<()> {
+/// Looks by name for what nobody may watch, deletes it, and forgets the operations that were in doubt.
+async fn clear_doubts(engine: &Engine, record: &Record, operations: Vec<String>) -> Result<()> {
     let target = record.target();
     for member in record.head.inventory.iter().filter(|member| member.may_still_arrive()) {
         let (namespace, reference) = (&target.namespace, &member.reference);
         let found = engine.cluster.find_ours(namespace, &target.name, reference).await?;
-        let is_late = |seen: &ListedObject| seen.operation.as_ref().is_some_and(|id| superseded.contains(id));
+        let is_late = |seen: &ListedObject| seen.operation.as_ref().is_some_and(|id| operations.contains(id));
         if let Some(seen) = found.filter(is_late) {
             let form = Form { uid: seen.uid, version: Some(seen.version) };
             engine.cluster.delete_form(namespace, reference, &form).await?;
         }
     }
-    engine.amend(record, &Transition::DoubtsCleared { superseded }).await.map(|_| ())
+    engine.amend(record, &Transition::DoubtsCleared { operations }).await.map(|_| ())
 }
 
 /// Deletes revisions that are no longer kept, and drops the entries of those that are gone. Returns when to ask again for

@@ -25,6 +25,8 @@ pub(super) struct Lock {
     is_released: bool,
     /// Whether the operation has not done what it was begun for, however well it ends.
     has_failed: bool,
+    /// Whether an answer to one of its writes was not heard.
+    is_unheard: bool,
     /// What it is taken for, and since when; measured at its end.
     measured: (metrics::Operation, Instant),
 }
@@ -105,7 +107,15 @@ impl Lock {
             OperationKind::Teardown => metrics::Operation::Teardown,
         };
         let measured = (measured, until - lease);
-        Ok(Self { engine: engine.clone(), record, until, is_released: false, has_failed: false, measured })
+        Ok(Self {
+            engine: engine.clone(),
+            record,
+            until,
+            is_released: false,
+            has_failed: false,
+            is_unheard: false,
+            measured,
+        })
     }
 
     /// The record as this operation last wrote it.
@@ -122,7 +132,18 @@ impl Lock {
         let lease = self.engine.settings.lease;
         // A call that fails in a way that passes is repeated as long as the lock is held.
         let patience = Patience::until(self.until, lease);
-        let mut work = pin!(patience.during(work));
+        let output = self.renewing(lease, &patience, patience.during(work)).await;
+        self.is_unheard |= patience.is_unheard();
+        output
+    }
+
+    async fn renewing<T>(
+        &mut self,
+        lease: Duration,
+        patience: &Patience,
+        work: impl Future<Output = T>,
+    ) -> Result<T> {
+        let mut work = pin!(work);
         loop {
             let turn = self.until.min(self.engine.clock.elapsed() + lease / 3);
             tokio::select! {
@@ -202,6 +223,8 @@ impl Lock {
 
     /// Ends the operation with this change of the record.
     pub(super) async fn release(mut self, transition: &Transition) -> Result<Record> {
+        let doubted = self.is_unheard.then(|| Transition::Doubted(Box::new(transition.clone())));
+        let transition = doubted.as_ref().unwrap_or(transition);
         let record = self.engine.cluster.change(&self.record, transition).await?;
         self.is_released = true;
         info!(phase = record.head.phase.as_str(), "operation ended");

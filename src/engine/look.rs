@@ -121,9 +121,20 @@ pub async fn revisions(engine: &Engine, record: &Record) -> Result<Vec<RevisionE
 
 /// Reads the current revision, which must be there.
 pub async fn current_revision(engine: &Engine, target: &Target, record: &Record) -> Result<Revision> {
-    let revision = read_revision(engine, target, record.head.current.as_ref()).await?;
-    revision.ok_or_else(|| {
-        Error::internal("the current revision is not stored")
-            .prefixed("the record of what is deployed is lost, deploy again to repair it; ")
-    })
+    match read_revision(engine, target, record.head.current.as_ref()).await? {
+        Some(revision) => Ok(revision),
+        None => Err(missing(record, &must_read(engine, target).await?)),
+    }
+}
+
+/// Why the current revision of a record is not there: most often the record is not any more what it was.
+fn missing(record: &Record, now: &Record) -> Error {
+    if now.uid == record.uid && now.is_deleting() {
+        return record::being_deleted(now);
+    }
+    if now.uid != record.uid || now.head.operation.is_some() || now.head.current != record.head.current {
+        return record::being_changed(now);
+    }
+    Error::internal("the current revision is not stored")
+        .prefixed("the record of what is deployed is lost, deploy again to repair it; ")
 }

@@ -101,11 +101,12 @@ async fn scale_once(engine: &Engine, target: &Target, choices: &Choices) -> Resu
         record = deploy::adopt(engine, target, record, choices.deadline).await?;
     }
     // 2. Which components, and what each needs.
-    let scale = ScalePlan::new(&record, &choices.replicas)?;
+    let mut scale = ScalePlan::new(&record, &choices.replicas)?;
     engine.allows(Deed::Scale, &target.namespace, allowed::of_scale(&scale)).await?;
-    let controllers = scale.set.iter().map(|(member, _)| member.reference.clone()).collect();
-    let seen = engine.cluster.list_members(&target.namespace, &target.name, &controllers).await?;
+    let kinds = scale.set.iter().map(|(member, _)| member.reference.kind).collect();
+    let seen = engine.cluster.list_controllers(&target.namespace, &target.name, &kinds).await?;
     plan::check_autoscalers(&scale, &seen, &target.name)?;
+    scale.look(&seen, &target.name);
     if choices.validate_only {
         return validated(engine, target, record, &scale, &seen).await;
     }
@@ -126,7 +127,7 @@ async fn scale_once(engine: &Engine, target: &Target, choices: &Choices) -> Resu
     let sets =
         scale.set.iter().map(|(member, replicas)| set(engine, target, member, &seen, *replicas, false));
     let (set, failed) = split(join_all(sets).await);
-    changes.extend(scale.updates());
+    changes.extend(scale.updates(&seen));
     let entry = |request| RequestEntry { request, outcome: RequestOutcome::Scaled, time: engine.clock.now() };
     if !set.is_empty() {
         // What has failed in part is not done.
@@ -168,7 +169,7 @@ async fn validated(
     scale: &ScalePlan,
     seen: &[ListedObject],
 ) -> Result<Scaling> {
-    let mut changes: Vec<Change> = scale.updates().chain(scale.unchanged()).collect();
+    let mut changes: Vec<Change> = scale.updates(seen).chain(scale.unchanged()).collect();
     let mut diagnostics = Vec::new();
     let tries = scale.set.iter().map(|(member, replicas)| set(engine, target, member, seen, *replicas, true));
     if let (_, Some(error)) = split(join_all(tries).await) {
@@ -284,15 +285,14 @@ async fn convert(
     Ok((record, conversion))
 }
 
-/// The successes, and the first failure.
+/// The successes, and one error for all failures.
 fn split(results: Vec<Result<Member>>) -> (Vec<Member>, Option<Error>) {
-    let mut failure = None;
-    let successes = results.into_iter().filter_map(|result| match result {
-        Ok(member) => Some(member),
-        Err(error) => {
-            failure.get_or_insert(error);
-            None
+    let (mut members, mut failures) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(member) => members.push(member),
+            Err(error) => failures.push(error),
         }
-    });
-    (successes.collect(), failure)
+    }
+    (members, plan::joined(failures))
 }

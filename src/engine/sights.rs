@@ -23,10 +23,10 @@ struct Turn {
     lease_until: Option<Timestamp>,
 }
 
-/// The turn of an operation, or, once it has ended, of the doubts that are left by those it has taken over.
+/// The turn of an operation, or, once it has ended, of the doubts that are left by it and by those it has taken over.
 fn turn(record: &Record) -> Option<Turn> {
     let operation = record.head.operation.as_ref();
-    if operation.is_none() && record.head.superseded.is_empty() {
+    if operation.is_none() && record.head.doubts().next().is_none() {
         return None;
     }
     Some(Turn {

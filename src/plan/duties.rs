@@ -13,9 +13,9 @@ use crate::artifacts::{
 use crate::record::{Cause, Head, HeadRef, MemberState, Phase, Record, Transition};
 use crate::status::{self, expected};
 
-/// How long what a dead operation has sent is looked out for: longer than any call of ours may take, and than the API
-/// server works on one.
-const DOUBT: Duration = Duration::from_secs(60);
+/// How long what an operation has sent is looked out for after it was taken over, or has ended without every answer:
+/// longer than any call of ours may take, and than the API server works on one.
+const DOUBT: Duration = Duration::from_secs(90);
 
 /// What is left to do for a deployment.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -99,9 +99,9 @@ pub fn duties(record: &Record, observed: &Observed, unrenewed_for: Duration) -> 
     if !late.is_empty() {
         duties.now.push(Duty::DeleteLate(late));
     }
-    if !head.superseded.is_empty() {
+    if head.doubts().next().is_some() {
         match DOUBT.saturating_sub(unrenewed_for) {
-            Duration::ZERO => duties.now.push(Duty::ClearDoubts(head.superseded.clone())),
+            Duration::ZERO => duties.now.push(Duty::ClearDoubts(head.doubts().cloned().collect())),
             left => duties.again_in = Some(left),
         }
     }
@@ -146,7 +146,7 @@ pub fn is_at_rest(record: &Record) -> bool {
     };
     let deletes = head.phase == Phase::Idle && removals(head).next().is_some();
     let drops = !head.superfluous_revisions().is_empty() || head.refused_deletes().next().is_some();
-    head.operation.is_none() && head.superseded.is_empty() && is_recorded && !deletes && !drops
+    head.operation.is_none() && head.doubts().next().is_none() && is_recorded && !deletes && !drops
 }
 
 /// Objects that an operation has created late: they bear its mark, and no inventory has them.

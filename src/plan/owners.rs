@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{ConflictPolicy, Inputs, Plan, ScalePlan, fields, remedy, stamp};
+use super::{ConflictPolicy, Inputs, Plan, ScalePlan, fields, joined, remedy, stamp};
 use crate::artifacts::{
     Artifact, DeploymentName, ListedObject, ObjectRef, Others, field_manager, scale_manager,
 };
@@ -120,21 +120,20 @@ pub fn check_autoscalers(
 ) -> Result<(), Error> {
     let ours = [field_manager(deployment), scale_manager(deployment)];
     let is_persons = |owner: &str| owner.starts_with("kubectl") || owner == "before-first-apply";
-    for (member, _) in &scale.set {
+    let owned = scale.set.iter().filter_map(|(member, _)| {
         let seen = seen.iter().find(|seen| seen.reference == member.reference);
         let mut owners = seen.into_iter().flat_map(|seen| &seen.replicas_owners);
-        let Some(owner) = owners.find(|owner| !ours.contains(owner) && !is_persons(owner)) else { continue };
+        let owner = owners.find(|owner| !ours.contains(owner) && !is_persons(owner))?;
         let (component, reference) = (&member.component, &member.reference);
-        return Err(Error::new(
+        let error = Error::new(
             ErrorKind::ReplicasOwned,
             format!(
                 "{owner} sets the replicas of component {component} ({reference}); change that autoscaler, or remove \
                  it and deploy with options.replicas_policy REPLICAS_POLICY_TEMPLATE"
             ),
-        )
-        .with("manager", owner.clone())
-        .with("component", component.as_str())
-        .about(reference.kind.as_str(), reference.name.as_str()));
-    }
-    Ok(())
+        );
+        let error = error.with("manager", owner.clone()).with("component", component.as_str());
+        Some(error.about(reference.kind.as_str(), reference.name.as_str()))
+    });
+    joined(owned.collect()).map_or(Ok(()), Err)
 }

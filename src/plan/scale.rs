@@ -6,7 +6,8 @@ use super::{
     ConflictPolicy, Inputs, Plan, Prepared, ReplicasPolicy, Revision, Standing, plan, render, stamp,
 };
 use crate::artifacts::{
-    Action, Change, ComponentName, FieldChange, Kind, ObjectRef, field_manager, scale_manager,
+    Action, Change, ComponentName, DeploymentName, FieldChange, Kind, ListedObject, ObjectRef, field_manager,
+    scale_manager,
 };
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::record::{self, Head, Member, MemberState, Record};
@@ -19,7 +20,7 @@ pub struct ScalePlan {
     pub set: Vec<(Member, i32)>,
     /// Bare Pods that become controllers.
     pub convert: BTreeMap<ComponentName, i32>,
-    /// Bare Pods that are to be one, as they are.
+    /// Workloads that have their count already, as they are.
     pub unchanged: Vec<Member>,
 }
 
@@ -29,6 +30,7 @@ impl ScalePlan {
     /// Fails with COMPONENT_NOT_FOUND at a name that is unknown, or that no workload runs.
     pub fn new(record: &Record, replicas: &BTreeMap<String, i32>) -> Result<Self> {
         let mut scale = Self { set: Vec::new(), convert: BTreeMap::new(), unchanged: Vec::new() };
+        let mut absent = Vec::new();
         for (component, count) in counts(record, replicas)? {
             match record::to_be_scaled(&record.head.inventory, &component) {
                 Some(member) if member.reference.kind.is_controller() => {
@@ -39,21 +41,49 @@ impl ScalePlan {
                 Some(member) if member.state == MemberState::Applied => {
                     scale.convert.insert(component, count);
                 }
-                _ => return Err(not_scalable(&component)),
+                _ => absent.push(component),
             }
         }
-        Ok(scale)
+        if absent.is_empty() { Ok(scale) } else { Err(not_scalable(&absent)) }
     }
 
-    /// The changes to Pods that are one already.
+    /// Leaves alone the controllers that were scaled to their count before and still have it.
+    pub fn look(&mut self, seen: &[ListedObject], deployment: &DeploymentName) {
+        let own = scale_manager(deployment);
+        let stands = |(member, count): &mut (Member, i32)| {
+            let found = found(member, seen).filter(|found| found.replicas == Some(*count));
+            let is_held = found.is_some_and(|found| found.replicas_owners.contains(&own));
+            is_held && member.scaled_replicas == Some(*count)
+        };
+        self.unchanged.extend(self.set.extract_if(.., stands).map(|(member, _)| member));
+    }
+
+    /// The changes to workloads that have their count already.
     pub fn unchanged(&self) -> impl Iterator<Item = Change> {
-        self.unchanged.iter().map(|member| change(member, Action::Unchanged, None))
+        self.unchanged.iter().map(|member| change(member, Action::Unchanged, Vec::new()))
     }
 
-    /// The changes to controllers whose count is set.
-    pub fn updates(&self) -> impl Iterator<Item = Change> {
-        self.set.iter().map(|(member, count)| change(member, Action::Update, Some(*count)))
+    /// The changes to controllers whose count is set; one that had it, if by somebody else's will, is not changed.
+    pub fn updates(&self, seen: &[ListedObject]) -> impl Iterator<Item = Change> {
+        self.set.iter().map(|(member, count)| {
+            let before = found(member, seen).and_then(|found| found.replicas);
+            if before == Some(*count) {
+                return change(member, Action::Unchanged, Vec::new());
+            }
+            let field = FieldChange {
+                path: "spec.replicas".to_owned(),
+                before: before.map(|before| before.to_string()),
+                after: Some(count.to_string()),
+            };
+            change(member, Action::Update, vec![field])
+        })
     }
+}
+
+/// The member as it was seen on the cluster.
+fn found<'a>(member: &Member, seen: &'a [ListedObject]) -> Option<&'a ListedObject> {
+    let uid = member.uid.as_deref();
+    seen.iter().find(|seen| seen.reference == member.reference && Some(seen.uid.as_str()) == uid)
 }
 
 /// The plan that makes controllers of bare Pods.
@@ -86,8 +116,10 @@ impl Conversion {
                 artifact.component == *component && artifact.reference.kind == Kind::ReplicationController
             })
         };
-        if let Some(component) = convert.keys().find(|component| !is_made(component)) {
-            return Err(not_scalable(component));
+        let absent: Vec<ComponentName> =
+            convert.keys().filter(|component| !is_made(component)).cloned().collect();
+        if !absent.is_empty() {
+            return Err(not_scalable(&absent));
         }
         // What stands as an earlier revision is the next Deploy's to write.
         let head = record.head.understood(|member| {
@@ -127,35 +159,44 @@ impl Conversion {
     }
 }
 
-/// Finds the component behind each name; every unknown name is a fault.
+/// Finds the component behind each name; all unknown names are one error.
 fn counts(record: &Record, replicas: &BTreeMap<String, i32>) -> Result<BTreeMap<ComponentName, i32>> {
     let components = &record.head.recorded.components;
-    let mut counts = BTreeMap::new();
+    let (mut counts, mut missing, mut faults) = (BTreeMap::new(), Vec::new(), Vec::new());
     for (name, count) in replicas {
         let exact = components.iter().find(|component| component.image_name == *name);
         let found = exact.or_else(|| components.iter().find(|component| component.name.as_str() == name));
         let Some(component) = found else {
-            let names = components.iter().map(|component| component.image_name.as_str());
-            return Err(unknown(record, name, names));
+            missing.push(name.as_str());
+            continue;
         };
         if counts.insert(component.name.clone(), *count).is_some_and(|other| other != *count) {
             let text = format!("component {} is named twice with different counts", component.name);
-            return Err(Error::fields(vec![Fault::field(format!("replicas[{name}]"), text)]));
+            faults.push(Fault::field(format!("replicas[{name}]"), text));
         }
     }
-    Ok(counts)
+    if !faults.is_empty() {
+        return Err(Error::fields(faults));
+    }
+    if missing.is_empty() { Ok(counts) } else { Err(unknown(record, &missing)) }
 }
 
-fn unknown<'a>(record: &Record, name: &str, names: impl Iterator<Item = &'a str>) -> Error {
-    let names: Vec<&str> = names.collect();
-    let hint = did_you_mean(name, names.iter().copied());
+fn unknown(record: &Record, missing: &[&str]) -> Error {
+    let components = &record.head.recorded.components;
+    let names: Vec<&str> = components.iter().map(|component| component.image_name.as_str()).collect();
+    let hint = |name: &str| did_you_mean(name, names.iter().copied());
     let listed = some(&names);
     let listed = if listed.is_empty() { listed } else { format!(", but {listed}") };
-    Error::new(
-        ErrorKind::ComponentNotFound,
-        format!("deployment {} has no component {name:?}{listed}{hint}", record.name),
-    )
-    .with("components", names.join(","))
+    let told = match missing {
+        [name] => format!("component {name:?}{listed}{}", hint(name)),
+        _ => {
+            let quoted: Vec<String> = missing.iter().map(|name| format!("{name:?}")).collect();
+            let quoted: Vec<&str> = quoted.iter().map(String::as_str).collect();
+            format!("components {}{listed}", some(&quoted))
+        }
+    };
+    let message = format!("deployment {} has no {told}", record.name);
+    Error::new(ErrorKind::ComponentNotFound, message).with("components", names.join(","))
 }
 
 /// The most names that a message lists.
@@ -171,11 +212,16 @@ fn some(names: &[&str]) -> String {
     }
 }
 
-/// The answer where no workload is there as the records have it.
-fn not_scalable(component: &ComponentName) -> Error {
+/// The answer where no workloads are there as the records have them.
+fn not_scalable(components: &[ComponentName]) -> Error {
+    let names: Vec<&str> = components.iter().map(ComponentName::as_str).collect();
+    let (component, has, one) = match components {
+        [_] => ("component", "has no workload", "one"),
+        _ => ("components", "have no workloads", "them"),
+    };
     Error::new(
         ErrorKind::ComponentNotFound,
-        format!("component {component} has no workload that can be scaled; deploy again to create one"),
+        format!("{component} {} {has} that can be scaled; deploy again to create {one}", some(&names)),
     )
 }
 
@@ -199,19 +245,13 @@ fn restrict(plan: &mut Plan, head: &Head, components: &BTreeMap<ComponentName, i
     !open.is_empty()
 }
 
-fn change(member: &Member, action: Action, replicas: Option<i32>) -> Change {
-    let before = member.scaled_replicas.or(member.template_replicas);
-    let fields = replicas.map(|count| FieldChange {
-        path: "spec.replicas".to_owned(),
-        before: before.map(|before| before.to_string()),
-        after: Some(count.to_string()),
-    });
+fn change(member: &Member, action: Action, fields: Vec<FieldChange>) -> Change {
     Change {
         reference: member.reference.clone(),
         uid: member.uid.clone(),
         action,
         component: Some(member.component.clone()),
-        fields: fields.into_iter().collect(),
+        fields,
     }
 }
 

@@ -329,3 +329,4 @@ mod metadata;
 mod modern;
 mod others;
 mod replicas;
+mod scaling;

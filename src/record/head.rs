@@ -64,6 +64,9 @@ pub struct HeadFields {
     /// Operations that were taken over: what they have sent before may still arrive, and is looked out for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub superseded: Vec<String>,
+    /// Operations that ended and had not heard every answer: what they have sent may still arrive, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubted: Vec<String>,
     /// The last operations of this record, oldest first: objects that bear the mark of one, and that no inventory has,
     /// were created late. Marks of others are of a record that was lost.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -106,6 +109,7 @@ impl Head {
             revisions: Vec::new(),
             operation: None,
             superseded: Vec::new(),
+            doubted: Vec::new(),
             begun: Vec::new(),
             inventory: Vec::new(),
             retained: Vec::new(),
@@ -146,6 +150,11 @@ impl HeadFields {
     /// The inventory's entry of an object.
     pub fn member(&self, reference: &ObjectRef) -> Option<&Member> {
         self.inventory.iter().find(|member| member.reference == *reference)
+    }
+
+    /// The operations of which something may still arrive.
+    pub fn doubts(&self) -> impl Iterator<Item = &String> {
+        self.superseded.iter().chain(&self.doubted)
     }
 
     /// Whether this operation is one of this record's, ended or not.

@@ -240,8 +240,8 @@ impl HeadFields {
     /// The revisions that are no longer kept: those that were never in force, and, oldest first, all but the newest
     /// ten, the last good one and the current one. They stay in the index until they are deleted.
     pub fn superfluous_revisions(&self) -> Vec<HeadRef> {
-        // What a dead operation has sent may store its revision late: it is deleted when that is over.
-        let is_in_doubt = |entry: &RevisionEntry| self.superseded.iter().any(|id| entry.revision.is_of(id));
+        // What was sent may store it late, or once more: it is deleted when that is over.
+        let is_in_doubt = |entry: &RevisionEntry| self.doubts().any(|id| entry.revision.is_of(id));
         let discarded = self.revisions.iter().filter(|entry| entry.discarded && !is_in_doubt(entry));
         let in_force: Vec<&HeadRef> =
             self.revisions.iter().filter(|entry| !entry.discarded).map(|entry| &entry.revision).collect();

@@ -10,8 +10,9 @@ use super::{
 };
 use crate::artifacts::{DeploymentState, ObjectRef, Trace};
 
-/// Operations that were taken over and are remembered; more would mean that holders die faster than doubts end.
-const SUPERSEDED: usize = 8;
+/// Operations that are remembered because they were taken over, or have not heard every answer; more would mean that
+/// they come faster than doubts end.
+const REMEMBERED: usize = 8;
 
 /// Operations whose marks are remembered: what they send arrives long before so many others have begun.
 const BEGUN: usize = 32;
@@ -55,6 +56,8 @@ pub enum Transition {
         /// When the operation ended.
         now: Timestamp,
     },
+    /// An operation ends so, and has not heard every answer: what it has sent may still arrive.
+    Doubted(Box<Transition>),
     /// Scale has set replica counts.
     Scaled {
         /// The entries of the controllers, with their counts.
@@ -85,10 +88,10 @@ pub enum Transition {
         /// Those objects.
         objects: Vec<ObjectRef>,
     },
-    /// Nothing that operations which were taken over have sent can arrive any more.
+    /// Nothing that these operations have sent can arrive any more.
     DoubtsCleared {
         /// Those operations.
-        superseded: Vec<String>,
+        operations: Vec<String>,
     },
     /// Objects were written by others, and are as they were deployed again.
     SameAgain {
@@ -113,6 +116,7 @@ impl Transition {
             | Transition::Applied(_)
             | Transition::Refused { .. }
             | Transition::Scaled { .. }
+            | Transition::Doubted(_)
             | Transition::Answered(_) => Writer::Operation,
             Transition::Renew { .. } => Writer::Lease,
             Transition::Settled { .. }
@@ -136,7 +140,7 @@ impl Transition {
         match self {
             Transition::Begin(begin) => id(now).is_some_and(|id| id == begin.operation.id),
             // Nobody else can end an operation without beginning another.
-            Transition::Applied(_) | Transition::Refused { .. } => {
+            Transition::Applied(_) | Transition::Refused { .. } | Transition::Doubted(_) => {
                 id(before).is_some() && id(now).is_none() && before.generation == now.generation
             }
             Transition::Renew { .. }
@@ -178,12 +182,19 @@ impl Transition {
                     last_good: head.last_good,
                     operation: None,
                     superseded: head.superseded.clone(),
+                    doubted: head.doubted.clone(),
                     begun: head.begun.clone(),
                     requests: head.requests.clone(),
                     updated: *now,
                     ..earlier.0.clone()
                 };
                 next.revisions.push(RevisionEntry::discarded(revision.clone(), *now));
+            }
+            Transition::Doubted(end) => {
+                let ended = next.operation.map(|operation| operation.id);
+                next = end.apply(head).0;
+                next.doubted.extend(ended);
+                keep_newest(&mut next.doubted, REMEMBERED);
             }
             Transition::Scaled { counts, request, now } => {
                 next.scaled(counts, *now);
@@ -197,8 +208,9 @@ impl Transition {
             Transition::Gone { objects } => {
                 next.inventory.retain(|member| !objects.contains(&member.reference));
             }
-            Transition::DoubtsCleared { superseded } => {
-                next.superseded.retain(|id| !superseded.contains(id));
+            Transition::DoubtsCleared { operations } => {
+                next.superseded.retain(|id| !operations.contains(id));
+                next.doubted.retain(|id| !operations.contains(id));
                 next.inventory.retain(|member| !member.may_still_arrive());
             }
             Transition::RevisionsDropped { revisions } => {
@@ -210,18 +222,22 @@ impl Transition {
     }
 }
 
+/// Forgets the oldest of more operations than these.
+fn keep_newest(operations: &mut Vec<String>, most: usize) {
+    let forgotten = operations.len().saturating_sub(most);
+    operations.drain(..forgotten);
+}
+
 impl HeadFields {
     fn begin(&mut self, begin: &Begin) {
         self.generation += 1;
         self.updated = begin.operation.started;
         if let Some(dead) = &self.operation {
             self.superseded.push(dead.id.clone());
-            let forgotten = self.superseded.len().saturating_sub(SUPERSEDED);
-            self.superseded.drain(..forgotten);
+            keep_newest(&mut self.superseded, REMEMBERED);
         }
         self.begun.push(begin.operation.id.clone());
-        let forgotten = self.begun.len().saturating_sub(BEGUN);
-        self.begun.drain(..forgotten);
+        keep_newest(&mut self.begun, BEGUN);
         if let (None, Some(cause)) = (&self.operation, begin.work.takes_back()) {
             self.mark_taken_back(cause);
         }

@@ -284,7 +284,8 @@ fn outline(objects: &Objects, controlled: &BTreeSet<String>) -> BTreeSet<String>
 fn verdict(seed: &u64) -> Verdict {
     world::run(*seed, async |world| {
         let faults = history(world, *seed).await;
-        Verdict { faults, known: None, trace: world.trace() }
+        let known = known::OUTLIVED.filter(|_| world.is_outlived() && !faults.is_empty());
+        Verdict { faults, known, trace: world.trace() }
     })
 }
 
@@ -292,15 +293,14 @@ fn verdict(seed: &u64) -> Verdict {
 fn histories_end_in_order() {
     let begin = std::time::Instant::now();
     let one: Option<u64> = std::env::var("SIM_SEED").ok().map(|seed| seed.parse().expect("a seed"));
-    let mut seeds: Vec<u64> = match one {
+    let seeds: Vec<u64> = match one {
         Some(seed) => vec![seed],
-        None => (0..work::seeds(HISTORIES) as u64).collect(),
+        // Each takes as long as a dozen schedules.
+        None => (0..(work::seeds(10 * HISTORIES) / 10) as u64).collect(),
     };
-    if one.is_none() {
-        seeds.retain(|seed| !known::HISTORIES.contains(seed));
-    }
-    work::check("histories", &seeds, verdict, |seed| format!("SIM_SEED={seed}"));
-    eprintln!("sim: {} histories in {:.1} s", seeds.len(), begin.elapsed().as_secs_f32());
+    let known = work::check("histories", &seeds, verdict, |seed| format!("SIM_SEED={seed}"));
+    let (count, seconds) = (seeds.len(), begin.elapsed().as_secs_f32());
+    eprintln!("sim: {count} histories in {seconds:.1} s, of which {known} do not end well as is known");
 }
 
 #[test]

@@ -9,8 +9,11 @@ pub fn usual() -> Vec<Fault> {
     Fault::ALL.to_vec()
 }
 
-/// Seeds of histories that do not end well.
-pub const HISTORIES: [u64; 0] = [];
+/// Why a history does not end well in which something arrived when the record was gone of the operation that had sent it.
+pub const OUTLIVED: Option<&str> = Some(AFTER_TEARDOWN);
+
+const AFTER_TEARDOWN: &str =
+    "a create that arrives after the Teardown finds no record that knows it, and stays";
 
 /// Why a schedule does not end well, if that is known of its kind: by what its faults have met.
 pub fn reason(schedule: &Schedule, struck: &[(Fault, Call)]) -> Option<&'static str> {
@@ -40,9 +43,7 @@ pub fn reason(schedule: &Schedule, struck: &[(Fault, Call)]) -> Option<&'static 
         ("first" | "named-first", Sequel::Nobody) if dies && !late.is_empty() => Some(
             "a create that arrives after a first Deploy was taken back finds no record that knows it, and stays",
         ),
-        (_, Sequel::Teardown) if !late.is_empty() => {
-            Some("a create that arrives after the Teardown finds no record that knows it, and stays")
-        }
+        (_, Sequel::Teardown) if !late.is_empty() => Some(AFTER_TEARDOWN),
         (_, Sequel::Other) if late.iter().copied().any(is_removed) => {
             Some("a create that arrives when everybody is at rest is deleted by the next Deploy alone")
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body as Answer;
 use futures::{StreamExt, stream};
-use http::{Request, Response, header};
+use http::{Request, Response, StatusCode, header};
 use kube::client::Body;
 use panamax_kubernetes_adapter::sandbox::Sandbox;
 use rand::rngs::StdRng;
@@ -205,6 +205,8 @@ pub struct Log {
     pub struck: Vec<(Fault, Call)>,
     /// Whether somebody has done what was to be done beside the adapter.
     pub is_done: bool,
+    /// Whether something was created late when the record was gone, or another, of the operation that had sent it.
+    pub outlived: bool,
     /// Whether a delete was refused that is refused once.
     has_kept: bool,
 }
@@ -280,12 +282,15 @@ impl Road {
             }
             Some(Fault::Late) => {
                 lock(&self.0.log).late += 1;
-                let road = self.clone();
+                let (road, record) = (self.clone(), self.record());
                 self.0.tasks.spawn(async move {
                     sleep(LATE).await;
+                    let is_another = road.record() != record;
                     let answer = road.pass(request, place).await;
-                    lock(&road.0.log).late -= 1;
-                    drop(answer);
+                    let is_created = answer.is_ok_and(|answer| answer.status() == StatusCode::CREATED);
+                    let mut log = lock(&road.0.log);
+                    log.late -= 1;
+                    log.outlived |= is_another && is_created;
                 });
                 pending().await
             }
@@ -307,6 +312,13 @@ impl Road {
             }
             Some(refusal) => Ok(refuse(refusal, &call)),
         }
+    }
+
+    /// The uid of the deployment's record, if there is one.
+    fn record(&self) -> Option<String> {
+        let objects = judge::objects(&self.0.sandbox.image());
+        let record = objects.into_iter().find(|(name, _)| name.starts_with("ConfigMap panamax-"));
+        record.and_then(|(_, record)| record.pointer("/metadata/uid")?.as_str().map(str::to_owned))
     }
 
     async fn pass(&self, request: Request<Body>, place: usize) -> io::Result<Response<Answer>> {

@@ -23,8 +23,8 @@ use super::road::{Call, Fault, Log, Road, lock};
 /// The lease of every replica.
 pub const LEASE: Duration = Duration::from_secs(30);
 /// How long nothing may have been asked for before a world counts as at rest: longer than any pause before a retry, and
-/// than the minute for which operations that were taken over are remembered.
-const QUIET: Duration = Duration::from_secs(70);
+/// than the time for which operations that were taken over, or have not heard every answer, are remembered.
+const QUIET: Duration = Duration::from_secs(100);
 /// The longest that a world may take to come to rest.
 const LONGEST: Duration = Duration::from_secs(1_500);
 /// The wall time at which every world begins: 2026-01-01.
@@ -184,6 +184,11 @@ impl World {
     /// The calls so far.
     pub fn calls(&self) -> Vec<(char, Call)> {
         lock(&self.log).calls.clone()
+    }
+
+    /// Whether something was created late when the record of the operation that had sent it was gone.
+    pub fn is_outlived(&self) -> bool {
+        lock(&self.log).outlived
     }
 
     /// The faults that have struck so far, and what they met.

@@ -240,15 +240,39 @@ fn what_is_known_or_others_own_is_no_late_creation() {
 }
 
 #[test]
-fn operations_that_were_taken_over_are_remembered_for_a_minute() {
+fn operations_that_were_taken_over_are_remembered_for_a_while() {
     let record = held(|head| head.superseded = vec!["dead".to_owned()]);
     assert!(!is_at_rest(&record));
     let waiting = asked(&record, Duration::from_secs(20));
-    assert_eq!((waiting.now.len(), waiting.again_in), (0, Some(Duration::from_secs(40))));
+    assert_eq!((waiting.now.len(), waiting.again_in), (0, Some(Duration::from_secs(70))));
     let cleared = Duty::ClearDoubts(vec!["dead".to_owned()]);
-    assert_eq!(asked(&record, Duration::from_secs(60)).now, [cleared]);
-    let cleared = Transition::DoubtsCleared { superseded: vec!["dead".to_owned()] }.apply(&record.head);
+    assert_eq!(asked(&record, Duration::from_secs(90)).now, [cleared]);
+    let cleared = Transition::DoubtsCleared { operations: vec!["dead".to_owned()] }.apply(&record.head);
     assert!(cleared.superseded.is_empty());
+}
+
+#[test]
+fn what_an_operation_sent_without_an_answer_may_arrive_when_it_has_ended() {
+    let secret = "panamax-deployment-shop-r2-01234567".to_owned();
+    let revision = HeadRef { number: 2, secret };
+    let underway = held(|head| {
+        let own = Operation { id: "0123456789abcdef".to_owned(), ..operation(30_000) };
+        head.operation = Some(Operation { revision: Some(revision.clone()), ..own });
+    });
+    let earlier = Box::new(held(|_| {}).head);
+    let refused = Transition::Refused { earlier, revision: revision.clone(), now: Timestamp::UNIX_EPOCH };
+    let heard = held(|head| *head = refused.apply(&underway.head));
+    assert_eq!(asked(&heard, Duration::ZERO).now, [Duty::DropRevisions(vec![revision.clone()])]);
+    let doubted = Transition::Doubted(Box::new(refused)).apply(&underway.head);
+    let record = held(|head| *head = doubted);
+    assert!(!is_at_rest(&record));
+    let waiting = asked(&record, Duration::from_secs(20));
+    assert_eq!((waiting.now, waiting.again_in), (Vec::new(), Some(Duration::from_secs(70))));
+    let operations = record.head.doubts().cloned().collect::<Vec<_>>();
+    assert_eq!(operations, ["0123456789abcdef"]);
+    let cleared = Transition::DoubtsCleared { operations };
+    let cleared = held(|head| *head = cleared.apply(&record.head));
+    assert_eq!(asked(&cleared, Duration::ZERO).now, [Duty::DropRevisions(vec![revision])]);
 }
 
 #[test]

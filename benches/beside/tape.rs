@@ -48,6 +48,11 @@ impl Tape {
         Self { calls, after, namespace: namespace.to_owned() }
     }
 
+    /// Whether no call was refused, as one is that meets a version which somebody has written since.
+    pub fn is_smooth(&self) -> bool {
+        self.calls.iter().all(|call| call.code != 409)
+    }
+
     /// How many calls there are, and how many of them the longest chain has.
     pub fn shape(&self) -> (usize, usize) {
         let mut depths: Vec<usize> = Vec::new();

@@ -255,6 +255,43 @@ async fn replicas_of_scale_are_kept_until_the_template_changes() {
     }
 }
 
+/// How one Scale changes the controller: what it did, and the count before and after.
+async fn scaled(adapter: &Adapter, namespace: &Namespace, count: i32) -> (proto::ObjectAction, String) {
+    let answer = adapter.deployments().scale(scale(namespace, "wp", "WP", count)).await.expect("scaled");
+    let change = answer.into_inner().changes.pop().expect("a change");
+    let fields: Vec<String> = change
+        .fields
+        .iter()
+        .map(|field| format!("{:?} {:?} {:?}", field.path, field.before, field.after))
+        .collect();
+    (change.action(), fields.join("; "))
+}
+
+#[tokio::test]
+async fn a_scale_tells_the_count_that_it_found_and_writes_none_that_is_there() {
+    let namespace = namespace("owner-found").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    adapter.deployments().deploy(deploy(&namespace, "wp", &wordpress_at(2))).await.expect("deployed");
+    let found = |before: &str, after: &str| {
+        (proto::ObjectAction::Update, format!("{:?} Some({before:?}) Some({after:?})", "spec.replicas"))
+    };
+    // The template's count becomes Scale's own, and then there is nothing to do.
+    assert_eq!(scaled(&adapter, &namespace, 2).await, (proto::ObjectAction::Unchanged, String::new()));
+    let controllers = namespace.api::<ReplicationController>();
+    let version = async || {
+        let controller = controllers.get("wp-replication-controller").await.expect("it is there");
+        controller.metadata.managed_fields.expect("managed fields").len()
+    };
+    let writers = version().await;
+    assert_eq!(scaled(&adapter, &namespace, 2).await, (proto::ObjectAction::Unchanged, String::new()));
+    assert_eq!(version().await, writers);
+    kubectl_scale(&namespace, 4);
+    assert_eq!(scaled(&adapter, &namespace, 3).await, found("4", "3"));
+    kubectl_scale(&namespace, 3);
+    assert_eq!(scaled(&adapter, &namespace, 3).await, (proto::ObjectAction::Unchanged, String::new()));
+    assert_eq!(scaled(&adapter, &namespace, 0).await, found("3", "0"));
+}
+
 fn kubectl_scale(namespace: &Namespace, count: i32) {
     let mut kubectl = namespace.plane.kubectl(User::Admin);
     let controller = "replicationcontroller/wp-replication-controller";

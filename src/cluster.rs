@@ -11,6 +11,7 @@ mod events;
 mod gone;
 mod head;
 mod heads;
+mod large;
 mod leftovers;
 mod members;
 mod namespaces;
@@ -51,7 +52,7 @@ pub use road::ReadAgain;
 pub use warnings::collecting;
 pub use watch::{Scope, Sight, Snapshot, Subscription};
 
-/// Calls to the API server that may run at once.
+/// Calls to the API server that may run at once, if nobody says otherwise.
 const CALLS_IN_FLIGHT: usize = 100;
 /// How long a connection to the API server may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -66,6 +67,7 @@ pub struct Cluster {
     client: kube::Client,
     road: Arc<road::Road>,
     calls: Arc<Semaphore>,
+    most_calls: usize,
     watches: Arc<watch::Watches>,
     recent: Arc<events::Recent>,
     rights_missed: Arc<Mutex<BTreeSet<(Namespace, &'static str)>>>,
@@ -131,6 +133,7 @@ impl Cluster {
             client: road.calls(),
             road: Arc::new(road),
             calls: Arc::new(Semaphore::new(CALLS_IN_FLIGHT)),
+            most_calls: CALLS_IN_FLIGHT,
             watches: Arc::new(watch::Watches::default()),
             recent: Arc::default(),
             rights_missed: Arc::default(),
@@ -143,7 +146,18 @@ impl Cluster {
     /// The same handle with calls of its own: so many at once, whatever is done with the other.
     #[must_use]
     pub fn apart(&self, calls: usize) -> Self {
-        Self { calls: Arc::new(Semaphore::new(calls)), ..self.clone() }
+        self.clone().with_calls(calls)
+    }
+
+    /// The same handle with so many calls at once in place of a hundred.
+    #[must_use]
+    pub fn with_calls(self, most: usize) -> Self {
+        Self { calls: Arc::new(Semaphore::new(most)), most_calls: most, ..self }
+    }
+
+    /// The most calls at once, watches aside.
+    pub fn most_calls(&self) -> usize {
+        self.most_calls
     }
 
     /// What is counted of everything that is done with this cluster.
@@ -190,4 +204,75 @@ fn api_of(client: kube::Client, namespace: &Namespace, kind: Kind) -> Api<Dynami
     let kind = GroupVersionKind::gvk(kind.group(), "v1", kind.as_str());
     let resource = ApiResource::from_gvk(&kind);
     Api::namespaced_with(client, namespace.as_str(), &resource)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn hits(cluster: &Cluster, limit: &str) -> bool {
+        cluster.metrics().text().contains(&format!("panamax_limit_hits_total{{limit=\"{limit}\"}} 1\n"))
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_too_large_ends_its_call_and_is_not_asked_for_again() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let service = tower::service_fn(move |_: Request<Body>| {
+            count.fetch_add(1, Ordering::Relaxed);
+            let body = Full::new(Bytes::from(vec![b' '; (8 << 20) + 1]));
+            std::future::ready(Ok::<_, BoxError>(Response::new(body)))
+        });
+        let cluster = Cluster::over(service, 1);
+        let error = cluster.version().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::LimitExceeded, "{error:?}");
+        assert!(error.message().contains("the answer is larger than 8 MiB"), "{}", error.message());
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        assert!(hits(&cluster, "api_answer"));
+    }
+
+    #[tokio::test]
+    async fn a_call_beyond_the_most_waits_for_its_turn() {
+        let service = tower::service_fn(move |_: Request<Body>| async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Ok::<_, BoxError>(Response::new(Full::new(Bytes::from_static(
+                br#"{"major":"1","minor":"1","gitVersion":"v1",
+                "gitCommit":"","gitTreeState":"","buildDate":"","goVersion":"","compiler":"","platform":""}"#,
+            ))))
+        });
+        let cluster = Cluster::over(service, 1).with_calls(1);
+        assert_eq!(cluster.most_calls(), 1);
+        let (first, second) = tokio::join!(cluster.version(), cluster.version());
+        assert_eq!((first.unwrap(), second.unwrap()), ("v1".to_owned(), "v1".to_owned()));
+        assert!(hits(&cluster, "api_calls"));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_who_takes_connections_and_says_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut config = kube::Config::new(format!("https://{address}").parse().unwrap());
+        config.accept_invalid_certs = true;
+        let cluster = Cluster::new(config).unwrap();
+        tokio::time::pause();
+        let took = async || {
+            let begun = Instant::now();
+            let error = cluster.version().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ClusterUnreachable, "{error:?}");
+            begun.elapsed()
+        };
+        assert!(took().await >= Duration::from_secs(20), "four tries of five seconds");
+        took().await;
+        // One of them may be the one that tries.
+        let all = futures::future::join_all((0..5).map(|_| took())).await;
+        let at_once = all.iter().filter(|took| **took < Duration::from_secs(2)).count();
+        assert!(at_once >= 4, "{all:?}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Every setting: its name, default, range and meaning.
 
 mod callers;
+mod limits;
 mod listen;
 
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, FromArgMatches, Parser, ValueEnum};
 
 pub use callers::{Authentication, Authorization, CallerSettings};
+pub use limits::{Bytes, LimitSettings};
 pub use listen::Listen;
 
 /// Deploys Panamax templates to Kubernetes, over gRPC.
@@ -102,6 +104,10 @@ pub struct Config {
     #[arg(long, env = "PANAMAX_MAX_WATCHES", default_value = "10000", value_name = "NUMBER")]
     pub max_watches: usize,
 
+    /// How much else is served, and for how long something may be on its way.
+    #[command(flatten)]
+    pub limits: LimitSettings,
+
     /// Listen off loopback without TLS and authentication: for a mesh that brings both
     #[arg(long, env = "PANAMAX_ALLOW_PLAINTEXT")]
     pub allow_plaintext: bool,
@@ -127,15 +133,26 @@ impl Config {
         let are_set = |flags: [&str; 2]| {
             flags.iter().all(|flag| told.value_source(flag) != Some(ValueSource::DefaultValue))
         };
-        if !are_set(["max_calls_per_caller", "max_calls"]) {
-            lower(&mut config.callers.max_calls_per_caller, config.max_calls);
-        }
-        if !are_set(["max_watches_per_caller", "max_watches"]) {
-            lower(&mut config.callers.max_watches_per_caller, config.max_watches);
-        }
         if !are_set(["connection_idle", "connection_age"]) {
             lower(&mut config.connection_idle, config.connection_age);
         }
+        let (callers, limits) = (&mut config.callers, &mut config.limits);
+        for (each, all, limit, most) in [
+            ("max_calls_per_caller", "max_calls", &mut callers.max_calls_per_caller, config.max_calls),
+            ("max_reads_per_caller", "max_calls", &mut callers.max_reads_per_caller, config.max_calls),
+            (
+                "max_watches_per_caller",
+                "max_watches",
+                &mut callers.max_watches_per_caller,
+                config.max_watches,
+            ),
+            ("max_handshakes", "max_connections", &mut limits.max_handshakes, config.max_connections),
+        ] {
+            if !are_set([each, all]) {
+                lower(limit, most);
+            }
+        }
+        limits.lower(are_set, config.max_watches);
         Ok(config)
     }
 

@@ -41,6 +41,7 @@ use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Record, Transition};
+use crate::template::validate::Limits;
 
 use sights::Sights;
 
@@ -74,6 +75,33 @@ pub struct Settings {
     /// The namespaces whose deployments are kept; none: all of the cluster if its rights allow that, else the default
     /// namespace.
     pub keeps: Vec<Namespace>,
+    /// What requests may ask for.
+    pub requests: RequestLimits,
+}
+
+/// What a request may ask for; the defaults are those of the flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestLimits {
+    /// How long a call may take when its caller sets no deadline.
+    pub default_deadline: Duration,
+    /// How long a call may take at the most; streams have no limit.
+    pub max_deadline: Duration,
+    /// The most replicas of a component.
+    pub max_replicas: u32,
+}
+
+impl Default for RequestLimits {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { default_deadline: seconds(30), max_deadline: seconds(120), max_replicas: 100 }
+    }
+}
+
+impl RequestLimits {
+    /// What a template may ask for.
+    pub fn of_templates(&self) -> Limits {
+        Limits { count: self.max_replicas }
+    }
 }
 
 /// What every operation is carried out with; cheap to clone.

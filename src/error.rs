@@ -143,6 +143,9 @@ pub struct Fault {
     pub hint: String,
 }
 
+/// The reason of a fault in what there is too much of.
+pub const LIMIT: &str = "LIMIT";
+
 impl Fault {
     /// What is wrong and, if there is room for it, what to do about it.
     pub fn explained(&self) -> String {

@@ -12,33 +12,32 @@ mod errors;
 mod faults;
 mod offline;
 mod options;
+mod serving;
 mod sizes;
 mod streams;
 
 pub use decode::timeout;
 pub use encode::diagnostic;
 pub use errors::{
-    CANCELLED, INTERNAL, failed, failure_of_library, is_undecodable, is_unknown_method, outcome, status,
+    Beyond, CANCELLED, INTERNAL, beyond, failed, failure_of_library, is_undecodable, is_unknown_method,
+    outcome, status,
 };
 pub use offline::{translate, validate};
+pub use serving::Serving;
 
 use std::pin::Pin;
-use std::time::Duration;
 
 use futures::Stream;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument, Span, info_span};
 
-use crate::callers::{Acting, Bounds};
+use crate::callers::Acting;
 use crate::error::Error;
 use crate::operations::{Operations, in_time};
 use crate::proto;
 use crate::proto::deployment_service_server::DeploymentService;
 use crate::proto::server_service_server::ServerService;
 use crate::proto::template_service_server::TemplateService;
-
-/// The longest message a caller may send, in bytes.
-pub const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 
 /// Serves DeploymentService.
 pub struct DeploymentApi {
@@ -54,31 +53,6 @@ pub struct TemplateApi {
 pub struct ServerApi {
     operations: Operations,
     serving: Serving,
-}
-
-/// How the server serves, beside what its operations know: GetServerInfo tells it.
-#[derive(Clone, Copy, Debug)]
-pub struct Serving {
-    /// Whether the cluster is the one in memory.
-    pub sandbox: bool,
-    /// The most bytes of a request's metadata.
-    pub metadata: usize,
-    /// The most connections at once.
-    pub connections: usize,
-    /// The most calls and watches on a connection at once.
-    pub streams: u32,
-    /// The most calls at once.
-    pub calls: usize,
-    /// The most watches at once.
-    pub watches: usize,
-    /// The most of one caller at once.
-    pub each: Bounds,
-    /// The most connections of the old agents at once, and the most bytes of a body; `None`: they are not served.
-    pub rest: Option<(usize, usize)>,
-    /// How long a connection may be without a call.
-    pub idle: Duration,
-    /// How old a connection may become.
-    pub age: Duration,
 }
 
 impl DeploymentApi {
@@ -125,7 +99,11 @@ impl DeploymentService for DeploymentApi {
         request: Request<proto::DeployRequest>,
     ) -> Result<Response<proto::DeployResponse>, Status> {
         let operations = acting(&self.operations, &request)?;
-        let deadline = decode::deadline(request.metadata(), request.get_ref().wait_timeout.as_ref())?;
+        let deadline = decode::deadline(
+            request.metadata(),
+            request.get_ref().wait_timeout.as_ref(),
+            operations.settings(),
+        )?;
         let message = request.into_inner();
         let span = span("Deploy", &operations, &message.namespace, &message.name);
         let call = decode::deploy(message, operations.settings(), deadline);
@@ -143,7 +121,7 @@ impl DeploymentService for DeploymentApi {
         request: Request<proto::PlanDeployRequest>,
     ) -> Result<Response<proto::PlanDeployResponse>, Status> {
         let operations = acting(&self.operations, &request)?;
-        let deadline = decode::deadline(request.metadata(), None)?;
+        let deadline = decode::deadline(request.metadata(), None, operations.settings())?;
         let message = request.into_inner();
         let span = span("PlanDeploy", &operations, &message.namespace, &message.name);
         let call = decode::plan(message, operations.settings(), deadline);
@@ -161,7 +139,11 @@ impl DeploymentService for DeploymentApi {
         request: Request<proto::ScaleRequest>,
     ) -> Result<Response<proto::ScaleResponse>, Status> {
         let operations = acting(&self.operations, &request)?;
-        let deadline = decode::deadline(request.metadata(), request.get_ref().wait_timeout.as_ref())?;
+        let deadline = decode::deadline(
+            request.metadata(),
+            request.get_ref().wait_timeout.as_ref(),
+            operations.settings(),
+        )?;
         let message = request.into_inner();
         let span = span("Scale", &operations, &message.namespace, &message.name);
         let call = decode::scale(message, operations.settings(), deadline);
@@ -179,7 +161,11 @@ impl DeploymentService for DeploymentApi {
         request: Request<proto::TeardownRequest>,
     ) -> Result<Response<proto::TeardownResponse>, Status> {
         let operations = acting(&self.operations, &request)?;
-        let deadline = decode::deadline(request.metadata(), request.get_ref().wait_timeout.as_ref())?;
+        let deadline = decode::deadline(
+            request.metadata(),
+            request.get_ref().wait_timeout.as_ref(),
+            operations.settings(),
+        )?;
         let message = request.into_inner();
         let span = span("Teardown", &operations, &message.namespace, &message.name);
         let call = decode::teardown(message, operations.settings(), deadline);
@@ -199,7 +185,7 @@ impl DeploymentService for DeploymentApi {
         request: Request<proto::GetDeploymentRequest>,
     ) -> Result<Response<proto::GetDeploymentResponse>, Status> {
         let operations = acting(&self.operations, &request)?;
-        let deadline = decode::deadline(request.metadata(), None)?;
+        let deadline = decode::deadline(request.metadata(), None, operations.settings())?;
         let message = request.into_inner();
         let span = span("GetDeployment", &operations, &message.namespace, &message.name);
         let call = decode::get(&message, operations.settings());
@@ -218,7 +204,7 @@ impl DeploymentService for DeploymentApi {
         request: Request<proto::ListDeploymentsRequest>,
     ) -> Result<Response<proto::ListDeploymentsResponse>, Status> {
         let operations = acting(&self.operations, &request)?;
-        let deadline = decode::deadline(request.metadata(), None)?;
+        let deadline = decode::deadline(request.metadata(), None, operations.settings())?;
         let message = request.into_inner();
         let span = span("ListDeployments", &operations, &message.namespace, "");
         let call = decode::list(message, operations.settings());
@@ -258,7 +244,7 @@ impl DeploymentService for DeploymentApi {
         request: Request<proto::ListRevisionsRequest>,
     ) -> Result<Response<proto::ListRevisionsResponse>, Status> {
         let operations = acting(&self.operations, &request)?;
-        let deadline = decode::deadline(request.metadata(), None)?;
+        let deadline = decode::deadline(request.metadata(), None, operations.settings())?;
         let message = request.into_inner();
         let span = span("ListRevisions", &operations, &message.namespace, &message.name);
         let call = decode::revisions(message, operations.settings());
@@ -276,7 +262,11 @@ impl DeploymentService for DeploymentApi {
         request: Request<proto::RollbackRequest>,
     ) -> Result<Response<proto::RollbackResponse>, Status> {
         let operations = acting(&self.operations, &request)?;
-        let deadline = decode::deadline(request.metadata(), request.get_ref().wait_timeout.as_ref())?;
+        let deadline = decode::deadline(
+            request.metadata(),
+            request.get_ref().wait_timeout.as_ref(),
+            operations.settings(),
+        )?;
         let message = request.into_inner();
         let span = span("Rollback", &operations, &message.namespace, &message.name);
         let call = decode::rollback(message, operations.settings(), deadline);
@@ -299,7 +289,8 @@ impl TemplateService for TemplateApi {
         let operations = acting(&self.operations, &request)?;
         let message = request.into_inner();
         let span = span("ValidateTemplate", &operations, &message.namespace, &message.name);
-        let call = decode::validate(message, &operations.settings().namespace);
+        let settings = operations.settings();
+        let call = decode::validate(message, &settings.namespace, settings.requests.of_templates());
         let call = call.map_err(|error| errors::logged(&error, &span))?;
         let validated = Operations::validate_template(&call);
         let answer = sizes::sized(encode::validate_response(&validated));
@@ -313,12 +304,13 @@ impl TemplateService for TemplateApi {
         let operations = acting(&self.operations, &request)?;
         let message = request.into_inner();
         let span = span("TranslateTemplate", &operations, &message.namespace, &message.name);
-        let translated = decode::translate(message, &operations.settings().namespace).and_then(
-            |(namespace, call, each)| {
+        let settings = operations.settings();
+        let limits = settings.requests.of_templates();
+        let translated =
+            decode::translate(message, &settings.namespace, limits).and_then(|(namespace, call, each)| {
                 let translated = Operations::translate_template(&call)?;
                 sizes::sized(encode::translate_response(&namespace, translated, each)?)
-            },
-        );
+            });
         translated.map_err(|error| errors::logged(&error, &span))
     }
 }
@@ -329,7 +321,7 @@ impl ServerService for ServerApi {
         &self,
         request: Request<proto::GetServerInfoRequest>,
     ) -> Result<Response<proto::GetServerInfoResponse>, Status> {
-        let deadline = decode::deadline(request.metadata(), None)?;
+        let deadline = decode::deadline(request.metadata(), None, self.operations.settings())?;
         // This call reports a cluster that cannot be reached; that is not a failure of the call.
         // Whoever asks need not be known, so nothing is asked of the cluster for it.
         let version = tokio::time::timeout_at(deadline, self.operations.known_version()).await.ok().flatten();

@@ -19,7 +19,7 @@ use crate::engine::{self, Engine};
 use crate::error::{Error, ErrorKind, Result};
 
 pub use crate::artifacts::Target;
-pub use crate::engine::{Outcome, Scope, Settings};
+pub use crate::engine::{Outcome, RequestLimits, Scope, Settings};
 pub use crate::plan::{
     ConflictPolicy, FailurePolicy, Named as NamedRequest, PrunePolicy, ReplicasPolicy, Source, TemplateCall,
     VolumePolicy,
@@ -27,9 +27,7 @@ pub use crate::plan::{
 pub use crate::record::RevisionResult;
 pub use deploy::{DeployCall, DeployChoices, Deployed, PlannedDeploy};
 pub use observe::{ListCall, Listed, Until, WatchEnd, WatchUpdate};
-pub use request::{
-    DEFAULT_DEADLINE, Faults, MAX_DEADLINE, Options, answered_by, early, in_time, longest_wait,
-};
+pub use request::{Faults, Options, answered_by, early, in_time, longest_wait};
 pub use revisions::{ListedRevisions, RevisionView, RevisionsCall, RollbackCall};
 pub use scale::{ScaleCall, Scaled};
 pub use teardown::{TeardownCall, TornDown};

@@ -3,6 +3,7 @@
 mod accept;
 mod activity;
 mod answers;
+mod capacity;
 mod connections;
 mod envelope;
 mod facade;
@@ -44,7 +45,7 @@ use tracing::{info, warn};
 use crate::callers::Callers;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
-use crate::grpc::{DeploymentApi, MAX_MESSAGE_BYTES, ServerApi, Serving, TemplateApi};
+use crate::grpc::{DeploymentApi, ServerApi, Serving, TemplateApi};
 use crate::metrics::Metrics;
 use crate::operations::{Operations, Settings};
 use crate::proto;
@@ -54,7 +55,7 @@ use crate::proto::server_service_server::ServerServiceServer;
 use crate::proto::template_service_server::TemplateServiceServer;
 use crate::rest::{MAX_BODY_BYTES, Rest};
 
-use accept::{Door, HANDSHAKES};
+use accept::Door;
 use connections::{Ends, Rules};
 use facade::Facade;
 use health::Health;
@@ -62,14 +63,16 @@ use limits::Limits;
 use port::Port;
 use tls::Speaks;
 
+pub use capacity::Capacity;
 pub use listener::{BindError, Listener};
 pub use tls::{Files, Tls, Unusable};
 
 /// How often the cluster is asked whether it is there, and how often while it is not.
 const PROBE: Duration = Duration::from_secs(10);
-const PROBE_LOST: Duration = Duration::from_secs(1);
-/// The most files that the façade for the old agents has open.
-pub const FILES_OF_FACADE: usize = facade::CONNECTIONS + HANDSHAKES;
+const PROBE_LOST: Duration = Duration::from_millis(500);
+/// The most files that the façade for the old agents has open: a place is given back a moment after its connection was
+/// ended, and handshakes have some, too.
+pub const FILES_OF_FACADE: usize = facade::CONNECTIONS + 64;
 /// How long connections may take to end once everything else has.
 const LAST: Duration = Duration::from_millis(100);
 
@@ -116,33 +119,6 @@ pub struct Parts {
     pub capacity: Capacity,
 }
 
-/// How much is served at once, of all callers together; the defaults are those of the flags.
-#[derive(Clone, Copy, Debug)]
-pub struct Capacity {
-    /// The most connections; one more is closed.
-    pub connections: usize,
-    /// The most calls; one more is refused.
-    pub calls: usize,
-    /// The most watches; one more is refused.
-    pub watches: usize,
-    /// How long a connection may be without a call.
-    pub idle: Duration,
-    /// How old a connection may become, a tenth more or less.
-    pub age: Duration,
-}
-
-impl Default for Capacity {
-    fn default() -> Self {
-        Self {
-            connections: 1_000,
-            calls: 256,
-            watches: 10_000,
-            idle: Duration::from_secs(300),
-            age: Duration::from_secs(3600),
-        }
-    }
-}
-
 /// Serves until `shutdown` resolves, then drains: streams end, running operations finish or are left to
 /// their lease, and it returns within the drain timeout whatever the callers do.
 ///
@@ -177,20 +153,24 @@ pub async fn run_all(
     // Whatever ends this, nothing of it goes on.
     let _cut = ends.cut.clone().drop_guard();
     let clock = parts.clock.clone();
+    let api_calls = parts.cluster.most_calls();
     let operations = Operations::new(parts.cluster, parts.settings, parts.clock, ends.stop.clone());
     operations.keep();
     let health = Health::new();
     let capacity = parts.capacity;
-    let limits = Limits::new(capacity.calls, capacity.watches, metrics.clone());
-    let serving = serving(parts.sandbox, &parts.callers, capacity, listeners.rest.is_some());
-    let service = service(&operations, serving, &health, &parts.callers, &limits, &ends.stop, &metrics)?;
+    let limits = Limits::new(&capacity, metrics.clone());
+    let mut serving = serving(parts.sandbox, &parts.callers, capacity, listeners.rest.is_some());
+    serving.api_calls = api_calls;
+    let inside = Inside { health: &health, callers: &parts.callers, limits: &limits, stop: &ends.stop };
+    let service = service(&operations, serving, capacity, &inside, &metrics)?;
     let door = |listener, speaks, connections| {
         let tls = parts.tls.clone().map(|tls| (tls, speaks));
-        Door::new(listener, tls, clock.clone(), connections, metrics.clone())
+        let capacity = Capacity { connections, ..capacity };
+        Door::new(listener, tls, clock.clone(), capacity, metrics.clone())
     };
     let rules = Rules { idle: capacity.idle, age: capacity.age };
     let main = door(listeners.main, Speaks::Http2, capacity.connections);
-    let main = connections::serve(main, service, rules, ends.clone(), metrics.clone());
+    let main = connections::serve(main, service, capacity, ends.clone(), metrics.clone());
     let rest = listeners.rest.map(|listener| {
         let (callers, metrics) = (parts.callers.clone(), metrics.clone());
         let rest = Rest::new(operations.clone());
@@ -242,16 +222,32 @@ pub async fn run_all(
 fn serving(sandbox: bool, callers: &Callers, capacity: Capacity, serves_rest: bool) -> Serving {
     Serving {
         sandbox,
-        metadata: metadata::MOST,
+        metadata: capacity.metadata,
+        message: capacity.message,
+        memory: capacity.memory,
+        coming: capacity.coming,
         connections: capacity.connections,
-        streams: connections::STREAMS,
+        handshakes: capacity.handshakes,
+        handshake: capacity.handshake,
+        streams: capacity.streams,
+        watches_of_connection: capacity.watches_of_connection,
+        taking: capacity.taking,
         calls: capacity.calls,
         watches: capacity.watches,
         each: callers.bounds(),
         rest: serves_rest.then_some((facade::CONNECTIONS, MAX_BODY_BYTES)),
         idle: capacity.idle,
         age: capacity.age,
+        api_calls: 0,
     }
+}
+
+/// What the layers look at.
+struct Inside<'s> {
+    health: &'s Health,
+    callers: &'s Callers,
+    limits: &'s Limits,
+    stop: &'s CancellationToken,
 }
 
 /// All services behind all layers, the outermost first.
@@ -259,10 +255,8 @@ fn serving(sandbox: bool, callers: &Callers, capacity: Capacity, serves_rest: bo
 fn service(
     operations: &Operations,
     serving: Serving,
-    health: &Health,
-    callers: &Callers,
-    limits: &Limits,
-    stop: &CancellationToken,
+    capacity: Capacity,
+    inside: &Inside<'_>,
     metrics: &Metrics,
 ) -> Result<
     impl Service<
@@ -276,12 +270,13 @@ fn service(
     + use<>,
     Failure,
 > {
-    let service = CatchPanicLayer::custom(panicked).layer(routes(operations, serving, health)?);
-    let service = answers::Answers::new(metrics.clone(), stop.clone()).layer(service);
-    let service = limits.layer(service);
+    let service = CatchPanicLayer::custom(panicked).layer(routes(operations, serving, inside.health)?);
+    let longest = operations.settings().requests.max_deadline;
+    let answers = answers::Answers::new(capacity, longest, metrics.clone(), inside.stop.clone());
+    let service = inside.limits.layer(answers.layer(service));
     // Who is not known gets no place and has no body read.
-    let service = identity::Identity::new(callers.clone()).layer(service);
-    let service = metadata::Metadata(metrics.clone()).layer(service);
+    let service = identity::Identity::new(inside.callers.clone()).layer(service);
+    let service = metadata::Metadata::new(capacity.metadata, metrics.clone()).layer(service);
     let service = measured::Measure::new(metrics.clone()).layer(gate::Gate.layer(service));
     Ok(MapResponse::new(service, messages::spelt))
 }
@@ -300,13 +295,14 @@ macro_rules! bounded {
 fn routes(operations: &Operations, serving: Serving, health: &Health) -> Result<Routes, Failure> {
     let deployments = DeploymentServiceServer::new(DeploymentApi::new(operations.clone()));
     let templates = TemplateServiceServer::new(TemplateApi::new(operations.clone()));
+    let longest = serving.message;
     let server = ServerServiceServer::new(ServerApi::new(operations.clone(), serving));
     Ok(Routes::new(bounded!(HealthServer::new(health.clone()), questions::LONGEST))
         .add_service(bounded!(reflection().build_v1()?, questions::LONGEST))
         .add_service(bounded!(reflection().build_v1alpha()?, questions::LONGEST))
-        .add_service(bounded!(deployments, MAX_MESSAGE_BYTES))
-        .add_service(bounded!(templates, MAX_MESSAGE_BYTES))
-        .add_service(bounded!(server, MAX_MESSAGE_BYTES))
+        .add_service(bounded!(deployments, longest))
+        .add_service(bounded!(templates, longest))
+        .add_service(bounded!(server, longest))
         .prepare())
 }
 

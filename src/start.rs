@@ -3,6 +3,7 @@
 mod callers;
 mod checks;
 mod cluster;
+mod limits;
 
 use std::io::ErrorKind as IoErrorKind;
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use tracing::info;
 
 use crate::clock::Clock;
 use crate::config::{Config, Listen, LogFormat};
-use crate::operations::Settings;
+use crate::operations::{RequestLimits, Settings};
 use crate::server::{self, BindError, Listener, Listeners, Parts};
 use crate::telemetry::{Telemetry, tell_of_panics};
 
@@ -85,6 +86,11 @@ async fn checked(config: Config) -> Result<(), Refusal> {
             unschedulable_grace: config.unschedulable_grace,
             holder: holder(),
             keeps,
+            requests: RequestLimits {
+                default_deadline: config.limits.default_deadline,
+                max_deadline: config.limits.max_deadline,
+                max_replicas: config.limits.max_replicas,
+            },
         },
         clock,
         callers,

@@ -126,6 +126,7 @@ mod edge {
     mod identity;
     mod identity_printed;
     mod known_images;
+    mod limits;
     mod lost;
     mod metrics;
     mod options;

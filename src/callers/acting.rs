@@ -219,7 +219,7 @@ mod tests {
     fn callers(name: &str) -> (Callers, std::path::PathBuf) {
         let tokens = file(&format!("{name}-tokens"), "alice a-long-token-of-alice ops\n");
         let rights = file(&format!("{name}-rights"), "group:ops * *\n");
-        let bounds = Bounds { calls: 1, watches: 1 };
+        let bounds = Bounds { calls: 1, reads: 1, watches: 1 };
         let known = (Authentication::Tokens(tokens.clone()), Authorization::Rules(rights));
         (Callers::new(known.0, known.1, bounds, &nowhere(), Clock::system()).unwrap(), tokens)
     }

@@ -9,21 +9,20 @@ use crate::metrics::{Limit, Metrics};
 /// When a caller that was told so may try again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Calls that only look: half of what the server has places for, if nobody has set that otherwise.
-const LOOKS: usize = 128;
-
 /// How much is served of one caller at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// Calls that change something.
     pub calls: usize,
+    /// Calls that only look.
+    pub reads: usize,
     /// Watches.
     pub watches: usize,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { calls: 8, watches: 1_000 }
+        Self { calls: 8, reads: 128, watches: 1_000 }
     }
 }
 
@@ -55,7 +54,7 @@ impl Counting {
     pub(super) fn place(&self, caller: &str, counted: Counted) -> Result<Place> {
         let (most, what, limit) = match counted {
             Counted::Calls => (self.bounds.calls, "calls that change something", Limit::CallsOfCaller),
-            Counted::Looks => (LOOKS, "calls that look", Limit::CallsOfCaller),
+            Counted::Looks => (self.bounds.reads, "calls that look", Limit::ReadsOfCaller),
             Counted::Watches => (self.bounds.watches, "watches", Limit::WatchesOfCaller),
         };
         self.open.open((caller.to_owned(), counted), most).map(|opened| Place { _opened: opened }).ok_or_else(
@@ -84,7 +83,7 @@ mod tests {
             let (text, series) = (metrics.text(), format!("panamax_limit_hits_total{{limit=\"{limit}\"}} "));
             text.lines().find_map(|line| line.strip_prefix(&series)?.parse::<u32>().ok())
         };
-        let counting = Counting::new(Bounds { calls: 1, watches: 2 }, metrics.clone());
+        let counting = Counting::new(Bounds { calls: 1, reads: 1, watches: 2 }, metrics.clone());
         assert_eq!(["calls_of_caller", "watches_of_caller"].map(hits), [Some(0); 2]);
         let call = counting.place("alice", Counted::Calls).unwrap();
         let refused = counting.place("alice", Counted::Calls).err().unwrap();
@@ -94,7 +93,10 @@ mod tests {
         assert_eq!(["calls_of_caller", "watches_of_caller"].map(hits), [Some(1), Some(0)]);
         assert!(counting.place("alice", Counted::Watches).is_err());
         assert_eq!(["calls_of_caller", "watches_of_caller"].map(hits), [Some(1); 2]);
-        drop((call, held));
+        let look = counting.place("alice", Counted::Looks).unwrap();
+        assert!(counting.place("alice", Counted::Looks).is_err());
+        assert_eq!(["calls_of_caller", "reads_of_caller"].map(hits), [Some(1); 2]);
+        drop((call, held, look));
         assert!(counting.open.is_empty());
         assert!(counting.place("alice", Counted::Calls).is_ok());
     }

@@ -12,6 +12,7 @@ use super::answers::Subject;
 use super::errors::Failure;
 use super::patience;
 use super::road::{CALL_LIMIT, hearing};
+use crate::metrics::Limit;
 
 /// The first pause before a call is tried again; it doubles to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -94,8 +95,14 @@ impl Cluster {
     {
         let _permit = loop {
             patience::had().await;
-            let permit =
-                self.calls.acquire().await.map_err(|_| Failure::broken(purpose, "the handle is closed"))?;
+            let permit = match self.calls.try_acquire() {
+                Ok(permit) => permit,
+                Err(_) => {
+                    self.metrics.limit_hit(Limit::ApiCalls);
+                    let turn = self.calls.acquire().await;
+                    turn.map_err(|_| Failure::broken(purpose, "the handle is closed"))?
+                }
+            };
             // It may be over by the time that a permit is there.
             if !patience::is_over() {
                 break permit;

@@ -6,6 +6,7 @@ use kube::core::Status;
 use kube::core::response::StatusCause;
 
 use super::answers::{Conflict, Meaning, Subject};
+use super::large::too_large;
 use crate::artifacts::ObjectRef;
 use crate::error::{Error, ErrorKind, Refusal};
 
@@ -27,6 +28,8 @@ enum Cause {
     Timeout,
     /// There was no connection, or the answer could not be read.
     Broken(String),
+    /// There is more of the answer than is taken.
+    TooLarge(String),
 }
 
 impl Failure {
@@ -34,6 +37,8 @@ impl Failure {
         let cause = if let kube::Error::Api(status) = error {
             let meaning = Meaning::of(&status, subject);
             Cause::Refused(status, meaning)
+        } else if let Some(answer) = too_large(&error) {
+            Cause::TooLarge(answer.to_string())
         } else {
             Cause::Broken(describe(&error))
         };
@@ -57,14 +62,14 @@ impl Failure {
     fn status(&self) -> Option<&Status> {
         match &self.cause {
             Cause::Refused(status, _) => Some(status),
-            Cause::Timeout | Cause::Broken(_) => None,
+            Cause::Timeout | Cause::Broken(_) | Cause::TooLarge(_) => None,
         }
     }
 
     fn meaning(&self) -> Option<&Meaning> {
         match &self.cause {
             Cause::Refused(_, meaning) => Some(meaning),
-            Cause::Timeout | Cause::Broken(_) => None,
+            Cause::Timeout | Cause::Broken(_) | Cause::TooLarge(_) => None,
         }
     }
 
@@ -100,7 +105,12 @@ impl Failure {
 
     /// Whether the same call may succeed later with nothing changed in it.
     pub(super) fn is_transient(&self) -> bool {
-        self.meaning().is_none_or(Meaning::passes)
+        match &self.cause {
+            Cause::Refused(_, meaning) => meaning.passes(),
+            Cause::Timeout | Cause::Broken(_) => true,
+            // It would come again.
+            Cause::TooLarge(_) => false,
+        }
     }
 
     /// Whether nobody has answered: the call may have arrived, or arrive still.
@@ -125,7 +135,7 @@ impl Failure {
     pub(super) fn summary(&self) -> String {
         match &self.cause {
             Cause::Timeout => "no answer in time".to_owned(),
-            Cause::Broken(text) => text.clone(),
+            Cause::Broken(text) | Cause::TooLarge(text) => text.clone(),
             Cause::Refused(status, _) => {
                 let mut text = format!("HTTP {} {}", status.code, status.reason);
                 for cause in self.causes() {
@@ -156,6 +166,10 @@ impl Failure {
                 format!("failed to {} ({object}): the cluster cannot be reached", self.purpose),
             )
             .retry_after(Duration::from_secs(1)),
+            Cause::TooLarge(why) => {
+                let failed = format!("failed to {} ({object}): {why}", self.purpose);
+                Error::new(ErrorKind::LimitExceeded, failed)
+            }
             Cause::Refused(status, meaning) => self.refusal(status, meaning, object),
         };
         let error = if name.is_empty() { error } else { error.about(kind, name) };

@@ -1,9 +1,13 @@
 //! The road to the API server: one client for calls, and connections of their own for watches.
 
+mod breaker;
+mod connect;
 mod counted;
 mod credentials;
 mod gate;
 mod limits;
+mod measured;
+mod verbs;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -36,7 +40,7 @@ pub(super) type Answer = UnsyncBoxBody<Bytes, BoxError>;
 /// Makes the client of any service; what every request needs, wherever it goes, is here.
 fn client(service: ApiService, namespace: &str, metrics: &Metrics) -> kube::Client {
     let service = CollectWarnings.layer(service);
-    let service = Limit.layer(service);
+    let service = Limit(metrics.clone()).layer(service);
     let service = Count(metrics.clone()).layer(service);
     ClientBuilder::new(service, namespace).build()
 }

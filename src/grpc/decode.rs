@@ -25,8 +25,6 @@ use crate::proto;
 pub(super) use reads::{MAX_PAGE_SIZE, PAGE_SIZE, WatchCall, get, list, revisions, watch};
 pub(super) use templates::{translate, validate};
 
-/// The most replicas of one component.
-pub(super) const MAX_REPLICAS: i32 = 100;
 /// The most characters of a request's name.
 const MAX_REQUEST_ID: usize = 128;
 
@@ -36,9 +34,10 @@ const MAX_REQUEST_ID: usize = 128;
 pub(super) fn deadline(
     metadata: &MetadataMap,
     wait_timeout: Option<&prost_types::Duration>,
+    settings: &Settings,
 ) -> std::result::Result<Instant, tonic::Status> {
     let waiting = wait_timeout.and_then(|time| u64::try_from(time.seconds).ok()).map(Duration::from_secs);
-    Ok(answered_by(asked(metadata)?, waiting))
+    Ok(answered_by(asked(metadata)?, waiting, &settings.requests))
 }
 
 /// When a stream must end; `None` if its caller sets no deadline.
@@ -175,6 +174,7 @@ pub(super) fn deploy(
     let overrides = request.r#override.map(template::raw);
     let call = || {
         let mut call = DeployCall::new(namespace?, name, source?, options, deadline);
+        call.template.limits = settings.requests.of_templates();
         call.template.overrides = overrides;
         call.template.image_configs = Configs(request.image_configs);
         call.choices.waits_ready = ready;
@@ -238,8 +238,12 @@ pub(super) fn scale(
     let mut replicas: Vec<(String, i32)> = request.replicas.into_iter().collect();
     replicas.sort();
     for (name, count) in &replicas {
-        if !(0..=MAX_REPLICAS).contains(count) {
-            faults.add(format!("replicas[{name}]"), format!("must be from 0 to {MAX_REPLICAS}"));
+        let most = settings.requests.max_replicas;
+        let (field, text) = (format!("replicas[{name}]"), format!("must be from 0 to {most}"));
+        match u32::try_from(*count) {
+            Ok(count) if count > most => faults.beyond(field, text),
+            Ok(_) => {}
+            Err(_) => faults.add(field, text),
         }
     }
     let mode: proto::WaitMode = enumeration(request.wait, "wait", &mut faults);

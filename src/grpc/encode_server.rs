@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::decode::{MAX_PAGE_SIZE, MAX_REPLICAS, PAGE_SIZE};
-use super::{MAX_MESSAGE_BYTES, Serving};
-use crate::operations::{DEFAULT_DEADLINE, MAX_DEADLINE, Scope, Settings};
+use super::decode::{MAX_PAGE_SIZE, PAGE_SIZE};
+use super::serving::Serving;
+use crate::operations::{Scope, Settings};
 use crate::proto;
 
 /// The answer to GetServerInfo; `version` is the cluster's, if it answered.
@@ -15,9 +15,9 @@ pub(super) fn server_info(
     serving: &Serving,
 ) -> proto::GetServerInfoResponse {
     let number = |limit: usize| i32::try_from(limit).unwrap_or(i32::MAX);
-    let seconds = |duration: Duration| prost_types::Duration {
+    let time = |duration: Duration| prost_types::Duration {
         seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-        nanos: 0,
+        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or_default(),
     };
     proto::GetServerInfoResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -29,14 +29,14 @@ pub(super) fn server_info(
         defaults: Some(proto::ServerDefaults {
             namespace: settings.namespace.to_string(),
             options: Some(super::options::defaults()),
-            deadline: Some(seconds(DEFAULT_DEADLINE)),
+            deadline: Some(time(settings.requests.default_deadline)),
             page_size: i32::try_from(PAGE_SIZE).unwrap_or(i32::MAX),
         }),
         limits: Some(proto::ServerLimits {
-            max_message_bytes: number(MAX_MESSAGE_BYTES),
-            max_replicas: MAX_REPLICAS,
+            max_message_bytes: number(serving.message),
+            max_replicas: i32::try_from(settings.requests.max_replicas).unwrap_or(i32::MAX),
             max_page_size: i32::try_from(MAX_PAGE_SIZE).unwrap_or(i32::MAX),
-            max_deadline: Some(seconds(MAX_DEADLINE)),
+            max_deadline: Some(time(settings.requests.max_deadline)),
             max_metadata_bytes: number(serving.metadata),
             max_connections: number(serving.connections),
             max_streams_per_connection: i32::try_from(serving.streams).unwrap_or(i32::MAX),
@@ -46,8 +46,16 @@ pub(super) fn server_info(
             max_watches_per_caller: number(serving.each.watches),
             max_rest_connections: serving.rest.map_or(0, |(connections, _)| number(connections)),
             max_rest_body_bytes: serving.rest.map_or(0, |(_, bytes)| number(bytes)),
-            connection_idle: Some(seconds(serving.idle)),
-            connection_age: Some(seconds(serving.age)),
+            connection_idle: Some(time(serving.idle)),
+            connection_age: Some(time(serving.age)),
+            max_watches_per_connection: number(serving.watches_of_connection),
+            max_request_memory_bytes: i64::try_from(serving.memory).unwrap_or(i64::MAX),
+            request_timeout: Some(time(serving.coming)),
+            max_handshakes: number(serving.handshakes),
+            handshake_timeout: Some(time(serving.handshake)),
+            reader_timeout: Some(time(serving.taking)),
+            max_reads_per_caller: number(serving.each.reads),
+            max_api_calls: number(serving.api_calls),
             ..super::encode_template::limits()
         }),
         keeper: Some(keeper(kept)),

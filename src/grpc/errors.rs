@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 use tracing::{Span, error, info};
 
-use crate::error::{Error, ErrorKind, Fault};
+use crate::error::{Error, ErrorKind, Fault, LIMIT};
 use crate::proto::{ERROR_DOMAIN, ErrorReason};
 
 /// Limits that keep the status within what common clients take as trailers.
@@ -205,15 +205,49 @@ pub fn is_undecodable(status: &Status) -> bool {
     status.code() == Code::Internal && status.details().is_empty()
 }
 
-/// What the gRPC library has refused on its own, as an error of ours; `None` if it is no failure.
+/// A limit that a refused call was beyond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beyond {
+    /// The replicas of a component.
+    Replicas,
+    /// Anything else of a template.
+    Template,
+    /// The time in which a call is answered; a wait that has ended is no such call.
+    Deadline,
+}
+
+/// Which limit of a template or of time an answer says that its call was beyond; `None`: none of these.
+pub fn beyond(answer: &HeaderMap) -> Option<Beyond> {
+    let status = Status::from_header_map(answer)?;
+    let reason = |of: ErrorReason| {
+        let details = status.get_details_error_info();
+        details.is_some_and(|info| of.as_str_name().ends_with(&info.reason))
+    };
+    match status.code() {
+        Code::DeadlineExceeded if reason(ErrorReason::ClusterTimeout) => Some(Beyond::Deadline),
+        Code::InvalidArgument => {
+            let faults = status.get_details_bad_request()?.field_violations;
+            let of = |fault: &FieldViolation| {
+                fault.field.starts_with("replicas[") || fault.field.ends_with(".deployment.count")
+            };
+            let fault = faults.iter().find(|fault| fault.reason == LIMIT)?;
+            Some(if of(fault) { Beyond::Replicas } else { Beyond::Template })
+        }
+        _ => None,
+    }
+}
+
+/// What the gRPC library has refused on its own, as an error of ours; `None` if it is no failure. `longest` is the
+/// size of the longest request, as people write it.
 ///
 /// The library's own words are dropped: they may quote the request.
-pub fn failure_of_library(status: &Status) -> Option<Error> {
+pub fn failure_of_library(status: &Status, longest: &str) -> Option<Error> {
     let error = match status.code() {
         Code::Ok => return None,
-        Code::OutOfRange | Code::ResourceExhausted => {
-            Error::new(ErrorKind::LimitExceeded, "the request is larger than 1 MiB once it is decompressed")
-        }
+        Code::OutOfRange | Code::ResourceExhausted => Error::new(
+            ErrorKind::LimitExceeded,
+            format!("the request is larger than {longest} once it is decompressed"),
+        ),
         Code::Unimplemented => Error::new(
             ErrorKind::NotImplemented,
             "the request is compressed in a way that is not taken; use gzip, or none",

@@ -7,6 +7,7 @@ use crate::artifacts::Namespace;
 use crate::error::{Error, Fault, Result};
 use crate::operations::Operations;
 use crate::proto;
+use crate::template::validate::Limits;
 
 /// The namespace of requests that name none: what a server without a setting of its own has.
 const NAMESPACE: &str = "default";
@@ -22,7 +23,7 @@ pub fn validate(
     request: proto::ValidateTemplateRequest,
 ) -> std::result::Result<proto::ValidateTemplateResponse, Status> {
     let answer = || {
-        let call = decode::validate(request, &namespace()?)?;
+        let call = decode::validate(request, &namespace()?, Limits::default())?;
         Ok(encode::validate_response(&Operations::validate_template(&call)))
     };
     answer().map_err(|error: Error| errors::status(&error))
@@ -35,7 +36,7 @@ pub fn translate(
     request: proto::TranslateTemplateRequest,
 ) -> std::result::Result<proto::TranslateTemplateResponse, Status> {
     let answer = || {
-        let (namespace, call, each) = decode::translate(request, &namespace()?)?;
+        let (namespace, call, each) = decode::translate(request, &namespace()?, Limits::default())?;
         encode::translate_response(&namespace, Operations::translate_template(&call)?, each)
     };
     answer().map_err(|error: Error| errors::status(&error))

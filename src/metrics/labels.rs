@@ -36,8 +36,14 @@ words! {
         Watches => "watches",
         /// Watches at once, of one connection.
         WatchesOfConnection => "watches_of_connection",
-        /// Calls at once, of one caller.
+        /// Calls and watches at once, of one connection: as many are open as may be.
+        StreamsOfConnection => "streams_of_connection",
+        /// TLS handshakes at once.
+        Handshakes => "handshakes",
+        /// Calls at once that change something, of one caller.
         CallsOfCaller => "calls_of_caller",
+        /// Calls at once that only look, of one caller.
+        ReadsOfCaller => "reads_of_caller",
         /// Watches at once, of one caller.
         WatchesOfCaller => "watches_of_caller",
         /// The size of a request.
@@ -48,6 +54,16 @@ words! {
         RequestMemory => "request_memory",
         /// The time in which a request must come.
         RequestTime => "request_time",
+        /// The time in which a call must be answered, whatever its caller asks for.
+        Deadline => "deadline",
+        /// The replicas of a component.
+        Replicas => "replicas",
+        /// Anything else that a template has too much of.
+        Template => "template",
+        /// Calls to the API server at once: one had to wait for its turn.
+        ApiCalls => "api_calls",
+        /// The size of an answer of the API server.
+        ApiAnswer => "api_answer",
     }
 }
 

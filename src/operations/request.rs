@@ -5,18 +5,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    ConflictPolicy, DeployCall, DeployChoices, FailurePolicy, PrunePolicy, ReplicasPolicy, Settings, Source,
-    Target, TemplateCall,
+    ConflictPolicy, DeployCall, DeployChoices, FailurePolicy, PrunePolicy, ReplicasPolicy, RequestLimits,
+    Settings, Source, Target, TemplateCall,
 };
 use crate::artifacts::{DeploymentName, NameError, Namespace};
-use crate::error::{Error, ErrorKind, Fault, Result};
+use crate::error::{Error, ErrorKind, Fault, LIMIT, Result};
 use crate::facts::Configs;
+use crate::template::validate::Limits;
 use crate::translate::Rules;
 
-/// How long a call may take when its caller sets no deadline.
-pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
-/// How long a call may take at the most; streams have no limit.
-pub const MAX_DEADLINE: Duration = Duration::from_secs(120);
 /// What is kept of the caller's deadline for the answer itself.
 const ANSWERING: Duration = Duration::from_millis(200);
 /// What is kept of the caller's deadline when the caller waits, at the most: a tenth of a shorter one.
@@ -30,6 +27,11 @@ impl Faults {
     /// Adds a wrong field.
     pub fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
         self.0.push(Fault::field(field, description));
+    }
+
+    /// Adds a field that asks for more than there may be.
+    pub fn beyond(&mut self, field: impl Into<String>, description: impl Into<String>) {
+        self.0.push(Fault { reason: LIMIT, ..Fault::field(field, description) });
     }
 
     /// The value, or the fault of its field.
@@ -104,6 +106,7 @@ impl DeployCall {
                 rules: options.rules,
                 image_configs: Configs::default(),
                 strict: options.strict,
+                limits: Limits::default(),
             },
             choices: DeployChoices {
                 create_namespace: options.create_namespace,
@@ -127,10 +130,10 @@ impl DeployCall {
 /// When a call must be answered: the deadline that its caller asks for, a little early.
 ///
 /// A caller that sets none gets ours, or as long as it asks to wait; in any case not longer than our longest.
-pub fn answered_by(asked: Option<Duration>, waiting: Option<Duration>) -> Instant {
-    let ours =
-        waiting.map_or(DEFAULT_DEADLINE, |time| DEFAULT_DEADLINE.max(time.saturating_add(2 * WAITING)));
-    let asked = asked.unwrap_or(ours).min(MAX_DEADLINE);
+pub fn answered_by(asked: Option<Duration>, waiting: Option<Duration>, limits: &RequestLimits) -> Instant {
+    let ours = limits.default_deadline;
+    let ours = waiting.map_or(ours, |time| ours.max(time.saturating_add(2 * WAITING)));
+    let asked = asked.unwrap_or(ours).min(limits.max_deadline);
     Instant::now() + early(asked)
 }
 

@@ -45,6 +45,8 @@ pub struct TemplateCall {
     pub image_configs: Configs,
     /// Whether warnings refuse it.
     pub strict: bool,
+    /// How much it may ask for.
+    pub limits: validate::Limits,
 }
 
 /// A template that can be translated.
@@ -135,7 +137,7 @@ pub struct Reading {
 
 /// Reads, merges and validates; no template when an error refuses it.
 pub fn read(call: &TemplateCall) -> Reading {
-    let limits = validate::Limits::default();
+    let limits = call.limits;
     let overriding = call.overrides.clone();
     let (mut validated, positions) = match &call.source {
         Source::Text(text) => validate::from_text(text, overriding, &limits),

@@ -44,7 +44,8 @@ impl Services {
         // 1. What is to be there, and under which name.
         let text = body::text(body)?;
         let namespace = self.namespace()?;
-        let call = DeployCall::new(namespace, None, Source::Text(text), Options::default(), deadline);
+        let mut call = DeployCall::new(namespace, None, Source::Text(text), Options::default(), deadline);
+        call.template.limits = self.operations.settings().requests.of_templates();
         let components = Operations::components(&call)?;
         let name = ids::deployment(&components)
             .ok_or_else(|| Error::internal("a template that can be deployed has no component"))?;
@@ -92,7 +93,7 @@ impl Services {
 
     /// All services that were deployed for agents, with their states as last recorded.
     pub(super) async fn list(&self) -> Answered<Vec<Value>> {
-        let deadline = answered_by(None, None);
+        let deadline = answered_by(None, None, &self.operations.settings().requests);
         let namespace = Some(self.namespace()?);
         let (page_token, label_selector, states) = (String::new(), String::new(), Vec::new());
         let mut call =
@@ -112,8 +113,10 @@ impl Services {
     /// Looks at one service.
     pub(super) async fn get(&self, id: &str) -> Answered<Value> {
         let (id, target) = self.target(id)?;
-        let view =
-            self.look(&id, &target, answered_by(None, None)).await?.ok_or_else(Refusal::unknown_service)?;
+        let view = self
+            .look(&id, &target, answered_by(None, None, &self.operations.settings().requests))
+            .await?
+            .ok_or_else(Refusal::unknown_service)?;
         let component = view.status.components.iter().find(|component| component.name == id.component);
         component.map(|component| words::entry(component, &view)).ok_or_else(Refusal::unknown_service)
     }

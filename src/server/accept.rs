@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 use x509_parser::parse_x509_certificate;
 
+use super::capacity::Capacity;
 use super::listener::{Bytes, Listener};
 use super::origin::Origin;
 use super::tls::{Speaks, Tls};
@@ -21,11 +22,8 @@ use super::wire::Connection;
 use crate::clock::Clock;
 use crate::metrics::{Cut, Limit, Metrics};
 
-/// The most connections that may be in their TLS handshake at once. One more ends the oldest of them, so that nobody
-/// who says nothing keeps others out.
-pub(super) const HANDSHAKES: usize = 64;
-/// How long a handshake may take, and how long it has if others wait.
-const HANDSHAKE: Duration = Duration::from_secs(5);
+/// How long a handshake has if others wait, because as many as there may be are under way. One more ends the oldest of
+/// them, so that nobody who says nothing keeps others out.
 const HANDSHAKE_AMONG_MANY: Duration = Duration::from_secs(1);
 /// How long is waited when no connection can be accepted: the process has too many files open.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
@@ -39,6 +37,7 @@ pub(super) struct Door {
     listener: Listener,
     tls: Option<(Arc<Tls>, Speaks)>,
     clock: Clock,
+    capacity: Capacity,
     places: Arc<Semaphore>,
     handshakes: JoinSet<Option<Connection>>,
     /// When each handshake that is under way began, the oldest first.
@@ -49,19 +48,19 @@ pub(super) struct Door {
 }
 
 impl Door {
-    /// At most `connections` are open at once.
     pub(super) fn new(
         listener: Listener,
         tls: Option<(Arc<Tls>, Speaks)>,
         clock: Clock,
-        connections: usize,
+        capacity: Capacity,
         metrics: Metrics,
     ) -> Self {
         Self {
             listener,
             tls,
             clock,
-            places: Arc::new(Semaphore::new(connections)),
+            places: Arc::new(Semaphore::new(capacity.connections)),
+            capacity,
             handshakes: JoinSet::new(),
             begun: VecDeque::new(),
             refused: Told::default(),
@@ -74,8 +73,9 @@ impl Door {
     pub(super) async fn next(&mut self) -> Connection {
         loop {
             self.begun.retain(|(_, handshake)| !handshake.is_finished());
-            let oldest = self.begun.front().filter(|_| self.begun.len() >= HANDSHAKES);
-            let may_begin = oldest.map(|(begun, _)| *begun + HANDSHAKE_AMONG_MANY);
+            let oldest = self.begun.front().filter(|_| self.begun.len() >= self.capacity.handshakes);
+            let among_many = HANDSHAKE_AMONG_MANY.min(self.capacity.handshake);
+            let may_begin = oldest.map(|(begun, _)| *begun + among_many);
             let accepted = tokio::select! {
                 biased;
                 Some(done) = self.handshakes.join_next() => {
@@ -102,14 +102,22 @@ impl Door {
             };
             match &self.tls {
                 None => {
-                    let origin = Origin::new(source, None);
-                    return Connection::new(stream, origin, None, place, self.metrics.clone());
+                    let origin = Origin::new(source, None, self.capacity.memory_of_connection);
+                    return Connection::new(
+                        stream,
+                        origin,
+                        None,
+                        place,
+                        &self.capacity,
+                        self.metrics.clone(),
+                    );
                 }
                 Some((tls, speaks)) => {
                     let acceptor = TlsAcceptor::from(tls.config(*speaks));
                     let (clock, metrics) = (self.clock.clone(), self.metrics.clone());
                     self.make_room();
-                    let handshake = handshake(acceptor, (stream, source), place, clock, metrics);
+                    let coming = (stream, source);
+                    let handshake = handshake(acceptor, coming, place, self.capacity, clock, metrics);
                     self.begun.push_back((Instant::now(), self.handshakes.spawn(handshake)));
                 }
             }
@@ -118,11 +126,12 @@ impl Door {
 
     /// Ends the oldest handshake if there are as many as there may be.
     fn make_room(&mut self) {
-        if self.begun.len() >= HANDSHAKES
+        if self.begun.len() >= self.capacity.handshakes
             && let Some((_, oldest)) = self.begun.pop_front()
             && !oldest.is_finished()
         {
             oldest.abort();
+            self.metrics.limit_hit(Limit::Handshakes);
             self.metrics.cut(Cut::Handshake);
         }
     }
@@ -173,15 +182,16 @@ async fn handshake(
     acceptor: TlsAcceptor,
     (stream, source): (Box<dyn Bytes>, Option<IpAddr>),
     place: OwnedSemaphorePermit,
+    capacity: Capacity,
     clock: Clock,
     metrics: Metrics,
 ) -> Option<Connection> {
-    match timeout(HANDSHAKE, acceptor.accept(stream)).await {
+    match timeout(capacity.handshake, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
             let chain = stream.get_ref().1.peer_certificates();
             let expires = chain.and_then(<[_]>::first).and_then(|certificate| expiry(certificate, &clock));
-            let origin = Origin::new(source, chain);
-            Some(Connection::new(Box::new(stream), origin, expires, place, metrics))
+            let origin = Origin::new(source, chain, capacity.memory_of_connection);
+            Some(Connection::new(Box::new(stream), origin, expires, place, &capacity, metrics))
         }
         Ok(Err(error)) => {
             debug!(%error, "TLS handshake failed");
@@ -218,7 +228,8 @@ mod tests {
     async fn door(connections: usize) -> (SocketAddr, Door) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        (address, Door::new(listener.into(), None, Clock::system(), connections, Metrics::default()))
+        let capacity = Capacity { connections, ..Capacity::default() };
+        (address, Door::new(listener.into(), None, Clock::system(), capacity, Metrics::default()))
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! The answers to failures that no service of ours has told: each gets a code, a message, its details and a log line.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,12 +14,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::envelope::{self, Envelope, Found, Terms, Violation};
+use super::capacity::Capacity;
+use super::envelope::{Envelope, Found, Terms, Violation};
 use super::limits::{self, ASKING, Admission};
 use super::origin::Origin;
 use super::questions::Questions;
+use crate::config::Bytes as Size;
 use crate::error::{Error, ErrorKind};
-use crate::grpc::{self, MAX_MESSAGE_BYTES};
+use crate::grpc::{self, Beyond};
 use crate::metrics::{Limit, Metrics};
 
 /// Which compression is taken, by gRPC's name for this header.
@@ -40,23 +43,47 @@ pub(super) struct Answers {
     metrics: Metrics,
     /// The bytes that all requests which are coming share.
     memory: Arc<Semaphore>,
+    /// The most bytes of a request, and how long it may take to come.
+    usual: (usize, Duration),
+    /// How long a call may take whatever its caller asks for.
+    longest: Duration,
     /// From here on nothing that has not come is waited for.
     stop: CancellationToken,
 }
 
 impl Answers {
-    pub(super) fn new(metrics: Metrics, stop: CancellationToken) -> Self {
-        Self { metrics, memory: Arc::new(Semaphore::new(envelope::MEMORY)), stop }
+    pub(super) fn new(
+        capacity: Capacity,
+        longest: Duration,
+        metrics: Metrics,
+        stop: CancellationToken,
+    ) -> Self {
+        let memory = Arc::new(Semaphore::new(capacity.memory));
+        Self { metrics, memory, usual: (capacity.message, capacity.coming), longest, stop }
+    }
+
+    /// How large a request of a path may be, and how long it may take to come.
+    fn bounds(&self, path: &str) -> (usize, Duration) {
+        if is_small(path) { (SMALL, SMALL_PATIENCE) } else { self.usual }
     }
 
     /// What a request of a path may be.
     fn terms(&self, path: &str, encoded: bool, origin: Origin) -> Terms {
-        let (limit, patience) = match is_small(path) {
-            true => (SMALL, SMALL_PATIENCE),
-            false => (MAX_MESSAGE_BYTES, envelope::PATIENCE),
-        };
+        let (limit, patience) = self.bounds(path);
         let memory = [origin.memory, Arc::clone(&self.memory)];
         Terms { encoded, limit, patience, memory, stop: self.stop.clone() }
+    }
+
+    /// Counts the limit of a template or of time that a call has met, if it has.
+    fn count(&self, answer: &HeaderMap, asked: Option<Duration>) {
+        let limit = match grpc::beyond(answer) {
+            Some(Beyond::Replicas) => Limit::Replicas,
+            Some(Beyond::Template) => Limit::Template,
+            // A caller's own deadline is no limit of ours.
+            Some(Beyond::Deadline) if asked.is_none_or(|asked| asked > self.longest) => Limit::Deadline,
+            Some(Beyond::Deadline) | None => return,
+        };
+        self.metrics.limit_hit(limit);
     }
 }
 
@@ -113,17 +140,19 @@ where
                 request.map(|body| Body::new(Envelope::new(body, terms, found.clone(), admission)))
             }
         };
+        let asked = grpc::timeout(request.headers()).ok().flatten();
         let answer = self.inner.call(request);
-        let metrics = self.answers.metrics.clone();
+        let answers = self.answers.clone();
         Box::pin(async move {
             let answer = answer.await?;
             match found.get() {
-                Some(Violation::TooLarge) => metrics.limit_hit(Limit::Request),
-                Some(Violation::Late) => metrics.limit_hit(Limit::RequestTime),
-                Some(Violation::NoMemory) => metrics.limit_hit(Limit::RequestMemory),
-                Some(_) | None => {}
+                Some(Violation::TooLarge) => answers.metrics.limit_hit(Limit::Request),
+                Some(Violation::Late) => answers.metrics.limit_hit(Limit::RequestTime),
+                Some(Violation::NoMemory) => answers.metrics.limit_hit(Limit::RequestMemory),
+                Some(_) => {}
+                None => answers.count(answer.headers(), asked),
             }
-            let failed = failure(answer.headers(), found.get(), &path);
+            let failed = failure(answer.headers(), found.get(), &path, answers.bounds(&path));
             let is_unreadable = match &failed {
                 Some(error) => error.kind() == ErrorKind::FramingInvalid,
                 None => tonic::Status::from_header_map(answer.headers())
@@ -155,10 +184,15 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 }
 
 /// What an answer fails with that nobody has told; `None` if it is a service's own.
-fn failure(headers: &HeaderMap, found: Option<Violation>, path: &str) -> Option<Error> {
+fn failure(
+    headers: &HeaderMap,
+    found: Option<Violation>,
+    path: &str,
+    bounds: (usize, Duration),
+) -> Option<Error> {
     let status = tonic::Status::from_header_map(headers)?;
     if let Some(violation) = found {
-        return Some(of_envelope(violation, is_small(path)));
+        return Some(of_envelope(violation, bounds));
     }
     if !status.details().is_empty() {
         return None;
@@ -166,7 +200,11 @@ fn failure(headers: &HeaderMap, found: Option<Violation>, path: &str) -> Option<
     if grpc::is_unknown_method(&status) {
         return Some(unknown(path));
     }
-    if path.starts_with(FOREIGN) { None } else { grpc::failure_of_library(&status) }
+    if path.starts_with(FOREIGN) {
+        None
+    } else {
+        grpc::failure_of_library(&status, &Size(bounds.0).to_string())
+    }
 }
 
 fn unknown(path: &str) -> Error {
@@ -180,25 +218,30 @@ fn is_small(path: &str) -> bool {
     path.starts_with(HEALTH)
 }
 
-fn of_envelope(violation: Violation, is_small: bool) -> Error {
-    let (kind, message) = match violation {
+fn of_envelope(violation: Violation, (limit, patience): (usize, Duration)) -> Error {
+    let (kind, message): (_, Cow<'static, str>) = match violation {
         Violation::NoPlace => return limits::no_place(),
         Violation::NoMemory => return limits::no_memory(),
-        Violation::Stopping => (ErrorKind::ShuttingDown, "the adapter is shutting down; try again"),
-        Violation::Missing => (ErrorKind::NotImplemented, "the request has no message; send exactly one"),
-        Violation::Second => {
-            (ErrorKind::NotImplemented, "the request has more than one message; send exactly one")
+        Violation::Stopping => (ErrorKind::ShuttingDown, "the adapter is shutting down; try again".into()),
+        Violation::Missing => {
+            (ErrorKind::NotImplemented, "the request has no message; send exactly one".into())
         }
-        Violation::CutOff => (ErrorKind::FramingInvalid, "the request ends within its message"),
-        Violation::Flag => (ErrorKind::FramingInvalid, "the message begins with neither 0 nor 1"),
+        Violation::Second => {
+            (ErrorKind::NotImplemented, "the request has more than one message; send exactly one".into())
+        }
+        Violation::CutOff => (ErrorKind::FramingInvalid, "the request ends within its message".into()),
+        Violation::Flag => (ErrorKind::FramingInvalid, "the message begins with neither 0 nor 1".into()),
         Violation::Encoding => (
             ErrorKind::FramingInvalid,
-            "the message says that it is compressed, but the request has no grpc-encoding",
+            "the message says that it is compressed, but the request has no grpc-encoding".into(),
         ),
-        Violation::TooLarge if is_small => (ErrorKind::LimitExceeded, "the request is larger than 4 KiB"),
-        Violation::Late if is_small => (ErrorKind::ClusterTimeout, "the request did not end within 2 s"),
-        Violation::TooLarge => (ErrorKind::LimitExceeded, "the request is larger than 1 MiB"),
-        Violation::Late => (ErrorKind::ClusterTimeout, "the request did not end within 30 s"),
+        Violation::TooLarge => {
+            (ErrorKind::LimitExceeded, format!("the request is larger than {}", Size(limit)).into())
+        }
+        Violation::Late => {
+            let text = format!("the request did not end within {} s", patience.as_secs_f64());
+            (ErrorKind::ClusterTimeout, text.into())
+        }
     };
     Error::new(kind, message)
 }

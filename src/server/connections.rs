@@ -19,17 +19,18 @@ use tower::{Service, ServiceExt};
 use tracing::debug;
 
 use super::accept::Door;
+use super::capacity::Capacity;
 use super::streams::Streams;
 use super::wire::{Connection, Writes};
 use crate::metrics::{Cut, Metrics};
 
 /// HTTP/2 limits; the library leaves most of them open.
-pub(super) const STREAMS: u32 = 1_000;
 const LOCAL_RESETS: usize = 128;
 const PENDING_RESETS: usize = 20;
 /// More than is taken: who sends more than [`super::metadata`] takes is told so in words, and only who goes far beyond
 /// loses the connection.
 const HEADER_LIST: u32 = 256 * 1024;
+/// The longest frame, or as long as the metadata that are taken: these fit into one, and what continues them is a flood.
 const FRAME: u32 = 16 * 1024;
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
@@ -67,7 +68,7 @@ pub(super) struct Ends {
 }
 
 /// Serves every connection that comes through the door, until it is told to stop and the last of them has ended.
-pub(super) async fn serve<S>(mut door: Door, service: S, rules: Rules, ends: Ends, metrics: Metrics)
+pub(super) async fn serve<S>(mut door: Door, service: S, capacity: Capacity, ends: Ends, metrics: Metrics)
 where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
         + Clone
@@ -83,7 +84,7 @@ where
             () = ends.stop.cancelled() => break,
             connection = door.next() => connection,
         };
-        let one = one(connection, service.clone(), rules, ends.clone(), metrics.clone());
+        let one = one(connection, service.clone(), capacity, ends.clone(), metrics.clone());
         open.spawn(one);
     }
     // Who connects now is refused by the system, at once.
@@ -112,7 +113,7 @@ async fn has_gone(streams: &Streams, written: &Writes) {
 }
 
 /// Serves one connection.
-async fn one<S>(connection: Connection, service: S, rules: Rules, ends: Ends, metrics: Metrics)
+async fn one<S>(connection: Connection, service: S, capacity: Capacity, ends: Ends, metrics: Metrics)
 where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
         + Clone
@@ -121,16 +122,17 @@ where
         + 'static,
     S::Future: Send + 'static,
 {
+    let rules = Rules { idle: capacity.idle, age: capacity.age };
     let _open = metrics.connection();
     let (peer, expires) = (connection.peer(), connection.expires());
     let origin = connection.origin().clone();
-    let (streams, written) = (Streams::new(metrics.clone()), connection.written());
+    let (streams, written) = (Streams::new(&capacity, metrics.clone()), connection.written());
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(origin.clone());
         service.clone().oneshot(request)
     });
-    let builder = builder(streams.clone());
+    let builder = builder(streams.clone(), &capacity);
     let mut served = pin!(builder.serve_connection(TokioIo::new(connection), service));
     let why = tokio::select! {
         biased;
@@ -181,7 +183,8 @@ pub(super) fn told(ended: Result<(), impl std::fmt::Display>) {
     }
 }
 
-fn builder(streams: Streams) -> auto::Builder<Streams> {
+fn builder(streams: Streams, capacity: &Capacity) -> auto::Builder<Streams> {
+    let metadata = u32::try_from(capacity.metadata).unwrap_or(HEADER_LIST);
     let mut builder = auto::Builder::new(streams);
     builder
         .http1()
@@ -192,11 +195,11 @@ fn builder(streams: Streams) -> auto::Builder<Streams> {
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS)
+        .max_concurrent_streams(capacity.streams)
         .max_local_error_reset_streams(LOCAL_RESETS)
         .max_pending_accept_reset_streams(PENDING_RESETS)
         .max_header_list_size(HEADER_LIST)
-        .max_frame_size(FRAME)
+        .max_frame_size(FRAME.max(metadata))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
@@ -224,7 +227,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_still_reads_has_not_gone() {
-        let (streams, written) = (Streams::new(Metrics::default()), Writes::now());
+        let (streams, written) = (Streams::new(&Capacity::default(), Metrics::default()), Writes::now());
         let begun = Instant::now();
         let writes = async {
             for _ in 0..10 {

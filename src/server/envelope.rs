@@ -19,13 +19,8 @@ use super::limits::Admission;
 /// The bytes before a message: a flag, and the length.
 const PREFIX: usize = 5;
 
-/// How long a request may take to come, whole and ended: a caller that sends nothing would keep its place among the
-/// calls for ever. As long as a call without a deadline gets.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The most bytes that all requests which are coming may hold, and how many of each are not counted: a request that is
-/// small is taken whatever others send.
-pub(super) const MEMORY: usize = 64 * 1024 * 1024;
+/// How many bytes of each request are not counted among those that all share: one that is small is taken whatever
+/// others send.
 const SMALL: usize = 4 * 1024;
 
 /// What a request may be.
@@ -34,7 +29,7 @@ pub(super) struct Terms {
     pub(super) encoded: bool,
     /// The most bytes of a message as it is sent.
     pub(super) limit: usize,
-    /// How long it may take to come, whole and ended.
+    /// How long it may take to come, whole and ended: a caller that sends nothing would keep its place for ever.
     pub(super) patience: Duration,
     /// The bytes that the requests of a connection share, and those that all do.
     pub(super) memory: [Arc<Semaphore>; 2],
@@ -270,6 +265,9 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MEMORY: usize = 1 << 20;
+    const PATIENCE: Duration = Duration::from_secs(30);
 
     fn terms(stop: CancellationToken) -> Terms {
         let memory = [MEMORY, MEMORY].map(|bytes| Arc::new(Semaphore::new(bytes)));

@@ -24,8 +24,6 @@ const SECONDS: f64 = 5.0;
 /// How many control frames each frame of an answer pays for: clients measure the road with a PING as they receive, and
 /// open their windows.
 const PAID: f64 = 4.0;
-/// How many answers that may be left, and windows that may be opened, are remembered: as many as a connection has streams.
-const REMEMBERED: u32 = 1_000;
 /// What a reset costs of a call that was not answered: a caller may lose its patience with many at once.
 const RESET: f64 = 0.25;
 
@@ -102,6 +100,8 @@ impl Frames {
 
 /// How many control frames have come of late that nothing paid for.
 pub(super) struct Flood {
+    /// How many answers that may be left, and windows that may be opened, are remembered: as many as there may be streams.
+    streams: u32,
     level: f64,
     at: Instant,
     /// The answers that were begun and not reset since: whoever leaves a watch that was answered pays nothing.
@@ -121,20 +121,20 @@ fn take(credit: &mut u32) -> bool {
 }
 
 /// Adds one, up to as many as are remembered.
-fn give(credit: &mut u32) {
-    *credit = credit.saturating_add(1).min(REMEMBERED);
+fn give(credit: &mut u32, most: u32) {
+    *credit = credit.saturating_add(1).min(most);
 }
 
 impl Flood {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { level: 0.0, at: now, answered: 0, windows: 0, pings: 0, settings: 0 }
+    pub(super) fn new(streams: u32, now: Instant) -> Self {
+        Self { streams, level: 0.0, at: now, answered: 0, windows: 0, pings: 0, settings: 0 }
     }
 
     /// Counts a frame that was received; says whether these are too many.
     pub(super) fn received(&mut self, frame: Frame, now: Instant) -> bool {
         let cost = frame.cost();
         if frame.kind == HEADERS {
-            give(&mut self.windows);
+            give(&mut self.windows, self.streams);
         }
         let is_free = match frame.kind {
             RST_STREAM => take(&mut self.answered),
@@ -155,11 +155,11 @@ impl Flood {
     /// Counts a frame that was sent.
     pub(super) fn sent(&mut self, frame: Frame) {
         if frame.begins() {
-            give(&mut self.answered);
+            give(&mut self.answered, self.streams);
         }
         match frame.kind {
-            PING if !frame.acknowledges(PING) => give(&mut self.pings),
-            SETTINGS if !frame.acknowledges(SETTINGS) => give(&mut self.settings),
+            PING if !frame.acknowledges(PING) => give(&mut self.pings, self.streams),
+            SETTINGS if !frame.acknowledges(SETTINGS) => give(&mut self.settings, self.streams),
             _ => {}
         }
         if frame.is_answer() {
@@ -197,7 +197,7 @@ mod tests {
     fn ten_a_second_pass_for_ever_and_twenty_do_not() {
         for (pause, passes) in [(100, true), (50, false)] {
             let begin = Instant::now();
-            let mut flood = Flood::new(begin);
+            let mut flood = Flood::new(1_000, begin);
             let is_flood = (0_u64..1_000)
                 .any(|index| flood.received(frame(PING, 0), begin + Duration::from_millis(index * pause)));
             assert_eq!(!is_flood, passes, "one each {pause} ms");
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn answers_pay_for_control_frames_and_acknowledgements_are_free() {
         let begin = Instant::now();
-        let mut flood = Flood::new(begin);
+        let mut flood = Flood::new(1_000, begin);
         for _ in 0..1_000 {
             for kind in [SETTINGS, PING] {
                 flood.sent(frame(kind, 0));
@@ -225,10 +225,10 @@ mod tests {
     fn acknowledgements_of_what_was_never_sent_are_no_better_than_others() {
         for kind in [PING, SETTINGS] {
             let begin = Instant::now();
-            let mut flood = Flood::new(begin);
+            let mut flood = Flood::new(1_000, begin);
             assert!((0..60).any(|_| flood.received(frame(kind, ACK), begin)), "{kind}");
             // An acknowledgement of ours is none of their frames.
-            let mut flood = Flood::new(begin);
+            let mut flood = Flood::new(1_000, begin);
             (0..60).for_each(|_| flood.sent(frame(kind, ACK)));
             assert!((0..60).any(|_| flood.received(frame(kind, ACK), begin)), "{kind}");
         }
@@ -237,14 +237,14 @@ mod tests {
     #[test]
     fn every_call_may_open_its_window_once_and_pays_for_nothing_else() {
         let begin = Instant::now();
-        let mut flood = Flood::new(begin);
+        let mut flood = Flood::new(1_000, begin);
         for _ in 0..1_000 {
             assert!(!flood.received(frame(HEADERS, 0), begin));
             assert!(!flood.received(frame(WINDOW_UPDATE, 0), begin));
         }
         (0..5_000).for_each(|_| assert!(!flood.received(frame(HEADERS, 0), begin)));
         assert!((0..60).any(|_| flood.received(frame(PING, 0), begin)), "PING");
-        let mut flood = Flood::new(begin);
+        let mut flood = Flood::new(1_000, begin);
         (0..5_000).for_each(|_| assert!(!flood.received(frame(HEADERS, 0), begin)));
         assert!((0..1_100).any(|_| flood.received(frame(WINDOW_UPDATE, 0), begin)), "a thousand at the most");
     }
@@ -252,10 +252,10 @@ mod tests {
     #[test]
     fn answers_that_have_ended_pay_for_no_resets() {
         let begin = Instant::now();
-        let mut flood = Flood::new(begin);
+        let mut flood = Flood::new(1_000, begin);
         (0..9_000).for_each(|_| flood.sent(frame(HEADERS, END_STREAM)));
         assert!((0..300).any(|_| flood.received(frame(RST_STREAM, 0), begin)));
-        let mut flood = Flood::new(begin);
+        let mut flood = Flood::new(1_000, begin);
         (0..9_000).for_each(|_| flood.sent(frame(HEADERS, 0)));
         assert!((0..1_300).any(|_| flood.received(frame(RST_STREAM, 0), begin)), "no more than streams");
     }
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn watches_may_be_left_all_at_once_and_calls_may_not_be_reset_for_ever() {
         let begin = Instant::now();
-        let mut flood = Flood::new(begin);
+        let mut flood = Flood::new(1_000, begin);
         (0..900).for_each(|_| flood.sent(frame(HEADERS, 0)));
         assert!((0..900).all(|_| !flood.received(frame(RST_STREAM, 0), begin)));
         assert!((0..100).all(|_| !flood.received(frame(RST_STREAM, 0), begin)));

@@ -14,6 +14,7 @@ use tokio::time::{Sleep, sleep};
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use super::capacity::Capacity;
 use super::identity::is_open;
 use super::refusing::refused;
 use super::streams::Progress;
@@ -23,9 +24,6 @@ use crate::error::{Error, ErrorKind};
 use crate::grpc;
 use crate::metrics::{Cut, Limit, Metrics};
 
-/// The most watches of one connection: fewer than its streams, so that one too many is told so and does not wait in
-/// its client for a stream that never comes free.
-const WATCHES_PER_CONNECTION: usize = 900;
 /// The most requests of one connection, and of all, that have begun to come and are not whole yet. They have no place
 /// among the calls: whoever never ends its requests would keep all of these.
 const COMING_PER_CONNECTION: usize = 256;
@@ -63,6 +61,7 @@ pub(super) struct Limits {
     open: Arc<Semaphore>,
     open_watches: Arc<Semaphore>,
     connections: Tally<(Peer, Kind)>,
+    watches_of_connection: usize,
     metrics: Metrics,
 }
 
@@ -78,15 +77,17 @@ enum Kind {
 }
 
 impl Limits {
-    /// So many calls and watches, of all callers together.
-    pub(super) fn new(calls: usize, watches: usize, metrics: Metrics) -> Self {
+    /// So many calls and watches, of all callers together and of each connection.
+    pub(super) fn new(capacity: &Capacity, metrics: Metrics) -> Self {
+        let watches = capacity.watches;
         Self {
-            calls: Arc::new(Semaphore::new(calls)),
+            calls: Arc::new(Semaphore::new(capacity.calls)),
             coming: Arc::new(Semaphore::new(COMING)),
             watches: Arc::new(Semaphore::new(watches)),
             open: Arc::new(Semaphore::new(OPEN)),
             open_watches: Arc::new(Semaphore::new(OPEN_WATCHES.min(watches))),
             connections: Tally::default(),
+            watches_of_connection: capacity.watches_of_connection,
             metrics,
         }
     }
@@ -128,7 +129,9 @@ impl Limits {
 
     fn count(&self, peer: Peer, kind: Kind) -> Result<Opened<(Peer, Kind)>, Error> {
         let (most, limit, what) = match kind {
-            Kind::Watch => (WATCHES_PER_CONNECTION, Limit::WatchesOfConnection, "watches open; open another"),
+            Kind::Watch => {
+                (self.watches_of_connection, Limit::WatchesOfConnection, "watches open; open another")
+            }
             Kind::Health => {
                 (HEALTH_PER_CONNECTION, Limit::Calls, "questions about health that are not answered yet")
             }
@@ -334,9 +337,13 @@ impl http_body::Body for Placed {
 mod tests {
     use super::*;
 
+    fn limits(calls: usize, watches: usize) -> Limits {
+        Limits::new(&Capacity { calls, watches, ..Capacity::default() }, Metrics::default())
+    }
+
     #[test]
     fn what_is_beyond_is_refused_and_health_is_not() {
-        let limits = Limits::new(1, 1, Metrics::default());
+        let limits = limits(1, 1);
         let call = "/panamax.kubernetes.v1.DeploymentService/Deploy";
         let place = || limits.admit(call, None).unwrap().unwrap();
         let first = place();
@@ -353,7 +360,7 @@ mod tests {
 
     #[test]
     fn strangers_take_no_place_of_those_who_are_known() {
-        let limits = Limits::new(1, 100, Metrics::default());
+        let limits = limits(1, 100);
         let info = "/panamax.kubernetes.v1.ServerService/GetServerInfo";
         for path in [info, WATCHES[1], WATCHES[2]] {
             let peer = Some(Peer::of(1));
@@ -373,10 +380,9 @@ mod tests {
 
     #[test]
     fn a_connection_has_fewer_watches_than_streams() {
-        let limits = Limits::new(1, 10_000, Metrics::default());
+        let limits = limits(1, 10_000);
         let peer = |port: u64| Some(Peer::of(port));
-        let held: Vec<_> =
-            (0..WATCHES_PER_CONNECTION).map(|_| limits.admit(WATCHES[0], peer(1)).unwrap()).collect();
+        let held: Vec<_> = (0..900).map(|_| limits.admit(WATCHES[0], peer(1)).unwrap()).collect();
         assert!(limits.admit(WATCHES[0], peer(1)).is_err());
         assert!(limits.admit(WATCHES[0], peer(2)).is_ok());
         drop(held);
@@ -386,7 +392,7 @@ mod tests {
 
     #[test]
     fn a_connection_cannot_begin_requests_without_end() {
-        let limits = Limits::new(10_000, 1, Metrics::default());
+        let limits = limits(10_000, 1);
         let call = "/panamax.kubernetes.v1.DeploymentService/Deploy";
         let peer = Some(Peer::of(1));
         let held: Vec<_> =
@@ -400,7 +406,7 @@ mod tests {
 
     #[test]
     fn a_connection_cannot_hold_memory_by_asking_how_the_server_is() {
-        let limits = Limits::new(1, 1, Metrics::default());
+        let limits = limits(1, 1);
         let peer = Some(Peer::of(1));
         let held: Vec<_> =
             (0..HEALTH_PER_CONNECTION).map(|_| limits.admit(ALWAYS[0], peer).unwrap().unwrap()).collect();
@@ -429,7 +435,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_keeps_its_place_until_its_last_piece() {
         let text = Bytes::from(vec![7; PIECE * 2 + 1]);
-        let limits = Limits::new(1, 1, Metrics::default());
+        let limits = limits(1, 1);
         let place = limits.admit("/S/M", None).unwrap().unwrap();
         assert!(place.is_whole());
         let whole = http_body_util::Full::new(text);

@@ -17,8 +17,7 @@ use crate::grpc;
 use crate::metrics::{Limit, Metrics};
 use crate::template;
 
-/// The most bytes of all names and values together, as HTTP/2 counts them: 32 more for each.
-pub(super) const MOST: usize = 16 * 1024;
+/// What HTTP/2 counts for each entry beside its name and value.
 const EACH: usize = 32;
 
 /// What the names of binary values end with, and how these are written: with padding or without.
@@ -32,13 +31,23 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// The layer that looks at metadata.
 #[derive(Clone)]
-pub(super) struct Metadata(pub(super) Metrics);
+pub(super) struct Metadata {
+    most: usize,
+    metrics: Metrics,
+}
+
+impl Metadata {
+    /// Takes so many bytes of all names and values together, as HTTP/2 counts them.
+    pub(super) fn new(most: usize, metrics: Metrics) -> Self {
+        Self { most, metrics }
+    }
+}
 
 impl<S> Layer<S> for Metadata {
     type Service = Measured<S>;
 
     fn layer(&self, inner: S) -> Measured<S> {
-        Measured { inner, metrics: self.0.clone() }
+        Measured { inner, metadata: self.clone() }
     }
 }
 
@@ -46,7 +55,7 @@ impl<S> Layer<S> for Metadata {
 #[derive(Clone)]
 pub(super) struct Measured<S> {
     inner: S,
-    metrics: Metrics,
+    metadata: Metadata,
 }
 
 impl<S, B> Service<Request<B>> for Measured<S>
@@ -67,19 +76,21 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let Err(error) = read(request.headers()) else { return Box::pin(self.inner.call(request)) };
+        let Err(error) = read(request.headers(), self.metadata.most) else {
+            return Box::pin(self.inner.call(request));
+        };
         if error.kind() == ErrorKind::LimitExceeded {
-            self.metrics.limit_hit(Limit::Metadata);
+            self.metadata.metrics.limit_hit(Limit::Metadata);
         }
         Box::pin(async move { Ok(refused(request, &error).await) })
     }
 }
 
 /// Fails if the metadata are too many or cannot be read, or say that nobody waits any more.
-fn read(headers: &HeaderMap) -> Result<(), Error> {
+fn read(headers: &HeaderMap, most: usize) -> Result<(), Error> {
     let size = size(headers);
-    if size > MOST {
-        let message = format!("the request's metadata are {size} bytes; {MOST} are taken");
+    if size > most {
+        let message = format!("the request's metadata are {size} bytes; {most} are taken");
         return Err(Error::new(ErrorKind::LimitExceeded, message));
     }
     if grpc::timeout(headers)?.is_some_and(|asked| asked.is_zero()) {

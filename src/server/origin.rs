@@ -9,11 +9,9 @@ use tokio::sync::Semaphore;
 use x509_parser::parse_x509_certificate;
 use x509_parser::x509::AttributeTypeAndValue;
 
+use super::capacity::Capacity;
 use super::telling::Telling;
 use crate::callers::Certificate;
-
-/// The most bytes that the requests of one connection may hold while they are coming: a quarter of what all may.
-const MEMORY: usize = 16 * 1024 * 1024;
 
 /// Where a call comes from; an extension of each request.
 #[derive(Clone, Debug)]
@@ -29,17 +27,22 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    /// The origin of a connection; `chain` is what its caller has shown in the handshake.
-    pub(super) fn new(source: Option<IpAddr>, chain: Option<&[CertificateDer<'_>]>) -> Self {
+    /// The origin of a connection; `chain` is what its caller has shown in the handshake, and its requests may hold so
+    /// many bytes while they are coming.
+    pub(super) fn new(source: Option<IpAddr>, chain: Option<&[CertificateDer<'_>]>, memory: usize) -> Self {
         let own = chain.and_then(<[_]>::first);
-        Self { certificate: own.and_then(|own| subject(own)).map(Arc::new), source, ..Self::default() }
+        Self {
+            memory: Arc::new(Semaphore::new(memory)),
+            telling: Telling::default(),
+            source,
+            certificate: own.and_then(|own| subject(own)).map(Arc::new),
+        }
     }
 }
 
 impl Default for Origin {
     fn default() -> Self {
-        let memory = Arc::new(Semaphore::new(MEMORY));
-        Self { memory, telling: Telling::default(), source: None, certificate: None }
+        Self::new(None, None, Capacity::default().memory_of_connection)
     }
 }
 
@@ -67,13 +70,13 @@ mod tests {
         params.distinguished_name.push(DnType::CommonName, "alice");
         params.distinguished_name.push(DnType::OrganizationName, "team");
         let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
-        let origin = Origin::new(None, Some(&[certificate.der().clone()]));
+        let origin = Origin::new(None, Some(&[certificate.der().clone()]), 1);
         let read = origin.certificate.unwrap();
         assert_eq!(
             (read.common_names.as_slice(), read.organizations.as_slice()),
             (&["alice".to_owned()][..], &["team".to_owned()][..])
         );
         assert!(read.end > Timestamp::now());
-        assert!(Origin::new(None, None).certificate.is_none());
+        assert!(Origin::new(None, None, 1).certificate.is_none());
     }
 }

@@ -13,10 +13,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
-use crate::metrics::{Cut, Metrics};
-
-/// How long a reader may take nothing of what there is for it.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+use super::capacity::Capacity;
+use crate::metrics::{Cut, Limit, Metrics};
 
 tokio::task_local! {
     static CURRENT: Progress;
@@ -52,12 +50,18 @@ impl Progress {
 pub(super) struct Streams {
     open: watch::Sender<usize>,
     tasks: TaskTracker,
+    /// The most that may be open at once.
+    most: usize,
+    /// How long a reader may take nothing of what there is for it.
+    taking: Duration,
     metrics: Metrics,
 }
 
 impl Streams {
-    pub(super) fn new(metrics: Metrics) -> Self {
-        Self { open: watch::Sender::new(0), tasks: TaskTracker::new(), metrics }
+    pub(super) fn new(capacity: &Capacity, metrics: Metrics) -> Self {
+        let most = usize::try_from(capacity.streams).unwrap_or(usize::MAX);
+        let (open, tasks) = (watch::Sender::new(0), TaskTracker::new());
+        Self { open, tasks, most, taking: capacity.taking, metrics }
     }
 
     /// Resolves once no stream has been open for so long.
@@ -81,13 +85,22 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        self.open.send_modify(|open| *open += 1);
+        let mut are_all = false;
+        self.open.send_modify(|open| {
+            *open += 1;
+            are_all = *open == self.most;
+        });
+        // Its client waits with the next one, and nothing comes that could be refused.
+        if are_all {
+            self.metrics.limit_hit(Limit::StreamsOfConnection);
+        }
         let progress = Progress::default();
         let counted = Counted(self.open.clone());
         let watched = Watched {
             stream: Box::pin(CURRENT.scope(progress.clone(), stream)),
             progress,
             deadline: None,
+            taking: self.taking,
             metrics: self.metrics.clone(),
             _counted: counted,
         };
@@ -108,6 +121,7 @@ struct Watched {
     stream: Pin<Box<dyn Future<Output = ()> + Send>>,
     progress: Progress,
     deadline: Option<(Instant, Pin<Box<Sleep>>)>,
+    taking: Duration,
     metrics: Metrics,
     _counted: Counted,
 }
@@ -124,7 +138,7 @@ impl Future for Watched {
             return Poll::Pending;
         };
         if self.deadline.as_ref().is_none_or(|(of, _)| *of != since) {
-            self.deadline = Some((since, Box::pin(sleep_until(since + PATIENCE))));
+            self.deadline = Some((since, Box::pin(sleep_until(since + self.taking))));
         }
         if let Some((_, deadline)) = &mut self.deadline
             && deadline.as_mut().poll(context).is_ready()
@@ -145,7 +159,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_idle_once_no_stream_is_open() {
-        let streams = Streams::new(Metrics::default());
+        let streams = Streams::new(&Capacity::default(), Metrics::default());
         let (end, ended) = oneshot::channel::<()>();
         streams.execute(async move {
             let _ = ended.await;
@@ -162,23 +176,24 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_reader_that_takes_nothing_is_cut_and_one_that_waits_is_not() {
         let metrics = Metrics::default();
-        let streams = Streams::new(metrics.clone());
+        let patience = Capacity::default().taking;
+        let streams = Streams::new(&Capacity::default(), metrics.clone());
         streams.execute(async {
             Progress::current().unwrap().offered();
             std::future::pending::<()>().await;
         });
-        streams.execute(async {
+        streams.execute(async move {
             let progress = Progress::current().unwrap();
             progress.offered();
             progress.taken();
-            sleep(PATIENCE * 3).await;
+            sleep(patience * 3).await;
         });
         let begun = Instant::now();
         let mut open = streams.open.subscribe();
         open.wait_for(|open| *open == 1).await.unwrap();
-        assert_eq!(begun.elapsed(), PATIENCE);
+        assert_eq!(begun.elapsed(), patience);
         open.wait_for(|open| *open == 0).await.unwrap();
-        assert_eq!(begun.elapsed(), PATIENCE * 3);
+        assert_eq!(begun.elapsed(), patience * 3);
         assert!(metrics.text().contains("cut_total{reason=\"slow_reader\"} 1"), "{}", metrics.text());
     }
 }

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::capacity::Capacity;
 use super::frames::{Flood, Frames};
 use super::listener::Bytes;
 use super::origin::Origin;
@@ -19,9 +20,6 @@ use crate::metrics::{Cut, Metrics};
 /// How long a connection may take to send HTTP/2's first bytes, and which these are (RFC 9113, 3.4).
 const PREFACE: Duration = Duration::from_secs(5);
 const PREFACE_BYTES: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// How long bytes may wait to be taken by the other end: less than one in all this time.
-const TAKING: Duration = Duration::from_secs(30);
 
 /// How many frames are read before other connections have their turn: whoever sends many small ones would keep a thread.
 const STRETCH: u32 = 64;
@@ -74,6 +72,8 @@ pub(super) struct Connection {
     /// The frames that were read since others last had their turn.
     stretch: u32,
     written: Writes,
+    /// How long bytes may wait to be taken by the other end: less than one in all this time.
+    taking: Duration,
     /// Until when what is to be written must be taken; `None`: nothing waits.
     taken_by: Option<Pin<Box<Sleep>>>,
     metrics: Metrics,
@@ -96,6 +96,7 @@ impl Connection {
         origin: Origin,
         expires: Option<Instant>,
         place: OwnedSemaphorePermit,
+        capacity: &Capacity,
         metrics: Metrics,
     ) -> Self {
         Self {
@@ -106,9 +107,10 @@ impl Connection {
             beginning: Beginning::Preface(Box::pin(sleep(PREFACE)), 0),
             received: Frames::default(),
             sent: Frames::default(),
-            flood: Flood::new(Instant::now()),
+            flood: Flood::new(capacity.streams, Instant::now()),
             stretch: 0,
             written: Writes::now(),
+            taking: capacity.taking,
             taken_by: None,
             metrics,
             _place: place,
@@ -140,7 +142,8 @@ impl Connection {
             self.written.note();
             return written;
         }
-        ready!(self.taken_by.get_or_insert_with(|| Box::pin(sleep(TAKING))).as_mut().poll(context));
+        let taking = self.taking;
+        ready!(self.taken_by.get_or_insert_with(|| Box::pin(sleep(taking))).as_mut().poll(context));
         self.metrics.cut(Cut::SlowReader);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -264,7 +267,8 @@ mod tests {
     fn connection() -> (DuplexStream, Connection) {
         let (here, there) = duplex(1 << 16);
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        (here, Connection::new(Box::new(there), Origin::default(), None, place, Metrics::default()))
+        let (origin, capacity) = (Origin::default(), Capacity::default());
+        (here, Connection::new(Box::new(there), origin, None, place, &capacity, Metrics::default()))
     }
 
     #[tokio::test]
@@ -306,15 +310,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whose_other_end_takes_nothing_is_cut() {
         let (mut here, mut there) = connection();
-        let begun = Instant::now();
+        let (begun, taking) = (Instant::now(), Capacity::default().taking);
         there.write_all(&vec![0; 1 << 16]).await.unwrap();
         // A byte taken in time is enough for another while.
         let reads = async {
-            sleep(TAKING - Duration::from_secs(1)).await;
+            sleep(taking - Duration::from_secs(1)).await;
             here.read_exact(&mut [0; 1]).await.unwrap();
         };
         let (written, ()) = tokio::join!(there.write_all(&[0; 2]), reads);
         assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert_eq!(begun.elapsed(), TAKING * 2 - Duration::from_secs(1));
+        assert_eq!(begun.elapsed(), taking * 2 - Duration::from_secs(1));
     }
 }

@@ -42,11 +42,6 @@ pub(super) fn check(config: &Config) -> Result<(), Refusal> {
         (Authorization::File, Some(_)) | (_, None) => {}
         (_, Some(_)) => return wrong("--rights-file is for --authorize file, which is not asked for"),
     }
-    if settings.max_calls_per_caller == 0 || settings.max_watches_per_caller == 0 {
-        return wrong(
-            "--max-calls-per-caller and --max-watches-per-caller must be 1 or more: with 0 nobody is served",
-        );
-    }
     if settings.authorize != Authorization::None && !settings.is_authenticated() {
         return wrong("--authorize needs callers that are known; say how with --auth");
     }
@@ -83,6 +78,10 @@ pub(super) fn callers(
         (Authorization::SubjectAccessReview, _) => callers::Authorization::AccessReview,
         (Authorization::None | Authorization::File, _) => callers::Authorization::None,
     };
-    let bounds = Bounds { calls: settings.max_calls_per_caller, watches: settings.max_watches_per_caller };
+    let bounds = Bounds {
+        calls: settings.max_calls_per_caller,
+        reads: settings.max_reads_per_caller,
+        watches: settings.max_watches_per_caller,
+    };
     Callers::new(authentication, authorization, bounds, cluster, clock).map_err(|why| refusal(78, why))
 }

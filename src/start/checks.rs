@@ -1,21 +1,16 @@
 //! What a configuration must be before anything is opened: safe, and without contradictions.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{Refusal, refusal};
+use super::{Refusal, limits, refusal};
 use crate::artifacts::Namespace;
 use crate::clock::Clock;
 use crate::config::{Config, Listen};
 use crate::operations::is_reserved;
 use crate::server::{Capacity, FILES_OF_FACADE, Files, Tls};
 
-/// The most that a limit can be.
-const MOST: usize = 1_000_000;
-/// The shortest time of a connection.
-const SHORTEST: Duration = Duration::from_secs(1);
 /// The files that the process needs beside its callers' connections: those to the API server, log and listeners, the
 /// connections to the metrics' port, and one that was accepted and is closed because there are too many.
 const FILES_BESIDE: usize = 128;
@@ -23,55 +18,7 @@ const FILES_BESIDE: usize = 128;
 /// Refuses what is unsafe or contradicts itself.
 pub(super) fn check(config: &Config) -> Result<(), Refusal> {
     listeners(config)?;
-    let limits = [
-        ("--max-connections", config.max_connections),
-        ("--max-calls", config.max_calls),
-        ("--max-watches", config.max_watches),
-    ];
-    for (flag, limit) in limits {
-        if limit == 0 {
-            return Err(refusal(78, format!("{flag} 0 serves nobody; it is 1 at least")));
-        }
-        if limit > MOST {
-            return Err(refusal(78, format!("{flag} is {MOST} at most")));
-        }
-    }
-    for (flag, time) in
-        [("--connection-age", config.connection_age), ("--connection-idle", config.connection_idle)]
-    {
-        if time < SHORTEST {
-            return Err(refusal(
-                78,
-                format!("{flag} {time:?} ends every connection at once; it is 1s at least"),
-            ));
-        }
-    }
-    contradictions(config)
-}
-
-/// Refuses a limit that another one never lets come true: a limit that nobody has set was lowered when it was read.
-fn contradictions(config: &Config) -> Result<(), Refusal> {
-    let callers = &config.callers;
-    let limits = [
-        ("--max-calls-per-caller", callers.max_calls_per_caller, "--max-calls", config.max_calls),
-        ("--max-watches-per-caller", callers.max_watches_per_caller, "--max-watches", config.max_watches),
-    ];
-    for (flag, limit, whole, all) in limits {
-        if limit > all {
-            let why = format!(
-                "{flag} {limit} is more than {whole} {all}, which all callers share; lower the one or raise the other"
-            );
-            return Err(refusal(78, why));
-        }
-    }
-    let (idle, age) = (config.connection_idle, config.connection_age);
-    if idle > age {
-        let why = format!(
-            "--connection-idle {idle:?} is longer than --connection-age {age:?}, which ends every connection; lower the one or raise the other"
-        );
-        return Err(refusal(78, why));
-    }
-    Ok(())
+    limits::check(config)
 }
 
 /// The namespaces of a configuration: that of requests which name none, and those that are kept.
@@ -163,11 +110,40 @@ pub(super) fn capacity(config: &Config) -> Result<Capacity, Refusal> {
             ));
         }
     }
-    Ok(Capacity {
+    Ok(served(config))
+}
+
+/// What a configuration says of how much is served.
+fn served(config: &Config) -> Capacity {
+    let limits = &config.limits;
+    Capacity {
         connections: config.max_connections,
         calls: config.max_calls,
         watches: config.max_watches,
         idle: config.connection_idle,
         age: config.connection_age,
-    })
+        streams: limits.max_streams_per_connection,
+        watches_of_connection: limits.max_watches_per_connection,
+        message: limits.max_message.0,
+        metadata: limits.max_metadata.0,
+        memory: limits.max_request_memory.0,
+        memory_of_connection: limits.most_of_connection().0,
+        coming: limits.request_timeout,
+        handshakes: limits.max_handshakes,
+        handshake: limits.handshake_timeout,
+        taking: limits.reader_timeout,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn what_nobody_sets_is_what_nobody_says() {
+        let told = Config::command().try_get_matches_from(["adapter"]).unwrap();
+        assert_eq!(served(&Config::of(&told).unwrap()), Capacity::default());
+    }
 }

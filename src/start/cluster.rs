@@ -20,6 +20,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// The cluster that was asked for; the sandbox lives as long as its handle.
 pub(super) async fn cluster(config: &Config) -> Result<(Cluster, Option<Sandbox>), Refusal> {
+    let calls = config.limits.max_api_calls;
     if config.sandbox {
         let listener = TcpListener::bind("127.0.0.1:0").await;
         let listener =
@@ -30,14 +31,14 @@ pub(super) async fn cluster(config: &Config) -> Result<(Cluster, Option<Sandbox>
         let url =
             sandbox.url().parse().map_err(|error| refusal(70, format!("the sandbox's address: {error}")))?;
         let cluster = handle(kube::Config::new(url), Box::new(|| std::future::ready(None).boxed()))?;
-        return Ok((cluster, Some(sandbox)));
+        return Ok((cluster.with_calls(calls), Some(sandbox)));
     }
     let source = config.clone();
     let again = move || {
         let source = source.clone();
         async move { kubernetes(&source).await.ok() }.boxed()
     };
-    Ok((handle(kubernetes(config).await?, Box::new(again))?, None))
+    Ok((handle(kubernetes(config).await?, Box::new(again))?.with_calls(calls), None))
 }
 
 /// Refuses credentials that may do everything, if callers come from other machines.

@@ -342,7 +342,7 @@ fn settings_that_contradict_each_other_are_refused_at_the_start() {
         (only(&["--authorize", "file", "--rights-file", &rights]), "say how with --auth"),
         (only(&["--auth", "token-review", "--token-audience", "a"]), "--sandbox knows no callers"),
         (with(&["--authorize", "subject-access-review"]), "--sandbox knows no callers"),
-        (with(&["--max-calls-per-caller", "0"]), "must be 1 or more"),
+        (with(&["--max-calls-per-caller", "0"]), "--max-calls-per-caller 0 serves nobody"),
         (only(&["--auth", "tokens", "--tokens-file", &open]), "can be read or written by everybody"),
         (only(&["--auth", "tokens", "--tokens-file", &short]), "is wrong in line 1"),
         (only(&["--auth", "tokens", "--tokens-file", "/nowhere"]), "cannot be read"),

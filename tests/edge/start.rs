@@ -45,6 +45,10 @@ fn words_that_cannot_be_read_are_usage() {
         (64, vec!["--lease", "soon"], "--lease"),
         (64, vec!["--lease", "0s"], "1s to 600s"),
         (64, vec!["--connection-age", "25h"], "--connection-age"),
+        (64, vec!["--reader-timeout", "11m"], "--reader-timeout"),
+        (64, vec!["--handshake-timeout", "61s"], "--handshake-timeout"),
+        (64, vec!["--max-deadline", "2h"], "--max-deadline"),
+        (64, vec!["--max-message", "1MB"], "KiB or MiB"),
         (64, vec!["--max-calls=-1"], "--max-calls"),
         (64, vec!["--max-calls", "many"], "--max-calls"),
         (64, vec!["--log-format", "xml"], "text, json"),
@@ -89,6 +93,29 @@ fn limits_that_serve_nobody_or_contradict_the_system_are_refused() {
         (78, vec!["--sandbox", "--connection-age", "0s"], "--connection-age 0"),
         (78, vec!["--sandbox", "--connection-idle", "1ms"], "1s at least"),
         (78, vec!["--sandbox", "--connection-age", "999ms"], "1s at least"),
+        (78, vec!["--sandbox", "--max-calls-per-caller", "0"], "--max-calls-per-caller 0"),
+        (78, vec!["--sandbox", "--max-reads-per-caller", "0"], "--max-reads-per-caller 0"),
+        (78, vec!["--sandbox", "--max-watches-per-caller", "0"], "--max-watches-per-caller 0"),
+        (78, vec!["--sandbox", "--max-streams-per-connection", "1"], "it is 2 at least"),
+        (78, vec!["--sandbox", "--max-watches-per-connection", "0"], "--max-watches-per-connection 0"),
+        (78, vec!["--sandbox", "--max-handshakes", "0"], "--max-handshakes 0"),
+        (78, vec!["--sandbox", "--max-replicas", "0"], "--max-replicas 0"),
+        (78, vec!["--sandbox", "--max-replicas", "10001"], "--max-replicas is 10000 at most"),
+        (78, vec!["--sandbox", "--max-api-calls", "0"], "--max-api-calls 0"),
+        (78, vec!["--sandbox", "--max-message", "0KiB"], "--max-message 0 bytes"),
+        (
+            78,
+            vec!["--sandbox", "--max-message", "17MiB", "--max-request-memory", "1024MiB"],
+            "16 MiB at most",
+        ),
+        (78, vec!["--sandbox", "--max-metadata", "0KiB"], "--max-metadata 0 bytes"),
+        (78, vec!["--sandbox", "--max-metadata", "129KiB"], "128 KiB at most"),
+        (78, vec!["--sandbox", "--max-request-memory", "0KiB"], "--max-request-memory 0 bytes"),
+        (78, vec!["--sandbox", "--request-timeout", "0s"], "--request-timeout 0"),
+        (78, vec!["--sandbox", "--handshake-timeout", "99ms"], "100ms at least"),
+        (78, vec!["--sandbox", "--reader-timeout", "0s"], "--reader-timeout 0"),
+        (78, vec!["--sandbox", "--default-deadline", "0s"], "--default-deadline 0"),
+        (78, vec!["--sandbox", "--max-deadline", "0s"], "--max-deadline 0"),
         (78, vec!["--sandbox", "--metrics-listen", "0.0.0.0:0"], "loopback"),
         (78, vec!["--sandbox", "--namespace", "kube-system"], "never written to"),
         (78, vec!["--sandbox", "--namespaces", "a,kube-node-lease"], "never written to"),
@@ -111,6 +138,36 @@ fn limits_that_serve_nobody_or_contradict_the_system_are_refused() {
             78,
             vec!["--sandbox", "--connection-idle", "2h", "--connection-age", "1m"],
             "--connection-idle 7200s is longer than --connection-age 60s",
+        ),
+        (
+            78,
+            vec!["--sandbox", "--max-calls", "5", "--max-reads-per-caller", "6"],
+            "--max-reads-per-caller 6 is more than --max-calls 5",
+        ),
+        (
+            78,
+            vec!["--sandbox", "--max-watches", "5", "--max-watches-per-connection", "6"],
+            "--max-watches-per-connection 6 is more than --max-watches 5",
+        ),
+        (
+            78,
+            vec!["--sandbox", "--max-streams-per-connection", "5", "--max-watches-per-connection", "5"],
+            "--max-watches-per-connection 5 is as many as --max-streams-per-connection 5 or more",
+        ),
+        (
+            78,
+            vec!["--sandbox", "--max-connections", "5", "--max-handshakes", "6"],
+            "--max-handshakes 6 is more than --max-connections 5",
+        ),
+        (
+            78,
+            vec!["--sandbox", "--max-request-memory", "4MiB", "--max-message", "2MiB"],
+            "--max-message 2 MiB is more than a quarter of --max-request-memory 4 MiB",
+        ),
+        (
+            78,
+            vec!["--sandbox", "--max-deadline", "5s", "--default-deadline", "6s"],
+            "--default-deadline 6s is longer than --max-deadline 5s",
         ),
     ]);
     // A process that may have 200 files open cannot serve 100 connections beside what it needs itself.
@@ -328,6 +385,22 @@ async fn the_server_tells_the_limits_that_were_set() {
     let times = [limits.connection_idle, limits.connection_age].map(|time| time.expect("a time").seconds);
     assert_eq!(times, [44, 45]);
     assert_eq!([limits.max_metadata_bytes, limits.max_streams_per_connection], [16 * 1024, 1_000]);
+    // Those of a connection, of a request, and of the API server.
+    let flags = ["--max-streams-per-connection=41", "--max-watches-per-connection=40", "--max-message=3KiB"];
+    let more = ["--max-metadata=2KiB", "--max-request-memory=2MiB", "--request-timeout=4500ms"];
+    let others = ["--max-handshakes=5", "--handshake-timeout=6s", "--reader-timeout=7s", "--max-deadline=9s"];
+    let last = ["--max-reads-per-caller=10", "--max-replicas=11", "--max-api-calls=12"];
+    let limits = limits_of(&[&flags[..], &more, &others, &last].concat()).await;
+    let of_connection = [limits.max_streams_per_connection, limits.max_watches_per_connection];
+    assert_eq!(of_connection, [41, 40]);
+    assert_eq!([limits.max_message_bytes, limits.max_metadata_bytes], [3 * 1024, 2 * 1024]);
+    assert_eq!(limits.max_request_memory_bytes, 2 * 1024 * 1024);
+    let counts = [limits.max_handshakes, limits.max_reads_per_caller, limits.max_replicas];
+    assert_eq!((counts, limits.max_api_calls), ([5, 10, 11], 12));
+    let times =
+        [limits.request_timeout, limits.handshake_timeout, limits.reader_timeout, limits.max_deadline];
+    let times = times.map(|time| time.map(|time| (time.seconds, time.nanos)).expect("a time"));
+    assert_eq!(times, [(4, 500_000_000), (6, 0), (7, 0), (9, 0)]);
 }
 
 #[tokio::test]
@@ -348,4 +421,8 @@ async fn a_limit_within_another_is_lowered_to_it_where_only_one_was_set() {
         assert_eq!(told, (calls, watches), "{flags:?}");
         assert_eq!(limits.connection_idle.expect("a time").seconds, idle, "{flags:?}");
     }
+    let flags = ["--max-calls=5", "--max-streams-per-connection=6", "--max-connections=7"];
+    let limits = limits_of(&[&flags[..], &["--max-request-memory=2MiB", "--max-deadline=9s"]].concat()).await;
+    let counts = [limits.max_reads_per_caller, limits.max_watches_per_connection, limits.max_handshakes];
+    assert_eq!((counts, limits.max_message_bytes), ([5, 5, 7], 512 * 1024));
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use panamax_kubernetes_adapter::artifacts::Namespace;
 use panamax_kubernetes_adapter::clock::Clock;
 use panamax_kubernetes_adapter::cluster::Cluster;
-use panamax_kubernetes_adapter::operations::{Operations, Settings};
+use panamax_kubernetes_adapter::operations::{Operations, RequestLimits, Settings};
 use panamax_kubernetes_adapter::sandbox::{Image, Sandbox};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -140,6 +140,7 @@ impl World {
             unschedulable_grace: Duration::from_secs(120),
             holder: format!("replica-{name}"),
             keeps: vec![namespace()],
+            requests: RequestLimits::default(),
         };
         let (began, before) = (self.began, self.before);
         let clock = Clock::new(move || at(began, before + ahead(began.elapsed())));

@@ -11,7 +11,7 @@ use panamax_kubernetes_adapter::artifacts::Namespace as NamespaceName;
 use panamax_kubernetes_adapter::callers::{Authentication, Authorization, Bounds, Callers};
 use panamax_kubernetes_adapter::clock::Clock;
 use panamax_kubernetes_adapter::cluster::Cluster;
-use panamax_kubernetes_adapter::operations::Settings;
+use panamax_kubernetes_adapter::operations::{RequestLimits, Settings};
 use panamax_kubernetes_adapter::proto;
 use panamax_kubernetes_adapter::proto::deploy_request::TemplateSource;
 use panamax_kubernetes_adapter::proto::deployment_service_client::DeploymentServiceClient;
@@ -204,6 +204,7 @@ pub fn parts(cluster: Cluster) -> Parts {
             unschedulable_grace: GRACE,
             holder: "test".to_owned(),
             keeps: vec![namespace],
+            requests: RequestLimits::default(),
         },
         callers: callers.expect("what is known of callers"),
         clock,

@@ -4,6 +4,7 @@ use panamax_kubernetes_adapter::artifacts::{Artifact, Artifacts, DeploymentName,
 use panamax_kubernetes_adapter::diagnostic::{Code, Diagnostic, Severity};
 use panamax_kubernetes_adapter::facts::Configs;
 use panamax_kubernetes_adapter::operations::{Operations, Source, TemplateCall, Validated};
+use panamax_kubernetes_adapter::template::validate::Limits;
 use panamax_kubernetes_adapter::translate::{
     Exposure, HostPorts, LinkEnvironment, Profile, Rules, VolumeMapping,
 };
@@ -18,6 +19,7 @@ fn call(text: &str, rules: Rules) -> TemplateCall {
         rules,
         image_configs: Configs::default(),
         strict: false,
+        limits: Limits::default(),
     }
 }
 

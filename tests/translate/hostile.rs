@@ -14,6 +14,7 @@ use panamax_kubernetes_adapter::diagnostic::{Code, Diagnostic};
 use panamax_kubernetes_adapter::error::{Error, ErrorKind};
 use panamax_kubernetes_adapter::facts::Configs;
 use panamax_kubernetes_adapter::operations::{Operations, Source, TemplateCall, Translated};
+use panamax_kubernetes_adapter::template::validate::Limits;
 use panamax_kubernetes_adapter::translate::{HostPorts, LinkEnvironment, Profile, Rules, VolumeMapping};
 use serde_json::Value;
 
@@ -113,6 +114,7 @@ impl Row {
             rules: self.how.rules(),
             image_configs: Configs::default(),
             strict: self.how == How::Strict,
+            limits: Limits::default(),
         }
     }
 

@@ -8,6 +8,7 @@ use panamax_kubernetes_adapter::diagnostic::{Code, Diagnostic};
 use panamax_kubernetes_adapter::facts::Configs;
 use panamax_kubernetes_adapter::operations::{Operations, Source, TemplateCall};
 use panamax_kubernetes_adapter::template::raw::{RawImage, RawLink, RawTemplate, RawVariable, read};
+use panamax_kubernetes_adapter::template::validate::Limits;
 use panamax_kubernetes_adapter::translate::{LinkEnvironment, Profile, Rules, SecretHandling, template_path};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -99,6 +100,7 @@ pub fn call(source: Source, overrides: Option<RawTemplate>, rules: &Rules) -> Te
         rules: rules.clone(),
         image_configs: Configs::default(),
         strict: false,
+        limits: Limits::default(),
     }
 }
 

@@ -408,8 +408,31 @@ type ServerLimits struct {
 	// The size of a body that such an agent sends, in bytes. 0: they are not
 	// served.
 	MaxRestBodyBytes int32 `protobuf:"varint,27,opt,name=max_rest_body_bytes,json=maxRestBodyBytes,proto3" json:"max_rest_body_bytes,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// The watches of a connection at once, fewer than its streams. One more is
+	// RESOURCE_EXHAUSTED (OVERLOADED).
+	MaxWatchesPerConnection int32 `protobuf:"varint,28,opt,name=max_watches_per_connection,json=maxWatchesPerConnection,proto3" json:"max_watches_per_connection,omitempty"`
+	// The size of all requests that are coming, in bytes; those of a connection
+	// may have a quarter of it. What goes beyond is RESOURCE_EXHAUSTED
+	// (OVERLOADED).
+	MaxRequestMemoryBytes int64 `protobuf:"varint,29,opt,name=max_request_memory_bytes,json=maxRequestMemoryBytes,proto3" json:"max_request_memory_bytes,omitempty"`
+	// How long a request may take to come, whole and ended. Later it is
+	// DEADLINE_EXCEEDED.
+	RequestTimeout *durationpb.Duration `protobuf:"bytes,30,opt,name=request_timeout,json=requestTimeout,proto3" json:"request_timeout,omitempty"`
+	// The TLS handshakes at once. One more ends the oldest.
+	MaxHandshakes int32 `protobuf:"varint,31,opt,name=max_handshakes,json=maxHandshakes,proto3" json:"max_handshakes,omitempty"`
+	// How long a TLS handshake may take. Then the connection is closed.
+	HandshakeTimeout *durationpb.Duration `protobuf:"bytes,32,opt,name=handshake_timeout,json=handshakeTimeout,proto3" json:"handshake_timeout,omitempty"`
+	// How long a reader may take nothing of what there is for it. Then its stream
+	// is reset, or its connection is closed.
+	ReaderTimeout *durationpb.Duration `protobuf:"bytes,33,opt,name=reader_timeout,json=readerTimeout,proto3" json:"reader_timeout,omitempty"`
+	// The calls of a caller at once that only look. One more is
+	// RESOURCE_EXHAUSTED (OVERLOADED).
+	MaxReadsPerCaller int32 `protobuf:"varint,34,opt,name=max_reads_per_caller,json=maxReadsPerCaller,proto3" json:"max_reads_per_caller,omitempty"`
+	// The calls to the API server at once. A call that needs one more waits for
+	// its turn.
+	MaxApiCalls   int32 `protobuf:"varint,35,opt,name=max_api_calls,json=maxApiCalls,proto3" json:"max_api_calls,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ServerLimits) Reset() {
@@ -631,6 +654,62 @@ func (x *ServerLimits) GetMaxRestBodyBytes() int32 {
 	return 0
 }
 
+func (x *ServerLimits) GetMaxWatchesPerConnection() int32 {
+	if x != nil {
+		return x.MaxWatchesPerConnection
+	}
+	return 0
+}
+
+func (x *ServerLimits) GetMaxRequestMemoryBytes() int64 {
+	if x != nil {
+		return x.MaxRequestMemoryBytes
+	}
+	return 0
+}
+
+func (x *ServerLimits) GetRequestTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.RequestTimeout
+	}
+	return nil
+}
+
+func (x *ServerLimits) GetMaxHandshakes() int32 {
+	if x != nil {
+		return x.MaxHandshakes
+	}
+	return 0
+}
+
+func (x *ServerLimits) GetHandshakeTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.HandshakeTimeout
+	}
+	return nil
+}
+
+func (x *ServerLimits) GetReaderTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.ReaderTimeout
+	}
+	return nil
+}
+
+func (x *ServerLimits) GetMaxReadsPerCaller() int32 {
+	if x != nil {
+		return x.MaxReadsPerCaller
+	}
+	return 0
+}
+
+func (x *ServerLimits) GetMaxApiCalls() int32 {
+	if x != nil {
+		return x.MaxApiCalls
+	}
+	return 0
+}
+
 var File_panamax_kubernetes_v1_server_service_proto protoreflect.FileDescriptor
 
 const file_panamax_kubernetes_v1_server_service_proto_rawDesc = "" +
@@ -656,7 +735,7 @@ const file_panamax_kubernetes_v1_server_service_proto_rawDesc = "" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12>\n" +
 	"\aoptions\x18\x02 \x01(\v2$.panamax.kubernetes.v1.DeployOptionsR\aoptions\x125\n" +
 	"\bdeadline\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bdeadline\x12\x1b\n" +
-	"\tpage_size\x18\x04 \x01(\x05R\bpageSize\"\xb9\t\n" +
+	"\tpage_size\x18\x04 \x01(\x05R\bpageSize\"\xf9\f\n" +
 	"\fServerLimits\x12*\n" +
 	"\x11max_message_bytes\x18\x01 \x01(\x05R\x0fmaxMessageBytes\x12,\n" +
 	"\x12max_template_bytes\x18\x02 \x01(\x05R\x10maxTemplateBytes\x12\x1d\n" +
@@ -689,7 +768,15 @@ const file_panamax_kubernetes_v1_server_service_proto_rawDesc = "" +
 	"\x0fconnection_idle\x18\x18 \x01(\v2\x19.google.protobuf.DurationR\x0econnectionIdle\x12@\n" +
 	"\x0econnection_age\x18\x19 \x01(\v2\x19.google.protobuf.DurationR\rconnectionAge\x120\n" +
 	"\x14max_rest_connections\x18\x1a \x01(\x05R\x12maxRestConnections\x12-\n" +
-	"\x13max_rest_body_bytes\x18\x1b \x01(\x05R\x10maxRestBodyBytes2{\n" +
+	"\x13max_rest_body_bytes\x18\x1b \x01(\x05R\x10maxRestBodyBytes\x12;\n" +
+	"\x1amax_watches_per_connection\x18\x1c \x01(\x05R\x17maxWatchesPerConnection\x127\n" +
+	"\x18max_request_memory_bytes\x18\x1d \x01(\x03R\x15maxRequestMemoryBytes\x12B\n" +
+	"\x0frequest_timeout\x18\x1e \x01(\v2\x19.google.protobuf.DurationR\x0erequestTimeout\x12%\n" +
+	"\x0emax_handshakes\x18\x1f \x01(\x05R\rmaxHandshakes\x12F\n" +
+	"\x11handshake_timeout\x18  \x01(\v2\x19.google.protobuf.DurationR\x10handshakeTimeout\x12@\n" +
+	"\x0ereader_timeout\x18! \x01(\v2\x19.google.protobuf.DurationR\rreaderTimeout\x12/\n" +
+	"\x14max_reads_per_caller\x18\" \x01(\x05R\x11maxReadsPerCaller\x12\"\n" +
+	"\rmax_api_calls\x18# \x01(\x05R\vmaxApiCalls2{\n" +
 	"\rServerService\x12j\n" +
 	"\rGetServerInfo\x12+.panamax.kubernetes.v1.GetServerInfoRequest\x1a,.panamax.kubernetes.v1.GetServerInfoResponseB\xcb\x01\n" +
 	"\x18io.panamax.kubernetes.v1B\x12ServerServiceProtoP\x01Z%panamax.io/kubernetes/v1;kubernetesv1\xa2\x02\x03PKX\xaa\x02\x15Panamax.Kubernetes.V1\xca\x02\x15Panamax\\Kubernetes\\V1\xe2\x02!Panamax\\Kubernetes\\V1\\GPBMetadata\xea\x02\x17Panamax::Kubernetes::V1b\x06proto3"
@@ -727,13 +814,16 @@ var file_panamax_kubernetes_v1_server_service_proto_depIdxs = []int32{
 	7,  // 6: panamax.kubernetes.v1.ServerLimits.max_deadline:type_name -> google.protobuf.Duration
 	7,  // 7: panamax.kubernetes.v1.ServerLimits.connection_idle:type_name -> google.protobuf.Duration
 	7,  // 8: panamax.kubernetes.v1.ServerLimits.connection_age:type_name -> google.protobuf.Duration
-	0,  // 9: panamax.kubernetes.v1.ServerService.GetServerInfo:input_type -> panamax.kubernetes.v1.GetServerInfoRequest
-	1,  // 10: panamax.kubernetes.v1.ServerService.GetServerInfo:output_type -> panamax.kubernetes.v1.GetServerInfoResponse
-	10, // [10:11] is the sub-list for method output_type
-	9,  // [9:10] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	7,  // 9: panamax.kubernetes.v1.ServerLimits.request_timeout:type_name -> google.protobuf.Duration
+	7,  // 10: panamax.kubernetes.v1.ServerLimits.handshake_timeout:type_name -> google.protobuf.Duration
+	7,  // 11: panamax.kubernetes.v1.ServerLimits.reader_timeout:type_name -> google.protobuf.Duration
+	0,  // 12: panamax.kubernetes.v1.ServerService.GetServerInfo:input_type -> panamax.kubernetes.v1.GetServerInfoRequest
+	1,  // 13: panamax.kubernetes.v1.ServerService.GetServerInfo:output_type -> panamax.kubernetes.v1.GetServerInfoResponse
+	13, // [13:14] is the sub-list for method output_type
+	12, // [12:13] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_panamax_kubernetes_v1_server_service_proto_init() }

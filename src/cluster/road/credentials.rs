@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode};
-use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::middleware::{AuthLayer, BaseUriLayer, ExtraHeadersLayer};
 use kube::client::{Body, ConfigExt};
@@ -20,11 +18,11 @@ use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 use tower_http::decompression::DecompressionLayer;
 use tracing::{debug, info};
 
+use super::breaker::Breaker;
+use super::connect::{Connector, connector};
 use super::gate::Gate;
 use super::{Answer, ApiService, answer_of};
 
-/// How long a connection to the API server may take to open.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often a connection over HTTP/2 is tried, and how long its other end may take to answer: a silent one is
 /// noticed within the two together.
 const PING: Duration = Duration::from_secs(10);
@@ -51,7 +49,7 @@ struct Read {
 /// What connections are opened and requests are signed with.
 struct Signed {
     generation: u64,
-    connector: HttpsConnector<HttpConnector>,
+    connector: Connector,
     auth: Option<AuthLayer>,
     base: BaseUriLayer,
     headers: ExtraHeadersLayer,
@@ -136,36 +134,20 @@ impl Signed {
     }
 }
 
-/// Opens connections: over TLS with HTTP/2 where the API server has it, else with HTTP/1.1.
-fn connector(config: &kube::Config) -> kube::Result<HttpsConnector<HttpConnector>> {
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    // Requests are small: held back until the one before is acknowledged, each could stall for 40 ms.
-    tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    let mut builder =
-        HttpsConnectorBuilder::new().with_tls_config(config.rustls_client_config()?).https_or_http();
-    if let Some(name) = &config.tls_server_name {
-        let name = name.clone().try_into().map_err(kube::client::RustlsTlsError::InvalidServerName);
-        let name = name.map_err(kube::Error::RustlsTls)?;
-        builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
-    }
-    Ok(builder.enable_all_versions().wrap_connector(tcp))
-}
-
 /// A client's connections, signed for.
 #[derive(Clone)]
 pub(super) struct Signing {
     credentials: Arc<Credentials>,
     built: Arc<Mutex<(u64, ApiService)>>,
     gate: Arc<Gate>,
+    breaker: Arc<Breaker>,
 }
 
 impl Signing {
     pub(super) fn new(credentials: Arc<Credentials>) -> Self {
         let signed = credentials.current();
         let built = Arc::new(Mutex::new((signed.generation, signed.stack())));
-        Self { credentials, built, gate: Arc::default() }
+        Self { credentials, built, gate: Arc::default(), breaker: Arc::default() }
     }
 
     /// The service with the newest credentials, and their generation.
@@ -181,7 +163,7 @@ impl Signing {
     async fn send(self, request: Request<Body>) -> Result<Response<Answer>, BoxError> {
         let again = copy(&request);
         let (generation, service) = self.current();
-        let answer = self.gate.pass(service.oneshot(request)).await;
+        let answer = self.breaker.pass(&self.gate, service.oneshot(request)).await;
         let is_refused = match &answer {
             Ok(answer) => answer.status() == StatusCode::UNAUTHORIZED,
             // Nothing was asked yet.
@@ -191,7 +173,7 @@ impl Signing {
         if !self.credentials.renew(generation).await {
             return answer;
         }
-        self.gate.pass(self.current().1.oneshot(again)).await
+        self.breaker.pass(&self.gate, self.current().1.oneshot(again)).await
     }
 }
 

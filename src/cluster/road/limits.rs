@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +18,9 @@ use tower::{BoxError, Layer, Service, ServiceExt};
 
 use super::super::patience;
 use super::Answer;
+use super::measured::Measure;
+use super::verbs::is_watch;
+use crate::metrics::{self, Metrics};
 
 /// How long one try of a call may take.
 pub(in crate::cluster) const CALL_LIMIT: Duration = Duration::from_secs(10);
@@ -53,13 +56,13 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// The layer that limits every request.
-pub(super) struct Limit;
+pub(super) struct Limit(pub(super) Metrics);
 
 impl<S> Layer<S> for Limit {
     type Service = Limited<S>;
 
     fn layer(&self, inner: S) -> Limited<S> {
-        Limited { inner }
+        Limited { inner, metrics: self.0.clone() }
     }
 }
 
@@ -67,6 +70,7 @@ impl<S> Layer<S> for Limit {
 #[derive(Clone)]
 pub(super) struct Limited<S> {
     inner: S,
+    metrics: Metrics,
 }
 
 impl<S> Service<Request<Body>> for Limited<S>
@@ -83,7 +87,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let service = self.inner.clone();
+        let (service, metrics) = (self.inner.clone(), self.metrics.clone());
+        let measure = Measure::of(&request);
         async move {
             let whole = if is_watch(request.uri()) { WATCH_LIMIT } else { CALL_LIMIT + SLACK };
             if request.method() != Method::GET
@@ -96,14 +101,10 @@ where
             let answer = answer.map_err(|_| "there was no answer in time")??;
             // A watch or a probe listens to no header.
             let _ = ASKED.try_with(|asked| asked.set(retry_after(answer.headers())));
-            Ok(answer.map(|inner| Timed { inner, end: Some(end) }))
+            Ok(answer.map(|inner| Timed { inner, end: Some(end), measure, metrics }))
         }
         .boxed()
     }
-}
-
-pub(super) fn is_watch(uri: &Uri) -> bool {
-    uri.query().is_some_and(|query| query.split('&').any(|one| one == "watch=true" || one == "watch=1"))
 }
 
 /// How long a write may take: it must not land when the lock is over under which it was made.
@@ -122,10 +123,12 @@ fn telling(uri: &Uri, limit: Duration) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// The content of an answer, which breaks off at its end.
+/// The content of an answer, which breaks off at its end, and where there is too much of it.
 pub(super) struct Timed {
     inner: Answer,
     end: Option<Pin<Box<Sleep>>>,
+    measure: Measure,
+    metrics: Metrics,
 }
 
 impl HttpBody for Timed {
@@ -141,7 +144,16 @@ impl HttpBody for Timed {
             self.end = None;
             return Poll::Ready(Some(Err("the answer did not end in time".into())));
         }
-        Pin::new(&mut self.inner).poll_frame(context)
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+            && let Err(error) = self.measure.take(data)
+        {
+            self.end = None;
+            self.metrics.limit_hit(metrics::Limit::ApiAnswer);
+            return Poll::Ready(Some(Err(error.into())));
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

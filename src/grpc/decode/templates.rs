@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::facts::Configs;
 use crate::operations::{Operations, Source, TemplateCall};
 use crate::proto;
+use crate::template::validate::Limits;
 
 /// What the two requests have in common.
 struct Common<'r> {
@@ -25,6 +26,7 @@ struct Common<'r> {
 pub(in super::super) fn validate(
     request: proto::ValidateTemplateRequest,
     default: &Namespace,
+    limits: Limits,
 ) -> Result<TemplateCall> {
     use proto::validate_template_request::TemplateSource;
     let source = request.template_source.map(|source| match source {
@@ -39,13 +41,14 @@ pub(in super::super) fn validate(
         options: request.options.as_ref(),
         image_configs: request.image_configs,
     };
-    template_call(common, default, Faults::default()).map(|(_, call)| call)
+    template_call(common, (default, limits), Faults::default()).map(|(_, call)| call)
 }
 
 /// A TranslateTemplate, with the format of each object's manifest; `None`: only all together are asked for.
 pub(in super::super) fn translate(
     request: proto::TranslateTemplateRequest,
     default: &Namespace,
+    limits: Limits,
 ) -> Result<(Namespace, TemplateCall, Option<proto::ManifestFormat>)> {
     use proto::translate_template_request::TemplateSource;
     let mut faults = Faults::default();
@@ -64,13 +67,13 @@ pub(in super::super) fn translate(
         options: request.options.as_ref(),
         image_configs: request.image_configs,
     };
-    let (namespace, call) = template_call(common, default, faults)?;
+    let (namespace, call) = template_call(common, (default, limits), faults)?;
     Ok((namespace, call, each.then_some(format)))
 }
 
 fn template_call(
     common: Common<'_>,
-    default: &Namespace,
+    (default, limits): (&Namespace, Limits),
     mut faults: Faults,
 ) -> Result<(Namespace, TemplateCall)> {
     let source = common.source.or_else(|| no_source(&mut faults));
@@ -86,6 +89,7 @@ fn template_call(
             rules: options.rules,
             image_configs: Configs(common.image_configs),
             strict: options.strict,
+            limits,
         };
         Some((namespace?, call))
     };

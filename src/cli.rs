@@ -6,6 +6,7 @@ mod changing;
 mod connection;
 mod failure;
 mod findings;
+mod flags;
 mod looking;
 mod offline;
 mod options;
@@ -76,7 +77,7 @@ pub enum Command {
     /// Show one deployment
     #[command(after_help = CODES)]
     Get(reads::GetArgs),
-    /// List deployments
+    /// List deployments, as they were last recorded
     #[command(after_help = CODES)]
     List(reads::ListArgs),
     /// Watch a deployment, or all
@@ -174,16 +175,12 @@ impl Command {
         match self {
             Self::Validate(asked) => asked.around.check(&asked.files),
             Self::Translate(asked) => asked.around.check(std::slice::from_ref(&asked.file)),
-            Self::Deploy(asked) | Self::Plan(asked) => asked.around.check(std::slice::from_ref(&asked.file)),
+            Self::Deploy(asked) | Self::Plan(asked) => asked.check(),
             Self::Scale(asked) => asked.check(),
-            Self::Get(_)
-            | Self::List(_)
-            | Self::Watch(_)
-            | Self::Revisions(_)
-            | Self::Rollback(_)
-            | Self::Teardown(_)
-            | Self::Completion(_)
-            | Self::Man(_) => Ok(()),
+            Self::Watch(asked) => asked.check(),
+            Self::Rollback(asked) => asked.check(),
+            Self::Teardown(asked) => asked.check(),
+            Self::Get(_) | Self::List(_) | Self::Revisions(_) | Self::Completion(_) | Self::Man(_) => Ok(()),
         }
     }
 

@@ -127,8 +127,8 @@ impl Operations {
         self.engine.shutting_down().await;
     }
 
-    /// Refuses namespaces that are never written to.
-    fn check_namespace(namespace: &Namespace) -> Result<()> {
+    /// Refuses namespaces that are never written to, whoever asks: what is refused there need not be translated.
+    pub fn check_namespace(namespace: &Namespace) -> Result<()> {
         if is_reserved(namespace) {
             return Err(Error::new(
                 ErrorKind::NamespaceReserved,

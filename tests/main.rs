@@ -122,10 +122,12 @@ mod edge {
     mod diagnostics;
     mod ending;
     mod flood;
+    mod growing;
     mod identity;
     mod identity_printed;
     mod known_images;
     mod limits;
+    mod lost;
     mod metrics;
     mod options;
     mod panics;

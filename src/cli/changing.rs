@@ -9,7 +9,7 @@ use super::connection::Client;
 use super::failure::{Failure, REFUSED, reason};
 use super::findings::{self, Texts};
 use super::offline::validation;
-use super::requests::{DeployArgs, RollbackArgs, ScaleArgs, TargetArgs, TeardownArgs};
+use super::requests::{DeployArgs, RollbackArgs, ScaleArgs, TargetArgs, TeardownArgs, TermsArgs};
 use super::source::Source;
 use super::text;
 use super::view::View;
@@ -80,6 +80,7 @@ impl DeployArgs {
             namespace: request.namespace.clone(),
             name: name(self, &source),
             patience: self.patience(),
+            changes: !self.terms.validate_only,
             until: proto::WatchUntil::Settled,
             // What was taken back is at rest, too, and not what was asked for.
             goes_on: !self.around.options.rolls_back(),
@@ -138,12 +139,18 @@ fn tell_findings(
 }
 
 /// A wait for one deployment to come to rest.
-fn wait<'c>(client: &'c Client, target: &TargetArgs, patience: Option<std::time::Duration>) -> Wait<'c> {
+fn wait<'c>(
+    client: &'c Client,
+    target: &TargetArgs,
+    terms: &TermsArgs,
+    patience: Option<std::time::Duration>,
+) -> Wait<'c> {
     Wait {
         client,
-        namespace: target.namespace.clone(),
+        namespace: target.namespace(),
         name: Some(target.name.clone()),
         patience,
+        changes: !terms.validate_only,
         until: proto::WatchUntil::Settled,
         goes_on: true,
     }
@@ -170,7 +177,8 @@ impl ScaleArgs {
         let mut deployments = client.deployments();
         let request = timed(self.request(), self.patience());
         let call = Box::pin(async move { deployments.scale(request).await });
-        let waited = wait(&client, &self.target, self.patience()).on(call, view, &Texts::default()).await;
+        let wait = wait(&client, &self.target, &self.terms, self.patience());
+        let waited = wait.on(call, view, &Texts::default()).await;
         if let Ok(Waited::Answered(answer)) = &waited {
             let answer: &proto::ScaleResponse = answer;
             tell_findings(err, &Texts::default(), &answer.diagnostics)?;
@@ -188,7 +196,8 @@ impl RollbackArgs {
         let mut deployments = client.deployments();
         let request = timed(self.request(), self.patience());
         let call = Box::pin(async move { deployments.rollback(request).await });
-        let waited = wait(&client, &self.target, self.patience()).on(call, view, &Texts::default()).await;
+        let wait = wait(&client, &self.target, &self.terms, self.patience());
+        let waited = wait.on(call, view, &Texts::default()).await;
         if let Ok(Waited::Answered(answer)) = &waited {
             let answer: &proto::RollbackResponse = answer;
             tell_findings(err, &Texts::default(), &answer.diagnostics)?;
@@ -207,7 +216,8 @@ impl TeardownArgs {
         let mut deployments = client.deployments();
         let request = timed(self.request(), self.patience());
         let call = Box::pin(async move { deployments.teardown(request).await });
-        let wait = Wait { until: proto::WatchUntil::Gone, ..wait(&client, &self.target, self.patience()) };
+        let wait = wait(&client, &self.target, &self.terms, self.patience());
+        let wait = Wait { until: proto::WatchUntil::Gone, ..wait };
         let waited = wait.on(call, view, &Texts::default()).await;
         let validate_only = self.terms.validate_only;
         answered(waited, "TeardownResponse", view, |answer: &proto::TeardownResponse| {

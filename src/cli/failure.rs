@@ -8,6 +8,7 @@ use tonic::{Code, Status};
 use tonic_types::{FieldViolation, StatusExt};
 
 use super::findings::{Finding, Texts};
+use super::flags::spoken;
 
 /// Refused by the adapter or by the template, or failed on the cluster.
 pub const REFUSED: u8 = 1;
@@ -54,7 +55,7 @@ impl Failure {
         if !violations.iter().any(|violation| repeats(status.message(), violation)) {
             let code = format!("{:?}", status.code());
             let told = if reason.is_empty() { &code } else { &reason };
-            let _ = writeln!(text, "error: {} [{told}]", status.message());
+            let _ = writeln!(text, "error: {} [{told}]", spoken(status.message()));
         }
         for violation in violations {
             text.push_str(&texts.show(&Finding::of_violation(violation, &reason)));

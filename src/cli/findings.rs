@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use tonic_types::FieldViolation;
 
-use super::words::said;
+use super::flags::{place, spoken};
 use crate::diagnostic::Position;
 use crate::template::raw::{self, Positions};
 use panamax_kubernetes_adapter_client as proto;
@@ -30,10 +30,10 @@ impl Finding {
         Self {
             severity,
             code: found.code.clone(),
-            message: found.message.clone(),
+            message: spoken(&found.message),
             field: found.field.clone(),
             position: position(found.line, found.column),
-            hint: found.hint.clone(),
+            hint: spoken(&found.hint),
         }
     }
 
@@ -42,14 +42,16 @@ impl Finding {
         let placed = placed(&violation.description);
         let (position, message) =
             placed.map_or((None, violation.description.as_str()), |(at, rest)| (Some(at), rest));
+        // A violation has no place for what to do, so it stands behind what is wrong.
+        let (message, hint) = message.split_once("; hint: ").unwrap_or((message, ""));
         let code = if violation.reason.is_empty() { reason } else { &violation.reason };
         Self {
             severity: "error",
             code: code.to_owned(),
-            message: message.to_owned(),
+            message: spoken(message),
             field: violation.field.clone(),
             position,
-            hint: String::new(),
+            hint: spoken(hint),
         }
     }
 }
@@ -135,7 +137,7 @@ impl<'t> Texts<'t> {
             let _ = writeln!(shown, "{:>6} | {line}\n       | {:>caret$}", at.line, "^");
         }
         if !finding.field.is_empty() {
-            let _ = writeln!(shown, "       = at {}", finding.field);
+            let _ = writeln!(shown, "       = at {}", place(&finding.field));
         }
         if !finding.hint.is_empty() {
             let _ = writeln!(shown, "       = hint: {}", finding.hint);
@@ -150,15 +152,6 @@ fn is_of_text(finding: &Finding, at: Option<Position>) -> bool {
     at.is_some()
         || field.is_empty()
         || ["images", "override", "template"].iter().any(|of| field.starts_with(of))
-}
-
-/// Lines of a deployment's changes, as `create  Service  wp`.
-pub fn change(change: &proto::ObjectChange) -> String {
-    let action = said::<proto::ObjectAction>(change.action).to_lowercase();
-    let (kind, name) = change.r#ref.as_ref().map_or(("", ""), |object| (&object.kind, &object.name));
-    let component =
-        if change.component.is_empty() { String::new() } else { format!("({})", change.component) };
-    format!("{action:<10} {kind:<22} {name:<28} {component}").trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -216,6 +209,6 @@ mod tests {
         assert!(shown.starts_with("a.pmx:4:14: error: no image is called DBB [LINK"), "{shown}");
         let flag = FieldViolation::new("options.volume_size", "must be a size");
         let shown = Texts::default().show(&Finding::of_violation(&flag, "FIELD_INVALID"));
-        assert_eq!(shown, "error: must be a size [FIELD_INVALID]\n       = at options.volume_size\n");
+        assert_eq!(shown, "error: must be a size [FIELD_INVALID]\n       = at --volume-size\n");
     }
 }

@@ -35,7 +35,7 @@ impl GetArgs {
         let answer = looked(&client, deployments.get_deployment(limited(self.request(), LOOKING))).await?;
         view.tell(&answer, "GetDeploymentResponse", || {
             let deployment = answer.deployment.clone().unwrap_or_default();
-            [text::deployment(&deployment), text::details(&deployment)].concat()
+            text::whole(&deployment)
         })
     }
 }
@@ -70,7 +70,13 @@ impl ListArgs {
         let client = self.client.connection.connect().await?;
         let answer = listed(&client, self.request()).await?;
         view.tell(&answer, "ListDeploymentsResponse", || {
-            let mut lines = text::deployments(&answer.deployments);
+            let found = &answer.deployments;
+            let mut lines = match (found.as_slice(), more(&answer.next_page_token)) {
+                // This page has none in the states that were asked for.
+                ([], Some(_)) => Vec::new(),
+                (found, _) if self.is_full() => found.iter().flat_map(text::whole).collect(),
+                (found, _) => text::deployments(found),
+            };
             lines.extend(more(&answer.next_page_token));
             lines
         })
@@ -130,6 +136,30 @@ impl WatchArgs {
         if self.is_wait() { Err(Failure::new(TIMED_OUT, text)) } else { Ok(()) }
     }
 
+    /// Why a watch has ended, as the end of the command.
+    fn ended(&self, reason: proto::WatchCompleteReason, last: &proto::Deployment) -> Result<(), Failure> {
+        use proto::WatchCompleteReason as Reason;
+        let told = said::<Reason>(reason.into());
+        match reason {
+            // What is gone comes to nothing else any more.
+            Reason::Gone if self.is_wait() && !self.is_for(proto::WatchUntil::Gone) => {
+                let name = self.name.as_deref().unwrap_or_default();
+                Err(Failure::new(REFUSED, format!("{name} is gone, and came to nothing that was waited for")))
+            }
+            Reason::Ready | Reason::Gone => Ok(()),
+            Reason::Settled => end(last, proto::WatchUntil::Settled),
+            Reason::Deadline => Err(Failure::new(TIMED_OUT, "the watch has ended before what it waited for")),
+            // One that has no name here yet means to watch again, too.
+            Reason::ServerShutdown | Reason::Unspecified => Err(Failure::new(
+                UNREACHABLE,
+                format!("the adapter has ended the watch; watch again [{told}]"),
+            )),
+            Reason::AuthorizationLost | Reason::SlowClient => {
+                Err(Failure::new(REFUSED, format!("the adapter has ended the watch [{told}]")))
+            }
+        }
+    }
+
     async fn one(&self, client: &Client, view: &mut View<'_>) -> Result<(), Failure> {
         let silence = self.heartbeat() + LOOKING;
         let refused = |status: Status| client.refused(&status, &Texts::default(), silence);
@@ -152,7 +182,13 @@ impl WatchArgs {
                     view.show(&deployment)?;
                     last = deployment;
                 }
-                Some(Event::Complete(complete)) => return ended(complete.reason(), &last),
+                Some(Event::Complete(complete)) => {
+                    let reason = complete.reason();
+                    if reason == proto::WatchCompleteReason::Gone && view.is_text() {
+                        view.say(&["gone".to_owned()])?;
+                    }
+                    return self.ended(reason, &last);
+                }
                 Some(Event::Heartbeat(_)) | None => {}
             }
             if view.is_left() && !self.is_wait() {
@@ -163,11 +199,7 @@ impl WatchArgs {
 
     /// Looks at all deployments again and again.
     async fn all(&self, client: &Client, view: &mut View<'_>) -> Result<(), Failure> {
-        let request = proto::ListDeploymentsRequest {
-            namespace: self.namespace.clone(),
-            view: self.view.unwrap_or_default(),
-            ..Default::default()
-        };
+        let request = self.list();
         let mut clock = tokio::time::interval(INTERVAL);
         loop {
             clock.tick().await;
@@ -184,23 +216,6 @@ impl WatchArgs {
     }
 }
 
-/// Why a watch has ended, as the end of the command.
-fn ended(reason: proto::WatchCompleteReason, last: &proto::Deployment) -> Result<(), Failure> {
-    use proto::WatchCompleteReason as Reason;
-    let told = said::<Reason>(reason.into());
-    match reason {
-        Reason::Ready | Reason::Gone => Ok(()),
-        Reason::Settled => end(last, proto::WatchUntil::Settled),
-        Reason::Deadline => Err(Failure::new(TIMED_OUT, "the watch has ended before what it waited for")),
-        Reason::ServerShutdown => {
-            Err(Failure::new(UNREACHABLE, format!("the adapter has ended the watch; watch again [{told}]")))
-        }
-        Reason::AuthorizationLost | Reason::SlowClient | Reason::Unspecified => {
-            Err(Failure::new(REFUSED, format!("the adapter has ended the watch [{told}]")))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -208,14 +223,30 @@ mod tests {
     use super::*;
     use crate::cli::{Command, Commands};
 
+    fn watch(line: &str) -> WatchArgs {
+        let told = Commands::try_parse_from(line.split(' ')).unwrap();
+        let Command::Watch(asked) = told.command else { panic!("{line} is no watch") };
+        asked
+    }
+
+    #[test]
+    fn what_is_gone_is_what_was_waited_for_or_not() {
+        let ends = |line: &str| {
+            let ended = watch(line).ended(proto::WatchCompleteReason::Gone, &proto::Deployment::default());
+            ended.map_err(|failure| failure.code)
+        };
+        for line in ["p watch wp", "p watch wp --until forever", "p watch wp --until gone"] {
+            assert_eq!(ends(line), Ok(()), "{line}");
+        }
+        for line in ["p watch wp --until ready", "p watch wp --until settled"] {
+            assert_eq!(ends(line), Err(REFUSED), "{line}");
+        }
+    }
+
     #[test]
     fn a_watch_that_waits_for_nothing_ends_well() {
-        let ends = |line: &str| {
-            let told = Commands::try_parse_from(line.split(' ')).unwrap();
-            let Command::Watch(asked) = told.command else { panic!("{line} is no watch") };
-            asked.out_of_time().map_err(|failure| failure.code)
-        };
-        for line in ["p watch", "p watch wp", "p watch wp --until forever", "p watch --until ready"] {
+        let ends = |line: &str| watch(line).out_of_time().map_err(|failure| failure.code);
+        for line in ["p watch", "p watch wp", "p watch wp --until forever"] {
             assert_eq!(ends(line), Ok(()), "{line}");
         }
         for line in ["p watch wp --until ready", "p watch wp --until settled", "p watch wp --until gone"] {

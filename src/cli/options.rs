@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::failure::{Failure, once};
-use super::words::{pair, word};
+use super::words::{pair, text, word};
 use panamax_kubernetes_adapter_client as proto;
 
 /// How a template is translated and deployed.
@@ -43,11 +43,11 @@ pub struct OptionArgs {
     volume_filling: Option<i32>,
 
     /// Size of volume claims, as 5Gi
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_parser = text(), value_name = "SIZE")]
     volume_size: Option<String>,
 
     /// Storage class of volume claims
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_parser = text(), value_name = "NAME")]
     storage_class: Option<String>,
 
     /// Secrets with the credentials of registries, separated by commas

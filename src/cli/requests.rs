@@ -9,7 +9,7 @@ use super::connection::ConnectionArgs;
 use super::failure::{Failure, once};
 use super::output::Format;
 use super::source::{AroundArgs, Source};
-use super::words::{Time, count, time, word};
+use super::words::{Time, count, positive, text, time, word};
 use panamax_kubernetes_adapter_client as proto;
 use panamax_kubernetes_adapter_client::deploy_request::TemplateSource;
 
@@ -34,8 +34,15 @@ pub struct TargetArgs {
     pub name: String,
 
     /// Namespace [default: the adapter's]
-    #[arg(short, long, default_value = "", hide_default_value = true, value_name = "NAME")]
-    pub namespace: String,
+    #[arg(short, long, value_parser = text(), value_name = "NAME")]
+    namespace: Option<String>,
+}
+
+impl TargetArgs {
+    /// The namespace as requests have it.
+    pub fn namespace(&self) -> String {
+        self.namespace.clone().unwrap_or_default()
+    }
 }
 
 /// On what terms something is changed.
@@ -46,12 +53,22 @@ pub struct TermsArgs {
     pub validate_only: bool,
 
     /// Refuse if the deployment is no longer the one with this etag
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "ETAG")]
-    etag: String,
+    #[arg(long, value_parser = text(), value_name = "ETAG")]
+    etag: Option<String>,
 
     /// Name of this request: when it comes again, its first outcome is told
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "ID")]
-    request_id: String,
+    #[arg(long, value_parser = text(), value_name = "ID")]
+    request_id: Option<String>,
+}
+
+impl TermsArgs {
+    fn etag(&self) -> String {
+        self.etag.clone().unwrap_or_default()
+    }
+
+    fn request_id(&self) -> String {
+        self.request_id.clone().unwrap_or_default()
+    }
 }
 
 /// What is waited for, and how long.
@@ -73,12 +90,25 @@ impl WaitArgs {
         (waits && !terms.validate_only).then(|| self.wait_timeout.map_or(PATIENCE, |time| time.0))
     }
 
+    /// Refuses a time for what is not waited for.
+    fn check(&self) -> Result<(), Failure> {
+        timed(self.wait_timeout, self.mode() == i32::from(proto::WaitMode::None))
+    }
+
     fn mode(&self) -> i32 {
         self.wait.unwrap_or(proto::WaitMode::Ready.into())
     }
 
     fn timeout(&self) -> Option<prost_types::Duration> {
         self.wait_timeout.and_then(Time::encoded)
+    }
+}
+
+/// Refuses a time where nothing is waited for.
+fn timed(time: Option<Time>, is_none: bool) -> Result<(), Failure> {
+    match time.filter(|_| is_none) {
+        Some(_) => Err(Failure::usage("--wait-timeout says how long to wait, and --wait none not to wait")),
+        None => Ok(()),
     }
 }
 
@@ -95,8 +125,8 @@ pub struct DeployArgs {
     wait: WaitArgs,
 
     /// Carry out this plan, and refuse if it would be another one by now
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "ID")]
-    plan_id: String,
+    #[arg(long, value_parser = text(), value_name = "ID")]
+    plan_id: Option<String>,
 
     #[command(flatten)]
     pub terms: TermsArgs,
@@ -106,6 +136,11 @@ pub struct DeployArgs {
 }
 
 impl DeployArgs {
+    /// Refuses what cannot be meant together.
+    pub fn check(&self) -> Result<(), Failure> {
+        self.around.check(std::slice::from_ref(&self.file)).and_then(|()| self.wait.check())
+    }
+
     /// How long to wait, if at all.
     pub fn patience(&self) -> Option<Duration> {
         self.wait.patience(&self.terms)
@@ -122,9 +157,9 @@ impl DeployArgs {
             wait: self.wait.mode(),
             wait_timeout: self.wait.timeout(),
             validate_only: self.terms.validate_only,
-            etag: self.terms.etag.clone(),
-            request_id: self.terms.request_id.clone(),
-            plan_id: self.plan_id.clone(),
+            etag: self.terms.etag(),
+            request_id: self.terms.request_id(),
+            plan_id: self.plan_id.clone().unwrap_or_default(),
             image_configs: source.image_configs.clone(),
         }
     }
@@ -171,9 +206,9 @@ pub struct ScaleArgs {
 }
 
 impl ScaleArgs {
-    /// Refuses components that are named twice.
+    /// Refuses components that are named twice, and what cannot be meant together.
     pub fn check(&self) -> Result<(), Failure> {
-        once("COMPONENT=NUMBER", &self.replicas)
+        once("COMPONENT=NUMBER", &self.replicas).and_then(|()| self.wait.check())
     }
 
     /// How long to wait, if at all.
@@ -183,7 +218,7 @@ impl ScaleArgs {
 
     /// The request.
     pub fn request(&self) -> proto::ScaleRequest {
-        let TargetArgs { name, namespace } = self.target.clone();
+        let (name, namespace) = (self.target.name.clone(), self.target.namespace());
         proto::ScaleRequest {
             namespace,
             name,
@@ -191,8 +226,8 @@ impl ScaleArgs {
             wait: self.wait.mode(),
             wait_timeout: self.wait.timeout(),
             validate_only: self.terms.validate_only,
-            etag: self.terms.etag.clone(),
-            request_id: self.terms.request_id.clone(),
+            etag: self.terms.etag(),
+            request_id: self.terms.request_id(),
         }
     }
 }
@@ -204,8 +239,8 @@ pub struct RollbackArgs {
     pub target: TargetArgs,
 
     /// Revision to put back [default: the last good one before the current]
-    #[arg(long, default_value_t, hide_default_value = true, value_name = "NUMBER")]
-    revision: i32,
+    #[arg(long, value_parser = positive(), value_name = "NUMBER")]
+    revision: Option<i32>,
 
     #[command(flatten)]
     wait: WaitArgs,
@@ -218,6 +253,11 @@ pub struct RollbackArgs {
 }
 
 impl RollbackArgs {
+    /// Refuses what cannot be meant together.
+    pub fn check(&self) -> Result<(), Failure> {
+        self.wait.check()
+    }
+
     /// How long to wait, if at all.
     pub fn patience(&self) -> Option<Duration> {
         self.wait.patience(&self.terms)
@@ -225,16 +265,16 @@ impl RollbackArgs {
 
     /// The request.
     pub fn request(&self) -> proto::RollbackRequest {
-        let TargetArgs { name, namespace } = self.target.clone();
+        let (name, namespace) = (self.target.name.clone(), self.target.namespace());
         proto::RollbackRequest {
             namespace,
             name,
-            revision: self.revision,
+            revision: self.revision.unwrap_or_default(),
             wait: self.wait.mode(),
             wait_timeout: self.wait.timeout(),
             validate_only: self.terms.validate_only,
-            etag: self.terms.etag.clone(),
-            request_id: self.terms.request_id.clone(),
+            etag: self.terms.etag(),
+            request_id: self.terms.request_id(),
         }
     }
 }
@@ -273,6 +313,11 @@ pub struct TeardownArgs {
 }
 
 impl TeardownArgs {
+    /// Refuses what cannot be meant together.
+    pub fn check(&self) -> Result<(), Failure> {
+        timed(self.wait_timeout, self.wait == Some(proto::TeardownWait::None.into()))
+    }
+
     /// How long to wait, if at all.
     pub fn patience(&self) -> Option<Duration> {
         let waits = self.wait.is_none_or(|mode| mode == i32::from(proto::TeardownWait::Gone));
@@ -281,7 +326,7 @@ impl TeardownArgs {
 
     /// The request.
     pub fn request(&self) -> proto::TeardownRequest {
-        let TargetArgs { name, namespace } = self.target.clone();
+        let (name, namespace) = (self.target.name.clone(), self.target.namespace());
         proto::TeardownRequest {
             namespace,
             name,
@@ -291,8 +336,8 @@ impl TeardownArgs {
             wait: self.wait.unwrap_or(proto::TeardownWait::Gone.into()),
             wait_timeout: self.wait_timeout.and_then(Time::encoded),
             validate_only: self.terms.validate_only,
-            etag: self.terms.etag.clone(),
-            request_id: self.terms.request_id.clone(),
+            etag: self.terms.etag(),
+            request_id: self.terms.request_id(),
         }
     }
 }

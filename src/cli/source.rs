@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::findings::Texts;
 use super::options::OptionArgs;
 use super::overriding;
+use super::words;
 use crate::grpc;
 use panamax_kubernetes_adapter_client as proto;
 
@@ -23,11 +24,11 @@ const MAX_DEPTH: usize = 16;
 #[derive(Args, Clone, Debug, Default)]
 pub struct AroundArgs {
     /// Namespace [default: the adapter's, or `default` where none is asked]
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_parser = words::text(), value_name = "NAME")]
     pub namespace: Option<String>,
 
     /// Name of the deployment [default: made from the template's name]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_parser = words::text(), value_name = "NAME")]
     pub name: Option<String>,
 
     /// File that overrides parts of the template, in the same form; images are matched by name

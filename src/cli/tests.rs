@@ -77,6 +77,62 @@ fn nothing_is_named_twice() {
 }
 
 #[test]
+fn no_flag_is_ignored_in_silence() {
+    for (line, why) in [
+        ("watch --until ready", "--until"),
+        ("watch --until forever", "--until"),
+        ("watch --heartbeat-interval 5s", "--heartbeat-interval"),
+        ("deploy a.pmx --wait none --wait-timeout 5m", "--wait-timeout"),
+        ("plan a.pmx --wait none --wait-timeout 5m", "--wait-timeout"),
+        ("scale st A=1 --wait none --wait-timeout 5m", "--wait-timeout"),
+        ("rollback st --wait none --wait-timeout 5m", "--wait-timeout"),
+        ("teardown st --wait none --wait-timeout 5m", "--wait-timeout"),
+    ] {
+        let (code, told) = refused(line);
+        assert_eq!(code, 2, "{line}");
+        assert!(told.starts_with(&format!("error: {why} ")), "{line}: {told}");
+    }
+    for line in [
+        "watch",
+        "watch --timeout 5s --view full",
+        "watch st --until ready --heartbeat-interval 5s",
+        "deploy a.pmx --wait ready --wait-timeout 5m",
+        "teardown st --wait gone --wait-timeout 5m",
+        "teardown st --wait-timeout 5m",
+        "scale st A=1 --wait none",
+    ] {
+        assert_eq!(refused(line), (0, String::new()), "{line}");
+    }
+}
+
+/// What a script writes whose variable is unset is no flag that was left out.
+#[test]
+fn an_empty_text_is_no_value() {
+    let mut program = command();
+    program.build();
+    let mut texts = 0;
+    for command in program.get_subcommands().filter(|command| Command::has_subcommand(command.get_name())) {
+        for flag in command.get_arguments().filter(|flag| flag.get_action().takes_values()) {
+            let Some(long) = flag.get_long() else { continue };
+            // A file of no name is told as one that is not there.
+            let is_file = flag.get_value_names().is_some_and(|names| names[0].contains("FILE"));
+            if is_file || matches!(long, "server" | "image-pull-secrets") {
+                continue;
+            }
+            let needed = match command.get_name() {
+                "scale" => "st A=1",
+                "list" | "watch" => "",
+                _ => "st",
+            };
+            let line = format!("{} {needed} --{long}=", command.get_name());
+            assert!(parsed(&line).is_err(), "{line}");
+            texts += 1;
+        }
+    }
+    assert!(texts > 100, "{texts} flags");
+}
+
+#[test]
 fn one_template_that_cannot_be_read_hides_no_other() {
     let folder = std::env::temp_dir().join(format!("panamax-many-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();

@@ -1,19 +1,31 @@
 //! Answers for people: tables and sentences.
 
-use super::findings;
+use super::flags::spoken;
 use super::words::said;
 use panamax_kubernetes_adapter_client as proto;
+
+/// What is said where there is no deployment.
+pub const NONE: &str = "no deployments";
+
+/// The widest column; what is longer moves the rest of its own line alone.
+const WIDEST: usize = 64;
 
 /// A text of the adapter's, without what a terminal would act on.
 fn plain(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
 }
 
+/// A sentence of the adapter's, with flags for what it calls by other names.
+fn sentence(text: &str) -> String {
+    plain(&spoken(text))
+}
+
 /// Rows in columns, each as wide as its widest cell, behind an indentation.
 fn table(indent: &str, rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell: &String| cell.chars().count()).max()
+        let widths = rows.iter().filter_map(|row| row.get(column)).map(|cell: &String| cell.chars().count());
+        widths.filter(|width| *width <= WIDEST).max()
     };
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
     let line = |row: &Vec<String>| {
@@ -50,13 +62,13 @@ pub fn deployment(deployment: &proto::Deployment) -> Vec<String> {
     );
     let mut lines = vec![format!("{head}{}", state(deployment))];
     if !deployment.message.is_empty() {
-        lines.push(format!("  {}", plain(&deployment.message)));
+        lines.push(format!("  {}", sentence(&deployment.message)));
     }
     let mut rows = vec![row(["COMPONENT", "READY", "STATE", "IMAGE", "WHY"])];
     for one in &deployment.components {
         let reason = said::<proto::ComponentReason>(one.reason);
-        let why =
-            [reason, &one.message].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ");
+        let why = spoken(&one.message);
+        let why = [reason, &why].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ");
         let state = said::<proto::ComponentState>(one.state);
         rows.push(row([&one.name, &replicas(one), state, &one.image, &why]));
     }
@@ -64,6 +76,11 @@ pub fn deployment(deployment: &proto::Deployment) -> Vec<String> {
         lines.extend(table("  ", &rows));
     }
     lines
+}
+
+/// A deployment with all that is told of it.
+pub fn whole(one: &proto::Deployment) -> Vec<String> {
+    [deployment(one), details(one)].concat()
 }
 
 /// Where a deployment's components are reached, its objects and its latest Events, as far as they are told.
@@ -90,7 +107,8 @@ pub fn details(deployment: &proto::Deployment) -> Vec<String> {
     }
     if !deployment.events.is_empty() {
         let mut rows = vec![row(["EVENT", "COMPONENT", "MESSAGE"])];
-        rows.extend(deployment.events.iter().map(|one| row([&one.reason, &one.component, &one.message])));
+        let event = |one: &proto::DeploymentEvent| row([&one.reason, &one.component, &spoken(&one.message)]);
+        rows.extend(deployment.events.iter().map(event));
         lines.extend(table("  ", &rows));
     }
     lines
@@ -111,6 +129,9 @@ pub fn summary(deployment: &proto::Deployment) -> String {
 
 /// A table of deployments.
 pub fn deployments(deployments: &[proto::Deployment]) -> Vec<String> {
+    if deployments.is_empty() {
+        return vec![NONE.to_owned()];
+    }
     let mut rows = vec![row(["NAMESPACE", "NAME", "STATE", "REVISION", "COMPONENTS"])];
     for one in deployments {
         let components = one.components.iter();
@@ -129,7 +150,8 @@ pub fn revisions(revisions: &[proto::Revision]) -> Vec<String> {
         let created = one.create_time.as_ref().map(ToString::to_string).unwrap_or_default();
         let back = one.rollback_of.map(|number| number.to_string()).unwrap_or_default();
         let result = said::<proto::RevisionResult>(one.result);
-        rows.push(row([&one.number.to_string(), &created, result, &one.created_by, &back, &one.message]));
+        let why = spoken(&one.message);
+        rows.push(row([&one.number.to_string(), &created, result, &one.created_by, &back, &why]));
     }
     table("", &rows)
 }
@@ -142,18 +164,30 @@ pub fn blocked(blocked: &[proto::BlockedObject]) -> Vec<String> {
         let line = match (one.message.as_str(), one.finalizers.as_slice()) {
             ("", []) => format!("still there: {object}"),
             ("", finalizers) => format!("held back: {object} by {}", finalizers.join(", ")),
-            (message, _) => format!("held back: {object}: {message}"),
+            (message, _) => format!("held back: {object}: {}", spoken(message)),
         };
         format!("  {}", plain(&line))
     };
     blocked.iter().map(line).collect()
 }
 
+/// A change as cells: `create`, `Service`, `wp`, `(WP)`.
+fn change(change: &proto::ObjectChange) -> Vec<String> {
+    let action = said::<proto::ObjectAction>(change.action).to_lowercase();
+    let (kind, name) = change.r#ref.as_ref().map_or(("", ""), |object| (&object.kind, &object.name));
+    let component = match change.component.as_str() {
+        "" => String::new(),
+        component => format!("({component})"),
+    };
+    row([&action, kind, name, &component])
+}
+
 /// What is done, or would be done, to each object; with the fields, if they are wanted.
 pub fn changes(changes: &[proto::ObjectChange], with_fields: bool) -> Vec<String> {
+    let rows: Vec<Vec<String>> = changes.iter().map(change).collect();
     let mut lines = Vec::new();
-    for change in changes {
-        lines.push(format!("  {}", plain(&findings::change(change))));
+    for (line, change) in table("  ", &rows).into_iter().zip(changes) {
+        lines.push(line);
         for field in change.fields.iter().filter(|_| with_fields) {
             let side = |side: &Option<String>| side.as_deref().map_or_else(|| "-".to_owned(), plain);
             lines.push(format!(
@@ -232,6 +266,37 @@ mod tests {
             ]
         );
         assert_eq!(summary(&wordpress()), "wp  DEPLOYING  wp 0/1 PROGRESSING, db-long 1/1 PROGRESSING");
+    }
+
+    #[test]
+    fn changes_stand_in_columns_however_long_their_names_are() {
+        let change = |name: &str, component: &str| proto::ObjectChange {
+            action: proto::ObjectAction::Create.into(),
+            r#ref: Some(proto::ObjectRef { kind: "Service".into(), name: name.into(), ..Default::default() }),
+            component: component.into(),
+            ..Default::default()
+        };
+        let long = "a-name-of-more-than-twenty-eight-letters";
+        let endless = "x".repeat(WIDEST + 1);
+        let told = changes(&[change("db", "DB"), change(long, "WP"), change(&endless, "X")], false);
+        assert_eq!(
+            told,
+            [
+                format!("  create  Service  db{}  (DB)", " ".repeat(long.len() - 2)),
+                format!("  create  Service  {long}  (WP)"),
+                format!("  create  Service  {endless}  (X)"),
+            ]
+        );
+        assert_eq!(changes(&[], false), ["  nothing changes"]);
+    }
+
+    #[test]
+    fn what_was_refused_is_told_with_flags() {
+        let mut deployment = wordpress();
+        deployment.message = "undo that change, or set options.conflicts".into();
+        deployment.components[0].message = "set options.create_namespace".into();
+        let lines = self::deployment(&deployment).join("\n");
+        assert!(lines.contains("or set --conflicts") && lines.contains("set --create-namespace"), "{lines}");
     }
 
     #[test]

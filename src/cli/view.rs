@@ -1,6 +1,7 @@
 //! The live view: a deployment repainted in its place on a terminal, a line for each change elsewhere.
 
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
 use std::time::Instant;
 
 use super::failure::Failure;
@@ -8,8 +9,8 @@ use super::output::{Format, Output, print};
 use super::text;
 use panamax_kubernetes_adapter_client as proto;
 
-/// The most lines of a view: what has scrolled out of a terminal cannot be painted again.
-const MAX_LINES: usize = 20;
+/// The lines of a terminal that does not say how many it has.
+const LINES: usize = 24;
 /// Erases all that is below, and does not break lines that are too long.
 const BEGIN: &str = "\x1b[J\x1b[?7l";
 /// Breaks lines again.
@@ -19,7 +20,8 @@ const END: &str = "\x1b[?7h";
 pub struct View<'o> {
     out: &'o mut dyn Output,
     format: Format,
-    is_terminal: bool,
+    /// How many lines the terminal has now; `None`: there is no terminal.
+    height: Option<fn() -> usize>,
     painted: usize,
     last: String,
     began: Instant,
@@ -30,11 +32,12 @@ impl<'o> View<'o> {
     pub fn new(out: &'o mut dyn Output, format: Format) -> Self {
         // Who calls a terminal dumb says that it repaints nothing.
         let repaints = std::env::var_os("TERM").is_none_or(|name| name != "dumb");
-        Self::of(out, format, repaints && std::io::stdout().is_terminal())
+        let is_terminal = repaints && std::io::stdout().is_terminal();
+        Self::of(out, format, is_terminal.then_some(|| height(std::io::stdout())))
     }
 
-    fn of(out: &'o mut dyn Output, format: Format, is_terminal: bool) -> Self {
-        Self { out, format, is_terminal, painted: 0, last: String::new(), began: Instant::now() }
+    fn of(out: &'o mut dyn Output, format: Format, height: Option<fn() -> usize>) -> Self {
+        Self { out, format, height, painted: 0, last: String::new(), began: Instant::now() }
     }
 
     /// Shows a deployment for as long as nothing newer is seen; nothing in forms for programs.
@@ -42,22 +45,28 @@ impl<'o> View<'o> {
         if self.format != Format::Text {
             return Ok(());
         }
-        self.paint(&text::deployment(deployment), text::summary(deployment))
+        // Objects are told to whoever wants all.
+        let is_whole = !deployment.objects.is_empty();
+        let block = if is_whole { text::whole(deployment) } else { text::deployment(deployment) };
+        self.paint(&block, text::summary(deployment))
     }
 
     /// The same for several deployments.
     pub fn show_all(&mut self, deployments: &[proto::Deployment]) -> Result<(), Failure> {
         let lines: Vec<String> = deployments.iter().map(text::summary).collect();
-        self.paint(&text::deployments(deployments), lines.join("; "))
+        let line = if lines.is_empty() { text::NONE.to_owned() } else { lines.join("; ") };
+        self.paint(&text::deployments(deployments), line)
     }
 
     fn paint(&mut self, block: &[String], line: String) -> Result<(), Failure> {
-        if line == self.last && !self.is_terminal {
+        if line == self.last && self.height.is_none() {
             return Ok(());
         }
-        let written = if self.is_terminal {
-            let up = if self.painted > 0 { format!("\x1b[{}A\r", self.painted) } else { String::new() };
-            let shown = fitting(block);
+        let written = if let Some(height) = self.height {
+            // The cursor stands on the line below what is painted. What has scrolled out cannot be painted again.
+            let room = height().saturating_sub(1).max(1);
+            let up = up(self.painted.min(room));
+            let shown = fitting(block, room);
             self.painted = shown.len();
             write!(self.out, "{up}{BEGIN}{}\n{END}", shown.join("\n"))
         } else {
@@ -72,7 +81,8 @@ impl<'o> View<'o> {
         if self.painted == 0 {
             return Ok(());
         }
-        let written = write!(self.out, "\x1b[{}A\r\x1b[J", self.painted);
+        let room = self.height.map_or(LINES, |height| height()).saturating_sub(1).max(1);
+        let written = write!(self.out, "{}\x1b[J", up(self.painted.min(room)));
         self.painted = 0;
         written.and_then(|()| self.out.flush()).map_err(|error| Failure::output(&error))
     }
@@ -109,14 +119,26 @@ impl<'o> View<'o> {
     }
 }
 
+/// How many lines a terminal has.
+fn height(terminal: impl AsFd) -> usize {
+    let size = rustix::termios::tcgetwinsize(terminal).ok();
+    // A terminal that nobody has given a size says 0.
+    size.map_or(LINES, |size| if size.ws_row == 0 { LINES } else { size.ws_row.into() })
+}
+
+/// Moves the cursor up to the first of so many lines.
+fn up(lines: usize) -> String {
+    if lines > 0 { format!("\x1b[{lines}A\r") } else { String::new() }
+}
+
 /// The lines that are painted; the last one says how many are not.
-fn fitting(block: &[String]) -> Vec<String> {
-    if block.len() <= MAX_LINES {
+fn fitting(block: &[String], room: usize) -> Vec<String> {
+    if block.len() <= room {
         return block.to_vec();
     }
     let mut shown = block.to_vec();
-    shown.truncate(MAX_LINES - 1);
-    shown.push(format!("  … {} more", block.len() - shown.len()));
+    shown.truncate(room.saturating_sub(1));
+    shown.push(format!("  and {} more", block.len() - shown.len()));
     shown
 }
 
@@ -128,7 +150,7 @@ mod tests {
     fn shown(is_terminal: bool) -> String {
         let mut bytes: Vec<u8> = Vec::new();
         let mut out = Stream::new(&mut bytes);
-        let mut view = View::of(&mut out, Format::Text, is_terminal);
+        let mut view = View::of(&mut out, Format::Text, is_terminal.then_some(|| 10));
         let mut deployment = proto::Deployment { name: "wp".into(), ..Default::default() };
         for revision in [1, 1, 2] {
             deployment.revision = revision;
@@ -150,9 +172,71 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_counted() {
         let lines = |count: usize| (0..count).map(|line| line.to_string()).collect::<Vec<_>>();
-        assert_eq!(fitting(&lines(MAX_LINES)), lines(MAX_LINES));
-        let shown = fitting(&lines(MAX_LINES + 20));
-        assert_eq!((shown.len(), shown.last().unwrap().as_str()), (MAX_LINES, "  … 21 more"));
+        assert_eq!(fitting(&lines(20), 20), lines(20));
+        let shown = fitting(&lines(40), 20);
+        assert_eq!((shown.len(), shown.last().unwrap().as_str()), (20, "  and 21 more"));
+        assert_eq!(fitting(&lines(3), 1), ["  and 3 more"]);
+    }
+
+    /// The lines of a terminal of this height after some bytes: what its first lines were is lost when it scrolls.
+    fn screen(bytes: &[u8], height: usize) -> Vec<String> {
+        let (mut lines, mut at) = (vec![String::new(); height], 0_usize);
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        let mut rest = text.as_str();
+        while let Some(letter) = rest.chars().next() {
+            let mut taken = letter.len_utf8();
+            if let Some(sequence) = rest.strip_prefix("\x1b[") {
+                let end = sequence.find(|letter: char| letter.is_ascii_alphabetic()).unwrap();
+                match (&sequence[..end], &sequence[end..=end]) {
+                    (number, "A") => at = at.saturating_sub(number.parse().unwrap()),
+                    ("", "J") => lines[at..].iter_mut().for_each(String::clear),
+                    (_, "h" | "l") => {}
+                    other => panic!("{other:?}"),
+                }
+                taken = "\x1b[".len() + end + 1;
+            } else if letter == '\n' {
+                if at + 1 == height {
+                    lines.remove(0);
+                    lines.push(String::new());
+                } else {
+                    at += 1;
+                }
+            } else if letter != '\r' {
+                lines[at].push(letter);
+            }
+            rest = &rest[taken..];
+        }
+        lines
+    }
+
+    #[test]
+    fn a_low_terminal_is_painted_within_its_lines() {
+        let mut bytes: Vec<u8> = Vec::new();
+        let mut out = Stream::new(&mut bytes);
+        let mut view = View::of(&mut out, Format::Text, Some(|| 6));
+        view.say(&["above".to_owned()]).unwrap_or_else(|failure| panic!("{}", failure.text));
+        let component = |index: usize| proto::Component { name: format!("c{index}"), ..Default::default() };
+        let mut deployment = proto::Deployment { name: "wp".into(), ..Default::default() };
+        deployment.components = (0..10).map(component).collect();
+        for revision in 1..4 {
+            deployment.revision = revision;
+            assert!(view.show(&deployment).is_ok());
+        }
+        let shown = screen(&bytes, 6);
+        assert!(shown[0].contains("revision 3") && shown[4].contains("and 8 more"), "{shown:#?}");
+        assert_eq!((shown[1].trim().starts_with("COMPONENT"), shown[5].as_str()), (true, ""), "{shown:#?}");
+    }
+
+    #[test]
+    fn a_terminal_says_its_height() {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, unlockpt};
+        use rustix::termios::{Winsize, tcsetwinsize};
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        assert!(grantpt(&terminal).is_ok() && unlockpt(&terminal).is_ok());
+        assert_eq!(height(&terminal), LINES);
+        tcsetwinsize(&terminal, Winsize { ws_row: 7, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        assert_eq!(height(&terminal), 7);
+        assert_eq!(height(std::fs::File::open("/dev/null").unwrap()), LINES);
     }
 
     #[test]

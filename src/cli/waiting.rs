@@ -25,6 +25,9 @@ const ANSWERING: Duration = Duration::from_secs(10);
 /// How long a deployment that is not there yet is left alone before it is looked for again.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// What is true of every call that only checks, whatever became of it.
+const CHECKED: &str = "it was only to be checked, so nothing is changed";
+
 /// A call on its way.
 pub type Call<R> = Pin<Box<dyn Future<Output = Result<Response<R>, Status>>>>;
 
@@ -38,6 +41,8 @@ pub struct Wait<'c> {
     pub name: Option<String>,
     /// How long to wait; `None`: for the answer alone.
     pub patience: Option<Duration>,
+    /// Whether the call changes anything: one that only checks leaves nothing that could go on.
+    pub changes: bool,
     /// What the deployment has to come to.
     pub until: proto::WatchUntil,
     /// Whether the wait goes on by watching where the adapter's own has ended.
@@ -135,7 +140,9 @@ impl Wait<'_> {
         if failure.code == TIMED_OUT && reason(&status) == "WAIT_TIMEOUT" && waited + ANSWERING < longest {
             failure.code = REFUSED;
         }
-        if is_open(&status) {
+        if !self.changes && (is_open(&status) || failure.code == TIMED_OUT) {
+            failure.text.push_str(&format!("hint: {CHECKED}; ask again\n"));
+        } else if is_open(&status) {
             failure.text.push_str(&format!("hint: the operation may go on; {}\n", self.advice()));
         } else if failure.code == TIMED_OUT {
             failure.text.push_str(&format!("hint: {}\n", self.advice()));
@@ -178,6 +185,10 @@ impl Wait<'_> {
 
     /// Says whether the operation goes on, as far as that is known, and how to see what becomes of it.
     fn interrupted(&self, is_taken: bool) -> Failure {
+        if !self.changes {
+            let text = format!("interrupted: {CHECKED}\n");
+            return Failure { code: INTERRUPTED, text };
+        }
         let goes = if is_taken { "goes on" } else { "may go on" };
         let advice = self.advice();
         let text = format!("interrupted: the wait has ended, and the operation {goes}; {advice}\n");

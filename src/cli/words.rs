@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 
 use panamax_kubernetes_adapter_client as proto;
 
@@ -75,9 +75,10 @@ pub fn word<E: Word + 'static>() -> impl TypedValueParser<Value = i32> {
     })
 }
 
-/// What a number of an answer says, in capitals as the contract has it; empty for the zero and for what is unknown.
+/// What a number of an answer says, in capitals as the contract has it; empty for the zero. A newer adapter may say what
+/// has no word here yet.
 pub fn said<E: Word>(number: i32) -> &'static str {
-    let name = E::numbered(number).filter(|_| number != 0).map_or("", |(name, _)| name);
+    let name = if number == 0 { "" } else { E::numbered(number).map_or("UNKNOWN", |(name, _)| name) };
     name.strip_prefix(E::PREFIX).unwrap_or(name)
 }
 
@@ -105,6 +106,16 @@ pub fn time(text: &str) -> Result<Time, String> {
         _ => return Err(asked()),
     };
     number.checked_mul(milliseconds).map(|time| Time(Duration::from_millis(time))).ok_or_else(asked)
+}
+
+/// A text that says something: `--etag ""` of a script whose variable is unset would protect nothing.
+pub fn text() -> impl TypedValueParser<Value = String> {
+    NonEmptyStringValueParser::new()
+}
+
+/// A number that counts something; a request that has 0 says nothing.
+pub fn positive() -> impl TypedValueParser<Value = i32> {
+    clap::value_parser!(i32).range(1..)
 }
 
 /// Reads `KEY=VALUE`.
@@ -136,7 +147,7 @@ mod tests {
         assert_eq!(words, ["omit", "empty-dir", "host-path", "persistent-volume-claim"]);
         assert_eq!(said::<proto::DeploymentState>(proto::DeploymentState::Active.into()), "ACTIVE");
         assert_eq!(said::<proto::DeploymentState>(0), "");
-        assert_eq!(said::<proto::DeploymentState>(99), "");
+        assert_eq!(said::<proto::DeploymentState>(99), "UNKNOWN");
     }
 
     #[test]

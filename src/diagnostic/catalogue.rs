@@ -95,7 +95,7 @@ catalogue! {
         "write `registry/repository:tag`, in lower case";
     /// The source has no tag or the tag `latest`, so what runs may change by itself.
     TagMissing = "TAG_MISSING", Warning,
-        "name a version, as `mysql:8.4`";
+        "add a tag to the image, as `name:1.2`, or a digest";
     /// An entry of image_configs is not the configuration of one image.
     ImageConfig = "IMAGE_CONFIG", Error,
         "send what `crane config`, `skopeo inspect --config --raw` or `docker image inspect` print of the image";
@@ -373,11 +373,11 @@ catalogue! {
         "expect an interruption; the message says why";
     /// Another field manager has changed a field that the template sets; its value stays, as options.conflicts asks.
     FieldYielded = "FIELD_YIELDED", Info,
-        "set options.conflicts to FORCE to set the template's value";
+        "set options.conflicts to CONFLICT_POLICY_FORCE to set the template's value";
     /// Another field manager has changed a field that the template sets; the template's value is set again, as
     /// options.conflicts asks.
     FieldTaken = "FIELD_TAKEN", Info,
-        "agree with whoever changed it, or set options.conflicts to YIELD";
+        "agree with whoever changed it, or set options.conflicts to CONFLICT_POLICY_YIELD";
     /// The template no longer sets a field that another field manager holds, too, so the field stays as it is.
     FieldStays = "FIELD_STAYS", Warning,
         "undo the other's change, or delete the object and deploy again";

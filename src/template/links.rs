@@ -44,6 +44,8 @@ pub struct Link {
 /// The images of a template by name, exact and sanitised.
 pub(super) struct Names<'n> {
     exact: BTreeMap<&'n str, usize>,
+    /// What is said of images whose name is not there, or could not be read.
+    nameless: Option<String>,
     sanitised: BTreeMap<String, Vec<usize>>,
 }
 
@@ -55,7 +57,7 @@ impl<'n> Names<'n> {
             exact.entry(image.name.as_str()).or_insert(index);
             sanitised.entry(sanitise(&image.name)).or_default().push(index);
         }
-        Self { exact, sanitised }
+        Self { exact, nameless: nameless(images), sanitised }
     }
 
     /// The first image of exactly this name.
@@ -73,6 +75,19 @@ impl<'n> Names<'n> {
             Some([only]) if !plain.is_empty() => Some((*only, true)),
             _ => None,
         }
+    }
+
+    /// A name that no image has. Where an image has no name that could be read, that one may be meant, and nobody can say
+    /// that it is missing.
+    fn missing(&self, code: Code, (field, name): (String, &str), findings: &Findings) -> Diagnostic {
+        let (near, name_shown) = (self.suggestion(name, findings), shown(name));
+        if let Some(nameless) = self.nameless.as_ref().filter(|_| near.is_empty()) {
+            let found =
+                Diagnostic::new(code, field, format!("the template has no image `{name_shown}`; {nameless}"));
+            return found.advising("correct that image first: it may be the one that is meant");
+        }
+        let message = format!("the template has no image `{name_shown}`{near}");
+        self.advised(Diagnostic::new(code, field, message), name, findings)
     }
 
     /// Advises where a name looks like that of an image and has other letters.
@@ -94,6 +109,17 @@ impl<'n> Names<'n> {
         }
         did_you_mean(name, self.exact.keys().copied().filter(|known| *known == shown(known)))
     }
+}
+
+/// Says that an image has no name, if one has none: nobody knows then that an image of a certain name is missing.
+pub(super) fn nameless(images: &[RawImage]) -> Option<String> {
+    let mut found =
+        images.iter().enumerate().filter(|(_, image)| image.name.is_empty()).map(|(index, _)| index);
+    let first = found.next()?;
+    Some(match found.next() {
+        None => format!("images[{first}] has no name that could be read"),
+        Some(_) => format!("images[{first}] and others have no name that could be read"),
+    })
 }
 
 /// Checks `links`; a link to itself is left out, and of equal ones the first stays.
@@ -181,13 +207,7 @@ pub(super) fn check_volumes_from(
                 sources.push(VolumesFrom { target, read_only, field });
             }
             None => {
-                let message = format!(
-                    "the template has no image `{}`{}",
-                    shown(name),
-                    names.suggestion(name, findings)
-                );
-                let found = Diagnostic::new(Code::VolumesFromTarget, field, message);
-                let found = names.advised(found, name, findings);
+                let found = names.missing(Code::VolumesFromTarget, (field, name), findings);
                 findings.push(found);
             }
         }
@@ -203,10 +223,7 @@ fn resolve(service: &str, field: &str, names: &Names<'_>, findings: &mut Finding
         return None;
     }
     let Some((target, assumed)) = names.find(service) else {
-        let message =
-            format!("the template has no image `{}`{}", shown(service), names.suggestion(service, findings));
-        let found =
-            names.advised(Diagnostic::new(Code::LinkTargetMissing, place, message), service, findings);
+        let found = names.missing(Code::LinkTargetMissing, (place, service), findings);
         findings.push(found);
         return None;
     };
@@ -271,6 +288,35 @@ mod tests {
         );
         assert!(found.message.ends_with("did you mean `MySQL`?"), "{}", found.message);
         assert_eq!(run(&["WP"], &[("", "x")]).1[0].0, Code::LinkTargetMissing);
+    }
+
+    #[test]
+    fn an_image_without_a_name_may_be_the_one_that_is_meant() {
+        let told = |names: &[&str], service: &str| {
+            let images = images(names);
+            let mut findings = Findings::default();
+            let raw = vec![RawLink { service: service.into(), ..RawLink::default() }];
+            check(raw, (0, "images[0]"), &Names::of(&images), &mut findings);
+            let found = findings.into_vec().remove(0);
+            let lenders = check_volumes_from(
+                &[service.into()],
+                (0, "images[0]"),
+                &Names::of(&images),
+                &mut Findings::default(),
+            );
+            assert!(lenders.is_empty());
+            format!("{} ({})", found.message, found.hint())
+        };
+        let one = told(&["WP", ""], "DB");
+        assert!(
+            one.starts_with(
+                "the template has no image `DB`; images[1] has no name that could be read (correct"
+            ),
+            "{one}"
+        );
+        assert!(told(&["WP", "", ""], "DB").contains("; images[1] and others have no name that"), "{one}");
+        // What is nearly there is more likely meant.
+        assert!(told(&["WP", "MySQL", ""], "MySQLL").contains("did you mean `MySQL`?"));
     }
 
     #[test]

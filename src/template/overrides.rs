@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::MAX_IMAGES;
+use super::links::nameless;
 use super::names::{did_you_mean, shown};
 use super::raw::{RawFrom, RawImage, RawPort, RawTemplate, RawVariable, RawVolume, Text};
 use super::volumes::{Mode, plain, split_mode};
@@ -43,6 +44,10 @@ pub fn merge(mut base: RawTemplate, changes: RawTemplate) -> (RawTemplate, Vec<D
                 let near = match places.len() > MAX_IMAGES || findings.are_many() {
                     true => String::new(),
                     false => did_you_mean(&change.name, places.keys().map(String::as_str)),
+                };
+                let near = match nameless(&base.images).filter(|_| near.is_empty()) {
+                    Some(nameless) => format!("; {nameless}"),
+                    None => near,
                 };
                 let message = format!("the template has no image `{}`{near}", shown(&change.name));
                 findings.report(Code::OverrideImageMissing, format!("{field}.name"), message);

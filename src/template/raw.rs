@@ -1,5 +1,6 @@
 //! Lenient reading: text or number, both spellings, nulls; what is odd about a template ends here.
 
+mod control;
 mod document;
 mod foreign;
 mod keys;
@@ -8,10 +9,12 @@ mod lines;
 mod marks;
 mod positions;
 mod reader;
+mod tree;
 mod unknown;
 
 use std::fmt;
 
+use self::tree::Read;
 use super::open_part;
 use crate::diagnostic::{Diagnostic, Findings};
 
@@ -45,9 +48,11 @@ pub fn read(text: &str) -> Reading {
         return Reading { diagnostics: vec![found], ..Reading::default() };
     }
     let root = parsed.ok();
-    let template = root.as_ref().and_then(|root| reader::template(root, &cut, &mut findings));
+    let known = root.as_ref().filter(|root| root.read != Read::Nothing);
+    let template = known.and_then(|root| reader::template(root, &cut, &mut findings));
     let positions = Positions::new(root);
     let mut diagnostics = findings.into_vec();
+    diagnostics.retain(|found| !positions.is_unread(&found.field));
     positions.locate(&mut diagnostics);
     Reading { template, diagnostics, positions }
 }
@@ -257,6 +262,7 @@ placed! { RawPort RawVolume }
 mod tests {
     use super::*;
     use crate::diagnostic::Code;
+    use crate::template::validate::{Limits, from_text};
 
     /// The findings of a text as code, path and line.
     fn found(text: &str) -> Vec<(Code, String, u32)> {
@@ -350,6 +356,69 @@ mod tests {
             assert_eq!(found(&text), one(Code::NotAMapping, "images[0]", 2));
             assert_eq!(read(&text).template.unwrap().images[1].name, "WP");
         }
+    }
+
+    /// What is told of a text, as code and line, by the whole walk of reading and checking.
+    fn told(text: &str) -> Vec<(Code, u32)> {
+        let (validated, _) = from_text(text, None, &Limits::default());
+        assert!(validated.template.is_none());
+        let line = |found: &Diagnostic| found.position.map_or(0, |at| at.line);
+        validated.diagnostics.iter().map(|found| (found.code, line(found))).collect()
+    }
+
+    #[test]
+    fn what_is_refused_hides_no_other_fault_and_invents_none() {
+        let deep = format!("{}{}", "[".repeat(40), "]".repeat(40));
+        // `@` is the first line of an image whose source, name or entry it takes away; the port is at fault in any case.
+        for (line, code) in [
+            ("name: !ruby/object a", Code::TagForbidden),
+            ("name: *a", Code::AliasForbidden),
+            ("<<: *a", Code::AliasForbidden),
+            ("? [a]\n  : 1", Code::KeyNotText),
+            ("na\u{7}me: a", Code::ControlCharacter),
+            ("name: a\u{1b}[2J", Code::ControlCharacter),
+            ("name: &x a", Code::AliasForbidden),
+            ("name: {{ x }}", Code::KeyNotText),
+            // That a list stands where a text belongs is another fault.
+            (&format!("x-deep: {deep}\n  name: a"), Code::TooDeep),
+            ("environment: [!x {variable: 1}, {variable: B, value: *a}, *b]\n  name: a", Code::TagForbidden),
+        ] {
+            let text = format!(
+                "images:\n- {line}\n  source: a:1\n  ports:\n  - container_port: 0\n- name: B\n  source: b:1\n  expose: [x]\n"
+            );
+            let found = told(&text);
+            let refused = [Code::AliasForbidden, Code::MergeKey, Code::UnknownField, code];
+            let others: Vec<_> = found.iter().filter(|(code, _)| !refused.contains(code)).collect();
+            assert!(found.iter().any(|(found, _)| *found == code), "{line}: {found:?}");
+            let codes: Vec<_> = others.iter().map(|(code, _)| *code).collect();
+            assert_eq!(codes, [Code::PortRange, Code::PortNotDecimal], "{line}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_merge_key_leaves_what_is_written_beside_it() {
+        let text = "images:\n- <<: {source: 'a:1'}\n  name: A\n  expose: [x]\n- name: A\n  source: b:1\n";
+        assert_eq!(told(text), [(Code::MergeKey, 2), (Code::PortNotDecimal, 4), (Code::NameCollision, 5)]);
+    }
+
+    #[test]
+    fn control_characters_are_told_for_each_line_up_to_a_bound() {
+        let text = "name: a\u{7}\u{7}\nimages:\n- name: \u{1b}\n  source: a:1\n  expose: [x]\n";
+        assert_eq!(
+            told(text),
+            [(Code::ControlCharacter, 1), (Code::ControlCharacter, 3), (Code::PortNotDecimal, 5)]
+        );
+        let found = read(&"\0\n".repeat(100)).diagnostics;
+        assert_eq!((found.len(), found.last().unwrap().code), (21, Code::ErrorsLeftOut));
+        // A private character is nobody's mark.
+        assert!(read("name: \u{e000}\nimages: []\n").template.unwrap().name.contains('\u{e000}'));
+    }
+
+    #[test]
+    fn the_first_of_two_documents_is_read() {
+        let text = "images:\n- {name: A, source: 'a:1', expose: [x]}\n---\nimages: []\n";
+        assert_eq!(told(text), [(Code::MultipleDocuments, 3), (Code::PortNotDecimal, 2)]);
+        assert_eq!(told("---\n---\nimages: []\n"), [(Code::MultipleDocuments, 2)]);
     }
 
     #[test]

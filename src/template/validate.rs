@@ -80,7 +80,10 @@ pub fn from_text(text: &str, changes: Option<RawTemplate>, limits: &Limits) -> (
         validated.template = None;
     }
     // What could not be read is empty now; saying so again would not help.
-    validated.diagnostics.retain(|found| !places(&found.field).any(|place| unreadable.contains(place)));
+    let is_unread = |field: &str| {
+        reading.positions.is_unread(field) || places(field).any(|place| unreadable.contains(place))
+    };
+    validated.diagnostics.retain(|found| !is_unread(&found.field));
     blame_unknown_keys(&diagnostics, &mut validated.diagnostics, &reading.positions);
     reading.positions.locate(&mut validated.diagnostics);
     diagnostics.append(&mut validated.diagnostics);
@@ -212,8 +215,14 @@ fn check_image(
     }
     let name = accept(ImageName::new(raw.name), || at("name"), findings);
     let source = accept(check_source(raw.source), || at("source"), findings);
-    if source.as_ref().is_some_and(ImageReference::is_floating) {
-        findings.report(Code::TagMissing, at("source"), "the source names no version");
+    if let Some(source) = source.as_ref().filter(|source| source.is_floating()) {
+        let found = Diagnostic::new(Code::TagMissing, at("source"), "the source names no version");
+        findings.push(match source.tag() {
+            Some(_) => {
+                found.advising("write a version in place of `latest`, which names whatever was pushed last")
+            }
+            None => found,
+        });
     }
     for (text, key) in [(&raw.category, "category"), (&raw.kind, "type"), (&raw.description, "description")] {
         accept(check_text(text), || at(key), findings);

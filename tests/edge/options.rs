@@ -81,3 +81,38 @@ async fn a_mix_that_cannot_work_names_both_fields_in_every_call() {
         assert_eq!(refusal.fields(), ["options.volume_size", "options.volumes"]);
     }
 }
+
+/// What a Deploy refuses is not worth translating, whoever is asked.
+#[tokio::test]
+async fn the_clusters_own_namespaces_are_refused_before_anything_is_translated() {
+    let adapter = Adapter::sandbox().await;
+    for namespace in ["kube-system", "kube-public", "kube-node-lease"] {
+        let namespace = namespace.to_owned();
+        let validating =
+            proto::ValidateTemplateRequest { namespace: namespace.clone(), ..validate(WARNED, None) };
+        let translating =
+            proto::TranslateTemplateRequest { namespace: namespace.clone(), ..translate(WARNED, None) };
+        for status in [
+            adapter.templates().validate_template(validating).await.unwrap_err(),
+            adapter.templates().translate_template(translating).await.unwrap_err(),
+            adapter.deployments().deploy(deploy(&namespace, "shop", WARNED)).await.unwrap_err(),
+        ] {
+            let refusal = Refusal::of(&status);
+            assert_eq!(
+                (refusal.code, refusal.reason.as_str()),
+                (Code::FailedPrecondition, "NAMESPACE_RESERVED")
+            );
+        }
+        for command in ["validate", "translate"] {
+            let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_panamax-kubernetes-adapter"));
+            let arguments = [command, "-n", &namespace, "examples/wordpress.pmx"];
+            let output = program.args(arguments).output().expect("the binary starts");
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(
+                (output.status.code(), told.contains("[NAMESPACE_RESERVED]")),
+                (Some(1), true),
+                "{told}"
+            );
+        }
+    }
+}

@@ -40,11 +40,13 @@ type TemplateServiceClient interface {
 	// Tells everything that is wrong with a template, and everything that would
 	// be lost or assumed. It succeeds even for a bad template: the faults are in
 	// the answer. Fails with INVALID_ARGUMENT (FIELD_INVALID) only where the
-	// request gives no template or its other fields are wrong.
+	// request gives no template or its other fields are wrong, and with
+	// FAILED_PRECONDITION (NAMESPACE_RESERVED).
 	ValidateTemplate(ctx context.Context, in *ValidateTemplateRequest, opts ...grpc.CallOption) (*ValidateTemplateResponse, error)
 	// Answers the Kubernetes objects that a Deploy of the template would apply,
 	// ready for `kubectl apply`. Fails with INVALID_ARGUMENT (TEMPLATE_INVALID,
-	// FIELD_INVALID) and all faults; nothing is half-translated.
+	// FIELD_INVALID) and all faults, and with FAILED_PRECONDITION
+	// (NAMESPACE_RESERVED); nothing is half-translated.
 	TranslateTemplate(ctx context.Context, in *TranslateTemplateRequest, opts ...grpc.CallOption) (*TranslateTemplateResponse, error)
 }
 
@@ -91,11 +93,13 @@ type TemplateServiceServer interface {
 	// Tells everything that is wrong with a template, and everything that would
 	// be lost or assumed. It succeeds even for a bad template: the faults are in
 	// the answer. Fails with INVALID_ARGUMENT (FIELD_INVALID) only where the
-	// request gives no template or its other fields are wrong.
+	// request gives no template or its other fields are wrong, and with
+	// FAILED_PRECONDITION (NAMESPACE_RESERVED).
 	ValidateTemplate(context.Context, *ValidateTemplateRequest) (*ValidateTemplateResponse, error)
 	// Answers the Kubernetes objects that a Deploy of the template would apply,
 	// ready for `kubectl apply`. Fails with INVALID_ARGUMENT (TEMPLATE_INVALID,
-	// FIELD_INVALID) and all faults; nothing is half-translated.
+	// FIELD_INVALID) and all faults, and with FAILED_PRECONDITION
+	// (NAMESPACE_RESERVED); nothing is half-translated.
 	TranslateTemplate(context.Context, *TranslateTemplateRequest) (*TranslateTemplateResponse, error)
 	mustEmbedUnimplementedTemplateServiceServer()
 }

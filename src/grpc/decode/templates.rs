@@ -9,7 +9,7 @@ use super::no_source;
 use crate::artifacts::Namespace;
 use crate::error::Result;
 use crate::facts::Configs;
-use crate::operations::{Source, TemplateCall};
+use crate::operations::{Operations, Source, TemplateCall};
 use crate::proto;
 use crate::template::validate::Limits;
 
@@ -94,5 +94,7 @@ fn template_call(
         Some((namespace?, call))
     };
     let call = call();
-    faults.finish(call)
+    let (namespace, call) = faults.finish(call)?;
+    Operations::check_namespace(&namespace)?;
+    Ok((namespace, call))
 }

@@ -5,44 +5,25 @@ use std::borrow::Cow;
 use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
 use super::MAX_TEXT_BYTES;
+use super::control::{TooMany, without_control_characters};
 use super::layout;
 use super::marks::{self, QUOTE, TAB};
+use super::tree::{Entry, Frame, Items, Key, Node, Read, Tagged, Value, unread};
 use crate::diagnostic::{Code, Diagnostic, Findings, Position};
 
 /// How deep lists and mappings may nest.
 const MAX_DEPTH: usize = 16;
+/// How deep what is nested too deep may be, if the rest of the text is to be read.
+const MAX_SKIPPED: usize = 128;
 /// How many keys, values, lists and mappings a text may hold.
 const MAX_NODES: usize = 20_000;
 /// After how many anchors, aliases, tags and odd keys reading stops: who uses them uses them everywhere.
 const MAX_REFUSED: usize = 20;
 
-/// One value of the text and the place where it begins.
-#[derive(Debug)]
-pub(super) struct Node {
-    pub(super) position: Position,
-    pub(super) value: Value,
-}
-
-/// What a value is; scalars stay as they were written.
-#[derive(Debug)]
-pub(super) enum Value {
-    Null,
-    Scalar(String),
-    Sequence(Vec<Node>),
-    Mapping(Vec<Entry>),
-}
-
-/// One key of a mapping and its value.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) position: Position,
-    pub(super) value: Node,
-}
-
-/// Parses the text within its budgets; what was read up to then, where something refuses the text.
+/// Parses the text within its budgets; what was read up to then, where it cannot be read to its end.
 ///
-/// `cut` gets the places of values that a comment seems to have cut off, in their order.
+/// What is refused and can be passed over leaves a node of which nothing was read. `cut` gets the places of values that
+/// a comment seems to have cut off, in their order.
 pub(super) fn parse(
     text: &str,
     findings: &mut Findings,
@@ -52,11 +33,10 @@ pub(super) fn parse(
         findings.report(Code::TooLarge, "", format!("the text is larger than {MAX_TEXT_BYTES} bytes"));
         return Err(None);
     }
-    if let Some(position) = raw_control_character(text) {
-        fault(findings, Code::ControlCharacter, position, "the text contains a control character");
-        return Err(None);
+    match without_control_characters(text, MAX_REFUSED, findings).map_err(|TooMany| None)? {
+        None => Builder::new(text, None, findings, cut).run(),
+        Some((text, mark)) => Builder::new(&text, Some(mark), findings, cut).run(),
     }
-    Builder::new(text, findings, cut).run()
 }
 
 fn fault(findings: &mut Findings, code: Code, position: Position, message: impl Into<Cow<'static, str>>) {
@@ -77,13 +57,6 @@ fn advised(
     });
 }
 
-/// Finds a character that YAML forbids unescaped; parsers treat such a character differently.
-fn raw_control_character(text: &str) -> Option<Position> {
-    let forbidden =
-        |character: char| character.is_control() && !matches!(character, '\t' | '\n' | '\r' | '\u{85}');
-    marks::place_of_byte(text, text.find(forbidden)?)
-}
-
 /// Makes a position of a line from 1 and a column from 0.
 fn place(line: usize, column: usize) -> Position {
     let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
@@ -94,24 +67,10 @@ fn place_of(marker: &Marker) -> Position {
     place(marker.line(), marker.col())
 }
 
-/// A list or mapping that is still open.
-enum Frame {
-    Sequence(Position, Vec<Node>),
-    Mapping(Position, Vec<Entry>, Key),
-}
-
-/// What an open mapping waits for.
-enum Key {
-    /// A key.
-    Awaited,
-    /// The value of this key.
-    Read(String, Position),
-    /// A value that is dropped, because its key was refused.
-    Refused,
-}
-
 struct Builder<'text, 'findings> {
     text: &'text str,
+    /// What stands in the place of control characters.
+    mark: Option<char>,
     parser: Parser<'text, StrInput<'text>>,
     findings: &'findings mut Findings,
     cut: &'findings mut Vec<Position>,
@@ -120,13 +79,14 @@ struct Builder<'text, 'findings> {
     /// What was read last, which an anchor belongs to.
     last: Last,
     open: Vec<Frame>,
+    /// How many lists and mappings are open within one that is nested too deep, itself included, and where that is.
+    skipped: usize,
+    skipped_at: Option<Position>,
     root: Option<Node>,
     nodes: usize,
     documents: usize,
     /// How often something was refused that YAML has and a template does not.
     refused: usize,
-    /// Whether something was refused whose meaning is not in the tree, so that no more can be said about it.
-    holes: bool,
 }
 
 /// What was read last.
@@ -137,27 +97,27 @@ enum Last {
 }
 
 impl<'text, 'findings> Builder<'text, 'findings> {
-    fn new(text: &'text str, findings: &'findings mut Findings, cut: &'findings mut Vec<Position>) -> Self {
-        let options = granit_parser::options! {
-            emit_anchor_events: true,
-            emit_unresolved_aliases: true,
-            emit_comments: false,
-            flow_nesting_limit: MAX_DEPTH,
-            block_nesting_limit: MAX_DEPTH,
-        };
+    fn new(
+        text: &'text str,
+        mark: Option<char>,
+        findings: &'findings mut Findings,
+        cut: &'findings mut Vec<Position>,
+    ) -> Self {
         Self {
             text,
-            parser: Parser::new_from_str_with_options(text, options),
+            mark,
+            parser: parser(text, MAX_SKIPPED),
             findings,
             cut,
             behind: 0,
             last: Last::Empty,
             open: Vec::new(),
+            skipped: 0,
+            skipped_at: None,
             root: None,
             nodes: 0,
             documents: 0,
             refused: 0,
-            holes: false,
         }
     }
 
@@ -180,23 +140,29 @@ impl<'text, 'findings> Builder<'text, 'findings> {
                     return Err(self.root);
                 }
             }
+            if self.documents > 1 {
+                // What was sent is perhaps the second one, where the first has nothing in it.
+                return self.root.filter(|root| !matches!(root.value, Value::Null)).ok_or(None);
+            }
         }
-        if self.holes {
-            return Err(self.root);
-        }
-        Ok(self.root.unwrap_or(Node { position: Position { line: 1, column: 1 }, value: Value::Null }))
+        let nothing =
+            Node { position: Position { line: 1, column: 1 }, value: Value::Null, read: Read::Whole };
+        Ok(self.root.unwrap_or(nothing))
     }
 
     /// Takes one event in; `false` when reading has to stop.
     fn take(&mut self, event: Event<'text>, span: &Span) -> bool {
         let position = place_of(&span.start);
+        if self.skipped > 0 {
+            self.behind = self.behind.max(span.end.byte_offset().unwrap_or_default());
+            return self.skip(&event, position);
+        }
         #[expect(clippy::wildcard_enum_match_arm, reason = "the parser's list of events is open")]
         match event {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
                     fault(self.findings, Code::MultipleDocuments, position, "a second document begins here");
-                    return false;
                 }
             }
             Event::Alias(_) => {
@@ -217,8 +183,9 @@ impl<'text, 'findings> Builder<'text, 'findings> {
                 self.refuse(Code::AliasForbidden, position, "a YAML anchor is used here", Some(advice));
             }
             Event::Scalar(text, style, _, tag) => {
-                let tagged = self.tag(tag.as_deref(), position, true);
-                let plain = style == ScalarStyle::Plain && !tagged;
+                let tag = self.tag(tag.as_deref(), position, true);
+                let plain = style == ScalarStyle::Plain && tag == Tagged::No;
+                let is_marked = self.mark.is_some_and(|mark| text.contains(mark));
                 let null = plain && is_null(&text);
                 // An absent value is told as `~`, but takes no room.
                 let empty = text.is_empty() || span.start.index() == span.end.index();
@@ -232,16 +199,19 @@ impl<'text, 'findings> Builder<'text, 'findings> {
                     self.cut.push(position);
                 }
                 self.behind = self.behind.max(end);
+                if is_marked || tag == Tagged::Refused {
+                    return self.add(unread(position));
+                }
                 let value = if null { Value::Null } else { Value::Scalar(text.into_owned()) };
-                return self.add(Node { position, value });
+                return self.add(Node { position, value, read: Read::Whole });
             }
             Event::SequenceStart(_, _, tag) => {
-                self.tag(tag.as_deref(), position, false);
-                return self.open(Frame::Sequence(position, Vec::new()), position);
+                let tag = self.tag(tag.as_deref(), position, false);
+                self.open(Items::Sequence(Vec::new()), tag, position);
             }
             Event::MappingStart(_, _, tag) => {
-                self.tag(tag.as_deref(), position, false);
-                return self.open(Frame::Mapping(position, Vec::new(), Key::Awaited), position);
+                let tag = self.tag(tag.as_deref(), position, false);
+                self.open(Items::Mapping(Vec::new(), Key::Awaited), tag, position);
             }
             Event::SequenceEnd | Event::MappingEnd => return self.close(),
             _ => {}
@@ -249,17 +219,30 @@ impl<'text, 'findings> Builder<'text, 'findings> {
         true
     }
 
-    /// Refuses an alias, which leaves a hole.
-    fn alias(&mut self, position: Position, advice: &'static str, span: &Span) -> bool {
-        self.refuse(Code::AliasForbidden, position, "a YAML alias is used here", Some(advice));
-        self.holes = true;
-        self.behind = self.behind.max(span.end.byte_offset().unwrap_or_default());
-        self.add(Node { position, value: Value::Null })
+    /// Passes over what is nested too deep; `false` when the budget is spent.
+    fn skip(&mut self, event: &Event<'_>, position: Position) -> bool {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the parser's list of events is open")]
+        match event {
+            Event::SequenceStart(..) | Event::MappingStart(..) => self.skipped += 1,
+            Event::SequenceEnd | Event::MappingEnd => self.skipped -= 1,
+            _ => {}
+        }
+        match self.skipped_at.filter(|_| self.skipped == 0) {
+            Some(begin) => self.add(unread(begin)),
+            None => self.count(position),
+        }
     }
 
-    /// Refuses a tag other than `!!str` on a scalar, at its first character; returns whether it is `!!str`.
-    fn tag(&mut self, tag: Option<&Tag>, position: Position, scalar: bool) -> bool {
-        let Some(tag) = tag else { return false };
+    /// Refuses an alias, of which nothing is known.
+    fn alias(&mut self, position: Position, advice: &'static str, span: &Span) -> bool {
+        self.refuse(Code::AliasForbidden, position, "a YAML alias is used here", Some(advice));
+        self.behind = self.behind.max(span.end.byte_offset().unwrap_or_default());
+        self.add(unread(position))
+    }
+
+    /// Refuses a tag other than `!!str` on a scalar, at its first character.
+    fn tag(&mut self, tag: Option<&Tag>, position: Position, scalar: bool) -> Tagged {
+        let Some(tag) = tag else { return Tagged::No };
         let start = marks::tag_behind(self.text, self.behind);
         if let Some(start) = start {
             self.behind = marks::end_of_token(self.text.as_bytes(), start);
@@ -270,9 +253,8 @@ impl<'text, 'findings> Builder<'text, 'findings> {
             let advice =
                 scalar.then_some("put the value in quotes if it begins with `!`; else remove the tag");
             self.refuse(Code::TagForbidden, position, "a YAML tag is used here", advice);
-            self.holes = true;
         }
-        text
+        if text { Tagged::Text } else { Tagged::Refused }
     }
 
     fn refuse(&mut self, code: Code, position: Position, message: &str, advice: Option<&'static str>) {
@@ -280,46 +262,53 @@ impl<'text, 'findings> Builder<'text, 'findings> {
         advised(self.findings, code, (position, message.to_owned()), advice);
     }
 
-    fn open(&mut self, frame: Frame, position: Position) -> bool {
+    fn open(&mut self, items: Items, tag: Tagged, position: Position) {
         self.last = Last::Collection;
         if self.open.len() >= MAX_DEPTH {
             self.too_deep(position);
-            return false;
+            (self.skipped, self.skipped_at) = (1, Some(position));
+            return;
         }
-        self.open.push(frame);
-        true
+        let read = if tag == Tagged::Refused { Read::Nothing } else { Read::Whole };
+        self.open.push(Frame { position, read, items });
     }
 
     fn too_deep(&mut self, position: Position) {
+        self.refused += 1;
         let message = format!("lists and mappings are nested deeper than {MAX_DEPTH}");
         fault(self.findings, Code::TooDeep, position, message);
     }
 
     fn close(&mut self) -> bool {
-        match self.open.pop() {
-            Some(Frame::Sequence(position, items)) => {
-                self.add(Node { position, value: Value::Sequence(items) })
-            }
-            Some(Frame::Mapping(position, entries, _)) => {
-                self.add(Node { position, value: Value::Mapping(entries) })
-            }
-            None => true,
+        let Some(Frame { position, read, items }) = self.open.pop() else { return true };
+        self.add(match items {
+            Items::Sequence(items) => Node { position, value: Value::Sequence(items), read },
+            // Where no key was read, another form than a mapping may have been meant, as with `{{ x }}`.
+            Items::Mapping(entries, _) if read == Read::Partly && entries.is_empty() => unread(position),
+            Items::Mapping(entries, _) => Node { position, value: Value::Mapping(entries), read },
+        })
+    }
+
+    /// Counts a value that begins here; `false` when the budget is spent.
+    fn count(&mut self, position: Position) -> bool {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            let message = format!("the text has more than {MAX_NODES} values");
+            fault(self.findings, Code::TooManyNodes, position, message);
         }
+        self.nodes <= MAX_NODES
     }
 
     /// Puts a finished value into what is open, or at the root; `false` when the budget is spent.
     fn add(&mut self, node: Node) -> bool {
-        self.nodes += 1;
-        if self.nodes > MAX_NODES {
-            let message = format!("the text has more than {MAX_NODES} values");
-            fault(self.findings, Code::TooManyNodes, node.position, message);
+        if !self.count(node.position) {
             return false;
         }
         let mut awaited = None;
-        match self.open.last_mut() {
+        match self.open.last_mut().map(|frame| &mut frame.items) {
             None => self.root = Some(node),
-            Some(Frame::Sequence(_, items)) => items.push(node),
-            Some(Frame::Mapping(_, entries, key)) => match std::mem::replace(key, Key::Awaited) {
+            Some(Items::Sequence(items)) => items.push(node),
+            Some(Items::Mapping(entries, key)) => match std::mem::replace(key, Key::Awaited) {
                 Key::Awaited => awaited = Some(node),
                 Key::Read(name, position) => entries.push(Entry { key: name, position, value: node }),
                 Key::Refused => {}
@@ -327,7 +316,10 @@ impl<'text, 'findings> Builder<'text, 'findings> {
         }
         if let Some(node) = awaited {
             let read = self.read_key(node);
-            if let Some(Frame::Mapping(_, _, key)) = self.open.last_mut() {
+            if let Some(Frame { read: is_read, items: Items::Mapping(_, key), .. }) = self.open.last_mut() {
+                if matches!(read, Key::Refused) && *is_read == Read::Whole {
+                    *is_read = Read::Partly;
+                }
                 *key = read;
             }
         }
@@ -336,6 +328,8 @@ impl<'text, 'findings> Builder<'text, 'findings> {
 
     fn read_key(&mut self, node: Node) -> Key {
         let refused = match node.value {
+            // It is refused already.
+            _ if node.read == Read::Nothing => return Key::Refused,
             Value::Scalar(name) if name == "<<" => (Code::MergeKey, "the YAML merge key is used here"),
             Value::Scalar(name) => return Key::Read(name, node.position),
             Value::Null => return Key::Read(String::new(), node.position),
@@ -343,7 +337,6 @@ impl<'text, 'findings> Builder<'text, 'findings> {
                 (Code::KeyNotText, "a list or mapping is used as a key")
             }
         };
-        self.holes = true;
         let advice = marks::advice(self.text, node.position).filter(|_| refused.0 == Code::KeyNotText);
         self.refuse(refused.0, node.position, refused.1, advice);
         Key::Refused
@@ -352,9 +345,18 @@ impl<'text, 'findings> Builder<'text, 'findings> {
     /// Reports what the parser refused, in words that do not quote the text.
     fn syntax(&mut self, error: &ScanError) {
         let position = place_of(error.marker());
+        // What is wrong may be no more than that: a control character where a blank or nothing belongs, or the depth.
+        if self.mark.is_some() || self.skipped > 0 {
+            return;
+        }
         #[expect(clippy::wildcard_enum_match_arm, reason = "the parser's list of errors is open")]
         let message = match error.kind() {
-            ErrorKind::RecursionLimitExceeded => return self.too_deep(position),
+            // It reads ahead, so nothing of what is nested too deep may have come yet.
+            ErrorKind::RecursionLimitExceeded => {
+                let mut again = parser(self.text, MAX_DEPTH);
+                let error = std::iter::from_fn(|| again.next_event()).find_map(Result::err);
+                return self.too_deep(error.map_or(position, |error| place_of(error.marker())));
+            }
             ErrorKind::UnexpectedCharacter { .. } => "an unexpected character".to_owned(),
             ErrorKind::InputIo { .. } | ErrorKind::InputDecoding { .. } | ErrorKind::Custom(_) => {
                 "the text cannot be read".to_owned()
@@ -370,6 +372,18 @@ impl<'text, 'findings> Builder<'text, 'findings> {
             None => advised(self.findings, Code::Syntax, (position, message), advice),
         }
     }
+}
+
+/// A parser that refuses what is nested deeper.
+fn parser(text: &str, depth: usize) -> Parser<'_, StrInput<'_>> {
+    let options = granit_parser::options! {
+        emit_anchor_events: true,
+        emit_unresolved_aliases: true,
+        emit_comments: false,
+        flow_nesting_limit: depth,
+        block_nesting_limit: depth,
+    };
+    Parser::new_from_str_with_options(text, options)
 }
 
 /// The plain spellings of null in YAML 1.1 and 1.2.

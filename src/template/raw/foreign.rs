@@ -1,9 +1,9 @@
 //! What people bring along from other programs: whole texts, and single keys, each with what to write instead.
 
-use super::document::{Entry, Node, Value};
 use super::keys::{
     DEPLOYMENT_KEYS, FROM_KEYS, IMAGE_KEYS, Keys, LINK_KEYS, PORT_KEYS, TEMPLATE_KEYS, VOLUME_KEYS,
 };
+use super::tree::{Entry, Node, Value};
 use crate::diagnostic::{Code, Diagnostic};
 
 /// A program whose texts are known by their keys.

@@ -1,10 +1,10 @@
 //! The lines of a text that may be shown to its author's screen or log: those that hold no value.
 
-use super::document::{Entry, Node, Value};
 use super::keys::{
     DEPLOYMENT_KEYS, FROM_KEYS, IMAGE_KEYS, Keys, LINK_KEYS, PORT_KEYS, TEMPLATE_KEYS, VARIABLE_KEYS,
     VOLUME_KEYS, known_key,
 };
+use super::tree::{Entry, Node, Read, Value};
 
 use super::positions::Positions;
 use crate::diagnostic::Position;
@@ -43,6 +43,8 @@ impl Positions {
 /// Whether a line of this tree holds one open entry and nothing else.
 fn holds_only(node: &Node, keys: Keys, line: &str, number: u32) -> bool {
     match &node.value {
+        // What was refused may mean anything.
+        _ if node.read == Read::Nothing => false,
         Value::Null | Value::Scalar(_) => false,
         Value::Sequence(items) => items.iter().any(|item| holds_only(item, keys, line, number)),
         Value::Mapping(entries) => entries.iter().any(|entry| {
@@ -78,7 +80,7 @@ fn is_open(entry: &Entry, key: &str, line: &str) -> bool {
     let Some(written) = written.filter(|_| before.chars().all(|letter| matches!(letter, ' ' | '-'))) else {
         return false;
     };
-    if CLOSED.contains(&key) {
+    if CLOSED.contains(&key) || entry.value.read == Read::Nothing {
         return false;
     }
     match &entry.value.value {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::document::{Node, Value};
 use super::keys::spellings;
+use super::tree::{Node, Read, Value};
 use crate::diagnostic::{Diagnostic, Position};
 
 /// The places of a text's values; empty for a template that came field by field.
@@ -34,6 +34,27 @@ impl Positions {
                 diagnostic.position = self.of(&diagnostic.field);
             }
         }
+    }
+
+    /// Whether what belongs at this path may stand in the text where it could not be read: what is said about that place
+    /// would be a guess.
+    pub(in crate::template) fn is_unread(&self, field: &str) -> bool {
+        // What comes from an override has no place here, and what concerns the whole text has been found in reading it.
+        let is_place = !field.is_empty() && !field.starts_with("override.");
+        let Some(mut node) = self.0.as_deref().filter(|_| is_place) else { return false };
+        for step in field.split(['.', '[']) {
+            let next = match step.strip_suffix(']') {
+                _ if node.read == Read::Nothing => return true,
+                Some(index) => index.parse().ok().and_then(|index| item(node, index)),
+                None if step == "images" && matches!(node.value, Value::Sequence(_)) => Some(node),
+                None => value(node, step),
+            };
+            match next {
+                Some(next) => node = next,
+                None => return node.read == Read::Partly,
+            }
+        }
+        node.read == Read::Nothing
     }
 
     /// Whether the text has a value at exactly this path.

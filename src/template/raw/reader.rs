@@ -5,8 +5,8 @@ mod image;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::document::{Entry, Node, Value};
 use super::keys::{Keys, TEMPLATE_KEYS, VARIABLE_KEYS, form, known_key, list_form};
+use super::tree::{Entry, Node, Value};
 use super::unknown::{self, Unknown};
 use super::{RawImage, RawTemplate};
 use crate::diagnostic::{Code, Diagnostic, Findings, Position};

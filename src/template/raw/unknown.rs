@@ -3,9 +3,9 @@
 use core::net::IpAddr;
 use std::borrow::Cow;
 
-use super::document::Entry;
 use super::foreign;
 use super::keys::{ALL, Keys, VARIABLE_KEYS, known_key, place};
+use super::tree::Entry;
 use crate::template::names::did_you_mean;
 
 /// Keys that narrow what their entry opens, in formats that people bring along: an address of the host, read-only.

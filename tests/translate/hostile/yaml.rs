@@ -25,12 +25,14 @@ fn value(text: &str) -> String {
 }
 
 fn aliases_and_depth() -> Vec<Row> {
-    use Code::{AliasForbidden, Syntax, TooDeep, TooLarge};
+    use Code::{AliasForbidden, NoImages, Syntax, TooDeep, TooLarge};
+    let alias = || (AliasForbidden, String::new());
+    let twice_and_no_image = vec![alias(), alias(), (NoImages, "images".to_owned())];
     let many = "- *a\n".repeat(49_000);
     vec![
         row("Y1", laughs(), Outcome::Flood(AliasForbidden)).at(1, 4),
         refused("Y2", image("  command: &harmless run\n"), AliasForbidden, "").at(5, 12),
-        row("Y3", "a: &a [*a]\n", Outcome::Refused(vec![(AliasForbidden, String::new()); 2])).at(1, 4),
+        row("Y3", "a: &a [*a]\n", Outcome::Refused(twice_and_no_image)).at(1, 4),
         refused("Y4", image("  command: *nowhere\n"), AliasForbidden, "").at(5, 12),
         row("Y5", format!("images:\n- &a {{name: x, source: b}}\n{many}"), Outcome::Flood(AliasForbidden))
             .at(2, 3),

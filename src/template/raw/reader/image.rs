@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::{Fields, Reader};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::template::path::Path;
-use crate::template::raw::document::{Node, Value};
 use crate::template::raw::keys::{
     DEPLOYMENT_KEYS, FROM_KEYS, IMAGE_KEYS, LINK_KEYS, PORT_KEYS, VARIABLE_KEYS, VOLUME_KEYS,
 };
+use crate::template::raw::tree::{Node, Value};
 use crate::template::raw::{RawFrom, RawImage, RawLink, RawPort, RawVariable, RawVolume, Text};
 use crate::template::{Command, open_part, shown};
 

@@ -67,6 +67,10 @@ pub struct HeadFields {
     /// Operations that ended and had not heard every answer: what they have sent may still arrive, too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub doubted: Vec<String>,
+    /// The last operations that ended by themselves: who has not heard the answer to its own end finds it here, whatever
+    /// others have written since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<String>,
     /// The last operations of this record, oldest first: objects that bear the mark of one, and that no inventory has,
     /// were created late. Marks of others are of a record that was lost.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -110,6 +114,7 @@ impl Head {
             operation: None,
             superseded: Vec::new(),
             doubted: Vec::new(),
+            ended: Vec::new(),
             begun: Vec::new(),
             inventory: Vec::new(),
             retained: Vec::new(),

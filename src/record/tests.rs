@@ -241,6 +241,40 @@ fn what_an_update_never_reached_stands_as_before_until_it_is_written() {
     assert_eq!((fifth.inventory[0].stands_as, fifth.refused.len()), (None, 0));
 }
 
+/// A Deploy of the same objects begins; whoever holds the record is taken over.
+fn begun(head: &Head, id: &str) -> Head {
+    let text = format!(
+        r#"{{"id": "{id}", "kind": "deploy", "epoch": 1, "holder": "a", "started": "2026-01-02T00:00:00Z",
+        "lease_until": "2026-01-02T00:00:30Z", "lease_millis": 30000}}"#
+    );
+    let work = Work::Deploy {
+        revision: HeadRef { number: head.next_revision(), secret: format!("r-{id}") },
+        template_name: "Shop".to_owned(),
+        recorded: head.recorded.clone(),
+        inventory: head.inventory.clone(),
+        back_to: None,
+        rollback_of: None,
+        takes_back: None,
+    };
+    let operation = serde_json::from_str(&text).expect("an operation");
+    Transition::Begin(Box::new(Begin { operation, work })).apply(head)
+}
+
+#[test]
+fn who_does_not_hear_that_it_has_ended_finds_that_whatever_came_since() {
+    let head: Head = serde_json::from_str(EARLIER).expect("a record");
+    let underway = begun(&head, "own");
+    let end = ending(&underway, 3, false, None);
+    let ended = end.apply(&underway);
+    let next = begun(&ended, "next");
+    assert!(end.is_made(&underway, &ended) && end.is_made(&underway, &next));
+    // Whose operation was taken over has not ended it.
+    let taken_over = begun(&underway, "next");
+    assert!(!end.is_made(&underway, &taken_over));
+    let recovered = ending(&taken_over, 4, false, None).apply(&taken_over);
+    assert!(!end.is_made(&underway, &recovered));
+}
+
 #[test]
 fn a_promise_to_go_back_is_void_once_everything_was_ready() {
     let head: Head = serde_json::from_str(EARLIER).expect("a record");

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::artifacts::{DeploymentState, ObjectRef, Trace};
 
-/// Operations that are remembered because they were taken over, or have not heard every answer; more would mean that
-/// they come faster than doubts end.
+/// Operations that are remembered because they were taken over, have not heard every answer, or have ended; more would
+/// mean that they come faster than doubts end.
 const REMEMBERED: usize = 8;
 
 /// Operations whose marks are remembered: what they send arrives long before so many others have begun.
@@ -139,9 +139,8 @@ impl Transition {
         let id = |head: &Head| head.operation.as_ref().map(|operation| operation.id.clone());
         match self {
             Transition::Begin(begin) => id(now).is_some_and(|id| id == begin.operation.id),
-            // Nobody else can end an operation without beginning another.
             Transition::Applied(_) | Transition::Refused { .. } | Transition::Doubted(_) => {
-                id(before).is_some() && id(now).is_none() && before.generation == now.generation
+                id(before).is_some_and(|own| now.ended.contains(&own))
             }
             Transition::Renew { .. }
             | Transition::TakeBack { .. }
@@ -183,11 +182,14 @@ impl Transition {
                     operation: None,
                     superseded: head.superseded.clone(),
                     doubted: head.doubted.clone(),
+                    ended: head.ended.clone(),
                     begun: head.begun.clone(),
                     requests: head.requests.clone(),
                     updated: *now,
                     ..earlier.0.clone()
                 };
+                next.ended.extend(head.operation.iter().map(|operation| operation.id.clone()));
+                keep_newest(&mut next.ended, REMEMBERED);
                 next.revisions.push(RevisionEntry::discarded(revision.clone(), *now));
             }
             Transition::Doubted(end) => {
@@ -311,7 +313,8 @@ impl HeadFields {
             self.pledge.clone_from(&applied.pledge);
         }
         self.recorded.state = DeploymentState::Deploying;
-        self.operation = None;
+        self.ended.extend(self.operation.take().map(|operation| operation.id));
+        keep_newest(&mut self.ended, REMEMBERED);
         self.phase = applied.phase;
         self.updated = applied.now;
     }

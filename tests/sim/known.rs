@@ -19,23 +19,10 @@ const AFTER_TEARDOWN: &str =
 pub fn reason(schedule: &Schedule, struck: &[(Fault, Call)]) -> Option<&'static str> {
     let met = |kind: Fault| struck.iter().filter(move |(fault, _)| *fault == kind).map(|(_, call)| call);
     let late: Vec<&Call> = met(Fault::Late).filter(|call| call.method == "PATCH").collect();
-    // What the other template does not have: bare Pods, and the database.
-    let is_removed = |call: &Call| call.path.starts_with("pods/") || call.path.contains("/db");
-    // What the template that crashes has alone.
-    let is_of_failed = |call: &Call| call.path.starts_with("pods/cache");
-    // The write that ends the update.
-    let is_lost =
-        met(Fault::LoseAnswer).any(|call| call.method == "PUT" && call.path.starts_with("configmaps/"));
     let dies = schedule.faults.values().any(|fault| fault.kills());
     match (SCENARIOS[schedule.scenario].name, schedule.sequel) {
         ("on-failure-ready", Sequel::Other | Sequel::Scale) if dies => Some(
             "whoever comes before the promise is kept finds the failed update in force, which is a third end",
-        ),
-        ("on-failure-ready", _) if late.iter().copied().any(is_of_failed) => Some(
-            "a create of the failed update that arrives when everybody is at rest is the next Deploy's, too",
-        ),
-        ("on-failure-ready", _) if is_lost => Some(
-            "who does not hear that its update is written, while its promise is kept elsewhere, is told of that operation",
         ),
         ("image-taken-back", Sequel::Again | Sequel::Nobody) if dies => Some(
             "who dies when he has taken the form of pods back leaves no word that pods of the other's may run",
@@ -44,9 +31,6 @@ pub fn reason(schedule: &Schedule, struck: &[(Fault, Call)]) -> Option<&'static 
             "a create that arrives after a first Deploy was taken back finds no record that knows it, and stays",
         ),
         (_, Sequel::Teardown) if !late.is_empty() => Some(AFTER_TEARDOWN),
-        (_, Sequel::Other) if late.iter().copied().any(is_removed) => {
-            Some("a create that arrives when everybody is at rest is deleted by the next Deploy alone")
-        }
         _ => None,
     }
 }

@@ -26,7 +26,7 @@ use super::judge;
 use super::outside::{Deed, Outsider};
 
 /// How late a call arrives that is later than any lease.
-const LATE: Duration = Duration::from_secs(75);
+const LATE: Duration = Duration::from_secs(50);
 /// How long a watch that is cut lives.
 const CUT: Duration = Duration::from_millis(30);
 

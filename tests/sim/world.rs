@@ -24,7 +24,7 @@ use super::road::{Call, Fault, Log, Road, lock};
 pub const LEASE: Duration = Duration::from_secs(30);
 /// How long nothing may have been asked for before a world counts as at rest: longer than any pause before a retry, and
 /// than the time for which operations that were taken over, or have not heard every answer, are remembered.
-const QUIET: Duration = Duration::from_secs(100);
+const QUIET: Duration = Duration::from_secs(70);
 /// The longest that a world may take to come to rest.
 const LONGEST: Duration = Duration::from_secs(1_500);
 /// The wall time at which every world begins: 2026-01-01.

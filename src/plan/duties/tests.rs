@@ -240,13 +240,13 @@ fn what_is_known_or_others_own_is_no_late_creation() {
 }
 
 #[test]
-fn operations_that_were_taken_over_are_remembered_for_a_while() {
+fn operations_that_were_taken_over_are_remembered_for_a_minute() {
     let record = held(|head| head.superseded = vec!["dead".to_owned()]);
     assert!(!is_at_rest(&record));
     let waiting = asked(&record, Duration::from_secs(20));
-    assert_eq!((waiting.now.len(), waiting.again_in), (0, Some(Duration::from_secs(70))));
+    assert_eq!((waiting.now.len(), waiting.again_in), (0, Some(Duration::from_secs(40))));
     let cleared = Duty::ClearDoubts(vec!["dead".to_owned()]);
-    assert_eq!(asked(&record, Duration::from_secs(90)).now, [cleared]);
+    assert_eq!(asked(&record, Duration::from_secs(60)).now, [cleared]);
     let cleared = Transition::DoubtsCleared { operations: vec!["dead".to_owned()] }.apply(&record.head);
     assert!(cleared.superseded.is_empty());
 }
@@ -267,7 +267,7 @@ fn what_an_operation_sent_without_an_answer_may_arrive_when_it_has_ended() {
     let record = held(|head| *head = doubted);
     assert!(!is_at_rest(&record));
     let waiting = asked(&record, Duration::from_secs(20));
-    assert_eq!((waiting.now, waiting.again_in), (Vec::new(), Some(Duration::from_secs(70))));
+    assert_eq!((waiting.now, waiting.again_in), (Vec::new(), Some(Duration::from_secs(40))));
     let operations = record.head.doubts().cloned().collect::<Vec<_>>();
     assert_eq!(operations, ["0123456789abcdef"]);
     let cleared = Transition::DoubtsCleared { operations };

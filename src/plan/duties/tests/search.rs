@@ -42,7 +42,7 @@ enum Event {
     Refused,
     /// The holder has written what it could.
     Incomplete,
-    /// The holder dies, and its lease passes; or a minute and a half passes at rest.
+    /// The holder dies, and its lease passes; or a minute passes at rest.
     Silence,
     /// A keeper carries out one duty.
     Keep,
@@ -245,7 +245,7 @@ impl State {
                 next.take(&Transition::Refused { earlier, revision, now: Timestamp::UNIX_EPOCH });
             }
             Event::Silence if self.unrenewed_for == Duration::ZERO => {
-                next.unrenewed_for = Duration::from_secs(90);
+                next.unrenewed_for = Duration::from_secs(60);
             }
             Event::Keep => return next.keep(),
             _ => return None,
@@ -292,7 +292,7 @@ fn comes_to_rest(state: &State, story: &[Event]) {
         if is_at_rest(&state.held()) {
             return;
         }
-        state.unrenewed_for = Duration::from_secs(90);
+        state.unrenewed_for = Duration::from_secs(60);
         match state.keep() {
             Some(next) => state = next,
             None => return,

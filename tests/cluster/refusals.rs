@@ -136,11 +136,13 @@ async fn a_wrong_field_is_refused_with_its_path() {
             (|one| one.name.clear(), "name"),
             (|one| one.replicas.clear(), "replicas"),
             (|one| one.replicas = [("web".to_owned(), -1)].into(), "replicas[web]"),
-            (|one| one.replicas = [("web".to_owned(), 101)].into(), "replicas[web]"),
             (|one| one.wait = 99, "wait"),
             (|one| one.wait_timeout = Some(NEGATIVE), "wait_timeout"),
         ]
     );
+    let many = client.scale(scale(&namespace, "web", "web", 101)).await;
+    let refusal = refused(many, Code::InvalidArgument, "FIELD_INVALID");
+    assert_eq!(refusal.violations, [("replicas[web]".to_owned(), "LIMIT".to_owned())], "{refusal:#?}");
     check_fields!(
         client,
         teardown,

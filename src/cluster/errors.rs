@@ -115,7 +115,7 @@ impl Failure {
 
     /// Whether nobody has answered: the call may have arrived, or arrive still.
     pub(super) fn is_unheard(&self) -> bool {
-        self.meaning().is_none()
+        matches!(self.cause, Cause::Timeout | Cause::Broken(_))
     }
 
     /// Whether it passes only once somebody has acted.

@@ -48,6 +48,22 @@ pub struct Record {
     pub stored: Arc<ConfigMap>,
 }
 
+#[cfg(test)]
+impl Record {
+    /// A record of a deployment `shop` as the cluster would have it, for tests.
+    pub fn of(head: Head) -> Self {
+        Self {
+            head,
+            namespace: Namespace::new("default").expect("a name"),
+            name: DeploymentName::new("shop").expect("a name"),
+            uid: "head".to_owned(),
+            terminating: false,
+            version: Version::new("1".to_owned()),
+            stored: Arc::default(),
+        }
+    }
+}
+
 impl Record {
     /// The deployment it is of.
     pub fn target(&self) -> Target {

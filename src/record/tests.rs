@@ -106,37 +106,39 @@ fn a_revision_that_scale_has_stopped_is_not_called_good() {
     assert_eq!(stopped.apply(&head).last_good, Some(2), "its template asks for none");
 }
 
+/// A Deploy of the same objects begins; whoever holds the record is taken over.
+fn begin(head: &Head, id: &str, takes_back: bool, back_to: Option<HeadRef>) -> Head {
+    let number = head.next_revision();
+    let revision = HeadRef { number, secret: format!("panamax-deployment-shop-r{number}-{id}") };
+    let operation = Operation {
+        id: id.to_owned(),
+        kind: OperationKind::Deploy,
+        epoch: 1,
+        holder: "somebody".to_owned(),
+        started: head.created,
+        lease_until: head.created,
+        lease_millis: 1,
+        revision: Some(revision.clone()),
+        request: None,
+        back_to: back_to.clone(),
+        rollback_of: None,
+        by: None,
+    };
+    let work = Work::Deploy {
+        revision,
+        template_name: String::new(),
+        recorded: Recorded::default(),
+        inventory: head.inventory.clone(),
+        back_to,
+        rollback_of: None,
+        takes_back: takes_back.then(|| Cause::new(None, "it failed")),
+    };
+    Transition::Begin(Box::new(Begin { operation, work })).apply(head)
+}
+
 #[test]
 fn nobody_goes_forward_to_what_is_taken_back() {
     let head: Head = serde_json::from_str(EARLIER).expect("a record");
-    let begin = |head: &Head, id: &str, takes_back: bool, back_to: Option<HeadRef>| {
-        let number = head.next_revision();
-        let revision = HeadRef { number, secret: format!("panamax-deployment-shop-r{number}-{id}") };
-        let operation = Operation {
-            id: id.to_owned(),
-            kind: OperationKind::Deploy,
-            epoch: 1,
-            holder: "somebody".to_owned(),
-            started: head.created,
-            lease_until: head.created,
-            lease_millis: 1,
-            revision: Some(revision.clone()),
-            request: None,
-            back_to: back_to.clone(),
-            rollback_of: None,
-            by: None,
-        };
-        let work = Work::Deploy {
-            revision,
-            template_name: String::new(),
-            recorded: Recorded::default(),
-            inventory: Vec::new(),
-            back_to,
-            rollback_of: None,
-            takes_back: takes_back.then(|| Cause::new(None, "it failed")),
-        };
-        Transition::Begin(Box::new(Begin { operation, work })).apply(head)
-    };
     let numbers = |head: &Head| head.candidates().iter().map(|one| one.number).collect::<Vec<_>>();
     let updated = begin(&head, "aaaaaaaa", false, head.back_to());
     assert_eq!(updated.operation.as_ref().and_then(|one| one.back_to.clone()), head.current);
@@ -241,35 +243,16 @@ fn what_an_update_never_reached_stands_as_before_until_it_is_written() {
     assert_eq!((fifth.inventory[0].stands_as, fifth.refused.len()), (None, 0));
 }
 
-/// A Deploy of the same objects begins; whoever holds the record is taken over.
-fn begun(head: &Head, id: &str) -> Head {
-    let text = format!(
-        r#"{{"id": "{id}", "kind": "deploy", "epoch": 1, "holder": "a", "started": "2026-01-02T00:00:00Z",
-        "lease_until": "2026-01-02T00:00:30Z", "lease_millis": 30000}}"#
-    );
-    let work = Work::Deploy {
-        revision: HeadRef { number: head.next_revision(), secret: format!("r-{id}") },
-        template_name: "Shop".to_owned(),
-        recorded: head.recorded.clone(),
-        inventory: head.inventory.clone(),
-        back_to: None,
-        rollback_of: None,
-        takes_back: None,
-    };
-    let operation = serde_json::from_str(&text).expect("an operation");
-    Transition::Begin(Box::new(Begin { operation, work })).apply(head)
-}
-
 #[test]
 fn who_does_not_hear_that_it_has_ended_finds_that_whatever_came_since() {
     let head: Head = serde_json::from_str(EARLIER).expect("a record");
-    let underway = begun(&head, "own");
+    let underway = begin(&head, "own", false, None);
     let end = ending(&underway, 3, false, None);
     let ended = end.apply(&underway);
-    let next = begun(&ended, "next");
+    let next = begin(&ended, "next", false, None);
     assert!(end.is_made(&underway, &ended) && end.is_made(&underway, &next));
     // Whose operation was taken over has not ended it.
-    let taken_over = begun(&underway, "next");
+    let taken_over = begin(&underway, "next", false, None);
     assert!(!end.is_made(&underway, &taken_over));
     let recovered = ending(&taken_over, 4, false, None).apply(&taken_over);
     assert!(!end.is_made(&underway, &recovered));

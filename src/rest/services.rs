@@ -37,6 +37,11 @@ impl Services {
         Self { operations, namespace: namespace.to_owned() }
     }
 
+    /// When a call must be answered: the old agents set no deadline.
+    fn usual_deadline(&self) -> Instant {
+        answered_by(None, None, &self.operations.settings().requests)
+    }
+
     /// Deploys a list of services that are not there; of those that are there exactly so, it tells what it would have
     /// told then. What is there otherwise is not touched.
     pub(super) async fn create(&self, body: &[u8]) -> Answered<Vec<Value>> {
@@ -93,7 +98,7 @@ impl Services {
 
     /// All services that were deployed for agents, with their states as last recorded.
     pub(super) async fn list(&self) -> Answered<Vec<Value>> {
-        let deadline = answered_by(None, None, &self.operations.settings().requests);
+        let deadline = self.usual_deadline();
         let namespace = Some(self.namespace()?);
         let (page_token, label_selector, states) = (String::new(), String::new(), Vec::new());
         let mut call =
@@ -113,10 +118,8 @@ impl Services {
     /// Looks at one service.
     pub(super) async fn get(&self, id: &str) -> Answered<Value> {
         let (id, target) = self.target(id)?;
-        let view = self
-            .look(&id, &target, answered_by(None, None, &self.operations.settings().requests))
-            .await?
-            .ok_or_else(Refusal::unknown_service)?;
+        let view =
+            self.look(&id, &target, self.usual_deadline()).await?.ok_or_else(Refusal::unknown_service)?;
         let component = view.status.components.iter().find(|component| component.name == id.component);
         component.map(|component| words::entry(component, &view)).ok_or_else(Refusal::unknown_service)
     }

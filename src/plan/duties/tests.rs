@@ -5,8 +5,8 @@ mod search;
 use jiff::Timestamp;
 
 use super::*;
-use crate::artifacts::{ComponentName, DeploymentName, Kind, Namespace, ObjectName};
-use crate::record::{Member, Operation, OperationKind, Recorded, RevisionEntry, Version};
+use crate::artifacts::{ComponentName, Kind, ObjectName};
+use crate::record::{Member, Operation, OperationKind, Recorded, RevisionEntry};
 
 fn reference(kind: Kind, name: &str) -> ObjectRef {
     ObjectRef::new(kind, ObjectName::new(name).expect("a name"))
@@ -45,15 +45,7 @@ fn held(change: impl FnOnce(&mut Head)) -> Record {
     head.last_good = Some(1);
     head.recorded = Recorded { state: DeploymentState::Active, ..Recorded::default() };
     change(&mut head);
-    Record {
-        head,
-        namespace: Namespace::new("default").expect("a name"),
-        name: DeploymentName::new("shop").expect("a name"),
-        uid: "head".to_owned(),
-        terminating: false,
-        version: Version::new("1".to_owned()),
-        stored: Default::default(),
-    }
+    Record::of(head)
 }
 
 fn operation(lease_millis: u64) -> Operation {

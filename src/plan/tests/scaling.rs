@@ -1,9 +1,9 @@
 //! What a Scale has to do, beside what it finds.
 
 use super::*;
-use crate::artifacts::{Change, Namespace};
+use crate::artifacts::Change;
 use crate::error::ErrorKind;
-use crate::record::{Record, RecordedComponent, Version};
+use crate::record::{Record, RecordedComponent};
 
 /// A deployment of two controllers of which one was scaled to 3, as its records and the cluster have it.
 fn deployment(found: i32, owner: &str) -> (Record, Vec<ListedObject>) {
@@ -21,15 +21,7 @@ fn deployment(found: i32, owner: &str) -> (Record, Vec<ListedObject>) {
         seen.replicas = Some(found);
         seen.replicas_owners = vec![owner.to_owned()];
     }
-    let record = Record {
-        head,
-        namespace: Namespace::new("default").expect("a name"),
-        name: DeploymentName::new("shop").expect("a name"),
-        uid: "head".to_owned(),
-        terminating: false,
-        version: Version::new("1".to_owned()),
-        stored: Default::default(),
-    };
+    let record = Record::of(head);
     (record, seen)
 }
 

@@ -6,8 +6,8 @@ use super::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 
 use super::super::*;
-use crate::artifacts::{ComponentName, DeploymentName, Namespace};
-use crate::record::{Applied, Begin, Member, Operation, Recorded, Version, Work};
+use crate::artifacts::ComponentName;
+use crate::record::{Applied, Begin, Member, Operation, Recorded, Work};
 
 /// How many events follow one another.
 const DEPTH: usize = 8;
@@ -70,15 +70,7 @@ impl State {
     }
 
     fn held(&self) -> Record {
-        Record {
-            head: self.head.clone(),
-            namespace: Namespace::new("default").expect("a name"),
-            name: DeploymentName::new("shop").expect("a name"),
-            uid: "head".to_owned(),
-            terminating: false,
-            version: Version::new("1".to_owned()),
-            stored: Default::default(),
-        }
+        Record::of(self.head.clone())
     }
 
     fn observed(&self) -> Observed {

@@ -13,6 +13,7 @@ mod keeping;
 mod leftovers;
 mod lock;
 mod look;
+mod outlived;
 mod patience;
 mod refusals;
 mod rehearsal;
@@ -24,6 +25,7 @@ mod stages;
 mod teardown;
 mod telling;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,6 +118,8 @@ pub struct Engine {
     telling: Arc<telling::Telling>,
     /// The tasks that see teardowns end, by the record's uid.
     endings: Tally<String>,
+    /// The records that are gone of which something may arrive, by their uids and operations.
+    outlived: Tally<(String, BTreeSet<String>)>,
     tasks: TaskTracker,
     /// The keeper's watch: operations follow their deployments by it, so it ends after the last of them.
     keeping: TaskTracker,
@@ -140,6 +144,7 @@ impl Engine {
             awake: Arc::default(),
             telling: Arc::default(),
             endings: Tally::default(),
+            outlived: Tally::default(),
             tasks: TaskTracker::new(),
             keeping: TaskTracker::new(),
             shutdown,

@@ -41,7 +41,7 @@ pub use claims::{VolumePolicy, check as check_claims, set_aside};
 pub use decided::{Decided, decide};
 pub use displaced::{Displaced, without_displaced};
 pub use drift::{Drift, drift, same_again, tell_drift};
-pub use duties::{Duty, duties, is_at_rest, is_recorded, late};
+pub use duties::{DOUBT, Duty, duties, is_at_rest, is_recorded, late};
 pub use id::{check_id, id, stale};
 pub use layout::at_root;
 pub use leftovers::leftovers;

@@ -262,7 +262,7 @@ pub fn recorded(expected: &Expected, looked_at: DeploymentState) -> Status {
         reason: None,
         message: message.to_owned(),
         pods: Vec::new(),
-        is_counted: true,
+        is_counted: matches!(component_state, ComponentState::Ready | ComponentState::Stopped),
         is_hopeless: false,
         has_left: false,
         held_up: Vec::new(),

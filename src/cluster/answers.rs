@@ -47,6 +47,9 @@ pub(super) enum Conflict {
 pub(super) enum Meaning {
     /// Passes: a server, its store or a webhook cannot answer now, or was overtaken.
     Passing,
+    /// Passes: a server does not know what became of the call, since its store, or the server behind it, has not
+    /// answered in time.
+    Unsure,
     /// Passes: the API server asks to slow down.
     Throttled,
     /// Passes: a quota has not been counted yet.
@@ -116,6 +119,9 @@ impl Meaning {
             429 => Meaning::Throttled,
             // An apply that does not fit the schema.
             500 if says(&["failed to create typed patch object"]) => Meaning::Rejected,
+            // Admission comes before the store.
+            500 if says(&["failed calling webhook", "quota evaluation timed out"]) => Meaning::Passing,
+            500 | 502 | 504 => Meaning::Unsure,
             500.. => Meaning::Passing,
             _ => Meaning::Rejected,
         }
@@ -123,7 +129,14 @@ impl Meaning {
 
     /// Whether the same call may succeed later with nothing changed in it.
     pub(super) fn passes(&self) -> bool {
-        matches!(self, Meaning::Passing | Meaning::Throttled | Meaning::QuotaUnknown | Meaning::StoreFull)
+        matches!(
+            self,
+            Meaning::Passing
+                | Meaning::Unsure
+                | Meaning::Throttled
+                | Meaning::QuotaUnknown
+                | Meaning::StoreFull
+        )
     }
 }
 

@@ -66,8 +66,8 @@ impl Cluster {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            if subject.is_some() && failure.is_unheard() {
-                patience::unheard();
+            if subject.is_some() && failure.leaves_doubt() {
+                patience::doubt();
             }
             if failure.is_transient() {
                 patience::had().await;

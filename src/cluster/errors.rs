@@ -113,9 +113,14 @@ impl Failure {
         }
     }
 
-    /// Whether nobody has answered: the call may have arrived, or arrive still.
-    pub(super) fn is_unheard(&self) -> bool {
-        matches!(self.cause, Cause::Timeout | Cause::Broken(_))
+    /// Whether a write may have been carried out, or is still: nobody has answered, or a server that does not know it
+    /// itself, because the store or the server behind it has not answered in time.
+    pub(super) fn leaves_doubt(&self) -> bool {
+        match &self.cause {
+            Cause::Refused(_, meaning) => *meaning == Meaning::Unsure,
+            Cause::Timeout | Cause::Broken(_) => true,
+            Cause::TooLarge(_) => false,
+        }
     }
 
     /// Whether it passes only once somebody has acted.
@@ -182,7 +187,7 @@ impl Failure {
         let soon = self.retry_after().unwrap_or(Duration::from_secs(1));
         let error = |kind: ErrorKind, why: &str| Error::new(kind, format!("{failed}: {why}"));
         match meaning {
-            Meaning::Passing => {
+            Meaning::Passing | Meaning::Unsure => {
                 error(ErrorKind::ClusterUnreachable, "the cluster cannot answer now").retry_after(soon)
             }
             Meaning::Throttled => {

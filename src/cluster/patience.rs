@@ -26,14 +26,14 @@ pub struct Patience {
     /// Wakes those who wait in their order: a watch channel draws lots.
     extended: Arc<Notify>,
     each: Duration,
-    /// Whether a write was answered by nobody: it may have arrived, and may arrive still.
-    unheard: Arc<AtomicBool>,
+    /// Whether nobody has said what became of a write: it may have arrived, and may arrive still.
+    in_doubt: Arc<AtomicBool>,
 }
 
 impl Patience {
     /// Ends at a moment; one call is repeated for `each` at most.
     pub fn until(end: Instant, each: Duration) -> Self {
-        Self { end: Arc::new(Mutex::new(end)), extended: Arc::default(), each, unheard: Arc::default() }
+        Self { end: Arc::new(Mutex::new(end)), extended: Arc::default(), each, in_doubt: Arc::default() }
     }
 
     /// Ends at another moment from now on.
@@ -42,9 +42,9 @@ impl Patience {
         self.extended.notify_waiters();
     }
 
-    /// Whether a write that was made with it was not answered, at its first try or later.
-    pub fn is_unheard(&self) -> bool {
-        self.unheard.load(Ordering::Relaxed)
+    /// Whether nobody has said what became of a write that was made with it, at its first try or later.
+    pub fn is_in_doubt(&self) -> bool {
+        self.in_doubt.load(Ordering::Relaxed)
     }
 
     /// When it ends.
@@ -85,10 +85,10 @@ pub(super) async fn had() {
     }
 }
 
-/// Notes that a write of the operation that asks was not answered.
-pub(super) fn unheard() {
+/// Notes that nobody has said what became of a write of the operation that asks.
+pub(super) fn doubt() {
     // Who holds no lock remembers nothing.
-    let _ = CURRENT.try_with(|patience| patience.unheard.store(true, Ordering::Relaxed));
+    let _ = CURRENT.try_with(|patience| patience.in_doubt.store(true, Ordering::Relaxed));
 }
 
 /// Whether the patience of the operation that asks is over.

@@ -7,6 +7,7 @@ use tracing::{Instrument, debug, info, info_span};
 
 use super::Engine;
 use super::awake::wake;
+use super::outlived::InDoubt;
 use crate::artifacts::{DeploymentName, Namespace, Target};
 use crate::cluster::{Scope, Sight};
 use crate::plan;
@@ -50,13 +51,14 @@ async fn keep_all(engine: &Engine) {
             info!(namespaces = names.join(","), "keeps the deployments of these namespaces and of no others");
         }
     }
-    let mut sights = engine.cluster.watch_heads();
+    let (mut sights, mut in_doubt) = (engine.cluster.watch_heads(), InDoubt::default());
     let metrics = engine.cluster.metrics();
     while let Some(sight) = sights.next().await {
         match sight {
             Ok(Sight::Listed(record) | Sight::Now(record)) => {
                 let state = record.head.recorded.state.as_str();
                 metrics.deployment(record.namespace.as_str(), record.name.as_str(), Some(state));
+                in_doubt.see(&record);
                 // A lease is judged from the first sight on.
                 engine.unrenewed_for(&record);
                 wake(engine, &record);
@@ -65,13 +67,18 @@ async fn keep_all(engine: &Engine) {
                 metrics.deployment(record.namespace.as_str(), record.name.as_str(), None);
                 engine.sights.forget(&record.target());
                 engine.patience.forget(&record.target());
+                in_doubt.gone(engine, &record);
             }
             // What went while nobody watched is missing in the list.
-            Ok(Sight::Complete) => metrics.keep_deployments(|namespace, name| {
-                let names =
-                    Namespace::new(namespace.to_owned()).ok().zip(DeploymentName::new(name.to_owned()).ok());
-                names.is_some_and(|(namespace, name)| !engine.cluster.shows_none(&Target { namespace, name }))
-            }),
+            Ok(Sight::Complete) => {
+                let is_there = |target: &Target| !engine.cluster.shows_none(target);
+                metrics.keep_deployments(|namespace, name| {
+                    let namespace = Namespace::new(namespace.to_owned()).ok();
+                    let names = namespace.zip(DeploymentName::new(name.to_owned()).ok());
+                    names.is_some_and(|(namespace, name)| is_there(&Target { namespace, name }))
+                });
+                in_doubt.keep(engine, is_there);
+            }
             Ok(Sight::Begin) => {}
             Err(error) => debug!(context = ?error.context(), "the watch of records broke"),
         }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::awake::wake;
-use super::{Engine, telling};
+use super::{Engine, outlived, telling};
 use crate::artifacts::Target;
 use crate::cluster::Patience;
 use crate::error::{Error, ErrorKind, Result};
@@ -25,8 +25,8 @@ pub(super) struct Lock {
     is_released: bool,
     /// Whether the operation has not done what it was begun for, however well it ends.
     has_failed: bool,
-    /// Whether an answer to one of its writes was not heard.
-    is_unheard: bool,
+    /// Whether nobody has said what became of one of its writes.
+    is_in_doubt: bool,
     /// What it is taken for, and since when; measured at its end.
     measured: (metrics::Operation, Instant),
 }
@@ -113,7 +113,7 @@ impl Lock {
             until,
             is_released: false,
             has_failed: false,
-            is_unheard: false,
+            is_in_doubt: false,
             measured,
         })
     }
@@ -133,7 +133,7 @@ impl Lock {
         // A call that fails in a way that passes is repeated as long as the lock is held.
         let patience = Patience::until(self.until, lease);
         let output = self.renewing(lease, &patience, patience.during(work)).await;
-        self.is_unheard |= patience.is_unheard();
+        self.is_in_doubt |= patience.is_in_doubt();
         output
     }
 
@@ -216,14 +216,17 @@ impl Lock {
         self.has_failed = true;
     }
 
-    /// Ends the operation: its record is gone, or goes.
+    /// Ends the operation: its record is gone, or goes. What a Teardown has sent creates nothing.
     pub(super) fn gone(mut self) {
         self.is_released = true;
+        let creates = |operation: &&Operation| operation.kind != OperationKind::Teardown;
+        let own = self.record.head.operation.as_ref().filter(|_| self.is_in_doubt).filter(creates);
+        outlived::look_out(&self.engine, &self.record, own.map(|operation| &operation.id));
     }
 
     /// Ends the operation with this change of the record.
     pub(super) async fn release(mut self, transition: &Transition) -> Result<Record> {
-        let doubted = self.is_unheard.then(|| Transition::Doubted(Box::new(transition.clone())));
+        let doubted = self.is_in_doubt.then(|| Transition::Doubted(Box::new(transition.clone())));
         let transition = doubted.as_ref().unwrap_or(transition);
         let record = self.engine.cluster.change(&self.record, transition).await?;
         self.is_released = true;

@@ -15,7 +15,7 @@ use crate::status::{self, expected};
 
 /// How long what an operation has sent is looked out for after it was taken over, or has ended without every answer:
 /// longer than any call of ours may take, and than the API server works on one.
-const DOUBT: Duration = Duration::from_secs(60);
+pub const DOUBT: Duration = Duration::from_secs(60);
 
 /// What is left to do for a deployment.
 #[derive(Clone, Debug, Default, PartialEq)]

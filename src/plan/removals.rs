@@ -44,9 +44,10 @@ pub(super) fn decide(inputs: &Inputs<'_>, plan: &mut Plan) {
                 continue;
             }
             Some(uid) if adopted => {
-                hand_over(&mut plan.steps, member, uid);
+                let count = hand_over(&mut plan.steps, member, uid);
                 plan.handed_over.push(member.clone());
-                Action::Keep
+                // A controller that is to have none deletes what it takes over.
+                if count == Some(0) { Action::Delete } else { Action::Keep }
             }
             // What lies on a volume goes only when a Teardown says so.
             Some(_) if kind == Kind::PersistentVolumeClaim => {
@@ -127,14 +128,16 @@ fn components<'a>(inputs: &'a Inputs<'_>, is_meant: impl Fn(Kind) -> bool) -> BT
 }
 
 /// Notes with the controller that it takes this Pod over.
-fn hand_over(steps: &mut [Step], pod: &Member, uid: String) {
+///
+/// Answers how many pods that is to have.
+fn hand_over(steps: &mut [Step], pod: &Member, uid: String) -> Option<i64> {
     let controller = steps.iter_mut().find(|step| {
         step.artifact.reference.kind == Kind::ReplicationController
             && step.artifact.component == pod.component
     });
-    if let Some(step) = controller {
-        step.member.adopts = Some(Adopted { reference: pod.reference.clone(), uid });
-    }
+    let step = controller?;
+    step.member.adopts = Some(Adopted { reference: pod.reference.clone(), uid });
+    step.artifact.manifest.pointer("/spec/replicas")?.as_i64()
 }
 
 /// Whether pods of the former kind may read it still: they are started again from it until the new ones serve.

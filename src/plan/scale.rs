@@ -154,8 +154,10 @@ impl Conversion {
 
     /// The changes that it makes; what an earlier Deploy could not delete is not its work.
     pub fn changes(&self) -> impl Iterator<Item = Change> {
+        let is_removed =
+            |change: &Change| self.plan.removals.iter().any(|one| one.member.reference == change.reference);
         let changes = self.plan.changes.iter();
-        changes.filter(|change| !matches!(change.action, Action::Unchanged | Action::Delete)).cloned()
+        changes.filter(move |change| change.action != Action::Unchanged && !is_removed(change)).cloned()
     }
 }
 

@@ -257,6 +257,19 @@ fn a_pod_is_handed_to_its_controller() {
 }
 
 #[test]
+fn a_pod_that_is_handed_to_a_controller_without_pods_is_deleted() {
+    let of = |count: &str| {
+        let after_text = TEMPLATE.replace(
+            "  ports: [{container_port: 80}]",
+            &format!("  ports: [{{container_port: 80}}]\n  deployment: {{count: {count}}}"),
+        );
+        let plan = plan_change(&after_text);
+        actions(&plan).into_iter().find(|(known, _)| known == "web-pod").expect("a change").1
+    };
+    assert_eq!([of("0"), of("2")], [Action::Delete, Action::Keep]);
+}
+
+#[test]
 fn an_object_somebody_deleted_is_made_again() {
     let before = render(TEMPLATE, &[]);
     let (head, mut seen) = deployed(&before);

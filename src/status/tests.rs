@@ -336,6 +336,20 @@ fn a_stopped_update_is_degraded_before_anybody_looks_again() {
 }
 
 #[test]
+fn a_list_tells_no_counts_that_nobody_has_looked_at() {
+    let mut expected = expected(Kind::ReplicationController, "rc");
+    expected.components[0].replicas = Some(3);
+    let told = |looked_at| {
+        let component = recorded(&expected, looked_at).components.remove(0);
+        component.is_counted.then_some((component.ready, component.desired))
+    };
+    use DeploymentState::{Active, Degraded, Deleting, Deploying, Failed, Stopped};
+    assert_eq!(told(Active), Some((3, 3)));
+    assert!(told(Stopped).is_some(), "none runs");
+    assert_eq!([Degraded, Deleting, Deploying, Failed].map(told), [None; 4]);
+}
+
+#[test]
 fn what_is_scaled_to_zero_is_stopped_for_a_list_too() {
     let told = |replicas, looked_at| {
         let mut expected = expected(Kind::ReplicationController, "rc");

@@ -10,15 +10,10 @@ pub fn usual() -> Vec<Fault> {
 }
 
 /// Why a history does not end well in which something arrived when the record was gone of the operation that had sent it.
-pub const OUTLIVED: Option<&str> = Some(AFTER_TEARDOWN);
-
-const AFTER_TEARDOWN: &str =
-    "a create that arrives after the Teardown finds no record that knows it, and stays";
+pub const OUTLIVED: Option<&str> = None;
 
 /// Why a schedule does not end well, if that is known of its kind: by what its faults have met.
-pub fn reason(schedule: &Schedule, struck: &[(Fault, Call)]) -> Option<&'static str> {
-    let met = |kind: Fault| struck.iter().filter(move |(fault, _)| *fault == kind).map(|(_, call)| call);
-    let late: Vec<&Call> = met(Fault::Late).filter(|call| call.method == "PATCH").collect();
+pub fn reason(schedule: &Schedule, _struck: &[(Fault, Call)]) -> Option<&'static str> {
     let dies = schedule.faults.values().any(|fault| fault.kills());
     match (SCENARIOS[schedule.scenario].name, schedule.sequel) {
         ("on-failure-ready", Sequel::Other | Sequel::Scale) if dies => Some(
@@ -27,10 +22,6 @@ pub fn reason(schedule: &Schedule, struck: &[(Fault, Call)]) -> Option<&'static 
         ("image-taken-back", Sequel::Again | Sequel::Nobody) if dies => Some(
             "who dies when he has taken the form of pods back leaves no word that pods of the other's may run",
         ),
-        ("first" | "named-first", Sequel::Nobody) if dies && !late.is_empty() => Some(
-            "a create that arrives after a first Deploy was taken back finds no record that knows it, and stays",
-        ),
-        (_, Sequel::Teardown) if !late.is_empty() => Some(AFTER_TEARDOWN),
         _ => None,
     }
 }

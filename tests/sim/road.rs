@@ -27,6 +27,8 @@ use super::outside::{Deed, Outsider};
 
 /// How late a call arrives that is later than any lease.
 const LATE: Duration = Duration::from_secs(50);
+/// How long after the API server has said that it took too long a write is carried out all the same.
+const OVERTIME: Duration = Duration::from_secs(2);
 /// How long a watch that is cut lives.
 const CUT: Duration = Duration::from_millis(30);
 
@@ -54,6 +56,8 @@ pub enum Fault {
     Internal,
     /// The API server cannot answer now.
     Unavailable,
+    /// The API server says that it took too long, and carries the request out a moment later.
+    Overtime,
     /// The request arrives when every lease is over, and its answer never.
     Late,
     /// The watch begins and breaks.
@@ -67,7 +71,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::LoseBefore,
         Self::LoseAnswer,
         Self::Quota,
@@ -76,6 +80,7 @@ impl Fault {
         Self::Throttle,
         Self::Internal,
         Self::Unavailable,
+        Self::Overtime,
         Self::Late,
         Self::Cut,
         Self::DieBefore,
@@ -105,7 +110,7 @@ impl Fault {
             Self::Expired | Self::Cut => call.watches,
             Self::Outside(_) => !call.watches,
             // To lose the answer to what changes nothing is to lose the request.
-            Self::LoseAnswer | Self::Late | Self::DieAfter => writes,
+            Self::LoseAnswer | Self::Overtime | Self::Late | Self::DieAfter => writes,
             Self::LoseBefore | Self::Throttle | Self::Internal | Self::Unavailable | Self::DieBefore => true,
         }
     }
@@ -280,18 +285,12 @@ impl Road {
                 self.pass(request, place).await?;
                 broken()
             }
+            Some(Fault::Overtime) => {
+                self.pass_later(OVERTIME, request, place);
+                Ok(refuse(Fault::Overtime, &call))
+            }
             Some(Fault::Late) => {
-                lock(&self.0.log).late += 1;
-                let (road, record) = (self.clone(), self.record());
-                self.0.tasks.spawn(async move {
-                    sleep(LATE).await;
-                    let is_another = road.record() != record;
-                    let answer = road.pass(request, place).await;
-                    let is_created = answer.is_ok_and(|answer| answer.status() == StatusCode::CREATED);
-                    let mut log = lock(&road.0.log);
-                    log.late -= 1;
-                    log.outlived |= is_another && is_created;
-                });
+                self.pass_later(LATE, request, place);
                 pending().await
             }
             Some(Fault::Cut) => {
@@ -339,6 +338,21 @@ impl Road {
         let code = answer.status().as_u16();
         lock(&self.0.log).trace[place].push_str(&format!(" {code}"));
         Ok(answer)
+    }
+
+    /// Carries a call there alone, after this time.
+    fn pass_later(&self, delay: Duration, request: Request<Body>, place: usize) {
+        lock(&self.0.log).late += 1;
+        let (road, record) = (self.clone(), self.record());
+        self.0.tasks.spawn(async move {
+            sleep(delay).await;
+            let is_another = road.record() != record;
+            let answer = road.pass(request, place).await;
+            let is_created = answer.is_ok_and(|answer| answer.status() == StatusCode::CREATED);
+            let mut log = lock(&road.0.log);
+            log.late -= 1;
+            log.outlived |= is_another && is_created;
+        });
     }
 
     async fn die<T>(&self) -> T {
@@ -406,6 +420,7 @@ fn refuse(fault: Fault, call: &Call) -> Response<Answer> {
         Fault::Expired => (410, "Expired", json!({})),
         Fault::Throttle => (429, "TooManyRequests", json!({ "retryAfterSeconds": 1 })),
         Fault::Unavailable => (503, "ServiceUnavailable", json!({})),
+        Fault::Overtime => (504, "Timeout", json!({})),
         _ => (500, "InternalError", json!({})),
     };
     let mut answer = status(code, reason, &details);

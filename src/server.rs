@@ -275,7 +275,7 @@ fn service(
     let answers = answers::Answers::new(capacity, longest, metrics.clone(), inside.stop.clone());
     let service = inside.limits.layer(answers.layer(service));
     // Who is not known gets no place and has no body read.
-    let service = identity::Identity::new(inside.callers.clone()).layer(service);
+    let service = identity::Identity::new(inside.callers.clone(), metrics.clone()).layer(service);
     let service = metadata::Metadata::new(capacity.metadata, metrics.clone()).layer(service);
     let service = measured::Measure::new(metrics.clone()).layer(gate::Gate.layer(service));
     Ok(MapResponse::new(service, messages::spelt))

@@ -15,7 +15,7 @@ use super::Engine;
 use crate::artifacts::{Namespace, ObjectRef};
 use crate::cluster::Told;
 use crate::error::{Error, ErrorKind, contract_word};
-use crate::record::{Operation, Phase, Record};
+use crate::record::{Operation, Record};
 
 /// Events that are under way at a time; what would be more is not told.
 const AT_ONCE: usize = 16;
@@ -167,9 +167,7 @@ pub(super) fn tearing_down(engine: &Engine, record: &Record) {
 
 /// Tells that an operation was taken over whose holder died.
 pub(super) fn taken_over(engine: &Engine, record: &Record, dead: &Operation) {
-    let what =
-        if record.head.phase == Phase::Deleting { "Teardown".to_owned() } else { format!("{:?}", dead.kind) };
-    let message = format!("{what} of {} was not renewed any more and was taken over", dead.holder);
+    let message = format!("{:?} of {} was not renewed any more and was taken over", dead.kind, dead.holder);
     tell(engine, record, told(engine, "TakenOver", true, message, dead.id.clone()));
 }
 

@@ -17,6 +17,7 @@ use super::refusing::refused;
 use super::wire::Peer;
 use crate::callers::{Callers, Opened, Shown, Tally};
 use crate::error::{Error, ErrorKind};
+use crate::metrics::{Limit, Metrics};
 use crate::proto::health::health_server;
 use crate::proto::server_service_server;
 
@@ -50,8 +51,8 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    pub(super) fn new(callers: Callers) -> Self {
-        Self { callers, under_way: UnderWay::default() }
+    pub(super) fn new(callers: Callers, metrics: Metrics) -> Self {
+        Self { callers, under_way: UnderWay::new(metrics) }
     }
 }
 
@@ -60,19 +61,19 @@ impl Identity {
 struct UnderWay {
     each: Tally<Peer>,
     all: Arc<Semaphore>,
-}
-
-impl Default for UnderWay {
-    fn default() -> Self {
-        Self { each: Tally::default(), all: Arc::new(Semaphore::new(UNDER_WAY)) }
-    }
+    metrics: Metrics,
 }
 
 impl UnderWay {
+    fn new(metrics: Metrics) -> Self {
+        Self { each: Tally::default(), all: Arc::new(Semaphore::new(UNDER_WAY)), metrics }
+    }
+
     /// Counts another of a connection until the answer is dropped; fails with OVERLOADED if there are too many.
     fn begin(&self, peer: Peer) -> Result<(Opened<Peer>, OwnedSemaphorePermit), Error> {
         let own = self.each.open(peer, UNDER_WAY_PER_CONNECTION);
         own.zip(Arc::clone(&self.all).try_acquire_owned().ok()).ok_or_else(|| {
+            self.metrics.limit_hit(Limit::Calls);
             let text = "too many callers are being identified; try again later";
             Error::new(ErrorKind::Overloaded, text).retry_after(AGAIN)
         })
@@ -158,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_connection_cannot_have_everybody_wait_for_its_tokens() {
-        let under_way = UnderWay::default();
+        let under_way = UnderWay::new(Metrics::default());
         let held: Vec<_> =
             (0..UNDER_WAY_PER_CONNECTION).map(|_| under_way.begin(Peer::of(1)).unwrap()).collect();
         let refused = under_way.begin(Peer::of(1)).err().unwrap();

@@ -24,6 +24,8 @@ use crate::support::survey::{Survey, translated};
 const LEASE: Duration = Duration::from_secs(3);
 /// What a take-over may cost beyond the lease: a caller's pause, and the work itself.
 const WORK: Duration = Duration::from_secs(4);
+/// How long the adapter looks out for what may still arrive.
+const DOUBT: Duration = Duration::from_secs(60);
 /// How long a keeper may take once the lease is over.
 const KEEPER: Duration = Duration::from_secs(15);
 
@@ -262,6 +264,64 @@ async fn what_a_first_deploy_creates_late_is_removed() {
 #[tokio::test]
 async fn a_revision_that_comes_late_is_one_of_its_revisions() {
     comes_late("fence-revision", "POST", "/secrets", 1, 2, 3).await;
+}
+
+/// Waits until nothing of any deployment is left.
+async fn emptied(namespace: &Namespace, patience: Duration) {
+    let patience = Instant::now() + patience;
+    loop {
+        let survey = Survey::of(&namespace.client, namespace).await;
+        let left = survey.names();
+        if left.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < patience, "{left:?} is left");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// What a dead process has sent arrives when the record is gone that knew of it.
+async fn arrives_last(prefix: &str, part: &str, first: u32) {
+    let namespace = namespace(prefix).await;
+    let (_other, other) = replica(&namespace, None).await;
+    let road = proxy().await;
+    let (mut sender, client) = replica(&namespace, Some(&road)).await;
+    if first > 0 {
+        client.clone().deploy(waiting(request(&namespace, first))).await.expect("deployed");
+        recorded(&namespace, "web", "ACTIVE").await;
+    }
+    if first == 0 {
+        // A first Deploy goes back only as long as its revision is not stored.
+        road.befall("POST", "/secrets", 1, Fault::Silence);
+    }
+    let kept = Kept::default();
+    road.befall("PATCH", part, 1, Fault::Keep(kept.clone()));
+    let lost = calling(client, request(&namespace, 2));
+    tokio::time::timeout(Duration::from_secs(10), kept.taken()).await.expect("it is sent");
+    sender.kill();
+    lost.await.expect("no panic").expect_err("its process is gone");
+    if first > 0 {
+        let gone = || {
+            let (mut client, request) = (other.clone(), teardown(&namespace, "web"));
+            async move { client.teardown(request).await }
+        };
+        assert!(retried(gone).await.0.expect("torn down").complete);
+    }
+    // Nobody ends a first Deploy but the keeper.
+    emptied(&namespace, LEASE + KEEPER).await;
+    let (code, text) = kept.deliver(&control_plane().client(User::Adapter).await).await;
+    assert_eq!(code, 201, "{text}");
+    emptied(&namespace, DOUBT + KEEPER).await;
+}
+
+#[tokio::test]
+async fn what_is_created_after_the_teardown_is_removed() {
+    arrives_last("fence-gone", "/replicationcontrollers/late", 1).await;
+}
+
+#[tokio::test]
+async fn what_is_created_after_a_first_deploy_was_taken_back_is_removed() {
+    arrives_last("fence-never", "/secrets/web-environment", 0).await;
 }
 
 /// Watches until the deployment is ready; returns why that ended.

@@ -1,6 +1,6 @@
 //! Schedules that today's engine does not overcome: each kind with what is missing.
 
-use super::road::{Call, Fault};
+use super::road::Fault;
 use super::scenarios::{SCENARIOS, Sequel};
 use super::schedules::Schedule;
 
@@ -9,11 +9,8 @@ pub fn usual() -> Vec<Fault> {
     Fault::ALL.to_vec()
 }
 
-/// Why a history does not end well in which something arrived when the record was gone of the operation that had sent it.
-pub const OUTLIVED: Option<&str> = None;
-
-/// Why a schedule does not end well, if that is known of its kind: by what its faults have met.
-pub fn reason(schedule: &Schedule, _struck: &[(Fault, Call)]) -> Option<&'static str> {
+/// Why a schedule does not end well, if that is known of its kind.
+pub fn reason(schedule: &Schedule) -> Option<&'static str> {
     let dies = schedule.faults.values().any(|fault| fault.kills());
     match (SCENARIOS[schedule.scenario].name, schedule.sequel) {
         ("on-failure-ready", Sequel::Other | Sequel::Scale) if dies => Some(

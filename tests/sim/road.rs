@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body as Answer;
 use futures::{StreamExt, stream};
-use http::{Request, Response, StatusCode, header};
+use http::{Request, Response, header};
 use kube::client::Body;
 use panamax_kubernetes_adapter::sandbox::Sandbox;
 use rand::rngs::StdRng;
@@ -206,12 +206,10 @@ pub struct Log {
     pub misdeeds: Vec<String>,
     /// When anything was last asked for that counts.
     pub active: Option<Instant>,
-    /// The faults that have struck, and what they met.
-    pub struck: Vec<(Fault, Call)>,
+    /// Whether a fault has struck.
+    pub has_struck: bool,
     /// Whether somebody has done what was to be done beside the adapter.
     pub is_done: bool,
-    /// Whether something was created late when the record was gone, or another, of the operation that had sent it.
-    pub outlived: bool,
     /// Whether a delete was refused that is refused once.
     has_kept: bool,
 }
@@ -313,13 +311,6 @@ impl Road {
         }
     }
 
-    /// The uid of the deployment's record, if there is one.
-    fn record(&self) -> Option<String> {
-        let objects = judge::objects(&self.0.sandbox.image());
-        let record = objects.into_iter().find(|(name, _)| name.starts_with("ConfigMap panamax-"));
-        record.and_then(|(_, record)| record.pointer("/metadata/uid")?.as_str().map(str::to_owned))
-    }
-
     async fn pass(&self, request: Request<Body>, place: usize) -> io::Result<Response<Answer>> {
         if request.method() == http::Method::PATCH && request.uri().path().contains(CURSED) {
             lock(&self.0.log).trace[place].push_str(" 403");
@@ -343,15 +334,11 @@ impl Road {
     /// Carries a call there alone, after this time.
     fn pass_later(&self, delay: Duration, request: Request<Body>, place: usize) {
         lock(&self.0.log).late += 1;
-        let (road, record) = (self.clone(), self.record());
+        let road = self.clone();
         self.0.tasks.spawn(async move {
             sleep(delay).await;
-            let is_another = road.record() != record;
-            let answer = road.pass(request, place).await;
-            let is_created = answer.is_ok_and(|answer| answer.status() == StatusCode::CREATED);
-            let mut log = lock(&road.0.log);
-            log.late -= 1;
-            log.outlived |= is_another && is_created;
+            let _ = road.pass(request, place).await;
+            lock(&road.0.log).late -= 1;
         });
     }
 
@@ -366,7 +353,7 @@ impl Road {
         let fault_text = fault.map(|fault| format!(" !{}", fault.name())).unwrap_or_default();
         log.trace.push(format!("{} {what} {}{fault_text}", self.0.name, call.path));
         log.calls.push((self.0.name, call.clone()));
-        log.struck.extend(fault.map(|fault| (fault, call.clone())));
+        log.has_struck |= fault.is_some();
         if !call.watches {
             log.active = Some(Instant::now());
         }

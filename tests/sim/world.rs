@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::judge::{self, Objects};
 use super::outside::Outsider;
 use super::replica::Replica;
-use super::road::{Call, Fault, Log, Road, lock};
+use super::road::{Call, Log, Road, lock};
 
 /// The lease of every replica.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -187,14 +187,9 @@ impl World {
         lock(&self.log).calls.clone()
     }
 
-    /// Whether something was created late when the record of the operation that had sent it was gone.
-    pub fn is_outlived(&self) -> bool {
-        lock(&self.log).outlived
-    }
-
-    /// The faults that have struck so far, and what they met.
-    pub fn struck(&self) -> Vec<(Fault, Call)> {
-        lock(&self.log).struck.clone()
+    /// Whether a fault has struck so far.
+    pub fn has_struck(&self) -> bool {
+        lock(&self.log).has_struck
     }
 
     pub fn misdeeds(&self) -> Vec<String> {

@@ -1702,14 +1702,15 @@ type Component struct {
 	Message string `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
 	// The object that runs it: a Pod, ReplicationController or apps Deployment.
 	Workload *ObjectRef `protobuf:"bytes,7,opt,name=workload,proto3" json:"workload,omitempty"`
-	// How many pods there are to be. Unset: the workload was not found.
+	// How many pods there are to be. Unset: the workload was not found, or nobody
+	// has looked for it: BASIC lists know the counts of what is READY or STOPPED.
 	DesiredReplicas *int32 `protobuf:"varint,8,opt,name=desired_replicas,json=desiredReplicas,proto3,oneof" json:"desired_replicas,omitempty"`
 	// How many pods are ready: of an apps Deployment those of whatever revision,
-	// of a ReplicationController those of the current one. Unset: the workload
-	// was not found.
+	// of a ReplicationController those of the current one. Unset: as for
+	// `desired_replicas`.
 	ReadyReplicas *int32 `protobuf:"varint,9,opt,name=ready_replicas,json=readyReplicas,proto3,oneof" json:"ready_replicas,omitempty"`
-	// How many pods are of the current revision, ready or not. Unset: the
-	// workload was not found.
+	// How many pods are of the current revision, ready or not. Unset: as for
+	// `desired_replicas`.
 	UpdatedReplicas *int32 `protobuf:"varint,10,opt,name=updated_replicas,json=updatedReplicas,proto3,oneof" json:"updated_replicas,omitempty"`
 	// Its pods, ordered by name. FULL only.
 	Pods          []*PodStatus `protobuf:"bytes,11,rep,name=pods,proto3" json:"pods,omitempty"`

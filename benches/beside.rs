@@ -58,6 +58,9 @@ enum Step {
     Down,
 }
 
+/// How long nobody writes before a step begins: the API server answers a LIST once its cache has seen the last write to its
+/// store, of whatever kind, which may take 100 ms. So who comes right behind the other's writes would wait for those.
+const REST: Duration = Duration::from_millis(300);
 const STEPS: [Step; 4] = [Step::Deploy, Step::Unchanged, Step::Up, Step::Down];
 
 /// An application of a size.
@@ -183,10 +186,12 @@ async fn compare(shape: &Shape, tapes: &[(Step, Tape)], delay: Duration, rounds:
     let mut times: Vec<(Vec<Duration>, Vec<Duration>)> = vec![Default::default(); STEPS.len()];
     for _ in 0..rounds {
         for ((step, tape), (product, beside)) in tapes.iter().zip(&mut times) {
+            tokio::time::sleep(REST).await;
             let began = Instant::now();
             make(&mut client, &ours, shape, *step).await;
             product.push(began.elapsed());
             ready(&mut client, &ours).await;
+            tokio::time::sleep(REST).await;
             beside.extend(bare.play(tape).await);
             ready(&mut client, &theirs).await;
         }

@@ -315,13 +315,12 @@ async fn arrives_last(prefix: &str, part: &str, first: u32) {
 }
 
 #[tokio::test]
-async fn what_is_created_after_the_teardown_is_removed() {
-    arrives_last("fence-gone", "/replicationcontrollers/late", 1).await;
-}
-
-#[tokio::test]
-async fn what_is_created_after_a_first_deploy_was_taken_back_is_removed() {
-    arrives_last("fence-never", "/secrets/web-environment", 0).await;
+async fn what_is_created_after_its_record_is_removed() {
+    // Each waits for a minute.
+    tokio::join!(
+        arrives_last("fence-gone", "/replicationcontrollers/late", 1),
+        arrives_last("fence-never", "/secrets/web-environment", 0),
+    );
 }
 
 /// Watches until the deployment is ready; returns why that ended.

@@ -31,14 +31,25 @@ impl Measure {
 
     /// Counts what has come; fails if it is too much.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), TooLarge> {
-        let mut pieces = bytes.split(|byte| self.by_line && *byte == b'\n');
+        let largest = if self.by_line {
+            self.take_lines(bytes)
+        } else {
+            self.come += bytes.len();
+            self.come
+        };
+        if largest > self.most { Err(TooLarge { most: self.most }) } else { Ok(()) }
+    }
+
+    /// Counts what has come of each line; returns the largest.
+    fn take_lines(&mut self, bytes: &[u8]) -> usize {
+        let mut pieces = bytes.split(|byte| *byte == b'\n');
         self.come += pieces.next().map_or(0, <[u8]>::len);
         let mut largest = self.come;
         for piece in pieces {
             self.come = piece.len();
             largest = largest.max(self.come);
         }
-        if largest > self.most { Err(TooLarge { most: self.most }) } else { Ok(()) }
+        largest
     }
 }
 

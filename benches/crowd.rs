@@ -160,8 +160,10 @@ impl Crowd {
     }
 
     fn tell_memory(&self, when: &str) {
-        let bytes = self.binary.resident_bytes().unwrap_or_default();
-        println!("  {:<16} {:>8.1} MB resident", when, bytes as f64 / 1e6);
+        let megabytes = |bytes: Option<u64>| bytes.unwrap_or_default() as f64 / 1e6;
+        let (resident, own) = (self.binary.resident_bytes(), self.binary.anonymous_bytes());
+        // The rest is pages of the program's file, which the system drops when it needs them.
+        println!("  {when:<16} {:>8.1} MB resident, {:.1} MB its own", megabytes(resident), megabytes(own));
     }
 }
 

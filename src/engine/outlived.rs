@@ -11,7 +11,7 @@ use super::{Engine, look};
 use crate::artifacts::{Form, Kind, ListedObject, ObjectRef, Target};
 use crate::error::Result;
 use crate::plan;
-use crate::record::Record;
+use crate::record::{Phase, Record};
 
 /// The first pause before a look that failed is repeated. It doubles with each failure.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -52,10 +52,10 @@ impl InDoubt {
 /// deletes it: those that the record has in doubt, and this one.
 ///
 /// From this process's memory, since nothing on the cluster is left to remember them: every replica that has seen the
-/// record go does it.
+/// record go does it. Whose record somebody has deleted while the deployment was to stay keeps its objects.
 pub(super) fn look_out(engine: &Engine, record: &Record, own: Option<&String>) {
     let operations: BTreeSet<String> = record.head.doubts().chain(own).cloned().collect();
-    if operations.is_empty() {
+    if operations.is_empty() || record.head.phase != Phase::Deleting {
         return;
     }
     let Some(opened) = engine.outlived.open((record.uid.clone(), operations.clone()), 1) else { return };

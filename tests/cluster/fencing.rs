@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 
 use crate::support::adapter::{Adapter, Binary, connect, deploy_at_once, teardown};
 use crate::support::control_plane::{User, control_plane};
-use crate::support::looking::{recorded, refused, until};
+use crate::support::looking::{recorded, refused, remove, until};
 use crate::support::namespace::{Namespace, namespace};
 use crate::support::patience::{in_progress, retried};
 use crate::support::proxy::{Fault, Kept, Point, Proxy};
@@ -314,12 +314,32 @@ async fn arrives_last(prefix: &str, part: &str, first: u32) {
     emptied(&namespace, DOUBT + KEEPER).await;
 }
 
+/// Somebody deletes the record of a deployment that runs, while something may still arrive of what made it.
+async fn stays_without_its_record() {
+    let namespace = namespace("fence-lost").await;
+    let road = proxy().await;
+    let (_adapter, mut client) = replica(&namespace, Some(&road)).await;
+    road.befall("PATCH", "/pods/web-pod", 1, Fault::LoseAnswer);
+    client.deploy(waiting(request(&namespace, 1))).await.expect("deployed");
+    recorded(&namespace, "web", "ACTIVE").await;
+    let record = namespace.api::<ConfigMap>().get("panamax-deployment-web").await.expect("a record");
+    let text = record.data.as_ref().and_then(|data| data.get("head.json")).expect("a head");
+    assert!(text.contains("\"doubted\":[\""), "something is in doubt: {text}");
+    remove::<ConfigMap>(&namespace, "panamax-deployment-web").await;
+    tokio::time::sleep(DOUBT + KEEPER).await;
+    let survey = Survey::of(&namespace.client, &namespace).await;
+    for name in ["Pod web-pod", "ReplicationController other-replication-controller"] {
+        assert!(survey.objects.contains_key(name), "{name} is gone: {:?}", survey.names());
+    }
+}
+
 #[tokio::test]
 async fn what_is_created_after_its_record_is_removed() {
     // Each waits for a minute.
     tokio::join!(
         arrives_last("fence-gone", "/replicationcontrollers/late", 1),
         arrives_last("fence-never", "/secrets/web-environment", 0),
+        stays_without_its_record(),
     );
 }
 

@@ -1,4 +1,4 @@
-//! What arrives when its record is gone: a create that was long on its way, of which nothing on the cluster knows any more.
+//! Creates that arrive when the record of their deployment is gone: nothing on the cluster knows their operations any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -48,11 +48,12 @@ impl InDoubt {
     }
 }
 
-/// Looks once, when nothing can arrive any more, for what operations of a record that is gone have created since, and
-/// deletes it: those that the record has in doubt, and this one.
+/// Looks once, when nothing can arrive any more, for the objects that operations of a record that is gone have created
+/// since, and deletes them: the operations that the record has in doubt, and `own`, of which only this process knows that
+/// it is.
 ///
-/// From this process's memory, since nothing on the cluster is left to remember them: every replica that has seen the
-/// record go does it. Whose record somebody has deleted while the deployment was to stay keeps its objects.
+/// From this process's memory, since nothing on the cluster is left to remember the operations: every replica that has
+/// seen the record go does it. A deployment that was to stay, and whose record somebody has deleted, keeps its objects.
 pub(super) fn look_out(engine: &Engine, record: &Record, own: Option<&String>) {
     let operations: BTreeSet<String> = record.head.doubts().chain(own).cloned().collect();
     if operations.is_empty() || record.head.phase != Phase::Deleting {
@@ -68,13 +69,13 @@ pub(super) fn look_out(engine: &Engine, record: &Record, own: Option<&String>) {
         tokio::select! {
             biased;
             () = shutdown.cancelled() => {}
-            () = look_again_and_again(&engine, &record, &operations) => {}
+            () = look_until_answered(&engine, &record, &operations) => {}
         }
     };
     tasks.spawn(looking.instrument(span));
 }
 
-async fn look_again_and_again(engine: &Engine, record: &Record, operations: &BTreeSet<String>) {
+async fn look_until_answered(engine: &Engine, record: &Record, operations: &BTreeSet<String>) {
     tokio::time::sleep(plan::DOUBT).await;
     let (end, mut pause) = (Instant::now() + PATIENCE, PAUSE);
     while let Err(error) = delete_late(engine, record, operations).await {

@@ -159,11 +159,13 @@ mod tests {
 
     #[test]
     fn a_connection_cannot_have_everybody_wait_for_its_tokens() {
-        let under_way = UnderWay::new(Metrics::default());
+        let metrics = Metrics::default();
+        let under_way = UnderWay::new(metrics.clone());
         let held: Vec<_> =
             (0..UNDER_WAY_PER_CONNECTION).map(|_| under_way.begin(Peer::of(1)).unwrap()).collect();
         let refused = under_way.begin(Peer::of(1)).err().unwrap();
         assert_eq!(refused.kind(), ErrorKind::Overloaded);
+        assert!(metrics.text().contains("panamax_limit_hits_total{limit=\"calls\"} 1"));
         assert!(under_way.begin(Peer::of(2)).is_ok());
         drop(held);
         assert!(under_way.each.is_empty());

@@ -212,23 +212,34 @@ async fn a_process_that_slept_past_its_lease_changes_nothing() {
     }
 }
 
-/// A write that a proxy keeps until the winner has ended.
-async fn comes_late(prefix: &str, method: &'static str, part: &str, first: u32, late: u32, winner: u32) {
-    let namespace = namespace(prefix).await;
-    let (_other, other) = replica(&namespace, None).await;
-    let road = proxy().await;
-    let (mut sender, client) = replica(&namespace, Some(&road)).await;
+/// Kills an adapter in the middle of a Deploy, whose write the road keeps; `first`: what it has deployed before.
+async fn kept_of_the_dead(
+    namespace: &Namespace,
+    road: &Proxy,
+    (method, part): (&'static str, &str),
+    first: u32,
+    edition: u32,
+) -> Kept {
+    let (mut sender, client) = replica(namespace, Some(road)).await;
     if first > 0 {
-        client.clone().deploy(waiting(request(&namespace, first))).await.expect("deployed");
-        recorded(&namespace, "web", "ACTIVE").await;
+        client.clone().deploy(waiting(request(namespace, first))).await.expect("deployed");
+        recorded(namespace, "web", "ACTIVE").await;
     }
     let kept = Kept::default();
     road.befall(method, part, 1, Fault::Keep(kept.clone()));
-    let lost = calling(client, request(&namespace, late));
+    let lost = calling(client, request(namespace, edition));
     tokio::time::timeout(Duration::from_secs(10), kept.taken()).await.expect("it is sent");
     sender.kill();
     let broken = lost.await.expect("no panic").expect_err("its process is gone");
     assert!(in_progress(&broken).is_none(), "{broken:?}");
+    kept
+}
+
+/// A write that a proxy keeps until the winner has ended.
+async fn comes_late(prefix: &str, method: &'static str, part: &str, first: u32, late: u32, winner: u32) {
+    let namespace = namespace(prefix).await;
+    let (_other, other) = replica(&namespace, None).await;
+    let kept = kept_of_the_dead(&namespace, &proxy().await, (method, part), first, late).await;
     wins(&namespace, &other, winner).await;
     let (code, text) = kept.deliver(&control_plane().client(User::Adapter).await).await;
     eprintln!("fencing: a late {method} of {part} is answered {code}: {}", &text[..text.len().min(200)]);
@@ -285,21 +296,11 @@ async fn arrives_last(prefix: &str, part: &str, first: u32) {
     let namespace = namespace(prefix).await;
     let (_other, other) = replica(&namespace, None).await;
     let road = proxy().await;
-    let (mut sender, client) = replica(&namespace, Some(&road)).await;
-    if first > 0 {
-        client.clone().deploy(waiting(request(&namespace, first))).await.expect("deployed");
-        recorded(&namespace, "web", "ACTIVE").await;
-    }
     if first == 0 {
         // A first Deploy goes back only as long as its revision is not stored.
         road.befall("POST", "/secrets", 1, Fault::Silence);
     }
-    let kept = Kept::default();
-    road.befall("PATCH", part, 1, Fault::Keep(kept.clone()));
-    let lost = calling(client, request(&namespace, 2));
-    tokio::time::timeout(Duration::from_secs(10), kept.taken()).await.expect("it is sent");
-    sender.kill();
-    lost.await.expect("no panic").expect_err("its process is gone");
+    let kept = kept_of_the_dead(&namespace, &road, ("PATCH", part), first, 2).await;
     if first > 0 {
         let gone = || {
             let (mut client, request) = (other.clone(), teardown(&namespace, "web"));

@@ -11,10 +11,9 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::judge::{self, Objects};
-use super::known;
 use super::outside::Deed;
 use super::replica::{Answer, Ask, Replica, Told};
-use super::road::{Faults, lock};
+use super::road::{Fault, Faults, lock};
 use super::templates::{CURSED, MANY, MANY_CHANGED, MANY_CURSED, OTHER, PODS, PODS_CHANGED};
 use super::work::{self, Verdict};
 use super::world::{self, World};
@@ -88,7 +87,7 @@ impl<'a> Crowd<'a> {
         let name = char::from(b'a' + u8::try_from(place).expect("few replicas"));
         let replica = self.world.replica_ahead(name, skew(self.seed + place as u64));
         let chance = self.seed.wrapping_mul(1_000).wrapping_add(turn * 10 + place as u64);
-        replica.road.arm(Faults::sometimes(chance, FAULTY, known::usual()));
+        replica.road.arm(Faults::sometimes(chance, FAULTY, Fault::ALL.to_vec()));
         Arc::new(replica)
     }
 

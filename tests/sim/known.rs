@@ -1,13 +1,7 @@
 //! Schedules that today's engine does not overcome: each kind with what is missing.
 
-use super::road::Fault;
 use super::scenarios::{SCENARIOS, Sequel};
 use super::schedules::Schedule;
-
-/// The faults that random histories meet.
-pub fn usual() -> Vec<Fault> {
-    Fault::ALL.to_vec()
-}
 
 /// Why a schedule does not end well, if that is known of its kind.
 pub fn reason(schedule: &Schedule) -> Option<&'static str> {

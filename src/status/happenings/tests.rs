@@ -6,8 +6,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use super::*;
-use crate::artifacts::{DeploymentName, Namespace, ObjectName, ObjectRef};
-use crate::record::{Head, Member, MemberState, Version};
+use crate::artifacts::{ObjectName, ObjectRef};
+use crate::record::{Head, Member, MemberState};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).expect("a time")
@@ -21,15 +21,7 @@ fn member(kind: Kind, name: &str, uid: &str) -> Member {
 }
 
 fn held(inventory: Vec<Member>) -> Record {
-    Record {
-        head: Head::new("Shop".to_owned(), at(100)).with_inventory(inventory),
-        namespace: Namespace::new("default").expect("a name"),
-        name: DeploymentName::new("shop").expect("a name"),
-        uid: "head".to_owned(),
-        terminating: false,
-        version: Version::new("1".to_owned()),
-        stored: Arc::default(),
-    }
+    Record::of(Head::new("Shop".to_owned(), at(100)).with_inventory(inventory))
 }
 
 fn happening(kind: &str, name: &str, uid: &str, reason: &str, last: i64) -> Happening {

@@ -26,7 +26,6 @@ mod watch;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use futures::FutureExt;
 use http::{HeaderValue, Request, Response};
@@ -48,14 +47,12 @@ pub use leftovers::HeldBack;
 pub use patience::Patience;
 pub use reviews::{Identity, Right};
 pub use revisions::RevisionDeletion;
-pub use road::ReadAgain;
+pub use road::{ReadAgain, is_proxy};
 pub use warnings::collecting;
 pub use watch::{Scope, Sight, Snapshot, Subscription};
 
 /// Calls to the API server that may run at once, if nobody says otherwise.
 const CALLS_IN_FLIGHT: usize = 100;
-/// How long a connection to the API server may take to open.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Who the API server says it was.
 const AGENT: HeaderValue =
@@ -93,9 +90,6 @@ impl Cluster {
     /// The same, of a configuration that is read again when the API server refuses its credentials or is not trusted: the
     /// authority and the credentials of what is read are taken, and nothing else.
     pub fn reading(mut config: kube::Config, again: ReadAgain) -> Result<Self> {
-        config.connect_timeout = Some(CONNECT_TIMEOUT);
-        // Fifteen tries that take minutes; `call` retries within the deadline instead.
-        config.default_retry = false;
         config.headers.push((http::header::USER_AGENT, AGENT));
         let server = config.cluster_url.to_string();
         let metrics = Metrics::default();
@@ -209,6 +203,7 @@ fn api_of(client: kube::Client, namespace: &Namespace, kind: Kind) -> Api<Dynami
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use bytes::Bytes;
     use http_body_util::Full;

@@ -18,6 +18,7 @@ mod support {
     pub mod certificates;
     pub mod control_plane;
     pub mod document;
+    pub mod front;
     pub mod image;
     pub mod kubernetes;
     pub mod looking;
@@ -35,6 +36,7 @@ mod support {
     pub mod relay;
     pub mod survey;
     pub mod templates;
+    pub mod tunnel;
     pub mod warning;
 }
 
@@ -131,6 +133,7 @@ mod edge {
     mod metrics;
     mod options;
     mod panics;
+    mod proxied;
     mod readme;
     mod rest;
     mod rest_callers;

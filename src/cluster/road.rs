@@ -7,6 +7,7 @@ mod credentials;
 mod gate;
 mod limits;
 mod measured;
+mod proxy;
 mod verbs;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +29,7 @@ use limits::Limit;
 
 pub use credentials::ReadAgain;
 pub(super) use limits::{CALL_LIMIT, WATCH_SECONDS, hearing};
+pub use proxy::is_proxy;
 
 /// Watches on one connection; API servers take 100 streams on each, and a LIST needs one, too.
 const STREAMS: usize = 80;
@@ -70,15 +72,6 @@ impl Road {
     /// Fails when the configuration's credentials or certificates cannot be used.
     pub(super) fn to(config: kube::Config, again: ReadAgain, metrics: &Metrics) -> kube::Result<Self> {
         let namespace = config.default_namespace.clone();
-        if config.proxy_url.is_some() {
-            // kube's own stack knows which proxies it was built for.
-            let whole = ClientBuilder::try_from(config)?.build();
-            let service = tower::service_fn(move |request| {
-                let whole = whole.clone();
-                async move { whole.send(request).await }
-            });
-            return Ok(Self::over(service, namespace, metrics));
-        }
         let credentials = Arc::new(Credentials::new(config, again)?);
         let metrics = metrics.clone();
         Ok(Self::new(move || {

@@ -4,12 +4,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use futures::FutureExt;
+use http::Uri;
+use hyper_util::client::proxy::matcher::Matcher;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use tokio::net::TcpListener;
 use tracing::warn;
 
 use super::{Refusal, refusal};
-use crate::cluster::{Cluster, ReadAgain};
+use crate::cluster::{Cluster, ReadAgain, is_proxy};
 use crate::config::Config;
 use crate::sandbox::Sandbox;
 
@@ -81,7 +83,17 @@ fn is_too_wide() -> Refusal {
 }
 
 fn handle(config: kube::Config, again: ReadAgain) -> Result<Cluster, Refusal> {
-    let local = config.cluster_url.host().is_some_and(is_loopback);
+    let proxy = config.proxy_url.as_ref();
+    if proxy.is_some_and(|address| !is_proxy(address)) {
+        return Err(refusal(
+            78,
+            "the proxy on the way to the cluster (`proxy-url` of the kubeconfig, or HTTPS_PROXY) is none of http, https \
+             or socks5; name one of these",
+        ));
+    }
+    // Whoever is named behind a proxy is named as that sees it.
+    let ends = [Some(&config.cluster_url), proxy];
+    let local = ends.into_iter().flatten().all(|end| end.host().is_some_and(is_loopback));
     let verified = config.cluster_url.scheme_str() == Some("https") && !config.accept_invalid_certs;
     if !local && !verified {
         return Err(refusal(
@@ -129,7 +141,7 @@ fn told(error: &KubeconfigError) -> String {
         KubeconfigError::LoadClientCertificate(_) => "client certificate",
         KubeconfigError::LoadClientKey(_) => "client key",
         KubeconfigError::ParseClusterUrl(_) => "server's address",
-        KubeconfigError::ParseProxyUrl(_) => "proxy's address",
+        KubeconfigError::ParseProxyUrl(_) => "proxy's address (its own, or HTTPS_PROXY)",
         KubeconfigError::ReadConfig(error, _) => return format!("cannot be read: {}", error.kind()),
         KubeconfigError::CurrentContextNotSet
         | KubeconfigError::KindMismatch
@@ -150,10 +162,9 @@ async fn kubernetes(config: &Config) -> Result<kube::Config, Refusal> {
     if let Some(path) = &config.kubeconfig {
         let wrong =
             |error: KubeconfigError| refusal(78, format!("--kubeconfig {} {}", path.display(), told(&error)));
-        let kubeconfig = Kubeconfig::read_from(path).map_err(wrong)?;
-        return kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(wrong);
+        return found(Kubeconfig::read_from(path), &options).await.map_err(wrong);
     }
-    match kube::Config::from_kubeconfig(&options).await {
+    match found(Kubeconfig::read(), &options).await {
         Ok(found) => Ok(found),
         Err(error) if config.context.is_some() => {
             Err(refusal(78, format!("--context: the kubeconfig {}", told(&error))))
@@ -171,9 +182,60 @@ async fn kubernetes(config: &Config) -> Result<kube::Config, Refusal> {
     }
 }
 
+/// What a kubeconfig says of the cluster, and the environment of the proxy on the way to it, as kubectl reads them.
+async fn found(
+    kubeconfig: Result<Kubeconfig, KubeconfigError>,
+    options: &KubeConfigOptions,
+) -> Result<kube::Config, KubeconfigError> {
+    let kubeconfig = kubeconfig?;
+    let names_proxy = names_proxy(&kubeconfig, options);
+    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, options).await?;
+    // The library takes HTTPS_PROXY for every cluster that names none, and holds NO_PROXY against the proxy.
+    if !names_proxy && !is_proxied(&Matcher::from_env(), &config.cluster_url) {
+        config.proxy_url = None;
+    }
+    Ok(config)
+}
+
+/// Whether a kubeconfig itself names the proxy on the way to its cluster.
+fn names_proxy(kubeconfig: &Kubeconfig, options: &KubeConfigOptions) -> bool {
+    let context = options.context.as_ref().or(kubeconfig.current_context.as_ref());
+    let context = kubeconfig.contexts.iter().find(|one| Some(&one.name) == context);
+    let cluster = context.and_then(|one| one.context.as_ref()).map(|context| &context.cluster);
+    let cluster = kubeconfig.clusters.iter().find(|one| Some(&one.name) == cluster);
+    let address = cluster.and_then(|one| one.cluster.as_ref()?.proxy_url.as_ref());
+    address.is_some_and(|address| !address.is_empty())
+}
+
+/// Whether the environment's proxy is on the way to an address: never to this machine, nor where NO_PROXY says so.
+fn is_proxied(environment: &Matcher, address: &Uri) -> bool {
+    !address.host().is_some_and(is_loopback) && environment.intercept(address).is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_environments_proxy_is_not_on_every_way() {
+        let environment = Matcher::builder()
+            .https("http://proxy.example:3128")
+            .no("10.0.0.0/8, .internal.example, 192.0.2.7")
+            .build();
+        for address in ["https://cluster.example", "https://192.0.2.8:6443", "https://[2001:db8::1]:6443"] {
+            assert!(is_proxied(&environment, &address.parse().unwrap()), "{address}");
+        }
+        let straight = [
+            "https://10.1.2.3:6443",
+            "https://a.internal.example",
+            "https://192.0.2.7",
+            "https://localhost:1",
+        ];
+        for address in straight {
+            assert!(!is_proxied(&environment, &address.parse().unwrap()), "{address}");
+        }
+        assert!(!is_proxied(&Matcher::builder().build(), &"https://cluster.example".parse().unwrap()));
+    }
 
     #[test]
     fn only_this_machine_is_loopback() {

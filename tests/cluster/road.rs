@@ -1,8 +1,6 @@
 //! The road to the API server: few connections, nothing awaited for ever.
 
-use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -10,23 +8,18 @@ use futures::future::join_all;
 use panamax_kubernetes_adapter::proto;
 use panamax_kubernetes_adapter::proto::deployment_service_client::DeploymentServiceClient;
 use panamax_kubernetes_adapter::sandbox::Sandbox;
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpListener;
 
 use crate::support::adapter::{Adapter, Binary, connect, deploy, deploy_at_once, teardown};
-use crate::support::certificates::{Folder, Issuer, authority, issued};
+use crate::support::certificates::{Folder, Issuer, authority};
 use crate::support::control_plane::{User, control_plane};
+use crate::support::front::Front;
 use crate::support::looking::everything;
 use crate::support::namespace::namespace;
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::relay::{Relay, free_address, kubeconfig_at};
 use crate::support::templates::chain;
+use crate::support::tunnel::{Speaks, Tunnel};
 
 #[tokio::test]
 async fn many_calls_share_one_connection_and_watches_have_another() {
@@ -141,67 +134,37 @@ async fn refused_credentials_are_read_again() {
     }
 }
 
-/// Speaks TLS in front of a server that does not, with a certificate that can be replaced.
-struct Front {
-    address: SocketAddr,
-    acceptor: watch::Sender<TlsAcceptor>,
-    _tasks: JoinSet<()>,
-}
-
-impl Front {
-    async fn of(server: SocketAddr, authority: &Issuer) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let (acceptor, mut current) = watch::channel(acceptor(authority));
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            loop {
-                let acceptor = current.borrow_and_update().clone();
-                // What was open ends with its certificate.
-                let mut open = JoinSet::new();
-                loop {
-                    let (mut here, _) = tokio::select! {
-                        biased;
-                        _ = current.changed() => break,
-                        accepted = listener.accept() => accepted.expect("a connection"),
-                    };
-                    let acceptor = acceptor.clone();
-                    open.spawn(async move {
-                        // Who does not trust it leaves.
-                        let Ok(mut here) = acceptor.accept(&mut here).await else { return };
-                        let mut there = TcpStream::connect(server).await.expect("the server");
-                        let _ = copy_bidirectional(&mut here, &mut there).await;
-                    });
-                }
-            }
-        });
-        Self { address, acceptor, _tasks: tasks }
-    }
-}
-
-fn acceptor(authority: &Issuer) -> TlsAcceptor {
-    let (certificate, key) = issued(authority, -1, 1);
-    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("a certificate");
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.expect("versions").with_no_client_auth();
-    TlsAcceptor::from(Arc::new(builder.with_single_cert(vec![certificate], key).expect("a pair")))
+#[tokio::test]
+async fn an_authority_that_was_replaced_is_read_again() {
+    authority_replaced(false).await;
 }
 
 #[tokio::test]
-async fn an_authority_that_was_replaced_is_read_again() {
+async fn an_authority_that_was_replaced_is_read_again_behind_a_proxy() {
+    authority_replaced(true).await;
+}
+
+/// Replaces the authority of the API server, and lets the adapter find out.
+async fn authority_replaced(behind_a_proxy: bool) {
     let sandbox = Sandbox::start(TcpListener::bind("127.0.0.1:0").await.expect("a port")).await;
     let sandbox = sandbox.expect("a sandbox");
     let server = sandbox.url().trim_start_matches("http://").parse().expect("an address");
-    let folder = Folder::new("road-authority");
+    let folder = Folder::new(&format!("road-authority-{behind_a_proxy}"));
     let [first, second, third] = ["first", "second", "third"].map(authority);
     let front = Front::of(server, &first).await;
+    let tunnel = Tunnel::to(front.address, Speaks::Http, false, &first).await;
+    let (host, proxy) = match behind_a_proxy {
+        true => (
+            "cluster.invalid",
+            format!(", proxy-url: 'http://{}', tls-server-name: localhost", tunnel.address),
+        ),
+        false => ("localhost", String::new()),
+    };
     let kubeconfig = |cluster: &str| {
         let text = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
              contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\nusers: [{{name: u, user: {{}}}}]\n\
-             clusters: [{{name: c, cluster: {{{cluster}, server: 'https://localhost:{}'}}}}]\n",
+             clusters: [{{name: c, cluster: {{{cluster}, server: 'https://{host}:{}'{proxy}}}}}]\n",
             front.address.port()
         );
         folder.write("kubeconfig", &text, 0o600)
@@ -219,7 +182,7 @@ async fn an_authority_that_was_replaced_is_read_again() {
         (&third, &|| drop(kubeconfig(&format!("certificate-authority-data: {inline}")))),
     ];
     for (by, replace) in replaced {
-        front.acceptor.send_replace(acceptor(by));
+        front.replace(by);
         let lost = client.get_deployment(get("default", "one")).await.expect_err("nobody trusts it");
         assert_eq!(crate::support::adapter::reason(&lost), "CLUSTER_UNREACHABLE", "{lost:?}");
         replace();
@@ -230,4 +193,5 @@ async fn an_authority_that_was_replaced_is_read_again() {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
+    assert_eq!(tunnel.asked().is_empty(), !behind_a_proxy);
 }

@@ -34,6 +34,7 @@ use crate::support::looking::Refusal;
 use crate::support::metrics::{measured, reaches};
 use crate::support::raw::{self, Raw};
 use crate::support::relay::free_address;
+use crate::support::tunnel::{Speaks, Tunnel};
 
 const VALIDATE: &str = "panamax.kubernetes.v1.TemplateService/ValidateTemplate";
 const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
@@ -377,9 +378,30 @@ async fn more_replicas_are_allowed_where_the_operator_says_so() {
 
 #[tokio::test]
 async fn while_connections_fail_nobody_waits_and_two_seconds_after_the_cluster_is_back_it_is_ready() {
-    let folder = Folder::new("limits-breaker");
     let address = free_address().await;
-    let kubeconfig = folder.write("config", &kubeconfig_of(address), 0o600);
+    connections_fail("limits-breaker", &kubeconfig_of(address), async {
+        let listener = TcpListener::bind(address).await.expect("the port is free");
+        Sandbox::start(listener).await.expect("a sandbox")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn while_no_connection_comes_through_a_proxy_nobody_waits_either() {
+    let sandbox = Sandbox::start(TcpListener::bind("127.0.0.1:0").await.expect("a port")).await;
+    let sandbox = sandbox.expect("a sandbox");
+    let server = sandbox.url().trim_start_matches("http://").parse().expect("an address");
+    let address = free_address().await;
+    let through = format!("', proxy-url: 'socks5://{address}'}}");
+    let kubeconfig = kubeconfig_of(server).replace("'}", &through);
+    let proxy = async { Tunnel::at(address, server, Speaks::Socks, false, &authority("any")).await };
+    connections_fail("limits-breaker-proxy", &kubeconfig, proxy).await;
+}
+
+/// Lets every connection fail until somebody mends that.
+async fn connections_fail<T>(name: &str, kubeconfig: &str, mended: impl Future<Output = T>) {
+    let folder = Folder::new(name);
+    let kubeconfig = folder.write("config", kubeconfig, 0o600);
     let start = move || Binary::start_with(&["--kubeconfig", &kubeconfig, "--metrics-listen", "127.0.0.1:0"]);
     let binary = tokio::task::spawn_blocking(start).await.expect("the binary starts");
     let mut client = deployments(&binary).await;
@@ -391,9 +413,8 @@ async fn while_connections_fail_nobody_waits_and_two_seconds_after_the_cluster_i
         is(&refused, Code::Unavailable, "CLUSTER_UNREACHABLE", "cannot be reached");
         assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     }
-    let listener = TcpListener::bind(address).await.expect("the port is free");
     let begun = Instant::now();
-    let _sandbox = Sandbox::start(listener).await.expect("a sandbox");
+    let _cluster = mended.await;
     reaches(&binary, "panamax_cluster_reachable", 1.0).await;
     // It is promised in two; the machine may be busy.
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());

@@ -329,6 +329,13 @@ impl Binary {
         Self::start_program(program, &[log, keeps, flags].concat())
     }
 
+    /// Starts the binary with these variables beside those of the test.
+    pub fn start_in(environment: &[(&str, &str)], flags: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_panamax-kubernetes-adapter"));
+        command.envs(environment.iter().copied());
+        Self::start_listening(command, "127.0.0.1:0", flags)
+    }
+
     /// Starts any build of the binary, with these flags beside the listener's.
     pub fn start_program(program: &Path, flags: &[&str]) -> Self {
         Self::start_listening(Command::new(program), "127.0.0.1:0", flags)

@@ -11,13 +11,15 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use kube::client::ConfigExt;
 use tower::{BoxError, Service};
 
+use super::proxy::Way;
+
 /// How long a connection may take to open, and how long until it is encrypted, too: who takes connections and says
 /// nothing is no better than who takes none.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const WHOLE: Duration = Duration::from_secs(5);
 
 /// Opens connections.
-pub(super) type Connector = InTime<HttpsConnector<HttpConnector>>;
+pub(super) type Connector = InTime<HttpsConnector<Way>>;
 
 /// Opens connections: over TLS with HTTP/2 where the API server has it, else with HTTP/1.1.
 pub(super) fn connector(config: &kube::Config) -> kube::Result<Connector> {
@@ -33,7 +35,7 @@ pub(super) fn connector(config: &kube::Config) -> kube::Result<Connector> {
         let name = name.map_err(kube::Error::RustlsTls)?;
         builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
     }
-    Ok(InTime(builder.enable_all_versions().wrap_connector(tcp)))
+    Ok(InTime(builder.enable_all_versions().wrap_connector(Way::of(config, tcp)?)))
 }
 
 /// Opens connections within their time.

@@ -7,7 +7,7 @@ use kube::api::ListParams;
 use panamax_kubernetes_adapter::proto;
 
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, scale, teardown};
-use crate::support::calls::{Recorder, counted};
+use crate::support::calls::{Recorder, counted, makes};
 use crate::support::control_plane::{User, control_plane};
 use crate::support::looking::{Object, recorded};
 use crate::support::namespace::{Namespace, namespace};
@@ -177,7 +177,7 @@ async fn calls_stay_within_their_budgets() {
     calls.restart();
     client.deploy(deploy_at_once(&namespace, "chain", &chain(20))).await.expect("unchanged");
     // The head, the revision, and a list for each of two kinds.
-    assert_eq!(counted(&mut calls).len(), 4);
+    makes(&mut calls, 4);
     calls.restart();
     client
         .get_deployment(proto::GetDeploymentRequest {
@@ -188,7 +188,7 @@ async fn calls_stay_within_their_budgets() {
         .await
         .expect("a deployment");
     // Pods and Services: what it has no object of is not asked for.
-    assert_eq!(counted(&mut calls).len(), 1 + 2);
+    makes(&mut calls, 1 + 2);
     calls.restart();
     client
         .scale(proto::ScaleRequest { wait: 0, ..scale(&namespace, "chain", "C5", 2) })

@@ -11,7 +11,7 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, scale, teardown};
-use crate::support::calls::{Recorder, counted};
+use crate::support::calls::{Recorder, counted, makes};
 use crate::support::control_plane::{User, control_plane};
 use crate::support::looking::{action, eventually, everything, members, recorded, refused, same};
 use crate::support::namespace::{Namespace, namespace};
@@ -208,12 +208,12 @@ async fn calls_stay_within_their_budgets() {
     calls.restart();
     let answer = client.deploy(request(&template)).await.expect("unchanged").into_inner();
     assert_eq!(answer.outcome(), proto::DeployOutcome::Unchanged);
-    assert_eq!(counted(&mut calls).len(), 2 + kinds + components);
+    makes(&mut calls, 2 + kinds + components);
     calls.restart();
     let name = || "rich".to_owned();
     let get = proto::GetDeploymentRequest { namespace: namespace.to_string(), name: name(), view: 0 };
     client.get_deployment(get).await.expect("a deployment");
-    assert_eq!(counted(&mut calls).len(), 1 + kinds + 1);
+    makes(&mut calls, 1 + kinds + 1);
     calls.restart();
     let scaled = proto::ScaleRequest {
         replicas: [("C1".to_owned(), 2), ("C2".to_owned(), 2)].into(),
@@ -221,7 +221,7 @@ async fn calls_stay_within_their_budgets() {
         ..scale(&namespace, "rich", "C1", 2)
     };
     client.scale(scaled).await.expect("scaled");
-    assert_eq!(counted(&mut calls).len(), 3 + 2);
+    makes(&mut calls, 3 + 2);
     recorded(&namespace, "rich", "ACTIVE").await;
     calls.restart();
     // A value that two components read: a Secret and two apps Deployments change.

@@ -7,9 +7,6 @@ use super::schedules::Schedule;
 pub fn reason(schedule: &Schedule) -> Option<&'static str> {
     let dies = schedule.faults.values().any(|fault| fault.kills());
     match (SCENARIOS[schedule.scenario].name, schedule.sequel) {
-        ("on-failure-ready", Sequel::Other | Sequel::Scale) if dies => Some(
-            "whoever comes before the promise is kept finds the failed update in force, which is a third end",
-        ),
         ("image-taken-back", Sequel::Again | Sequel::Nobody) if dies => Some(
             "who dies when he has taken the form of pods back leaves no word that pods of the other's may run",
         ),

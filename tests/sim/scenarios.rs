@@ -103,6 +103,12 @@ impl Scenario {
         }))
     }
 
+    /// The same question without the promise to keep an eye on what comes of it; `None` if it makes none.
+    pub fn without_promise(&self) -> Option<Self> {
+        let Ask::ReadyOrBack(template) = self.asked else { return None };
+        Some(Self { asked: Ask::OrBack(template), ..*self })
+    }
+
     /// The single faults that this scenario is tried with.
     pub fn faults(&self) -> Vec<Fault> {
         self.meanwhile.map_or_else(|| Fault::ALL.to_vec(), |deed| vec![Fault::Outside(deed)])

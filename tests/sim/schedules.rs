@@ -205,8 +205,9 @@ struct Undisturbed {
     /// Every call, in order: the faults' numbers.
     calls: Vec<Call>,
     counted: usize,
-    /// The end, with the question and without it, for each sequel; played when it is first asked for.
-    ends: BTreeMap<Sequel, OnceLock<[End; 2]>>,
+    /// The end, with the question, without it, and with a promise that was not kept yet, for each sequel; played when it
+    /// is first asked for.
+    ends: BTreeMap<Sequel, OnceLock<Vec<End>>>,
     /// The same where somebody else writes, too: before the question, after it, and without a question.
     disturbed: BTreeMap<Sequel, OnceLock<[End; 3]>>,
 }
@@ -221,16 +222,21 @@ impl Undisturbed {
         Self { scenario, stage, calls, counted, ends, disturbed }
     }
 
-    fn ends(&self, sequel: Sequel) -> &[End; 2] {
+    fn ends(&self, sequel: Sequel) -> &[End] {
         self.ends[&sequel].get_or_init(|| {
             let scenario = self.scenario;
-            let with = self.play(&Course::Asked(&BTreeMap::new()), sequel);
-            let without = self.play(&Course::Unasked, sequel);
-            assert_eq!(with.answer, Some(Answer::Done), "{}: {:#?}", scenario.name, with.trace);
-            for played in [&with, &without] {
-                assert_eq!(played.faults, [""; 0], "{} undisturbed: {:#?}", scenario.name, played.trace);
+            let asked = Course::Asked(&BTreeMap::new());
+            let mut all = vec![self.play(&asked, sequel), self.play(&Course::Unasked, sequel)];
+            // Whoever comes before a promise is kept finds the failed update in force, and makes the promise void.
+            if let Some(unkept) = scenario.without_promise() {
+                all.push(play(&unkept, self.stage.as_ref(), &asked, sequel));
             }
-            [(with.sequel, with.state), (without.sequel, without.state)]
+            assert_eq!(all[0].answer, Some(Answer::Done), "{}: {:#?}", scenario.name, all[0].trace);
+            let ends = all.into_iter().map(|played| {
+                assert_eq!(played.faults, [""; 0], "{} undisturbed: {:#?}", scenario.name, played.trace);
+                (played.sequel, played.state)
+            });
+            ends.collect()
         })
     }
 

@@ -282,7 +282,8 @@ fn step(inputs: &Inputs<'_>, artifact: &Artifact, pod_revision: Option<u32>, pla
     let before = find(inputs.before, &artifact.reference);
     let mut stamped = artifact.clone();
     let is_workload = artifact.reference.kind.stage() == Stage::Workload;
-    let renewed = existing.as_ref().and_then(|existing| replacing::renewed(inputs, existing, artifact));
+    let renewed =
+        existing.as_ref().and_then(|existing| replacing::renewed(inputs, existing, member, artifact));
     let pod_revision = renewed.or(pod_revision).filter(|_| is_workload);
     if let Some(revision) = pod_revision {
         stamp::stamp(&mut stamped, revision);
@@ -345,6 +346,7 @@ fn step(inputs: &Inputs<'_>, artifact: &Artifact, pod_revision: Option<u32>, pla
         member: Member {
             pods_before: stamp::earlier(inputs, &artifact.component)
                 .filter(|_| action != Action::Unchanged && is_workload),
+            retaken: renewed.is_some(),
             ..existing::restored(inputs, uid, planned)
         },
         former: member.map(|member| existing::restored(inputs, uid, member.clone())),
@@ -378,6 +380,7 @@ fn planned_member(
         uid: member.and_then(|member| member.uid.clone()),
         pod_revision,
         pods_before: None,
+        retaken: false,
         stands_as: None,
         // Until the object is written, the counts that were last applied are what decides about its replicas.
         template_replicas: member.map_or(replicas.template, |member| member.template_replicas),

@@ -158,7 +158,6 @@ mod sim {
     mod agents;
     mod histories;
     mod judge;
-    mod known;
     mod outside;
     mod replica;
     mod road;

@@ -142,6 +142,7 @@ impl Report {
                     state: MemberState::Applied,
                     replace: false,
                     pods_before: None,
+                    retaken: false,
                     template_replicas: step.template_replicas,
                     scaled_replicas: step.scaled_replicas,
                     uncounted: step.uncounted,

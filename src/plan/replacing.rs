@@ -48,14 +48,23 @@ fn is_headless(manifest: &Value) -> bool {
     manifest.pointer("/spec/clusterIP").and_then(Value::as_str) == Some("None")
 }
 
-/// The revision of a ReplicationController's pods, if this Deploy takes back what somebody has written into their form:
-/// those that were made meanwhile are of that form, which nothing on them tells, and only the adapter replaces them.
-pub(super) fn renewed(inputs: &Inputs<'_>, existing: &Existing<'_>, artifact: &Artifact) -> Option<u32> {
+/// The revision of a ReplicationController's pods, if this Deploy takes back what somebody has written into their form, or
+/// one that died has: those that were made meanwhile are of that form, which nothing on them tells, and only the adapter
+/// replaces them.
+pub(super) fn renewed(
+    inputs: &Inputs<'_>,
+    existing: &Existing<'_>,
+    member: Option<&Member>,
+    artifact: &Artifact,
+) -> Option<u32> {
+    if artifact.reference.kind != Kind::ReplicationController {
+        return None;
+    }
     let taken = |other: &Others| fields::taken(&artifact.manifest, &other.fields, existing.held);
     let mut taken = existing.others.iter().flat_map(taken);
-    let is_renewed = artifact.reference.kind == Kind::ReplicationController
-        && inputs.conflicts == ConflictPolicy::Force
-        && taken.any(|field| field.starts_with("spec.template.spec."));
+    let is_theirs = taken.any(|field| field.starts_with("spec.template.spec."));
+    let was_retaken = member.is_some_and(|member| member.state == MemberState::Planned && member.retaken);
+    let is_renewed = if is_theirs { inputs.conflicts == ConflictPolicy::Force } else { was_retaken };
     is_renewed.then_some(inputs.revision)
 }
 

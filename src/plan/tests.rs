@@ -58,6 +58,7 @@ fn deployed(artifacts: &Artifacts) -> (Head, Vec<ListedObject>) {
             uid: Some(uid.clone()),
             pod_revision: is_workload.then_some(1),
             pods_before: None,
+            retaken: false,
             stands_as: None,
             template_replicas: count.and_then(|count| i32::try_from(count).ok()),
             scaled_replicas: None,

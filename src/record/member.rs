@@ -24,6 +24,10 @@ pub struct Member {
     /// the current revision stays the one that it was planned over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pods_before: Option<u32>,
+    /// For a ReplicationController that is planned: whether what others have written into the form of its pods is taken
+    /// back. Once nobody else holds that form, pods of theirs may run that nothing on them tells from others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retaken: bool,
     /// The revision as which it stands for certain, where the current one was never written to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stands_as: Option<u32>,
@@ -102,6 +106,7 @@ impl Member {
             uid: Some(uid),
             pod_revision: None,
             pods_before: None,
+            retaken: false,
             stands_as: None,
             template_replicas: None,
             scaled_replicas: None,

@@ -20,8 +20,6 @@ const STEP: usize = 5_000;
 pub struct Verdict {
     /// What must not be so; empty if all is well.
     pub faults: Vec<String>,
-    /// Why that is known.
-    pub known: Option<&'static str>,
     /// Every call.
     pub trace: Vec<String>,
 }
@@ -90,7 +88,7 @@ fn on_every_core(work: impl Fn() -> bool + Sync) {
     });
 }
 
-/// Runs every schedule; fails with the story of those that do not end well. Says how many do not as is known.
+/// Runs every schedule; fails with the story of those that do not end well.
 ///
 /// `again` is what to put before the command that runs one of them alone.
 pub fn check<S: Sync>(
@@ -98,22 +96,18 @@ pub fn check<S: Sync>(
     schedules: &[S],
     verdict: impl Fn(&S) -> Verdict + Sync,
     again: impl Fn(&S) -> String + Sync,
-) -> usize {
-    let (played, known) = (AtomicUsize::new(0), AtomicUsize::new(0));
+) {
+    let played = AtomicUsize::new(0);
     let judged = each(schedules, |schedule| {
         let judged = catch_unwind(AssertUnwindSafe(|| verdict(schedule)));
-        let judged = judged.unwrap_or_else(|_| Verdict {
-            faults: vec!["it panics".to_owned()],
-            known: None,
-            trace: Vec::new(),
-        });
+        let judged =
+            judged.unwrap_or_else(|_| Verdict { faults: vec!["it panics".to_owned()], trace: Vec::new() });
         let count = 1 + played.fetch_add(1, Ordering::Relaxed);
         if count.is_multiple_of(STEP) {
             eprintln!("sim: {count} of {} {name}", schedules.len());
         }
-        known.fetch_add(usize::from(judged.known.is_some()), Ordering::Relaxed);
         // At once, since a long run may be ended early.
-        (!judged.faults.is_empty() && judged.known.is_none()).then(|| {
+        (!judged.faults.is_empty()).then(|| {
             let again = again(schedule);
             eprintln!("sim: {again}: {}", judged.faults.join("; "));
             (again, judged)
@@ -121,7 +115,7 @@ pub fn check<S: Sync>(
     });
     let mut failures: Vec<_> = judged.into_iter().flatten().collect();
     if failures.is_empty() {
-        return known.into_inner();
+        return;
     }
     // The shortest story is the easiest to read.
     failures.sort_by_key(|(again, judged)| (judged.trace.len(), again.clone()));

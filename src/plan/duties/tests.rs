@@ -20,6 +20,7 @@ fn doomed_member(kind: Kind, name: &str) -> Member {
         uid: Some(format!("uid-{name}")),
         pod_revision: None,
         pods_before: None,
+        retaken: false,
         stands_as: None,
         template_replicas: None,
         uncounted: false,

@@ -48,3 +48,27 @@ fn pods_whose_form_is_taken_back_are_made_anew() {
         assert_eq!(is_told, conflicts == ConflictPolicy::Force, "{:?}", codes(&plan));
     }
 }
+
+#[test]
+fn pods_whose_form_a_dead_operation_has_taken_back_are_made_anew() {
+    let image = serde_json::json!({ "f:spec": { "f:template": { "f:spec": { "f:containers": {
+        "k:{\"name\":\"web\"}": { "f:image": {} } } } } } });
+    let (artifacts, mut head, seen, web) = held(&image, &["kubectl-set"]);
+    let links = linked_services(&template(TEMPLATE));
+    let forced = plan(&Inputs {
+        conflicts: ConflictPolicy::Force,
+        links: &links,
+        ..inputs(&artifacts, &artifacts, &head, &seen)
+    });
+    head.inventory = forced.union();
+    // It died before it wrote, or behind that.
+    for (is_theirs, revision) in [(true, "1"), (false, "2")] {
+        let mut seen = seen.clone();
+        let others = seen.iter_mut().filter(|one| one.reference == web && !is_theirs);
+        others.for_each(|one| one.others.clear());
+        let plan = plan(&Inputs { links: &links, ..inputs(&artifacts, &artifacts, &head, &seen) });
+        assert_eq!(revision_of(&plan, web.name.as_str()).as_deref(), Some(revision), "{is_theirs}");
+        let member = plan.union().into_iter().find(|member| member.reference == web).expect("a member");
+        assert_eq!(member.retaken, !is_theirs, "who dies next says so, too");
+    }
+}

@@ -308,7 +308,8 @@ async fn undo(
     // A claim that was there before, or of which nobody knows, holds what is not this Deploy's to delete.
     let stays = |claim: &record::Member| !report.made_claims.contains(&claim.reference);
     let (inventory, retained) = plan::set_aside(&lock.record().head, stays);
-    if let Err(undo) = lock.change(&Transition::TakeBack { inventory, retained }).await {
+    let taken_back = Transition::TakeBack { inventory, retained, is_in_doubt: lock.is_in_doubt() };
+    if let Err(undo) = lock.change(&taken_back).await {
         warn!(context = ?undo.context(), "nothing was deleted");
         return error.prefixed("what was created could not be deleted, call Teardown; ");
     }

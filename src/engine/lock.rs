@@ -216,12 +216,15 @@ impl Lock {
         self.has_failed = true;
     }
 
-    /// Ends the operation: its record is gone, or goes. What a Teardown has sent creates nothing.
+    /// Whether nobody has said what became of a write that was made under the lock.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.is_in_doubt
+    }
+
+    /// Ends the operation: its record is gone, or goes.
     pub(super) fn gone(mut self) {
         self.is_released = true;
-        let creates = |operation: &&Operation| operation.kind != OperationKind::Teardown;
-        let own = self.record.head.operation.as_ref().filter(|_| self.is_in_doubt).filter(creates);
-        outlived::look_out(&self.engine, &self.record, own.map(|operation| &operation.id));
+        outlived::look_out(&self.engine, &self.record);
     }
 
     /// Ends the operation with this change of the record.

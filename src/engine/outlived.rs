@@ -37,25 +37,24 @@ impl InDoubt {
     /// Looks out for what arrives of a record that is gone.
     pub(super) fn gone(&mut self, engine: &Engine, record: &Record) {
         self.0.remove(&record.target());
-        look_out(engine, record, None);
+        look_out(engine, record);
     }
 
     /// Looks out for what arrives of those that went while nobody watched.
     pub(super) fn keep(&mut self, engine: &Engine, is_there: impl Fn(&Target) -> bool) {
         for (_, record) in self.0.extract_if(.., |target, _| !is_there(target)) {
-            look_out(engine, &record, None);
+            look_out(engine, &record);
         }
     }
 }
 
 /// Looks once, when nothing can arrive any more, for the objects that operations of a record that is gone have created
-/// since, and deletes them: the operations that the record has in doubt, and `own`, of which only this process knows that
-/// it is.
+/// since, and deletes them.
 ///
 /// From this process's memory, since nothing on the cluster is left to remember the operations: every replica that has
 /// seen the record go does it. A deployment that was to stay, and whose record somebody has deleted, keeps its objects.
-pub(super) fn look_out(engine: &Engine, record: &Record, own: Option<&String>) {
-    let operations: BTreeSet<String> = record.head.doubts().chain(own).cloned().collect();
+pub(super) fn look_out(engine: &Engine, record: &Record) {
+    let operations: BTreeSet<String> = record.head.doubts().cloned().collect();
     if operations.is_empty() || record.head.phase != Phase::Deleting {
         return;
     }

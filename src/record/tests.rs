@@ -288,3 +288,16 @@ fn a_dead_operation_is_taken_over_beside_others_writes_only_if_it_was_not_renewe
     followed.generation += 1;
     assert!(!seen.may_retry(&followed, &next), "another operation came");
 }
+
+#[test]
+fn who_takes_back_a_first_deploy_says_whether_something_may_still_arrive() {
+    let head: Head = serde_json::from_str(EARLIER).expect("a record");
+    let underway = begin(&head, "own", false, None);
+    for is_in_doubt in [true, false] {
+        let back = Transition::TakeBack { inventory: Vec::new(), retained: Vec::new(), is_in_doubt };
+        let taken = back.apply(&underway);
+        assert_eq!(taken.phase, Phase::Deleting);
+        assert_eq!(taken.doubts().any(|id| *id == "own"), is_in_doubt);
+        assert!(back.is_made(&underway, &taken), "sent twice, it is done once");
+    }
+}

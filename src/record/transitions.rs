@@ -44,6 +44,8 @@ pub enum Transition {
         inventory: Vec<Member>,
         /// The volume claims that stay.
         retained: Vec<Member>,
+        /// Whether it has not heard every answer: what it has sent may still arrive, and the record will be gone then.
+        is_in_doubt: bool,
     },
     /// A Deploy or the conversion of a Scale ends; some of its objects may not be as planned.
     Applied(Box<Applied>),
@@ -169,10 +171,13 @@ impl Transition {
                     operation.lease_until = *until;
                 }
             }
-            Transition::TakeBack { inventory, retained } => {
+            Transition::TakeBack { inventory, retained, is_in_doubt } => {
                 next.inventory.clone_from(inventory);
                 next.retained.clone_from(retained);
                 next.phase = Phase::Deleting;
+                let own = next.operation.as_ref().filter(|_| *is_in_doubt).map(|own| own.id.clone());
+                next.doubted.extend(own);
+                keep_newest(&mut next.doubted, REMEMBERED);
             }
             Transition::Applied(applied) => next.end(applied),
             Transition::Refused { earlier, revision, now } => {

@@ -165,8 +165,10 @@ fn the_long_tests_are_there() {
         ["histories", "schedules", "work"].iter().map(|name| read(&format!("tests/sim/{name}.rs"))).collect();
     let lent = read("tests/cluster/lent.rs");
     assert!(block.contains(" cluster::lent::\n"));
+    let image = read("tests/support/image.rs");
     for (files, variables) in [
-        (files, &["KILL_ALL", "CHAOS_SECONDS", "CHAOS_SEED"][..]),
+        (image, &["IMAGE_PROGRAM"][..]),
+        (files, &["KILL_ALL", "CHAOS_SECONDS", "CHAOS_SEED"]),
         (lent, &["LENT_ALL", "LENT_SEED"]),
         (simulation, &["SIM_SEEDS", "SIM_SCENARIOS", "SIM_ONLY", "SIM_SEED"]),
     ] {

@@ -214,10 +214,10 @@ async fn remember(
     set: &[Member],
     request: Option<RequestEntry>,
 ) -> Result<Record> {
-    let mut record = record;
+    let (mut record, id) = (record, engine.operation_id());
     for _ in 0..5 {
-        let (counts, request) = (set.to_vec(), request.clone());
-        let scaled = Transition::Scaled { counts, request, now: engine.clock.now() };
+        let (id, counts, request) = (id.clone(), set.to_vec(), request.clone());
+        let scaled = Transition::Scaled { id, counts, request, now: engine.clock.now() };
         match engine.cluster.change(&record, &scaled).await {
             Err(error) if error.kind() == ErrorKind::OperationInProgress => {
                 record = look::must_read(engine, target).await?;

@@ -67,7 +67,7 @@ pub struct HeadFields {
     /// Operations that ended and had not heard every answer: what they have sent may still arrive, too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub doubted: Vec<String>,
-    /// The last operations that ended by themselves: who has not heard the answer to its own end finds it here, whatever
+    /// The last operations that ended by themselves, counts that Scale has set included: who has not heard the answer to its own end finds it here, whatever
     /// others have written since.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ended: Vec<String>,

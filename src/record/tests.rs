@@ -259,6 +259,24 @@ fn who_does_not_hear_that_it_has_ended_finds_that_whatever_came_since() {
 }
 
 #[test]
+fn who_does_not_hear_that_counts_or_a_request_are_noted_finds_that_too() {
+    let head: Head = serde_json::from_str(EARLIER).expect("a record");
+    let now = "2026-01-02T00:00:00Z".parse().expect("a time");
+    let scaled = |id: &str| {
+        let (id, counts) = (id.to_owned(), Vec::new());
+        Transition::Scaled { id, counts, request: None, now }
+    };
+    let noted = scaled("own").apply(&head);
+    let next = begin(&noted, "next", false, None);
+    assert!(scaled("own").is_made(&head, &noted) && scaled("own").is_made(&head, &next));
+    assert!(!scaled("other").is_made(&head, &next));
+    let request = Request { id: "request".to_owned(), method: "Scale".to_owned(), digest: None };
+    let answered = Transition::Answered(RequestEntry { request, outcome: RequestOutcome::Scaled, time: now });
+    let next = begin(&answered.apply(&head), "next", false, None);
+    assert!(answered.is_made(&head, &next) && !answered.is_made(&head, &head));
+}
+
+#[test]
 fn a_promise_to_go_back_is_void_once_everything_was_ready() {
     let head: Head = serde_json::from_str(EARLIER).expect("a record");
     let promised = ending(&head, 3, false, head.current.clone()).apply(&head);

@@ -62,6 +62,8 @@ pub enum Transition {
     Doubted(Box<Transition>),
     /// Scale has set replica counts.
     Scaled {
+        /// A name for this, by which it is recognized.
+        id: String,
         /// The entries of the controllers, with their counts.
         counts: Vec<Member>,
         /// The request that asked for it, if its caller has named it.
@@ -144,10 +146,10 @@ impl Transition {
             Transition::Applied(_) | Transition::Refused { .. } | Transition::Doubted(_) => {
                 id(before).is_some_and(|own| now.ended.contains(&own))
             }
+            Transition::Scaled { id, .. } => now.ended.contains(id),
+            Transition::Answered(entry) => now.requests.contains(entry),
             Transition::Renew { .. }
             | Transition::TakeBack { .. }
-            | Transition::Scaled { .. }
-            | Transition::Answered(_)
             | Transition::Settled { .. }
             | Transition::DeletesAnswered { .. }
             | Transition::SameAgain { .. }
@@ -203,8 +205,11 @@ impl Transition {
                 next.doubted.extend(ended);
                 keep_newest(&mut next.doubted, REMEMBERED);
             }
-            Transition::Scaled { counts, request, now } => {
+            Transition::Scaled { id, counts, request, now } => {
                 next.scaled(counts, *now);
+                next.ended.retain(|known| known != id);
+                next.ended.push(id.clone());
+                keep_newest(&mut next.ended, REMEMBERED);
                 request.iter().for_each(|entry| next.answer(entry.clone()));
             }
             Transition::Answered(entry) => next.answer(entry.clone()),

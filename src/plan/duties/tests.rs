@@ -271,7 +271,8 @@ fn what_an_operation_sent_without_an_answer_may_arrive_when_it_has_ended() {
 #[test]
 fn what_scale_has_begun_is_followed_to_its_end() {
     let counts = Vec::new();
-    let scaled = Transition::Scaled { counts, request: None, now: Timestamp::UNIX_EPOCH };
+    let scaled =
+        Transition::Scaled { id: "scale".to_owned(), counts, request: None, now: Timestamp::UNIX_EPOCH };
     let record = held(|head| *head = scaled.apply(head));
     assert!(!is_at_rest(&record));
     assert_eq!(asked(&record, Duration::ZERO).now, [Duty::Settle(DeploymentState::Active, None)]);

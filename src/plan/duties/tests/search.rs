@@ -220,6 +220,7 @@ impl State {
             }
             Event::Scale if self.head.operation.is_none() => {
                 next.take(&Transition::Scaled {
+                    id: "scale".to_owned(),
                     counts: Vec::new(),
                     request: None,
                     now: Timestamp::UNIX_EPOCH,

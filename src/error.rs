@@ -146,6 +146,26 @@ pub struct Fault {
 /// The reason of a fault in what there is too much of.
 pub const LIMIT: &str = "LIMIT";
 
+/// A limit that a refused call was beyond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beyond {
+    /// The replicas of a component.
+    Replicas,
+    /// Anything else of a template.
+    Template,
+    /// The time in which a call is answered; a wait that has ended is no such call.
+    Deadline,
+}
+
+impl Beyond {
+    /// The limit that faults in these fields are about, by path and reason; `None` if none is about a limit.
+    pub fn of_faults<'f>(mut faults: impl Iterator<Item = (&'f str, &'f str)>) -> Option<Self> {
+        let (field, _) = faults.find(|(_, reason)| *reason == LIMIT)?;
+        let is_count = field.starts_with("replicas[") || field.ends_with(".deployment.count");
+        Some(if is_count { Self::Replicas } else { Self::Template })
+    }
+}
+
 impl Fault {
     /// What is wrong and, if there is room for it, what to do about it.
     pub fn explained(&self) -> String {

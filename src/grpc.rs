@@ -19,8 +19,8 @@ mod streams;
 pub use decode::timeout;
 pub use encode::diagnostic;
 pub use errors::{
-    Beyond, CANCELLED, INTERNAL, beyond, failed, failure_of_library, is_undecodable, is_unknown_method,
-    outcome, status,
+    CANCELLED, INTERNAL, beyond, failed, failure_of_library, is_undecodable, is_unknown_method, outcome,
+    status,
 };
 pub use offline::{translate, validate};
 pub use serving::Serving;

@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 use tracing::{Span, error, info};
 
-use crate::error::{Error, ErrorKind, Fault, LIMIT};
+use crate::error::{Beyond, Error, ErrorKind, Fault};
 use crate::proto::{ERROR_DOMAIN, ErrorReason};
 
 /// Limits that keep the status within what common clients take as trailers.
@@ -205,17 +205,6 @@ pub fn is_undecodable(status: &Status) -> bool {
     status.code() == Code::Internal && status.details().is_empty()
 }
 
-/// A limit that a refused call was beyond.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Beyond {
-    /// The replicas of a component.
-    Replicas,
-    /// Anything else of a template.
-    Template,
-    /// The time in which a call is answered; a wait that has ended is no such call.
-    Deadline,
-}
-
 /// Which limit of a template or of time an answer says that its call was beyond; `None`: none of these.
 pub fn beyond(answer: &HeaderMap) -> Option<Beyond> {
     let status = Status::from_header_map(answer)?;
@@ -227,11 +216,7 @@ pub fn beyond(answer: &HeaderMap) -> Option<Beyond> {
         Code::DeadlineExceeded if reason(ErrorReason::ClusterTimeout) => Some(Beyond::Deadline),
         Code::InvalidArgument => {
             let faults = status.get_details_bad_request()?.field_violations;
-            let of = |fault: &FieldViolation| {
-                fault.field.starts_with("replicas[") || fault.field.ends_with(".deployment.count")
-            };
-            let fault = faults.iter().find(|fault| fault.reason == LIMIT)?;
-            Some(if of(fault) { Beyond::Replicas } else { Beyond::Template })
+            Beyond::of_faults(faults.iter().map(|fault| (fault.field.as_str(), fault.reason.as_str())))
         }
         _ => None,
     }

@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 use tracing::{error, info};
 
-use crate::error::{Error, ErrorKind, contract_word};
+use crate::error::{Beyond, Error, ErrorKind, contract_word};
 
 /// The longest message: whoever shows it has a line.
 const MAX_MESSAGE: usize = 8 * 1024;
@@ -65,6 +65,8 @@ pub(super) struct Refusal {
     message: String,
     context: Vec<String>,
     retry_after: Option<Duration>,
+    /// The limit that the request was beyond.
+    beyond: Option<Beyond>,
     /// The methods that there are.
     allowed: Option<&'static str>,
 }
@@ -72,7 +74,7 @@ pub(super) struct Refusal {
 impl Refusal {
     fn new(status: StatusCode, reason: &str, message: impl Into<String>) -> Self {
         let (reason, message) = (reason.to_owned(), message.into());
-        Self { status, reason, message, context: Vec::new(), retry_after: None, allowed: None }
+        Self { status, reason, message, context: Vec::new(), retry_after: None, beyond: None, allowed: None }
     }
 
     /// Services of these names are deployed already, with another content: nobody's deployment is changed.
@@ -137,6 +139,9 @@ impl Refusal {
             true => empty(self.status),
             false => json(self.status, &json!({ "message": self.message, "reason": self.reason })),
         };
+        if let Some(beyond) = self.beyond {
+            answer.extensions_mut().insert(beyond);
+        }
         let headers = answer.headers_mut();
         if let Some(time) = self.retry_after {
             let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
@@ -157,8 +162,10 @@ impl From<&Error> for Refusal {
     fn from(error: &Error) -> Self {
         let status = status(error.deciding_kind());
         let is_passing = status == StatusCode::SERVICE_UNAVAILABLE;
+        let faults = error.faults().iter().map(|fault| (fault.field.as_str(), fault.reason));
         Self {
             context: error.context().to_vec(),
+            beyond: Beyond::of_faults(faults),
             retry_after: error.retry_delay().or(Some(AGAIN)).filter(|_| is_passing),
             ..Self::new(status, &contract_word(&error.kind()), one_line(&message(error)))
         }

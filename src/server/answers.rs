@@ -20,8 +20,8 @@ use super::limits::{self, ASKING, Admission};
 use super::origin::Origin;
 use super::questions::Questions;
 use crate::config::Bytes as Size;
-use crate::error::{Error, ErrorKind};
-use crate::grpc::{self, Beyond};
+use crate::error::{Beyond, Error, ErrorKind};
+use crate::grpc;
 use crate::metrics::{Limit, Metrics};
 
 /// Which compression is taken, by gRPC's name for this header.
@@ -76,14 +76,12 @@ impl Answers {
 
     /// Counts the limit of a template or of time that a call has met, if it has.
     fn count(&self, answer: &HeaderMap, asked: Option<Duration>) {
-        let limit = match grpc::beyond(answer) {
-            Some(Beyond::Replicas) => Limit::Replicas,
-            Some(Beyond::Template) => Limit::Template,
-            // A caller's own deadline is no limit of ours.
-            Some(Beyond::Deadline) if asked.is_none_or(|asked| asked > self.longest) => Limit::Deadline,
-            Some(Beyond::Deadline) | None => return,
-        };
-        self.metrics.limit_hit(limit);
+        let Some(beyond) = grpc::beyond(answer) else { return };
+        // A caller's own deadline is no limit of ours.
+        let is_own = beyond == Beyond::Deadline && asked.is_some_and(|asked| asked <= self.longest);
+        if !is_own {
+            self.metrics.limit_hit(beyond.into());
+        }
     }
 }
 

@@ -29,7 +29,7 @@ use super::measured::Call;
 use super::origin::Origin;
 use super::wire::Connection;
 use crate::callers::{Acting, Callers, Shown};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Beyond, Error, ErrorKind};
 use crate::metrics::{Cut, Limit, Metrics, http_code};
 use crate::rest::{Asked, MAX_BODY_BYTES, Rest};
 use crate::telemetry::Parent;
@@ -175,6 +175,9 @@ impl Facade {
                 }
             },
         };
+        if let Some(beyond) = answer.extensions().get::<Beyond>() {
+            self.metrics.limit_hit((*beyond).into());
+        }
         call.ends_with(http_code(Some(answer.status().as_u16())));
         activity.becomes(Doing::Nothing);
         answer

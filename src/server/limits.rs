@@ -20,7 +20,7 @@ use super::refusing::refused;
 use super::streams::Progress;
 use super::wire::Peer;
 use crate::callers::{Opened, Tally};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Beyond, Error, ErrorKind};
 use crate::grpc;
 use crate::metrics::{Cut, Limit, Metrics};
 
@@ -74,6 +74,16 @@ enum Kind {
     /// Of what is for everybody.
     Open,
     OpenWatch,
+}
+
+impl From<Beyond> for Limit {
+    fn from(beyond: Beyond) -> Self {
+        match beyond {
+            Beyond::Replicas => Self::Replicas,
+            Beyond::Template => Self::Template,
+            Beyond::Deadline => Self::Deadline,
+        }
+    }
 }
 
 impl Limits {

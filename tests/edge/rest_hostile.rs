@@ -43,6 +43,14 @@ async fn who_does_not_end_what_it_begins_is_cut() {
 }
 
 #[tokio::test]
+async fn a_template_that_asks_for_too_much_is_counted() {
+    let binary = start(&["--metrics-listen", "127.0.0.1:0", "--max-replicas", "1"]).await;
+    let refusal = agent(&binary).await.post(&recorded("go")).await.refusal();
+    assert_eq!(refusal, (400, "TEMPLATE_INVALID".to_owned()));
+    assert_eq!(measured(&binary, "panamax_limit_hits_total{limit=\"replicas\"}").await, 1.0);
+}
+
+#[tokio::test]
 async fn what_is_too_large_is_told_so_and_costs_no_memory() {
     let binary = start(&["--metrics-listen", "127.0.0.1:0"]).await;
     let mut honest = agent(&binary).await;

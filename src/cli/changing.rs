@@ -93,6 +93,7 @@ impl DeployArgs {
             Ok(Waited::Seen) => return view.say(&["it is at rest".to_owned()]),
             Err(failed) => return Err(explained(&client, self, &source, failed).await),
         };
+        tell_findings(err, &source.texts(), &source.about_override)?;
         tell_findings(err, &source.texts(), &answer.diagnostics)?;
         view.tell(&answer, "DeployResponse", || {
             let verb = verb(answer.outcome, self.terms.validate_only);
@@ -114,6 +115,7 @@ impl DeployArgs {
                 return Err(explained(&client, self, &source, failed).await);
             }
         };
+        tell_findings(err, &source.texts(), &source.about_override)?;
         tell_findings(err, &source.texts(), &answer.diagnostics)?;
         view.tell(&answer, "PlanDeployResponse", || {
             let mut lines = vec!["a Deploy would".to_owned()];

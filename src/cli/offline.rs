@@ -77,7 +77,8 @@ impl ValidateArgs {
 
     fn one(&self, source: &Source, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Failure> {
         let answer = grpc::validate(self.request(source));
-        let answer = answer.map_err(|status| Failure::call(&status, &Texts::default()))?;
+        let mut answer = answer.map_err(|status| Failure::call(&status, &Texts::default()))?;
+        answer.diagnostics.splice(..0, source.about_override.clone());
         say(err, source, &answer.diagnostics)?;
         if self.output == Format::Text {
             let verdict = if answer.valid { "valid" } else { "refused" };
@@ -136,6 +137,7 @@ impl TranslateArgs {
             Ok(answer) => answer,
             Err(status) => return Err(self.refused(&status, &source)),
         };
+        say(err, &source, &source.about_override)?;
         say(err, &source, &answer.diagnostics)?;
         let written = match self.output {
             Manifests::Yaml => out.write_all(answer.manifest_yaml.as_bytes()),

@@ -4,14 +4,16 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::template::raw::{self, RawImage, RawPort, RawTemplate};
 use panamax_kubernetes_adapter_client as proto;
 
-/// Reads a file that overrides a template; fails with everything that is wrong with it, each at its place.
-pub fn read(text: &str) -> Result<proto::Template, Vec<Diagnostic>> {
+/// Reads a file that overrides a template, with what is to be said of it; fails with everything that is wrong with it. Each
+/// at its place.
+pub fn read(text: &str) -> Result<(proto::Template, Vec<Diagnostic>), Vec<Diagnostic>> {
     let reading = raw::read(text);
-    let mut found: Vec<Diagnostic> = reading.diagnostics.into_iter().filter(Diagnostic::is_error).collect();
-    let Some(template) = reading.template.filter(|_| found.is_empty()) else { return Err(found) };
+    let mut found = reading.diagnostics;
+    let is_refused = |found: &[Diagnostic]| found.iter().any(Diagnostic::is_error);
+    let Some(template) = reading.template.filter(|_| !is_refused(&found)) else { return Err(found) };
     let encoded = encoded(template, &mut found);
     reading.positions.locate(&mut found);
-    if found.is_empty() { Ok(encoded) } else { Err(found) }
+    if is_refused(&found) { Err(found) } else { Ok((encoded, found)) }
 }
 
 fn encoded(template: RawTemplate, found: &mut Vec<Diagnostic>) -> proto::Template {
@@ -82,8 +84,10 @@ fn image(image: RawImage, path: &str, found: &mut Vec<Diagnostic>) -> proto::Ima
 }
 
 fn port(port: &RawPort, path: &str, found: &mut Vec<Diagnostic>) -> proto::PortMapping {
+    let host_port = number(&port.host_port, Code::PortNotDecimal, &format!("{path}.host_port"), found);
     proto::PortMapping {
-        host_port: number(&port.host_port, Code::PortNotDecimal, &format!("{path}.host_port"), found),
+        // What was to narrow it could not be read: it is not opened wide.
+        host_port: host_port.filter(|_| !port.closed),
         container_port: number(
             &port.container_port,
             Code::PortNotDecimal,
@@ -117,5 +121,23 @@ fn truth(text: &str, field: &str, found: &mut Vec<Diagnostic>) -> Option<bool> {
             found.push(Diagnostic::new(Code::NotABoolean, field, "must be true or false"));
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_read_is_told_and_opens_nothing() {
+        let text = "images:\n- name: a\n  enviroment: []\n  ports:\n  - {host_port: 8080, container_port: 80, \
+                    host_ip: 127.0.0.1}\n";
+        let (template, told) = read(text).unwrap();
+        let codes: Vec<_> = told.iter().map(|found| found.code).collect();
+        assert_eq!(codes, [Code::UnknownField, Code::UnknownField]);
+        assert!(told.iter().all(|found| found.position.is_some()));
+        assert_eq!(template.images[0].ports[0].host_port, None, "what was to narrow it is lost");
+        let found = read("images:\n- name: a\n  ports: [{container_port: x}]\n").unwrap_err();
+        assert_eq!(found.len(), 1);
     }
 }

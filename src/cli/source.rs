@@ -12,6 +12,7 @@ use super::findings::Texts;
 use super::options::OptionArgs;
 use super::overriding;
 use super::words;
+use crate::diagnostic::Diagnostic;
 use crate::grpc;
 use panamax_kubernetes_adapter_client as proto;
 
@@ -69,6 +70,8 @@ pub struct Source {
     overriding: Option<(String, String)>,
     /// What overrides it.
     pub r#override: Option<proto::Template>,
+    /// What is to be said of that, beside what is found in both together.
+    pub about_override: Vec<proto::Diagnostic>,
     /// What its images say of themselves.
     pub image_configs: BTreeMap<String, String>,
 }
@@ -89,11 +92,13 @@ impl Source {
     pub fn around(around: &AroundArgs) -> Result<Self, Failure> {
         let overriding = around.overriding.as_deref().map(self::text).transpose()?;
         let encoded = overriding.as_ref().map(|(name, text)| encoded(name, text)).transpose()?;
+        let (encoded, about_override) = encoded.unzip();
         let mut image_configs = BTreeMap::new();
         for named in &around.image_configs {
             configs(named, &mut image_configs)?;
         }
-        Ok(Self { overriding, r#override: encoded, image_configs, ..Self::default() })
+        let about_override = about_override.unwrap_or_default();
+        Ok(Self { overriding, r#override: encoded, about_override, image_configs, ..Self::default() })
     }
 
     /// The texts, for findings about them.
@@ -108,13 +113,16 @@ impl Source {
     }
 }
 
-/// What a file says that overrides a template.
-fn encoded(name: &str, text: &str) -> Result<proto::Template, Failure> {
-    overriding::read(text).map_err(|found| {
-        let found: Vec<proto::Diagnostic> = found.iter().map(grpc::diagnostic).collect();
+/// What a file says that overrides a template, and what is to be said of it.
+fn encoded(name: &str, text: &str) -> Result<(proto::Template, Vec<proto::Diagnostic>), Failure> {
+    let encoded = |found: &Vec<Diagnostic>| found.iter().map(grpc::diagnostic).collect::<Vec<_>>();
+    let (template, found) = overriding::read(text).map_err(|found| {
         let texts = Texts::new((name, text), None);
-        Failure { code: super::failure::USAGE, text: texts.show_all(&found) }
-    })
+        Failure { code: super::failure::USAGE, text: texts.show_all(&encoded(&found)) }
+    })?;
+    let mut about = encoded(&found);
+    about.iter_mut().for_each(|found| found.field = format!("override.{}", found.field));
+    Ok((template, about))
 }
 
 /// The text of a file and the name to show for it; `-` is standard input.

@@ -54,6 +54,9 @@ catalogue! {
     /// The key is unknown here and was ignored.
     UnknownField = "UNKNOWN_FIELD", Warning,
         "remove the key or correct its spelling";
+    /// A key stands outside of any entry, and without it an entry would be empty, or wide open.
+    KeyMisplaced = "KEY_MISPLACED", Error,
+        "indent it as the other keys of its entry";
     /// There were too many findings to list, errors among them.
     ErrorsLeftOut = "ERRORS_LEFT_OUT", Error,
         "correct the listed ones first";

@@ -72,5 +72,7 @@ fn volume(volume: proto::Volume) -> RawVolume {
 }
 
 fn lender(from: proto::VolumesFrom) -> RawFrom {
-    RawFrom { service: from.service, read_only: from.read_only.to_string(), field: None }
+    // What is not so was not said.
+    let read_only = if from.read_only { "true".to_owned() } else { String::new() };
+    RawFrom { service: from.service, read_only, field: None }
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Fault;
-use super::names::{accept, boolean, check_name, did_you_mean, looks_like, sanitise, shown, text};
+use super::names::{
+    accept, boolean, check_name, did_you_mean, looks_like, sanitise, shown, text, variable_prefix,
+};
 use super::raw::{RawFrom, RawImage, RawLink};
 use super::volumes::{Mode, VolumesFrom, split_mode};
 use crate::diagnostic::{Code, Diagnostic, Findings};
@@ -156,6 +158,10 @@ pub(super) fn check(
         }
         match aliases.insert(sanitise(alias.as_str()), target) {
             None => links.push(Link { target, alias, field }),
+            // One name for both, and variables of its own for each.
+            Some(known) if known == target && !has_variables(&links, target, &alias) => {
+                links.push(Link { target, alias, field });
+            }
             Some(known) if known == target => {
                 let message = format!("the alias `{}` is listed twice", shown(alias.as_str()));
                 findings.report(Code::LinkRepeated, field, message);
@@ -167,6 +173,12 @@ pub(super) fn check(
         }
     }
     links
+}
+
+/// Whether a link to the same image sets the same variables.
+fn has_variables(links: &[Link], target: usize, alias: &Alias) -> bool {
+    let prefix = variable_prefix(alias.as_str());
+    links.iter().any(|link| link.target == target && variable_prefix(link.alias.as_str()) == prefix)
 }
 
 /// Checks the names in `volumes_from`; cycles are looked for when all images are known.

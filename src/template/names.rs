@@ -26,6 +26,15 @@ pub fn sanitise(name: &str) -> String {
     plain.trim_matches('-').to_owned()
 }
 
+/// An alias as the beginning of variables' names, as Docker wrote it: upper case, every other character an underscore.
+pub fn variable_prefix(alias: &str) -> String {
+    let kept = |character: char| match character.to_ascii_uppercase() {
+        kept @ ('A'..='Z' | '0'..='9') => kept,
+        _ => '_',
+    };
+    alias.chars().map(kept).collect()
+}
+
 /// Makes a name fit for a message: at most 60 characters, and nothing that a terminal would act on.
 pub fn shown(name: &str) -> String {
     let mut shown: String = name

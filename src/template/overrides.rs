@@ -115,13 +115,21 @@ fn append(ours: &mut Vec<Text>, theirs: Vec<Text>, field: impl Fn(usize) -> Stri
     }
 }
 
-/// Adds lenders that are not there yet.
+/// Adds lenders that are not there yet; of those that are, what is said of how they lend replaces what was.
 fn lend(ours: &mut Vec<RawFrom>, theirs: Vec<RawFrom>, field: impl Fn(usize) -> String) {
-    let mut known: BTreeSet<String> = ours.iter().map(|from| from.service.clone()).collect();
+    let mut known: BTreeMap<String, usize> = BTreeMap::new();
+    for (index, from) in ours.iter().enumerate() {
+        known.entry(from.service.clone()).or_insert(index);
+    }
     for (index, mut from) in theirs.into_iter().enumerate() {
-        if known.insert(from.service.clone()) {
-            from.field.get_or_insert_with(|| field(index));
-            ours.push(from);
+        from.field.get_or_insert_with(|| field(index));
+        match known.get(&from.service) {
+            None => {
+                known.insert(from.service.clone(), ours.len());
+                ours.push(from);
+            }
+            Some(place) if !from.read_only.is_empty() => ours[*place] = from,
+            Some(_) => {}
         }
     }
 }
@@ -315,6 +323,22 @@ mod tests {
         let wide =
             merged([port("127.0.0.1"), port("0.0.0.0")], [volume("/x", "true"), volume("/x", "false")]);
         assert_eq!(wide, ("0.0.0.0".to_owned(), "false".to_owned()));
+    }
+
+    #[test]
+    fn a_lender_that_is_there_lends_as_the_override_says() {
+        let merged = |ours: &str, theirs: &str| {
+            let from =
+                |read_only: &str| RawFrom { service: "DB".into(), read_only: read_only.into(), field: None };
+            let [ours, theirs] =
+                [ours, theirs].map(|mode| RawImage { volumes_from: vec![from(mode)], ..image("A", vec![]) });
+            let merged = merge(template(vec![ours]), template(vec![theirs])).0;
+            let all = merged.images[0].volumes_from.iter().map(|from| from.read_only.clone());
+            all.collect::<Vec<_>>()
+        };
+        assert_eq!(merged("", "true"), ["true"]);
+        assert_eq!(merged("true", ""), ["true"], "who says nothing of it widens nothing");
+        assert_eq!(merged("true", "false"), ["false"]);
     }
 
     #[test]

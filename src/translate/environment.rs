@@ -14,7 +14,7 @@ use super::service::PlannedService;
 use super::share::Share;
 use super::{Context, LinkEnvironment};
 use crate::diagnostic::{Code, Diagnostic, Findings};
-use crate::template::{Protocol, VariableName, shown};
+use crate::template::{Protocol, VariableName, shown, variable_prefix as prefix};
 
 /// The variables of a container as a JSON list: as a tree of values many would take ten times as much memory.
 #[derive(Default)]
@@ -342,17 +342,6 @@ fn runs(ports: &[&ServicePort<'_>]) -> Vec<(u16, u16, Protocol)> {
         }
     }
     runs
-}
-
-/// The alias as the beginning of variable names: upper case, every other character an underscore.
-fn prefix(alias: &str) -> String {
-    alias
-        .chars()
-        .map(|character| match character.to_ascii_uppercase() {
-            kept @ ('A'..='Z' | '0'..='9') => kept,
-            _ => '_',
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -103,6 +103,7 @@ fn has_form(key: &str, text: &str) -> bool {
     };
     let is_word = |text: &str| is_plain(text) && !text.contains(char::is_whitespace);
     match key {
+        "required" | "read_only" => ["true", "false", "yes", "no", "on", "off"].contains(&text),
         "variable" => open_part(text) == text,
         "source" | "repository" => is_word(text.split_once("@sha256:").map_or(text, |(name, _)| name)),
         "name" | "service" | "alias" | "type" | "category" => is_plain(text),

@@ -5,7 +5,7 @@ mod image;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::keys::{Keys, TEMPLATE_KEYS, VARIABLE_KEYS, form, known_key, list_form};
+use super::keys::{ALL, Keys, TEMPLATE_KEYS, VARIABLE_KEYS, form, known_key, list_form};
 use super::tree::{Entry, Node, Value};
 use super::unknown::{self, Unknown};
 use super::{RawImage, RawTemplate};
@@ -148,7 +148,7 @@ impl Reader<'_> {
     /// Reports a key that its mapping does not have. It is shown if it is of the list of those that people bring along:
     /// any other may be a piece of a value, as `b` of `{command: a,b}`. Returns the known key whose narrowing is lost.
     fn unknown_key(&mut self, entry: &Entry, path: Path<'_>, known: Keys) -> Option<&'static str> {
-        if self.deceptive_key(entry, path, known) {
+        if self.deceptive_key(entry, path, known) || self.misplaced_key(entry, path, known) {
             return None;
         }
         let unknown = Unknown::of(&entry.key, &texts_in(&entry.value), known, self.findings.are_many());
@@ -166,13 +166,27 @@ impl Reader<'_> {
         unknown.narrows
     }
 
+    /// Refuses a key without which an entry is empty or open, and which stands outside of any: ignored, a password would be
+    /// empty, or a port that was to be this machine's everybody's.
+    fn misplaced_key(&mut self, entry: &Entry, path: Path<'_>, known: Keys) -> bool {
+        let Some((name, list)) = unknown::misplaced(&entry.key, known).filter(|_| !self.wire) else {
+            return false;
+        };
+        let message = format!("`{name}` stands outside of any entry of `{list}`");
+        let found = Diagnostic::new(Code::KeyMisplaced, path.key(name).to_string(), message);
+        self.findings.push(found.at(Some(entry.position)));
+        true
+    }
+
     /// Refuses a key that only looks like a known one, because it contains a character that nobody sees.
     fn deceptive_key(&mut self, entry: &Entry, path: Path<'_>, known: Keys) -> bool {
         let Some(character) = entry.key.chars().find(|character| is_deceptive(*character)) else {
             return false;
         };
         let plain: String = entry.key.chars().filter(|character| !is_deceptive(*character)).collect();
-        let Some(name) = known_key(plain.trim(), known) else { return false };
+        // In an indentation it puts the key into another mapping, too.
+        let mut places = std::iter::once(&known).chain(&ALL);
+        let Some(name) = places.find_map(|keys| known_key(plain.trim(), keys)) else { return false };
         let fault = deceptive(&format!("the key `{name}`"), character);
         let found = Diagnostic::new(fault.code, path.key(name).to_string(), fault.message);
         self.findings.push(Diagnostic { advice: fault.advice, ..found }.at(Some(entry.position)));

@@ -4,7 +4,7 @@ use core::net::IpAddr;
 use std::borrow::Cow;
 
 use super::foreign;
-use super::keys::{ALL, Keys, VARIABLE_KEYS, known_key, place};
+use super::keys::{ALL, IMAGE_KEYS, Keys, TEMPLATE_KEYS, VARIABLE_KEYS, known_key, place};
 use super::tree::Entry;
 use crate::template::names::did_you_mean;
 
@@ -68,6 +68,16 @@ fn is_dashed(key: &str) -> bool {
     key.strip_prefix('-').is_some_and(|key| ALL.iter().any(|keys| known_key(key, keys).is_some()))
 }
 
+/// The list whose entries a key belongs to, for a key that must not be ignored where an image or a template has it.
+pub(super) fn misplaced(key: &str, known: Keys) -> Option<(&'static str, &'static str)> {
+    if ![IMAGE_KEYS, TEMPLATE_KEYS].contains(&known) {
+        return None;
+    }
+    let of = |keys, list| known_key(key, keys).map(|name| (name, list));
+    let lists = [of(&["variable", "value"], "environment"), of(&["host_interface"], "ports")];
+    lists.into_iter().flatten().next().or_else(|| of(&["read_only"], "volumes"))
+}
+
 /// What is to be said about a key that its mapping does not have.
 pub(super) struct Unknown {
     /// Whether the key may be shown. All others may be pieces of values.
@@ -91,7 +101,9 @@ impl Unknown {
         let home = ALL.iter().find(|keys| known_key(key, keys).is_some());
         let is_foreign = foreign::is_foreign(key);
         let is_shown = named.is_some() || is_foreign || home.is_some();
-        let near = match spares || is_foreign || is_dashed(key) || named.or(by_value).is_some() {
+        // A key of another place is that key, and no misspelling of one that belongs here.
+        let is_meant = is_foreign || home.is_some() || named.or(by_value).is_some();
+        let near = match spares || is_meant || is_dashed(key) {
             true => String::new(),
             false => did_you_mean(key, known.iter().copied()),
         };
@@ -106,8 +118,7 @@ impl Unknown {
             Some(_) => Some("write `read_only: true` or `false`; until then it is mounted read-only".into()),
             None if is_dashed(key) => Some("write a blank behind the `-` that begins an entry".into()),
             None => here.map(Cow::from).or_else(|| {
-                let home = home.filter(|_| near.is_empty())?;
-                Some(format!("the key belongs to {}; check the indentation", place(home)).into())
+                Some(format!("the key belongs to {}; check the indentation", place(home?)).into())
             }),
         };
         Self { is_shown, advice, near, narrows }
@@ -145,7 +156,18 @@ pub(super) fn advice_beside_a_value(entries: &[Entry], spares: bool) -> Option<C
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::template::raw::keys::{IMAGE_KEYS, LINK_KEYS, PORT_KEYS, TEMPLATE_KEYS, VOLUME_KEYS};
+    use crate::template::raw::keys::{LINK_KEYS, PORT_KEYS, VOLUME_KEYS};
+
+    #[test]
+    fn what_would_leave_an_entry_empty_or_open_is_misplaced() {
+        for (key, list) in [("value", "environment"), ("hostInterface", "ports"), ("readOnly", "volumes")] {
+            for known in [IMAGE_KEYS, TEMPLATE_KEYS] {
+                assert_eq!(misplaced(key, known).map(|(_, list)| list), Some(list), "{key}");
+            }
+            assert_eq!(misplaced(key, PORT_KEYS), None);
+        }
+        assert_eq!(misplaced("host_port", IMAGE_KEYS), None, "less is open without it");
+    }
 
     #[test]
     fn only_keys_of_the_list_may_be_shown() {
@@ -224,6 +246,11 @@ mod tests {
             ("ports", TEMPLATE_KEYS, "belongs to an entry of `images`"),
             ("container_path", IMAGE_KEYS, "belongs to an entry of `volumes`"),
             ("images", IMAGE_KEYS, "belongs to the top of the template"),
+            // Keys of another place that look like one of here.
+            ("proto", IMAGE_KEYS, "belongs to an entry of `ports`"),
+            ("recommended", IMAGE_KEYS, "belongs to the top of the template"),
+            ("host_port", VOLUME_KEYS, "belongs to an entry of `ports`"),
+            ("host_path", PORT_KEYS, "belongs to an entry of `volumes`"),
             ("name", PORT_KEYS, "a number alone"),
         ] {
             let advice = Unknown::of(key, &["x"], known, false).advice.unwrap_or_default();

@@ -13,7 +13,7 @@ use crate::artifacts::{ComponentName, Form, HoldUp, ObjectRef, Observed};
 pub use crate::artifacts::DeploymentState;
 
 pub use endpoints::Endpoint;
-pub use expected::{Expected, ExpectedComponent, expected, expected_of_new};
+pub use expected::{Expected, ExpectedComponent, expected};
 pub use happenings::{DeploymentEvent, happenings};
 pub use pods::{PodStatus, has_ended};
 

@@ -1,6 +1,7 @@
 //! The certificates and the key that a command line names: each fault tells its flag and its file, before any call.
 
 use std::fmt::Display;
+use std::fs::File;
 use std::path::Path;
 
 use rustls::pki_types::pem::PemObject;
@@ -10,7 +11,7 @@ use rustls::{Error, RootCertStore};
 use tonic::transport::{Certificate, Identity};
 
 use super::failure::Failure;
-use super::source::unreadable;
+use super::source::{read, unreadable};
 
 /// A file, and the flag that names it.
 struct Named<'a> {
@@ -25,7 +26,7 @@ impl Named<'_> {
 
     fn content(&self) -> Result<Vec<u8>, Failure> {
         let shown = format!("{} {}", self.flag, self.file.display());
-        std::fs::read(self.file).map_err(|error| unreadable(&shown, &error))
+        File::open(self.file).and_then(read).map_err(|error| unreadable(&shown, &error))
     }
 
     fn certificates(&self, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, Failure> {

@@ -1,6 +1,6 @@
 //! The way to an adapter: its address, TLS, and the token that says who calls.
 
-use std::fs;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::address::{Address, SERVER};
 use super::certificates;
 use super::failure::{Failure, cause};
 use super::findings::Texts;
-use super::source::unreadable;
+use super::source::{read, unreadable};
 use super::unanswered;
 use panamax_kubernetes_adapter_client::deployment_service_client::DeploymentServiceClient;
 use panamax_kubernetes_adapter_client::template_service_client::TemplateServiceClient;
@@ -136,7 +136,8 @@ fn token(address: &Address, file: &Path) -> Result<MetadataValue<Ascii>, Failure
         )));
     }
     let shown = file.display().to_string();
-    let text = fs::read_to_string(file).map_err(|error| unreadable(&shown, &error))?;
+    let bytes = File::open(file).and_then(read).map_err(|error| unreadable(&shown, &error))?;
+    let text = String::from_utf8_lossy(&bytes);
     let token = text.trim();
     let is_token = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
     let header = is_token.then(|| format!("Bearer {token}").parse::<MetadataValue<Ascii>>().ok()).flatten();
@@ -183,13 +184,13 @@ mod tests {
     #[test]
     fn a_token_is_sent_as_a_bearer_and_never_shown() {
         let path = std::env::temp_dir().join(format!("panamax-token-{}", std::process::id()));
-        fs::write(&path, "canary\n").unwrap();
+        std::fs::write(&path, "canary\n").unwrap();
         let socket = address("unix:/a");
         let read = token(&socket, &path).unwrap_or_else(|failure| panic!("{}", failure.text));
         let request = Caller(Some(read)).call(Request::new(())).unwrap();
         assert_eq!(request.metadata().get("authorization").unwrap().to_str().unwrap(), "Bearer canary");
         assert!(!format!("{request:?}").contains("canary"));
-        fs::write(&path, "two canary\n").unwrap();
+        std::fs::write(&path, "two canary\n").unwrap();
         assert!(token(&socket, &path).is_err_and(|failure| !failure.text.contains("canary")));
     }
 }

@@ -105,6 +105,8 @@ fn exit_code(code: Code, reason: &str) -> u8 {
     match reason {
         "WAIT_TIMEOUT" | "CLUSTER_TIMEOUT" => return TIMED_OUT,
         "OVERLOADED" => return UNREACHABLE,
+        // It has ended: what was written is told, or was put back.
+        "APPLY_INCOMPLETE" => return REFUSED,
         _ => {}
     }
     match code {

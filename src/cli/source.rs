@@ -144,7 +144,8 @@ fn text(file: &Path) -> Result<(String, String), Failure> {
     Ok((name, text))
 }
 
-fn read(from: impl Read) -> std::io::Result<Vec<u8>> {
+/// What can be read, within bounds.
+pub fn read(from: impl Read) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_BYTES {

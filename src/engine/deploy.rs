@@ -218,8 +218,6 @@ fn validated(decided: Decided) -> Done {
     };
     Done {
         record: decided.record.clone(),
-        recorded: decided.recorded(),
-        template_name: decided.prepared.template.name.clone(),
         diagnostics: decided.diagnostics(),
         changes: decided.plan.changes,
         warnings: Vec::new(),

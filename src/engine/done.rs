@@ -3,7 +3,7 @@
 use crate::artifacts::Change;
 use crate::diagnostic::Diagnostic;
 use crate::plan::Decided;
-use crate::record::{Record, Recorded, RequestOutcome};
+use crate::record::{Record, RequestOutcome};
 
 /// How a Deploy ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,10 +20,6 @@ pub enum Outcome {
 pub struct Done {
     /// The record; `None`: a deployment that is not there was only to be checked.
     pub record: Option<Record>,
-    /// What a list would show of it.
-    pub recorded: Recorded,
-    /// The template's name.
-    pub template_name: String,
     /// What was done to each object.
     pub changes: Vec<Change>,
     /// What was lost, changed or assumed.
@@ -37,8 +33,6 @@ pub struct Done {
 /// The answer to a request that was carried out before: its outcome, and the deployment as it is now.
 pub(super) fn repeated(record: Record, outcome: RequestOutcome) -> Done {
     Done {
-        recorded: record.head.recorded.clone(),
-        template_name: record.head.template_name.clone(),
         record: Some(record),
         changes: Vec::new(),
         diagnostics: Vec::new(),
@@ -54,7 +48,6 @@ pub(super) fn repeated(record: Record, outcome: RequestOutcome) -> Done {
 /// The answer to a Deploy that has ended well, with the uids that are known now.
 pub(super) fn done(record: Record, decided: Decided, outcome: Outcome) -> Done {
     let diagnostics = decided.diagnostics();
-    let recorded = decided.recorded();
     let mut changes = decided.plan.changes;
     if outcome != Outcome::Unchanged {
         for change in &mut changes {
@@ -62,13 +55,5 @@ pub(super) fn done(record: Record, decided: Decided, outcome: Outcome) -> Done {
             change.uid = member.and_then(|member| member.uid.clone()).or(change.uid.take());
         }
     }
-    Done {
-        record: Some(record),
-        recorded,
-        template_name: decided.prepared.template.name.clone(),
-        changes,
-        diagnostics,
-        warnings: Vec::new(),
-        outcome,
-    }
+    Done { record: Some(record), changes, diagnostics, warnings: Vec::new(), outcome }
 }

@@ -15,14 +15,14 @@ use crate::status::{ComponentState, ComponentStatus, DeploymentState, Endpoint, 
 use crate::template::Template;
 
 pub(super) fn deploy_response(deployed: &Deployed) -> proto::DeployResponse {
-    let namespace = &deployed.deployment.namespace;
+    let namespace = &deployed.namespace;
     let outcome = match deployed.outcome {
         Outcome::Created => proto::DeployOutcome::Created,
         Outcome::Updated => proto::DeployOutcome::Updated,
         Outcome::Unchanged => proto::DeployOutcome::Unchanged,
     };
     proto::DeployResponse {
-        deployment: Some(deployment(&deployed.deployment)),
+        deployment: deployed.deployment.as_ref().map(deployment),
         changes: deployed.changes.iter().map(|one| change(namespace, one)).collect(),
         diagnostics: deployed.diagnostics.iter().map(diagnostic).collect(),
         warnings: deployed.warnings.clone(),

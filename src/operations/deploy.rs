@@ -30,8 +30,10 @@ pub struct DeployCall {
 /// The answer to a Deploy.
 #[derive(Clone, Debug)]
 pub struct Deployed {
-    /// The deployment.
-    pub deployment: DeploymentView,
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The deployment; `None`: it is not there, and was only to be checked.
+    pub deployment: Option<DeploymentView>,
     /// What was done to each object.
     pub changes: Vec<Change>,
     /// What was lost, changed or assumed.
@@ -126,10 +128,8 @@ impl Operations {
         wait_ready: Option<Instant>,
     ) -> Result<Deployed> {
         let mut deployed = Deployed {
-            deployment: match &done.record {
-                Some(record) => view::recorded(record),
-                None => view::not_made(target, &done.recorded, &done.template_name),
-            },
+            namespace: target.namespace.clone(),
+            deployment: done.record.as_ref().map(view::recorded),
             changes: done.changes,
             diagnostics: done.diagnostics,
             warnings: done.warnings,
@@ -137,10 +137,10 @@ impl Operations {
         };
         // 3. The lock is free again; waiting only looks.
         if let (Some(until), Some(record)) = (wait_ready, &done.record) {
-            deployed.deployment = match &record.head.pledge {
+            deployed.deployment = Some(match &record.head.pledge {
                 Some(earlier) => Box::pin(self.ready_or_back(target, until, record, earlier.number)).await?,
                 None => Box::pin(self.wait_ready(record, until)).await?,
-            };
+            });
         }
         Ok(deployed)
     }

@@ -133,9 +133,13 @@ impl Operations {
         });
         let names: Vec<String> = names.collect();
         let what = if names.is_empty() { "objects".to_owned() } else { names.join(", ") };
+        // What has kept them for the longest, if that is known.
+        let since =
+            held.iter().filter_map(|one| one.since).min().unwrap_or_else(|| self.engine.clock().now());
+        let since = since.to_string();
         let held: Vec<String> = held.iter().map(|one| format!("{} {}", one.kind, one.name)).collect();
         Error::new(kind, format!("{what} still existed at the deadline; the teardown goes on"))
-            .with("since", self.engine.clock().now().to_string())
+            .with("since", since)
             .with("held", held.join(", "))
             .with("applied", "true")
     }

@@ -8,13 +8,13 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::artifacts::{
-    Artifact, DeploymentName, DeploymentState, HoldUp, Kind, Namespace, ObjectRef, Observed, Target,
+    Artifact, DeploymentName, DeploymentState, HoldUp, Kind, Namespace, ObjectRef, Observed,
 };
 use crate::engine::{self, Engine, HeldBack, Sighting, Snapshot};
 use crate::error::Result;
 use crate::plan;
-use crate::record::{Record, Recorded, holding_finalizers};
-use crate::status::{self, DeploymentEvent, Status, expected, expected_of_new};
+use crate::record::{Record, holding_finalizers};
+use crate::status::{self, DeploymentEvent, Status, expected};
 use crate::template::Template;
 
 /// A deployment as callers see it.
@@ -216,28 +216,6 @@ fn held_by(kind: &str, name: &str, finalizers: &[String], since: Option<Timestam
 pub(super) fn recorded(record: &Record) -> DeploymentView {
     let expected = expected(record);
     view(record, status::recorded(&expected, record.head.recorded.state), false)
-}
-
-/// The view of a deployment that a Deploy would make.
-pub(super) fn not_made(target: &Target, record: &Recorded, template_name: &str) -> DeploymentView {
-    let expected = expected_of_new(&target.namespace, record);
-    DeploymentView {
-        namespace: target.namespace.clone(),
-        name: target.name.clone(),
-        uid: String::new(),
-        etag: String::new(),
-        revision: 0,
-        template_name: template_name.to_owned(),
-        labels: record.labels.clone(),
-        created: Timestamp::UNIX_EPOCH,
-        updated: Timestamp::UNIX_EPOCH,
-        status: status::recorded(&expected, DeploymentState::Deploying),
-        objects: Vec::new(),
-        template: None,
-        events: Vec::new(),
-        full: false,
-        drift: Vec::new(),
-    }
 }
 
 fn view(record: &Record, status: Status, full: bool) -> DeploymentView {

@@ -189,13 +189,15 @@ impl HeadFields {
         inventory
     }
 
-    /// Marks the current revision as one that has failed and was taken back.
+    /// Marks the current revision as one that has failed and was taken back. The request that made it was not carried
+    /// out then, and is no longer remembered; both were written down in one write.
     pub(super) fn mark_taken_back(&mut self, cause: &Cause) {
         let current = self.current.clone();
         let entries = self.revisions.iter_mut();
         for entry in entries.filter(|entry| Some(&entry.revision) == current.as_ref()) {
             entry.seen = Some(Outcome::RolledBack);
             entry.cause.get_or_insert_with(|| cause.clone());
+            self.requests.retain(|known| known.time != entry.time);
         }
     }
 }

@@ -277,6 +277,27 @@ fn who_does_not_hear_that_counts_or_a_request_are_noted_finds_that_too() {
 }
 
 #[test]
+fn a_request_whose_revision_is_taken_back_is_not_remembered() {
+    let head: Head = serde_json::from_str(EARLIER).expect("a record");
+    let now = head.revisions[1].time;
+    let entry = |id: &str, time| RequestEntry {
+        request: Request { id: id.to_owned(), method: "Deploy".to_owned(), digest: None },
+        outcome: RequestOutcome::Updated,
+        time,
+    };
+    let mut next = head.0;
+    next.requests = vec![entry("earlier", head_time()), entry("own", now)];
+    next.mark_taken_back(&Cause::new(None, "it fails"));
+    let known: Vec<&str> = next.requests.iter().map(|entry| entry.request.id.as_str()).collect();
+    assert_eq!((known, next.revisions[1].seen), (vec!["earlier"], Some(Outcome::RolledBack)));
+}
+
+/// When the first revision of that record was made.
+fn head_time() -> Timestamp {
+    "2026-01-01T00:00:00Z".parse().expect("a time")
+}
+
+#[test]
 fn a_promise_to_go_back_is_void_once_everything_was_ready() {
     let head: Head = serde_json::from_str(EARLIER).expect("a record");
     let promised = ending(&head, 3, false, head.current.clone()).apply(&head);

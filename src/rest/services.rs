@@ -59,7 +59,7 @@ impl Services {
             // 2. A first Deploy and nothing else: of two that come at once, one is the first.
             let first = self.operations.deploy(first(&call)).await;
             let error = match first {
-                Ok(deployed) => return Ok(words::entries(&deployed.deployment)),
+                Ok(deployed) => return Ok(deployed.deployment.iter().flat_map(words::entries).collect()),
                 Err(error) => error,
             };
             // 3. What is there already is either this very thing, or another.
@@ -87,7 +87,7 @@ impl Services {
         checks.choices.validate_only = true;
         let checked = self.operations.deploy(checks).await?;
         match checked.outcome {
-            Outcome::Unchanged => Ok(Some(checked.deployment)),
+            Outcome::Unchanged => Ok(checked.deployment),
             Outcome::Updated => Ok(None),
             Outcome::Created => {
                 let text = format!("deployment {name} has gone since it was looked at");

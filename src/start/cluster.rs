@@ -17,6 +17,8 @@ use crate::sandbox::Sandbox;
 
 /// How long the start waits to hear what the credentials may do.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Stands for no proxy until the configuration is read.
+const UNUSED: &str = "http://unused";
 /// How long until a cluster that did not answer is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -91,6 +93,20 @@ fn handle(config: kube::Config, again: ReadAgain) -> Result<Cluster, Refusal> {
              or socks5; name one of these",
         ));
     }
+    let named = [("the cluster's address", Some(&config.cluster_url)), ("the proxy's address", proxy)];
+    for (what, address) in named.into_iter().filter_map(|(what, address)| Some((what, address?))) {
+        if has_no_port(address) {
+            return Err(refusal(78, format!("{what} names a port that is none; ports are 1 to 65535")));
+        }
+    }
+    let holds_more = config.cluster_url.authority().is_some_and(|authority| authority.as_str().contains('@'))
+        || config.cluster_url.query().is_some();
+    if holds_more {
+        return Err(refusal(
+            78,
+            "the cluster's address holds a user, a password or a query; credentials belong to `users` of the kubeconfig",
+        ));
+    }
     // Whoever is named behind a proxy is named as that sees it.
     let ends = [Some(&config.cluster_url), proxy];
     let local = ends.into_iter().flatten().all(|end| end.host().is_some_and(is_loopback));
@@ -118,6 +134,13 @@ fn handle(config: kube::Config, again: ReadAgain) -> Result<Cluster, Refusal> {
         };
         refusal(78, format!("{}: {why}", error.message()))
     })
+}
+
+/// Whether what stands behind the host is no port: read as none, another one would be asked.
+fn has_no_port(address: &Uri) -> bool {
+    let Some(authority) = address.authority() else { return true };
+    let behind = authority.as_str().rsplit('@').next().and_then(|named| named.strip_prefix(authority.host()));
+    !matches!(behind, Some("")) && address.port_u16().is_none_or(|port| port == 0)
 }
 
 /// Whether a host is this machine; a name that only looks like an address of it is not.
@@ -187,12 +210,22 @@ async fn found(
     kubeconfig: Result<Kubeconfig, KubeconfigError>,
     options: &KubeConfigOptions,
 ) -> Result<kube::Config, KubeconfigError> {
-    let kubeconfig = kubeconfig?;
+    let mut kubeconfig = kubeconfig?;
     let names_proxy = names_proxy(&kubeconfig, options);
+    if !names_proxy {
+        // Where none is named, the library takes HTTPS_PROXY for every cluster, and holds NO_PROXY against the proxy.
+        for cluster in kubeconfig.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
+            cluster.proxy_url = Some(UNUSED.to_owned());
+        }
+    }
     let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, options).await?;
-    // The library takes HTTPS_PROXY for every cluster that names none, and holds NO_PROXY against the proxy.
-    if !names_proxy && !is_proxied(&Matcher::from_env(), &config.cluster_url) {
-        config.proxy_url = None;
+    if !names_proxy {
+        let of = |names: [&str; 2]| names.iter().find_map(|name| std::env::var(name).ok());
+        let proxy = of(["HTTPS_PROXY", "https_proxy"]).unwrap_or_default();
+        let except = of(["NO_PROXY", "no_proxy"]).unwrap_or_default();
+        let is_proxied = !proxy.is_empty() && is_proxied(&except, &config.cluster_url);
+        let address = is_proxied.then(|| proxy.parse()).transpose();
+        config.proxy_url = address.map_err(KubeconfigError::ParseProxyUrl)?;
     }
     Ok(config)
 }
@@ -207,9 +240,25 @@ fn names_proxy(kubeconfig: &Kubeconfig, options: &KubeConfigOptions) -> bool {
     address.is_some_and(|address| !address.is_empty())
 }
 
-/// Whether the environment's proxy is on the way to an address: never to this machine, nor where NO_PROXY says so.
-fn is_proxied(environment: &Matcher, address: &Uri) -> bool {
-    !address.host().is_some_and(is_loopback) && environment.intercept(address).is_some()
+/// Whether the environment's proxy is on the way to an address: never to this machine, nor where NO_PROXY says so. That
+/// has `*` for everything, addresses, networks, names with all below them, and a port behind each.
+fn is_proxied(except: &str, address: &Uri) -> bool {
+    let port = address.port_u16().unwrap_or(443).to_string();
+    let mut entries: Vec<&str> = except.split(',').map(str::trim).collect();
+    for entry in &mut entries {
+        *entry = entry.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(entry);
+        let (host, behind) = entry.rsplit_once(':').unwrap_or((entry, ""));
+        // An address of IPv6 has colons of its own, and brackets where a port follows.
+        if !behind.is_empty() && (!host.contains(':') || host.ends_with(']')) {
+            *entry = if behind == port { host } else { "" };
+        }
+        *entry = entry.trim_start_matches('[').trim_end_matches(']');
+    }
+    if entries.contains(&"*") || address.host().is_some_and(is_loopback) {
+        return false;
+    }
+    let matcher = Matcher::builder().https("http://any").no(entries.join(",")).build();
+    matcher.intercept(address).is_some()
 }
 
 #[cfg(test)]
@@ -218,23 +267,49 @@ mod tests {
 
     #[test]
     fn the_environments_proxy_is_not_on_every_way() {
-        let environment = Matcher::builder()
-            .https("http://proxy.example:3128")
-            .no("10.0.0.0/8, .internal.example, 192.0.2.7")
-            .build();
-        for address in ["https://cluster.example", "https://192.0.2.8:6443", "https://[2001:db8::1]:6443"] {
-            assert!(is_proxied(&environment, &address.parse().unwrap()), "{address}");
+        let is_proxied = |except: &str, address: &str| is_proxied(except, &address.parse().unwrap());
+        let except = "10.0.0.0/8, .internal.example,192.0.2.7, *.star.example, port.example:6443, \
+                      192.0.2.9:6443, [2001:db8::2]:6443, 2001:db8::3";
+        let proxied = [
+            "https://cluster.example",
+            "https://192.0.2.8:6443",
+            "https://[2001:db8::1]:6443",
+            "https://port.example:443",
+            "https://192.0.2.9",
+            "https://[2001:db8::2]",
+        ];
+        for address in proxied {
+            assert!(is_proxied(except, address) && is_proxied("", address), "{address}");
+            assert!(!is_proxied("*", address) && !is_proxied("a, *", address), "{address}");
         }
         let straight = [
             "https://10.1.2.3:6443",
             "https://a.internal.example",
             "https://192.0.2.7",
             "https://localhost:1",
+            "https://b.star.example",
+            "https://port.example:6443",
+            "https://192.0.2.9:6443",
+            "https://[2001:db8::2]:6443",
+            "https://[2001:db8::3]:1",
         ];
         for address in straight {
-            assert!(!is_proxied(&environment, &address.parse().unwrap()), "{address}");
+            assert!(!is_proxied(except, address), "{address}");
         }
-        assert!(!is_proxied(&Matcher::builder().build(), &"https://cluster.example".parse().unwrap()));
+        assert!(!is_proxied("", "https://127.0.0.1:1"));
+    }
+
+    #[test]
+    fn what_is_no_port_is_not_read_as_none() {
+        for address in
+            ["https://a:99999", "https://a:", "https://a:0", "https://u:p@a:x1", "https://[::1]:70000"]
+        {
+            let parsed: std::result::Result<Uri, _> = address.parse();
+            assert!(parsed.is_err() || parsed.is_ok_and(|address| has_no_port(&address)), "{address}");
+        }
+        for address in ["https://a", "https://a:1", "http://u:p@a:65535", "socks5://[::1]:1080", "a:3128"] {
+            assert!(!has_no_port(&address.parse().unwrap()), "{address}");
+        }
     }
 
     #[test]

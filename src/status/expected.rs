@@ -1,9 +1,7 @@
 //! What the records say there should be: what a status is concluded against.
 
 use crate::artifacts::{ComponentName, Kind, Namespace, ObjectRef};
-use crate::record::{
-    self, Makers, Member, MemberState, Phase, Record, Recorded, RecordedComponent, RefusedObject,
-};
+use crate::record::{self, Makers, Member, MemberState, Phase, Record, RecordedComponent, RefusedObject};
 
 /// What the records say there should be.
 #[derive(Clone, Debug)]
@@ -66,24 +64,6 @@ pub fn expected(record: &Record) -> Expected {
         restored: record.is_restored(),
         refused: head.refused.clone(),
         makers: Makers::of(&record.name, head),
-    }
-}
-
-/// What there would be of a deployment that is not there yet.
-pub fn expected_of_new(namespace: &Namespace, recorded: &Recorded) -> Expected {
-    Expected {
-        namespace: namespace.clone(),
-        components: recorded
-            .components
-            .iter()
-            .map(|component| expected_component(component, &[], true))
-            .collect(),
-        deleting: false,
-        applying: true,
-        incomplete: false,
-        restored: false,
-        refused: Vec::new(),
-        makers: Makers::default(),
     }
 }
 

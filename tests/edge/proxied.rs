@@ -129,7 +129,7 @@ async fn the_environment_names_a_proxy_for_clusters_that_name_none() {
     let far = Far::new("proxied-environment").await;
     let proxy = far.proxy(Speaks::Http, true).await;
     let named = ("HTTPS_PROXY", address("http", &format!("{CREDENTIALS}@"), proxy.address));
-    let not_there = ("NO_PROXY", "10.0.0.0/8,cluster.invalid".to_owned());
+    let not_there = ("NO_PROXY", "10.0.0.0/8,cluster.invalid:6443".to_owned());
     let binary = started(vec![named.clone()], far.kubeconfig(None)).await;
     deployed(&binary).await.expect("through the environment's proxy");
     drop(binary);
@@ -167,6 +167,23 @@ async fn a_proxy_that_cannot_be_used_is_refused_at_the_start() {
     assert_eq!(code, Some(78), "{text}");
     assert!(text.contains("proxy's address"), "{text}");
     is_not_told(&text);
+    // Another port would be asked, with the credentials.
+    for proxy in ["http://some%20body:w0rd@127.0.0.1:99999", "socks5://some%20body:w0rd@localhost:x"] {
+        let (code, text) = told(proxy, "https://cluster.invalid:6443");
+        assert_eq!(code, Some(78), "{text}");
+        assert!(text.contains("the proxy's address names a port that is none"), "{text}");
+        is_not_told(&text);
+    }
+    for (server, why) in [
+        ("https://cluster.invalid:99999", "names a port that is none"),
+        ("https://some%20body:w0rd@cluster.invalid:6443", "holds a user"),
+        ("https://cluster.invalid:6443?x=w0rd", "holds a user"),
+    ] {
+        let (code, text) = told("http://localhost:1", server);
+        assert_eq!(code, Some(78), "{text}");
+        assert!(text.contains(why), "{text}");
+        is_not_told(&text);
+    }
     // Behind a proxy elsewhere, this machine's name means the other one.
     let (code, text) = told("http://192.0.2.1:3128", "http://localhost:1");
     assert_eq!(code, Some(78), "{text}");

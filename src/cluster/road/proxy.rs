@@ -24,7 +24,16 @@ pub fn is_proxy(address: &Uri) -> bool {
 
 /// The proxy at an address, and who it is to be told that asks.
 fn proxy(address: &Uri) -> Option<Intercept> {
-    let all = Matcher::builder().https(address.to_string()).build();
+    let text = address.to_string();
+    // A password may have an `@` of its own; the last one ends it.
+    let named = address.authority().and_then(|authority| authority.as_str().rsplit_once('@'));
+    let text = match named {
+        Some((who, place)) => {
+            text.replacen(&format!("{who}@{place}"), &format!("{}@{place}", who.replace('@', "%40")), 1)
+        }
+        None => text,
+    };
+    let all = Matcher::builder().https(text).build();
     let proxy = all.intercept(&Uri::from_static("https://any"))?;
     matches!(proxy.uri().scheme_str(), Some("http" | "https" | "socks5" | "socks5h")).then_some(proxy)
 }
@@ -100,6 +109,20 @@ impl Service<Uri> for Way {
             Self::Tunnel(way) => way.call(address).map_ok(Into::into).map_err(Into::into).boxed(),
             Self::EncryptedTunnel(way) => way.call(address).map_err(Into::into).boxed(),
             Self::Socks(way) => way.call(address).map_ok(Into::into).map_err(Into::into).boxed(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_at_sign_ends_a_password() {
+        for address in ["socks5://user:p@ss@proxy.example:1", "socks5://user:p%40ss@proxy.example:1"] {
+            let found = proxy(&address.parse().unwrap()).unwrap();
+            assert_eq!(found.raw_auth(), Some(("user", "p@ss")), "{address}");
+            assert_eq!(found.uri().to_string(), "socks5://proxy.example:1/");
         }
     }
 }

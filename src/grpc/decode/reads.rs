@@ -14,6 +14,9 @@ pub(in super::super) const PAGE_SIZE: u32 = 100;
 pub(in super::super) const MAX_PAGE_SIZE: u32 = 500;
 /// The longest label selector, in bytes: it becomes part of an address.
 const MAX_SELECTOR: usize = 1024;
+/// The longest page token, in bytes: the API server's own names one object. A longer one would make an address that it
+/// does not read.
+const MAX_TOKEN: usize = 4096;
 /// A heartbeat when the caller names none, and its range.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 const HEARTBEAT_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
@@ -47,6 +50,10 @@ pub(in super::super) fn list(
         .enumerate()
         .filter_map(|(index, state)| {
             let field = format!("states[{index}]");
+            if *state == 0 {
+                faults.add(field, "must be a state; leave the list empty for all");
+                return None;
+            }
             let state: proto::DeploymentState = enumeration(*state, &field, &mut faults);
             deployment_state(state)
         })
@@ -54,6 +61,7 @@ pub(in super::super) fn list(
     if request.label_selector.len() > MAX_SELECTOR {
         faults.add("label_selector", format!("must have {MAX_SELECTOR} bytes at the most"));
     }
+    check_token(&request.page_token, &mut faults);
     let full = is_full(request.view, &mut faults);
     faults.finish(Some(ListCall {
         namespace,
@@ -63,6 +71,12 @@ pub(in super::super) fn list(
         states,
         full,
     }))
+}
+
+fn check_token(token: &str, faults: &mut Faults) {
+    if token.len() > MAX_TOKEN {
+        faults.add("page_token", "is longer than any token; send the one that came with the page before");
+    }
 }
 
 fn page_size(asked: i32, faults: &mut Faults) -> u32 {
@@ -83,6 +97,7 @@ pub(in super::super) fn revisions(
     let mut faults = Faults::default();
     let target = faults.target(&request.namespace, &request.name, settings);
     let page_size = page_size(request.page_size, &mut faults);
+    check_token(&request.page_token, &mut faults);
     faults.finish(target.map(|target| RevisionsCall { target, page_size, page_token: request.page_token }))
 }
 

@@ -282,8 +282,7 @@ fn step(inputs: &Inputs<'_>, artifact: &Artifact, pod_revision: Option<u32>, pla
     let before = find(inputs.before, &artifact.reference);
     let mut stamped = artifact.clone();
     let is_workload = artifact.reference.kind.stage() == Stage::Workload;
-    let renewed =
-        existing.as_ref().and_then(|existing| replacing::renewed(inputs, existing, member, artifact));
+    let renewed = replacing::renewed(inputs, existing.as_ref(), member, artifact);
     let pod_revision = renewed.or(pod_revision).filter(|_| is_workload);
     if let Some(revision) = pod_revision {
         stamp::stamp(&mut stamped, revision);

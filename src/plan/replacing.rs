@@ -53,13 +53,11 @@ fn is_headless(manifest: &Value) -> bool {
 /// replaces them.
 pub(super) fn renewed(
     inputs: &Inputs<'_>,
-    existing: &Existing<'_>,
+    existing: Option<&Existing<'_>>,
     member: Option<&Member>,
     artifact: &Artifact,
 ) -> Option<u32> {
-    if artifact.reference.kind != Kind::ReplicationController {
-        return None;
-    }
+    let existing = existing.filter(|_| artifact.reference.kind == Kind::ReplicationController)?;
     let taken = |other: &Others| fields::taken(&artifact.manifest, &other.fields, existing.held);
     let mut taken = existing.others.iter().flat_map(taken);
     let is_theirs = taken.any(|field| field.starts_with("spec.template.spec."));

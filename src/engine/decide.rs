@@ -268,8 +268,8 @@ async fn choose(engine: &Engine, target: &Target, record: &Record, number: u32) 
             return Ok((candidate.number, stored));
         }
     }
-    let kept: Vec<String> =
-        record.head.listed().iter().map(|entry| entry.revision.number.to_string()).collect();
+    let kept = look::revisions(engine, record).await?;
+    let kept: Vec<String> = kept.iter().map(|entry| entry.revision.number.to_string()).collect();
     let kept = kept.join(", ");
     let text = match number {
         0 => format!("no revision of deployment {} below the current one was ever ready", target.name),

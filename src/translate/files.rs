@@ -27,9 +27,13 @@ const FILE_ENDINGS: &[&str] = &[
     "yaml",
     "yml",
 ];
-/// Endings of directories, so that one says nothing: `site.d`, `repo.git`, `example.com`.
-const DIRECTORY_ENDINGS: &[&str] =
-    &["co", "com", "d", "de", "dev", "eu", "git", "info", "io", "local", "net", "org", "uk"];
+/// Endings of directories, so that one says nothing: `site.d`, `repo.git`, and the names of hosts that sites are called
+/// by, as `example.com`; none of these that files have, too, as `pl` and `br`.
+const DIRECTORY_ENDINGS: &[&str] = &[
+    "app", "at", "au", "be", "biz", "ch", "cloud", "co", "com", "cz", "d", "de", "dev", "dk", "edu", "es",
+    "eu", "fi", "fr", "git", "gov", "ie", "info", "internal", "io", "it", "jp", "kr", "lan", "local", "net",
+    "nl", "no", "nz", "org", "pt", "ru", "se", "site", "uk", "us",
+];
 /// The longest ending of a name; what is longer is a part of the name.
 const LONGEST_ENDING: usize = 12;
 /// Dot files that people mount; a directory may begin with a dot, too.
@@ -261,6 +265,9 @@ mod tests {
             ("/root/.ssh", "/root/.ssh"),
             ("/srv/app-1.2", "/opt/app-1.2"),
             ("/srv/www/example.com", "/var/www/example.com"),
+            ("/srv/example.fr", "/var/www/shop.example.fr"),
+            ("/srv/example.ch", "/var/www/example.nl"),
+            ("/srv/my.app", "/srv/my.app"),
             ("/srv/repo.git", "/srv/repo.git"),
             ("/srv/files/", "/srv/files"),
             ("/srv/logs.old/", "/var/logs.old"),

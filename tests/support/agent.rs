@@ -73,6 +73,8 @@ impl Answer {
 /// One kept-alive connection, as the Go agent has it.
 pub struct Agent {
     stream: Box<dyn Bytes>,
+    /// What was read of the next answer.
+    begun: Vec<u8>,
     host: String,
     /// What its setting has behind the port.
     prefix: String,
@@ -88,7 +90,7 @@ impl Agent {
 
     /// Speaks over a connection that is there.
     pub fn over(stream: Box<dyn Bytes>, host: &str) -> Self {
-        Self { stream, host: host.to_owned(), prefix: String::new(), authorization: None }
+        Self { stream, begun: Vec::new(), host: host.to_owned(), prefix: String::new(), authorization: None }
     }
 
     /// With a path behind the port.
@@ -180,13 +182,23 @@ impl Agent {
         let _ = self.stream.write_all(bytes).await;
     }
 
+    /// Whether something comes within a while, or the end; it is still to be read.
+    pub async fn hears(&mut self, patience: Duration) -> bool {
+        let mut byte = [0];
+        let read = tokio::time::timeout(patience, self.stream.read(&mut byte)).await;
+        if let Ok(Ok(1)) = read {
+            self.begun.push(byte[0]);
+        }
+        read.is_ok()
+    }
+
     /// Reads an answer; `None` at the end of the connection.
     pub async fn answer(&mut self, method: &str) -> Option<Answer> {
         tokio::time::timeout(PATIENCE, self.read(method)).await.expect("an answer or an end in time")
     }
 
     async fn read(&mut self, method: &str) -> Option<Answer> {
-        let mut head = Vec::new();
+        let mut head = std::mem::take(&mut self.begun);
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
             self.stream.read_exact(&mut byte).await.ok()?;

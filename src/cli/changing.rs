@@ -37,7 +37,7 @@ async fn explained(client: &Client, args: &DeployArgs, source: &Source, failed: 
     let call = templates.validate_template(limited(validation(source, &args.around), LOOKING));
     match within(LOOKING, call).await {
         Ok(answer) if !answer.valid => {
-            let found = answer.diagnostics;
+            let found = source.all(answer.diagnostics);
             let shown = source.texts().show_all(&found);
             let text = format!("{shown}{}: refused, {}\n", source.name(), findings::count(&found));
             Failure { code: REFUSED, text }
@@ -93,8 +93,7 @@ impl DeployArgs {
             Ok(Waited::Seen) => return view.say(&["it is at rest".to_owned()]),
             Err(failed) => return Err(explained(&client, self, &source, failed).await),
         };
-        tell_findings(err, &source.texts(), &source.about_override)?;
-        tell_findings(err, &source.texts(), &answer.diagnostics)?;
+        tell_findings(err, &source.texts(), &source.all(answer.diagnostics.clone()))?;
         view.tell(&answer, "DeployResponse", || {
             let verb = verb(answer.outcome, self.terms.validate_only);
             told(&verb, &answer.changes, &answer.warnings, answer.deployment.as_ref())
@@ -115,8 +114,7 @@ impl DeployArgs {
                 return Err(explained(&client, self, &source, failed).await);
             }
         };
-        tell_findings(err, &source.texts(), &source.about_override)?;
-        tell_findings(err, &source.texts(), &answer.diagnostics)?;
+        tell_findings(err, &source.texts(), &source.all(answer.diagnostics.clone()))?;
         view.tell(&answer, "PlanDeployResponse", || {
             let mut lines = vec!["a Deploy would".to_owned()];
             lines.extend(text::changes(&answer.changes, true));

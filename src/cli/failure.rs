@@ -105,8 +105,8 @@ fn exit_code(code: Code, reason: &str) -> u8 {
     match reason {
         "WAIT_TIMEOUT" | "CLUSTER_TIMEOUT" => return TIMED_OUT,
         "OVERLOADED" => return UNREACHABLE,
-        // It has ended: what was written is told, or was put back.
-        "APPLY_INCOMPLETE" => return REFUSED,
+        // The operation has ended within its time: its update failed, and may have been put back.
+        "APPLY_INCOMPLETE" if code == Code::DeadlineExceeded => return REFUSED,
         _ => {}
     }
     match code {
@@ -142,6 +142,13 @@ mod tests {
         details.set_bad_request(violations);
         let status = Status::with_error_details(Code::InvalidArgument, message, details);
         Failure::call(&status, &Texts::default()).text
+    }
+
+    #[test]
+    fn an_operation_that_has_ended_does_not_go_on() {
+        assert_eq!(exit_code(Code::DeadlineExceeded, "APPLY_INCOMPLETE"), REFUSED);
+        assert_eq!(exit_code(Code::DeadlineExceeded, "WAIT_TIMEOUT"), TIMED_OUT);
+        assert_eq!(exit_code(Code::Unavailable, "APPLY_INCOMPLETE"), UNREACHABLE);
     }
 
     #[test]

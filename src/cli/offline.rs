@@ -78,7 +78,7 @@ impl ValidateArgs {
     fn one(&self, source: &Source, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Failure> {
         let answer = grpc::validate(self.request(source));
         let mut answer = answer.map_err(|status| Failure::call(&status, &Texts::default()))?;
-        answer.diagnostics.splice(..0, source.about_override.clone());
+        answer.diagnostics = source.all(answer.diagnostics);
         say(err, source, &answer.diagnostics)?;
         if self.output == Format::Text {
             let verdict = if answer.valid { "valid" } else { "refused" };
@@ -137,8 +137,7 @@ impl TranslateArgs {
             Ok(answer) => answer,
             Err(status) => return Err(self.refused(&status, &source)),
         };
-        say(err, &source, &source.about_override)?;
-        say(err, &source, &answer.diagnostics)?;
+        say(err, &source, &source.all(answer.diagnostics))?;
         let written = match self.output {
             Manifests::Yaml => out.write_all(answer.manifest_yaml.as_bytes()),
             Manifests::Json => {
@@ -152,7 +151,8 @@ impl TranslateArgs {
 
     /// A refusal holds the first errors; a validation all of them, and the warnings beside.
     fn refused(&self, status: &tonic::Status, source: &Source) -> Failure {
-        let found = grpc::validate(validation(source, &self.around)).map(|answer| answer.diagnostics);
+        let found = grpc::validate(validation(source, &self.around));
+        let found = found.map(|answer| source.all(answer.diagnostics));
         match found {
             Ok(found) if found.iter().any(|one| one.severity() == proto::Severity::Error) => {
                 let count = findings::count(&found);

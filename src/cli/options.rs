@@ -88,6 +88,11 @@ pub struct OptionArgs {
 }
 
 impl OptionArgs {
+    /// Whether warnings refuse the template.
+    pub fn is_strict(&self) -> bool {
+        self.strictness == Some(proto::Strictness::Strict.into())
+    }
+
     /// Whether an update that fails is taken back.
     pub fn rolls_back(&self) -> bool {
         self.on_failure == Some(proto::FailurePolicy::Rollback.into())

@@ -7,6 +7,7 @@ use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 
 use super::failure::{Failure, REFUSED};
+use super::flags::PACKAGE;
 use panamax_kubernetes_adapter_client as proto;
 
 /// Form of an answer.
@@ -69,8 +70,6 @@ impl<W: Write> Output for Stream<W> {
         self.is_left
     }
 }
-
-const PACKAGE: &str = "panamax.kubernetes.v1";
 
 /// A message as JSON; `name` is its name in the contract.
 fn json(message: &impl Message, name: &str) -> Result<serde_json::Value, String> {

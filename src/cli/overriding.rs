@@ -4,11 +4,12 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::template::raw::{self, RawImage, RawPort, RawTemplate};
 use panamax_kubernetes_adapter_client as proto;
 
-/// Reads a file that overrides a template, with what is to be said of it; fails with everything that is wrong with it. Each
-/// at its place.
-pub fn read(text: &str) -> Result<(proto::Template, Vec<Diagnostic>), Vec<Diagnostic>> {
+/// Reads a file that overrides a template; returns its fields, and the findings that do not refuse it. Fails with all
+/// findings if one refuses it: an error, or where the caller is strict a warning. Each finding has its place in the file.
+pub fn read(text: &str, is_strict: bool) -> Result<(proto::Template, Vec<Diagnostic>), Vec<Diagnostic>> {
     let reading = raw::read(text);
     let mut found = reading.diagnostics;
+    found.iter_mut().for_each(|found| found.strict = is_strict);
     let is_refused = |found: &[Diagnostic]| found.iter().any(Diagnostic::is_error);
     let Some(template) = reading.template.filter(|_| !is_refused(&found)) else { return Err(found) };
     let encoded = encoded(template, &mut found);
@@ -86,7 +87,7 @@ fn image(image: RawImage, path: &str, found: &mut Vec<Diagnostic>) -> proto::Ima
 fn port(port: &RawPort, path: &str, found: &mut Vec<Diagnostic>) -> proto::PortMapping {
     let host_port = number(&port.host_port, Code::PortNotDecimal, &format!("{path}.host_port"), found);
     proto::PortMapping {
-        // What was to narrow it could not be read: it is not opened wide.
+        // The key that was to narrow the port could not be read, so the port is not published.
         host_port: host_port.filter(|_| !port.closed),
         container_port: number(
             &port.container_port,
@@ -132,12 +133,13 @@ mod tests {
     fn what_is_not_read_is_told_and_opens_nothing() {
         let text = "images:\n- name: a\n  enviroment: []\n  ports:\n  - {host_port: 8080, container_port: 80, \
                     host_ip: 127.0.0.1}\n";
-        let (template, told) = read(text).unwrap();
+        let (template, told) = read(text, false).unwrap();
         let codes: Vec<_> = told.iter().map(|found| found.code).collect();
         assert_eq!(codes, [Code::UnknownField, Code::UnknownField]);
         assert!(told.iter().all(|found| found.position.is_some()));
         assert_eq!(template.images[0].ports[0].host_port, None, "what was to narrow it is lost");
-        let found = read("images:\n- name: a\n  ports: [{container_port: x}]\n").unwrap_err();
+        assert_eq!(read(text, true).unwrap_err().len(), 2, "who is strict takes no warning");
+        let found = read("images:\n- name: a\n  ports: [{container_port: x}]\n", false).unwrap_err();
         assert_eq!(found.len(), 1);
     }
 }

@@ -70,8 +70,8 @@ pub struct Source {
     overriding: Option<(String, String)>,
     /// What overrides it.
     pub r#override: Option<proto::Template>,
-    /// What is to be said of that, beside what is found in both together.
-    pub about_override: Vec<proto::Diagnostic>,
+    /// What reading that file has found, which the adapter cannot see: it gets the fields alone.
+    about_override: Vec<proto::Diagnostic>,
     /// What its images say of themselves.
     pub image_configs: BTreeMap<String, String>,
 }
@@ -91,7 +91,8 @@ impl Source {
     /// Reads what goes with a template.
     pub fn around(around: &AroundArgs) -> Result<Self, Failure> {
         let overriding = around.overriding.as_deref().map(self::text).transpose()?;
-        let encoded = overriding.as_ref().map(|(name, text)| encoded(name, text)).transpose()?;
+        let is_strict = around.options.is_strict();
+        let encoded = overriding.as_ref().map(|(name, text)| encoded(name, text, is_strict)).transpose()?;
         let (encoded, about_override) = encoded.unzip();
         let mut image_configs = BTreeMap::new();
         for named in &around.image_configs {
@@ -99,6 +100,11 @@ impl Source {
         }
         let about_override = about_override.unwrap_or_default();
         Ok(Self { overriding, r#override: encoded, about_override, image_configs, ..Self::default() })
+    }
+
+    /// Findings of an answer, behind those that reading the override has found.
+    pub fn all(&self, found: Vec<proto::Diagnostic>) -> Vec<proto::Diagnostic> {
+        self.about_override.iter().cloned().chain(found).collect()
     }
 
     /// The texts, for findings about them.
@@ -113,10 +119,14 @@ impl Source {
     }
 }
 
-/// What a file says that overrides a template, and what is to be said of it.
-fn encoded(name: &str, text: &str) -> Result<(proto::Template, Vec<proto::Diagnostic>), Failure> {
+/// What a file says that overrides a template, and what reading it has found.
+fn encoded(
+    name: &str,
+    text: &str,
+    is_strict: bool,
+) -> Result<(proto::Template, Vec<proto::Diagnostic>), Failure> {
     let encoded = |found: &Vec<Diagnostic>| found.iter().map(grpc::diagnostic).collect::<Vec<_>>();
-    let (template, found) = overriding::read(text).map_err(|found| {
+    let (template, found) = overriding::read(text, is_strict).map_err(|found| {
         let texts = Texts::new((name, text), None);
         Failure { code: super::failure::USAGE, text: texts.show_all(&encoded(&found)) }
     })?;
@@ -144,7 +154,7 @@ fn text(file: &Path) -> Result<(String, String), Failure> {
     Ok((name, text))
 }
 
-/// What can be read, within bounds.
+/// Reads everything; fails if that is more than 16 MiB.
 pub fn read(from: impl Read) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;

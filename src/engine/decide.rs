@@ -271,11 +271,12 @@ async fn choose(engine: &Engine, target: &Target, record: &Record, number: u32) 
     let kept = look::revisions(engine, record).await?;
     let kept: Vec<String> = kept.iter().map(|entry| entry.revision.number.to_string()).collect();
     let kept = kept.join(", ");
+    let known = if kept.is_empty() { "none" } else { &kept };
     let text = match number {
         0 => format!("no revision of deployment {} below the current one was ever ready", target.name),
         _ => format!("revision {number} of deployment {} is not kept", target.name),
     };
-    Err(Error::new(ErrorKind::RevisionNotFound, format!("{text}; kept are {kept}"))
+    Err(Error::new(ErrorKind::RevisionNotFound, format!("{text}; kept are {known}"))
         .about("Deployment", target.name.as_str())
         .with("revisions", kept))
 }

@@ -62,7 +62,7 @@ pub enum Transition {
     Doubted(Box<Transition>),
     /// Scale has set replica counts.
     Scaled {
-        /// A name for this, by which it is recognized.
+        /// The id of this Scale, by which its note is found in [`HeadFields::ended`].
         id: String,
         /// The entries of the controllers, with their counts.
         counts: Vec<Member>,

@@ -107,7 +107,7 @@ fn handle(config: kube::Config, again: ReadAgain) -> Result<Cluster, Refusal> {
             "the cluster's address holds a user, a password or a query; credentials belong to `users` of the kubeconfig",
         ));
     }
-    // Whoever is named behind a proxy is named as that sees it.
+    // A proxy on another machine looks the cluster's address up there: its `localhost` is not this machine.
     let ends = [Some(&config.cluster_url), proxy];
     let local = ends.into_iter().flatten().all(|end| end.host().is_some_and(is_loopback));
     let verified = config.cluster_url.scheme_str() == Some("https") && !config.accept_invalid_certs;
@@ -136,9 +136,10 @@ fn handle(config: kube::Config, again: ReadAgain) -> Result<Cluster, Refusal> {
     })
 }
 
-/// Whether what stands behind the host is no port: read as none, another one would be asked.
+/// Whether an address has something behind its host that is no port. The libraries take that for no port at all, and
+/// ask the one that is usual.
 fn has_no_port(address: &Uri) -> bool {
-    let Some(authority) = address.authority() else { return true };
+    let Some(authority) = address.authority() else { return false };
     let behind = authority.as_str().rsplit('@').next().and_then(|named| named.strip_prefix(authority.host()));
     !matches!(behind, Some("")) && address.port_u16().is_none_or(|port| port == 0)
 }
@@ -205,7 +206,7 @@ async fn kubernetes(config: &Config) -> Result<kube::Config, Refusal> {
     }
 }
 
-/// What a kubeconfig says of the cluster, and the environment of the proxy on the way to it, as kubectl reads them.
+/// The configuration of a kubeconfig, with the proxy that the kubeconfig or the environment names, as kubectl reads them.
 async fn found(
     kubeconfig: Result<Kubeconfig, KubeconfigError>,
     options: &KubeConfigOptions,
@@ -220,11 +221,13 @@ async fn found(
     }
     let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, options).await?;
     if !names_proxy {
-        let of = |names: [&str; 2]| names.iter().find_map(|name| std::env::var(name).ok());
-        let proxy = of(["HTTPS_PROXY", "https_proxy"]).unwrap_or_default();
+        // The first that is not empty, as Go's clients read them.
+        let of = |names: [&str; 2]| {
+            names.iter().find_map(|name| std::env::var(name).ok().filter(|text| !text.is_empty()))
+        };
         let except = of(["NO_PROXY", "no_proxy"]).unwrap_or_default();
-        let is_proxied = !proxy.is_empty() && is_proxied(&except, &config.cluster_url);
-        let address = is_proxied.then(|| proxy.parse()).transpose();
+        let proxy = of(["HTTPS_PROXY", "https_proxy"]).filter(|_| is_proxied(&except, &config.cluster_url));
+        let address = proxy.map(|proxy| proxy.parse()).transpose();
         config.proxy_url = address.map_err(KubeconfigError::ParseProxyUrl)?;
     }
     Ok(config)
@@ -240,8 +243,9 @@ fn names_proxy(kubeconfig: &Kubeconfig, options: &KubeConfigOptions) -> bool {
     address.is_some_and(|address| !address.is_empty())
 }
 
-/// Whether the environment's proxy is on the way to an address: never to this machine, nor where NO_PROXY says so. That
-/// has `*` for everything, addresses, networks, names with all below them, and a port behind each.
+/// Whether the environment's proxy is on the way to an address: never to this machine, nor where NO_PROXY says so.
+///
+/// NO_PROXY lists `*` for everything, addresses, networks, and names with all below them; each may have a port.
 fn is_proxied(except: &str, address: &Uri) -> bool {
     let port = address.port_u16().unwrap_or(443).to_string();
     let mut entries: Vec<&str> = except.split(',').map(str::trim).collect();

@@ -158,7 +158,7 @@ pub(super) fn check(
         }
         match aliases.insert(sanitise(alias.as_str()), target) {
             None => links.push(Link { target, alias, field }),
-            // One name for both, and variables of its own for each.
+            // Both aliases are one name in DNS, and each has variables of its own.
             Some(known) if known == target && !has_variables(&links, target, &alias) => {
                 links.push(Link { target, alias, field });
             }

@@ -13,7 +13,8 @@ use crate::diagnostic::{Code, Diagnostic, Findings};
 ///
 /// Images are matched by name, and one that the template lacks is an error. A variable, a port (by container
 /// port) and a volume (by container path) replace the one they match, or are appended once. Command and count
-/// replace; links, exposed ports and volumes_from are added. What narrows an entry, an address of the host or read-only,
+/// replace; links, exposed ports and volumes_from are added, and an entry of volumes_from that is there gets the
+/// `read_only` that the override says. What narrows an entry, an address of the host or read-only,
 /// stays unless the override says otherwise. Other fields cannot be overridden: where they
 /// differ, a warning says so. Faults in what came from the override have paths as `override.images[0].…`.
 pub fn merge(mut base: RawTemplate, changes: RawTemplate) -> (RawTemplate, Vec<Diagnostic>) {
@@ -115,7 +116,7 @@ fn append(ours: &mut Vec<Text>, theirs: Vec<Text>, field: impl Fn(usize) -> Stri
     }
 }
 
-/// Adds lenders that are not there yet; of those that are, what is said of how they lend replaces what was.
+/// Adds lenders that are not there yet; an entry that says whether it is read-only replaces the one of its lender.
 fn lend(ours: &mut Vec<RawFrom>, theirs: Vec<RawFrom>, field: impl Fn(usize) -> String) {
     let mut known: BTreeMap<String, usize> = BTreeMap::new();
     for (index, from) in ours.iter().enumerate() {

@@ -27,8 +27,8 @@ const FILE_ENDINGS: &[&str] = &[
     "yaml",
     "yml",
 ];
-/// Endings of directories, so that one says nothing: `site.d`, `repo.git`, and the names of hosts that sites are called
-/// by, as `example.com`; none of these that files have, too, as `pl` and `br`.
+/// Endings of directories, so that one says nothing: `site.d`, `repo.git`, and those of hosts that sites are called
+/// after, as `example.com`. Endings of hosts that files have, too, are left out, as `pl` and `br`.
 const DIRECTORY_ENDINGS: &[&str] = &[
     "app", "at", "au", "be", "biz", "ch", "cloud", "co", "com", "cz", "d", "de", "dev", "dk", "edu", "es",
     "eu", "fi", "fr", "git", "gov", "ie", "info", "internal", "io", "it", "jp", "kr", "lan", "local", "net",

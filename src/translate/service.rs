@@ -92,7 +92,7 @@ fn tell_shadowed<'t>(
     for (index, image) in ports.iter().enumerate() {
         for &ServicePort { number, target, protocol, field, .. } in &image.shadowed {
             let is_kept = services.iter().any(|service| service.leads(index, number, target, protocol));
-            // What is to be reached from outside is not by a Service that only links lead to.
+            // A Service that only links use does not make a port reachable from outside.
             let is_exposed = context.is_exposed(&context.template.images[index]);
             let mut reached = services.iter().filter(|service| service.exposed || !is_exposed);
             let is_offered = reached.any(|service| service.offers(index, target, protocol));

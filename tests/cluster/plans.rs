@@ -93,7 +93,9 @@ async fn a_first_deploy_is_planned_and_then_carried_out_on_another_replica() {
     assert_eq!(everything(&namespace).await, before);
     let bound = proto::DeployRequest { plan_id: planned.plan_id.clone(), ..request };
     let checked = proto::DeployRequest { validate_only: true, ..bound.clone() };
-    other.deployments().deploy(checked).await.expect("a check that agrees");
+    let checked = other.deployments().deploy(checked).await.expect("a check that agrees").into_inner();
+    assert_eq!(checked.outcome(), proto::DeployOutcome::Created);
+    assert_eq!(checked.deployment, None, "there is none yet");
     let deployed = other.deployments().deploy(bound.clone()).await.expect("deployed").into_inner();
     assert_eq!(deployed.outcome(), proto::DeployOutcome::Created);
     // What has been done is not to be done again.

@@ -181,6 +181,8 @@ async fn a_wrong_field_of_a_question_is_refused_with_its_path() {
         [
             (|one| one.page_size = -1, "page_size"),
             (|one| one.states = vec![1, 99], "states[1]"),
+            (|one| one.states = vec![1, 0], "states[1]"),
+            (|one| one.page_token = "a".repeat(70_000), "page_token"),
             (|one| one.view = 99, "view"),
             (|one| one.namespace = "--".to_owned(), "namespace"),
         ]

@@ -231,6 +231,8 @@ async fn a_wait_that_a_finalizer_outlasts_names_it() {
     for name in [&set, "dns.example.com/record", "since"] {
         assert!(refusal.message.contains(name), "{name}: {refusal:?}");
     }
+    // What holds an object has held it since then, and not since somebody asked.
+    assert!(refusal.message.contains(&format!("since {}", refusal.fact("since"))), "{refusal:?}");
     let none =
         proto::TeardownRequest { wait: proto::TeardownWait::None.into(), ..teardown(&namespace, "shop") };
     let blocked = client.teardown(none).await.expect("it goes on").into_inner().blocked;

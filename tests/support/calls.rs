@@ -3,7 +3,7 @@
 use super::control_plane::{ControlPlane, User};
 use jiff::Timestamp;
 use serde::Deserialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -150,10 +150,16 @@ pub fn counted(calls: &mut Recorder) -> Vec<Call> {
 /// Kinds whose status the control plane writes, whenever it gets round to that.
 const WITH_STATUS: [&str; 4] = ["deployments", "replicationcontrollers", "pods", "persistentvolumeclaims"];
 
-/// Leaves out each write that met a status written since the object was read, and the look that follows it.
+/// Leaves out the write that met a status written since the object was read, and the look that follows it; of each object
+/// once: who meets one again and again is no victim of others.
 fn without_conflicts(mut calls: Vec<Call>) -> Vec<Call> {
-    let is_conflict = |call: &Call| call.code == 409 && WITH_STATUS.contains(&call.resource.as_str());
-    while let Some(place) = calls.iter().position(is_conflict) {
+    let mut met_before = HashSet::new();
+    let mut is_conflict = |call: &Call| {
+        call.code == 409
+            && WITH_STATUS.contains(&call.resource.as_str())
+            && met_before.insert((call.resource.clone(), call.name.clone()))
+    };
+    while let Some(place) = calls.iter().position(&mut is_conflict) {
         let met = calls.remove(place);
         let is_look =
             |call: &Call| call.verb == "get" && (&call.resource, &call.name) == (&met.resource, &met.name);

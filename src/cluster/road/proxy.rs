@@ -1,4 +1,4 @@
-//! Opens the bytes' way to the API server: straight, or through the proxy that the configuration names.
+//! Opens connections to the API server: straight, or through the proxy that the configuration names.
 
 use std::task::{Context, Poll};
 
@@ -22,23 +22,20 @@ pub fn is_proxy(address: &Uri) -> bool {
     proxy(address).is_some()
 }
 
-/// The proxy at an address, and who it is to be told that asks.
+/// The proxy at an address, with the credentials that the address holds.
 fn proxy(address: &Uri) -> Option<Intercept> {
-    let text = address.to_string();
-    // A password may have an `@` of its own; the last one ends it.
-    let named = address.authority().and_then(|authority| authority.as_str().rsplit_once('@'));
-    let text = match named {
-        Some((who, place)) => {
-            text.replacen(&format!("{who}@{place}"), &format!("{}@{place}", who.replace('@', "%40")), 1)
-        }
-        None => text,
+    let (scheme, authority) = (address.scheme_str().unwrap_or("http"), address.authority()?.as_str());
+    // A password may have an `@` of its own, at which the library would cut it; the last one ends it.
+    let text = match authority.rsplit_once('@') {
+        Some((credentials, place)) => format!("{scheme}://{}@{place}", credentials.replace('@', "%40")),
+        None => format!("{scheme}://{authority}"),
     };
     let all = Matcher::builder().https(text).build();
     let proxy = all.intercept(&Uri::from_static("https://any"))?;
     matches!(proxy.uri().scheme_str(), Some("http" | "https" | "socks5" | "socks5h")).then_some(proxy)
 }
 
-/// Opens the bytes' way to the API server.
+/// Opens connections to the API server, on which nothing is encrypted yet that is for the API server.
 #[derive(Clone)]
 pub(super) enum Way {
     Straight(HttpConnector),

@@ -166,14 +166,14 @@ impl Reader<'_> {
         unknown.narrows
     }
 
-    /// Refuses a key without which an entry is empty or open, and which stands outside of any: ignored, a password would be
-    /// empty, or a port that was to be this machine's everybody's.
+    /// Refuses a key that stands outside of any entry, and without which an entry is empty or open. Ignoring the key would
+    /// leave a password empty, or open a port to everybody that was to be open to this machine alone.
     fn misplaced_key(&mut self, entry: &Entry, path: Path<'_>, known: Keys) -> bool {
-        let Some((name, list)) = unknown::misplaced(&entry.key, known).filter(|_| !self.wire) else {
-            return false;
-        };
-        let message = format!("`{name}` stands outside of any entry of `{list}`");
-        let found = Diagnostic::new(Code::KeyMisplaced, path.key(name).to_string(), message);
+        let list = unknown::misplaced(&entry.key, &texts_in(&entry.value), known);
+        let Some(list) = list.filter(|_| !self.wire) else { return false };
+        // The key is of a closed list, so it may be shown.
+        let message = format!("`{}` stands outside of any entry of `{list}`", entry.key);
+        let found = Diagnostic::new(Code::KeyMisplaced, path.key(&entry.key).to_string(), message);
         self.findings.push(found.at(Some(entry.position)));
         true
     }
@@ -184,7 +184,7 @@ impl Reader<'_> {
             return false;
         };
         let plain: String = entry.key.chars().filter(|character| !is_deceptive(*character)).collect();
-        // In an indentation it puts the key into another mapping, too.
+        // In an indentation the character also moves the key into another mapping, so keys of all mappings are meant.
         let mut places = std::iter::once(&known).chain(&ALL);
         let Some(name) = places.find_map(|keys| known_key(plain.trim(), keys)) else { return false };
         let fault = deceptive(&format!("the key `{name}`"), character);

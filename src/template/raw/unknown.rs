@@ -4,7 +4,9 @@ use core::net::IpAddr;
 use std::borrow::Cow;
 
 use super::foreign;
-use super::keys::{ALL, IMAGE_KEYS, Keys, TEMPLATE_KEYS, VARIABLE_KEYS, known_key, place};
+use super::keys::{
+    ALL, IMAGE_KEYS, Keys, PORT_KEYS, TEMPLATE_KEYS, VARIABLE_KEYS, VOLUME_KEYS, known_key, place, spellings,
+};
 use super::tree::Entry;
 use crate::template::names::did_you_mean;
 
@@ -68,14 +70,29 @@ fn is_dashed(key: &str) -> bool {
     key.strip_prefix('-').is_some_and(|key| ALL.iter().any(|keys| known_key(key, keys).is_some()))
 }
 
-/// The list whose entries a key belongs to, for a key that must not be ignored where an image or a template has it.
-pub(super) fn misplaced(key: &str, known: Keys) -> Option<(&'static str, &'static str)> {
+/// Keys without which an entry is empty or open: each with the keys and the list of its entry.
+const NEEDED: &[(&str, Keys, &str)] = &[
+    ("variable", VARIABLE_KEYS, "environment"),
+    ("value", VARIABLE_KEYS, "environment"),
+    ("host_interface", PORT_KEYS, "ports"),
+    ("read_only", VOLUME_KEYS, "volumes"),
+];
+
+/// The list whose entries a key belongs to that must not be ignored where an image or a template has it: a needed key, or
+/// one that others write in its place, if a value under it narrows what an entry opens.
+pub(super) fn misplaced(key: &str, values: &[&str], known: Keys) -> Option<&'static str> {
     if ![IMAGE_KEYS, TEMPLATE_KEYS].contains(&known) {
         return None;
     }
-    let of = |keys, list| known_key(key, keys).map(|name| (name, list));
-    let lists = [of(&["variable", "value"], "environment"), of(&["host_interface"], "ports")];
-    lists.into_iter().flatten().next().or_else(|| of(&["read_only"], "volumes"))
+    let is_needed = |name: &'static str, keys: Keys| {
+        let narrows = |value: &&str| {
+            let is_true = ["true", "yes", "on"].contains(value);
+            narrowed_by(key, value, keys) == Some(name) || name == "read_only" && is_true
+        };
+        let is_foreign = NARROWING.iter().any(|(meant, foreign)| *meant == name && foreign.contains(&key));
+        key == name || spellings(name).contains(&key) || is_foreign && values.iter().any(narrows)
+    };
+    NEEDED.iter().find(|(name, keys, _)| is_needed(name, keys)).map(|(.., list)| *list)
 }
 
 /// What is to be said about a key that its mapping does not have.
@@ -156,17 +173,31 @@ pub(super) fn advice_beside_a_value(entries: &[Entry], spares: bool) -> Option<C
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::template::raw::keys::{LINK_KEYS, PORT_KEYS, VOLUME_KEYS};
+    use crate::template::raw::keys::LINK_KEYS;
 
     #[test]
     fn what_would_leave_an_entry_empty_or_open_is_misplaced() {
-        for (key, list) in [("value", "environment"), ("hostInterface", "ports"), ("readOnly", "volumes")] {
+        for (key, value, list) in [
+            ("value", "x", "environment"),
+            ("variable", "x", "environment"),
+            ("host_interface", "x", "ports"),
+            ("hostInterface", "x", "ports"),
+            ("bind", "127.0.0.1", "ports"),
+            ("host_ip", "[::1]:80", "ports"),
+            ("readOnly", "x", "volumes"),
+            ("readonly", "true", "volumes"),
+            ("mode", "ro", "volumes"),
+        ] {
             for known in [IMAGE_KEYS, TEMPLATE_KEYS] {
-                assert_eq!(misplaced(key, known).map(|(_, list)| list), Some(list), "{key}");
+                assert_eq!(misplaced(key, &[value], known), Some(list), "{key}");
             }
-            assert_eq!(misplaced(key, PORT_KEYS), None);
+            assert_eq!(misplaced(key, &[value], PORT_KEYS), None, "{key}");
         }
-        assert_eq!(misplaced("host_port", IMAGE_KEYS), None, "less is open without it");
+        // Less is open without it, or nothing says that anything is to be narrow.
+        for (key, value) in [("host_port", "80"), ("bind", "all"), ("mode", "bridge"), ("readonly", "false")]
+        {
+            assert_eq!(misplaced(key, &[value], IMAGE_KEYS), None, "{key}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod links;
 mod names;
 pub mod overrides;
 mod path;
+mod place;
 mod ports;
 pub mod raw;
 pub mod validate;
@@ -24,6 +25,7 @@ pub use environment::{
 pub use image::{Count, Image, ImageName, ImageReference};
 pub use links::{Alias, Link, MAX_LINKS};
 pub use names::{did_you_mean, sanitise, shown, variable_prefix};
+pub use place::Place;
 pub use ports::{Exposed, Interface, MAX_PORTS, Port, PortNumber, Protocol};
 pub use volumes::{MAX_VOLUMES, Volume, VolumesFrom, plain as plain_path};
 

@@ -134,6 +134,15 @@ pub fn components(template: &Template) -> Vec<Component> {
     template.images.iter().zip(names.per_image()).filter_map(with_name).collect()
 }
 
+/// Whether a template becomes the same objects if other components run as controllers already: those make no difference
+/// that its counts or its rules make controllers anyway, nor those that it does not have.
+pub fn is_same_with(template: &Template, options: &Options, controllers: &BTreeSet<ComponentName>) -> bool {
+    let is_free = options.rules.workload == Workload::PodOrReplicationController;
+    let differs = |name: &ComponentName| options.controllers.contains(name) != controllers.contains(name);
+    let mut single = components(template).into_iter().filter(|component| component.count == 1);
+    options.controllers == *controllers || !is_free || !single.any(|component| differs(&component.name))
+}
+
 /// The components for which the template has no count: it has no opinion about them.
 pub fn uncounted(template: &Template) -> BTreeSet<ComponentName> {
     let names = naming::component_names(template, &mut Findings::default());
@@ -290,6 +299,28 @@ mod tests {
         let components = components(&template(text));
         let names: Vec<_> = components.iter().map(|one| (one.name.as_str(), one.count)).collect();
         assert_eq!(names, [("wp-1", 1), ("db", 0)]);
+    }
+
+    #[test]
+    fn controllers_that_there_are_anyway_make_no_difference() {
+        let text = "images:\n- {name: one, source: 'a:1'}\n- {name: two, source: 'b:1', deployment: {count: 2}}\n";
+        let template = template(text);
+        let all = ["one", "two", "gone"].map(|name| ComponentName::new(name).unwrap());
+        for workload in [Workload::PodOrReplicationController, Workload::Deployment] {
+            let rules = Rules { workload, ..Rules::default() };
+            let options = Options::with(DeploymentName::new("app").unwrap(), rules);
+            let objects = |controllers: &BTreeSet<ComponentName>| {
+                let options = Options { controllers: controllers.clone(), ..options.clone() };
+                let artifacts = translate(&template, &options).artifacts.unwrap();
+                artifacts.objects().to_vec()
+            };
+            for chosen in 0..8 {
+                let named = all.iter().enumerate().filter(|(index, _)| chosen >> index & 1 == 1);
+                let controllers: BTreeSet<_> = named.map(|(_, name)| name.clone()).collect();
+                let is_same = objects(&controllers) == objects(&BTreeSet::new());
+                assert_eq!(is_same_with(&template, &options, &controllers), is_same, "{controllers:?}");
+            }
+        }
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub(super) async fn clear(
             return Ok(Vec::new());
         }
         info!(
-            pods = left.pods.len(),
+            pods = left.pods.len() + left.pods_of_sets.len(),
             sets = left.sets.len(),
             members = members.len(),
             "deleting what is left"
@@ -53,7 +53,7 @@ pub(super) async fn clear(
         for (name, uid) in &left.sets {
             engine.cluster.delete_set(&target.namespace, name, uid).await?;
         }
-        let objects = left.pods.into_iter().chain(members).collect();
+        let objects = left.pods.into_iter().chain(left.pods_of_sets).chain(members).collect();
         let going = stages::delete_all(engine, target, objects, grace).await?;
         let is_waited_for = !going.is_empty();
         let going = engine.cluster.wait_gone(&target.namespace, &target.name, going, deadline).await?;
@@ -89,6 +89,9 @@ pub(super) async fn others(
 }
 
 /// Deletes the pods and ReplicaSets that lost controllers of these components have left beside what runs them now.
+///
+/// The pods of a ReplicaSet come behind it: the cluster deletes them, or the next look, which finds them without one.
+/// Whoever still knows the ReplicaSet when they go makes others, which nobody would have seen when all else is gone.
 pub(super) async fn clear_beside(
     engine: &Engine,
     record: &Record,

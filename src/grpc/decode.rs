@@ -77,19 +77,20 @@ pub fn timeout(headers: &HeaderMap) -> Result<Option<Duration>> {
     })
 }
 
-/// A duration that is not negative.
+/// A duration that is not negative; none if it is a fault.
 fn duration(value: Option<&prost_types::Duration>, field: &str, faults: &mut Faults) -> Option<Duration> {
     let value = value?;
-    let decoded = match (u64::try_from(value.seconds), u32::try_from(value.nanos)) {
-        (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 && seconds <= 315_576_000_000 => {
-            Some(Duration::new(seconds, nanos))
-        }
-        _ => None,
-    };
+    let decoded = decoded(value);
     if decoded.is_none() {
-        faults.add(field, "must be a duration that is not negative");
+        faults.add(field, "must be a duration that is not negative, of at most 315576000000 s");
     }
     decoded
+}
+
+/// A duration as the contract of protobuf allows it, if it is not negative.
+fn decoded(value: &prost_types::Duration) -> Option<Duration> {
+    let (seconds, nanos) = (u64::try_from(value.seconds).ok()?, u32::try_from(value.nanos).ok()?);
+    (nanos < 1_000_000_000 && seconds <= 315_576_000_000).then(|| Duration::new(seconds, nanos))
 }
 
 /// Until when the caller waits; `None` if it does not.
@@ -99,9 +100,9 @@ fn wait(
     deadline: Instant,
     faults: &mut Faults,
 ) -> Option<Instant> {
-    let asked = duration(timeout, "wait_timeout", faults);
-    if asked == Some(Duration::ZERO) {
-        faults.add("wait_timeout", "must be longer than 0 s");
+    let asked = timeout.and_then(decoded).filter(|asked| !asked.is_zero());
+    if timeout.is_some() && asked.is_none() {
+        faults.add("wait_timeout", "must be a duration longer than 0 s, of at most 315576000000 s");
     }
     let now = Instant::now();
     let longest = now + longest_wait(deadline.saturating_duration_since(now));

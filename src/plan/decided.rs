@@ -27,6 +27,8 @@ pub struct Decided {
     pub operation: String,
     /// The revision to come.
     pub revision: HeadRef,
+    /// Whether the current revision has this template already.
+    pub repeats: bool,
     /// What happens to every object.
     pub plan: Plan,
     /// What digests of requests are mixed with; see [`Revision::key`].
@@ -97,11 +99,15 @@ pub fn decide(
     let key = previous.and_then(|previous| previous.key.clone());
     let mixed = key.clone().unwrap_or_default();
     let operation = operation.to_owned();
-    Ok(Decided { prepared, rendered, record, operation, revision, plan, course, mixed, key, request: None })
+    let repeats = previous.is_some_and(|previous| previous.template == prepared.template);
+    let request = None;
+    Ok(Decided { prepared, rendered, record, operation, revision, repeats, plan, course, mixed, key, request })
 }
 
 impl Decided {
     /// Whether the deployment is as the template says already, and was left in order.
+    ///
+    /// Another template that becomes the same objects is a change: reads show a template, and Scale and Rollback go by it.
     pub fn is_unchanged(&self) -> bool {
         self.plan.is_noop() && self.head_in_order().is_some()
     }
@@ -115,7 +121,7 @@ impl Decided {
     fn head_in_order(&self) -> Option<&Head> {
         let head = self.record.as_ref().map(|record| &record.head)?;
         let is_whole = head.operation.is_none() && head.phase != Phase::Incomplete && head.current.is_some();
-        (is_whole && head.recorded.labels == self.labels()).then_some(head)
+        (is_whole && self.repeats && head.recorded.labels == self.labels()).then_some(head)
     }
 
     /// Whether nothing of it was ever complete: then there is nothing to go back to either.

@@ -8,8 +8,10 @@ use crate::record::{Head, Makers, controller_of};
 /// What is left of a deployment, with the uid that is meant of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leftovers {
-    /// Pods.
+    /// Pods that nobody makes anew.
     pub pods: Vec<(ObjectRef, String)>,
+    /// Pods of these ReplicaSets: each that goes before its ReplicaSet is made anew.
+    pub pods_of_sets: Vec<(ObjectRef, String)>,
     /// ReplicaSets, by name.
     pub sets: Vec<(String, String)>,
 }
@@ -17,7 +19,7 @@ pub struct Leftovers {
 impl Leftovers {
     /// Whether nothing is left.
     pub fn is_empty(&self) -> bool {
-        self.pods.is_empty() && self.sets.is_empty()
+        self.pods.is_empty() && self.pods_of_sets.is_empty() && self.sets.is_empty()
     }
 }
 
@@ -37,14 +39,19 @@ pub fn leftovers(
         .filter(|set| makers.have_lost_set(set))
         .filter_map(|set| Some((set.name.clone()?, set.uid.clone()?)));
     let sets: Vec<(String, String)> = sets.collect();
-    let is_of_such =
-        |pod: &ObjectMeta| controller_of(pod).is_some_and(|owner| sets.iter().any(|(_, uid)| *uid == owner));
-    let is_left = |pod: &&ObjectMeta| is_of_such(pod) || makers.have_lost(pod, restored);
-    let pods = pods.iter().filter(is_left).filter_map(|pod| {
-        let name = ObjectName::new(pod.name.clone()?).ok()?;
-        Some((ObjectRef::new(Kind::Pod, name), pod.uid.clone()?))
-    });
-    Leftovers { pods: pods.collect(), sets }
+    let mut left = Leftovers { sets, ..Leftovers::default() };
+    for pod in pods {
+        let owner = controller_of(pod);
+        let is_of_set = owner.is_some_and(|owner| left.sets.iter().any(|(_, uid)| *uid == owner));
+        let list = match is_of_set {
+            true => &mut left.pods_of_sets,
+            false if makers.have_lost(pod, restored) => &mut left.pods,
+            false => continue,
+        };
+        let name = pod.name.clone().and_then(|name| ObjectName::new(name).ok());
+        list.extend(name.zip(pod.uid.clone()).map(|(name, uid)| (ObjectRef::new(Kind::Pod, name), uid)));
+    }
+    left
 }
 
 #[cfg(test)]

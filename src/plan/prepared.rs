@@ -229,9 +229,11 @@ pub fn check_renders(prepared: &mut Prepared) -> Result<()> {
 pub fn render(prepared: &mut Prepared, standing: Standing) -> Result<Rendered> {
     let Standing { controllers, claims_at_root } = standing;
     let is_for_this = |checked: &mut Rendered| {
-        checked.options.controllers == controllers && checked.options.claims_at_root == claims_at_root
+        checked.options.claims_at_root == claims_at_root
+            && translate::is_same_with(&prepared.template, &checked.options, &controllers)
     };
-    if let Some(checked) = prepared.checked.take_if(is_for_this) {
+    if let Some(mut checked) = prepared.checked.take_if(is_for_this) {
+        checked.options.controllers = controllers;
         return Ok(checked);
     }
     let base = Options::with(prepared.name.clone(), prepared.rules.clone());

@@ -8,7 +8,7 @@ use super::{ConflictPolicy, FailurePolicy, PrunePolicy, ReplicasPolicy, layout};
 use crate::artifacts::{Artifact, ComponentName, ObjectName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::template::Template;
-use crate::translate::{Options, translate};
+use crate::translate::{Options, is_same_with, translate};
 
 /// The largest revision that is stored, in bytes; a Secret holds 1 MiB.
 const LIMIT: usize = 900 * 1024;
@@ -54,7 +54,7 @@ impl Revision {
     /// Scale made are rendered anew.
     pub fn rendered_with(&self, controllers: BTreeSet<ComponentName>) -> Vec<Artifact> {
         let mut rendered = self.rendered.clone();
-        if controllers == self.options.controllers {
+        if is_same_with(&self.template, &self.options, &controllers) {
             return rendered;
         }
         let then = Options { claims_at_root: self.claims_at_root(), ..self.options.clone() };

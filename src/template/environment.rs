@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Fault;
+use super::{Fault, Place};
 use super::names::{accept, boolean, check_text, shown};
 use super::raw::RawVariable;
 use crate::diagnostic::{Code, Findings};
@@ -140,7 +140,7 @@ pub struct Variable {
     #[serde(default)]
     pub required: bool,
     /// Where it was written, as `images[0].environment[1]`.
-    pub field: String,
+    pub field: Place,
 }
 
 impl fmt::Debug for Variable {
@@ -204,7 +204,7 @@ fn check_variable(
         let message = format!("`{}` is required but has no value", name.shown());
         findings.report(Code::VariableRequired, format!("{field}.value"), message);
     }
-    Some(Variable { name, value: entry.value, required, field })
+    Some(Variable { name, value: entry.value, required, field: field.into() })
 }
 
 fn check_value(value: &str) -> Result<(), Fault> {
@@ -269,7 +269,7 @@ mod tests {
         let names: Vec<_> = variables.iter().map(|one| (one.name.in_full(), one.value.as_str())).collect();
         assert_eq!(names, [("B", "2"), ("A", "3")]);
         assert_eq!(found, [(Code::VariableRepeated, "images[0].environment[0].variable".into())]);
-        assert_eq!(variables[1].field, "images[0].environment[2]");
+        assert_eq!(variables[1].field.as_str(), "images[0].environment[2]");
     }
 
     #[test]

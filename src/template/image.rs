@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Fault;
+use super::{Fault, Place};
 use super::command::Command;
 use super::environment::Variable;
 use super::links::Link;
@@ -53,6 +53,24 @@ pub struct Image {
     /// `deployment.count`; absent is 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<Count>,
+    /// Where `command` was written; empty: in its own place.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub command_field: Place,
+    /// Where `deployment.count` was written; empty: in its own place.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub count_field: Place,
+}
+
+impl Image {
+    /// The path of its command, where it is the image of this index.
+    pub fn command_path(&self, index: usize) -> String {
+        self.command_field.or(|| format!("images[{index}].command"))
+    }
+
+    /// The path of its count, where it is the image of this index.
+    pub fn count_path(&self, index: usize) -> String {
+        self.count_field.or(|| format!("images[{index}].deployment.count"))
+    }
 }
 
 impl fmt::Debug for Image {

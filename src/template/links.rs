@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Fault;
+use super::{Fault, Place};
 use super::names::{
     accept, boolean, check_name, did_you_mean, looks_like, sanitise, shown, text, variable_prefix,
 };
@@ -40,7 +40,7 @@ pub struct Link {
     /// The name the linking image knows it by.
     pub alias: Alias,
     /// Where it was written, as `images[0].links[1]`.
-    pub field: String,
+    pub field: Place,
 }
 
 /// The images of a template by name, exact and sanitised.
@@ -157,10 +157,10 @@ pub(super) fn check(
             continue;
         }
         match aliases.insert(sanitise(alias.as_str()), target) {
-            None => links.push(Link { target, alias, field }),
+            None => links.push(Link { target, alias, field: field.into() }),
             // Both aliases are one name in DNS, and each has variables of its own.
             Some(known) if known == target && !has_variables(&links, target, &alias) => {
-                links.push(Link { target, alias, field });
+                links.push(Link { target, alias, field: field.into() });
             }
             Some(known) if known == target => {
                 let message = format!("the alias `{}` is listed twice", shown(alias.as_str()));
@@ -216,7 +216,7 @@ pub(super) fn check_volumes_from(
                 if assumed {
                     assume(name, &field, findings);
                 }
-                sources.push(VolumesFrom { target, read_only, field });
+                sources.push(VolumesFrom { target, read_only, field: field.into() });
             }
             None => {
                 let found = names.missing(Code::VolumesFromTarget, (field, name), findings);

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Fault;
+use super::{Fault, Place};
 use super::names::accept;
 use super::raw::{RawPort, Text};
 use crate::diagnostic::{Code, Findings};
@@ -175,7 +175,7 @@ pub struct Port {
     /// Its protocol.
     pub protocol: Protocol,
     /// Where it was written, as `images[0].ports[1]`.
-    pub field: String,
+    pub field: Place,
 }
 
 impl Port {
@@ -193,7 +193,7 @@ pub struct Exposed {
     /// Its protocol.
     pub protocol: Protocol,
     /// Where it was written, as `images[0].expose[1]`.
-    pub field: String,
+    pub field: Place,
 }
 
 /// Checks `ports`; entries that say the same are merged.
@@ -245,7 +245,7 @@ fn check_port(entry: &RawPort, field: String, findings: &mut Findings) -> Option
     let interface = accept(interface, || format!("{field}.host_interface"), findings);
     let unread = entry.closed.then_some(Interface::Unread);
     let interface = interface?.or(unread);
-    Some(Port { interface, host: host?, container: container?, protocol: protocol?, field })
+    Some(Port { interface, host: host?, container: container?, protocol: protocol?, field: field.into() })
 }
 
 /// Checks `expose`; a text may hold several ports, and each may name its protocol as Docker does (`53/udp`).
@@ -269,7 +269,7 @@ pub(super) fn check_exposed(raw: &[Text], image: &str, findings: &mut Findings) 
                 limit(MAX_PORTS + 1, || format!("{image}.expose"), findings);
                 return exposed;
             } else {
-                exposed.push(Exposed { container, protocol, field: field.clone() });
+                exposed.push(Exposed { container, protocol, field: field.clone().into() });
             }
         }
     }
@@ -397,7 +397,7 @@ mod tests {
             codes(vec![entry("", "80", "tcp"), entry("8080", "80", ""), entry("8081", "80", "TCP")]);
         assert_eq!(ports.len(), 2);
         assert_eq!(ports[0].host.unwrap().get(), 8080);
-        assert_eq!(ports[0].field, "images[0].ports[1]");
+        assert_eq!(ports[0].field.as_str(), "images[0].ports[1]");
         assert_eq!(found, [(Code::PortRepeated, "images[0].ports[1]".into())]);
     }
 

@@ -7,7 +7,7 @@ use super::image::{Count, Image, ImageName, ImageReference};
 use super::links::{self, Names};
 use super::names::{accept, boolean, check_name, check_text, check_visible, shown};
 use super::raw::{self, RawImage, RawTemplate};
-use super::{Fault, MAX_IMAGES, Parts, Template, environment, overrides, ports, volumes};
+use super::{Fault, MAX_IMAGES, Parts, Place, Template, environment, overrides, ports, volumes};
 use crate::diagnostic::{Code, Diagnostic, Findings};
 
 /// Bounds that the operator may set.
@@ -227,10 +227,11 @@ fn check_image(
     for (text, key) in [(&raw.category, "category"), (&raw.kind, "type"), (&raw.description, "description")] {
         accept(check_text(text), || at(key), findings);
     }
-    let command_field = raw.command.field.unwrap_or_else(|| at("command"));
+    let command_field = Place::from(raw.command.field.unwrap_or_default());
+    let count_field = Place::from(raw.count.field.unwrap_or_default());
     let command =
         Command::new(raw.command.value).and_then(|command| command.check_visible().map(|()| command));
-    let command = accept(command, || command_field, findings);
+    let command = accept(command, || command_field.or(|| at("command")), findings);
     let ports = ports::check(raw.ports, &field, findings);
     let expose = ports::check_exposed(&raw.expose, &field, findings);
     let links = links::check(raw.links, (index, &field), names, findings);
@@ -240,8 +241,8 @@ fn check_image(
     let count = match raw.count.value.as_str() {
         "" => Some(None),
         text => {
-            let count_field = raw.count.field.clone().unwrap_or_else(|| at("deployment.count"));
-            accept(Count::parse(text, limits.count), || count_field, findings).map(Some)
+            let count_field = || count_field.or(|| at("deployment.count"));
+            accept(Count::parse(text, limits.count), count_field, findings).map(Some)
         }
     };
     Some(Image {
@@ -258,6 +259,8 @@ fn check_image(
         volumes,
         volumes_from,
         count: count?,
+        command_field,
+        count_field,
     })
 }
 
@@ -454,6 +457,19 @@ mod tests {
         let (validated, _) = from_text(GOOD, changes, &Limits::default());
         assert_eq!(validated.diagnostics[0].field, "override.images[0].deployment.count");
         assert_eq!(validated.diagnostics[0].position, None);
+    }
+
+    #[test]
+    fn what_is_kept_of_an_override_knows_its_own_path() {
+        let text = GOOD.replace("a:1", "a:1\n  command: run\n  deployment: {count: 2}");
+        let changes = raw::read("images:\n- name: WP\n  command: walk\n  deployment: {count: 3}\n").template;
+        let merged = from_text(&text, changes, &Limits::default()).0.template.unwrap();
+        let written = text.replace("run", "walk").replace("count: 2", "count: 3");
+        let written = from_text(&written, None, &Limits::default()).0.template.unwrap();
+        let paths = |template: &Template| [template.images[0].command_path(0), template.images[0].count_path(0)];
+        assert_eq!(paths(&written), ["images[0].command", "images[0].deployment.count"]);
+        assert_eq!(paths(&merged), ["override.images[0].command", "override.images[0].deployment.count"]);
+        assert_eq!(merged, written, "where something was written is no part of what it says");
     }
 
     #[test]

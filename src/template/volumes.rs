@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Fault;
+use super::{Fault, Place};
 use super::names::{accept, boolean, check_text, check_visible};
 use super::raw::RawVolume;
 use crate::diagnostic::{Code, Findings};
@@ -25,7 +25,7 @@ pub struct Volume {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_only: bool,
     /// Where it was written, as `images[0].volumes[1]`.
-    pub field: String,
+    pub field: Place,
 }
 
 impl fmt::Debug for Volume {
@@ -44,7 +44,7 @@ pub struct VolumesFrom {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_only: bool,
     /// Where it was written, as `images[0].volumes_from[1]`.
-    pub field: String,
+    pub field: Place,
 }
 
 /// Checks `volumes`.
@@ -74,7 +74,7 @@ pub(super) fn check(raw: Vec<RawVolume>, image: &str, findings: &mut Findings) -
             continue;
         }
         let read_only = read_only == Some(true) || [mode, host_mode].contains(&Some(Mode::ReadOnly));
-        volumes.push(Volume { host_path: host_path.to_owned(), container_path, read_only, field });
+        volumes.push(Volume { host_path: host_path.to_owned(), container_path, read_only, field: field.into() });
     }
     volumes
 }

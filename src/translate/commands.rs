@@ -35,9 +35,9 @@ pub(super) fn tell(image: &Image, index: usize, findings: &mut Findings) {
     let text = image.command.text().trim();
     if text.starts_with("[\"") && text.ends_with(']') {
         let message = "the command looks like a list but is one text, so it is split at its blanks";
-        findings.report(Code::CommandList, format!("images[{index}].command"), message);
+        findings.report(Code::CommandList, image.command_path(index), message);
     }
-    let field = || format!("images[{index}].command");
+    let field = || image.command_path(index);
     match ending(image.command.words()) {
         Some(Ending::Idle) => {
             let message =
@@ -61,6 +61,6 @@ fn tell_docker_flags(image: &Image, index: usize, findings: &mut Findings) {
     let pair = |second: &String| DOCKER_PAIRS.contains(&flag) && second.contains([':', '=']);
     if DOCKER_FLAGS.contains(&flag) || second.is_some_and(pair) {
         let message = format!("the command begins with `{flag}`, which is an option of `docker run`");
-        findings.report(Code::CommandDockerFlags, format!("images[{index}].command"), message);
+        findings.report(Code::CommandDockerFlags, image.command_path(index), message);
     }
 }

@@ -59,7 +59,7 @@ pub(super) fn tell(
         let words: Vec<String> = image.command.words().iter().map(|word| word.to_ascii_lowercase()).collect();
         let named = |lost: &&Lost<'_>| words.iter().any(|word| names_host(word, &lost.lower, true));
         for lost in lost.iter().filter(named) {
-            report(lost, format!("images[{index}].command"), findings);
+            report(lost, image.command_path(index), findings);
         }
     }
 }

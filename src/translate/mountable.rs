@@ -181,6 +181,7 @@ pub(super) fn normalised(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::template::Place;
 
     /// The key that is to blame, if the volume is never mounted.
     fn blamed(mapping: VolumeMapping, host: &str, container: &str) -> Option<&'static str> {
@@ -188,7 +189,7 @@ mod tests {
             host_path: host.to_owned(),
             container_path: container.to_owned(),
             read_only: false,
-            field: String::new(),
+            field: Place::default(),
         };
         refusal(mapping, &volume).map(|refused| refused.key)
     }

@@ -22,13 +22,14 @@ pub fn template_path(template: &Template, artifact: &Artifact, api_field: &str) 
 }
 
 fn workload_path(template: &Template, artifact: &Artifact, api_field: &str) -> Option<String> {
-    let image = template.images.get(index_of(&artifact.origin)?)?;
+    let index = index_of(&artifact.origin)?;
+    let image = template.images.get(index)?;
     let origin = &artifact.origin;
     if is_name(api_field) {
         return Some(named(api_field, || format!("{origin}.name")));
     }
     if api_field == "spec.replicas" {
-        return Some(format!("{origin}.deployment.count"));
+        return Some(image.count_path(index));
     }
     let (pod, spec) = match api_field.strip_prefix("spec.template.") {
         Some(inner) => (inner, &artifact.manifest["spec"]["template"]["spec"]),
@@ -51,7 +52,7 @@ fn workload_path(template: &Template, artifact: &Artifact, api_field: &str) -> O
         return Some(format!("{origin}.source"));
     }
     if field.starts_with("args") {
-        return Some(format!("{origin}.command"));
+        return Some(image.command_path(index));
     }
     if field == "name" {
         return Some(format!("{origin}.name"));
@@ -138,7 +139,7 @@ fn container_port_path(image: &Image, container: &Value, field: &str) -> Option<
         ".hostPort" => format!("{}.host_port", entry.field),
         ".hostIP" => format!("{}.host_interface", entry.field),
         ".protocol" => format!("{}.proto", entry.field),
-        "" => entry.field.clone(),
+        "" => entry.field.to_string(),
         _ => format!("{}.container_port", entry.field),
     })
 }
@@ -180,7 +181,7 @@ fn service_path(template: &Template, artifact: &Artifact, api_field: &str) -> Op
         .expose
         .iter()
         .find(|entry| u64::from(entry.container.get()) == target && entry.protocol.as_str() == protocol);
-    Some(exposed.map_or_else(|| format!("images[{index}].ports"), |entry| entry.field.clone()))
+    Some(exposed.map_or_else(|| format!("images[{index}].ports"), |entry| entry.field.to_string()))
 }
 
 /// `env[2].name` with the list `env` to 2 and `.name`.

@@ -44,7 +44,7 @@ pub(super) fn of_images(context: &Context<'_>, findings: &mut Findings) -> Vec<S
             }
             let handed_on = inherited(context, index).map(|(name, _)| name);
             let secrets = of_names(names_of(image).chain(handed_on));
-            let own = image.environment.iter().map(|variable| (&variable.name, variable.field.clone()));
+            let own = image.environment.iter().map(|variable| (&variable.name, variable.field.to_string()));
             let handed_on =
                 inherited(context, index).map(|(name, _)| (name, format!("images[{index}].source")));
             for (name, field) in own.chain(handed_on) {

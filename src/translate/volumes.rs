@@ -41,7 +41,7 @@ pub(super) fn of_images(context: &Context<'_>, share: &Share, findings: &mut Fin
     for (index, mounts) in all.iter().enumerate().filter(|(index, _)| count(&images[*index]) > 1) {
         if mounts.has_claim() || mounts.has_host_path() {
             let message = "all replicas mount the same volumes";
-            let field = format!("images[{index}].deployment.count");
+            let field = images[index].count_path(index);
             let found = Diagnostic::new(Code::VolumesShared, field, message);
             findings.push(if mounts.has_host_path() { found.advising(ON_NODES) } else { found });
         }
@@ -162,7 +162,7 @@ fn own_mount(
     let is_filled = context.rules().filling == VolumeFilling::FromImage
         && volume.host_path.is_empty()
         && matches!(source, Source::Claim { at_root: false, .. });
-    Some(Mount { path, source, read_only, owner: index, is_filled, origin: volume.field.clone() })
+    Some(Mount { path, source, read_only, owner: index, is_filled, origin: volume.field.to_string() })
 }
 
 /// Tells what fills a claim, or why nothing does although somebody asks for it.
@@ -231,9 +231,9 @@ fn add_declared(context: &Context<'_>, own: &mut [Vec<Mount>], findings: &mut Fi
         for path in facts.volumes.iter().filter(|path| !known.contains(*path)) {
             let field = format!("images[{index}].source");
             let volume =
-                Volume { host_path: String::new(), container_path: path.clone(), read_only: false, field };
+                Volume { host_path: String::new(), container_path: path.clone(), read_only: false, field: field.into() };
             if let Some(refused) = refusal(context.rules().volumes, &volume) {
-                tell_refused(&refused, volume.field, findings);
+                tell_refused(&refused, volume.field.into(), findings);
                 continue;
             }
             // Nothing of a configuration is shown.

@@ -68,7 +68,7 @@ pub(super) fn artifact(
         Kind::ReplicationController => {
             if count(image) == 1 {
                 let message = format!("`{component}` runs as a ReplicationController and stays one");
-                findings.report(Code::ControllerKept, format!("images[{index}].deployment.count"), message);
+                findings.report(Code::ControllerKept, image.count_path(index), message);
             }
             let spec = object([
                 ("replicas", count(image).into()),
@@ -343,5 +343,5 @@ fn tell_nothing_runs(context: &Context<'_>, index: usize, findings: &mut Finding
         }
         false => return,
     };
-    findings.report(Code::NothingRuns, format!("images[{index}].command"), message);
+    findings.report(Code::NothingRuns, image.command_path(index), message);
 }

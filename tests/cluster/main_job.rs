@@ -9,7 +9,7 @@ use panamax_kubernetes_adapter::proto;
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, scale, teardown};
 use crate::support::calls::{Recorder, counted, makes};
 use crate::support::control_plane::{User, control_plane};
-use crate::support::looking::{Object, recorded};
+use crate::support::looking::{Object, members, recorded};
 use crate::support::namespace::{Namespace, namespace};
 use crate::support::templates::{WORDPRESS, chain, wordpress_at};
 
@@ -134,30 +134,12 @@ async fn a_second_deploy_of_the_same_changes_nothing() {
     client.deploy(deploy(&namespace, "wp", &wordpress_at(2))).await.expect("deployed");
     // The outcome is recorded in the head once it is known; after that nothing moves.
     let head = recorded(&namespace, "wp", "ACTIVE").await;
-    let before = versions(&namespace).await;
+    let before = members(&namespace).await;
     let again =
         client.deploy(deploy(&namespace, "wp", &wordpress_at(2))).await.expect("deployed").into_inner();
     assert_eq!(again.outcome(), proto::DeployOutcome::Unchanged);
-    assert_eq!(versions(&namespace).await, before);
+    assert_eq!(members(&namespace).await, before);
     assert_eq!(recorded(&namespace, "wp", "ACTIVE").await, head);
-}
-
-/// The resourceVersions of all members.
-async fn versions(namespace: &Namespace) -> Vec<(String, String)> {
-    use kube::ResourceExt;
-    let every = ListParams::default();
-    let mut versions = Vec::new();
-    for pod in namespace.api::<Pod>().list(&every).await.expect("pods").items {
-        versions.push((pod.name_any(), pod.resource_version().expect("a version")));
-    }
-    for service in namespace.api::<Service>().list(&every).await.expect("services").items {
-        versions.push((service.name_any(), service.resource_version().expect("a version")));
-    }
-    for controller in namespace.api::<ReplicationController>().list(&every).await.expect("controllers").items
-    {
-        versions.push((controller.name_any(), controller.resource_version().expect("a version")));
-    }
-    versions
 }
 
 #[tokio::test]

@@ -88,6 +88,10 @@ async fn what_the_template_no_longer_has_is_pruned_or_kept() {
             assert_eq!(action(&answer.changes, "Pod/wp-pod"), proto::ObjectAction::Keep);
             assert_eq!(after["Pod/wp-pod"], before["Pod/wp-pod"]);
             assert_eq!(after["Service/db-1"], before["Service/db-1"]);
+            assert_eq!(answer.outcome(), proto::DeployOutcome::Updated, "the template is another");
+            let told: Vec<_> =
+                answer.deployment.iter().flat_map(|one| &one.components).map(|one| &*one.name).collect();
+            assert_eq!(told, ["db"]);
         } else {
             assert_eq!(action(&answer.changes, "Service/db-1"), proto::ObjectAction::Delete);
             assert_eq!(names(&after), ["Pod/db-pod"]);
@@ -95,6 +99,32 @@ async fn what_the_template_no_longer_has_is_pruned_or_kept() {
         client.teardown(teardown(&namespace, name)).await.expect("torn down");
         assert_eq!(names(&everything(&namespace).await), [""; 0]);
     }
+}
+
+#[tokio::test]
+async fn another_template_that_becomes_the_same_objects_is_recorded() {
+    let namespace = namespace("update-words").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(deploy(&namespace, "wp", WORDPRESS)).await.expect("deployed");
+    let before = members(&namespace).await;
+    let renamed = format!("{WORDPRESS}description: The same, told otherwise\n");
+    for (outcome, revision) in [(proto::DeployOutcome::Updated, 2), (proto::DeployOutcome::Unchanged, 2)] {
+        let answer = client.deploy(deploy(&namespace, "wp", &renamed)).await.expect("deployed").into_inner();
+        assert_eq!(answer.outcome(), outcome);
+        assert_eq!(answer.deployment.expect("a deployment").revision, revision);
+        let written = answer.changes.iter().filter(|one| one.action() != proto::ObjectAction::Unchanged);
+        assert_eq!(written.count(), 0, "no object is");
+        assert_eq!(members(&namespace).await, before);
+    }
+    let request = proto::GetDeploymentRequest {
+        namespace: namespace.to_string(),
+        name: "wp".to_owned(),
+        view: proto::DeploymentView::Full.into(),
+    };
+    let found = client.get_deployment(request).await.expect("found").into_inner().deployment.expect("one");
+    assert_eq!(found.state(), proto::DeploymentState::Active);
+    assert_eq!(found.template.expect("a template").description, "The same, told otherwise");
 }
 
 #[tokio::test]

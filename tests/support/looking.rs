@@ -1,6 +1,7 @@
 //! Looking at the cluster and at refusals, as tests need it.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -49,16 +50,34 @@ impl<K> Object for K where
 {
 }
 
-/// Uid and resourceVersion of objects, by kind and name.
-pub type Versions = BTreeMap<String, (String, String)>;
+/// Uid of objects and what stands for their content, by kind and name.
+pub type Versions = BTreeMap<String, (String, u64)>;
 
 async fn versions_of<K: Object>(namespace: &Namespace) -> Versions {
     let list = namespace.api::<K>().list(&ListParams::default()).await.expect("a list");
     let version = |object: K| {
         let name = format!("{}/{}", K::kind(&()), object.name_any());
-        (name, (object.uid().expect("a uid"), object.resource_version().expect("a version")))
+        (name, (object.uid().expect("a uid"), content(&object)))
     };
     list.items.into_iter().map(version).collect()
+}
+
+/// Stands for all that a write to an object changes, who wrote it and when included, but for a write to its status: that
+/// is the cluster's own, which writes it whenever it gets round to it.
+fn content<K: Object>(object: &K) -> u64 {
+    let mut all = serde_json::to_value(object).expect("an object as JSON");
+    if let Some(all) = all.as_object_mut() {
+        all.remove("status");
+    }
+    if let Some(metadata) = all["metadata"].as_object_mut() {
+        metadata.remove("resourceVersion");
+    }
+    if let Some(entries) = all["metadata"]["managedFields"].as_array_mut() {
+        entries.retain(|entry| entry["subresource"] != "status");
+    }
+    let mut hasher = DefaultHasher::new();
+    all.to_string().hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Every Service, claim, controller and Pod of a namespace.

@@ -164,17 +164,17 @@ impl Account {
                     .any(|entry| entry["containerPort"] == number && entry["protocol"] == protocol)
                 && !self.is_told(&port.field)
             {
-                missing.push(port.field.clone());
+                missing.push(port.field.to_string());
             }
         }
         for link in &image.links {
             let target = self.template.images[link.target].name.as_str();
             let leads = |object: &Artifact| {
                 let shared = object.reference.name.as_str() == sanitise(link.alias.as_str());
-                object.reference.kind == Kind::Service && (shared || object.origin == link.field)
+                object.reference.kind == Kind::Service && (shared || object.origin == link.field.as_str())
             };
             if !self.of_component(target).any(leads) {
-                missing.push(link.field.clone());
+                missing.push(link.field.to_string());
             }
         }
         missing
@@ -222,7 +222,7 @@ impl Account {
             .environment
             .iter()
             .filter(|variable| value(variable.name.in_full()).as_deref() != Some(variable.value.as_str()));
-        wrong.map(|variable| variable.field.clone()).collect()
+        wrong.map(|variable| variable.field.to_string()).collect()
     }
 
     fn unmounted(&self, image: &Image) -> Vec<String> {
@@ -240,7 +240,7 @@ impl Account {
             let lent = mounted(&self.template.images[from.target]);
             (lent.is_empty() || !lent.iter().all(|path| own.contains(path))) && !self.is_told(&from.field)
         });
-        volumes.map(|one| one.field.clone()).chain(lenders.map(|one| one.field.clone())).collect()
+        volumes.map(|one| one.field.to_string()).chain(lenders.map(|one| one.field.to_string())).collect()
     }
 }
 

@@ -217,7 +217,7 @@ proptest! {
         for image in &template.images {
             for link in &image.links {
                 let target = &template.images[link.target];
-                let own = services.iter().find(|object| object.origin == link.field);
+                let own = services.iter().find(|object| object.origin == link.field.as_str());
                 let service = own.or_else(|| named(&plain(link.alias.as_str())));
                 let service = service.expect("every link has a Service");
                 let declared = rules.link_environment == LinkEnvironment::Declared;

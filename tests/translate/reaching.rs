@@ -84,7 +84,7 @@ impl Made {
 
     /// The Service of a link: its own, or that of its alias.
     fn service(&self, link: &Link) -> &Artifact {
-        let own = self.services().find(|service| service.origin == link.field);
+        let own = self.services().find(|service| service.origin == link.field.as_str());
         let named = |service: &&Artifact| service.reference.name.as_str() == sanitise(link.alias.as_str());
         own.or_else(|| self.services().find(named)).expect("every link has a Service")
     }
@@ -250,7 +250,7 @@ proptest! {
             let offered: BTreeSet<Number> = ports.map(|port| number(port, "targetPort")).collect();
             for port in image.ports.iter().filter(|port| port.is_open() || !is_exposed) {
                 let is_told = made.findings.iter().any(|found| {
-                    found.code == Code::PortShadowed && found.field.starts_with(&port.field)
+                    found.code == Code::PortShadowed && found.field.starts_with(port.field.as_str())
                 });
                 let target = (port.container.get(), port.protocol);
                 prop_assert!(offered.contains(&target) || is_told, "{target:?} of {name}: {:#?}", made.findings);

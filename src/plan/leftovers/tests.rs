@@ -84,7 +84,8 @@ fn a_replica_set_goes_with_its_pods() {
     }));
     let name = DeploymentName::new("wp").expect("a name");
     let left = leftovers(&name, &head(), std::slice::from_ref(&owned), &[set("web-5d4f8c7b9c")], false);
-    assert_eq!((left.pods.len(), left.sets), (1, vec![("web-5d4f8c7b9c".to_owned(), "s".to_owned())]));
+    assert_eq!((left.pods.len(), left.pods_of_sets.len()), (0, 1));
+    assert_eq!(left.sets, [("web-5d4f8c7b9c".to_owned(), "s".to_owned())]);
     let left = leftovers(&name, &head(), &[owned], &[set("web-copy")], false);
     assert_eq!(left, Leftovers::default(), "a person's, with its pods");
     // One whose ReplicaSet was lost as well.

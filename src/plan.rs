@@ -297,7 +297,7 @@ fn step(inputs: &Inputs<'_>, artifact: &Artifact, pod_revision: Option<u32>, pla
     let may_be = inputs.back.and_then(|back| find(&back.doubted, &artifact.reference));
     let may_be = may_be.filter(|_| known.is_none() && artifact.reference.kind == Kind::Service);
     let same_content = known
-        .is_some_and(|before| replicas::ignored(&before.manifest) == replicas::ignored(&artifact.manifest))
+        .is_some_and(|before| replicas::same_but_count(&before.manifest, &artifact.manifest))
         && member.is_some_and(|member| member.pod_revision == pod_revision)
         && !replicas.changes;
     let same_object = existing::is_same_object(inputs, existing.as_ref(), member, &stamped);

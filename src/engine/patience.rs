@@ -105,7 +105,7 @@ async fn proven(engine: &Engine, record: &Record, mut overdue: Overdue, doubted:
 async fn unlike(engine: &Engine, record: &Record, observed: &Observed) -> crate::error::Result<Vec<Drift>> {
     let current = record.head.current.as_ref();
     let revision = look::read_revision(engine, &record.target(), current).await?;
-    let rendered = revision.map(|revision| revision.rendered_with(record.head.controllers()));
+    let rendered = revision.as_ref().map(|revision| revision.rendered_with(record.head.controllers()));
     let rendered = rendered.unwrap_or_default();
     let objects = plan::same_again(record, observed, &rendered);
     if !objects.is_empty() {

@@ -43,7 +43,25 @@ pub(super) struct Replicas {
     pub(super) changes: bool,
 }
 
-/// The manifest without its replica count, for comparing everything else.
+/// Whether two manifests are the same but for their replica counts.
+pub(super) fn same_but_count(one: &Value, other: &Value) -> bool {
+    let (Value::Object(one), Value::Object(other)) = (one, other) else { return one == other };
+    let is_same = |(key, value): (&String, &Value)| {
+        let value = (value, other.get(key));
+        match value {
+            (Value::Object(one), Some(Value::Object(other))) if key == "spec" => {
+                let others = other.keys().filter(|key| *key != "replicas").count();
+                let mut ours = one.iter().filter(|(key, _)| *key != "replicas");
+                one.keys().filter(|key| *key != "replicas").count() == others
+                    && ours.all(|(key, value)| other.get(key) == Some(value))
+            }
+            (value, other) => other == Some(value),
+        }
+    };
+    one.len() == other.len() && one.iter().all(is_same)
+}
+
+/// The manifest without its replica count.
 pub(super) fn ignored(manifest: &Value) -> Value {
     let mut manifest = manifest.clone();
     if let Some(spec) = manifest.get_mut("spec").and_then(Value::as_object_mut) {

@@ -1,5 +1,6 @@
 //! What was deployed, packed for the Secret that keeps it.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
@@ -52,16 +53,16 @@ impl Revision {
     ///
     /// What was stored is what counts, since a later adapter may translate otherwise; only objects that
     /// Scale made are rendered anew.
-    pub fn rendered_with(&self, controllers: BTreeSet<ComponentName>) -> Vec<Artifact> {
-        let mut rendered = self.rendered.clone();
+    pub fn rendered_with(&self, controllers: BTreeSet<ComponentName>) -> Cow<'_, [Artifact]> {
         if is_same_with(&self.template, &self.options, &controllers) {
-            return rendered;
+            return Cow::Borrowed(&self.rendered);
         }
+        let mut rendered = self.rendered.clone();
         let then = Options { claims_at_root: self.claims_at_root(), ..self.options.clone() };
         let options = Options { controllers, ..then.clone() };
         let then = translate(&self.template, &then).artifacts;
         let (Some(then), Some(artifacts)) = (then, translate(&self.template, &options).artifacts) else {
-            return rendered;
+            return Cow::Owned(rendered);
         };
         for artifact in artifacts.objects() {
             match rendered.iter_mut().find(|known| known.reference == artifact.reference) {
@@ -73,7 +74,7 @@ impl Revision {
         }
         // The Pods that were taken over are no longer objects of ours.
         rendered.retain(|known| artifacts.get(&known.reference).is_some());
-        rendered
+        Cow::Owned(rendered)
     }
 
     /// The claims of this revision that are mounted at their roots: one that was made before claims had a layout says

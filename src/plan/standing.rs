@@ -1,5 +1,6 @@
 //! Objects that stand as an earlier revision than the current one: an update was refused before it was written to them.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Inputs, Revision};
@@ -24,17 +25,18 @@ pub fn without_lost(mut record: Record, earlier: &BTreeMap<u32, Revision>) -> Re
 }
 
 /// The objects as they stand: as the current revision has them, or as the earlier one that was written to them last.
-pub(super) fn standing(
+pub(super) fn standing<'a>(
     head: Option<&Head>,
-    current: Vec<Artifact>,
+    current: Cow<'a, [Artifact]>,
     earlier: &BTreeMap<u32, Vec<Artifact>>,
-) -> Vec<Artifact> {
+) -> Cow<'a, [Artifact]> {
     let mut objects = current;
     let members = head.into_iter().flat_map(|head| &head.inventory);
     for member in members {
         let Some(former) = member.stands_as.and_then(|number| earlier.get(&number)) else { continue };
         let is_it = |artifact: &&Artifact| artifact.reference == member.reference;
         let Some(former) = former.iter().find(is_it) else { continue };
+        let objects = objects.to_mut();
         match objects.iter_mut().find(|artifact| artifact.reference == member.reference) {
             Some(artifact) => *artifact = former.clone(),
             None => objects.push(former.clone()),
@@ -56,6 +58,6 @@ pub(super) fn rendered(
     controllers: &BTreeSet<ComponentName>,
 ) -> BTreeMap<u32, Vec<Artifact>> {
     let rendered =
-        earlier.iter().map(|(number, stored)| (*number, stored.rendered_with(controllers.clone())));
+        earlier.iter().map(|(number, stored)| (*number, stored.rendered_with(controllers.clone()).into_owned()));
     rendered.collect()
 }

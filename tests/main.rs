@@ -116,6 +116,7 @@ mod edge {
     mod alerts;
     mod alerts_cluster;
     mod api;
+    mod audit;
     mod callers;
     mod commands;
     mod commands_printed;

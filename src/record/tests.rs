@@ -226,6 +226,7 @@ fn ending(head: &Head, number: u32, untouched: bool, pledge: Option<HeadRef>) ->
         refused: if untouched { vec![missing] } else { Vec::new() },
         untouched: if untouched { vec![reference] } else { Vec::new() },
         pledge,
+        not_put_back: None,
         now: Timestamp::UNIX_EPOCH,
     }))
 }

@@ -783,7 +783,8 @@ type DeploymentView int32
 const (
 	// BASIC.
 	DeploymentView_DEPLOYMENT_VIEW_UNSPECIFIED DeploymentView = 0
-	// State, components and endpoints. In a list: as last recorded.
+	// State, components and endpoints. In a list: state and components as last
+	// recorded, and no endpoints.
 	DeploymentView_DEPLOYMENT_VIEW_BASIC DeploymentView = 1
 	// Also objects, template, pods and events, all read afresh. What somebody
 	// else has written to a Secret is seen, too, except in a watch.

@@ -146,14 +146,14 @@ pub fn tell(answer: &clap::Error) -> ExitCode {
     match printed {
         // Whoever reads no further has read enough, and usage that nobody sees is usage.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe && !answer.use_stderr() => {
-            end(Failure::output(&error), &mut std::io::stderr().lock())
+            end(&Failure::output(&error), &mut std::io::stderr().lock())
         }
         _ => ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(USAGE)),
     }
 }
 
 /// Tells a failure and ends with its code.
-fn end(failure: Failure, err: &mut dyn Write) -> ExitCode {
+fn end(failure: &Failure, err: &mut dyn Write) -> ExitCode {
     // Nobody is left to tell that standard error is closed.
     let _ = err.write_all(shown(&failure.text).as_bytes());
     ExitCode::from(failure.code)
@@ -183,7 +183,7 @@ impl Command {
         let written = out.flush().map_err(|error| Failure::output(&error));
         match done.and(written) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(failure) => end(failure, &mut err),
+            Err(failure) => end(&failure, &mut err),
         }
     }
 

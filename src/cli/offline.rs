@@ -65,8 +65,11 @@ impl ValidateArgs {
             Ok(around) => around,
             // Without it nothing can be said of a template but that it cannot be read.
             Err(failure) => {
-                let read = self.files.iter().map(|file| Source::default().of(file).map(|_| ()));
-                return read.fold(Err(failure), |all, one| both(all, one).map(|_| ()));
+                let mut all = Err(failure);
+                for file in &self.files {
+                    all = both(all, Source::default().of(file)).map(|_| ());
+                }
+                return all;
             }
         };
         let mut worst = 0;

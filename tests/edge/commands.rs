@@ -390,6 +390,23 @@ fn bash_completes_behind_every_command() {
     }
 }
 
+/// What fish completes, where there is one.
+#[test]
+fn fish_completes_behind_every_command() {
+    if Command::new("fish").arg("--version").output().is_err() {
+        return;
+    }
+    let script = file("completion.fish", &run(&["completion", "fish"]).out);
+    let completed = |line: &str| {
+        let asked = "source $argv[1]; complete -C \"panamax-kubernetes-adapter $argv[2]\"";
+        let output = Command::new("fish").args(["--no-config", "-c", asked, &script, line]).output();
+        ended(output.expect("fish starts")).out
+    };
+    assert!(completed("deploy --prof").starts_with("--profile\t"), "{}", completed("deploy --prof"));
+    assert_eq!(completed("deploy --profile "), "classic\nmodern\n");
+    assert!(completed("serve --auth ").contains("token-review\t"));
+}
+
 #[test]
 fn shells_and_the_manual_know_the_commands() {
     for shell in ["bash", "zsh", "fish"] {

@@ -1,6 +1,7 @@
 //! Get, list, watch and wait: what is there, without changing it.
 
 mod or_back;
+mod page_token;
 mod watching;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +11,8 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
+
+use page_token::PageToken;
 
 use super::view::{self, DeploymentView};
 use super::{Operations, Target};
@@ -23,8 +26,6 @@ use crate::status;
 
 pub use watching::{Until, WatchEnd, WatchUpdate};
 
-/// What begins and ends the part of a page token that leads into a page; the API server's own tokens have none.
-const WITHIN: &str = "~";
 /// Revisions of a list that are read at a time.
 const READS: usize = 16;
 /// How long the look before a WAIT_TIMEOUT may take, at the least and at the most.
@@ -58,7 +59,7 @@ pub struct Listed {
     /// Where the next page starts; empty: there is none.
     pub next_page_token: String,
     /// Where this page starts.
-    token: String,
+    start: PageToken,
 }
 
 impl Listed {
@@ -69,15 +70,10 @@ impl Listed {
         }
         self.deployments.truncate(whole);
         if let Some(last) = self.deployments.last() {
-            self.next_page_token = format!("{WITHIN}{}/{}{WITHIN}{}", last.namespace, last.name, self.token);
+            let after = Some(format!("{}/{}", last.namespace, last.name));
+            self.next_page_token = PageToken { after, ..self.start.clone() }.written();
         }
     }
-}
-
-/// Splits a token that leads into a page: after which deployment, and where that page starts.
-fn split(token: &str) -> (Option<&str>, &str) {
-    let within = token.strip_prefix(WITHIN).and_then(|token| token.split_once(WITHIN));
-    within.map_or((None, token), |(after, token)| (Some(after), token))
 }
 
 impl Operations {
@@ -169,17 +165,17 @@ impl Operations {
     }
 
     async fn listed(&self, call: &ListCall) -> Result<Listed> {
-        let (after, token) = split(&call.page_token);
+        let start = PageToken::read(call)?;
         let page = Page {
             namespace: call.namespace.as_ref(),
             labels: &call.label_selector,
             size: call.page_size,
-            token,
+            token: &start.token,
         };
         let (mut records, next) = engine::list(&self.engine, &page).await?;
         // As the API server orders them.
         records.retain(|record| {
-            after.is_none_or(|after| format!("{}/{}", record.namespace, record.name).as_str() > after)
+            start.after.as_ref().is_none_or(|after| format!("{}/{}", record.namespace, record.name) > *after)
         });
         records.iter().for_each(|record| engine::wake(&self.engine, record));
         let views: Vec<DeploymentView> = if call.full {
@@ -199,7 +195,8 @@ impl Operations {
             .into_iter()
             .filter(|view| call.states.is_empty() || call.states.contains(&view.status.state))
             .collect();
-        Ok(Listed { deployments, next_page_token: next.unwrap_or_default(), token: token.to_owned() })
+        let next = next.map(|token| PageToken { token, after: None, ..start.clone() }.written());
+        Ok(Listed { deployments, next_page_token: next.unwrap_or_default(), start })
     }
 
     /// Waits until every component is ready, by watch events only, or until one has failed for good; nothing older than

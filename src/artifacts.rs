@@ -1,6 +1,7 @@
 //! Values: the Kubernetes objects a template becomes, and what is done to them.
 
 mod change;
+mod digest;
 mod happening;
 mod names;
 mod observed;
@@ -15,12 +16,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use change::{Action, Change, FieldChange};
+pub use digest::digest_of;
 pub use happening::{Happening, Subject};
 pub use names::{
     AnnotationKey, ComponentName, DeploymentName, ForeignName, LabelKey, LabelValue, NameError, Namespace,
     ObjectName, Target,
 };
-pub use observed::{HoldUp, Observed};
+pub use observed::{ByName, HoldUp, Observed};
 pub use ownership::{
     ANNOTATION_ALIAS, ANNOTATION_APPLIED, ANNOTATION_IMAGE, ANNOTATION_LAYOUT, ANNOTATION_OPERATION,
     FIELD_MANAGER, LABEL_COMPONENT, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_NAME, LABEL_PHASE, LABEL_RECORD,

@@ -151,6 +151,7 @@ impl Report {
                     retaken: false,
                     template_replicas: step.template_replicas,
                     scaled_replicas: step.scaled_replicas,
+                    found_replicas: step.found_replicas,
                     uncounted: step.uncounted,
                     uid: Some(written.uid),
                     owned: written.owned,

@@ -13,24 +13,10 @@ fn reference(kind: Kind, name: &str) -> ObjectRef {
 }
 
 fn doomed_member(kind: Kind, name: &str) -> Member {
+    let component = ComponentName::new("web").expect("a name");
     Member {
-        reference: reference(kind, name),
-        component: ComponentName::new("web").expect("a name"),
-        state: MemberState::Deleting,
         uid: Some(format!("uid-{name}")),
-        pod_revision: None,
-        pods_before: None,
-        retaken: false,
-        stands_as: None,
-        template_replicas: None,
-        uncounted: false,
-        scaled_replicas: None,
-        replace: false,
-        generation: None,
-        adopts: None,
-        operation: None,
-        owned: String::new(),
-        trace: None,
+        ..Member::new(reference(kind, name), component, MemberState::Deleting)
     }
 }
 

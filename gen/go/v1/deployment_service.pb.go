@@ -1555,8 +1555,9 @@ type ListDeploymentsRequest struct {
 	// 500. A page may hold fewer even where more follow: it ends before the answer
 	// would become too long.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The next_page_token of the page before. Empty: the first page. The other
-	// fields must be as they were then.
+	// The next_page_token of the page before. Empty: the first page. namespace,
+	// label_selector and states must be as they were then; others are refused with
+	// INVALID_ARGUMENT (FIELD_INVALID).
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Only deployments with such labels, those of DeployOptions.labels among
 	// them, in the syntax of Kubernetes: `tier=web,team in (a,b)`. At most 1 KiB.
@@ -2011,8 +2012,8 @@ type ListRevisionsRequest struct {
 	// How many to answer at most, not negative. 0: 100. More than 500 is taken as
 	// 500.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The next_page_token of the page before. Empty: the first page. The other
-	// fields must be as they were then.
+	// The next_page_token of the page before. Empty: the first page. It is of this
+	// deployment alone; page_size may differ.
 	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -344,8 +344,9 @@ func (x *ServerDefaults) GetPageSize() int32 {
 
 // What a request must not go beyond.
 //
-// A template that does is INVALID_ARGUMENT (TEMPLATE_INVALID) with the path of
-// the field; any other request is RESOURCE_EXHAUSTED (LIMIT_EXCEEDED).
+// A field that does is INVALID_ARGUMENT (TEMPLATE_INVALID, or FIELD_INVALID for
+// a Scale) with its path. What is too large or too much as a whole, as a message
+// or the objects of a template, is RESOURCE_EXHAUSTED (LIMIT_EXCEEDED).
 type ServerLimits struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The size of a request, in bytes.

@@ -12,6 +12,7 @@ mod offline;
 mod options;
 mod output;
 mod overriding;
+mod probing;
 mod reads;
 mod requests;
 mod shell;
@@ -30,7 +31,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::Config;
-use failure::{Failure, REFUSED};
+use failure::{Failure, REFUSED, USAGE, shown};
 use output::{Output, Stream};
 use view::View;
 
@@ -58,7 +59,8 @@ struct Commands {
     command: Command,
 }
 
-/// A command beside `serve`. Its flags are built when it is the one that is meant.
+/// A command beside `serve`. Its flags are built when it is the one that is meant; what its own help then begins with is
+/// the first line of those, so both say the same.
 #[derive(Clone, Debug, Subcommand)]
 #[command(defer = true)]
 pub enum Command {
@@ -73,7 +75,7 @@ pub enum Command {
     Deploy(requests::DeployArgs),
     /// Tell what a deploy would do, field by field, and do nothing
     #[command(after_help = CODES)]
-    Plan(requests::DeployArgs),
+    Plan(requests::PlanArgs),
     /// Show one deployment
     #[command(after_help = CODES)]
     Get(reads::GetArgs),
@@ -138,6 +140,25 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Told, clap
     Config::of(&matches).map(|config| Told::Serve(Box::new(config)))
 }
 
+/// Prints the help or the version that was asked for, or the usage of a command; fails where it cannot be written.
+pub fn tell(answer: &clap::Error) -> ExitCode {
+    let printed = answer.print().and_then(|()| std::io::stdout().flush());
+    match printed {
+        // Whoever reads no further has read enough, and usage that nobody sees is usage.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe && !answer.use_stderr() => {
+            end(Failure::output(&error), &mut std::io::stderr().lock())
+        }
+        _ => ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(USAGE)),
+    }
+}
+
+/// Tells a failure and ends with its code.
+fn end(failure: Failure, err: &mut dyn Write) -> ExitCode {
+    // Nobody is left to tell that standard error is closed.
+    let _ = err.write_all(shown(&failure.text).as_bytes());
+    ExitCode::from(failure.code)
+}
+
 /// Whether a command line that cannot be read was meant for one of the commands beside `serve`, whose usage is 2: it
 /// begins with a word that is no flag, or names a command further on.
 pub fn is_command(arguments: &[OsString]) -> bool {
@@ -162,11 +183,7 @@ impl Command {
         let written = out.flush().map_err(|error| Failure::output(&error));
         match done.and(written) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(failure) => {
-                // Nobody is left to tell that standard error is closed.
-                let _ = err.write_all(failure.text.as_bytes());
-                ExitCode::from(failure.code)
-            }
+            Err(failure) => end(failure, &mut err),
         }
     }
 
@@ -175,7 +192,8 @@ impl Command {
         match self {
             Self::Validate(asked) => asked.around.check(&asked.files),
             Self::Translate(asked) => asked.around.check(std::slice::from_ref(&asked.file)),
-            Self::Deploy(asked) | Self::Plan(asked) => asked.check(),
+            Self::Deploy(asked) => asked.check(),
+            Self::Plan(asked) => asked.deploy.check(),
             Self::Scale(asked) => asked.check(),
             Self::Watch(asked) => asked.check(),
             Self::Rollback(asked) => asked.check(),
@@ -211,7 +229,9 @@ impl Command {
     async fn call(&self, out: &mut dyn Output, err: &mut dyn Write) -> Result<(), Failure> {
         match self {
             Self::Deploy(asked) => asked.deploy(&mut View::new(out, asked.client.output), err).await,
-            Self::Plan(asked) => asked.plan_it(&mut View::new(out, asked.client.output), err).await,
+            Self::Plan(asked) => {
+                asked.deploy.plan_it(&mut View::new(out, asked.deploy.client.output), err).await
+            }
             Self::Get(asked) => asked.run(&mut View::new(out, asked.client.output)).await,
             Self::List(asked) => asked.run(&mut View::new(out, asked.client.output)).await,
             Self::Watch(asked) => asked.run(&mut View::new(out, asked.client.output)).await,

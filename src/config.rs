@@ -4,10 +4,11 @@ mod callers;
 mod limits;
 mod listen;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, FromArgMatches, Parser, ValueEnum};
 
@@ -40,7 +41,7 @@ pub struct Config {
     pub kubeconfig: Option<PathBuf>,
 
     /// Context of the kubeconfig [default: its current one]
-    #[arg(long, env = "PANAMAX_CONTEXT", value_name = "NAME", conflicts_with = "sandbox")]
+    #[arg(long, env = "PANAMAX_CONTEXT", value_parser = NonEmptyStringValueParser::new(), value_name = "NAME", conflicts_with = "sandbox")]
     pub context: Option<String>,
 
     /// Serve against an API server in memory; nothing is kept
@@ -121,7 +122,7 @@ pub struct Config {
     pub log_format: LogFormat,
 
     /// What is logged, as `info` or `warn,panamax_kubernetes_adapter=debug`
-    #[arg(long, env = "PANAMAX_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(long, env = "PANAMAX_LOG", default_value = "info", value_parser = filter, value_name = "FILTER")]
     pub log: String,
 }
 
@@ -158,7 +159,7 @@ impl Config {
 
     /// Whether nobody from another machine can make a call.
     pub fn is_local(&self) -> bool {
-        self.listen.is_local() && self.rest_listen.is_none_or(|rest| rest.ip().is_loopback())
+        self.listen.is_local() && self.rest_listen.is_none_or(|rest| is_loopback(rest.ip()))
     }
 
     /// Whether every caller is known by something that it has proved: asked before anything is served off loopback.
@@ -179,6 +180,19 @@ pub enum LogFormat {
 fn lower<T: Ord>(limit: &mut T, within: T) {
     if *limit > within {
         *limit = within;
+    }
+}
+
+/// Whether nobody from another machine gets to an address; one of IPv4 may be written as one of IPv6.
+pub fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+/// What is logged; a text that says nothing would hide every line, the audit's as well. Who wants that writes `off`.
+fn filter(text: &str) -> Result<String, String> {
+    match text.trim_matches([' ', ',']) {
+        "" => Err("write what is logged, as info, or off for nothing".to_owned()),
+        _ => Ok(text.to_owned()),
     }
 }
 
@@ -226,6 +240,26 @@ mod tests {
     #[test]
     fn the_flags_are_consistent() {
         Config::command().debug_assert();
+    }
+
+    #[test]
+    fn a_filter_says_something() {
+        for text in ["info", "off", "warn,audit=info"] {
+            assert_eq!(filter(text).as_deref(), Ok(text));
+        }
+        for text in ["", " ", ",", " , "] {
+            assert!(filter(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_this_machine_is_one_however_it_is_written() {
+        for text in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            assert!(is_loopback(text.parse().unwrap()), "{text}");
+        }
+        for text in ["10.0.0.1", "::", "::ffff:10.0.0.1", "0.0.0.0"] {
+            assert!(!is_loopback(text.parse().unwrap()), "{text}");
+        }
     }
 
     #[test]

@@ -31,6 +31,8 @@ use futures::Stream;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument, Span, info_span};
 
+use decode::Nameable;
+
 use crate::callers::Acting;
 use crate::error::Error;
 use crate::operations::{Operations, in_time};
@@ -105,15 +107,17 @@ impl DeploymentService for DeploymentApi {
             operations.settings(),
         )?;
         let message = request.into_inner();
+        let names = message.names();
         let span = span("Deploy", &operations, &message.namespace, &message.name);
         let call = decode::deploy(message, operations.settings(), deadline);
-        async move {
+        let answer = async {
             let deployed = operations.deploy(call?).await?;
             sizes::sized(encode::deploy_response(&deployed))
-        }
-        .instrument(span.clone())
-        .await
-        .map_err(|error: Error| errors::logged(&error, &span))
+        };
+        Box::pin(operations.audited(names, Error::word, answer))
+            .instrument(span.clone())
+            .await
+            .map_err(|error: Error| errors::logged(&error, &span))
     }
 
     async fn plan_deploy(
@@ -145,15 +149,17 @@ impl DeploymentService for DeploymentApi {
             operations.settings(),
         )?;
         let message = request.into_inner();
+        let names = message.names();
         let span = span("Scale", &operations, &message.namespace, &message.name);
         let call = decode::scale(message, operations.settings(), deadline);
-        async move {
+        let answer = async {
             let scaled = operations.scale(call?).await?;
             sizes::sized(encode::scale_response(&scaled))
-        }
-        .instrument(span.clone())
-        .await
-        .map_err(|error: Error| errors::logged(&error, &span))
+        };
+        Box::pin(operations.audited(names, Error::word, answer))
+            .instrument(span.clone())
+            .await
+            .map_err(|error: Error| errors::logged(&error, &span))
     }
 
     async fn teardown(
@@ -167,17 +173,19 @@ impl DeploymentService for DeploymentApi {
             operations.settings(),
         )?;
         let message = request.into_inner();
+        let names = message.names();
         let span = span("Teardown", &operations, &message.namespace, &message.name);
         let call = decode::teardown(message, operations.settings(), deadline);
-        async move {
+        let answer = async {
             let call = call?;
             let namespace = call.namespace.clone();
             let torn_down = in_time(deadline, operations.teardown(call)).await?;
             sizes::sized(encode::teardown_response(&namespace, &torn_down))
-        }
-        .instrument(span.clone())
-        .await
-        .map_err(|error: Error| errors::logged(&error, &span))
+        };
+        Box::pin(operations.audited(names, Error::word, answer))
+            .instrument(span.clone())
+            .await
+            .map_err(|error: Error| errors::logged(&error, &span))
     }
 
     async fn get_deployment(
@@ -268,15 +276,17 @@ impl DeploymentService for DeploymentApi {
             operations.settings(),
         )?;
         let message = request.into_inner();
+        let names = message.names();
         let span = span("Rollback", &operations, &message.namespace, &message.name);
         let call = decode::rollback(message, operations.settings(), deadline);
-        async move {
+        let answer = async {
             let deployed = operations.rollback(call?).await?;
             Ok(Response::new(encode_revisions::rollback_response(&deployed)))
-        }
-        .instrument(span.clone())
-        .await
-        .map_err(|error: Error| errors::logged(&error, &span))
+        };
+        Box::pin(operations.audited(names, Error::word, answer))
+            .instrument(span.clone())
+            .await
+            .map_err(|error: Error| errors::logged(&error, &span))
     }
 }
 

@@ -35,6 +35,7 @@ pub mod status;
 pub mod clock;
 pub mod diagnostic;
 pub mod error;
+mod files;
 pub mod metrics;
 /// The API server in memory, a package of its own.
 pub use panamax_kubernetes_sandbox as sandbox;

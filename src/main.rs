@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         Ok(Told::Serve(config)) => end(serve(*config)),
         Ok(Told::Do(command)) => command.run(),
         // The help or the version, which was asked for; or the usage of a command.
-        Err(answer) if !answer.use_stderr() || cli::is_command(&arguments) => answer.exit(),
+        Err(answer) if !answer.use_stderr() || cli::is_command(&arguments) => cli::tell(&answer),
         Err(error) => end(Err(start::usage(&error))),
     }
 }

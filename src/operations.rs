@@ -12,7 +12,7 @@ mod view;
 use tokio_util::sync::CancellationToken;
 
 use crate::artifacts::Namespace;
-use crate::callers::{Acting, Ask, Audited};
+use crate::callers::{Acting, Ask};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::engine::{self, Engine};
@@ -27,7 +27,7 @@ pub use crate::plan::{
 pub use crate::record::RevisionResult;
 pub use deploy::{DeployCall, DeployChoices, Deployed, PlannedDeploy};
 pub use observe::{ListCall, Listed, Until, WatchEnd, WatchUpdate};
-pub use request::{Faults, Options, answered_by, early, in_time, longest_wait};
+pub use request::{Faults, MAX_REQUEST_ID, Names, Options, answered_by, early, in_time, longest_wait};
 pub use revisions::{ListedRevisions, RevisionView, RevisionsCall, RollbackCall};
 pub use scale::{ScaleCall, Scaled};
 pub use teardown::{TeardownCall, TornDown};
@@ -74,16 +74,31 @@ impl Operations {
         &self,
         ask: &Ask,
         target: &Target,
-        request: Option<&NamedRequest>,
         validate_only: bool,
         change: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         if validate_only {
             return Box::pin(self.looking(ask, change)).await;
         }
-        let request_id = request.map(|request| request.id().to_owned()).unwrap_or_default();
-        let audited = Audited { method: ask.deed.method(), target: target.clone(), request_id };
-        Box::pin(self.engine.acting().change(ask, &audited, change)).await
+        // Large, and handed on through several hands: each of them would hold it twice.
+        let change = Box::pin(change);
+        Box::pin(self.engine.acting().change(ask, target, change)).await
+    }
+
+    /// Answers a call that changes something, and tells in the audit what it is answered, also where it is refused before
+    /// it is known whether it can be carried out: every edge answers such calls in here. `word` is that of its failure.
+    pub async fn audited<T, E>(
+        &self,
+        names: Names,
+        word: impl FnOnce(&E) -> String,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        if names.validate_only {
+            return call.await;
+        }
+        let audited = names.audited(self.settings());
+        let call = Box::pin(call);
+        Box::pin(self.engine.acting().answer(audited, word, call)).await
     }
 
     /// The settings in force.

@@ -51,7 +51,7 @@ pub use prepared::{
     Prepared, Reading, Rendered, Source, Standing, TemplateCall, check_renders, combine, deployment_name,
     judge, prepare, read, render,
 };
-pub use remedy::{ConflictPolicy, Remedy, blamed, is_refusal, remedy, without};
+pub use remedy::{ConflictPolicy, Remedy, blamed, is_for_good, is_refusal, remedy, without};
 pub use removals::{deleting, waits};
 pub use replacing::tell_untried;
 pub use replicas::{ReplicasPolicy, autoscaled, counts_to_read, with_scaled_counts};
@@ -269,6 +269,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     removals::decide(inputs, &mut plan);
     removals::decide_late(inputs, &mut plan);
     replacing::tell_pods(inputs, &mut plan);
+    replacing::tell_going(inputs, &mut plan);
     plan
 }
 

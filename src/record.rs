@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 use crate::artifacts::{ComponentName, DeploymentState};
 
 pub use gate::{
-    being_changed, being_deleted, check_etag, check_readable, gate, lost, not_found, there_already,
+    being_changed, being_deleted, check_etag, check_readable, gate, keeps_claims, lost, not_found,
+    there_already,
 };
 pub use head::{Head, HeadFields};
 pub use makers::{Makers, controller_of};
@@ -30,7 +31,7 @@ pub use moment::{Moment, Standing};
 pub use operation::{Operation, OperationKind};
 pub use refused::{RefusedObject, RefusedWork, Refusing, foreign_finalizers, holding_finalizers};
 pub use requests::{Request, RequestEntry, RequestOutcome, reused};
-pub use revisions::{Cause, HeadRef, Outcome, RevisionEntry, RevisionResult};
+pub use revisions::{Cause, HeadRef, NotPutBack, Outcome, RevisionEntry, RevisionResult};
 pub use stored::{Record, Version};
 pub use transitions::{Transition, Writer};
 pub use work::{Applied, Begin, Work};

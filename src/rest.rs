@@ -5,6 +5,7 @@ mod asked;
 mod body;
 mod ids;
 mod services;
+mod spoken;
 mod words;
 
 use axum::body::Bytes;
@@ -53,9 +54,8 @@ impl Rest {
                 let namespace = asked.namespace();
                 let span = info_span!("call", method = asked.label(), namespace, caller);
                 let services = Services::new(operations, namespace);
-                async move { served(&services, what, body).await.unwrap_or_else(|refusal| asked.told(&refusal)) }
-                    .instrument(span)
-                    .await
+                let answer = services.audited(what, Box::pin(served(&services, what, body)));
+                async { answer.await.unwrap_or_else(|refusal| asked.told(&refusal)) }.instrument(span).await
             }
             (_, None) => {
                 let error =

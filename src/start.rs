@@ -3,8 +3,10 @@
 mod callers;
 mod checks;
 mod cluster;
+mod kubeconfig;
 mod limits;
 
+use std::ffi::OsString;
 use std::io::ErrorKind as IoErrorKind;
 use std::net::SocketAddr;
 
@@ -31,15 +33,27 @@ pub struct Refusal {
 fn refusal(code: u8, sentence: impl Into<String>) -> Refusal {
     // A library's words may have line ends; a refusal is one line.
     let sentence: String = sentence.into();
-    Refusal { code, sentence: sentence.split_whitespace().collect::<Vec<_>>().join(" ") }
+    let sentence = sentence.split_whitespace().collect::<Vec<_>>().join(" ");
+    // A file's name may hold what a terminal acts on.
+    Refusal { code, sentence: sentence.replace(char::is_control, "\u{fffd}") }
 }
 
 /// The refusal of a command line or of a variable that cannot be read.
 pub fn usage(error: &clap::Error) -> Refusal {
+    // What is no text is told by its name alone, and before what a reader of words makes of it.
+    if let Some(name) = unreadable(std::env::vars_os()) {
+        return refusal(64, format!("the variable {name} is no text in UTF-8; see --help"));
+    }
     // What comes after the first paragraph is the usage, which --help shows.
     let text = error.to_string();
     let first = text.split("\n\n").next().unwrap_or_default();
     refusal(64, format!("{}; see --help", first.trim_start_matches("error:").trim()))
+}
+
+/// The variable of a setting whose value is no text.
+fn unreadable(variables: impl Iterator<Item = (OsString, OsString)>) -> Option<String> {
+    let mut unreadable = variables.filter(|(_, value)| value.to_str().is_none());
+    unreadable.find_map(|(name, _)| name.into_string().ok().filter(|name| name.starts_with("PANAMAX_")))
 }
 
 /// Serves as configured until the first SIGTERM or SIGINT has drained, or the second has come.
@@ -60,12 +74,21 @@ async fn checked(config: Config) -> Result<(), Refusal> {
     callers::check(&config)?;
     let tls = checks::tls(&config)?;
     let capacity = checks::capacity(&config)?;
-    let signals = signals().map_err(|error| refusal(70, format!("signals cannot be handled: {error}")))?;
-    let (cluster, _sandbox) = cluster::cluster(&config).await?;
-    cluster::check_rights(&config, &cluster).await?;
+    let mut signals =
+        signals().map_err(|error| refusal(70, format!("signals cannot be handled: {error}")))?;
     let clock = Clock::system();
-    let callers = callers::callers(&config.callers, &cluster, clock.clone())?;
-    let listeners = listeners(&config).await?;
+    let opened = async {
+        let (cluster, sandbox) = cluster::cluster(&config).await?;
+        cluster::check_rights(&config, &cluster).await?;
+        let callers = callers::callers(&config.callers, &cluster, clock.clone())?;
+        Ok::<_, Refusal>((cluster, sandbox, callers, listeners(&config).await?))
+    };
+    let (cluster, _sandbox, callers, listeners) = tokio::select! {
+        biased;
+        // Whoever ends it before it serves has nothing to wait for.
+        () = either(&mut signals.0, &mut signals.1) => return Ok(()),
+        opened = opened => opened?,
+    };
     let at = listeners.main.told().map_err(|error| refusal(70, error.to_string()))?;
     info!(
         address = at,

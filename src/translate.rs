@@ -303,7 +303,8 @@ mod tests {
 
     #[test]
     fn controllers_that_there_are_anyway_make_no_difference() {
-        let text = "images:\n- {name: one, source: 'a:1'}\n- {name: two, source: 'b:1', deployment: {count: 2}}\n";
+        let text =
+            "images:\n- {name: one, source: 'a:1'}\n- {name: two, source: 'b:1', deployment: {count: 2}}\n";
         let template = template(text);
         let all = ["one", "two", "gone"].map(|name| ComponentName::new(name).unwrap());
         for workload in [Workload::PodOrReplicationController, Workload::Deployment] {

@@ -64,6 +64,7 @@ mod cluster {
     mod chaos;
     mod claims;
     mod crashes;
+    mod dead_ends;
     mod drift;
     mod ended;
     mod events;
@@ -116,6 +117,7 @@ mod edge {
     mod alerts;
     mod alerts_cluster;
     mod api;
+    mod audit;
     mod callers;
     mod commands;
     mod commands_printed;

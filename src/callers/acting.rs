@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::audit::{Audited, Call, Task, refused};
+use super::audit::{Audited, Change, Ledger, Task};
 use super::bounds::{Counted, Place};
 use super::caller::{Caller, Shown};
 use super::rights::{Ask, Right};
 use super::{Callers, Inner};
-use crate::artifacts::Namespace;
+use crate::artifacts::{Namespace, Target};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How often whoever watches is asked about again.
@@ -25,8 +25,10 @@ const UNSURE: Duration = Duration::from_secs(120);
 #[derive(Clone, Default)]
 pub struct Acting {
     who: Option<(Callers, Arc<Caller>)>,
+    /// What the audit tells of the call, as long as it is open.
+    told: Arc<Mutex<Weak<Ledger>>>,
     /// What the call changes, from its beginning until its caller has its answer and no task works at it any more.
-    call: Arc<Mutex<Weak<Call>>>,
+    change: Arc<Mutex<Weak<Change>>>,
 }
 
 impl fmt::Debug for Acting {
@@ -38,7 +40,7 @@ impl fmt::Debug for Acting {
 impl Acting {
     /// For a caller.
     pub(super) fn of(callers: Callers, caller: Arc<Caller>) -> Self {
-        Self { who: Some((callers, caller)), call: Arc::default() }
+        Self { who: Some((callers, caller)), ..Self::default() }
     }
 
     /// The caller's name as it is written down; `None`: it is not known, or the adapter acts for itself.
@@ -74,33 +76,67 @@ impl Acting {
         look.await
     }
 
+    /// Answers a call that changes something, and tells in the audit what it is answered: in one line if it is refused
+    /// before anything is changed, and otherwise in one before the first write and one afterwards. `word` is that of its
+    /// failure.
+    pub async fn answer<T, E>(
+        &self,
+        audited: Audited,
+        word: impl FnOnce(&E) -> String,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let Some((_, caller)) = &self.who else { return work.await };
+        let ledger = Ledger::open(caller.name(), audited);
+        *lock(&self.told) = Arc::downgrade(&ledger);
+        let waiting = ledger.waiting();
+        drop(ledger);
+        let result = work.await;
+        waiting.answered(&result, word);
+        result
+    }
+
     /// Does something that changes the cluster: within the caller's bounds, with its rights, and with a line in the
-    /// audit before and afterwards.
+    /// audit before. The one afterwards comes with the answer to the call; what nobody answers is a call of its own.
     pub async fn change<T>(
         &self,
         ask: &Ask,
-        audited: &Audited,
+        target: &Target,
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let Some((_, caller)) = &self.who else { return work.await };
-        let begun = async {
-            let place = self.place(Counted::Calls)?;
-            self.may(ask).await?;
-            Ok(place)
-        };
-        let place = begun.await.inspect_err(|error| refused(caller.name(), audited, error))?;
-        let call = Call::begin(caller.name(), audited, place);
-        *self.call.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&call);
-        let waiting = call.waiting();
-        drop(call);
+        let open = lock(&self.told).upgrade();
+        if let Some(ledger) = open {
+            return self.begin(&ledger, ask, target, work).await;
+        }
+        let audited = Audited { method: ask.deed.method(), ..Audited::default() };
+        let ledger = Ledger::open(caller.name(), audited);
+        let waiting = ledger.waiting();
+        let result = self.begin(&ledger, ask, target, work).await;
+        waiting.answered(&result, Error::word);
+        result
+    }
+
+    async fn begin<T>(
+        &self,
+        ledger: &Arc<Ledger>,
+        ask: &Ask,
+        target: &Target,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        ledger.is_about(target);
+        let place = self.place(Counted::Calls)?;
+        self.may(ask).await?;
+        ledger.begins();
+        let change = Change::of(ledger, place);
+        *lock(&self.change) = Arc::downgrade(&change);
         let result = work.await;
-        waiting.answered(&result);
+        drop(change);
         result
     }
 
     /// A task that works at what the call changes, whether or not its caller waits for it.
     pub fn task(&self) -> Task {
-        Task::of(self.call.lock().unwrap_or_else(PoisonError::into_inner).upgrade())
+        Task::of(lock(&self.change).upgrade())
     }
 
     /// A place for a watch, which takes it for as long as it goes on; `None`: it needs none.
@@ -147,6 +183,10 @@ impl Acting {
     }
 }
 
+fn lock<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// How long until then, and a moment more: it is to be over by then.
 fn until(inner: &Inner, end: jiff::Timestamp) -> Duration {
     let left = end.duration_since(inner.clock.now());
@@ -189,7 +229,7 @@ mod tests {
     use std::os::unix::fs::OpenOptionsExt;
 
     use super::*;
-    use crate::artifacts::{DeploymentName, Target};
+    use crate::artifacts::DeploymentName;
     use crate::callers::{Authentication, Authorization, Bounds, Deed};
     use crate::clock::Clock;
     use crate::cluster::Cluster;
@@ -246,7 +286,6 @@ mod tests {
         let (callers, _) = callers("open");
         let namespace = Namespace::new("shop").unwrap();
         let target = Target { namespace: namespace.clone(), name: DeploymentName::new("web").unwrap() };
-        let audited = Audited { method: "Deploy", target, request_id: String::new() };
         let ask = Ask::new(Deed::Deploy, Some(&namespace));
         let first = acting(&callers).await;
         // Its caller leaves, and a task works on.
@@ -255,12 +294,12 @@ mod tests {
             task = Some(first.task());
             std::future::pending::<Result<()>>().await
         };
-        let left = tokio::time::timeout(AGAIN, first.change(&ask, &audited, work)).await;
+        let left = tokio::time::timeout(AGAIN, first.change(&ask, &target, work)).await;
         assert!(left.is_err());
         let second = acting(&callers).await;
-        let refused = second.change(&ask, &audited, async { Ok(()) }).await.unwrap_err();
+        let refused = second.change(&ask, &target, async { Ok(()) }).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Overloaded);
         task.take().unwrap().ended(&Ok(()));
-        assert_eq!(second.change(&ask, &audited, async { Ok(()) }).await, Ok(()));
+        assert_eq!(second.change(&ask, &target, async { Ok(()) }).await, Ok(()));
     }
 }

@@ -1,6 +1,6 @@
 //! Finds out what a caller may do: by the file of rights, or by reviews of the API server's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -21,8 +21,6 @@ const DISBELIEVED: Duration = Duration::from_secs(1);
 const REMEMBERED: usize = 20_000;
 /// How long all reviews of one call may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Rights that a message names.
-const NAMED: usize = 4;
 
 /// Who decides.
 pub(super) enum Authority {
@@ -99,16 +97,13 @@ impl AccessReviews {
         let mut missing = Vec::new();
         for (right, is_allowed) in ask.rights.iter().zip(answers) {
             if !is_allowed? {
-                missing.push(named(right));
+                missing.push(*right);
             }
         }
         if missing.is_empty() {
             return Ok(());
         }
-        let more = missing.len().saturating_sub(NAMED);
-        missing.truncate(NAMED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        Err(forbidden(ask, &format!("{}{more}", missing.join(", "))))
+        Err(forbidden(ask, &sentence(&missing)))
     }
 
     async fn has(&self, identity: &Identity, who: &[u8], right: Right, ask: &Ask) -> Result<bool> {
@@ -140,14 +135,39 @@ fn digestible(who: &Identity) -> Vec<u8> {
     all
 }
 
-fn named(right: &Right) -> String {
+fn resource(right: &Right) -> String {
     let group = if right.group.is_empty() { String::new() } else { format!(".{}", right.group) };
-    format!("{} {}{group}", right.verb, right.resource)
+    format!("{}{group}", right.resource)
+}
+
+/// All of these rights in one sentence, each resource once: whoever asks for them asks once.
+fn sentence(rights: &[Right]) -> String {
+    let mut resources: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for right in rights {
+        resources.entry(resource(right)).or_default().push(right.verb);
+    }
+    // Resources that lack the same verbs are told together.
+    let mut verbs: BTreeMap<Vec<&str>, Vec<String>> = BTreeMap::new();
+    for (resource, of_it) in resources {
+        verbs.entry(of_it).or_default().push(resource);
+    }
+    let all = verbs.into_iter().map(|(verbs, resources)| format!("{} {}", list(&verbs), list(&resources)));
+    all.collect::<Vec<_>>().join(", to ")
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn list(words: &[impl AsRef<str>]) -> String {
+    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+    match words.as_slice() {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        _ => words.concat(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::artifacts::Kind;
 
     #[test]
     fn what_differs_in_anything_is_somebody_else() {
@@ -168,5 +188,27 @@ mod tests {
             error.message(),
             "the caller has not the right to create deployments.apps in namespace shop; ask whoever grants rights there"
         );
+    }
+
+    #[test]
+    fn every_right_that_lacks_is_named_and_there_is_room_for_all_that_any_call_takes() {
+        let ask = Ask::new(Deed::Get, Namespace::new("shop").ok().as_ref());
+        let rights: Vec<Right> = ask.rights.iter().copied().collect();
+        assert_eq!(
+            sentence(&rights),
+            "get and list deployments.apps, persistentvolumeclaims, pods, replicationcontrollers and services"
+        );
+        assert_eq!(sentence(&rights[..1]), format!("{} {}", rights[0].verb, resource(&rights[0])));
+        let most = Ask::new(Deed::Deploy, None).waiting(true).with_events(true);
+        let most = most.with(&["create", "patch", "delete"], Kind::ALL);
+        let rights: Vec<Right> = most.rights.iter().copied().collect();
+        let told = forbidden(&ask, &sentence(&rights));
+        // The most of a message that a call sends, and of a value of its metadata.
+        assert!(told.message().len() < 1024, "{}", told.message().len());
+        for right in &rights {
+            let resource = resource(right);
+            let is_told = told.message().contains(right.verb) && told.message().contains(&resource);
+            assert!(is_told, "{right:?}: {}", told.message());
+        }
     }
 }

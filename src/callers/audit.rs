@@ -4,17 +4,29 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::bounds::Place;
 use crate::artifacts::Target;
-use crate::error::{Error, Result, contract_word};
+use crate::error::{Error, Result};
+
+/// The outcome of a call that has succeeded.
+const OK: &str = "OK";
 
 /// What an audit line is about; no value of a template is in it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audited {
     /// The method.
     pub method: &'static str,
-    /// The deployment.
-    pub target: Target,
+    /// The namespace; empty: the request names none that can be.
+    pub namespace: String,
+    /// The deployment; empty: the request names none that can be, and it is not known what its template would be called.
+    pub deployment: String,
     /// What its caller has named the request; empty: nothing.
     pub request_id: String,
+}
+
+impl Audited {
+    fn target(&mut self, target: &Target) {
+        self.namespace = target.namespace.to_string();
+        self.deployment = target.name.to_string();
+    }
 }
 
 macro_rules! line {
@@ -23,8 +35,8 @@ macro_rules! line {
             target: "audit",
             caller = $caller,
             method = $of.method,
-            namespace = %$of.target.namespace,
-            deployment = %$of.target.name,
+            namespace = $of.namespace,
+            deployment = $of.deployment,
             request_id = $of.request_id,
             outcome = $outcome,
             $text
@@ -32,40 +44,49 @@ macro_rules! line {
     };
 }
 
-/// Writes the line of a call that is refused before anything is written.
-pub(super) fn refused(caller: &str, of: &Audited, error: &Error) {
-    line!(caller, of, contract_word(&error.kind()), "call refused");
-}
-
-/// One call that changes something: it takes its caller's place until nobody works at it any more.
-pub(super) struct Call {
+/// What the audit tells of one call that changes something, from the moment at which it is known what it asks for until
+/// its caller has its answer and nobody works at it any more. What is done within it may be several changes; the outcome
+/// is that of the call.
+pub(super) struct Ledger {
     caller: String,
-    of: Audited,
     state: Mutex<State>,
-    _place: Option<Place>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Whether a task works at it.
-    is_under_way: bool,
+    of: Audited,
+    /// Whether the line before the first write is written.
+    is_begun: bool,
+    /// How many tasks work at it.
+    tasks: usize,
     /// Whether its caller has left meanwhile, with or without an answer.
     has_left: bool,
     /// What came of the work.
     outcome: Option<String>,
 }
 
-impl Call {
-    /// Writes the line before the first write.
-    pub(super) fn begin(caller: &str, of: &Audited, place: Option<Place>) -> Arc<Self> {
-        line!(caller, of, "BEGUN", "call begins");
-        let (caller, of, state) = (caller.to_owned(), of.clone(), Mutex::default());
-        Arc::new(Self { caller, of, state, _place: place })
+impl Ledger {
+    pub(super) fn open(caller: &str, of: Audited) -> Arc<Self> {
+        let state = Mutex::new(State { of, ..State::default() });
+        Arc::new(Self { caller: caller.to_owned(), state })
     }
 
     /// Its caller, who waits.
     pub(super) fn waiting(self: &Arc<Self>) -> Waiting {
-        Waiting { call: Arc::clone(self), is_answered: false }
+        Waiting { ledger: Arc::clone(self), is_answered: false }
+    }
+
+    /// Says which deployment it is about.
+    pub(super) fn is_about(&self, target: &Target) {
+        self.state().of.target(target);
+    }
+
+    /// Writes the line before the first write, once.
+    pub(super) fn begins(&self) {
+        let mut state = self.state();
+        if !std::mem::replace(&mut state.is_begun, true) {
+            line!(self.caller, state.of, "BEGUN", "call begins");
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -75,75 +96,95 @@ impl Call {
     /// The caller waits no more; `outcome`: what it was answered.
     fn left(&self, outcome: Option<String>) {
         let mut state = self.state();
-        if state.is_under_way {
+        if !state.is_begun {
+            // Nothing was changed: a success has only looked.
+            if let Some(outcome) = outcome.filter(|outcome| outcome != OK) {
+                line!(self.caller, state.of, outcome, "call refused");
+            }
+            return;
+        }
+        if state.tasks > 0 {
             state.has_left = true;
-            line!(self.caller, self.of, "CALLER_LEFT", "call left, the work goes on");
+            line!(self.caller, state.of, "CALLER_LEFT", "call left, the work goes on");
             return;
         }
         let outcome = outcome.or_else(|| state.outcome.take());
-        line!(self.caller, self.of, outcome.as_deref().unwrap_or("CALLER_LEFT"), "call ended");
+        line!(self.caller, state.of, outcome.as_deref().unwrap_or("CALLER_LEFT"), "call ended");
     }
 
     /// A task has ended.
     fn worked(&self, outcome: String) {
         let mut state = self.state();
-        state.is_under_way = false;
-        if state.has_left {
-            line!(self.caller, self.of, outcome, "work ended that its caller has left");
+        state.tasks = state.tasks.saturating_sub(1);
+        if state.has_left && state.tasks == 0 {
+            line!(self.caller, state.of, outcome, "work ended that its caller has left");
         }
         state.outcome = Some(outcome);
     }
 }
 
+/// One change of a call: it takes its caller's place until nobody works at it any more.
+pub(super) struct Change {
+    ledger: Arc<Ledger>,
+    _place: Option<Place>,
+}
+
+impl Change {
+    pub(super) fn of(ledger: &Arc<Ledger>, place: Option<Place>) -> Arc<Self> {
+        Arc::new(Self { ledger: Arc::clone(ledger), _place: place })
+    }
+}
+
 fn outcome<T>(result: &Result<T>) -> String {
-    result.as_ref().map_or_else(|error| contract_word(&error.kind()), |_| "OK".to_owned())
+    result.as_ref().map_or_else(Error::word, |_| OK.to_owned())
 }
 
 /// The caller of a call, until it has its answer.
 pub(super) struct Waiting {
-    call: Arc<Call>,
+    ledger: Arc<Ledger>,
     is_answered: bool,
 }
 
 impl Waiting {
     /// Writes the line afterwards; where the work goes on, that comes with its end.
-    pub(super) fn answered<T>(mut self, result: &Result<T>) {
+    pub(super) fn answered<T, E>(mut self, result: &Result<T, E>, reason: impl FnOnce(&E) -> String) {
         self.is_answered = true;
-        self.call.left(Some(outcome(result)));
+        let outcome = result.as_ref().map_or_else(reason, |_| OK.to_owned());
+        self.ledger.left(Some(outcome));
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
         if !self.is_answered {
-            self.call.left(None);
+            self.ledger.left(None);
         }
     }
 }
 
 /// A task that works at a call; dropped without an end, nobody knows what came of it.
-pub struct Task(Option<Arc<Call>>);
+pub struct Task(Option<Arc<Change>>);
 
 impl Task {
-    pub(super) fn of(call: Option<Arc<Call>>) -> Self {
-        if let Some(call) = &call {
-            call.state().is_under_way = true;
+    pub(super) fn of(change: Option<Arc<Change>>) -> Self {
+        if let Some(change) = &change {
+            change.ledger.state().tasks += 1;
         }
-        Self(call)
+        Self(change)
     }
 
     /// The work has ended.
     pub fn ended<T>(mut self, result: &Result<T>) {
-        if let Some(call) = self.0.take() {
-            call.worked(outcome(result));
+        if let Some(change) = self.0.take() {
+            change.ledger.worked(outcome(result));
         }
     }
 }
 
 impl Drop for Task {
     fn drop(&mut self) {
-        if let Some(call) = self.0.take() {
-            call.worked("UNKNOWN".to_owned());
+        if let Some(change) = self.0.take() {
+            change.ledger.worked("UNKNOWN".to_owned());
         }
     }
 }
@@ -156,8 +197,21 @@ mod tests {
     use crate::artifacts::{DeploymentName, Namespace};
     use crate::error::ErrorKind;
 
+    /// A call that has begun, and its change.
+    struct Begun(Arc<Ledger>, Arc<Change>);
+
+    impl Begun {
+        fn waiting(&self) -> Waiting {
+            self.0.waiting()
+        }
+
+        fn task(&self) -> Task {
+            Task::of(Some(Arc::clone(&self.1)))
+        }
+    }
+
     /// What a course of events writes into the log: the outcome and the text of each line.
-    fn lines(course: impl FnOnce(&Arc<Call>)) -> Vec<(String, String)> {
+    fn lines(course: impl FnOnce(&Begun)) -> Vec<(String, String)> {
         #[derive(Clone, Default)]
         struct Log(Arc<Mutex<Vec<u8>>>);
         impl Write for Log {
@@ -178,8 +232,11 @@ mod tests {
                 namespace: Namespace::new("shop").unwrap(),
                 name: DeploymentName::new("web").unwrap(),
             };
-            let of = Audited { method: "Deploy", target, request_id: String::new() };
-            course(&Call::begin("alice", &of, None));
+            let ledger = Ledger::open("alice", Audited { method: "Deploy", ..Audited::default() });
+            ledger.is_about(&target);
+            ledger.begins();
+            let change = Change::of(&ledger, None);
+            course(&Begun(ledger, change));
         });
         let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
         let line = |line: &str| {
@@ -202,17 +259,43 @@ mod tests {
     fn who_waits_gets_one_line_with_the_answer() {
         let told = lines(|call| {
             let waiting = call.waiting();
-            Task::of(Some(Arc::clone(call))).ended(&Ok(()));
-            waiting.answered(&Err::<(), _>(Error::new(ErrorKind::WaitTimeout, "late")));
+            call.task().ended(&Ok(()));
+            waiting.answered(&Err::<(), _>(Error::new(ErrorKind::WaitTimeout, "late")), Error::word);
         });
         assert_eq!(told, pairs(&[BEGUN, ("WAIT_TIMEOUT", "call ended")]));
+    }
+
+    #[test]
+    fn a_call_of_several_changes_begins_once_and_ends_as_it_is_answered() {
+        let told = lines(|call| {
+            let waiting = call.waiting();
+            // The first change fails, and the call goes on.
+            call.task().ended(&Err::<(), _>(Error::new(ErrorKind::EtagMismatch, "there is one")));
+            call.0.begins();
+            call.task().ended(&Ok(()));
+            waiting.answered(&Ok(()), Error::word);
+        });
+        assert_eq!(told, pairs(&[BEGUN, ("OK", "call ended")]));
+    }
+
+    #[test]
+    fn a_call_that_is_refused_before_it_begins_has_one_line() {
+        let refused = |result: Result<()>| {
+            lines(|_| {
+                let of = Audited { method: "Deploy", ..Audited::default() };
+                Ledger::open("alice", of).waiting().answered(&result, Error::word);
+            })
+        };
+        let wrong = refused(Err(Error::new(ErrorKind::FieldInvalid, "wrong")));
+        assert_eq!(wrong, pairs(&[BEGUN, ("FIELD_INVALID", "call refused")]));
+        assert_eq!(refused(Ok(())), pairs(&[BEGUN]), "it has only looked");
     }
 
     #[test]
     fn work_that_its_caller_has_left_tells_its_own_end() {
         let told = lines(|call| {
             let waiting = call.waiting();
-            let task = Task::of(Some(Arc::clone(call)));
+            let task = call.task();
             drop(waiting);
             task.ended(&Err::<(), _>(Error::new(ErrorKind::FieldConflict, "again")));
         });
@@ -224,8 +307,8 @@ mod tests {
     fn a_caller_that_is_answered_while_the_work_goes_on_has_left_it() {
         let told = lines(|call| {
             let waiting = call.waiting();
-            let task = Task::of(Some(Arc::clone(call)));
-            waiting.answered(&Ok(()));
+            let task = call.task();
+            waiting.answered(&Ok(()), Error::word);
             task.ended(&Ok(()));
         });
         assert_eq!(told, pairs(&[BEGUN, LEFT, ("OK", "work ended that its caller has left")]));
@@ -235,7 +318,7 @@ mod tests {
     fn work_that_is_given_up_says_that_its_end_is_not_known() {
         let told = lines(|call| {
             let waiting = call.waiting();
-            let task = Task::of(Some(Arc::clone(call)));
+            let task = call.task();
             drop(waiting);
             drop(task);
         });
@@ -246,7 +329,7 @@ mod tests {
     fn a_caller_that_leaves_after_the_work_has_its_outcome_written() {
         let told = lines(|call| {
             let waiting = call.waiting();
-            Task::of(Some(Arc::clone(call))).ended(&Ok(()));
+            call.task().ended(&Ok(()));
             drop(waiting);
         });
         assert_eq!(told, pairs(&[BEGUN, ("OK", "call ended")]));

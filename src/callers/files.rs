@@ -8,8 +8,10 @@ use std::time::SystemTime;
 
 use tracing::{error, info};
 
-/// The most bytes of a file.
-const MAX_FILE: u64 = 1024 * 1024;
+use crate::files::{self, Unread};
+
+/// The wrong lines of a file that are told.
+const TOLD: usize = 10;
 
 /// Why a file cannot be used: one sentence, which quotes nothing of its content.
 pub type Unusable = String;
@@ -106,22 +108,45 @@ fn version(path: &Path) -> Version {
 fn load<T>(path: &Path, form: &Form<T>) -> Result<T, Failure> {
     let text = |what: &str| format!("{} {what}", path.display());
     let unusable = |what: &str| Failure::Lasting(text(what));
-    let cannot = |error: std::io::Error| Failure::Passing(text(&format!("cannot be read: {error}")));
-    let metadata = fs::metadata(path).map_err(cannot)?;
-    if metadata.len() > MAX_FILE {
-        return Err(unusable("is larger than 1 MiB"));
-    }
+    let (bytes, metadata) = files::read(path).map_err(|why| match why {
+        Unread::TooLarge(_) => unusable(&why.to_string()),
+        Unread::Io(_) | Unread::NotRegular => Failure::Passing(text(&why.to_string())),
+    })?;
     let (mode, why) = form.open;
     if metadata.mode() & mode != 0 {
         return Err(Failure::Passing(text(why)));
     }
-    let bytes = fs::read(path).map_err(cannot)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| unusable("is not UTF-8"))?;
+    // It would be a piece of the first name, which nobody sees.
+    if text.starts_with('\u{feff}') {
+        return Err(unusable("begins with a byte order mark; save it as UTF-8 without one"));
+    }
     (form.parse)(text).map_err(|why| unusable(&why))
 }
 
+/// What every line says that says something, or which lines are wrong, with what is wrong in each.
+pub(super) fn all<T>(
+    text: &str,
+    mut read: impl FnMut(&[&str]) -> Result<T, String>,
+) -> Result<Vec<T>, Unusable> {
+    let (mut said, mut wrong) = (Vec::new(), Vec::new());
+    for (number, words) in lines(text) {
+        match read(&words) {
+            Ok(one) => said.push(one),
+            Err(what) => wrong.push(format!("in line {number}: {what}")),
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(said);
+    }
+    let more = wrong.len().saturating_sub(TOLD);
+    wrong.truncate(TOLD);
+    let more = if more > 0 { format!("; and in {more} more") } else { String::new() };
+    Err(format!("is wrong {}{more}", wrong.join("; ")))
+}
+
 /// The lines that say something, each with its number and its words.
-pub(super) fn lines(text: &str) -> impl Iterator<Item = (usize, Vec<&str>)> {
+fn lines(text: &str) -> impl Iterator<Item = (usize, Vec<&str>)> {
     let lines = text.lines().enumerate();
     let lines = lines.map(|(index, line)| (index + 1, line.split_whitespace().collect::<Vec<_>>()));
     lines.filter(|(_, words)| words.first().is_some_and(|word| !word.starts_with('#')))

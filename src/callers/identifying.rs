@@ -92,7 +92,7 @@ fn token(shown: &Shown) -> Result<&Token> {
         Shown::Unusable => Err(invalid()),
         Shown::Nothing => Err(Error::new(
             ErrorKind::CredentialsMissing,
-            "the call has no credentials; send a token in its metadata, as `authorization: Bearer TOKEN`",
+            "the call has no credentials; send a token, as `authorization: Bearer TOKEN`",
         )),
     }
 }
@@ -130,7 +130,7 @@ fn by_certificate(certificate: Option<&Certificate>, now: Timestamp) -> Result<C
         Error::new(
             ErrorKind::CallerForbidden,
             "the certificate's subject names no usable caller: it needs one common name, and neither that nor an \
-             organization may begin with system: or kubeadm:",
+             organization may be empty, have a control character (as a tab), or begin with system: or kubeadm:",
         )
     })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::files::{Form, Unusable, lines};
+use super::files::{Form, Unusable, all};
 use super::rights::{Ask, Deed};
 use crate::artifacts::Namespace;
 use crate::cluster::Identity;
@@ -13,6 +13,7 @@ const ALL: &str = "*";
 /// The rules; what none of them allows is forbidden.
 pub(super) struct Rules(Vec<Rule>);
 
+#[derive(Clone)]
 struct Rule {
     who: Who,
     deeds: BTreeSet<Deed>,
@@ -20,6 +21,7 @@ struct Rule {
     namespaces: Option<BTreeSet<Namespace>>,
 }
 
+#[derive(Clone)]
 enum Who {
     Everybody,
     User(String),
@@ -35,11 +37,7 @@ impl Rules {
     };
 
     fn parse(text: &str) -> Result<Self, Unusable> {
-        let mut rules = Vec::new();
-        for (number, words) in lines(text) {
-            let rule = rule(&words).map_err(|what| format!("is wrong in line {number}: {what}"))?;
-            rules.extend(rule);
-        }
+        let rules = all(text, rule)?.concat();
         if rules.is_empty() { Err("allows nothing to anybody".to_owned()) } else { Ok(Self(rules)) }
     }
 
@@ -68,7 +66,9 @@ impl Rule {
 /// The rules of one line.
 fn rule(words: &[&str]) -> Result<Vec<Rule>, String> {
     let [who, what, places] = words else {
-        return Err("write who, what and where, as `group:ops read,deploy shop`".to_owned());
+        let text = "write who, what and where, as `group:ops read,deploy shop`; a name with a blank cannot stand here, so \
+                    write a group of that caller";
+        return Err(text.to_owned());
     };
     let mut deeds = BTreeSet::new();
     for word in what.split(',') {
@@ -79,6 +79,9 @@ fn rule(words: &[&str]) -> Result<Vec<Rule>, String> {
     }
     let namespaces = match *places {
         ALL => None,
+        names if names.split(',').any(|name| name == ALL) => {
+            return Err(format!("`{ALL}` is all namespaces, and stands alone"));
+        }
         names => {
             let names = names
                 .split(',')
@@ -160,6 +163,10 @@ mod tests {
             ("user: get x", "is nobody"),
             ("user:a get X", "a namespace"),
             ("user:a get x,", "a namespace"),
+            ("user:a get x,*", "`*` is all namespaces, and stands alone"),
+            ("user:Alice Smith get x", "a name with a blank"),
+            ("user:a fly x\nuser:b get x\nuser:c get X", "line 1: `fly`"),
+            ("user:a fly x\nuser:b get x\nuser:c get X", "in line 3: a namespace"),
             ("user:a , x", "`` is nothing"),
         ] {
             let why = Rules::parse(text).err().unwrap();

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::caller::Token;
-use super::files::{Form, Unusable, lines};
+use super::files::{Form, Unusable, all};
 use crate::cluster::Identity;
 
 /// The most lines of the file: every call is compared with all of them.
@@ -31,16 +31,17 @@ impl Tokens {
 
     fn parse(text: &str) -> Result<Self, Unusable> {
         let mut tokens: Vec<([u8; 32], Identity)> = Vec::new();
-        for (number, words) in lines(text) {
+        all(text, |words| {
             // No message quotes a word: whoever forgets the name has the token in its place.
-            let wrong = |what: &str| Err(format!("is wrong in line {number}: {what}"));
-            let (name, token, groups) = match words.as_slice() {
-                [name, token] => (*name, *token, ""),
-                [name, token, groups] => (*name, *token, *groups),
+            let wrong = |what: &str| Err(what.to_owned());
+            let (name, token, groups) = match words {
+                [name, token] => (*name, *token, Vec::new()),
+                [name, token, groups] => (*name, *token, groups.split(',').map(str::to_owned).collect()),
                 _ => return wrong("write a name, a token and, if there are any, groups with commas between"),
             };
-            let groups: Vec<String> =
-                groups.split(',').filter(|one| !one.is_empty()).map(str::to_owned).collect();
+            if groups.iter().any(String::is_empty) {
+                return wrong("a group without a name; write groups with one comma between two");
+            }
             if groups.iter().any(|group| group == MASTERS) {
                 return wrong("nobody is put into the group system:masters by this file");
             }
@@ -51,7 +52,8 @@ impl Tokens {
                 return wrong("another line has this token");
             }
             tokens.push((digest, Identity { user: name.to_owned(), groups, ..Identity::default() }));
-        }
+            Ok(())
+        })?;
         match tokens.len() {
             0 => Err("has no token".to_owned()),
             count if count > MAX_LINES => Err(format!("has more than {MAX_LINES} tokens")),
@@ -127,11 +129,15 @@ mod tests {
             "alice canary-0123456789abcdef a b\n",
             "alice canary-0123456789abcdef\nbob canary-0123456789abcdef\n",
             "alice sha256:canary\n",
+            "alice canary-0123456789abcdef a,,b\n",
+            "alice canary-0123456789abcdef ,,\n",
             "alice sha256:äääääääääääääääääääääääääääääääää\n",
         ] {
             let why = Tokens::parse(text).err().unwrap();
             assert!(!why.contains("canary"), "{why}");
         }
+        let why = Tokens::parse("alice canary\n# fine\nbob canary-0123456789abcdef\nx\n").err().unwrap();
+        assert!(why.contains("line 1: ") && why.contains("line 4: ") && !why.contains("line 3"), "{why}");
         let many: String =
             (0..=MAX_LINES).map(|number| format!("a token-with-a-number-{number}\n")).collect();
         assert!(Tokens::parse(&many).is_err());

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::failure::Failure;
+use crate::config::is_loopback;
 
 /// The environment variable that names an adapter.
 pub const SERVER: &str = "PANAMAX_SERVER";
@@ -47,8 +48,15 @@ impl Address {
     /// Reads an address.
     pub fn read(text: &str) -> Result<Self, Failure> {
         if let Some(path) = text.strip_prefix("unix:") {
-            let is_path = !path.trim_start_matches('/').is_empty();
-            return if is_path { Ok(Self::Socket(text.to_owned())) } else { Err(wrong("it names no path")) };
+            if path.trim_start_matches('/').is_empty() {
+                return Err(wrong("it names no path"));
+            }
+            let is_whole = path.starts_with('/');
+            return if is_whole {
+                Ok(Self::Socket(text.to_owned()))
+            } else {
+                Err(wrong("its path is not absolute"))
+            };
         }
         let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("it has no scheme"))?;
         let is_https = match scheme.to_ascii_lowercase().as_str() {
@@ -83,7 +91,7 @@ impl Address {
             Self::Socket(_) | Self::Host { is_https: true, .. } => true,
             Self::Host { host, .. } => {
                 let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
-                host == "localhost" || address.is_some_and(|address| address.is_loopback())
+                host == "localhost" || address.is_some_and(is_loopback)
             }
         }
     }
@@ -165,6 +173,8 @@ mod tests {
             "http://:1",
             "http://a canary:1",
             "unix:",
+            "unix:canary",
+            "unix://",
         ] {
             refused(text);
         }

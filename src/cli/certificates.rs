@@ -10,7 +10,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, RootCertStore};
 use tonic::transport::{Certificate, Identity};
 
-use super::failure::Failure;
+use super::failure::{Failure, both};
 use super::source::{read, unreadable};
 
 /// A file, and the flag that names it.
@@ -48,23 +48,23 @@ pub fn authority(file: &Path) -> Result<Certificate, Failure> {
 }
 
 /// The certificate of a caller, with its key.
-pub fn identity(certificate: &Path, key: &Path) -> Result<Identity, Failure> {
+pub fn identity(certificate: &Path, key: &Path) -> Result<(Identity, CertifiedKey), Failure> {
     let certificate = Named { flag: "--cert-file", file: certificate };
     let key = Named { flag: "--key-file", file: key };
-    let (chain_bytes, key_bytes) = (certificate.content()?, key.content()?);
+    let (chain_bytes, key_bytes) = both(certificate.content(), key.content())?;
     let chain = certificate.certificates(&chain_bytes)?;
     // What the parser says could quote the key.
     let secret = PrivateKeyDer::from_pem_slice(&key_bytes);
     let secret = secret.map_err(|_| key.wrong("holds no private key in PEM form"))?;
     let provider = rustls::crypto::ring::default_provider();
-    CertifiedKey::from_der(chain, secret, &provider).map_err(|error| match error {
+    let certified = CertifiedKey::from_der(chain, secret, &provider).map_err(|error| match error {
         Error::InconsistentKeys(_) => {
             key.wrong(format_args!("is not the key of --cert-file {}", certificate.file.display()))
         }
         Error::InvalidCertificate(_) => certificate.wrong("holds a certificate that cannot be read"),
         _ => key.wrong("holds a private key that cannot be used"),
     })?;
-    Ok(Identity::from_pem(chain_bytes, key_bytes))
+    Ok((Identity::from_pem(chain_bytes, key_bytes), certified))
 }
 
 #[cfg(test)]

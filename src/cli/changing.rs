@@ -6,7 +6,7 @@ use prost::Message;
 use tonic::Status;
 
 use super::connection::Client;
-use super::failure::{Failure, REFUSED, reason};
+use super::failure::{Failure, REFUSED, both, reason};
 use super::findings::{self, Texts};
 use super::offline::validation;
 use super::requests::{DeployArgs, RollbackArgs, ScaleArgs, TargetArgs, TeardownArgs, TermsArgs};
@@ -72,8 +72,8 @@ fn verb(outcome: i32, validate_only: bool) -> String {
 impl DeployArgs {
     /// Deploys, and waits unless that is not wanted.
     pub async fn deploy(&self, view: &mut View<'_>, err: &mut dyn std::io::Write) -> Result<(), Failure> {
-        let source = self.source()?;
-        let client = self.client.connection.connect().await?;
+        let (source, ready) = both(self.source(), self.client.connection.ready())?;
+        let client = ready.connect().await?;
         let request = self.request(&source);
         let wait = Wait {
             client: &client,
@@ -102,14 +102,14 @@ impl DeployArgs {
 
     /// Tells what a Deploy would do.
     pub async fn plan_it(&self, view: &mut View<'_>, err: &mut dyn std::io::Write) -> Result<(), Failure> {
-        let source = self.source()?;
-        let client = self.client.connection.connect().await?;
+        let (source, ready) = both(self.source(), self.client.connection.ready())?;
+        let client = ready.connect().await?;
         let mut deployments = client.deployments();
         let call = deployments.plan_deploy(limited(self.plan(&source), LONGEST_CALL));
         let answer = match within(LONGEST_CALL, call).await {
             Ok(answer) => answer,
             Err(status) => {
-                let failure = client.refused(&status, &source.texts(), LONGEST_CALL);
+                let failure = client.refused(&status, &source.texts(), LONGEST_CALL).await.failure;
                 let failed = Failed { failure, status: Some(status) };
                 return Err(explained(&client, self, &source, failed).await);
             }

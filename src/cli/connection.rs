@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use rustls::sign::CertifiedKey;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -13,10 +15,10 @@ use tonic::{Request, Status};
 
 use super::address::{Address, SERVER};
 use super::certificates;
-use super::failure::{Failure, cause};
+use super::failure::{Failure, both, cause};
 use super::findings::Texts;
 use super::source::{read, unreadable};
-use super::unanswered;
+use super::unanswered::{self, Told};
 use panamax_kubernetes_adapter_client::deployment_service_client::DeploymentServiceClient;
 use panamax_kubernetes_adapter_client::template_service_client::TemplateServiceClient;
 
@@ -67,6 +69,26 @@ pub struct Client {
     channel: Channel,
     caller: Caller,
     address: Address,
+    /// The certificate that the caller shows.
+    own: Option<Arc<CertifiedKey>>,
+}
+
+/// What a connection needs, read and checked.
+pub struct Ready {
+    endpoint: Endpoint,
+    caller: Caller,
+    address: Address,
+    own: Option<Arc<CertifiedKey>>,
+}
+
+impl Ready {
+    /// Connects.
+    pub async fn connect(self) -> Result<Client, Failure> {
+        let Self { endpoint, caller, address, own } = self;
+        let channel = endpoint.connect_timeout(CONNECTING).connect().await;
+        let channel = channel.map_err(|error| unanswered::unreachable(&address, &error))?;
+        Ok(Client { channel, caller, address, own })
+    }
 }
 
 /// What calls DeploymentService.
@@ -76,8 +98,8 @@ pub type Templates = TemplateServiceClient<InterceptedService<Channel, Caller>>;
 
 impl Client {
     /// Why a call has failed that was given so much time.
-    pub fn refused(&self, status: &Status, texts: &Texts<'_>, within: Duration) -> Failure {
-        unanswered::refused(&self.address, status, texts, within)
+    pub async fn refused(&self, status: &Status, texts: &Texts<'_>, within: Duration) -> Told {
+        unanswered::refused(&self.address, self.own.clone(), status, texts, within).await
     }
 
     /// Calls DeploymentService.
@@ -94,36 +116,46 @@ impl Client {
 impl ConnectionArgs {
     /// Connects, after every check that needs no adapter.
     pub async fn connect(&self) -> Result<Client, Failure> {
-        let address = Address::read(&self.server)?;
-        let endpoint = self.endpoint(&address)?;
-        let caller = Caller(self.token_file.as_deref().map(|file| token(&address, file)).transpose()?);
-        let channel = endpoint.connect_timeout(CONNECTING).connect().await;
-        let channel = channel.map_err(|error| unanswered::unreachable(&address, &error))?;
-        Ok(Client { channel, caller, address })
+        self.ready()?.connect().await
     }
 
-    fn endpoint(&self, address: &Address) -> Result<Endpoint, Failure> {
+    /// Makes every check that needs no adapter, and tells all that is wrong.
+    pub fn ready(&self) -> Result<Ready, Failure> {
+        let address = Address::read(&self.server)?;
+        let token = self.token_file.as_deref().map(|file| token(&address, file)).transpose();
+        let ((endpoint, own), token) = both(self.endpoint(&address), token)?;
+        Ok(Ready { endpoint, caller: Caller(token), address, own })
+    }
+
+    fn endpoint(&self, address: &Address) -> Result<(Endpoint, Option<Arc<CertifiedKey>>), Failure> {
         let wrong = |why: &str| Failure::usage(format!("--server {address} {why}"));
         let endpoint = Endpoint::from_shared(address.to_string());
         let endpoint = endpoint.map_err(|error| wrong(&format!("cannot be called: {}", cause(&error))))?;
         if address.is_https() {
-            let with_tls = endpoint.tls_config(self.tls()?);
-            return with_tls.map_err(|error| wrong(&format!("has no TLS: {}", cause(&error))));
+            let (tls, own) = self.tls()?;
+            let with_tls = endpoint.tls_config(tls);
+            let with_tls = with_tls.map_err(|error| wrong(&format!("has no TLS: {}", cause(&error))))?;
+            return Ok((with_tls, own));
         }
         if self.ca_file.is_some() || self.cert_file.is_some() {
             return Err(wrong("takes no certificates: it is not https"));
         }
-        Ok(endpoint)
+        Ok((endpoint, None))
     }
 
-    fn tls(&self) -> Result<ClientTlsConfig, Failure> {
-        let tls = match &self.ca_file {
-            Some(file) => ClientTlsConfig::new().ca_certificate(certificates::authority(file)?),
-            None => ClientTlsConfig::new().with_native_roots(),
+    fn tls(&self) -> Result<(ClientTlsConfig, Option<Arc<CertifiedKey>>), Failure> {
+        let tls = ClientTlsConfig::new();
+        let authority = self.ca_file.as_deref().map(certificates::authority).transpose();
+        let own = self.cert_file.as_deref().zip(self.key_file.as_deref());
+        let own = own.map(|(certificate, key)| certificates::identity(certificate, key)).transpose();
+        let (authority, own) = both(authority, own)?;
+        let tls = match authority {
+            Some(authority) => tls.ca_certificate(authority),
+            None => tls.with_native_roots(),
         };
-        Ok(match (&self.cert_file, &self.key_file) {
-            (Some(certificate), Some(key)) => tls.identity(certificates::identity(certificate, key)?),
-            _ => tls,
+        Ok(match own {
+            Some((identity, own)) => (tls.identity(identity), Some(Arc::new(own))),
+            None => (tls, None),
         })
     }
 }

@@ -67,6 +67,22 @@ impl Failure {
     }
 }
 
+/// A text for a terminal, without what it acts on: a file's name may hold anything.
+pub fn shown(text: &str) -> String {
+    text.replace(|letter: char| letter.is_control() && letter != '\n', "\u{fffd}")
+}
+
+/// Both, or everything that is wrong with either.
+pub fn both<A, B>(first: Result<A, Failure>, second: Result<B, Failure>) -> Result<(A, B), Failure> {
+    match (first, second) {
+        (Ok(first), Ok(second)) => Ok((first, second)),
+        (Err(first), Err(second)) => {
+            Err(Failure { code: first.code.max(second.code), text: first.text + &second.text })
+        }
+        (Err(failure), Ok(_)) | (Ok(_), Err(failure)) => Err(failure),
+    }
+}
+
 /// Whether a message says what one of its violations says.
 fn repeats(message: &str, violation: &FieldViolation) -> bool {
     let is_field = !violation.field.is_empty() && message.starts_with(&format!("{}: ", violation.field));

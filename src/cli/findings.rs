@@ -137,7 +137,10 @@ impl<'t> Texts<'t> {
             let _ = writeln!(shown, "{:>6} | {line}\n       | {:>caret$}", at.line, "^");
         }
         if !finding.field.is_empty() {
-            let _ = writeln!(shown, "       = at {}", place(&finding.field));
+            // Whoever sends a template names the deployment by a flag, and others by a word of its own.
+            let is_flag = finding.field == "name" && self.template.is_some();
+            let place = if is_flag { "--name".to_owned() } else { place(&finding.field) };
+            let _ = writeln!(shown, "       = at {place}");
         }
         if !finding.hint.is_empty() {
             let _ = writeln!(shown, "       = hint: {}", finding.hint);
@@ -198,6 +201,26 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_shown_however_they_end_and_whatever_stands_before_the_first() {
+        for (begin, end) in [("", "\n"), ("", "\r\n"), ("", "\r"), ("\u{feff}", "\n"), ("\u{feff}", "\r\n")] {
+            let text = format!("{begin}{}", TEXT.replace('\n', end));
+            let positions = raw::read(&text).positions;
+            let at = positions.of("images[0].links[0].service").unwrap();
+            assert_eq!((at.line, at.column), (4, 14), "{text:?}");
+            let texts = Texts::new(("a.pmx", &text), None);
+            let shown = texts.show_all(&[found("images[0].links[0].service", 4, 14)]);
+            assert!(
+                shown.contains("     4 |   - service: DBB\n       |              ^\n"),
+                "{text:?}: {shown}"
+            );
+            let shown = texts.show_all(&[found("images", 1, 1)]);
+            assert!(shown.contains("     1 | images:\n       | ^\n"), "{text:?}: {shown}");
+            let shown = texts.show_all(&[found("images[0].environment[0].value", 6, 12)]);
+            assert!(!shown.contains("canary"), "{text:?}: {shown}");
+        }
+    }
+
+    #[test]
     fn a_violation_tells_its_place() {
         let violation = FieldViolation {
             field: "images[0].links[0].service".into(),
@@ -210,5 +233,9 @@ mod tests {
         let flag = FieldViolation::new("options.volume_size", "must be a size");
         let shown = Texts::default().show(&Finding::of_violation(&flag, "FIELD_INVALID"));
         assert_eq!(shown, "error: must be a size [FIELD_INVALID]\n       = at --volume-size\n");
+        let name = FieldViolation::new("name", "must be a DNS label");
+        let place = |texts: Texts<'_>| texts.show(&Finding::of_violation(&name, "FIELD_INVALID"));
+        assert!(place(Texts::new(("a.pmx", TEXT), None)).contains("= at --name\n"));
+        assert!(place(Texts::default()).contains("= at name\n"), "of a command that has no such flag");
     }
 }

@@ -19,12 +19,18 @@ use panamax_kubernetes_adapter_client::watch_deployment_response::Event;
 /// How often all deployments are looked at: a watch shows one.
 const INTERVAL: Duration = Duration::from_secs(2);
 
+/// What stands for all namespaces.
+const ALL: &str = "-";
+
 /// The answer of a call that only looks.
 async fn looked<R>(
     client: &Client,
     call: impl Future<Output = Result<Response<R>, Status>>,
 ) -> Result<R, Failure> {
-    within(LOOKING, call).await.map_err(|status| client.refused(&status, &Texts::default(), LOOKING))
+    match within(LOOKING, call).await {
+        Ok(answer) => Ok(answer),
+        Err(status) => Err(client.refused(&status, &Texts::default(), LOOKING).await.failure),
+    }
 }
 
 impl GetArgs {
@@ -162,17 +168,24 @@ impl WatchArgs {
 
     async fn one(&self, client: &Client, view: &mut View<'_>) -> Result<(), Failure> {
         let silence = self.heartbeat() + LOOKING;
-        let refused = |status: Status| client.refused(&status, &Texts::default(), silence);
         let mut deployments = client.deployments();
         let opened = within(silence, deployments.watch_deployment(Request::new(self.request()))).await;
-        let mut stream = opened.map_err(refused)?;
+        let mut stream = match opened {
+            Ok(stream) => stream,
+            Err(status) => return Err(client.refused(&status, &Texts::default(), silence).await.failure),
+        };
         let mut last = proto::Deployment::default();
         loop {
             // Where nothing changes, the adapter says so.
             let next = within(silence, async { stream.message().await.map(Response::new) });
-            let next = next.await.map_err(refused)?;
-            let Some(message) = next else {
-                return Err(Failure::new(UNREACHABLE, "the adapter has ended the watch; watch again"));
+            let message = match next.await {
+                Ok(Some(message)) => message,
+                Ok(None) => {
+                    return Err(Failure::new(UNREACHABLE, "the adapter has ended the watch; watch again"));
+                }
+                Err(status) => {
+                    return Err(client.refused(&status, &Texts::default(), silence).await.failure);
+                }
             };
             if !view.is_text() {
                 view.tell(&message, "WatchDeploymentResponse", Vec::new)?;
@@ -205,7 +218,7 @@ impl WatchArgs {
             clock.tick().await;
             let answer = listed(client, request.clone()).await?;
             if view.is_text() {
-                view.show_all(&answer.deployments)?;
+                view.show_all(&answer.deployments, request.namespace == ALL)?;
             } else {
                 view.tell(&answer, "ListDeploymentsResponse", Vec::new)?;
             }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::failure::{Failure, REFUSED};
-use super::findings::{self, Texts};
+use super::failure::{Failure, REFUSED, both, shown};
+use super::findings;
 use super::output::{Format, print};
 use super::source::{AroundArgs, Source};
 use crate::grpc;
@@ -14,7 +14,7 @@ use panamax_kubernetes_adapter_client as proto;
 use panamax_kubernetes_adapter_client::translate_template_request::TemplateSource as Translated;
 use panamax_kubernetes_adapter_client::validate_template_request::TemplateSource as Validated;
 
-/// What `validate` takes.
+/// Check templates and tell everything found; needs no adapter
 #[derive(Args, Clone, Debug)]
 pub struct ValidateArgs {
     /// Templates, in YAML or JSON; `-` is standard input
@@ -29,7 +29,7 @@ pub struct ValidateArgs {
     output: Format,
 }
 
-/// What `translate` takes.
+/// Translate a template to manifests, for `kubectl apply -f -`; needs no adapter
 #[derive(Args, Clone, Debug)]
 pub struct TranslateArgs {
     /// Template, in YAML or JSON; `-` is standard input
@@ -61,23 +61,31 @@ impl ValidateArgs {
 
     /// Says everything there is to say about each template; fails as the worst of them does.
     pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Failure> {
-        let around = Source::around(&self.around)?;
+        let around = match Source::around(&self.around) {
+            Ok(around) => around,
+            // Without it nothing can be said of a template but that it cannot be read.
+            Err(failure) => {
+                let read = self.files.iter().map(|file| Source::default().of(file).map(|_| ()));
+                return read.fold(Err(failure), |all, one| both(all, one).map(|_| ()));
+            }
+        };
         let mut worst = 0;
         for file in &self.files {
             let failed = match around.clone().of(file).and_then(|source| self.one(&source, out, err)) {
                 Ok(()) => continue,
                 Err(failure) => failure,
             };
-            // The one after it may be well.
-            err.write_all(failed.text.as_bytes()).map_err(|error| Failure::output(&error))?;
             worst = worst.max(failed.code);
+            // The one after it may be well. Where nobody can be told, the code says what is wrong.
+            let told = err.write_all(shown(&failed.text).as_bytes());
+            worst = worst.max(told.map_or_else(|error| Failure::output(&error).code, |()| 0));
         }
         if worst == 0 { Ok(()) } else { Err(Failure { code: worst, text: String::new() }) }
     }
 
     fn one(&self, source: &Source, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Failure> {
         let answer = grpc::validate(self.request(source));
-        let mut answer = answer.map_err(|status| Failure::call(&status, &Texts::default()))?;
+        let mut answer = answer.map_err(|status| Failure::call(&status, &source.texts()))?;
         answer.diagnostics = source.all(answer.diagnostics);
         say(err, source, &answer.diagnostics)?;
         if self.output == Format::Text {

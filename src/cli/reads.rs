@@ -12,7 +12,7 @@ use panamax_kubernetes_adapter_client as proto;
 /// How often an adapter says that nothing has changed, unless it is asked otherwise.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
-/// What `get` takes.
+/// Show one deployment
 #[derive(Args, Clone, Debug)]
 pub struct GetArgs {
     #[command(flatten)]
@@ -34,7 +34,7 @@ impl GetArgs {
     }
 }
 
-/// What `list` takes.
+/// List deployments, as they were last recorded
 #[derive(Args, Clone, Debug)]
 pub struct ListArgs {
     /// Namespace, or `-` for all of them [default: the adapter's]
@@ -84,7 +84,7 @@ impl ListArgs {
     }
 }
 
-/// What `watch` takes.
+/// Watch a deployment, or all
 #[derive(Args, Clone, Debug)]
 pub struct WatchArgs {
     /// Name of the deployment; without one, all of the namespace are listed every two seconds, as `list` tells them
@@ -165,7 +165,7 @@ impl WatchArgs {
     }
 }
 
-/// What `revisions` takes.
+/// List the revisions of a deployment
 #[derive(Args, Clone, Debug)]
 pub struct RevisionsArgs {
     #[command(flatten)]

@@ -112,7 +112,7 @@ fn timed(time: Option<Time>, is_none: bool) -> Result<(), Failure> {
     }
 }
 
-/// What `deploy` and `plan` take.
+/// Deploy a template, or update what was deployed from it, and wait until it is ready
 #[derive(Args, Clone, Debug)]
 pub struct DeployArgs {
     /// Template, in YAML or JSON; `-` is standard input
@@ -133,6 +133,13 @@ pub struct DeployArgs {
 
     #[command(flatten)]
     pub client: ClientArgs,
+}
+
+/// Tell what a deploy would do, field by field, and do nothing
+#[derive(Args, Clone, Debug)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub deploy: DeployArgs,
 }
 
 impl DeployArgs {
@@ -185,7 +192,7 @@ impl DeployArgs {
     }
 }
 
-/// What `scale` takes.
+/// Change the replicas of components, and wait until they are ready
 #[derive(Args, Clone, Debug)]
 pub struct ScaleArgs {
     #[command(flatten)]
@@ -232,7 +239,7 @@ impl ScaleArgs {
     }
 }
 
-/// What `rollback` takes.
+/// Put an earlier revision back, and wait until it is ready
 #[derive(Args, Clone, Debug)]
 pub struct RollbackArgs {
     #[command(flatten)]
@@ -279,7 +286,7 @@ impl RollbackArgs {
     }
 }
 
-/// What `teardown` takes.
+/// Delete everything that belongs to a deployment, and wait until it is gone
 #[derive(Args, Clone, Debug)]
 pub struct TeardownArgs {
     #[command(flatten)]

@@ -8,14 +8,14 @@ use clap_complete::Shell;
 use super::PROGRAM;
 use super::failure::Failure;
 
-/// What `completion` takes.
+/// Write a script that makes a shell complete commands and flags
 #[derive(Args, Clone, Debug)]
 pub struct CompletionArgs {
     /// Shell that is to complete: `source <(panamax-kubernetes-adapter completion bash)`
     shell: Shell,
 }
 
-/// What `man` takes.
+/// Write a page of the manual, as `man -l` reads it
 #[derive(Args, Clone, Debug)]
 pub struct ManArgs {
     /// Command to explain [default: the program with all of its commands]
@@ -27,8 +27,16 @@ impl CompletionArgs {
     pub fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut super::command(), PROGRAM, &mut script);
-        out.write_all(&script).map_err(|error| Failure::output(&error))
+        let script = String::from_utf8_lossy(&script);
+        let script = if self.shell == Shell::Bash { consistent(&script) } else { script.into_owned() };
+        out.write_all(script.as_bytes()).map_err(|error| Failure::output(&error))
     }
+}
+
+/// The script for bash, in which every command has one word: the library writes the program's dashes in one way where
+/// it sets the word, and in another where it looks for it, so nothing behind a command was ever completed.
+fn consistent(script: &str) -> String {
+    script.replace(&PROGRAM.replace('-', "__subcmd__"), &PROGRAM.replace('-', "__"))
 }
 
 impl ManArgs {
@@ -40,7 +48,8 @@ impl ManArgs {
             None => program,
             Some(name) => page(&program, name)?,
         };
-        clap_mangen::Man::new(page).render(out).map_err(|error| Failure::output(&error))
+        let source = format!("{PROGRAM} {}", env!("CARGO_PKG_VERSION"));
+        clap_mangen::Man::new(page).source(source).render(out).map_err(|error| Failure::output(&error))
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::failure::Failure;
+use super::failure::{Failure, both, shown};
 use super::findings::Texts;
 use super::options::OptionArgs;
 use super::overriding;
@@ -38,7 +38,7 @@ pub struct AroundArgs {
 
     /// Configurations of images, as `crane config IMAGE` prints them: IMAGE=FILE, a folder of files called after their
     /// images (`mysql:8.json`), or a JSON object of all; may be given several times
-    #[arg(long, value_name = "FILE|FOLDER")]
+    #[arg(long, value_parser = words::text(), value_name = "FILE|FOLDER")]
     image_configs: Vec<String>,
 
     #[command(flatten)]
@@ -77,9 +77,10 @@ pub struct Source {
 }
 
 impl Source {
-    /// Reads a template and all that goes with it.
+    /// Reads a template and all that goes with it; tells of every file that cannot be used.
     pub fn read(file: &Path, around: &AroundArgs) -> Result<Self, Failure> {
-        Self::around(around)?.of(file)
+        let (around, (name, text)) = both(Self::around(around), text(file))?;
+        Ok(Self { name, text, ..around })
     }
 
     /// Reads a template beside what goes with it.
@@ -90,14 +91,20 @@ impl Source {
 
     /// Reads what goes with a template.
     pub fn around(around: &AroundArgs) -> Result<Self, Failure> {
-        let overriding = around.overriding.as_deref().map(self::text).transpose()?;
         let is_strict = around.options.is_strict();
-        let encoded = overriding.as_ref().map(|(name, text)| encoded(name, text, is_strict)).transpose()?;
-        let (encoded, about_override) = encoded.unzip();
+        let overriding = around.overriding.as_deref().map(|file| {
+            let (name, text) = text(file)?;
+            let encoded = encoded(&name, &text, is_strict)?;
+            Ok(((name, text), encoded))
+        });
         let mut image_configs = BTreeMap::new();
+        let mut read = Ok(());
         for named in &around.image_configs {
-            configs(named, &mut image_configs)?;
+            read = both(read, configs(named, &mut image_configs)).map(|_| ());
         }
+        let (overriding, ()) = both(overriding.transpose(), read)?;
+        let (overriding, encoded) = overriding.unzip();
+        let (encoded, about_override) = encoded.unzip();
         let about_override = about_override.unwrap_or_default();
         Ok(Self { overriding, r#override: encoded, about_override, image_configs, ..Self::default() })
     }
@@ -140,7 +147,7 @@ fn text(file: &Path) -> Result<(String, String), Failure> {
     let (name, bytes) = if file.as_os_str() == STDIN {
         ("<stdin>".to_owned(), read(std::io::stdin().lock()))
     } else {
-        (file.display().to_string(), File::open(file).and_then(read))
+        (shown(&file.display().to_string()), File::open(file).and_then(read))
     };
     let bytes = bytes.map_err(|error| unreadable(&name, &error))?;
     let text = String::from_utf8(bytes).map_err(|error| {
@@ -182,6 +189,9 @@ fn configs(named: &str, into: &mut BTreeMap<String, String>) -> Result<(), Failu
         return folder(path, "", MAX_DEPTH, into);
     }
     if let Some((image, file)) = named.split_once('=').filter(|_| !path.exists()) {
+        if image.is_empty() || file.is_empty() {
+            return Err(Failure::usage("--image-configs: write IMAGE=FILE, with both"));
+        }
         return add(image.to_owned(), text(Path::new(file))?.1, into);
     }
     let (name, text) = text(path)?;

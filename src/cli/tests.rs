@@ -15,6 +15,21 @@ fn the_flags_are_consistent() {
 }
 
 #[test]
+fn every_command_is_described_alike_wherever_it_is() {
+    let listed = command();
+    let mut built = command();
+    // Only now the flags of a command are built, and what they say of it holds.
+    built.build();
+    for command in listed.get_subcommands() {
+        let name = command.get_name();
+        let said = |command: &clap::Command| command.get_about().map(ToString::to_string).unwrap_or_default();
+        let own = built.find_subcommand(name).unwrap();
+        assert_eq!(said(command), said(own), "{name}");
+        assert!(!said(own).is_empty() && own.get_long_about().is_none(), "{name}");
+    }
+}
+
+#[test]
 fn serving_is_what_is_meant_where_no_command_is_named() {
     for line in ["", "--listen 127.0.0.1:1 --sandbox", "serve", "serve --sandbox"] {
         assert!(matches!(parsed(line), Ok(Told::Serve(_))), "{line}");

@@ -127,6 +127,11 @@ pub fn summary(deployment: &proto::Deployment) -> String {
         .to_owned()
 }
 
+/// The same where there are deployments of several namespaces.
+pub fn summary_of_all(deployment: &proto::Deployment) -> String {
+    format!("{}/{}", plain(&deployment.namespace), summary(deployment))
+}
+
 /// A table of deployments.
 pub fn deployments(deployments: &[proto::Deployment]) -> Vec<String> {
     if deployments.is_empty() {

@@ -1,13 +1,19 @@
 //! Calls that no adapter has answered: at which address, what is known, and what to try.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::sign::CertifiedKey;
 use tonic::{Status, TimeoutExpired};
 
 use super::address::{Address, SERVER};
 use super::failure::{Failure, UNREACHABLE, cause, reason, unanswered};
 use super::findings::Texts;
+use super::probing::{self, Found};
+
+/// What TLS says first of a certificate that it does not believe.
+const CERTIFICATE: &str = "invalid peer certificate: ";
 
 /// What the libraries say of bytes that are no gRPC: of HTTP/1, of SSH, of TLS where there should be none and the other
 /// way round, and of web pages.
@@ -21,11 +27,51 @@ const FOREIGN: [&str; 7] = [
     "invalid compression flag",
 ];
 
-/// Why a call has failed that was given so much time.
-pub fn refused(address: &Address, status: &Status, texts: &Texts<'_>, within: Duration) -> Failure {
-    if let Some(error) = unanswered(status) {
-        return lost(address, error, within);
+/// A call that has failed.
+pub struct Told {
+    /// What is said of it.
+    pub failure: Failure,
+    /// Whether nobody here knows what has become of the request: it was sent, and no answer has come.
+    pub is_open: bool,
+}
+
+/// Why a call has failed that was given so much time; `own` is the certificate that its caller shows.
+pub async fn refused(
+    address: &Address,
+    own: Option<Arc<CertifiedKey>>,
+    status: &Status,
+    texts: &Texts<'_>,
+    within: Duration,
+) -> Told {
+    let Some(error) = unanswered(status) else {
+        return Told { failure: answered(address, status, texts), is_open: false };
+    };
+    let why = cause(error);
+    if is_foreign(&why) {
+        return Told { failure: foreign(address, &why), is_open: false };
     }
+    if has_run_out(error) {
+        let text = format!("no answer from {address} within {} s", within.as_secs());
+        return Told { failure: Failure::new(UNREACHABLE, text), is_open: true };
+    }
+    // What refuses a caller, or speaks something else, may close the connection before it can be heard what it says.
+    let found = probing::look(address, own).await;
+    let failure = match found {
+        Some(Found::Tls) => foreign(address, "it speaks TLS"),
+        Some(Found::Older) => foreign(address, "it speaks HTTP/1 alone"),
+        Some(Found::MustShow) => Failure::usage(format!(
+            "{address} serves nobody without a certificate; name yours with --cert-file and --key-file"
+        )),
+        Some(Found::NotTaken) => Failure::usage(format!(
+            "{address} does not take the certificate of --cert-file: it has ended, or another authority has issued it"
+        )),
+        None => Failure::new(UNREACHABLE, format!("the connection to {address} was lost: {why}")),
+    };
+    Told { failure, is_open: found.is_none() }
+}
+
+/// A refusal of whoever has answered.
+fn answered(address: &Address, status: &Status, texts: &Texts<'_>) -> Failure {
     let failure = Failure::call(status, texts);
     // A proxy that answers for an adapter that is away stands at the right address.
     let is_away = failure.code == UNREACHABLE;
@@ -41,27 +87,31 @@ pub fn unreachable(address: &Address, error: &(dyn Error + 'static)) -> Failure 
     if is_foreign(&why) {
         return foreign(address, &why);
     }
+    if let Some(fault) = why.strip_prefix(CERTIFICATE) {
+        return untrusted(address, fault);
+    }
     let text = format!("no adapter answers at {address}: {why}; name one with --server or {SERVER}");
     Failure::new(UNREACHABLE, text)
 }
 
-fn lost(address: &Address, error: &(dyn Error + 'static), within: Duration) -> Failure {
-    let mut chain = std::iter::successors(Some(error), |&error| error.source());
-    if chain.any(|error| error.is::<TimeoutExpired>()) {
-        let text = format!("no answer from {address} within {} s", within.as_secs());
-        return Failure::new(UNREACHABLE, text);
-    }
-    let why = cause(error);
-    if is_foreign(&why) {
-        return foreign(address, &why);
-    }
-    // A certificate that is refused is told only now, by TLS itself.
-    Failure::new(UNREACHABLE, format!("the connection to {address} was lost: {why}"))
+/// Why the certificate of an adapter is not believed: there is one, and the same command fails again.
+fn untrusted(address: &Address, fault: &str) -> Failure {
+    let remedy = if fault.starts_with("UnknownIssuer") {
+        "its authority is not known here: name the file of its authority with --ca-file"
+    } else if fault.starts_with("certificate not valid for name") || fault.starts_with("NotValidForName") {
+        "it is another host's: call the adapter by a name that the certificate has"
+    } else if fault.contains("xpired") || fault.contains("not valid yet") || fault.contains("NotValidYet") {
+        "it has ended, or has not begun: whoever runs the adapter must renew it"
+    } else {
+        "whoever runs the adapter must replace it, or --ca-file names another authority"
+    };
+    Failure::usage(format!("the certificate of {address} is not trusted ({fault}); {remedy}"))
 }
 
-/// Whether nobody here knows what has become of a request: it was sent, and no answer has come.
-pub fn is_open(status: &Status) -> bool {
-    unanswered(status).is_some_and(|error| !is_foreign(&cause(error)))
+/// Whether an error says that the time of a call is over.
+fn has_run_out(error: &(dyn Error + 'static)) -> bool {
+    let mut chain = std::iter::successors(Some(error), |&error| error.source());
+    chain.any(|error| error.is::<TimeoutExpired>())
 }
 
 fn is_foreign(why: &str) -> bool {
@@ -134,7 +184,7 @@ mod tests {
             let within = Duration::from_secs(1);
             request.set_timeout(if says.is_some() { Duration::from_secs(60) } else { within });
             let status = ServerServiceClient::new(channel).get_server_info(request).await.unwrap_err();
-            refused(&address, &status, &Texts::default(), within)
+            refused(&address, None, &status, &Texts::default(), within).await.failure
         };
         let failure = tokio::select! {
             biased;
@@ -167,7 +217,7 @@ mod tests {
     #[test]
     fn a_page_of_the_web_is_no_answer_and_a_gateway_without_its_adapter_is() {
         let address = Address::read("http://a:1").unwrap_or_else(|failure| panic!("{}", failure.text));
-        let told = |status: Status| refused(&address, &status, &Texts::default(), Duration::ZERO).text;
+        let told = |status: Status| answered(&address, &status, &Texts::default()).text;
         let page =
             "protocol error: received message with invalid compression flag: 60 (valid flags are 0 and 1)";
         assert!(told(Status::internal(page)).contains("http://a:1 does not speak gRPC"));

@@ -52,8 +52,10 @@ impl<'o> View<'o> {
     }
 
     /// The same for several deployments.
-    pub fn show_all(&mut self, deployments: &[proto::Deployment]) -> Result<(), Failure> {
-        let lines: Vec<String> = deployments.iter().map(text::summary).collect();
+    pub fn show_all(&mut self, deployments: &[proto::Deployment], of_all: bool) -> Result<(), Failure> {
+        // Two namespaces may have deployments of one name.
+        let told = |one| if of_all { text::summary_of_all(one) } else { text::summary(one) };
+        let lines: Vec<String> = deployments.iter().map(told).collect();
         let line = if lines.is_empty() { text::NONE.to_owned() } else { lines.join("; ") };
         self.paint(&text::deployments(deployments), line)
     }

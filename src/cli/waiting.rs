@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status, Streaming, TimeoutExpired};
 use super::connection::Client;
 use super::failure::{Failure, INTERRUPTED, REFUSED, TIMED_OUT, reason};
 use super::findings::Texts;
-use super::unanswered::is_open;
+use super::unanswered::Told;
 use super::view::View;
 use super::words::said;
 use crate::cli::PROGRAM;
@@ -119,7 +119,7 @@ impl Wait<'_> {
                             && began.elapsed() + ANSWERING >= LONGEST_CALL;
                         return match until.filter(|until| is_out_of_time && *until > Instant::now()) {
                             Some(until) => self.rest(sight, until, view).await.map_err(Failed::from),
-                            None => Err(self.refused(status, began.elapsed(), texts)),
+                            None => Err(self.refused(status, began.elapsed(), texts).await),
                         };
                     }
                 },
@@ -134,15 +134,16 @@ impl Wait<'_> {
     }
 
     /// A refusal; one that comes long before the time is up tells of a failure, not of a long wait.
-    fn refused(&self, status: Status, waited: Duration, texts: &Texts<'_>) -> Failed {
-        let mut failure = self.client.refused(&status, texts, limit(self.patience));
+    async fn refused(&self, status: Status, waited: Duration, texts: &Texts<'_>) -> Failed {
+        let told = self.client.refused(&status, texts, limit(self.patience)).await;
+        let Told { mut failure, is_open } = told;
         let longest = self.patience.unwrap_or_default().min(LONGEST_CALL.saturating_sub(ANSWERING));
         if failure.code == TIMED_OUT && reason(&status) == "WAIT_TIMEOUT" && waited + ANSWERING < longest {
             failure.code = REFUSED;
         }
-        if !self.changes && (is_open(&status) || failure.code == TIMED_OUT) {
+        if !self.changes && (is_open || failure.code == TIMED_OUT) {
             failure.text.push_str(&format!("hint: {CHECKED}; ask again\n"));
-        } else if is_open(&status) {
+        } else if is_open {
             failure.text.push_str(&format!("hint: the operation may go on; {}\n", self.advice()));
         } else if failure.code == TIMED_OUT {
             failure.text.push_str(&format!("hint: {}\n", self.advice()));
@@ -341,6 +342,6 @@ mod tests {
     async fn no_call_takes_longer_than_its_limit() {
         let silent = std::future::pending::<Result<Response<()>, Status>>();
         let status = within(LOOKING, silent).await.unwrap_err();
-        assert!(is_open(&status), "{status:?}");
+        assert!(super::super::failure::unanswered(&status).is_some(), "{status:?}");
     }
 }

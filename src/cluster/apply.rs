@@ -91,7 +91,9 @@ impl Cluster {
                 Err(failure) if failure.conflict().is_some() || is_uid_changed(&failure) => {
                     self.look(namespace, deployment, artifact, &guard, &failure).await?
                 }
-                Err(failure) if is_met_claim(&asked, &guard, reference, &failure) => return Err(appeared(reference)),
+                Err(failure) if is_met_claim(&asked, &guard, reference, &failure) => {
+                    return Err(appeared(reference));
+                }
                 Err(failure) => return Err(failure.about(reference)),
             };
             // A controller that writes its status moves the version: that is no other writer of what we write.
@@ -303,9 +305,7 @@ fn is_laid_out_otherwise(artifact: &Artifact, metadata: &ObjectMeta) -> bool {
 fn appeared(reference: &ObjectRef) -> Error {
     Error::new(
         ErrorKind::OperationInProgress,
-        format!(
-            "{reference} has appeared meanwhile, and cannot become as it was to be made; deploy again"
-        ),
+        format!("{reference} has appeared meanwhile, and cannot become as it was to be made; deploy again"),
     )
     .about(reference.kind.as_str(), reference.name.as_str())
     .refused(Refusal::Unseen)

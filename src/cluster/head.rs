@@ -271,20 +271,9 @@ impl Cluster {
         if !token.is_empty() {
             parameters = parameters.continue_token(token);
         }
-        let mut listed = self.call("list deployments", || api.list(&parameters)).await;
-        let is_refused = matches!(&listed, Err(failure) if failure.code() == 400);
-        let is_expired = matches!(&listed, Err(failure) if failure.is_gone());
-        let mut is_token = is_expired || is_refused && !token.is_empty();
-        if is_refused && is_token && !labels.is_empty() {
-            // Which of the two is wrong shows where one is alone.
-            let alone = ListParams { limit: Some(1), continue_token: None, ..parameters };
-            let alone = self.call("list deployments", || api.list(&alone)).await;
-            is_token = alone.is_ok();
-            listed = if is_token { listed } else { alone };
-        }
-        let list = match listed {
+        let list = match self.call("list deployments", || api.list(&parameters)).await {
             Ok(list) => list,
-            Err(_) if is_token => {
+            Err(failure) if failure.is_gone() || (failure.code() == 400 && !token.is_empty()) => {
                 return Err(Error::new(
                     ErrorKind::PageTokenExpired,
                     "the page token is too old or was not issued here; start again without it",

@@ -9,7 +9,7 @@ use clap::Args;
 /// How much is served, and for how long something may be on its way.
 #[derive(Args, Clone, Debug)]
 pub struct LimitSettings {
-    /// Most calls and watches of one connection at once; its client waits with one more
+    /// Most calls and watches of one connection at once, 2 at least; its client waits with one more
     #[arg(long, env = "PANAMAX_MAX_STREAMS_PER_CONNECTION", default_value = "1000", value_name = "NUMBER")]
     pub max_streams_per_connection: u32,
 

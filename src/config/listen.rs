@@ -20,7 +20,7 @@ impl Listen {
     /// Whether nobody from another machine gets there.
     pub fn is_local(&self) -> bool {
         match self {
-            Self::Tcp(address) => address.ip().is_loopback(),
+            Self::Tcp(address) => super::is_loopback(address.ip()),
             Self::Unix(_) => true,
         }
     }

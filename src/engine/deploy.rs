@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::awake::wake;
 use super::decide::{Choices, Wanted, decide};
-use super::done::{Done, Outcome, done, repeated};
+use super::done::{Done, Outcome, applied, done, repeated};
 use super::lock::Lock;
 use super::rehearsal::{checked, settled};
 use super::requests::{self, Known};
@@ -18,7 +18,7 @@ use crate::callers::{Ask, Deed};
 use crate::cluster;
 use crate::error::{Error, ErrorKind, Refusal, Result};
 use crate::plan::{self, Decided, Prepared};
-use crate::record::{self, Applied, Head, Phase, Record, RequestEntry, RequestOutcome, Transition, Work};
+use crate::record::{self, Applied, Head, Record, RequestEntry, RequestOutcome, Transition, Work};
 use crate::template::Template;
 
 pub(super) use back::{adopt, put_back_failed};
@@ -185,9 +185,10 @@ async fn write(
     // 5. The lock ends before any waiting. 6. Then what the template no longer has goes.
     let ended = end(engine, target, lock, &decided, &report, choices.waits_ready);
     let record = Box::pin(ended).await?;
-    let touched = report.touched(&decided.plan);
+    // What is refused as a whole has changed nothing, and is the failure itself; all else is left in part.
+    let in_part = is_touched || report.touched(&decided.plan);
     let met: Vec<_> = report.met_claims(&decided.plan).cloned().collect();
-    if let Some(error) = incomplete(&decided.prepared.template, report.failures, touched) {
+    if let Some(error) = incomplete(&decided.prepared.template, report.failures, in_part) {
         return Err(error);
     }
     let mut done = done(record, decided, if first { Outcome::Created } else { Outcome::Updated });
@@ -348,29 +349,19 @@ async fn end(
     waits: bool,
 ) -> Result<Record> {
     let now = engine.clock.now();
-    let revision = decided.revision.clone();
     if let Some(earlier) = refused_at(decided, report) {
         // The deployment is what it was, and says so.
-        let earlier = Box::new(earlier.clone());
+        let (earlier, revision) = (Box::new(earlier.clone()), Some(decided.revision.clone()));
         let record = lock.release(&Transition::Refused { earlier, revision, now }).await?;
         wake(engine, &record);
         return Ok(record);
     }
     let complete = report.failures.is_empty();
-    let plan = &decided.plan;
-    let applied = Applied {
-        inventory: report.inventory(plan),
-        revision: report.stored.then_some(revision),
-        complete,
-        phase: if complete { Phase::Progressing } else { Phase::Incomplete },
-        refused: report.refused(now),
-        untouched: report.untouched(plan),
-        pledge: decided.back_to().filter(|_| complete && waits),
-        now,
-    };
+    let pledge = decided.back_to().filter(|_| complete && waits);
+    let applied = Applied { pledge, ..applied(decided, report, now) };
     let record = lock.release(&Transition::Applied(Box::new(applied))).await?;
     let ended = if complete {
-        removal::prune(engine, target, record.clone(), &plan.removals).await
+        removal::prune(engine, target, record.clone(), &decided.plan.removals).await
     } else {
         Ok(record.clone())
     };
@@ -385,9 +376,9 @@ fn refused_at<'a>(decided: &'a Decided, report: &stages::Report) -> Option<&'a H
     (was_in_order && report.is_refused(&decided.plan)).then_some(earlier)
 }
 
-/// The error of an update that failed; if it has changed nothing, that is the failure itself.
-fn incomplete(template: &Template, failures: Vec<(Artifact, Error)>, touched: bool) -> Option<Error> {
+/// The error of an update that failed; if it has changed nothing, its record included, that is the failure itself.
+fn incomplete(template: &Template, failures: Vec<(Artifact, Error)>, in_part: bool) -> Option<Error> {
     let listing = plan::listing(&failures);
     let first = plan::first_failure(template, failures)?;
-    Some(if touched { Error::incomplete(first, listing) } else { first })
+    Some(if in_part { Error::incomplete(first, listing) } else { first })
 }

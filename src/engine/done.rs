@@ -1,9 +1,12 @@
-//! What a Deploy answers.
+//! What a Deploy answers, and how it ends in its record.
 
+use jiff::Timestamp;
+
+use super::stages;
 use crate::artifacts::Change;
 use crate::diagnostic::Diagnostic;
 use crate::plan::Decided;
-use crate::record::{Record, RequestOutcome};
+use crate::record::{Applied, Phase, Record, RequestOutcome};
 
 /// How a Deploy ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,4 +59,20 @@ pub(super) fn done(record: Record, decided: Decided, outcome: Outcome) -> Done {
         }
     }
     Done { record: Some(record), changes, diagnostics, warnings: Vec::new(), outcome }
+}
+
+/// How a Deploy ends, whole or not.
+pub(super) fn applied(decided: &Decided, report: &stages::Report, now: Timestamp) -> Applied {
+    let complete = report.failures.is_empty();
+    Applied {
+        inventory: report.inventory(&decided.plan),
+        revision: report.stored.then(|| decided.revision.clone()),
+        complete,
+        phase: if complete { Phase::Progressing } else { Phase::Incomplete },
+        refused: report.refused(now),
+        untouched: report.untouched(&decided.plan),
+        pledge: None,
+        not_put_back: None,
+        now,
+    }
 }

@@ -14,6 +14,7 @@ use crate::artifacts::{Change, ComponentName, Form, ListedObject, Stage, Target}
 use crate::callers::Deed;
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::{self, Outcome};
 use crate::plan::{self, Conversion, Mixed, Named, ScalePlan};
 use crate::record::{
     self, Applied, Member, Phase, Record, Request, RequestEntry, RequestOutcome, Transition, Work,
@@ -111,6 +112,7 @@ async fn scale_once(engine: &Engine, target: &Target, choices: &Choices) -> Resu
         return validated(engine, target, record, &scale, &seen).await;
     }
     engine.begins_in_time(choices.deadline)?;
+    let begun = engine.clock.elapsed();
     let mut changes: Vec<Change> = scale.unchanged().collect();
     let mut diagnostics = Vec::new();
     // 3. Pods that become controllers: under the lock, with the objects of the current revision.
@@ -138,12 +140,22 @@ async fn scale_once(engine: &Engine, target: &Target, choices: &Choices) -> Resu
     }
     info!(components = changes.len(), "scaled");
     tell(engine, &record, &scale, &set, failed.as_ref());
+    if !scale.set.is_empty() {
+        measure(engine, begun, failed.is_none());
+    }
     wake(engine, &record);
     if let Some(error) = failed {
         let done: Vec<String> = set.iter().map(|member| member.reference.to_string()).collect();
         return Err(if set.is_empty() { error } else { Error::incomplete(error, done.join(", ")) });
     }
     Ok(Scaling { record, changes, diagnostics })
+}
+
+/// Measures what has set counts; what takes the lock is measured at its end.
+fn measure(engine: &Engine, begun: Instant, is_done: bool) {
+    let outcome = if is_done { Outcome::Done } else { Outcome::Failed };
+    let took = engine.clock.elapsed().saturating_duration_since(begun);
+    engine.cluster.metrics().operation(metrics::Operation::Scale, outcome, took);
 }
 
 /// Tells which counts were set, if any was.
@@ -247,6 +259,7 @@ async fn convert(
     allows(engine, target, &conversion).await?;
     let plan = &conversion.plan;
     let work = Work::Scale { inventory: plan.union() };
+    let (earlier, was_in_order) = (record.head.clone(), record.head.operation.is_none());
     let mut lock = Lock::take(engine, target, Some(&record), id, work, request).await?;
     let apply = async {
         let mut report = stages::Report::default();
@@ -263,17 +276,32 @@ async fn convert(
     if !complete {
         lock.fails();
     }
+    let now = engine.clock.now();
+    if report.is_refused(plan) && was_in_order {
+        let refused = Transition::Refused { earlier: Box::new(earlier), revision: None, now };
+        let record = lock.release(&refused).await?;
+        let error = plan::first_failure(&revision.template, report.failures);
+        let error = error.unwrap_or_else(|| Error::internal("a Scale was refused without a failure"));
+        telling::scaled(engine, &record, &[], Some(&error));
+        wake(engine, &record);
+        return Err(error);
+    }
+    // A controller that was certainly not made is none that the component has become.
+    let is_unmade = |member: &Member| member.uid.is_none() && report.is_unwritten(&member.reference);
+    let mut inventory = report.inventory(plan);
+    inventory.retain(|member| !is_unmade(member));
     // An update that was refused before stays the next Deploy's to carry out.
     let phase = if complete && !conversion.is_open { Phase::Progressing } else { Phase::Incomplete };
     let applied = Applied {
-        inventory: report.inventory(plan),
+        inventory,
         revision: None,
         complete,
         phase,
-        refused: report.refused(engine.clock.now()),
+        refused: report.refused(now),
         untouched: report.untouched(plan),
         pledge: None,
-        now: engine.clock.now(),
+        not_put_back: None,
+        now,
     };
     let record = lock.release(&Transition::Applied(Box::new(applied))).await?;
     let listing = plan::listing(&report.failures);

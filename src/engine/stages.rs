@@ -80,6 +80,12 @@ impl Report {
         written.chain(plan.handed_over.iter().cloned()).chain(removals).collect()
     }
 
+    /// Whether this object was certainly not written: it was refused, or not reached.
+    pub(super) fn is_unwritten(&self, reference: &ObjectRef) -> bool {
+        let mut failures = self.failures.iter().filter(|(artifact, _)| artifact.reference == *reference);
+        self.skipped.contains(reference) || failures.any(|(_, error)| is_refusal(error.kind()))
+    }
+
     /// What was not written, with why; what was not reached, without.
     pub(super) fn refused(&self, now: Timestamp) -> Vec<RefusedObject> {
         let failed = self.failures.iter();

@@ -73,6 +73,9 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
     if !joins {
         record::gate(&record, engine.unrenewed_for(&record))?;
     }
+    if joins && choices.volumes == VolumePolicy::Delete && !record.head.retained.is_empty() {
+        return Err(record::keeps_claims(&record));
+    }
     let (inventory, retained) = plan::set_aside(&record.head, |_| choices.volumes == VolumePolicy::Retain);
     let retained = claims::standing(engine, target, retained).await?;
     engine.allows_teardown(target, &inventory, choices.grace_seconds).await?;

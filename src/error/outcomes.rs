@@ -15,9 +15,7 @@ impl Error {
     /// An update that wrote some objects and failed at others.
     #[must_use]
     pub fn incomplete(first: Error, objects: String) -> Self {
-        first
-            .prefixed("some objects were written, others were not; the next Deploy repairs it: ")
-            .of_update(objects)
+        first.prefixed("not every object was written; the next Deploy repairs it: ").of_update(objects)
     }
 
     /// Something that is to go as a whole and could not all be deleted.

@@ -14,19 +14,17 @@ use super::decode_template as template;
 use super::errors;
 use super::faults::{Faults, enumeration};
 use super::options;
+use crate::callers::Deed;
 use crate::error::{Error, Fault, Result};
 use crate::facts::Configs;
 use crate::operations::{
-    DeployCall, NamedRequest, RollbackCall, ScaleCall, Settings, Source, TeardownCall, VolumePolicy,
-    answered_by, early, longest_wait,
+    DeployCall, MAX_REQUEST_ID, NamedRequest, Names, RollbackCall, ScaleCall, Settings, Source, TeardownCall,
+    VolumePolicy, answered_by, early, longest_wait,
 };
 use crate::proto;
 
 pub(super) use reads::{MAX_PAGE_SIZE, PAGE_SIZE, WatchCall, get, list, revisions, watch};
 pub(super) use templates::{translate, validate};
-
-/// The most characters of a request's name.
-const MAX_REQUEST_ID: usize = 128;
 
 /// When a unary call must be answered: the caller's deadline, a little early.
 ///
@@ -110,29 +108,43 @@ fn wait(
     waits.then_some(until)
 }
 
-/// A request that its caller may name.
-trait Nameable: Message + Clone {
-    /// The call that it is of.
-    const METHOD: &'static str;
+/// A request that changes something, which its caller may name.
+pub(super) trait Nameable: Message + Clone {
+    /// What it asks for.
+    const DEED: Deed;
 
     /// Its name, and what its caller waits for, which change nothing of what is done.
     fn aside(&mut self) -> (&mut String, &mut i32, &mut Option<prost_types::Duration>);
+
+    /// What it names, right or wrong.
+    fn names(&self) -> Names;
 }
 
 macro_rules! nameable {
-    ($($request:ident is $method:literal),+) => {$(
+    ($($request:ident asks for $deed:ident),+) => {$(
         impl Nameable for proto::$request {
-            const METHOD: &'static str = $method;
+            const DEED: Deed = Deed::$deed;
 
             fn aside(&mut self) -> (&mut String, &mut i32, &mut Option<prost_types::Duration>) {
                 (&mut self.request_id, &mut self.wait, &mut self.wait_timeout)
+            }
+
+            fn names(&self) -> Names {
+                Names {
+                    deed: Self::DEED,
+                    namespace: self.namespace.clone(),
+                    name: self.name.clone(),
+                    request_id: self.request_id.clone(),
+                    validate_only: self.validate_only,
+                }
             }
         }
     )+};
 }
 
 nameable!(
-    DeployRequest is "Deploy", ScaleRequest is "Scale", RollbackRequest is "Rollback", TeardownRequest is "Teardown"
+    DeployRequest asks for Deploy, ScaleRequest asks for Scale, RollbackRequest asks for Rollback,
+    TeardownRequest asks for Teardown
 );
 
 /// The request under the name that its caller gave it, if any.
@@ -150,7 +162,7 @@ fn named<R: Nameable>(request: &R, faults: &mut Faults) -> Option<NamedRequest> 
     if id.is_empty() {
         return None;
     }
-    Some(NamedRequest::new(id, R::METHOD, rest.encode_to_vec()))
+    Some(NamedRequest::new(id, R::DEED.method(), rest.encode_to_vec()))
 }
 
 pub(super) fn deploy(

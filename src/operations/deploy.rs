@@ -111,13 +111,12 @@ impl Operations {
         let validate_only = call.choices.validate_only;
         let wait_ready = call.wait_ready.filter(|_| !validate_only);
         let ask = applying(Deed::Deploy, &target, &prepared).waiting(wait_ready.is_some());
-        let request = call.choices.request.clone();
         // 2. Everything that touches the cluster.
         let change = async {
             let done = engine::deploy(&self.engine, &target, prepared, call.choices).await?;
             self.deployed(&target, done, wait_ready).await
         };
-        self.changing(&ask, &target, request.as_ref(), validate_only, change).await
+        self.changing(&ask, &target, validate_only, change).await
     }
 
     /// The answer to what was done, once it is ready, if the caller waits for that.

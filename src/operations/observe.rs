@@ -1,7 +1,7 @@
 //! Get, list, watch and wait: what is there, without changing it.
 
 mod or_back;
-mod page_token;
+mod pages;
 mod watching;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,8 +11,6 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
-
-use page_token::PageToken;
 
 use super::view::{self, DeploymentView};
 use super::{Operations, Target};
@@ -59,7 +57,7 @@ pub struct Listed {
     /// Where the next page starts; empty: there is none.
     pub next_page_token: String,
     /// Where this page starts.
-    start: PageToken,
+    page: pages::Page,
 }
 
 impl Listed {
@@ -70,8 +68,7 @@ impl Listed {
         }
         self.deployments.truncate(whole);
         if let Some(last) = self.deployments.last() {
-            let after = Some(format!("{}/{}", last.namespace, last.name));
-            self.next_page_token = PageToken { after, ..self.start.clone() }.written();
+            self.next_page_token = self.page.behind(last.namespace.as_str(), last.name.as_str());
         }
     }
 }
@@ -165,17 +162,18 @@ impl Operations {
     }
 
     async fn listed(&self, call: &ListCall) -> Result<Listed> {
-        let start = PageToken::read(call)?;
+        let begin = pages::Page::of(call)?;
         let page = Page {
             namespace: call.namespace.as_ref(),
             labels: &call.label_selector,
             size: call.page_size,
-            token: &start.token,
+            token: &begin.token,
         };
         let (mut records, next) = engine::list(&self.engine, &page).await?;
         // As the API server orders them.
         records.retain(|record| {
-            start.after.as_ref().is_none_or(|after| format!("{}/{}", record.namespace, record.name) > *after)
+            let after = begin.after.as_ref();
+            after.is_none_or(|after| format!("{}/{}", record.namespace, record.name) > *after)
         });
         records.iter().for_each(|record| engine::wake(&self.engine, record));
         let views: Vec<DeploymentView> = if call.full {
@@ -195,8 +193,7 @@ impl Operations {
             .into_iter()
             .filter(|view| call.states.is_empty() || call.states.contains(&view.status.state))
             .collect();
-        let next = next.map(|token| PageToken { token, after: None, ..start.clone() }.written());
-        Ok(Listed { deployments, next_page_token: next.unwrap_or_default(), start })
+        Ok(Listed { deployments, next_page_token: begin.next(next), page: begin })
     }
 
     /// Waits until every component is ready, by watch events only, or until one has failed for good; nothing older than
@@ -311,7 +308,7 @@ impl Operations {
 /// The end of a wait that more time would not help.
 fn hopeless(target: &Target, view: &DeploymentView, is_taken_back: bool) -> Error {
     let then = if is_taken_back {
-        "the revision before is put back"
+        "the revision before is to be put back"
     } else {
         "everything is written and stays, correct the cause and deploy again"
     };

@@ -9,6 +9,7 @@ use super::{
     Settings, Source, Target, TemplateCall,
 };
 use crate::artifacts::{DeploymentName, NameError, Namespace};
+use crate::callers::{Audited, Deed};
 use crate::error::{Error, ErrorKind, Fault, LIMIT, Result};
 use crate::facts::Configs;
 use crate::template::validate::Limits;
@@ -65,6 +66,43 @@ impl Faults {
         match decoded {
             Some(decoded) if self.0.is_empty() => Ok(decoded),
             _ => Err(Error::fields(self.0)),
+        }
+    }
+}
+
+/// The most bytes of a request's name.
+pub const MAX_REQUEST_ID: usize = 128;
+
+/// What a call that changes something names, as its caller has written it, whatever else is wrong with it.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// What it is about to do.
+    pub deed: Deed,
+    /// The namespace; empty: that of the settings.
+    pub namespace: String,
+    /// The deployment; empty: none.
+    pub name: String,
+    /// The request; empty: it has no name.
+    pub request_id: String,
+    /// Whether it changes nothing: then the audit is told nothing.
+    pub validate_only: bool,
+}
+
+impl Names {
+    /// What the audit tells of it: names that can be, and nothing else that somebody has sent.
+    pub(super) fn audited(self, settings: &Settings) -> Audited {
+        let namespace = match self.namespace.as_str() {
+            "" => Some(settings.namespace.clone()),
+            name => Namespace::new(name).ok(),
+        };
+        let deployment = DeploymentName::new(self.name.as_str()).ok();
+        let is_name =
+            self.request_id.len() <= MAX_REQUEST_ID && !self.request_id.chars().any(char::is_control);
+        Audited {
+            method: self.deed.method(),
+            namespace: namespace.map(|name| name.to_string()).unwrap_or_default(),
+            deployment: deployment.map(|name| name.to_string()).unwrap_or_default(),
+            request_id: Some(self.request_id).filter(|_| is_name).unwrap_or_default(),
         }
     }
 }

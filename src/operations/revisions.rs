@@ -114,12 +114,11 @@ impl Operations {
         let target = &call.target;
         let wait_ready = call.wait_ready.filter(|_| !call.validate_only);
         let ask = Ask::new(Deed::Rollback, Some(&target.namespace)).waiting(wait_ready.is_some());
-        let request = choices.request.clone();
         let change = async {
             let done = engine::rollback(&self.engine, target, call.revision, choices).await?;
             self.deployed(target, done, wait_ready).await
         };
-        self.changing(&ask, target, request.as_ref(), call.validate_only, change).await
+        self.changing(&ask, target, call.validate_only, change).await
     }
 }
 

@@ -56,7 +56,7 @@ impl Operations {
             request: call.request,
             deadline: call.deadline,
         };
-        let (validate_only, request) = (call.validate_only, choices.request.clone());
+        let validate_only = call.validate_only;
         let ask = Ask::new(Deed::Scale, Some(&target.namespace)).waiting(call.wait_ready.is_some());
         let change = async {
             let scaling = engine::scale(&self.engine, &target, choices).await?;
@@ -66,6 +66,6 @@ impl Operations {
             };
             Ok(Scaled { deployment, changes: scaling.changes, diagnostics: scaling.diagnostics })
         };
-        self.changing(&ask, &target, request.as_ref(), validate_only, change).await
+        self.changing(&ask, &target, validate_only, change).await
     }
 }

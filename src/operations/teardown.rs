@@ -61,9 +61,9 @@ impl Operations {
         Self::check_namespace(&call.namespace)?;
         let target = Target { namespace: call.namespace.clone(), name: call.name.clone() };
         let ask = Ask::new(Deed::Teardown, Some(&target.namespace));
-        let (validate_only, request) = (call.validate_only, call.request.clone());
+        let validate_only = call.validate_only;
         let change = self.tear_down(target.clone(), call);
-        self.changing(&ask, &target, request.as_ref(), validate_only, change).await
+        self.changing(&ask, &target, validate_only, change).await
     }
 
     async fn tear_down(&self, target: Target, call: TeardownCall) -> Result<TornDown> {

@@ -3,9 +3,7 @@
 use serde_json::Value;
 
 use super::{Inputs, blame, existing};
-use crate::artifacts::{
-    Artifact, FieldChange, Kind, LAYOUT_DATA, ListedClaim, ListedObject, StorageSize,
-};
+use crate::artifacts::{Artifact, FieldChange, Kind, LAYOUT_DATA, ListedClaim, ListedObject, StorageSize};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Head, Member, Phase};

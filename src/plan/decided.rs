@@ -101,7 +101,19 @@ pub fn decide(
     let operation = operation.to_owned();
     let repeats = previous.is_some_and(|previous| previous.template == prepared.template);
     let request = None;
-    Ok(Decided { prepared, rendered, record, operation, revision, repeats, plan, course, mixed, key, request })
+    Ok(Decided {
+        prepared,
+        rendered,
+        record,
+        operation,
+        revision,
+        repeats,
+        plan,
+        course,
+        mixed,
+        key,
+        request,
+    })
 }
 
 impl Decided {

@@ -169,6 +169,19 @@ pub fn is_refusal(kind: ErrorKind) -> bool {
     )
 }
 
+/// Whether a plan that fails so fails again for as long as things are as they are, whoever makes it.
+pub fn is_for_good(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::TemplateInvalid
+            | ErrorKind::LimitExceeded
+            | ErrorKind::ManifestRejected
+            | ErrorKind::ObjectNotOwned
+            | ErrorKind::FieldConflict
+            | ErrorKind::VolumeImmutable
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -78,6 +78,23 @@ pub(super) fn told(artifact: &Artifact, why: &str) -> Diagnostic {
     Diagnostic::new(Code::ObjectReplaced, artifact.origin.clone(), message)
 }
 
+/// Reports which objects are created only once those of their names are gone, which somebody has deleted.
+pub(super) fn tell_going(inputs: &Inputs<'_>, plan: &mut Plan) {
+    let going = |step: &&Step| {
+        let mut seen = inputs.seen.into_iter().flatten();
+        step.action == Action::Create
+            && seen.any(|seen| seen.terminating && seen.reference == step.artifact.reference)
+    };
+    let told = plan.steps.iter().filter(going).map(|step| {
+        let message = format!(
+            "{} is being deleted: it is created again once it is gone, which is waited for",
+            step.artifact.reference
+        );
+        Diagnostic::new(Code::ObjectGoing, step.artifact.origin.clone(), message)
+    });
+    plan.diagnostics.extend(told.collect::<Vec<_>>());
+}
+
 /// Reports which ReplicationControllers get a new template. They leave their pods running, so the keeper replaces
 /// these.
 pub(super) fn tell_pods(inputs: &Inputs<'_>, plan: &mut Plan) {

@@ -57,7 +57,8 @@ pub(super) fn rendered(
     earlier: &BTreeMap<u32, Revision>,
     controllers: &BTreeSet<ComponentName>,
 ) -> BTreeMap<u32, Vec<Artifact>> {
-    let rendered =
-        earlier.iter().map(|(number, stored)| (*number, stored.rendered_with(controllers.clone()).into_owned()));
+    let rendered = earlier
+        .iter()
+        .map(|(number, stored)| (*number, stored.rendered_with(controllers.clone()).into_owned()));
     rendered.collect()
 }

@@ -74,6 +74,21 @@ pub fn being_deleted(record: &Record) -> Error {
     .retry_after(Duration::from_secs(1))
 }
 
+/// The answer to a Teardown that is to delete volume claims, where one is under way that leaves them where they are.
+pub fn keeps_claims(record: &Record) -> Error {
+    let claims: Vec<&str> = record.head.retained.iter().map(|claim| claim.reference.name.as_str()).collect();
+    Error::new(
+        ErrorKind::OperationInProgress,
+        format!(
+            "deployment {} is being torn down, and that Teardown keeps its volume claims ({}): once it is gone, no \
+             deployment has them, and whoever may delete them can",
+            record.name,
+            claims.join(", ")
+        ),
+    )
+    .retry_after(Duration::from_secs(1))
+}
+
 /// The answer to a Deploy that must be the first, where there is a deployment.
 ///
 /// An operation that died on it may be taken back or completed by the keeper: until then it is in progress.

@@ -5,7 +5,9 @@ use std::ops::Deref;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{HeadRef, Member, Operation, Phase, Recorded, RefusedObject, RequestEntry, RevisionEntry};
+use super::{
+    HeadRef, Member, NotPutBack, Operation, Phase, Recorded, RefusedObject, RequestEntry, RevisionEntry,
+};
 use crate::artifacts::ObjectRef;
 
 /// The version of the record's form that this adapter writes.
@@ -90,6 +92,9 @@ pub struct HeadFields {
     /// caller waits for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pledge: Option<HeadRef>,
+    /// Why the revision that was promised for a failure was not put back, until the next Deploy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_put_back: Option<NotPutBack>,
     /// The state a BASIC list shows.
     pub recorded: Recorded,
     /// When the deployment was made.
@@ -121,6 +126,7 @@ impl Head {
             requests: Vec::new(),
             refused: Vec::new(),
             pledge: None,
+            not_put_back: None,
             recorded: Recorded::default(),
             created: now,
             updated: now,

@@ -1,5 +1,7 @@
 //! Which revisions of a deployment are kept, and what came of each.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -84,6 +86,28 @@ impl Cause {
     /// A cause as long as a record keeps one.
     pub fn new(component: Option<ComponentName>, why: &str) -> Self {
         Self { component, why: shortened(why) }
+    }
+}
+
+/// A revision that could not be put back where that was promised, and cannot be as things are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotPutBack {
+    /// Its number.
+    pub revision: u32,
+    /// What refuses it, in the adapter's words.
+    pub why: String,
+}
+
+impl NotPutBack {
+    /// A refusal as long as a record keeps one.
+    pub fn new(revision: u32, why: &str) -> Self {
+        Self { revision, why: shortened(why) }
+    }
+}
+
+impl fmt::Display for NotPutBack {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "revision {} could not be put in force: {}", self.revision, self.why)
     }
 }
 

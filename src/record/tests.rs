@@ -99,7 +99,8 @@ fn why_a_revision_failed_is_written_down_once_until_it_was_ready() {
 fn a_revision_in_whose_place_somebody_elses_image_runs_is_not_called_good() {
     let mut head: Head = serde_json::from_str(EARLIER).expect("a record");
     (head.last_good, head.inventory[0].other_image) = (None, true);
-    let active = Transition::Settled { state: Some((DeploymentState::Active, None)), gone: Default::default() };
+    let active =
+        Transition::Settled { state: Some((DeploymentState::Active, None)), gone: Default::default() };
     let settled = active.apply(&head);
     assert_eq!((settled.last_good, settled.recorded.state), (None, DeploymentState::Active));
     assert_eq!(active.apply(&settled), settled, "nothing is left to write down");
@@ -238,6 +239,7 @@ fn ending(head: &Head, number: u32, untouched: bool, pledge: Option<HeadRef>) ->
         refused: if untouched { vec![missing] } else { Vec::new() },
         untouched: if untouched { vec![reference] } else { Vec::new() },
         pledge,
+        not_put_back: None,
         now: Timestamp::UNIX_EPOCH,
     }))
 }

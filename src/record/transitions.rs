@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::{
-    Applied, Begin, Cause, Head, HeadFields, HeadRef, Member, MemberState, OperationKind, Outcome, Phase,
-    RefusedObject, Refusing, RequestEntry, RequestOutcome, RevisionEntry, Work,
+    Applied, Begin, Cause, Head, HeadFields, HeadRef, Member, MemberState, NotPutBack, OperationKind,
+    Outcome, Phase, RefusedObject, Refusing, RequestEntry, RequestOutcome, RevisionEntry, Work,
 };
 use crate::artifacts::{DeploymentState, ObjectRef, Trace};
 
@@ -49,12 +49,12 @@ pub enum Transition {
     },
     /// A Deploy or the conversion of a Scale ends; some of its objects may not be as planned.
     Applied(Box<Applied>),
-    /// An update ends that has changed nothing: the record is what it was before.
+    /// An update or a Scale ends that has changed nothing: the record is what it was before.
     Refused {
         /// The record as it was.
         earlier: Box<Head>,
-        /// The revision that was refused with it; it may be stored, and is deleted afterwards.
-        revision: HeadRef,
+        /// The revision that was refused with it, if it had one; it may be stored, and is deleted afterwards.
+        revision: Option<HeadRef>,
         /// When the operation ended.
         now: Timestamp,
     },
@@ -102,8 +102,8 @@ pub enum Transition {
         /// Those objects, by uid, with what they show of their writers now.
         objects: Vec<(ObjectRef, String, Trace)>,
     },
-    /// The revision that was to be put back is not there any more.
-    PledgeDropped,
+    /// The revision that was to be put back cannot be.
+    PledgeDropped(NotPutBack),
     /// Revisions that are no longer kept were deleted.
     RevisionsDropped {
         /// Those revisions.
@@ -126,7 +126,7 @@ impl Transition {
             Transition::Settled { .. }
             | Transition::DeletesAnswered { .. }
             | Transition::SameAgain { .. }
-            | Transition::PledgeDropped
+            | Transition::PledgeDropped(_)
             | Transition::Gone { .. }
             | Transition::DoubtsCleared { .. }
             | Transition::RevisionsDropped { .. } => Writer::Keeper,
@@ -153,7 +153,7 @@ impl Transition {
             | Transition::Settled { .. }
             | Transition::DeletesAnswered { .. }
             | Transition::SameAgain { .. }
-            | Transition::PledgeDropped
+            | Transition::PledgeDropped(_)
             | Transition::Gone { .. }
             | Transition::DoubtsCleared { .. }
             | Transition::RevisionsDropped { .. } => {
@@ -197,7 +197,8 @@ impl Transition {
                 };
                 next.ended.extend(head.operation.iter().map(|operation| operation.id.clone()));
                 keep_newest(&mut next.ended, REMEMBERED);
-                next.revisions.push(RevisionEntry::discarded(revision.clone(), *now));
+                let discarded = |revision: &HeadRef| RevisionEntry::discarded(revision.clone(), *now);
+                next.revisions.extend(revision.as_ref().map(discarded));
             }
             Transition::Doubted(end) => {
                 let ended = next.operation.map(|operation| operation.id);
@@ -216,7 +217,9 @@ impl Transition {
             Transition::Settled { state, gone } => next.settle(state.as_ref(), gone),
             Transition::DeletesAnswered { refused, accepted } => next.answer_deletes(refused, accepted),
             Transition::SameAgain { objects } => next.same_again(objects),
-            Transition::PledgeDropped => next.pledge = None,
+            Transition::PledgeDropped(why) => {
+                (next.pledge, next.not_put_back) = (None, Some(why.clone()));
+            }
             Transition::Gone { objects } => {
                 next.inventory.retain(|member| !objects.contains(&member.reference));
             }
@@ -256,7 +259,7 @@ impl HeadFields {
         match &begin.work {
             Work::Deploy { template_name, recorded, inventory, takes_back, .. } => {
                 self.forget_writes();
-                self.pledge = None;
+                (self.pledge, self.not_put_back) = (None, None);
                 // A dead operation may have stored its revision: it stays known, and goes with the others of its age.
                 let begun = self.begun_revision();
                 // Whose holder chose to go back, nobody goes forward to.
@@ -274,6 +277,7 @@ impl HeadFields {
                 self.phase = Phase::Applying;
             }
             Work::Scale { inventory } => {
+                self.forget_writes();
                 self.inventory.clone_from(inventory);
                 self.phase = Phase::Applying;
             }
@@ -322,6 +326,7 @@ impl HeadFields {
             self.inventory.iter_mut().for_each(|member| member.pods_before = None);
             self.pledge.clone_from(&applied.pledge);
         }
+        self.not_put_back.clone_from(&applied.not_put_back);
         self.recorded.state = DeploymentState::Deploying;
         self.ended.extend(self.operation.take().map(|operation| operation.id));
         keep_newest(&mut self.ended, REMEMBERED);
@@ -354,7 +359,7 @@ impl HeadFields {
         self.note(*state, cause.as_ref());
         if state.is_ready() {
             // Seen ready, it is not taken back any more.
-            self.pledge = None;
+            (self.pledge, self.not_put_back) = (None, None);
         }
         if *state == DeploymentState::Active {
             // Controllers that are ready have taken over what they were handed.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Cause, HeadRef, Member, Operation, OperationKind, Phase, Recorded, RefusedObject};
+use super::{Cause, HeadRef, Member, NotPutBack, Operation, OperationKind, Phase, Recorded, RefusedObject};
 use crate::artifacts::ObjectRef;
 
 /// How an operation begins.
@@ -108,6 +108,8 @@ pub struct Applied {
     pub untouched: Vec<ObjectRef>,
     /// What is put back if this is seen to fail before it was ever ready.
     pub pledge: Option<HeadRef>,
+    /// Why it ends so and was not taken back, where that was its choice.
+    pub not_put_back: Option<NotPutBack>,
     /// When it ended.
     pub now: Timestamp,
 }

@@ -9,7 +9,8 @@ use axum::response::Response;
 use serde_json::{Value, json};
 use tracing::{error, info};
 
-use crate::error::{Beyond, Error, ErrorKind, contract_word};
+use super::spoken::spoken;
+use crate::error::{Beyond, Error, ErrorKind};
 
 /// The longest message: whoever shows it has a line.
 const MAX_MESSAGE: usize = 8 * 1024;
@@ -113,8 +114,17 @@ impl Refusal {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "LIMIT_EXCEEDED", text)
     }
 
+    pub(super) fn head_too_large(why: String) -> Self {
+        Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "LIMIT_EXCEEDED", why)
+    }
+
     pub(super) fn too_late() -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "the body has not come in time")
+    }
+
+    /// Its word, for the audit.
+    pub(super) fn word(&self) -> String {
+        self.reason.clone()
     }
 
     /// Whether the same request may succeed later.
@@ -167,7 +177,7 @@ impl From<&Error> for Refusal {
             context: error.context().to_vec(),
             beyond: Beyond::of_faults(faults),
             retry_after: error.retry_delay().or(Some(AGAIN)).filter(|_| is_passing),
-            ..Self::new(status, &contract_word(&error.kind()), one_line(&message(error)))
+            ..Self::new(status, &error.word(), one_line(&spoken(&message(error))))
         }
     }
 }
@@ -178,7 +188,7 @@ impl From<Error> for Refusal {
     }
 }
 
-/// The whole message: of a request that is wrong, all faults with their paths.
+/// The whole message: of a request that is wrong, all faults with their paths, and what to do about each.
 fn message(error: &Error) -> String {
     let faults = error.faults();
     if faults.len() < 2 {
@@ -186,7 +196,7 @@ fn message(error: &Error) -> String {
     }
     let mut text = String::new();
     for (index, fault) in faults.iter().enumerate() {
-        let next = format!("{}: {}", fault.field, fault.description);
+        let next = format!("{}: {}", fault.field, fault.explained());
         if text.len() + next.len() > MAX_MESSAGE {
             let more = format!("and {} more", faults.len() - index);
             return [text, more].join("; ");
@@ -240,6 +250,20 @@ mod tests {
         );
         let many = Refusal::from(Error::fields((0..5_000).map(fault).collect()));
         assert!(many.message.len() < MAX_MESSAGE + 64 && many.message.ends_with(" more"), "{}", many.message);
+    }
+
+    #[test]
+    fn a_fault_has_its_remedy_however_many_there_are_and_the_agents_keys() {
+        let fault = |field: &str| {
+            let hint = "write a `container_port`".to_owned();
+            crate::error::Fault { hint, ..Fault::field(field, "is missing") }
+        };
+        let both = vec![fault("images[0].ports[0].container_port"), fault("images[0].links[0].service")];
+        assert_eq!(
+            Refusal::from(Error::fields(both)).message,
+            "images[0].ports[0].containerPort: is missing; hint: write a `containerPort`; images[0].links[0].name: is \
+             missing; hint: write a `containerPort`"
+        );
     }
 
     #[test]

@@ -118,6 +118,11 @@ impl Asked {
         self.told(&Refusal::too_large())
     }
 
+    /// The answer to a request with a head that is too much; logged.
+    pub fn head_too_large(&self, why: String) -> Response {
+        self.told(&Refusal::head_too_large(why))
+    }
+
     /// The answer to a request that has not come in time; logged.
     pub fn too_late(&self) -> Response {
         self.told(&Refusal::too_late())

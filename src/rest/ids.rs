@@ -16,8 +16,10 @@ const DIGITS: usize = 8;
 ///
 /// It comes from their names and not from what they contain: the same names are the same objects. So whoever posts again
 /// meets what is there, and whoever deploys again finds the volume claims that stayed.
-pub(super) fn deployment(components: &[ComponentName]) -> Option<DeploymentName> {
-    let mut names: Vec<&str> = components.iter().map(ComponentName::as_str).collect();
+pub(super) fn deployment<'c>(
+    components: impl IntoIterator<Item = &'c ComponentName>,
+) -> Option<DeploymentName> {
+    let mut names: Vec<&str> = components.into_iter().map(ComponentName::as_str).collect();
     names.sort_unstable();
     let digest = Sha256::digest(names.join("\n"));
     let digest: String = digest.iter().take(DIGITS / 2).map(|byte| format!("{byte:02x}")).collect();
@@ -25,9 +27,22 @@ pub(super) fn deployment(components: &[ComponentName]) -> Option<DeploymentName>
     DeploymentName::new(format!("{PREFIX}{}-{digest}", first.trim_end_matches('-'))).ok()
 }
 
-/// Whether a deployment is one of the agents'.
-pub(super) fn is_agents(name: &DeploymentName) -> bool {
-    name.as_str().starts_with(PREFIX)
+/// Whether a deployment is one of the agents': it has the very name that a POST of its components gives. A name that only
+/// begins like one is somebody else's, whose deployment is neither listed nor shown nor deleted here.
+pub(super) fn is_agents(view: &DeploymentView) -> bool {
+    is_of_these(&view.name, view.status.components.iter().map(|component| &component.name))
+}
+
+fn is_of_these<'c>(name: &DeploymentName, components: impl IntoIterator<Item = &'c ComponentName>) -> bool {
+    deployment(components).as_ref() == Some(name)
+}
+
+/// Whether an agent's deployment can have such a name: what no agent was ever told need not be looked for.
+fn may_be_agents(name: &DeploymentName) -> bool {
+    let digits = name.as_str().strip_prefix(PREFIX).and_then(|rest| rest.rsplit_once('-'));
+    digits.is_some_and(|(_, digits)| {
+        digits.len() == DIGITS && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
 }
 
 /// What an agent knows a service by: its component, its deployment, and which of all that ever had that name.
@@ -47,7 +62,7 @@ impl Id {
         else {
             return None;
         };
-        let deployment = DeploymentName::new(deployment).ok().filter(is_agents)?;
+        let deployment = DeploymentName::new(deployment).ok().filter(may_be_agents)?;
         let is_uid = uid.len() == DIGITS && uid.bytes().all(|byte| byte.is_ascii_alphanumeric());
         let component = ComponentName::new(component).ok()?;
         is_uid.then(|| Self { component, deployment, uid: uid.to_owned() })
@@ -56,6 +71,7 @@ impl Id {
     /// Whether it is of this very deployment: one that was made later has another uid, and is not this service's.
     pub(super) fn is_of(&self, view: &DeploymentView) -> bool {
         view.name == self.deployment
+            && is_agents(view)
             && begin(&view.uid) == self.uid
             && view.status.components.iter().any(|component| component.name == self.component)
     }
@@ -90,6 +106,25 @@ mod tests {
     }
 
     #[test]
+    fn a_deployment_is_an_agents_by_its_components_and_not_by_how_its_name_begins() {
+        let is_agents = |name: &str, components: &[&str]| {
+            let components: Vec<_> = components.iter().map(|one| ComponentName::new(*one).unwrap()).collect();
+            is_of_these(&DeploymentName::new(name).unwrap(), &components)
+        };
+        // As earlier versions have recorded it.
+        assert!(is_agents("agent-db-d72d60dd", &["wp", "db"]));
+        for (name, components) in [
+            ("agent-smith", &["wp", "db"][..]),
+            ("agent-db-d72d60dd", &["db"]),
+            ("agent-db-d72d60dd", &["db", "wp", "more"]),
+            ("agent-wp-d72d60dd", &["wp", "db"]),
+            ("agent-db-d72d60dd", &[]),
+        ] {
+            assert!(!is_agents(name, components), "{name} {components:?}");
+        }
+    }
+
+    #[test]
     fn a_long_name_is_cut_where_it_may_end() {
         let long = format!("{}-{}", "a".repeat(39), "b".repeat(23));
         let name = named(&[&long]).unwrap();
@@ -108,6 +143,9 @@ mod tests {
             "wp.agent-db-d72d60dd.f97cf88",
             "wp.agent-db-d72d60dd.f97cf882.x",
             "wp.shop-db-d72d60dd.f97cf882",
+            "wp.agent-smith.f97cf882",
+            "wp.agent-db-d72d60dg.f97cf882",
+            "wp.agent-db-d72d60d.f97cf882",
             "WP.agent-db-d72d60dd.f97cf882",
             "wp.agent-db-d72d60dd.f97cf8%2",
             "..agent",

@@ -7,13 +7,15 @@ use tokio::time::{Instant, sleep};
 use tracing::error;
 
 use super::answers::Refusal;
+use super::asked::What;
 use super::ids::{self, Id};
 use super::{body, words};
 use crate::artifacts::{DeploymentName, Namespace};
+use crate::callers::Deed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operations::{
-    DeployCall, DeploymentView, Faults, ListCall, Operations, Options, Outcome, Source, Target, TeardownCall,
-    VolumePolicy, answered_by, in_time,
+    DeployCall, DeploymentView, Faults, ListCall, Names, Operations, Options, Outcome, Source, Target,
+    TeardownCall, VolumePolicy, answered_by, in_time,
 };
 
 /// How long a POST and a DELETE may take: the Ruby agent gives up after a minute.
@@ -35,6 +37,34 @@ pub(super) struct Services {
 impl Services {
     pub(super) fn new(operations: Operations, namespace: &str) -> Self {
         Self { operations, namespace: namespace.to_owned() }
+    }
+
+    /// Answers what may change something, and has that told in the audit: once for each request, however often something
+    /// is tried.
+    pub(super) async fn audited<T>(
+        &self,
+        what: &What,
+        answer: impl Future<Output = Answered<T>>,
+    ) -> Answered<T> {
+        let (deed, id) = match what {
+            What::Create => (Deed::Deploy, None),
+            What::Delete(id) => (Deed::Teardown, Id::read(id)),
+            What::List
+            | What::Get(_)
+            | What::Update
+            | What::Metadata
+            | What::Health
+            | What::Method(_)
+            | What::Unknown => return answer.await,
+        };
+        let names = Names {
+            deed,
+            namespace: self.namespace.clone(),
+            name: id.map(|id| id.deployment.to_string()).unwrap_or_default(),
+            request_id: String::new(),
+            validate_only: false,
+        };
+        self.operations.audited(names, Refusal::word, answer).await
     }
 
     /// When a call must be answered: the old agents set no deadline.
@@ -106,7 +136,7 @@ impl Services {
         let mut entries = Vec::new();
         loop {
             let listed = in_time(deadline, self.operations.list(&call)).await?;
-            let agents = listed.deployments.iter().filter(|view| ids::is_agents(&view.name));
+            let agents = listed.deployments.iter().filter(|view| ids::is_agents(view));
             entries.extend(agents.flat_map(words::entries));
             if listed.next_page_token.is_empty() {
                 return Ok(entries);

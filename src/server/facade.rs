@@ -9,7 +9,8 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::{AUTHORIZATION, CONNECTION, HeaderValue};
+use http::header::{AUTHORIZATION, CONNECTION, HeaderName, HeaderValue};
+use http::request::Parts;
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -36,8 +37,12 @@ use crate::telemetry::Parent;
 
 /// The most connections at once: there are few agents. One more ends the one that has kept nobody waiting for longest.
 pub(super) const CONNECTIONS: usize = 128;
-/// The most bytes of a request's head.
+/// The most bytes of a request's head, and the most of its fields.
 const HEAD_BYTES: usize = 32 * 1024;
+const HEAD_FIELDS: usize = 100;
+/// How much of a head is read, so that who is beyond is told so in words. The library's own answer has none.
+const READ_BYTES: usize = 2 * HEAD_BYTES;
+const READ_FIELDS: usize = 2 * HEAD_FIELDS;
 /// How long the body of a request may take.
 const BODY: Duration = Duration::from_secs(10);
 /// How long the rest of a refused request is let come, and how much of it: who sends it would not see the answer.
@@ -118,7 +123,11 @@ async fn one(
     });
     let mut builder = http1::Builder::new();
     // Whoever says nothing is ended by what it does; the library's time would be that of heads and of silence in one.
-    builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD_BYTES);
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_buf_size(READ_BYTES)
+        .max_headers(READ_FIELDS);
     let mut served = pin!(builder.serve_connection(TokioIo::new(bytes), service));
     let why = tokio::select! {
         biased;
@@ -164,16 +173,12 @@ impl Facade {
         let asked = Asked::of(request.method(), request.uri().path());
         let mut call = Call::begin(&self.metrics, asked.label());
         let (parts, mut body) = request.into_parts();
-        let acting = self.acting(&asked, &parts.headers, origin).await;
-        let answer = match acting {
-            Err(error) => refused(asked.refused(&error), &mut body).await,
-            Ok(acting) => match self.whole(&mut body).await {
-                Err(why) => refused(self.unfinished(&asked, &why), &mut body).await,
-                Ok(bytes) => {
-                    activity.becomes(Doing::Answer);
-                    Parent::of(&parts.headers).over(self.answer(&asked, acting, &bytes)).await
-                }
-            },
+        let answer = match self.come(&asked, &parts, &mut body, origin).await {
+            Err(answer) => refused(answer, &mut body).await,
+            Ok((acting, bytes)) => {
+                activity.becomes(Doing::Answer);
+                Parent::of(&parts.headers).over(self.answer(&asked, acting, &bytes)).await
+            }
         };
         if let Some(beyond) = answer.extensions().get::<Beyond>() {
             self.metrics.limit_hit((*beyond).into());
@@ -181,6 +186,24 @@ impl Facade {
         call.ends_with(http_code(Some(answer.status().as_u16())));
         activity.becomes(Doing::Nothing);
         answer
+    }
+
+    /// Who asks, and the whole body; or the answer to a request of which no more is read.
+    async fn come(
+        &self,
+        asked: &Asked,
+        parts: &Parts,
+        body: &mut Incoming,
+        origin: &Origin,
+    ) -> Result<(Option<Acting>, Bytes), Response> {
+        head(parts).map_err(|why| {
+            self.metrics.limit_hit(Limit::Metadata);
+            asked.head_too_large(why)
+        })?;
+        let acting = self.acting(asked, &parts.headers, origin).await;
+        let acting = acting.map_err(|error| asked.refused(&error))?;
+        let bytes = self.whole(body).await.map_err(|why| self.unfinished(asked, &why))?;
+        Ok((acting, bytes))
     }
 
     /// On whose behalf something is done; `None`: it is for everybody.
@@ -248,6 +271,22 @@ impl Facade {
         let answer = AssertUnwindSafe(self.rest.answer(asked, acting, body)).catch_unwind().await;
         answer.unwrap_or_else(|_| asked.refused(&Error::internal("a handler has panicked")))
     }
+}
+
+/// Refuses a head that is too much; what it counts is what was sent, a few bytes for each line aside.
+fn head(parts: &Parts) -> Result<(), String> {
+    let field =
+        |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + ": \r\n".len();
+    let line = parts.method.as_str().len() + parts.uri.to_string().len() + "  HTTP/1.1\r\n\r\n".len();
+    let bytes = line + parts.headers.iter().map(field).sum::<usize>();
+    let text = if bytes > HEAD_BYTES {
+        format!("the head of the request is larger than {} KiB", HEAD_BYTES / 1024)
+    } else if parts.headers.len() > HEAD_FIELDS {
+        format!("the head of the request has more than {HEAD_FIELDS} fields")
+    } else {
+        return Ok(());
+    };
+    Err(text)
 }
 
 /// The answer to a request that is refused before it was whole: the last of its connection.

@@ -1,7 +1,7 @@
 //! TLS 1.3 for callers: certificate, key and the authority of clients, checked when they are read and read again when they change.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -16,12 +16,10 @@ use tracing::{error, info};
 use x509_parser::parse_x509_certificate;
 
 use crate::clock::Clock;
+use crate::files;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(5);
-/// The most bytes of one file.
-const MAX_FILE: u64 = 1024 * 1024;
-
 /// Where certificates and keys are.
 #[derive(Clone, Debug)]
 pub struct Files {
@@ -165,7 +163,7 @@ fn read(files: &Files, now: Timestamp) -> Result<ServerConfig, Unusable> {
 
 /// The certificates of a file, each valid now.
 fn certificates(path: &Path, now: Timestamp) -> Result<Vec<CertificateDer<'static>>, Unusable> {
-    let bytes = content(path)?;
+    let (bytes, _) = content(path)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let certificates = certificates.or_else(|_| unusable(path, "is no PEM file of certificates"))?;
     if certificates.is_empty() {
@@ -187,9 +185,7 @@ fn certificates(path: &Path, now: Timestamp) -> Result<Vec<CertificateDer<'stati
 }
 
 fn key(path: &Path) -> Result<PrivateKeyDer<'static>, Unusable> {
-    let bytes = content(path)?;
-    let metadata =
-        fs::metadata(path).or_else(|error| unusable(path, format_args!("cannot be read: {error}")))?;
+    let (bytes, metadata) = content(path)?;
     if metadata.mode() & 0o004 != 0 {
         return unusable(
             path,
@@ -200,11 +196,6 @@ fn key(path: &Path) -> Result<PrivateKeyDer<'static>, Unusable> {
     PrivateKeyDer::from_pem_slice(&bytes).or_else(|_| unusable(path, "has no private key in PEM form"))
 }
 
-fn content(path: &Path) -> Result<Vec<u8>, Unusable> {
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.len() > MAX_FILE => return unusable(path, "is larger than 1 MiB"),
-        Ok(_) => {}
-        Err(error) => return unusable(path, format_args!("cannot be read: {error}")),
-    }
-    fs::read(path).or_else(|error| unusable(path, format_args!("cannot be read: {error}")))
+fn content(path: &Path) -> Result<(Vec<u8>, Metadata), Unusable> {
+    files::read(path).or_else(|why| unusable(path, why))
 }

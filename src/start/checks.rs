@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::{Refusal, limits, refusal};
 use crate::artifacts::Namespace;
 use crate::clock::Clock;
-use crate::config::{Config, Listen};
+use crate::config::{Config, Listen, is_loopback};
 use crate::operations::is_reserved;
 use crate::server::{Capacity, FILES_OF_FACADE, Files, Tls};
 
@@ -55,7 +55,7 @@ fn listeners(config: &Config) -> Result<(), Refusal> {
             return Err(refusal(78, format!("{first} and {second} are both {address}")));
         }
     }
-    if config.sandbox && config.metrics_listen.is_some_and(|metrics| !metrics.ip().is_loopback()) {
+    if config.sandbox && config.metrics_listen.is_some_and(|metrics| !is_loopback(metrics.ip())) {
         return Err(refusal(
             78,
             "--sandbox serves on loopback only, its measures as well; use --metrics-listen 127.0.0.1:9090",

@@ -1,7 +1,9 @@
 //! What the records say there should be: what a status is concluded against.
 
 use crate::artifacts::{ComponentName, Kind, Namespace, ObjectRef};
-use crate::record::{self, Makers, Member, MemberState, Phase, Record, RecordedComponent, RefusedObject};
+use crate::record::{
+    self, Makers, Member, MemberState, NotPutBack, Phase, Record, RecordedComponent, RefusedObject,
+};
 
 /// What the records say there should be.
 #[derive(Clone, Debug)]
@@ -20,6 +22,8 @@ pub struct Expected {
     pub restored: bool,
     /// What the cluster refuses to delete or to write.
     pub refused: Vec<RefusedObject>,
+    /// Why a revision was not put back that was promised for a failure.
+    pub not_put_back: Option<NotPutBack>,
     /// Who makes its objects.
     pub makers: Makers,
 }
@@ -63,6 +67,7 @@ pub fn expected(record: &Record) -> Expected {
         incomplete: head.phase == Phase::Incomplete,
         restored: record.is_restored(),
         refused: head.refused.clone(),
+        not_put_back: head.not_put_back.clone(),
         makers: Makers::of(&record.name, head),
     }
 }

@@ -22,14 +22,23 @@ pub(super) fn state(expected: &Expected, of_components: DeploymentState) -> Depl
     }
 }
 
-/// Adds what is refused to the message, and to the reason if there is none.
+/// Adds what is refused to the message, and to the reason if there is none; also a promise that could not be kept.
 pub(super) fn tell(expected: &Expected, status: &mut Status) {
+    let unkept = expected.not_put_back.iter().filter(|_| !expected.applying && !expected.deleting);
+    unkept.for_each(|why| add(status, &why.to_string()));
     let is_told = |one: &&RefusedObject| one.is_delete() || expected.incomplete && !expected.applying;
     let refused: Vec<RefusedObject> = expected.refused.iter().filter(is_told).cloned().collect();
     if refused.is_empty() {
         return;
     }
     status.reason = status.reason.or(Some(Reason::ApplyIncomplete));
-    let message = [std::mem::take(&mut status.message), Refusing(&refused).to_string()];
-    status.message = message.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
+    add(status, &Refusing(&refused).to_string());
+}
+
+/// Adds to what is said of the whole.
+fn add(status: &mut Status, text: &str) {
+    if !status.message.is_empty() {
+        status.message.push_str("; ");
+    }
+    status.message.push_str(text);
 }

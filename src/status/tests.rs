@@ -25,6 +25,7 @@ fn expected(kind: Kind, name: &str) -> Expected {
         _ => name,
     };
     Expected {
+        not_put_back: None,
         namespace: Namespace::new("default").expect("a namespace"),
         components: vec![ExpectedComponent {
             name: ComponentName::new("web").expect("a name"),

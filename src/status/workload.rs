@@ -81,11 +81,7 @@ pub(super) fn conclude(
         ready: 0,
         updated: 0,
         // It is missing, and somebody has deleted it, once that is certain.
-        outcome: Outcome::new(
-            ComponentState::Pending,
-            Reason::Progressing,
-            "its workload is yet to be made",
-        ),
+        outcome: Outcome::new(ComponentState::Pending, Reason::Progressing, "its workload is yet to be made"),
         uid: None,
     });
     if !expected.applying && !expected.deleting {

@@ -5,9 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, Place};
 use super::names::{accept, boolean, check_text, shown};
 use super::raw::RawVariable;
+use super::{Fault, Place};
 use crate::diagnostic::{Code, Findings};
 
 /// The most variables of one image.

@@ -4,13 +4,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, Place};
 use super::command::Command;
 use super::environment::Variable;
 use super::links::Link;
 use super::names::{check_name, sanitise, text};
 use super::ports::{Exposed, Port};
 use super::volumes::{Volume, VolumesFrom};
+use super::{Fault, Place};
 use crate::diagnostic::Code;
 
 /// One entry of `images`.

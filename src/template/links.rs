@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, Place};
 use super::names::{
     accept, boolean, check_name, did_you_mean, looks_like, sanitise, shown, text, variable_prefix,
 };
 use super::raw::{RawFrom, RawImage, RawLink};
 use super::volumes::{Mode, VolumesFrom, split_mode};
+use super::{Fault, Place};
 use crate::diagnostic::{Code, Diagnostic, Findings};
 
 /// The most links of one image, and the most entries of `volumes_from`.

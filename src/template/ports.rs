@@ -5,9 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, Place};
 use super::names::accept;
 use super::raw::{RawPort, Text};
+use super::{Fault, Place};
 use crate::diagnostic::{Code, Findings};
 
 /// The most entries of `ports`, and of `expose`, of one image.

@@ -466,7 +466,8 @@ mod tests {
         let merged = from_text(&text, changes, &Limits::default()).0.template.unwrap();
         let written = text.replace("run", "walk").replace("count: 2", "count: 3");
         let written = from_text(&written, None, &Limits::default()).0.template.unwrap();
-        let paths = |template: &Template| [template.images[0].command_path(0), template.images[0].count_path(0)];
+        let paths =
+            |template: &Template| [template.images[0].command_path(0), template.images[0].count_path(0)];
         assert_eq!(paths(&written), ["images[0].command", "images[0].deployment.count"]);
         assert_eq!(paths(&merged), ["override.images[0].command", "override.images[0].deployment.count"]);
         assert_eq!(merged, written, "where something was written is no part of what it says");

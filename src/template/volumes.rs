@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, Place};
 use super::names::{accept, boolean, check_text, check_visible};
 use super::raw::RawVolume;
+use super::{Fault, Place};
 use crate::diagnostic::{Code, Findings};
 
 /// The most volumes of one image.
@@ -74,7 +74,12 @@ pub(super) fn check(raw: Vec<RawVolume>, image: &str, findings: &mut Findings) -
             continue;
         }
         let read_only = read_only == Some(true) || [mode, host_mode].contains(&Some(Mode::ReadOnly));
-        volumes.push(Volume { host_path: host_path.to_owned(), container_path, read_only, field: field.into() });
+        volumes.push(Volume {
+            host_path: host_path.to_owned(),
+            container_path,
+            read_only,
+            field: field.into(),
+        });
     }
     volumes
 }

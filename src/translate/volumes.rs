@@ -230,8 +230,12 @@ fn add_declared(context: &Context<'_>, own: &mut [Vec<Mount>], findings: &mut Fi
         let names = claim_names::of(context, index, &declared);
         for path in facts.volumes.iter().filter(|path| !known.contains(*path)) {
             let field = format!("images[{index}].source");
-            let volume =
-                Volume { host_path: String::new(), container_path: path.clone(), read_only: false, field: field.into() };
+            let volume = Volume {
+                host_path: String::new(),
+                container_path: path.clone(),
+                read_only: false,
+                field: field.into(),
+            };
             if let Some(refused) = refusal(context.rules().volumes, &volume) {
                 tell_refused(&refused, volume.field.into(), findings);
                 continue;

@@ -202,7 +202,14 @@ async fn what_has_lost_its_labels_is_found_by_its_name_and_gets_them_back() {
     }
     // What another has written into a label is a conflict, and no other owner.
     let mut kubectl = namespace.plane.kubectl(User::Admin);
-    kubectl.args(["-n", &namespace, "label", "service/db", "app.kubernetes.io/instance=other", "--overwrite"]);
+    kubectl.args([
+        "-n",
+        &namespace,
+        "label",
+        "service/db",
+        "app.kubernetes.io/instance=other",
+        "--overwrite",
+    ]);
     assert!(kubectl.output().expect("kubectl runs").status.success());
     let refusal = refused(client.deploy(request.clone()).await, Code::FailedPrecondition, "FIELD_CONFLICT");
     assert_eq!(refusal.fact("manager"), "kubectl-label", "{refusal:#?}");

@@ -297,6 +297,100 @@ fn a_reader_that_leaves_makes_no_success() {
 }
 
 #[test]
+fn every_file_that_cannot_be_used_is_told() {
+    let all = run(&["translate", "--override", "nope.pmx", "--image-configs", "nope2", "nope3.pmx"]);
+    check(&all, 2);
+    let files = ["nope.pmx", "nope2", "nope3.pmx"];
+    assert!(files.iter().all(|file| all.err.contains(&format!("{file} cannot be read"))), "{}", all.err);
+    let some = run(&["validate", "--override", "nope.pmx", "nope3.pmx", "examples/wordpress.pmx"]);
+    check(&some, 2);
+    assert!(some.err.contains("nope.pmx cannot") && some.err.contains("nope3.pmx cannot"), "{}", some.err);
+    let way = ["--server", "https://localhost:1", "--token-file", "nope", "--ca-file", "nope2"];
+    let way = run(&[&["deploy", "nope.pmx"][..], &way].concat());
+    check(&way, 2);
+    for part in ["nope.pmx cannot be read", "--ca-file nope2 cannot be read", "nope cannot be read"] {
+        assert!(way.err.contains(part), "{part}: {}", way.err);
+    }
+    for wrong in ["", "IMAGE=", "=FILE"] {
+        let ended = run(&["translate", "--image-configs", wrong, "examples/wordpress.pmx"]);
+        check(&ended, 2);
+        assert!(ended.err.contains("--image-configs"), "{wrong}: {}", ended.err);
+    }
+    // What a terminal would act on is not written to it.
+    let ended = run(&["validate", "no\u{1b}[31m.pmx"]);
+    check(&ended, 2);
+    assert!(ended.err.contains("no\u{fffd}[31m.pmx cannot be read"), "{:?}", ended.err);
+}
+
+#[test]
+fn a_name_that_cannot_be_is_told_with_its_flag() {
+    for command in ["validate", "translate"] {
+        let ended = run(&[command, "--name", "BAD X", "examples/wordpress.pmx"]);
+        check(&ended, 1);
+        assert!(ended.err.contains("= at --name\n"), "{command}: {}", ended.err);
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_no_success_and_hides_no_failure() {
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+    for arguments in [&["--help"][..], &["--version"], &["deploy", "--help"], &["man"]] {
+        let output = program(arguments).stdout(full()).output().expect("the binary starts");
+        assert_eq!(ended(output).code, Some(1), "{arguments:?}");
+    }
+    let output = program(&["validate", "nope.pmx"]).stderr(full()).output().expect("the binary starts");
+    assert_eq!(ended(output).code, Some(2));
+    let output = program(&["nope"]).stderr(full()).output().expect("the binary starts");
+    assert_eq!(ended(output).code, Some(2));
+}
+
+/// What bash completes at the end of a line.
+fn completed(script: &str, line: &str) -> Vec<String> {
+    let mut words: Vec<&str> = line.split(' ').collect();
+    let name = "panamax-kubernetes-adapter";
+    words.insert(0, name);
+    // As bash itself calls a function of `complete -F`.
+    let asked = r#"
+        source "$1"; shift
+        COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+        function=$(complete -p "$1"); function=${function#*-F }; function=${function%% *}
+        "$function" "$1" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
+        printf '%s\n' "${COMPREPLY[@]}"
+    "#;
+    let output = Command::new("bash").args(["--norc", "-c", asked, "bash", script]).args(words).output();
+    let ended = ended(output.expect("bash starts"));
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{line}");
+    ended.out.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_completes_behind_every_command() {
+    let script = file("completion.bash", &run(&["completion", "bash"]).out);
+    assert_eq!(completed(&script, "depl"), ["deploy"]);
+    assert_eq!(completed(&script, "deploy --prof"), ["--profile"]);
+    assert_eq!(completed(&script, "deploy --profile "), ["classic", "modern"]);
+    assert!(completed(&script, "serve --auth ").contains(&"token-review".to_owned()));
+    for command in [
+        "serve",
+        "validate",
+        "translate",
+        "deploy",
+        "plan",
+        "get",
+        "list",
+        "watch",
+        "scale",
+        "revisions",
+        "rollback",
+        "teardown",
+        "completion",
+        "man",
+    ] {
+        assert!(completed(&script, &format!("{command} --hel")).contains(&"--help".to_owned()), "{command}");
+    }
+}
+
+#[test]
 fn shells_and_the_manual_know_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let script = run(&["completion", shell]);
@@ -313,6 +407,13 @@ fn shells_and_the_manual_know_the_commands() {
     let page = run(&["man", "deploy"]);
     check(&page, 0);
     assert!(page.out.contains("image\\-configs"), "{}", page.out);
+    let about = "Deploy a template, or update what was deployed from it, and wait until it is ready";
+    let version = format!("\"panamax-kubernetes-adapter {}\"", env!("CARGO_PKG_VERSION"));
+    let title = page.out.lines().find(|line| line.starts_with(".TH ")).expect("a title");
+    assert!(page.out.contains(about) && title.contains(&version), "{title}");
+    for shell in ["fish", "zsh", "powershell", "elvish"] {
+        assert!(run(&["completion", shell]).out.contains("Show one deployment"), "{shell}");
+    }
     check(&run(&["man", "nothing"]), 2);
 }
 

@@ -78,6 +78,9 @@ async fn every_series_moves_with_its_event() {
     watch.message().await.expect("a message");
     assert!(measured(&binary, "panamax_watch_lag_seconds_count").await > lags);
     becomes(&binary, "panamax_operation_seconds_count{operation=\"scale\",outcome=\"done\"}", 1.0).await;
+    // One that only sets a count is measured as well.
+    client.scale(scale("default", "m", "web", 3)).await.expect("scaled");
+    becomes(&binary, "panamax_operation_seconds_count{operation=\"scale\",outcome=\"done\"}", 2.0).await;
     drop(watch);
     becomes(&binary, in_flight, 0.0).await;
     let left = "panamax_rpcs_total{method=\"DeploymentService/WatchDeployment\",code=\"CANCELLED\"}";

@@ -4,7 +4,7 @@ use panamax_kubernetes_adapter::proto;
 use panamax_kubernetes_adapter::proto::deployment_service_client::DeploymentServiceClient;
 use serde_json::{Value, json};
 
-use crate::support::adapter::{Binary, connect, deploy_at_once};
+use crate::support::adapter::{Binary, connect, deploy_at_once, teardown};
 use crate::support::agent::{Agent, Answer, recorded};
 use crate::support::metrics::measured;
 
@@ -115,8 +115,8 @@ async fn refusals_have_a_status_a_reason_and_every_fault_on_one_line() {
     let message = refused.json()["message"].as_str().expect("a message").to_owned();
     for part in [
         "images[0].source: ",
-        "images[0].ports[0].container_port: ",
-        "images[0].links[0].service: ",
+        "images[0].ports[0].containerPort: ",
+        "images[0].links[0].name: ",
         "images[0].environment[0].variable: ",
     ] {
         assert!(message.contains(part), "{part}: {message}");
@@ -149,6 +149,7 @@ async fn refusals_have_a_status_a_reason_and_every_fault_on_one_line() {
         let path = format!("{namespace}/v1/services");
         let answer = agent.call("POST", &path, Some(&one("a"))).await;
         assert_eq!(answer.refusal(), (status, reason.to_owned()), "{namespace}");
+        assert!(!answer.body.contains("options."), "an agent has no options: {answer:?}");
     }
     // An image of the same name in another deployment has the objects already.
     let mut client = DeploymentServiceClient::new(connect(binary.address).await);
@@ -229,6 +230,33 @@ async fn every_route_answers_and_nothing_else_does() {
 }
 
 #[tokio::test]
+async fn what_no_agent_has_deployed_is_neither_shown_nor_deleted() {
+    let binary = start(&[]).await;
+    let mut agent = agent(&binary).await;
+    let mut client = DeploymentServiceClient::new(connect(binary.address).await);
+    let template = "images: [{name: qq, source: 'shop/qq:1'}]";
+    // A name that begins like an agent's, and one that is an agent's for another service.
+    for name in ["agent-smith", "agent-a-ca978112"] {
+        client.deploy(deploy_at_once("", name, template)).await.expect("deployed");
+        let request = proto::GetDeploymentRequest { name: name.to_owned(), ..Default::default() };
+        let found = client.get_deployment(request.clone()).await.expect("it is there").into_inner();
+        let uid = found.deployment.expect("a deployment").uid;
+        let id = format!("qq.{name}.{}", &uid[..8]);
+        assert_eq!(agent.get(&id).await.refusal(), (404, "SERVICE_NOT_FOUND".to_owned()), "{id}");
+        assert_eq!(agent.delete(&id).await, 404, "{id}");
+        assert_eq!(agent.call("GET", "/v1/services", None).await.json(), json!([]));
+        client.get_deployment(request).await.expect("it is still there");
+        client.teardown(teardown("", name)).await.expect("torn down");
+    }
+    // An agent's own is, whoever looks.
+    let ids = agent.post(&one("a")).await.ids();
+    assert!(ids[0].starts_with("a.agent-a-ca978112."), "{ids:?}");
+    let listed = agent.call("GET", "/v1/services", None).await.json();
+    assert_eq!(listed[0]["id"], json!(ids[0]));
+    assert_eq!(agent.delete(&ids[0]).await, 204);
+}
+
+#[tokio::test]
 async fn what_is_refused_over_grpc_is_refused_here_with_the_same_faults() {
     let binary = start(&[]).await;
     let mut agent = agent(&binary).await;
@@ -269,7 +297,7 @@ async fn what_is_refused_over_grpc_is_refused_here_with_the_same_faults() {
         let whole = |text: &str| !text.ends_with("...") && !text.starts_with("and ");
         for violation in violations.iter().filter(|violation| whole(&violation.description)) {
             let first = violation.description.split("; hint: ").next().unwrap_or_default();
-            let fault = format!("{}: {first}", violation.field);
+            let fault = format!("{}: {first}", violation.field.replace("].service", "].name"));
             let message = answer.json()["message"].as_str().expect("a message").to_owned();
             assert!(message.contains(&fault), "{fault}\n{message}");
         }

@@ -44,6 +44,27 @@ async fn who_does_not_end_what_it_begins_is_cut() {
 }
 
 #[tokio::test]
+async fn a_head_that_is_too_much_is_refused_in_words() {
+    let binary = start(&["--metrics-listen", "127.0.0.1:0"]).await;
+    let ask = async |bytes: usize, fields: usize| {
+        let mut peer = agent(&binary).await;
+        let more: String = (0..fields).map(|index| format!("X-{index}: a\r\n")).collect();
+        let padding = "x".repeat(bytes);
+        peer.raw(format!("GET /v1/services HTTP/1.1\r\nX-A: {padding}\r\n{more}\r\n").as_bytes()).await;
+        peer.answer("GET").await.expect("an answer")
+    };
+    for (bytes, fields) in [(32_000, 0), (0, 99)] {
+        assert_eq!(ask(bytes, fields).await.status, 200, "{bytes} {fields}");
+    }
+    for (bytes, fields) in [(32_768, 0), (45_000, 0), (60_000, 0), (0, 100), (0, 150)] {
+        let refused = ask(bytes, fields).await;
+        assert_eq!(refused.refusal(), (431, "LIMIT_EXCEEDED".to_owned()), "{bytes} {fields}");
+    }
+    assert_eq!(ask(0, 300).await.status, 431);
+    assert_eq!(measured(&binary, "panamax_limit_hits_total{limit=\"metadata\"}").await, 5.0);
+}
+
+#[tokio::test]
 async fn a_template_that_asks_for_too_much_is_counted() {
     let binary = start(&["--metrics-listen", "127.0.0.1:0", "--max-replicas", "1"]).await;
     let refusal = agent(&binary).await.post(&recorded("go")).await.refusal();

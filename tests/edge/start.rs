@@ -1,7 +1,9 @@
 //! What the binary refuses to start with: exit code, one sentence, and no socket before every check has passed.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -309,6 +311,144 @@ fn key_material_that_cannot_be_used_is_refused() {
         "has expired",
     ));
     all_are_refused(rows);
+}
+
+#[test]
+fn nothing_but_a_regular_file_is_read_for_a_setting() {
+    let folder = Folder::new("start-pipes");
+    let (certificate, key) = folder.server(&authority("ours"));
+    let pipe = folder.write("pipe", "", 0o600);
+    fs::remove_file(&pipe).expect("its name is free");
+    let made = Command::new("mkfifo").args(["-m", "600", &pipe]).status().expect("mkfifo");
+    assert!(made.success());
+    let named = |what: &str| {
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n\
+             users: [{{name: u, user: {{tokenFile: '{what}'}}}}]\n\
+             clusters: [{{name: c, cluster: {{server: 'https://127.0.0.1:1'}}}}]\n"
+        );
+        folder.write("config", &text, 0o600)
+    };
+    let config = named(&pipe);
+    let tokens = folder.write("tokens", "alice a-token-of-16-letters\n", 0o600);
+    let known = ["--sandbox", "--auth", "tokens", "--tokens-file"];
+    let rights = [&known[..], &[&tokens, "--authorize", "file", "--rights-file"]].concat();
+    let with = |flags: &[&'static str], file| -> Vec<&str> { [flags, &[file]].concat() };
+    let regular = "is no regular file";
+    all_are_refused(vec![
+        (78, with(&known, pipe.as_str()), regular),
+        (78, with(&known, "/dev/zero"), regular),
+        (78, [&rights[..], &[&pipe]].concat(), regular),
+        (78, vec!["--kubeconfig", &pipe], regular),
+        (78, vec!["--kubeconfig", "/dev/zero"], regular),
+        (78, vec!["--kubeconfig", &config], regular),
+        (78, vec!["--sandbox", "--tls-cert", "/dev/zero", "--tls-key", &key], regular),
+        (78, vec!["--sandbox", "--tls-cert", &certificate, "--tls-key", "/dev/zero"], regular),
+        (78, vec!["--sandbox", "--tls-cert", &certificate, "--tls-key", &pipe], regular),
+        (
+            78,
+            vec!["--sandbox", "--tls-cert", &certificate, "--tls-key", &key, "--tls-client-ca", &pipe],
+            regular,
+        ),
+    ]);
+}
+
+/// How the binary ends on a taken address with these variables, and what it says.
+fn with_variables(variables: &[(&str, &OsStr)], flags: &[&str]) -> (Option<i32>, String) {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let at = taken.local_addr().expect("an address").to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_panamax-kubernetes-adapter"));
+    command
+        .args(["--listen", &at])
+        .args(flags)
+        .env_remove("KUBERNETES_SERVICE_HOST")
+        .envs(variables.iter().copied());
+    let output = command.output().expect("the binary starts");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn kubeconfigs_are_found_as_kubectl_finds_them() {
+    let folder = Folder::new("start-found");
+    let text = "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: c, user: u}}]\n\
+                users: [{name: u, user: {token: a}}]\nclusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]\n";
+    let good = folder.write("good", text, 0o600);
+    let home = good.strip_suffix("/good").expect("a folder").to_owned();
+    fs::create_dir_all(format!("{home}/.kube")).expect("a folder");
+    folder.write(".kube/config", text, 0o600);
+    let found = |kubeconfig: Option<&str>, home: &str| {
+        let kubeconfig = kubeconfig.map(|list| ("KUBECONFIG", OsStr::new(list)));
+        let home = ("HOME", OsStr::new(home));
+        with_variables(&kubeconfig.into_iter().chain([home]).collect::<Vec<_>>(), &[])
+    };
+    // What remains is that the address is taken.
+    for list in
+        [Some(good.as_str()), Some(&format!("/nope:{good}")), Some(&format!("{good}:/nope:")), Some("")]
+    {
+        let (code, told) = found(list, &home);
+        assert_eq!(code, Some(69), "{list:?}: {told}");
+    }
+    // With KUBECONFIG, the one in the home directory is not looked at.
+    let (code, told) = found(Some("/nope:/neither"), &home);
+    assert_eq!(code, Some(78), "{told}");
+    assert!(
+        told.contains("no cluster found") && told.contains("there is no kubeconfig /nope, /neither"),
+        "{told}"
+    );
+    let (code, told) = found(Some(""), "/nowhere");
+    assert!(code == Some(78) && told.contains("there is no kubeconfig /nowhere/.kube/config"), "{told}");
+    let broken = folder.write("broken", "a: [", 0o600);
+    let (code, told) = found(Some(&format!("{good}:{broken}")), &home);
+    assert!(
+        code == Some(78) && told.contains(&format!("the kubeconfig {broken} is no kubeconfig")),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_signal_ends_it_before_it_serves() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let at = silent.local_addr().expect("an address");
+    let folder = Folder::new("start-signal");
+    let text = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n\
+         users: [{{name: u, user: {{token: a}}}}]\nclusters: [{{name: c, cluster: {{server: 'http://{at}'}}}}]\n"
+    );
+    let config = folder.write("config", &text, 0o600);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_panamax-kubernetes-adapter"))
+        .args(["--listen", "0.0.0.0:0", "--allow-plaintext", "--kubeconfig", &config])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    // It asks for its rights, and nobody answers.
+    let asked = silent.accept().expect("it asks");
+    let begun = std::time::Instant::now();
+    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill");
+    assert!(killed.success());
+    assert_eq!(child.wait().expect("its end").code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    drop(asked);
+}
+
+#[test]
+fn what_a_setting_says_is_text_that_says_something() {
+    for variable in ["PANAMAX_LOG", "PANAMAX_CONTEXT", "PANAMAX_NAMESPACE", "PANAMAX_LOG_FORMAT"] {
+        let (code, told) = with_variables(&[(variable, OsStr::new(""))], &["--kubeconfig", "/nope"]);
+        assert_eq!(code, Some(64), "{variable}: {told}");
+        let unreadable = OsStr::from_bytes(b"canary\xff");
+        let (code, told) = with_variables(&[(variable, unreadable)], &["--sandbox"]);
+        assert_eq!(code, Some(64), "{variable}: {told}");
+        assert!(told.contains(&format!("{variable} is no text in UTF-8")), "{told}");
+        assert!(!told.contains("canary"), "{told}");
+    }
+    let (code, told) = with_variables(&[], &["--sandbox", "--log", ""]);
+    assert!(code == Some(64) && told.contains("--log"), "{told}");
+    // An address of IPv4 in the form of IPv6 is the same address.
+    let (code, told) = with_variables(&[], &["--sandbox", "--metrics-listen", "[::ffff:127.0.0.1]:0"]);
+    assert_eq!(code, Some(69), "{told}");
+    let (_, told) =
+        with_variables(&[], &["--sandbox", "--auth", "tokens", "--tokens-file", "/no\u{1b}[31mfile"]);
+    assert!(!told.contains('\u{1b}') && told.contains("/no"), "{told:?}");
 }
 
 #[test]

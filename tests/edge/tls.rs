@@ -198,8 +198,75 @@ async fn the_commands_call_over_tls_with_a_certificate() {
     };
     let known = list(&["--cert-file", &own, "--key-file", &own_key, "--token-file", &token]);
     assert_eq!(known.0, Some(0), "{}", known.1);
+    // Who is refused by TLS is told what to name, and that is no passing failure.
     let unknown = list(&[]);
-    assert_eq!(unknown.0, Some(3), "{}", unknown.1);
+    assert_eq!(unknown.0, Some(2), "{}", unknown.1);
+    assert!(unknown.1.contains("name yours with --cert-file and --key-file"), "{}", unknown.1);
+    let stranger = issued(&crate::support::certificates::authority("another"), -1, 1);
+    let stranger =
+        (folder.write("of.pem", &stranger.0, 0o644), folder.write("of-key.pem", &stranger.1, 0o600));
+    let stranger = list(&["--cert-file", &stranger.0, "--key-file", &stranger.1]);
+    assert_eq!(stranger.0, Some(2), "{}", stranger.1);
+    assert!(stranger.1.contains("does not take the certificate of --cert-file"), "{}", stranger.1);
     let half = list(&["--cert-file", &own]);
     assert_eq!(half.0, Some(2), "{}", half.1);
+    // Nothing has begun that may go on.
+    let deploy =
+        ["deploy", "--server", &server, "--ca-file", &authority, "--name", "a", "examples/wordpress.pmx"];
+    let refused = command(&deploy);
+    assert_eq!(refused.0, Some(2), "{}", refused.1);
+    assert!(!refused.1.contains("may go on") && refused.1.contains("--cert-file"), "{}", refused.1);
+}
+
+/// The exit code of a command, and what it says on standard error.
+fn command(arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_panamax-kubernetes-adapter"));
+    let output = command.args(arguments).env_remove("PANAMAX_SERVER").output().expect("the binary starts");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_way_to_an_adapter_is_told_with_what_to_change() {
+    let folder = Folder::new("way");
+    let ours = authority("ours");
+    let (certificate, key) = folder.server(&ours);
+    let trusted = folder.write("authority.pem", &ours.pem(), 0o644);
+    let other = folder.write("other.pem", &authority("other").pem(), 0o644);
+    let mut all = flags(&certificate, &key);
+    let more = ["--rest-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"];
+    all.extend(more.map(str::to_owned));
+    let binary = start(all).await;
+    let plain =
+        tokio::task::spawn_blocking(move || Binary::start_with(&[&["--sandbox"][..], &more].concat()));
+    let plain = plain.await.expect("the binary starts");
+    let at = |scheme: &str, address: Option<std::net::SocketAddr>| {
+        format!("{scheme}://localhost:{}", address.expect("an address").port())
+    };
+    let main = binary.address;
+    for (server, authority, code, part) in [
+        (at("https", Some(main)), Some(&other), 2, "name the file of its authority with --ca-file"),
+        (
+            format!("https://127.0.0.1:{}", main.port()),
+            Some(&trusted),
+            2,
+            "by a name that the certificate has",
+        ),
+        (
+            at("http", Some(main)),
+            None,
+            3,
+            "does not speak gRPC (it speaks TLS): is it the adapter's address? try https",
+        ),
+        (at("http", binary.rest), None, 3, "does not speak gRPC"),
+        (at("http", plain.rest), None, 3, "does not speak gRPC"),
+        (at("http", plain.metrics), None, 3, "does not speak gRPC"),
+    ] {
+        let trusts: Vec<&str> = authority.iter().flat_map(|file| ["--ca-file", file.as_str()]).collect();
+        let told = command(&[&["list", "--server", &server][..], &trusts].concat());
+        assert_eq!(told.0, Some(code), "{server}: {}", told.1);
+        assert!(told.1.contains(part) && told.1.contains(&server), "{server}: {}", told.1);
+        let deploy = ["deploy", "--name", "a", "examples/wordpress.pmx", "--server", &server];
+        let told = command(&[&deploy[..], &trusts].concat());
+        assert!(!told.1.contains("may go on"), "{server}: {}", told.1);
+    }
 }

@@ -1555,9 +1555,8 @@ type ListDeploymentsRequest struct {
 	// 500. A page may hold fewer even where more follow: it ends before the answer
 	// would become too long.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The next_page_token of the page before. Empty: the first page. namespace,
-	// label_selector and states must be as they were then; others are refused with
-	// INVALID_ARGUMENT (FIELD_INVALID).
+	// The next_page_token of the page before. Empty: the first page. All other
+	// fields but page_size must be as they were then (FIELD_INVALID).
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Only deployments with such labels, those of DeployOptions.labels among
 	// them, in the syntax of Kubernetes: `tier=web,team in (a,b)`. At most 1 KiB.
@@ -2013,7 +2012,7 @@ type ListRevisionsRequest struct {
 	// 500.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// The next_page_token of the page before. Empty: the first page. It is of this
-	// deployment alone; page_size may differ.
+	// deployment alone; page_size may be another.
 	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -71,16 +71,20 @@ type DeploymentServiceClient interface {
 	// that does not exist yet, cannot be tried; diagnostics say so.
 	PlanDeploy(ctx context.Context, in *PlanDeployRequest, opts ...grpc.CallOption) (*PlanDeployResponse, error)
 	// Sets how many replicas of named components run, and leaves the others
-	// alone. A component that ran as a bare Pod keeps it when it grows.
+	// alone. A component that ran as a bare Pod keeps it when it grows, and gets a
+	// controller and a Service: where the cluster refuses all of that, nothing is
+	// changed.
 	//
 	// Fails with NOT_FOUND (DEPLOYMENT_NOT_FOUND, COMPONENT_NOT_FOUND),
-	// FAILED_PRECONDITION (REPLICAS_OWNED, NAMESPACE_RESERVED), ABORTED
-	// (ETAG_MISMATCH, OPERATION_IN_PROGRESS), INVALID_ARGUMENT
-	// (REQUEST_ID_REUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED) and
-	// DEADLINE_EXCEEDED (WAIT_TIMEOUT).
+	// FAILED_PRECONDITION (REPLICAS_OWNED, NAMESPACE_RESERVED, ADMISSION_DENIED),
+	// ALREADY_EXISTS (OBJECT_NOT_OWNED), ABORTED (ETAG_MISMATCH,
+	// OPERATION_IN_PROGRESS), INVALID_ARGUMENT (REQUEST_ID_REUSED),
+	// RESOURCE_EXHAUSTED (QUOTA_EXCEEDED), DEADLINE_EXCEEDED (WAIT_TIMEOUT), and
+	// with APPLY_INCOMPLETE when it got only part of the way.
 	Scale(ctx context.Context, in *ScaleRequest, opts ...grpc.CallOption) (*ScaleResponse, error)
 	// Deletes everything that a deployment owns, and nothing else. Called again
-	// while it is under way, it joins in.
+	// while it is under way, it joins in; one that would delete the volume claims
+	// does not join one that keeps them (OPERATION_IN_PROGRESS).
 	//
 	// Fails with NOT_FOUND (DEPLOYMENT_NOT_FOUND, unless `allow_missing`),
 	// ABORTED (ETAG_MISMATCH, OPERATION_IN_PROGRESS), INVALID_ARGUMENT
@@ -90,8 +94,8 @@ type DeploymentServiceClient interface {
 	// Answers a deployment as it stands now. Fails with NOT_FOUND
 	// (DEPLOYMENT_NOT_FOUND).
 	GetDeployment(ctx context.Context, in *GetDeploymentRequest, opts ...grpc.CallOption) (*GetDeploymentResponse, error)
-	// Answers the deployments of a namespace, or of all namespaces, page by page, ordered by namespace and name. Fails with ABORTED
-	// (PAGE_TOKEN_EXPIRED).
+	// Answers the deployments of a namespace, or of all namespaces, page by page,
+	// ordered by namespace and name. Fails with ABORTED (PAGE_TOKEN_EXPIRED).
 	ListDeployments(ctx context.Context, in *ListDeploymentsRequest, opts ...grpc.CallOption) (*ListDeploymentsResponse, error)
 	// Answers a deployment as it stands, at once, and again whenever it has
 	// changed, until what `until` names has happened.
@@ -264,16 +268,20 @@ type DeploymentServiceServer interface {
 	// that does not exist yet, cannot be tried; diagnostics say so.
 	PlanDeploy(context.Context, *PlanDeployRequest) (*PlanDeployResponse, error)
 	// Sets how many replicas of named components run, and leaves the others
-	// alone. A component that ran as a bare Pod keeps it when it grows.
+	// alone. A component that ran as a bare Pod keeps it when it grows, and gets a
+	// controller and a Service: where the cluster refuses all of that, nothing is
+	// changed.
 	//
 	// Fails with NOT_FOUND (DEPLOYMENT_NOT_FOUND, COMPONENT_NOT_FOUND),
-	// FAILED_PRECONDITION (REPLICAS_OWNED, NAMESPACE_RESERVED), ABORTED
-	// (ETAG_MISMATCH, OPERATION_IN_PROGRESS), INVALID_ARGUMENT
-	// (REQUEST_ID_REUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED) and
-	// DEADLINE_EXCEEDED (WAIT_TIMEOUT).
+	// FAILED_PRECONDITION (REPLICAS_OWNED, NAMESPACE_RESERVED, ADMISSION_DENIED),
+	// ALREADY_EXISTS (OBJECT_NOT_OWNED), ABORTED (ETAG_MISMATCH,
+	// OPERATION_IN_PROGRESS), INVALID_ARGUMENT (REQUEST_ID_REUSED),
+	// RESOURCE_EXHAUSTED (QUOTA_EXCEEDED), DEADLINE_EXCEEDED (WAIT_TIMEOUT), and
+	// with APPLY_INCOMPLETE when it got only part of the way.
 	Scale(context.Context, *ScaleRequest) (*ScaleResponse, error)
 	// Deletes everything that a deployment owns, and nothing else. Called again
-	// while it is under way, it joins in.
+	// while it is under way, it joins in; one that would delete the volume claims
+	// does not join one that keeps them (OPERATION_IN_PROGRESS).
 	//
 	// Fails with NOT_FOUND (DEPLOYMENT_NOT_FOUND, unless `allow_missing`),
 	// ABORTED (ETAG_MISMATCH, OPERATION_IN_PROGRESS), INVALID_ARGUMENT
@@ -283,8 +291,8 @@ type DeploymentServiceServer interface {
 	// Answers a deployment as it stands now. Fails with NOT_FOUND
 	// (DEPLOYMENT_NOT_FOUND).
 	GetDeployment(context.Context, *GetDeploymentRequest) (*GetDeploymentResponse, error)
-	// Answers the deployments of a namespace, or of all namespaces, page by page, ordered by namespace and name. Fails with ABORTED
-	// (PAGE_TOKEN_EXPIRED).
+	// Answers the deployments of a namespace, or of all namespaces, page by page,
+	// ordered by namespace and name. Fails with ABORTED (PAGE_TOKEN_EXPIRED).
 	ListDeployments(context.Context, *ListDeploymentsRequest) (*ListDeploymentsResponse, error)
 	// Answers a deployment as it stands, at once, and again whenever it has
 	// changed, until what `until` names has happened.

@@ -74,7 +74,9 @@ fn request(words: &[String]) -> Vec<u8> {
         Command::Validate(asked) => asked.request(&source(&asked.files[0], &asked.around)).encode_to_vec(),
         Command::Translate(asked) => asked.request(&source(&asked.file, &asked.around)).encode_to_vec(),
         Command::Deploy(asked) => asked.request(&source(&asked.file, &asked.around)).encode_to_vec(),
-        Command::Plan(asked) => asked.plan(&source(&asked.file, &asked.around)).encode_to_vec(),
+        Command::Plan(asked) => {
+            asked.deploy.plan(&source(&asked.deploy.file, &asked.deploy.around)).encode_to_vec()
+        }
         Command::Get(asked) => asked.request().encode_to_vec(),
         Command::List(asked) => asked.request().encode_to_vec(),
         Command::Watch(asked) => asked.request().encode_to_vec(),

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::super::decide::{Choices, Recovered, Wanted};
+use super::super::done::applied;
 use super::super::lock::Lock;
 use super::super::{Engine, look, stages, teardown};
 use super::deploy_now;
@@ -14,7 +15,9 @@ use crate::error::{Error, Result};
 use crate::plan::{
     self, Back, ConflictPolicy, Decided, FailurePolicy, PrunePolicy, ReplicasPolicy, Revision,
 };
-use crate::record::{self, Cause, Head, HeadRef, OperationKind, Record, Transition};
+use crate::record::{
+    self, Applied, Cause, Head, HeadRef, NotPutBack, OperationKind, Phase, Record, Transition,
+};
 
 /// How long going back may take until its objects are written.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -24,7 +27,8 @@ const STOPPED: &str = "the adapter that carried it out stopped before its end";
 
 /// Takes an update back that has failed, under its own lock, and returns its failure.
 ///
-/// Whoever finds the record before that is done goes the same way: the operation in it says where to.
+/// Whoever finds the record before that is done goes the same way: the operation in it says where to. Where the way back
+/// is refused for good, the update ends as one that is not taken back, and the record says why.
 pub(super) async fn take_back(
     engine: &Engine,
     target: &Target,
@@ -37,6 +41,7 @@ pub(super) async fn take_back(
     let record = Record { head, ..lock.record().clone() };
     let (number, deadline) = (earlier.number, Instant::now() + PATIENCE);
     warn!(revision = number, "the update failed, putting the revision before back");
+    let applied = applied(&decided, &report, engine.clock.now());
     let template = decided.prepared.template;
     let listing = plan::listing(&report.failures);
     let component = report.failures.first().map(|(artifact, _)| artifact.component.clone());
@@ -49,12 +54,18 @@ pub(super) async fn take_back(
         doubted: decided.rendered.artifacts.objects().to_vec(),
         ..Back::default()
     };
-    // Whoever follows it finds out by himself: the record says what is to be done.
-    drop(lock);
     match put_back(engine, target, record, &earlier, back, deadline).await {
         Ok(()) => Error::rolled_back(failure, listing, number),
         Err(error) => {
             warn!(told = error.message(), context = ?error.context(), "the revision before was not put back");
+            if plan::is_for_good(error.kind()) {
+                let not_put_back = Some(NotPutBack::new(number, error.message()));
+                let ended = Transition::Applied(Box::new(Applied { not_put_back, ..applied }));
+                // If going back has begun, it has ended the operation itself.
+                if let Err(error) = lock.release(&ended).await {
+                    debug!(context = ?error.context(), "the update was ended by others");
+                }
+            }
             Error::not_rolled_back(failure, listing, number, &error)
         }
     }
@@ -71,12 +82,28 @@ pub(in super::super) async fn put_back_failed(
 ) -> Result<()> {
     let Some(stored) = look::read_revision(engine, target, Some(earlier)).await? else {
         warn!(revision = earlier.number, "the revision that was to be put back is not stored");
-        return engine.amend(&record, &Transition::PledgeDropped).await.map(|_| ());
+        return drop_pledge(engine, &record, earlier, "somebody has deleted its Secret").await;
     };
     warn!(revision = earlier.number, "the update has failed, putting the revision before back");
     let undone = written_by(&record.head).collect();
     let back = Back { recovers: true, takes_back: Some(cause), undone, ..Back::default() };
-    Box::pin(go_back(engine, target, record, (earlier.number, stored), back, deadline)).await
+    match Box::pin(go_back(engine, target, record, (earlier.number, stored), back, deadline)).await {
+        Err(error) if plan::is_for_good(error.kind()) => {
+            warn!(told = error.message(), context = ?error.context(), "the revision before was not put back");
+            let now = look::must_read(engine, target).await?;
+            drop_pledge(engine, &now, earlier, error.message()).await
+        }
+        other => other,
+    }
+}
+
+/// Notes that a promise cannot be kept, as long as the record has it.
+async fn drop_pledge(engine: &Engine, record: &Record, earlier: &HeadRef, why: &str) -> Result<()> {
+    if record.head.pledge.as_ref() != Some(earlier) {
+        return Ok(());
+    }
+    let dropped = Transition::PledgeDropped(NotPutBack::new(earlier.number, why));
+    engine.amend(record, &dropped).await.map(|_| ())
 }
 
 /// Deploys the earlier revision in the name of the operation that the record shows.
@@ -150,13 +177,46 @@ fn lost() -> Error {
 /// Finishes a Deploy or Scale that died: back to the revision before if that was its choice for a failure, else forward
 /// to the revision it stored; back, too, if it stored none.
 ///
-/// A first Deploy that never stored its revision is taken back; then there is no such deployment.
+/// A first Deploy that never stored its revision is taken back; then there is no such deployment. An operation whose way
+/// is refused for good ends where it is, and the record says why.
 pub(in super::super) async fn adopt(
     engine: &Engine,
     target: &Target,
     record: Record,
     deadline: Instant,
 ) -> Result<Record> {
+    match finish(engine, target, record.clone(), deadline).await {
+        Err(error) if plan::is_for_good(error.kind()) => abandon(engine, target, record, &error).await,
+        other => other,
+    }
+}
+
+/// Ends a dead operation as one that has failed in part: nobody can finish it as things are.
+async fn abandon(engine: &Engine, target: &Target, record: Record, why: &Error) -> Result<Record> {
+    warn!(told = why.message(), context = ?why.context(), "the operation of a holder that died cannot be finished");
+    let dead = record.head.operation.as_ref();
+    let begun = dead.and_then(|dead| dead.revision.clone());
+    let stored = look::read_revision(engine, target, begun.as_ref()).await?;
+    let wanted = dead.and_then(|dead| dead.back_to.as_ref()).or(begun.as_ref());
+    let not_put_back = wanted.map(|wanted| NotPutBack::new(wanted.number, why.message()));
+    let applied = Applied {
+        inventory: record.head.inventory.clone(),
+        revision: begun.filter(|_| stored.is_some()),
+        complete: false,
+        phase: Phase::Incomplete,
+        refused: Vec::new(),
+        untouched: Vec::new(),
+        pledge: None,
+        not_put_back,
+        now: engine.clock.now(),
+    };
+    // What the dead holder has sent may still arrive.
+    let ended = Transition::Doubted(Box::new(Transition::Applied(Box::new(applied))));
+    engine.cluster.change(&record, &ended).await
+}
+
+/// Goes the way of a dead operation to its end.
+async fn finish(engine: &Engine, target: &Target, record: Record, deadline: Instant) -> Result<Record> {
     let operation = record.head.operation.as_ref();
     let (back_to, begun) = operation
         .map(|operation| (operation.back_to.clone(), operation.revision.clone()))

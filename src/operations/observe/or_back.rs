@@ -51,6 +51,10 @@ impl Operations {
             Err(error) => return Err(error),
         };
         let now = self.taken_back(target, until, ours).await;
+        let unkept = now.as_ref().filter(|now| now.head.current.as_ref() == ours);
+        if let (Some(why), None) = (unkept.and_then(|now| now.head.not_put_back.as_ref()), &view) {
+            return Err(failure.prefixed(&format!("{why}; ")));
+        }
         let is_marked = |head: &Head| {
             let mut entries = head.revisions.iter();
             entries.any(|entry| Some(&entry.revision) == ours && entry.seen == Some(Outcome::RolledBack))

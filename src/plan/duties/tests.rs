@@ -239,7 +239,8 @@ fn what_an_operation_sent_without_an_answer_may_arrive_when_it_has_ended() {
         head.operation = Some(Operation { revision: Some(revision.clone()), ..own });
     });
     let earlier = Box::new(held(|_| {}).head);
-    let refused = Transition::Refused { earlier, revision: revision.clone(), now: Timestamp::UNIX_EPOCH };
+    let refused =
+        Transition::Refused { earlier, revision: Some(revision.clone()), now: Timestamp::UNIX_EPOCH };
     let heard = held(|head| *head = refused.apply(&underway.head));
     assert_eq!(asked(&heard, Duration::ZERO).now, [Duty::DropRevisions(vec![revision.clone()])]);
     let doubted = Transition::Doubted(Box::new(refused)).apply(&underway.head);

@@ -272,7 +272,10 @@ fn every_claim_that_cannot_become_what_is_asked_is_told_with_everything_that_kee
     assert!(all.contains("VOLUME_POLICY_DELETE"), "{all}");
     // What an earlier deployment has left has nobody who could tear it down.
     let left = told(&seen, None);
-    assert!(!left.contains("tear the deployment down") && left.contains("delete PersistentVolumeClaim"), "{left}");
+    assert!(
+        !left.contains("tear the deployment down") && left.contains("delete PersistentVolumeClaim"),
+        "{left}"
+    );
     for claim in seen.iter_mut().filter(|seen| seen.claim.is_some()) {
         claim.terminating = true;
     }
@@ -324,7 +327,10 @@ fn a_secret_that_somebody_has_made_immutable_is_theirs_to_answer_for() {
         let refused = crate::error::Error::new(ErrorKind::ManifestRejected, "no")
             .refused(crate::error::Refusal::Invalid { fields: vec!["data".to_owned()] });
         let blamed = blamed(refused, step);
-        assert_eq!((blamed.kind(), blamed.metadata()["field"].as_str()), (ErrorKind::FieldConflict, "immutable"));
+        assert_eq!(
+            (blamed.kind(), blamed.metadata()["field"].as_str()),
+            (ErrorKind::FieldConflict, "immutable")
+        );
         assert!(blamed.message().contains("Secret db-environment"), "{}", blamed.message());
     }
 }

@@ -138,7 +138,8 @@ fn told_of_kept(found_replicas: bool) -> (String, bool) {
         member.reference = ObjectRef::new(Kind::Deployment, name.clone());
         (member.scaled_replicas, member.found_replicas) = (Some(4), found_replicas);
     }
-    let seen: Vec<ListedObject> = seen.into_iter().filter(|one| !one.reference.kind.is_controller()).collect();
+    let seen: Vec<ListedObject> =
+        seen.into_iter().filter(|one| !one.reference.kind.is_controller()).collect();
     let plan = plan(&Inputs { replicas: ReplicasPolicy::Rollback, ..inputs(&before, &after, &head, &seen) });
     let mut kept = plan.diagnostics.iter().filter(|one| one.code == Code::ReplicasKept);
     let step = plan.steps.iter().find(|step| step.artifact.reference.kind.is_controller());

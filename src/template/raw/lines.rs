@@ -24,12 +24,13 @@ impl Positions {
     ///
     /// `None` for every other line, and for texts that could not be read: nobody knows what stands there.
     pub fn open_line<'t>(&self, text: &'t str, at: Position) -> Option<&'t str> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         // What else ends a line for a reader of YAML would move the count.
         let breaks = |letter: char| matches!(letter, '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{feff}');
-        if text.contains(breaks) || text.replace("\r\n", "").contains('\r') {
+        if text.contains(breaks) {
             return None;
         }
-        let line = text.lines().nth(usize::try_from(at.line).ok()?.checked_sub(1)?)?;
+        let line = lines(text).nth(usize::try_from(at.line).ok()?.checked_sub(1)?)?;
         let is_bare = line.chars().count() <= MAX_LINE && !line.contains(char::is_control);
         let found = self.root().is_some_and(|root| {
             // The images of a template without a name are a list.
@@ -38,6 +39,21 @@ impl Positions {
         });
         (found && is_bare).then_some(line)
     }
+}
+
+/// The lines of a text, each of which ends with CR, LF or both.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let begun = rest?;
+        let Some((line, behind)) = begun.split_once(['\n', '\r']) else {
+            rest = None;
+            return Some(begun);
+        };
+        let is_both = begun[line.len()..].starts_with("\r\n");
+        rest = Some(if is_both { &behind[1..] } else { behind });
+        Some(line)
+    })
 }
 
 /// Whether a line of this tree holds one open entry and nothing else.
@@ -191,7 +207,7 @@ mod tests {
             "name: a\n canary: b: c\n",
         ] {
             let open = shown(text);
-            let lines = text.lines().enumerate();
+            let lines = lines(text).enumerate();
             let hidden = lines.filter(|(_, line)| line.contains("canary") || line.contains("can\\"));
             for (index, line) in hidden {
                 assert!(!open.contains(&u32::try_from(index + 1).unwrap()), "{line:?} of {text:?}");

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Service;
 
 use super::super::*;
 use crate::artifacts::ComponentName;
-use crate::record::{Applied, Begin, Member, Operation, Recorded, Work};
+use crate::record::{Applied, Begin, Member, NotPutBack, Operation, Recorded, Work};
 
 /// How many events follow one another.
 const DEPTH: usize = 8;
@@ -172,6 +172,7 @@ impl State {
             refused: Vec::new(),
             untouched: Vec::new(),
             pledge: None,
+            not_put_back: None,
             now,
         })));
     }
@@ -197,7 +198,9 @@ impl State {
                 self.take(&Transition::DeletesAnswered { refused: Vec::new(), accepted });
             }
             Some(Duty::ClearLeft(_)) => {}
-            Some(Duty::TakeBack(..)) => self.take(&Transition::PledgeDropped),
+            Some(Duty::TakeBack(..)) => {
+                self.take(&Transition::PledgeDropped(NotPutBack::new(1, "it cannot be")))
+            }
             Some(Duty::DropRevisions(revisions)) => self.take(&Transition::RevisionsDropped { revisions }),
             Some(Duty::Settle(state, cause)) => {
                 self.take(&Transition::Settled { state: Some((state, cause)), gone: BTreeSet::new() });
@@ -235,7 +238,11 @@ impl State {
             Event::Refused if writes && !self.is_free() => {
                 let revision = self.head.operation.as_ref()?.revision.clone()?;
                 let earlier = Box::new(self.earlier.clone()?);
-                next.take(&Transition::Refused { earlier, revision, now: Timestamp::UNIX_EPOCH });
+                next.take(&Transition::Refused {
+                    earlier,
+                    revision: Some(revision),
+                    now: Timestamp::UNIX_EPOCH,
+                });
             }
             Event::Silence if self.unrenewed_for == Duration::ZERO => {
                 next.unrenewed_for = Duration::from_secs(60);

@@ -1,0 +1,177 @@
+//! What can never succeed comes to an end, and says so: ways back, Scales that are refused, Teardowns that join another.
+
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, ResourceQuota, Service};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use panamax_kubernetes_adapter::proto;
+use panamax_kubernetes_adapter::proto::{DeployOutcome, ObjectAction};
+use serde_json::{Value, json};
+use tonic::Code;
+
+use super::plans::plan;
+use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, scale, teardown};
+use crate::support::control_plane::{User, control_plane};
+use crate::support::looking::{action, eventually, members, recorded, refused, remove, until};
+use crate::support::namespace::{Namespace, namespace};
+
+const TWO: &str = "name: Two\nimages:\n\
+    - {name: web, source: 'example/web:1', ports: [{container_port: 80}], deployment: {count: 2}}\n\
+    - {name: old, source: 'example/old:1', ports: [{container_port: 81}], deployment: {count: 2}}\n";
+
+const LONE: &str = "name: Lone\nimages:\n\
+    - {name: web, source: 'example/web:1', ports: [{host_port: 8080, container_port: 80}]}\n";
+
+const STORED: &str = "name: Stored\nimages:\n\
+    - {name: db, source: 'example/db:1', ports: [{container_port: 5432}], volumes: [{container_path: /data}]}\n";
+
+/// Somebody's own Service.
+async fn foreign(namespace: &Namespace, name: &str) {
+    let service = json!({"metadata": {"name": name}, "spec": {"ports": [{"port": 9}]}});
+    let service: Service = serde_json::from_value(service).expect("a Service");
+    namespace.api().create(&PostParams::default(), &service).await.expect("it can be made");
+}
+
+async fn hold<K: crate::support::looking::Object>(namespace: &Namespace, name: &str, finalizers: Value) {
+    let patch = Patch::Merge(json!({"metadata": {"finalizers": finalizers}}));
+    namespace.api::<K>().patch(name, &PatchParams::default(), &patch).await.expect("a finalizer");
+}
+
+async fn got(adapter: &Adapter, namespace: &str, name: &str) -> proto::Deployment {
+    let request = proto::GetDeploymentRequest {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        ..Default::default()
+    };
+    let found = adapter.deployments().get_deployment(request).await.expect("found").into_inner();
+    found.deployment.expect("a deployment")
+}
+
+#[tokio::test]
+async fn a_way_back_that_is_barred_is_given_up_and_told() {
+    let namespace = namespace("ends-back").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(deploy(&namespace, "two", TWO)).await.expect("ready");
+    recorded(&namespace, "two", "ACTIVE").await;
+    remove::<Service>(&namespace, "old").await;
+    foreign(&namespace, "old").await;
+    // The update has no `old`, and fails; the revision before cannot have its Service again.
+    let update = TWO.lines().take(3).collect::<Vec<_>>().join("\n").replace("web:1", "missing:2");
+    let mut request = deploy(&namespace, "two", &update);
+    request.options.get_or_insert_default().set_on_failure(proto::FailurePolicy::Rollback);
+    let refusal = refused(client.deploy(request).await, Code::DeadlineExceeded, "WAIT_TIMEOUT");
+    assert!(refusal.message.contains("revision 1 could not be put in force"), "{refusal:#?}");
+    assert!(refusal.message.contains("Service old"), "{refusal:#?}");
+    let deployment = got(&adapter, &namespace, "two").await;
+    assert_eq!((deployment.state(), deployment.revision), (proto::DeploymentState::Failed, 2));
+    assert!(deployment.message.contains("revision 1 could not be put in force"), "{deployment:#?}");
+    // The next Deploy is a new beginning.
+    let mended = update.replace("missing:2", "web:3");
+    client.deploy(deploy(&namespace, "two", &mended)).await.expect("ready");
+    let deployment = got(&adapter, &namespace, "two").await;
+    assert_eq!((deployment.state(), deployment.message.as_str()), (proto::DeploymentState::Active, ""));
+}
+
+#[tokio::test]
+async fn a_scale_that_is_refused_leaves_everything_as_it_was() {
+    let namespace = namespace("ends-scale").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(deploy(&namespace, "one", LONE)).await.expect("ready");
+    recorded(&namespace, "one", "ACTIVE").await;
+    let before = members(&namespace).await;
+    let quota = json!({"metadata": {"name": "few"}, "spec": {"hard": {"services": "0"}}});
+    let quota: ResourceQuota = serde_json::from_value(quota).expect("a quota");
+    namespace.api().create(&PostParams::default(), &quota).await.expect("it can be made");
+    let counts = |quota: Option<&ResourceQuota>| {
+        quota.and_then(|quota| quota.status.as_ref()?.used.as_ref()).is_some_and(|used| !used.is_empty())
+    };
+    until(&namespace, "few", counts).await;
+    let unchanged = async |adapter: &Adapter| {
+        assert_eq!(members(&namespace).await, before);
+        let mut client = adapter.deployments();
+        let again = client.deploy(deploy(&namespace, "one", LONE)).await.expect("unchanged").into_inner();
+        assert_eq!(again.outcome(), DeployOutcome::Unchanged, "{again:#?}");
+        let one = client.scale(scale(&namespace, "one", "web", 1)).await.expect("one as it is").into_inner();
+        assert_eq!(action(&one.changes, "Pod/web-pod"), ObjectAction::Unchanged);
+        let deployment = got(adapter, &namespace, "one").await;
+        assert_eq!((deployment.state(), deployment.message.as_str()), (proto::DeploymentState::Active, ""));
+    };
+    for _ in 0..2 {
+        let refusal = client.scale(scale(&namespace, "one", "web", 3)).await;
+        let refusal = refused(refusal, Code::ResourceExhausted, "QUOTA_EXCEEDED");
+        assert_eq!(refusal.message.matches("Service web").count(), 1, "{refusal:#?}");
+        unchanged(&adapter).await;
+    }
+    remove::<ResourceQuota>(&namespace, "few").await;
+    foreign(&namespace, "web").await;
+    let before_service = members(&namespace).await["Service/web"].clone();
+    for validate_only in [true, false] {
+        let request = proto::ScaleRequest { validate_only, ..scale(&namespace, "one", "web", 3) };
+        refused(client.scale(request).await, Code::AlreadyExists, "OBJECT_NOT_OWNED");
+    }
+    assert_eq!(members(&namespace).await["Service/web"], before_service);
+    remove::<Service>(&namespace, "web").await;
+    unchanged(&adapter).await;
+    let scaled = client.scale(scale(&namespace, "one", "web", 3)).await.expect("scaled").into_inner();
+    assert_eq!(
+        action(&scaled.changes, "ReplicationController/web-replication-controller"),
+        ObjectAction::Create
+    );
+}
+
+#[tokio::test]
+async fn a_teardown_that_would_delete_claims_does_not_join_one_that_keeps_them() {
+    let namespace = namespace("ends-teardown").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(modern(deploy_at_once(&namespace, "db", STORED))).await.expect("deployed");
+    hold::<Service>(&namespace, "db", json!(["example.com/held"])).await;
+    let asked = |volumes: proto::VolumePolicy| proto::TeardownRequest {
+        wait: proto::TeardownWait::None.into(),
+        volumes: volumes.into(),
+        ..teardown(&namespace, "db")
+    };
+    let keeping = client.teardown(asked(proto::VolumePolicy::Retain)).await.expect("it goes").into_inner();
+    let claim = keeping.retained.first().map(|claim| claim.name.clone()).expect("a claim that stays");
+    for validate_only in [true, false] {
+        let deleting = proto::TeardownRequest { validate_only, ..asked(proto::VolumePolicy::Delete) };
+        let refusal = refused(client.teardown(deleting).await, Code::Aborted, "OPERATION_IN_PROGRESS");
+        assert!(refusal.message.contains(&claim), "{refusal:#?}");
+    }
+    client.teardown(asked(proto::VolumePolicy::Retain)).await.expect("the same joins");
+    hold::<Service>(&namespace, "db", json!(null)).await;
+    client.teardown(teardown(&namespace, "db")).await.expect("gone");
+    let claims: Api<PersistentVolumeClaim> = namespace.api();
+    assert!(claims.get_opt(&claim).await.expect("a look").is_some());
+}
+
+#[tokio::test]
+async fn what_is_going_is_told_by_the_plan_and_waited_for() {
+    let namespace = namespace("ends-going").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(modern(deploy(&namespace, "db", STORED))).await.expect("ready");
+    recorded(&namespace, "db", "ACTIVE").await;
+    hold::<Service>(&namespace, "db", json!(["example.com/held"])).await;
+    let services: Api<Service> = namespace.api();
+    services.delete("db", &DeleteParams::default()).await.expect("asked to go");
+    let request = modern(deploy(&namespace, "db", STORED));
+    let planned = client.plan_deploy(plan(request.clone())).await.expect("a plan").into_inner();
+    assert_eq!(action(&planned.changes, "Service/db"), ObjectAction::Create);
+    let told = planned.diagnostics.iter().find(|one| one.code == "OBJECT_GOING");
+    assert!(told.is_some_and(|one| one.message.contains("Service db")), "{:#?}", planned.diagnostics);
+    let deployed = tokio::spawn({
+        let mut client = client.clone();
+        async move { client.deploy(request).await }
+    });
+    // It holds the lock while it waits.
+    eventually(async || match got(&adapter, &namespace, "db").await.state() {
+        proto::DeploymentState::Deploying => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    hold::<Service>(&namespace, "db", json!(null)).await;
+    let answer = deployed.await.expect("a task").expect("deployed").into_inner();
+    assert_eq!(answer.outcome(), DeployOutcome::Updated);
+    assert_eq!(action(&answer.changes, "Service/db"), ObjectAction::Create);
+}

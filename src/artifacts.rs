@@ -1,7 +1,6 @@
 //! Values: the Kubernetes objects a template becomes, and what is done to them.
 
 mod change;
-mod digest;
 mod happening;
 mod names;
 mod observed;
@@ -16,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use change::{Action, Change, FieldChange};
-pub use digest::digest_of;
 pub use happening::{Happening, Subject};
 pub use names::{
     AnnotationKey, ComponentName, DeploymentName, ForeignName, LabelKey, LabelValue, NameError, Namespace,

@@ -43,6 +43,8 @@ pub struct Written {
     pub generation: Option<i64>,
     /// What the write has left on it.
     pub trace: Trace,
+    /// Whether the image of its pods was left to somebody else who had set it meanwhile.
+    pub other_image: bool,
 }
 
 /// What one apply came to.
@@ -206,6 +208,7 @@ pub(super) fn answered(metadata: ObjectMeta, deployment: &DeploymentName) -> Wri
         adopted: false,
         generation: metadata.generation,
         trace: traces.own().clone(),
+        other_image: false,
         owned: owned_fields(&entries, &field_manager(deployment)).unwrap_or_default(),
     }
 }

@@ -20,6 +20,13 @@ pub struct Decision {
     pub taken: Vec<Hold>,
 }
 
+impl Decision {
+    /// Whether an image stays as others have set it: it runs, and not that of the template.
+    pub fn leaves_image(&self) -> bool {
+        self.yielded.iter().any(|hold| is_image(&hold.field))
+    }
+}
+
 impl Plan {
     /// Puts a decision into the plan, and tells it, field by field.
     pub fn decide(&mut self, reference: &ObjectRef, decision: &Decision) {
@@ -32,7 +39,7 @@ impl Plan {
         if self.yields_unasked && yielded.iter().any(|hold| hold.field != "spec.replicas") {
             self.left.insert(reference.clone());
         }
-        step.member.other_image |= yielded.iter().any(|hold| is_image(&hold.field));
+        step.member.other_image |= decision.leaves_image();
         if let Some(left) = remedy::without(&step.artifact, &yielded) {
             step.artifact = left;
         }

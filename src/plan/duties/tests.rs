@@ -264,3 +264,14 @@ fn what_scale_has_begun_is_followed_to_its_end() {
     assert!(!is_at_rest(&record));
     assert_eq!(asked(&record, Duration::ZERO).now, [Duty::Settle(DeploymentState::Active, None)]);
 }
+
+#[test]
+fn nobody_misses_what_stays_although_no_template_has_it() {
+    for kind in [Kind::PersistentVolumeClaim, Kind::Service] {
+        for kept in [false, true] {
+            let member = Member { state: MemberState::Applied, kept, ..doomed_member(kind, "web") };
+            let record = held(|head| head.inventory.push(member));
+            assert_eq!(asked(&record, Duration::ZERO).held_up.is_empty(), kept, "{kind:?}");
+        }
+    }
+}

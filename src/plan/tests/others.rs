@@ -105,7 +105,10 @@ fn a_field_that_goes_with_the_type_of_a_service_is_not_told_to_stay() {
         if with_type {
             fields["f:spec"]["f:type"] = serde_json::json!({});
         }
-        for service in seen.iter_mut().filter(|one| one.reference.kind == Kind::Service) {
+        let is_meant = |one: &&mut ListedObject| {
+            one.reference.kind == Kind::Service && one.reference.name.as_str().starts_with("db")
+        };
+        for service in seen.iter_mut().filter(is_meant) {
             service.others = vec![Others { manager: "kubectl-patch".to_owned(), fields: fields.clone() }];
         }
         let plan = plan(&Inputs {

@@ -20,7 +20,7 @@ pub use names::{
     AnnotationKey, ComponentName, DeploymentName, ForeignName, LabelKey, LabelValue, NameError, Namespace,
     ObjectName, Target,
 };
-pub use observed::{HoldUp, Observed};
+pub use observed::{ByName, HoldUp, Observed};
 pub use ownership::{
     ANNOTATION_ALIAS, ANNOTATION_APPLIED, ANNOTATION_IMAGE, ANNOTATION_LAYOUT, ANNOTATION_OPERATION,
     FIELD_MANAGER, LABEL_COMPONENT, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_NAME, LABEL_PHASE, LABEL_RECORD,

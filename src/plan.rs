@@ -118,6 +118,8 @@ pub struct Step {
     pub template_replicas: Option<i32>,
     /// See above.
     pub scaled_replicas: Option<i32>,
+    /// Whether that was found and is not Scale's.
+    pub found_replicas: bool,
     /// Of a controller: whether the template has no count.
     pub uncounted: bool,
     /// What other field managers hold of it that may get into the way.
@@ -260,7 +262,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
             uid: step.uid.clone(),
             action: step.action,
             component: Some(step.artifact.component.clone()),
-            fields,
+            fields: claims::without_kept(fields, artifact, &step.artifact),
         });
         plan.steps.push(step);
     }
@@ -289,7 +291,7 @@ fn step(inputs: &Inputs<'_>, artifact: &Artifact, pod_revision: Option<u32>, pla
         stamp::stamp(&mut stamped, revision);
     }
     if artifact.reference.kind == Kind::PersistentVolumeClaim {
-        claims::decide_size(inputs, &mut stamped, diagnostics);
+        claims::decide(inputs, &mut stamped, diagnostics);
     }
     let replicas = replicas::decide(inputs, &mut stamped, member, existing.is_some(), diagnostics);
     let known = member.filter(|member| member.state == MemberState::Applied).and(before);
@@ -307,6 +309,9 @@ fn step(inputs: &Inputs<'_>, artifact: &Artifact, pod_revision: Option<u32>, pla
             Some("an earlier operation has begun to")
         }
         Some(existing) if existing.ended => Some("its pod has ended, and is never started again"),
+        Some(existing) if replacing::is_sealed(inputs, existing, artifact) => {
+            Some("somebody has made it immutable, and its fields are taken")
+        }
         _ => {
             let mut forms = known.or(in_doubt).into_iter().chain(may_be);
             forms.find_map(|before| replacing::obstacle(inputs, before, artifact))
@@ -353,6 +358,7 @@ fn step(inputs: &Inputs<'_>, artifact: &Artifact, pod_revision: Option<u32>, pla
         take_back: replicas.take_back,
         template_replicas: replicas.template,
         scaled_replicas: replicas.scaled,
+        found_replicas: replicas.found,
         uncounted: replicas.uncounted,
         others: owners::concerned(others, &stamped),
         is_wiped: existing.as_ref().is_some_and(|existing| existing.owned == Some("")),
@@ -374,24 +380,17 @@ fn planned_member(
         return member.clone();
     }
     Member {
-        reference: artifact.reference.clone(),
-        component: artifact.component.clone(),
-        state: MemberState::Planned,
         uid: member.and_then(|member| member.uid.clone()),
         pod_revision,
-        pods_before: None,
-        retaken: false,
-        stands_as: None,
         // Until the object is written, the counts that were last applied are what decides about its replicas.
         template_replicas: member.map_or(replicas.template, |member| member.template_replicas),
         scaled_replicas: member.map_or(replicas.scaled, |member| member.scaled_replicas),
+        found_replicas: member.map_or(replicas.found, |member| member.found_replicas),
         uncounted: member.map_or(replicas.uncounted, |member| member.uncounted),
         replace: action == Action::Replace,
-        generation: None,
         adopts: member.and_then(|member| member.adopts.clone()),
         operation,
-        owned: String::new(),
-        trace: None,
+        ..Member::new(artifact.reference.clone(), artifact.component.clone(), MemberState::Planned)
     }
 }
 

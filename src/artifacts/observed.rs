@@ -1,6 +1,6 @@
 //! Observed: the members of one deployment as the cluster last showed them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -44,6 +44,15 @@ pub enum HoldUp {
     },
 }
 
+/// What stands under the name of an object that no list by our labels has shown, although the record has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByName {
+    /// The object itself: somebody has taken its labels away, and the next Deploy puts them back.
+    Unlabelled,
+    /// What is not this deployment's: no Deploy writes it.
+    Foreign,
+}
+
 /// What the cluster showed of one deployment at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
@@ -62,6 +71,8 @@ pub struct Observed {
     pub secrets: Option<Vec<Arc<Secret>>>,
     /// What was seen to hold something up for longer than it may, by the clock of who watched.
     pub overdue: BTreeSet<HoldUp>,
+    /// What stands under the names of objects that were not shown; of the others nothing does, or nobody has looked.
+    pub by_name: BTreeMap<ObjectRef, ByName>,
 }
 
 impl Observed {
@@ -92,6 +103,12 @@ impl Observed {
             }
         };
         json.filter(Value::is_object)
+    }
+
+    /// Whether an object of this kind and name was shown.
+    pub fn shows(&self, reference: &ObjectRef) -> bool {
+        let name = Some(reference.name.as_str());
+        self.metadata().any(|(kind, metadata)| kind == reference.kind && metadata.name.as_deref() == name)
     }
 
     /// Whether an object with this uid is there; `None` for kinds that are not watched.

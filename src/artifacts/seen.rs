@@ -44,10 +44,11 @@ pub struct ListedObject {
 }
 
 impl ListedObject {
-    /// Whether it is this deployment's, whose record has this uid for it: our labels, and either the entry of our field
-    /// manager or that uid. Somebody may have wiped the entries.
+    /// Whether it is this deployment's, whose record has this uid for it: two of these three, our labels, the entry of our
+    /// field manager and that uid. Somebody may have taken the labels away, or wiped the entries.
     pub fn is_ours(&self, recorded: Option<&str>) -> bool {
-        self.ours || self.labelled && recorded == Some(self.uid.as_str())
+        let is_recorded = recorded == Some(self.uid.as_str());
+        self.ours || is_recorded && (self.labelled || !self.owned.is_empty())
     }
 }
 

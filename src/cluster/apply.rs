@@ -1,6 +1,7 @@
 //! Guarded server-side apply: one call that writes an object and checks that it may.
 
 mod guard;
+mod owner;
 
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ use super::answers::Subject;
 use super::errors::Failure;
 use super::gone::Terminating;
 use crate::artifacts::{
-    ANNOTATION_LAYOUT, Artifact, DeploymentName, Form, Kind, LABEL_INSTANCE, LABEL_MANAGED_BY, MANAGED_BY,
-    Namespace, ObjectRef, Trace, Traces, field_manager, owned_fields,
+    ANNOTATION_LAYOUT, Artifact, DeploymentName, Form, Kind, Namespace, ObjectRef, Trace, Traces,
+    field_manager, owned_fields,
 };
 use crate::error::{Error, ErrorKind, Hold, Refusal, Result};
 
@@ -42,6 +43,8 @@ pub struct Written {
     pub generation: Option<i64>,
     /// What the write has left on it.
     pub trace: Trace,
+    /// Whether the image of its pods was left to somebody else who had set it meanwhile.
+    pub other_image: bool,
 }
 
 /// What one apply came to.
@@ -87,6 +90,9 @@ impl Cluster {
                 Ok(Attempt::Terminating(going)) => Next::WaitFor(going),
                 Err(failure) if failure.conflict().is_some() || is_uid_changed(&failure) => {
                     self.look(namespace, deployment, artifact, &guard, &failure).await?
+                }
+                Err(failure) if is_met_claim(&asked, &guard, reference, &failure) => {
+                    return Err(appeared(reference));
                 }
                 Err(failure) => return Err(failure.about(reference)),
             };
@@ -171,7 +177,13 @@ impl Cluster {
             return Ok(Next::Again(Guard::CreateOnly));
         };
         if !seen.is_ours(guard.form().map(|form| form.uid.as_str())) {
-            return Err(not_owned(namespace, deployment, reference, &metadata));
+            let other = owner::instance(&metadata).filter(|other| other != deployment);
+            // Whether the other deployment is there still: rare, so it is asked only here.
+            let is_left = match &other {
+                Some(other) => self.read_head(namespace, other).await.is_ok_and(|head| head.is_none()),
+                None => false,
+            };
+            return Err(owner::not_owned(namespace, deployment, reference, &metadata, is_left));
         }
         if seen.terminating {
             return Ok(Next::WaitFor(Terminating::new(reference, &seen.uid, metadata)));
@@ -196,6 +208,7 @@ pub(super) fn answered(metadata: ObjectMeta, deployment: &DeploymentName) -> Wri
         adopted: false,
         generation: metadata.generation,
         trace: traces.own().clone(),
+        other_image: false,
         owned: owned_fields(&entries, &field_manager(deployment)).unwrap_or_default(),
     }
 }
@@ -269,40 +282,11 @@ fn shown(paths: &str) -> String {
     parts.collect::<Vec<_>>().join("\"")
 }
 
-/// The error for an object that is not this deployment's; it never names the caller's own as the owner.
-fn not_owned(
-    namespace: &Namespace,
-    deployment: &DeploymentName,
-    reference: &ObjectRef,
-    metadata: &ObjectMeta,
-) -> Error {
-    let labels = metadata.labels.clone().unwrap_or_default();
-    let managed = labels.get(LABEL_MANAGED_BY).is_some_and(|value| value == MANAGED_BY);
-    let instance = labels.get(LABEL_INSTANCE).filter(|_| managed);
-    let entries = metadata.managed_fields.iter().flatten();
-    let last = entries.max_by_key(|entry| entry.time.clone()).and_then(|entry| entry.manager.clone());
-    let manager =
-        last.map_or_else(|| "somebody else".to_owned(), |manager| format!("field manager {manager}"));
-    let (owner, what) = match instance {
-        Some(instance) if instance == deployment.as_str() => {
-            let what = format!(
-                "has the labels of deployment {deployment}, which has not created it; {manager} wrote it last. \
-                 Delete it if nobody needs it, or deploy into another namespace"
-            );
-            (manager, what)
-        }
-        Some(instance) => (
-            format!("deployment {instance}"),
-            format!("belongs to deployment {instance}; deploy into another namespace"),
-        ),
-        None => {
-            let what = format!("belongs to {manager}; deploy into another namespace");
-            (manager, what)
-        }
-    };
-    Error::new(ErrorKind::ObjectNotOwned, format!("{reference} in namespace {namespace} {what}"))
-        .with("owner", owner)
-        .about(reference.kind.as_str(), reference.name.as_str())
+/// Whether a claim that was to be made is there, and cannot become as it was to be: nobody had seen it, so nobody has
+/// decided what of it stays.
+fn is_met_claim(asked: &Guard, guard: &Guard, reference: &ObjectRef, failure: &Failure) -> bool {
+    let is_met = *asked == Guard::CreateOnly && *guard != Guard::CreateOnly;
+    is_met && reference.kind == Kind::PersistentVolumeClaim && failure.is_invalid()
 }
 
 /// How a volume claim is mounted, as it says itself.
@@ -321,9 +305,7 @@ fn is_laid_out_otherwise(artifact: &Artifact, metadata: &ObjectMeta) -> bool {
 fn appeared(reference: &ObjectRef) -> Error {
     Error::new(
         ErrorKind::OperationInProgress,
-        format!(
-            "{reference} has appeared meanwhile, with data that are to be mounted otherwise; deploy again"
-        ),
+        format!("{reference} has appeared meanwhile, and cannot become as it was to be made; deploy again"),
     )
     .about(reference.kind.as_str(), reference.name.as_str())
     .refused(Refusal::Unseen)

@@ -78,6 +78,19 @@ pub(super) fn seen(kind: Kind, metadata: &ObjectMeta, deployment: &DeploymentNam
     })
 }
 
+/// A pod with whether it has ended.
+fn seen_pod(pod: &Pod, deployment: &DeploymentName) -> Option<ListedObject> {
+    let metadata = seen(Kind::Pod, &pod.metadata, deployment)?;
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    Some(ListedObject { ended: matches!(phase, Some("Failed" | "Succeeded")), ..metadata })
+}
+
+/// A volume claim with what it asks for.
+fn whole_claim(claim: &PersistentVolumeClaim, deployment: &DeploymentName) -> Option<ListedObject> {
+    let metadata = seen(Kind::PersistentVolumeClaim, &claim.metadata, deployment)?;
+    Some(ListedObject { claim: seen_claim(claim, &field_manager(deployment)), ..metadata })
+}
+
 /// How many replicas a controller is to have.
 fn count(controller: &DynamicObject) -> Option<i32> {
     controller.data.pointer("/spec/replicas")?.as_i64().and_then(|count| i32::try_from(count).ok())
@@ -135,12 +148,7 @@ impl Cluster {
             .call("list the deployment's objects", || api.list(&parameters))
             .await
             .map_err(|failure| failure.into_error(Kind::Pod.as_str(), ""))?;
-        let seen = list.items.iter().filter_map(|item| {
-            let metadata = seen(Kind::Pod, &item.metadata, deployment)?;
-            let phase = item.status.as_ref().and_then(|status| status.phase.as_deref());
-            Some(ListedObject { ended: matches!(phase, Some("Failed" | "Succeeded")), ..metadata })
-        });
-        Ok(seen.collect())
+        Ok(list.items.iter().filter_map(|item| seen_pod(item, deployment)).collect())
     }
 
     /// Volume claims whole: what they ask for decides whether they can become what is asked now.
@@ -156,15 +164,7 @@ impl Cluster {
             .call("list the deployment's objects", || api.list(&parameters))
             .await
             .map_err(|failure| failure.into_error(kind.as_str(), ""))?;
-        let manager = field_manager(deployment);
-        Ok(list
-            .items
-            .iter()
-            .filter_map(|item| {
-                let metadata = seen(kind, &item.metadata, deployment)?;
-                Some(ListedObject { claim: seen_claim(item, &manager), ..metadata })
-            })
-            .collect())
+        Ok(list.items.iter().filter_map(|item| whole_claim(item, deployment)).collect())
     }
 
     /// Looks at the deployment's controllers of these kinds whole: their counts, too.
@@ -188,6 +188,45 @@ impl Cluster {
             Ok(list.items.iter().filter_map(controller).collect::<Vec<_>>())
         });
         Ok(try_join_all(lists).await?.into_iter().flatten().collect())
+    }
+
+    /// Looks by name at objects that no list of the deployment's has shown, as [`Self::list_members`] shows them: somebody
+    /// may have taken their labels away.
+    pub async fn find_unlisted(
+        &self,
+        namespace: &Namespace,
+        deployment: &DeploymentName,
+        objects: &[&ObjectRef],
+    ) -> Result<Vec<ListedObject>> {
+        let looks = objects.iter().map(|reference| self.see_as_listed(namespace, deployment, reference));
+        Ok(try_join_all(looks).await?.into_iter().flatten().collect())
+    }
+
+    async fn see_as_listed(
+        &self,
+        namespace: &Namespace,
+        deployment: &DeploymentName,
+        reference: &ObjectRef,
+    ) -> Result<Option<ListedObject>> {
+        let name = reference.name.as_str();
+        let found = match reference.kind {
+            Kind::Pod => {
+                let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace.as_str());
+                let found = self.call("read the object", || api.get_opt(name)).await;
+                found.map(|found| found.and_then(|pod| seen_pod(&pod, deployment)))
+            }
+            Kind::PersistentVolumeClaim => {
+                let api: Api<PersistentVolumeClaim> =
+                    Api::namespaced(self.client.clone(), namespace.as_str());
+                let found = self.call("read the object", || api.get_opt(name)).await;
+                found.map(|found| found.and_then(|claim| whole_claim(&claim, deployment)))
+            }
+            Kind::Secret | Kind::Service | Kind::ReplicationController | Kind::Deployment => {
+                let found = self.see(namespace, deployment, reference).await?;
+                return Ok(found.map(|(seen, _)| seen));
+            }
+        };
+        found.map_err(|failure| failure.about(reference))
     }
 
     /// The object of this name, if it is this deployment's and stays.

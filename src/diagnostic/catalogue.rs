@@ -312,7 +312,8 @@ catalogue! {
     FieldYielded = "FIELD_YIELDED", Info,
         "set options.conflicts to CONFLICT_POLICY_FORCE to set the template's value";
     /// Another field manager has changed a field that the template sets; the template's value is set again, as
-    /// options.conflicts asks.
+    /// options.conflicts asks. The size of a volume claim is set whatever that asks, where more is asked for than the
+    /// other has set.
     FieldTaken = "FIELD_TAKEN", Info,
         "agree with whoever changed it, or set options.conflicts to CONFLICT_POLICY_YIELD";
     /// The template no longer sets a field that another field manager holds, too, so the field stays as it is.

@@ -163,6 +163,7 @@ mod tests {
             take_back: None,
             template_replicas: None,
             scaled_replicas: None,
+            found_replicas: false,
             uncounted: false,
             others: Vec::new(),
             is_wiped: false,

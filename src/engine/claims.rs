@@ -1,6 +1,6 @@
 //! Which volume claims a teardown leaves where they are, and which a Deploy meets again.
 
-use super::Engine;
+use super::{Engine, look};
 use crate::artifacts::{Artifacts, Kind, ListedObject, ObjectName, ObjectRef, Target};
 use crate::error::Result;
 use crate::record::{Head, Member};
@@ -23,7 +23,7 @@ pub(super) async fn met(
     // A Secret that is new to the deployment needs no look: it is made only where there is none.
     let wanted = wanted.filter(|reference| reference.kind != Kind::Secret);
     let members = head.inventory.iter().map(|member| &member.reference).chain(wanted).cloned().collect();
-    engine.cluster.list_members(&target.namespace, &target.name, &members).await
+    look::members(engine, target, &head.inventory, &members).await
 }
 
 /// The claims that decide what is mounted by a Deploy that changes the template or its rules, although it would make
@@ -58,7 +58,7 @@ pub(super) async fn standing(engine: &Engine, target: &Target, retained: Vec<Mem
         return Ok(retained);
     }
     let claims = retained.iter().map(|claim| claim.reference.clone()).collect();
-    let seen = engine.cluster.list_members(&target.namespace, &target.name, &claims).await?;
+    let seen = look::members(engine, target, &retained, &claims).await?;
     let standing = retained.into_iter().filter_map(|claim| {
         let is_found =
             |seen: &&ListedObject| seen.reference == claim.reference && seen.is_ours(claim.uid.as_deref());

@@ -9,11 +9,11 @@ use k8s_openapi::api::core::v1::Secret;
 use tracing::debug;
 
 use super::{Engine, Subscription};
-use crate::artifacts::{Namespace, Observed, Target};
+use crate::artifacts::{ByName, Kind, ListedObject, Namespace, ObjectRef, Observed, Target};
 use crate::cluster::Happenings;
 use crate::error::{Error, Result};
 use crate::plan::{self, Revision};
-use crate::record::{self, HeadRef, Record, RevisionEntry};
+use crate::record::{self, HeadRef, Member, MemberState, Record, RevisionEntry};
 
 /// One page of a list of deployments.
 pub struct Page<'a> {
@@ -45,7 +45,52 @@ pub async fn list(engine: &Engine, page: &Page<'_>) -> Result<(Vec<Record>, Opti
 /// Looks at the objects of one deployment.
 pub async fn look_at(engine: &Engine, record: &Record) -> Result<Observed> {
     let kinds: Vec<_> = record.head.inventory.iter().map(|member| member.reference.kind).collect();
-    engine.cluster.observe(&record.namespace, &record.name, &kinds).await
+    let observed = engine.cluster.observe(&record.namespace, &record.name, &kinds).await?;
+    with_names(engine, record, observed).await
+}
+
+/// Adds what stands under the names of objects that no list has shown; costs a call for each of them, and none where
+/// nothing is missing.
+///
+/// Nothing is said to be missing of what is being written or deleted, so nobody looks for it.
+async fn with_names(engine: &Engine, record: &Record, mut observed: Observed) -> Result<Observed> {
+    let is_at_work = record.head.operation.is_some() || record.is_deleting();
+    let members = record.head.inventory.iter().filter(|member| {
+        let is_there = member.state == MemberState::Applied && member.uid.is_some();
+        let is_there = is_there && !member.kept && !is_at_work;
+        is_there && member.reference.kind != Kind::Secret && !observed.shows(&member.reference)
+    });
+    let unseen: Vec<&ObjectRef> = members.map(|member| &member.reference).collect();
+    let found = engine.cluster.find_unlisted(&record.namespace, &record.name, &unseen).await?;
+    let judged = found.into_iter().filter(|seen| !seen.terminating).map(|seen| {
+        let recorded = record.head.member(&seen.reference).and_then(|member| member.uid.as_deref());
+        let is_ours = seen.is_ours(recorded);
+        (seen.reference, if is_ours { ByName::Unlabelled } else { ByName::Foreign })
+    });
+    observed.by_name = judged.collect();
+    engine.patience.note_by_name(&record.target(), &observed.by_name);
+    Ok(observed)
+}
+
+/// Looks at members of a deployment: by their labels, and by name at what its record has and no label shows.
+pub(super) async fn members(
+    engine: &Engine,
+    target: &Target,
+    known: &[Member],
+    members: &BTreeSet<ObjectRef>,
+) -> Result<Vec<ListedObject>> {
+    let mut seen = engine.cluster.list_members(&target.namespace, &target.name, members).await?;
+    let known = known.iter().filter(|member| {
+        let may_be_there = member.uid.is_some() && member.state != MemberState::Deleting;
+        may_be_there && member.reference.kind != Kind::Secret && members.contains(&member.reference)
+    });
+    let unseen = known.filter(|member| !seen.iter().any(|seen| seen.reference == member.reference));
+    let (uids, unseen): (Vec<_>, Vec<_>) = unseen.map(|member| (&member.uid, &member.reference)).unzip();
+    let mut found = engine.cluster.find_unlisted(&target.namespace, &target.name, &unseen).await?;
+    // What is another is no matter: whatever is to be made under its name is refused.
+    found.retain(|seen| uids.iter().any(|uid| uid.as_ref() == Some(&seen.uid)));
+    seen.extend(found);
+    Ok(seen)
 }
 
 /// Adds the Secrets to what was seen, by name: the metadata of each, and the content of one that somebody else has written.
@@ -71,9 +116,9 @@ pub async fn look_at_all(engine: &Engine, records: &[Record]) -> Result<Vec<Obse
     let mut by_namespace: BTreeMap<_, _> = try_join_all(looks).await?.into_iter().collect();
     let observed = records.iter().map(|record| {
         let seen = by_namespace.get_mut(&record.namespace).and_then(|seen| seen.remove(record.name.as_str()));
-        seen.unwrap_or_default()
+        with_names(engine, record, seen.unwrap_or_default())
     });
-    Ok(observed.collect())
+    try_join_all(observed.collect::<Vec<_>>()).await
 }
 
 /// Reads what happened to the objects of a namespace, as the cluster remembers it.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Engine, look};
-use crate::artifacts::{HoldUp, Observed, Target};
+use crate::artifacts::{ByName, HoldUp, ObjectRef, Observed, Target};
 use crate::plan::{self, Drift};
 use crate::record::{Record, Transition};
 
@@ -27,7 +27,11 @@ const LIMIT: usize = 10_000;
 
 /// What held each deployment up when it was last looked at.
 #[derive(Debug, Default)]
-pub(super) struct Patience(Mutex<BTreeMap<Target, BTreeMap<HoldUp, Sight>>>);
+pub(super) struct Patience {
+    sights: Mutex<BTreeMap<Target, BTreeMap<HoldUp, Sight>>>,
+    /// What the last look has found by name where a list did not show an object.
+    by_name: Mutex<BTreeMap<Target, BTreeMap<ObjectRef, ByName>>>,
+}
 
 /// Since when something is seen so.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +48,8 @@ pub struct Overdue {
     pub held_up: BTreeSet<HoldUp>,
     /// When to judge again, if nothing changes until then.
     pub again_in: Option<Duration>,
+    /// What the last look has found under the names of objects that are missing.
+    pub by_name: BTreeMap<ObjectRef, ByName>,
 }
 
 /// How the deployment was looked at.
@@ -59,12 +65,15 @@ pub enum Sighting {
 pub async fn overdue(engine: &Engine, record: &Record, seen: &[HoldUp], sighting: Sighting) -> Overdue {
     let target = record.target();
     let is_proven = sighting == Sighting::Looked;
-    let (overdue, doubted) = engine.judge(&target, seen, is_proven);
-    if doubted.is_empty() {
-        return overdue;
+    let (mut overdue, doubted) = engine.judge(&target, seen, is_proven);
+    if !doubted.is_empty() {
+        // Rare and large: a watch at rest does not hold it.
+        overdue = Box::pin(proven(engine, record, overdue, doubted)).await;
     }
-    // Rare and large: a watch at rest does not hold it.
-    Box::pin(proven(engine, record, overdue, doubted)).await
+    if !overdue.held_up.is_empty() {
+        overdue.by_name = engine.patience.found_by_name(&target);
+    }
+    overdue
 }
 
 /// Asks the cluster about what the watches alone have shown.
@@ -123,7 +132,25 @@ impl Engine {
 
 impl Patience {
     fn sights(&self) -> MutexGuard<'_, BTreeMap<Target, BTreeMap<HoldUp, Sight>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what a look has found by name.
+    pub(super) fn note_by_name(&self, target: &Target, found: &BTreeMap<ObjectRef, ByName>) {
+        let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        if found.is_empty() {
+            by_name.remove(target);
+            return;
+        }
+        if by_name.len() >= LIMIT {
+            by_name.pop_first();
+        }
+        by_name.insert(target.clone(), found.clone());
+    }
+
+    fn found_by_name(&self, target: &Target) -> BTreeMap<ObjectRef, ByName> {
+        let by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        by_name.get(target).cloned().unwrap_or_default()
     }
 
     /// Notes what holds a deployment up, and says what has for too long, and what the watches alone have shown for long
@@ -190,13 +217,14 @@ impl Patience {
     /// Forgets a deployment that is gone.
     pub(super) fn forget(&self, target: &Target) {
         self.sights().remove(target);
+        self.note_by_name(target, &BTreeMap::new());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::artifacts::{DeploymentName, Kind, Namespace, ObjectName, ObjectRef};
+    use crate::artifacts::{DeploymentName, Kind, Namespace, ObjectName};
 
     const GRACE: Duration = Duration::from_secs(120);
 
@@ -211,6 +239,10 @@ mod tests {
         HoldUp::Waiting { pod: pod.to_owned() }
     }
 
+    fn again_in_grace() -> Overdue {
+        Overdue { again_in: Some(GRACE), ..Overdue::default() }
+    }
+
     fn missing() -> HoldUp {
         let name = ObjectName::new("web").expect("a name");
         HoldUp::Missing { workload: ObjectRef::new(Kind::Deployment, name), uid: "u".to_owned() }
@@ -222,13 +254,13 @@ mod tests {
         let judge = |seen: &[HoldUp], after: u64| {
             patience.judge(&target(), seen, false, GRACE, begin + Duration::from_secs(after)).0
         };
-        assert_eq!(judge(&[waiting("a")], 0), Overdue { held_up: BTreeSet::new(), again_in: Some(GRACE) });
+        assert_eq!(judge(&[waiting("a")], 0), again_in_grace());
         assert_eq!(judge(&[waiting("a")], 119).again_in, Some(Duration::from_secs(1)));
         assert_eq!(judge(&[waiting("a")], 120).held_up, [waiting("a")].into());
         // Another pod begins anew, and so does one that was not seen so in between.
         assert_eq!(judge(&[waiting("a"), waiting("b")], 121).held_up, [waiting("a")].into());
         assert_eq!(judge(&[waiting("b")], 122).again_in, Some(Duration::from_secs(119)));
-        assert_eq!(judge(&[waiting("a")], 123), Overdue { held_up: BTreeSet::new(), again_in: Some(GRACE) });
+        assert_eq!(judge(&[waiting("a")], 123), again_in_grace());
     }
 
     #[tokio::test]

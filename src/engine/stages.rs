@@ -151,10 +151,12 @@ impl Report {
                     retaken: false,
                     template_replicas: step.template_replicas,
                     scaled_replicas: step.scaled_replicas,
+                    found_replicas: step.found_replicas,
                     uncounted: step.uncounted,
                     uid: Some(written.uid),
                     owned: written.owned,
                     trace: Some(written.trace),
+                    other_image: step.member.other_image || written.other_image,
                     generation: written.generation.filter(|_| step.artifact.reference.kind.is_controller()),
                     ..step.member.clone()
                 });
@@ -306,6 +308,7 @@ async fn update(engine: &Engine, target: &Target, plan: &Plan, step: &Step, form
     let attempt = attempt(engine, target, step, plan.conflicts, Guard::UpdateOnly(form), false);
     match Box::pin(attempt).await? {
         Attempt::Written(mut written, decision) => {
+            written.other_image = decision.leaves_image();
             if plan.leaves_unasked(&step.artifact.reference, &decision) {
                 // Then it is not as it was deployed, and reads and the next Deploy say so.
                 written.owned.clear();

@@ -122,7 +122,7 @@ pub(super) async fn watched(
         return Some((view, overdue.again_in));
     }
     // What is overdue depends on the time: such a view is nobody else's.
-    let now = snapshot.observed.with_overdue(overdue.held_up);
+    let now = Observed { by_name: overdue.by_name, ..snapshot.observed.with_overdue(overdue.held_up) };
     Some((Arc::new(observed(record, &now, full, &[])), overdue.again_in))
 }
 

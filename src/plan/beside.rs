@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{Plan, fields};
 use crate::artifacts::{
-    AnnotationKey, Artifact, LabelKey, ObjectRef, Others, is_reserved_annotation, is_reserved_label,
+    AnnotationKey, Artifact, Kind, LabelKey, ObjectRef, Others, is_reserved_annotation, is_reserved_label,
 };
 use crate::diagnostic::{Code, Diagnostic};
 use crate::error::Hold;
@@ -47,7 +47,7 @@ pub(super) fn tell(others: &[Others], artifact: &Artifact, but: &[String], all: 
     for other in others {
         let mut fields = Vec::new();
         find(&other.fields, &artifact.manifest, "", &mut fields);
-        fields.retain(|field| !but.contains(field));
+        fields.retain(|field| !but.contains(field) && !is_cleared(others, artifact, field));
         let more = fields.len().saturating_sub(NAMED);
         fields.truncate(NAMED);
         for field in fields {
@@ -61,6 +61,27 @@ pub(super) fn tell(others: &[Others], artifact: &Artifact, but: &[String], all: 
             tell(None, text);
         }
     }
+}
+
+/// Fields of a Service that there are with some types alone: the API server takes them away with the type, and leaves the
+/// entry of whoever set them.
+const OF_NODES: [&str; 5] = [
+    "spec.allocateLoadBalancerNodePorts",
+    "spec.externalTrafficPolicy",
+    "spec.healthCheckNodePort",
+    "spec.loadBalancerClass",
+    "spec.loadBalancerIP",
+];
+
+/// Whether an object as it is applied does not have a field, whoever's entry still names it.
+fn is_cleared(others: &[Others], artifact: &Artifact, field: &str) -> bool {
+    let kind = artifact.manifest.pointer("/spec/type").and_then(Value::as_str);
+    let is_inside = artifact.reference.kind == Kind::Service && kind.is_none_or(|kind| kind == "ClusterIP");
+    // Whoever holds the type may have another, and keep it.
+    let is_theirs = |other: &Others| other.fields.pointer("/f:spec/f:type").is_some();
+    let is_of_nodes =
+        OF_NODES.contains(&field) || field.starts_with("spec.ports[") && field.ends_with("].nodePort");
+    is_inside && is_of_nodes && !others.iter().any(is_theirs)
 }
 
 fn text(artifact: &Artifact, Hold { field, manager }: &Hold) -> String {

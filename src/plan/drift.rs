@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::fields;
 use crate::artifacts::{
-    Artifact, HoldUp, Kind, LABEL_REVISION, ObjectRef, Observed, Stage, Trace, Traces, applied,
+    Artifact, ByName, HoldUp, Kind, LABEL_REVISION, ObjectRef, Observed, Stage, Trace, Traces, applied,
     field_manager, owned_fields, written_since,
 };
 use crate::record::{Member, MemberState, Phase, Record};
@@ -47,7 +47,8 @@ pub fn drift(record: &Record, observed: &Observed, rendered: &[Artifact]) -> Vec
     }
     let members = head.inventory.iter().filter(|member| {
         let is_seen = member.reference.kind != Kind::Secret || observed.secrets.is_some();
-        member.state == MemberState::Applied && member.uid.is_some() && is_seen
+        // What stays although no template has it is nobody's to miss, and no Deploy repairs it.
+        member.state == MemberState::Applied && member.uid.is_some() && is_seen && !member.kept
     });
     let drifted = members.filter_map(|member| {
         let what = match metadata(observed, member) {
@@ -62,11 +63,25 @@ pub fn drift(record: &Record, observed: &Observed, rendered: &[Artifact]) -> Vec
                         whether it can be taken over"
                     .to_owned()
             }
-            None => "does not exist, or its labels were taken away; the next Deploy repairs it".to_owned(),
+            None => absent(observed.by_name.get(&member.reference)).to_owned(),
         };
         Some(Drift { object: member.reference.clone(), what })
     });
     drifted.collect()
+}
+
+/// What is said of an object that was not shown; what stands under its name decides what the next Deploy does.
+fn absent(by_name: Option<&ByName>) -> &'static str {
+    match by_name {
+        None => "does not exist; the next Deploy creates it again",
+        Some(ByName::Unlabelled) => {
+            "has lost the labels by which it is found; the next Deploy puts them back"
+        }
+        Some(ByName::Foreign) => {
+            "is somebody else's, created in the place of the one that was created here; Deploy refuses to write it, \
+             delete it and deploy again"
+        }
+    }
 }
 
 /// Tells the drift of a deployment, the first objects by name.

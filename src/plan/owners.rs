@@ -20,6 +20,13 @@ pub struct Decision {
     pub taken: Vec<Hold>,
 }
 
+impl Decision {
+    /// Whether an image stays as others have set it: it runs, and not that of the template.
+    pub fn leaves_image(&self) -> bool {
+        self.yielded.iter().any(|hold| is_image(&hold.field))
+    }
+}
+
 impl Plan {
     /// Puts a decision into the plan, and tells it, field by field.
     pub fn decide(&mut self, reference: &ObjectRef, decision: &Decision) {
@@ -32,6 +39,7 @@ impl Plan {
         if self.yields_unasked && yielded.iter().any(|hold| hold.field != "spec.replicas") {
             self.left.insert(reference.clone());
         }
+        step.member.other_image |= decision.leaves_image();
         if let Some(left) = remedy::without(&step.artifact, &yielded) {
             step.artifact = left;
         }
@@ -58,6 +66,13 @@ impl Plan {
         let is_field = |hold: &Hold| hold.field != "spec.replicas";
         self.left.contains(reference) || self.yields_unasked && now.yielded.iter().any(is_field)
     }
+}
+
+/// Whether a field is the image of a container: `spec.template.spec.containers[name="web"].image`.
+fn is_image(field: &str) -> bool {
+    field.rsplit_once("].").is_some_and(|(above, name)| {
+        name == "image" && above.starts_with("spec.") && above.contains("containers[")
+    })
 }
 
 /// What others hold that may get into the way of this object.

@@ -2,7 +2,7 @@
 
 use super::displaced::{Displaced, displaced};
 use super::{Step, fields};
-use crate::artifacts::{Artifact, FIELD_MANAGER, Kind};
+use crate::artifacts::{Artifact, FIELD_MANAGER, Kind, ObjectRef, Others};
 use crate::error::{Error, ErrorKind, Hold, Refusal};
 
 /// The mark of the operation that wrote last, as a conflict names it.
@@ -108,9 +108,34 @@ pub fn without(artifact: &Artifact, holds: &[Hold]) -> Option<Artifact> {
     holds.iter().all(|hold| fields::remove(&mut left.manifest, &hold.field)).then_some(left)
 }
 
+/// Who has made a Secret immutable, if somebody has: then the API server takes no other data, whatever they are, and
+/// names the data as what it refuses.
+pub(super) fn sealed_by<'a>(others: &'a [Others], artifact: &Artifact) -> Option<&'a str> {
+    let seals = |other: &&Others| other.fields.get("f:immutable").is_some();
+    let other = others.iter().filter(|_| artifact.reference.kind == Kind::Secret).find(seals)?;
+    Some(&other.manager)
+}
+
+/// The conflict with whoever has made a Secret immutable.
+fn sealed(reference: &ObjectRef, manager: &str) -> Error {
+    let text = format!(
+        "{reference}: its data cannot change, since field manager {manager} has set its field immutable; delete the \
+         Secret and deploy again, or set options.conflicts to CONFLICT_POLICY_FORCE, which replaces it"
+    );
+    Error::new(ErrorKind::FieldConflict, text)
+        .with("field", "immutable")
+        .with("manager", manager.to_owned())
+        .about(reference.kind.as_str(), reference.name.as_str())
+}
+
 /// Says whose a refused write is: what is invalid only beside a field of somebody else's is a conflict with them.
 pub fn blamed(error: Error, step: &Step) -> Error {
     let Some(Refusal::Invalid { fields: refused }) = error.refusal() else { return error };
+    if let Some(manager) = sealed_by(&step.others, &step.artifact) {
+        return sealed(&step.artifact.reference, manager)
+            .because(error.context().join("; "))
+            .refused(Refusal::Invalid { fields: refused.clone() });
+    }
     let manifest = &step.artifact.manifest;
     let found = refused.iter().find_map(|path| fields::holder(&step.others, manifest, path));
     let Some((field, manager)) = found else { return error };

@@ -51,7 +51,7 @@ pub(super) fn decide(inputs: &Inputs<'_>, plan: &mut Plan) {
             }
             // What lies on a volume goes only when a Teardown says so.
             Some(_) if kind == Kind::PersistentVolumeClaim => {
-                plan.kept.push(member.clone());
+                plan.kept.push(Member { kept: true, ..member.clone() });
                 Action::Keep
             }
             Some(uid) if inputs.prune || superseded || is_undone || member.state == MemberState::Deleting => {
@@ -62,7 +62,7 @@ pub(super) fn decide(inputs: &Inputs<'_>, plan: &mut Plan) {
                 Action::Delete
             }
             Some(_) => {
-                plan.kept.push(member.clone());
+                plan.kept.push(Member { kept: true, ..member.clone() });
                 Action::Keep
             }
         };

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::existing::Existing;
-use super::{ConflictPolicy, Inputs, Plan, Step, fields, stamp};
+use super::{ConflictPolicy, Inputs, Plan, Step, fields, remedy, stamp};
 use crate::artifacts::{Action, Artifact, Kind, Others};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::record::{Member, MemberState};
@@ -32,6 +32,12 @@ pub(super) fn obstacle(inputs: &Inputs<'_>, before: &Artifact, after: &Artifact)
         | Kind::ReplicationController
         | Kind::Deployment => None,
     }
+}
+
+/// Whether somebody has made a Secret immutable and every field is to be taken from whoever holds it: nobody can take
+/// that mark away, so the Secret goes with it.
+pub(super) fn is_sealed(inputs: &Inputs<'_>, existing: &Existing<'_>, artifact: &Artifact) -> bool {
+    inputs.conflicts == ConflictPolicy::Force && remedy::sealed_by(existing.others, artifact).is_some()
 }
 
 fn without_images(manifest: &Value) -> Value {

@@ -37,6 +37,8 @@ pub(super) struct Replicas {
     pub(super) uncounted: bool,
     /// The count that is in force instead, if it is this adapter's to keep.
     pub(super) scaled: Option<i32>,
+    /// Whether that count was found, and Scale has not set it.
+    pub(super) found: bool,
     /// Set the replicas back to this before the object is applied.
     pub(super) take_back: Option<i32>,
     /// Whether the count on the cluster changes.
@@ -140,7 +142,7 @@ pub(super) fn decide(
         let template = member.and_then(|member| member.template_replicas).unwrap_or(count);
         let (template, scaled) = (Some(template), Some(asked));
         // Of a Pod, no count and a count of 1 are the same.
-        return Replicas { template, uncounted: false, scaled, take_back: None, changes: true };
+        return Replicas { template, scaled, changes: true, ..Replicas::default() };
     }
     let former = inputs
         .head
@@ -164,12 +166,15 @@ pub(super) fn decide(
             diagnostics.push(note(format!("kept {shown}(owner {owner})")));
         }
         unset(artifact);
-        return Replicas { template: Some(template), uncounted, scaled, take_back: None, changes: false };
+        let found = scaled.is_some() && member.is_some_and(|member| member.found_replicas);
+        return Replicas { template: Some(template), uncounted, scaled, found, ..Replicas::default() };
     }
     // A controller that takes the place of another is born with the count that is found.
     let kept = known.found.or(known.recorded).unwrap_or(count);
+    // Of a count that was found the record does not know more than that it is none of Scale's.
+    let is_scales = |member: &Member| member.scaled_replicas == Some(kept) && !member.found_replicas;
+    let by_scale = member.or(former).is_some_and(is_scales) && !known.is_foreign;
     if kept != count {
-        let by_scale = member.or(former).is_some_and(|member| member.scaled_replicas == Some(kept));
         let why = match known.other.filter(|_| known.is_foreign) {
             Some(owner) => format!("owner {owner}"),
             None if by_scale => "set by Scale".to_owned(),
@@ -180,7 +185,8 @@ pub(super) fn decide(
         set(artifact, kept);
     }
     let scaled = (kept != template).then_some(kept);
-    Replicas { template: Some(template), uncounted, scaled, take_back: None, changes: !exists }
+    let found = scaled.is_some() && !by_scale;
+    Replicas { template: Some(template), uncounted, scaled, found, take_back: None, changes: !exists }
 }
 
 /// Sets the template's count, and takes it back from whoever else has set one.
@@ -202,7 +208,7 @@ fn templates(
     let differs = is_others || known.recorded != Some(count);
     let changes = !exists || is_new || inputs.replicas == ReplicasPolicy::Template && differs;
     let take_back = known.other.filter(|_| exists && (is_others || is_new)).map(|_| count);
-    Replicas { template: Some(count), uncounted: false, scaled: None, take_back, changes }
+    Replicas { template: Some(count), take_back, changes, ..Replicas::default() }
 }
 
 /// The controllers whose count must be read, since somebody else owns it: those that another kind takes the place of,
@@ -241,6 +247,7 @@ pub fn with_scaled_counts(head: &Head, seen: &[ListedObject], deployment: &Deplo
         let seen = seen.iter().find(|seen| seen.reference == member.reference);
         let count =
             seen.filter(|seen| is_unrecorded(member, seen, deployment)).and_then(|seen| seen.replicas);
+        member.found_replicas &= count.is_none();
         member.scaled_replicas = count.or(member.scaled_replicas);
     })
 }

@@ -52,23 +52,12 @@ fn deployed(artifacts: &Artifacts) -> (Head, Vec<ListedObject>) {
         let count = artifact.manifest.pointer("/spec/replicas").and_then(Value::as_i64);
         let is_workload = reference.kind.stage() == crate::artifacts::Stage::Workload;
         head.inventory.push(Member {
-            reference: reference.clone(),
-            component: artifact.component.clone(),
-            state: MemberState::Applied,
             uid: Some(uid.clone()),
             pod_revision: is_workload.then_some(1),
-            pods_before: None,
-            retaken: false,
-            stands_as: None,
             template_replicas: count.and_then(|count| i32::try_from(count).ok()),
-            scaled_replicas: None,
-            uncounted: false,
-            generation: None,
-            adopts: None,
-            operation: None,
-            replace: false,
             owned: "fields".to_owned(),
             trace: Some(Trace::default()),
+            ..Member::new(reference.clone(), artifact.component.clone(), MemberState::Applied)
         });
         seen.push(ListedObject {
             reference,

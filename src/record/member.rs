@@ -62,6 +62,15 @@ pub struct Member {
     /// What our last write left on it; `None`: it was written by a version that did not look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<Trace>,
+    /// Whether the template no longer has it, and it stays: nobody misses it, and no Deploy writes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept: bool,
+    /// For a workload: whether the image of its pods was left to somebody else who has set it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub other_image: bool,
+    /// For a controller: whether the count above that is not the template's was found, and not set by Scale.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub found_replicas: bool,
 }
 
 /// A Pod that was handed to a controller.
@@ -97,13 +106,13 @@ impl HeadFields {
 }
 
 impl Member {
-    /// The entry of an object that an operation which was taken over has created late: it is to be deleted.
-    pub fn late(reference: ObjectRef, component: ComponentName, uid: String, operation: String) -> Self {
+    /// An entry of which nothing more is known.
+    pub fn new(reference: ObjectRef, component: ComponentName, state: MemberState) -> Self {
         Self {
             reference,
             component,
-            state: MemberState::Deleting,
-            uid: Some(uid),
+            state,
+            uid: None,
             pod_revision: None,
             pods_before: None,
             retaken: false,
@@ -114,10 +123,19 @@ impl Member {
             replace: false,
             generation: None,
             adopts: None,
-            operation: Some(operation),
+            operation: None,
             owned: String::new(),
             trace: None,
+            kept: false,
+            other_image: false,
+            found_replicas: false,
         }
+    }
+
+    /// The entry of an object that an operation which was taken over has created late: it is to be deleted.
+    pub fn late(reference: ObjectRef, component: ComponentName, uid: String, operation: String) -> Self {
+        let late = Self::new(reference, component, MemberState::Deleting);
+        Self { uid: Some(uid), operation: Some(operation), ..late }
     }
 
     /// Whether it is to be deleted, and was not there when that was decided: an operation that was taken over may have

@@ -238,6 +238,8 @@ impl HeadFields {
         // Whoever asked for no replicas at all has them; a revision that Scale has stopped may never have run.
         let is_scaled = self.inventory.iter().any(|member| member.scaled_replicas.is_some());
         let is_good = state == DeploymentState::Active || state == DeploymentState::Stopped && !is_scaled;
+        // Nor is one good that never ran: somebody else's image was left in its place.
+        let is_good = is_good && !self.inventory.iter().any(|member| member.other_image);
         // What an operation could not write says nothing of the revision.
         let is_bad = matches!(state, DeploymentState::Failed | DeploymentState::Degraded)
             && self.phase != Phase::Incomplete;

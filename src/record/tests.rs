@@ -96,6 +96,19 @@ fn why_a_revision_failed_is_written_down_once_until_it_was_ready() {
 }
 
 #[test]
+fn a_revision_in_whose_place_somebody_elses_image_runs_is_not_called_good() {
+    let mut head: Head = serde_json::from_str(EARLIER).expect("a record");
+    (head.last_good, head.inventory[0].other_image) = (None, true);
+    let active =
+        Transition::Settled { state: Some((DeploymentState::Active, None)), gone: Default::default() };
+    let settled = active.apply(&head);
+    assert_eq!((settled.last_good, settled.recorded.state), (None, DeploymentState::Active));
+    assert_eq!(active.apply(&settled), settled, "nothing is left to write down");
+    head.inventory[0].other_image = false;
+    assert_eq!(active.apply(&head).last_good, Some(2));
+}
+
+#[test]
 fn a_revision_that_scale_has_stopped_is_not_called_good() {
     let mut head: Head = serde_json::from_str(EARLIER).expect("a record");
     (head.last_good, head.inventory[0].scaled_replicas) = (None, Some(0));

@@ -345,6 +345,7 @@ impl HeadFields {
             let entry = self.inventory.iter_mut().find(|member| member.reference == scaled.reference);
             if let Some(member) = entry {
                 member.scaled_replicas = scaled.scaled_replicas;
+                member.found_replicas = false;
                 member.generation = member.generation.max(scaled.generation);
             }
         }

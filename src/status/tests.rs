@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::artifacts::Namespace;
-use crate::artifacts::{Kind, ObjectName};
+use crate::artifacts::{ByName, Kind, ObjectName};
 use crate::record::Makers;
 
 fn from_json<T: serde::de::DeserializeOwned>(value: Value) -> Arc<T> {
@@ -291,6 +291,37 @@ fn a_restored_workload_is_as_ready_as_it_is_and_one_created_again_is_not_owned()
     let absent = Observed { overdue: seen.overdue, ..Observed::default() };
     let absent = conclude(&Expected { restored: true, ..expected }, &absent);
     assert_eq!((absent.state, absent.reason), (DeploymentState::Failed, Some(Reason::WorkloadMissing)));
+}
+
+#[test]
+fn the_image_that_is_told_is_the_one_that_runs() {
+    let mut other = pod("web-pod", 2, true, Value::Null, false);
+    other["spec"] = json!({"containers": [{"name": "web", "image": "example/other:9"}]});
+    assert_eq!(bare(other).components[0].image, "example/other:9");
+    let nothing = conclude(&expected(Kind::Pod, "web-pod"), &Observed::default());
+    assert_eq!(nothing.components[0].image, expected(Kind::Pod, "web-pod").components[0].image);
+}
+
+#[test]
+fn what_stands_under_the_name_of_a_missing_workload_says_what_the_next_deploy_does() {
+    let mut expected = expected(Kind::Pod, "web-pod");
+    expected.components[0].uid = Some("uid".to_owned());
+    let unseen = conclude(&expected, &Observed::default());
+    // As long as it may come yet, nobody has deleted it.
+    assert_eq!((unseen.state, unseen.reason), (DeploymentState::Deploying, Some(Reason::Progressing)));
+    let overdue: std::collections::BTreeSet<_> = unseen.held_up().into_iter().collect();
+    let reference = expected.components[0].workload.clone().expect("a workload");
+    for (by_name, reason, words) in [
+        (None, Reason::WorkloadMissing, "the next Deploy creates it again"),
+        (Some(ByName::Unlabelled), Reason::WorkloadMissing, "the next Deploy puts them back"),
+        (Some(ByName::Foreign), Reason::WorkloadNotOwned, "Deploy refuses to write it"),
+    ] {
+        let by_name = by_name.map(|found| (reference.clone(), found)).into_iter().collect();
+        let seen = Observed { overdue: overdue.clone(), by_name, ..Observed::default() };
+        let status = conclude(&expected, &seen);
+        assert_eq!((status.state, status.reason), (DeploymentState::Failed, Some(reason)));
+        assert!(status.message.contains(words), "{}", status.message);
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Cause, ComponentState, ComponentStatus, Expected, ExpectedComponent, Grade, Reason, pods};
-use crate::artifacts::{HoldUp, Kind, LABEL_NAME, LABEL_REVISION, ObjectRef, Observed};
+use crate::artifacts::{ByName, HoldUp, Kind, LABEL_NAME, LABEL_REVISION, ObjectRef, Observed};
 
 pub(super) use replication_controller::rollout;
 
@@ -80,11 +80,8 @@ pub(super) fn conclude(
         desired: i32::from(component.workload.as_ref().is_some_and(|one| one.kind == Kind::Pod)),
         ready: 0,
         updated: 0,
-        outcome: Outcome::new(
-            ComponentState::Pending,
-            Reason::WorkloadMissing,
-            "its workload is yet to be made",
-        ),
+        // It is missing, and somebody has deleted it, once that is certain.
+        outcome: Outcome::new(ComponentState::Pending, Reason::Progressing, "its workload is yet to be made"),
         uid: None,
     });
     if !expected.applying && !expected.deleting {
@@ -112,7 +109,7 @@ pub(super) fn conclude(
     ComponentStatus {
         name: component.name.clone(),
         image_name: component.image_name.clone(),
-        image: component.image.clone(),
+        image: running_image(component, &component_pods).unwrap_or_else(|| component.image.clone()),
         workload: component.workload.clone(),
         desired,
         ready,
@@ -126,6 +123,16 @@ pub(super) fn conclude(
         has_left,
         held_up,
     }
+}
+
+/// The image that runs: that of the newest pod of the current revision. Others may have set another than was deployed, and
+/// been left it.
+fn running_image(component: &ExpectedComponent, pods: &[&Arc<Pod>]) -> Option<String> {
+    let alive = current(component, pods.iter().filter(|pod| pods::is_alive(pod)));
+    let newest = alive.max_by_key(|pod| pod.metadata.creation_timestamp.clone())?;
+    let containers = newest.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    let own = containers.iter().find(|container| container.name == component.name.as_str())?;
+    own.image.clone()
 }
 
 /// Tells a workload that is not there, or is not the one that was written: neither comes by itself.
@@ -163,9 +170,7 @@ fn missing(
     let is_absent = conclusion.uid.is_none();
     let outcome = &mut conclusion.outcome;
     if is_overdue && is_absent {
-        let message =
-            format!("{workload} does not exist, somebody has deleted it; the next Deploy creates it again");
-        *outcome = Outcome::hopeless(Reason::WorkloadMissing, message);
+        *outcome = absent(workload, observed.by_name.get(workload));
     } else if is_overdue {
         let message = format!(
             "{workload} is not the one that was created here, somebody has created it again; the next Deploy says \
@@ -176,6 +181,28 @@ fn missing(
         let message = format!("{workload} is another object than the one that was created here");
         *outcome = Outcome::new(ComponentState::Progressing, Reason::Progressing, message);
     }
+}
+
+/// A workload that no label shows: what stands under its name decides what the next Deploy does.
+fn absent(workload: &ObjectRef, by_name: Option<&ByName>) -> Outcome {
+    let (reason, message) = match by_name {
+        None => (
+            Reason::WorkloadMissing,
+            format!("{workload} does not exist, somebody has deleted it; the next Deploy creates it again"),
+        ),
+        Some(ByName::Unlabelled) => (
+            Reason::WorkloadMissing,
+            format!("{workload} has lost the labels by which it is found; the next Deploy puts them back"),
+        ),
+        Some(ByName::Foreign) => (
+            Reason::WorkloadNotOwned,
+            format!(
+                "{workload} is somebody else's, created in the place of the one that was created here; Deploy \
+                 refuses to write it, delete it and deploy again"
+            ),
+        ),
+    };
+    Outcome::hopeless(reason, message)
 }
 
 /// The pods of the component that wait for a node or a volume.

@@ -90,16 +90,54 @@ async fn claims_grow_and_never_become_another() {
         assert_eq!(action(&answer.changes, &object), proto::ObjectAction::Update);
     }
     let mut calls = Recorder::start(plane).namespace(&namespace).user(User::Adapter);
-    for (size, class) in [("1Gi", class.as_str()), ("2Gi", "standard"), ("2Gi", "")] {
+    for (size, class, words) in [
+        ("1Gi", class.as_str(), &["options.volume_size"][..]),
+        ("2Gi", "standard", &["options.storage_class"]),
+        ("1Gi", "standard", &["options.volume_size", "options.storage_class"]),
+    ] {
         let answer = client.deploy(sized(&namespace, size, class)).await;
         let refusal = refused(answer, Code::FailedPrecondition, "VOLUME_IMMUTABLE");
-        assert!(refusal.message.contains(&grown[0].0) && refusal.message.contains("options."), "{refusal:?}");
+        for words in words.iter().copied().chain(grown.iter().map(|claim| claim.0.as_str())) {
+            assert!(refusal.message.contains(words), "{refusal:?}");
+        }
     }
     let mut written = calls.requests();
     written.retain(|call| !matches!(call.verb.as_str(), "get" | "list"));
     written.retain(|call| !call.uri.contains("fieldManager=panamax-keeper"));
     assert!(written.is_empty(), "{written:#?}");
     assert_eq!(claims(&namespace).await, grown);
+}
+
+#[tokio::test]
+async fn no_class_keeps_the_one_that_a_claim_has_and_a_claim_that_is_left_is_told_as_such() {
+    let namespace = namespace("claims-unset").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(sized(&namespace, "1Gi", "")).await.expect("deployed");
+    let made = claims(&namespace).await;
+    client.deploy(sized(&namespace, "1Gi", "standard")).await.expect("it is the default");
+    client.rollback(super::revisions::rollback(&namespace, "shop", 1)).await.expect("rolled back");
+    for class in ["standard", ""] {
+        client.deploy(sized(&namespace, "1Gi", class)).await.expect("deployed");
+        client.teardown(teardown(&namespace, "shop")).await.expect("torn down");
+    }
+    client.deploy(sized(&namespace, "1Gi", "standard")).await.expect("deployed");
+    client.teardown(teardown(&namespace, "shop")).await.expect("torn down");
+    // There is no deployment that could be torn down.
+    for validate_only in [true, false] {
+        let request = proto::DeployRequest { validate_only, ..sized(&namespace, "500Mi", "zzz") };
+        let refusal = refused(client.deploy(request).await, Code::FailedPrecondition, "VOLUME_IMMUTABLE");
+        for words in ["1Gi", "zzz", "options.volume_size", "delete PersistentVolumeClaim"] {
+            assert!(refusal.message.matches(words).count() >= 2, "{words}, of both: {refusal:?}");
+        }
+        assert!(!refusal.message.contains("tear the deployment down"), "{refusal:?}");
+        assert_eq!(claims(&namespace).await, made);
+    }
+    let another = modern(deploy(&namespace, "another", SHOP));
+    let refusal = refused(client.deploy(another).await, Code::AlreadyExists, "OBJECT_NOT_OWNED");
+    assert!(refusal.message.contains("left by deployment shop, which is gone"), "{refusal:?}");
+    client.deploy(sized(&namespace, "1Gi", "")).await.expect("the claims are met again");
+    assert_eq!(claims(&namespace).await, made);
 }
 
 #[tokio::test]

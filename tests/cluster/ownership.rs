@@ -7,7 +7,7 @@ use panamax_kubernetes_adapter::proto;
 use serde_json::{Value, json};
 use tonic::Code;
 
-use crate::support::adapter::{Adapter, deploy, deploy_at_once, scale};
+use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, scale};
 use crate::support::control_plane::{User, control_plane};
 use crate::support::looking::{Object, everything, members, names, recorded, refused, remove, until};
 use crate::support::namespace::{Namespace, namespace};
@@ -152,6 +152,89 @@ async fn what_somebody_deleted_is_made_again() {
     for made in ["Pod/wp-pod", "Service/db-1"] {
         assert_ne!(after[made].0, before[made].0, "{made} is another object");
     }
+}
+
+/// What a Get of deployment `shop` says: state, reason and message.
+async fn read(adapter: &Adapter, namespace: &Namespace) -> proto::Deployment {
+    let request = proto::GetDeploymentRequest {
+        namespace: namespace.to_string(),
+        name: "shop".to_owned(),
+        view: proto::DeploymentView::Full.into(),
+    };
+    let answer = adapter.deployments().get_deployment(request).await.expect("an answer").into_inner();
+    answer.deployment.expect("a deployment")
+}
+
+#[tokio::test]
+async fn what_has_lost_its_labels_is_found_by_its_name_and_gets_them_back() {
+    let namespace = namespace("owner-labels").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    let template = "name: Shop\nimages:\n- name: db\n  source: example/db:1\n  ports: [{container_port: 5432}]\n  \
+                    environment: [{variable: A_PASSWORD, value: first-secret}]\n  volumes: [{container_path: /data}]\n";
+    let request = modern(deploy(&namespace, "shop", template));
+    client.deploy(request.clone()).await.expect("deployed");
+    recorded(&namespace, "shop", "ACTIVE").await;
+    let all = members(&namespace).await;
+    let claim = names(&all).into_iter().find(|name| name.starts_with("Persistent"));
+    let claim = claim.expect("a claim").replace("PersistentVolumeClaim", "pvc");
+    let uids = async || {
+        let all = members(&namespace).await;
+        all.into_iter().map(|(name, (uid, _))| (name, uid)).collect::<Vec<_>>()
+    };
+    let before = uids().await;
+    for (object, label, words) in [
+        ("deployment/db", "app.kubernetes.io/instance-", "the next Deploy puts them back"),
+        ("service/db", "app.kubernetes.io/managed-by-", "the next Deploy puts them back"),
+        (&claim, "app.kubernetes.io/instance-", "the next Deploy puts them back"),
+        ("secret/db-environment", "app.kubernetes.io/instance-", "the next Deploy repairs it"),
+    ] {
+        let mut kubectl = namespace.plane.kubectl(User::Admin);
+        kubectl.args(["-n", &namespace, "label", object, label]);
+        assert!(kubectl.output().expect("kubectl runs").status.success(), "{object}");
+        let told = read(&adapter, &namespace).await;
+        assert!(told.message.contains(words) && !told.message.contains("does not exist"), "{told:#?}");
+        let again = client.deploy(request.clone()).await.expect("deployed").into_inner();
+        assert_eq!(again.outcome(), proto::DeployOutcome::Updated, "{object}");
+        assert_eq!(uids().await, before, "{object} is the same object");
+        let told = read(&adapter, &namespace).await;
+        assert_eq!((told.state(), told.message.as_str()), (proto::DeploymentState::Active, ""), "{object}");
+    }
+    // What another has written into a label is a conflict, and no other owner.
+    let mut kubectl = namespace.plane.kubectl(User::Admin);
+    kubectl.args([
+        "-n",
+        &namespace,
+        "label",
+        "service/db",
+        "app.kubernetes.io/instance=other",
+        "--overwrite",
+    ]);
+    assert!(kubectl.output().expect("kubectl runs").status.success());
+    let refusal = refused(client.deploy(request.clone()).await, Code::FailedPrecondition, "FIELD_CONFLICT");
+    assert_eq!(refusal.fact("manager"), "kubectl-label", "{refusal:#?}");
+    let mut forced = request;
+    forced.options.get_or_insert_default().set_conflicts(proto::ConflictPolicy::Force);
+    client.deploy(forced).await.expect("deployed");
+    assert_eq!(uids().await, before);
+}
+
+#[tokio::test]
+async fn a_foreign_workload_in_our_place_is_told_as_the_next_deploy_tells_it() {
+    let namespace = namespace("owner-place").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(deploy(&namespace, "shop", &alone("web"))).await.expect("deployed");
+    recorded(&namespace, "shop", "ACTIVE").await;
+    remove::<Pod>(&namespace, "web-pod").await;
+    made_by_somebody::<Pod>(&namespace, foreign_pod("web-pod")).await;
+    until::<Pod>(&namespace, "web-pod", kube::runtime::conditions::is_pod_running()).await;
+    let told = read(&adapter, &namespace).await;
+    assert_eq!(told.reason(), proto::ComponentReason::WorkloadNotOwned, "{told:#?}");
+    assert!(told.message.contains("Deploy refuses to write it"), "{told:#?}");
+    let answer = client.deploy(deploy_at_once(&namespace, "shop", &alone("web"))).await;
+    let refusal = refused(answer, Code::AlreadyExists, "OBJECT_NOT_OWNED");
+    assert_eq!(refusal.fact("owner"), "field manager somebody", "whoever wrote its status owns nothing");
 }
 
 #[tokio::test]

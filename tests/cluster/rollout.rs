@@ -10,7 +10,7 @@ use kube::runtime::watcher::{self, Event};
 use panamax_kubernetes_adapter::proto;
 use panamax_kubernetes_adapter::proto::deployment_service_client::DeploymentServiceClient;
 
-use crate::support::adapter::{Binary, connect, deploy, deploy_at_once};
+use crate::support::adapter::{Adapter, Binary, connect, deploy, deploy_at_once, modern};
 use crate::support::control_plane::{User, control_plane};
 use crate::support::looking::recorded;
 use crate::support::namespace::{Namespace, namespace};
@@ -158,4 +158,39 @@ async fn never_two_pods_are_missing_though_the_adapter_dies_in_the_middle() {
 async fn two_of_three_pods_serve_though_one_of_three_adapters_dies() {
     let changes = [Change { dies: false, others: 0 }, Change { dies: true, others: 2 }];
     roll(&namespace("rollout-of-three").await, 3, &changes).await;
+}
+
+#[tokio::test]
+async fn an_image_that_is_left_to_somebody_else_is_told_and_makes_no_revision_good() {
+    let namespace = namespace("rollout-yield").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    let of = |source: &str, conflicts: proto::ConflictPolicy| {
+        let template = format!("name: Web\nimages:\n- {{name: web, source: 'example/{source}'}}\n");
+        let mut request = modern(deploy(&namespace, "web", &template));
+        request.options.get_or_insert_default().set_conflicts(conflicts);
+        request
+    };
+    client.deploy(of("web:1", proto::ConflictPolicy::Fail)).await.expect("deployed");
+    recorded(&namespace, "web", "ACTIVE").await;
+    let mut kubectl = namespace.plane.kubectl(User::Admin);
+    kubectl.args(["-n", &namespace, "set", "image", "deployment/web", "web=example/web:9"]);
+    assert!(kubectl.output().expect("kubectl runs").status.success());
+    let yielded = client.deploy(of("missing:3", proto::ConflictPolicy::Yield)).await.expect("deployed");
+    let deployment = yielded.into_inner().deployment.expect("a deployment");
+    assert_eq!(deployment.state(), proto::DeploymentState::Active, "{deployment:#?}");
+    assert_eq!(deployment.components[0].image, "example/web:9", "that one runs");
+    recorded(&namespace, "web", "ACTIVE").await;
+    let revisions = async || {
+        let (namespace, name) = (namespace.to_string(), "web".to_owned());
+        let request = proto::ListRevisionsRequest { namespace, name, ..Default::default() };
+        let list = adapter.deployments().list_revisions(request).await.expect("a list").into_inner();
+        list.revisions.iter().map(|one| (one.result(), one.rollback_of)).collect::<Vec<_>>()
+    };
+    use proto::RevisionResult::{InProgress, Succeeded, Superseded};
+    assert_eq!(revisions().await, [(InProgress, None), (Succeeded, None)]);
+    client.deploy(of("web:4", proto::ConflictPolicy::Force)).await.expect("deployed");
+    client.rollback(super::revisions::rollback(&namespace, "web", 0)).await.expect("rolled back");
+    let expected = [(Succeeded, Some(1)), (Succeeded, None), (Superseded, None), (Succeeded, None)];
+    assert_eq!(revisions().await, expected, "revision 2 was never seen with its own image");
 }

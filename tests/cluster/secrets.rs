@@ -1,15 +1,17 @@
 //! Values of the environment appear in no error and in no log line, whatever the cluster quotes.
 
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use panamax_kubernetes_adapter::proto;
 use panamax_kubernetes_adapter::proto::deployment_service_client::DeploymentServiceClient;
 use panamax_kubernetes_adapter::proto::template_service_client::TemplateServiceClient;
+use tonic::Code;
 use tonic::transport::Channel;
 
-use crate::support::adapter::{Binary, connect, deploy, deploy_at_once, teardown};
+use crate::support::adapter::{Adapter, Binary, connect, deploy, deploy_at_once, modern, teardown};
 use crate::support::control_plane::{User, control_plane};
-use crate::support::looking::{members, remove};
+use crate::support::looking::{action, members, refused, remove};
 use crate::support::namespace::{Namespace, namespace};
+use crate::support::templates::STILL;
 
 /// No other text holds it.
 const CANARY: &str = "c4n4ry-v4lue";
@@ -156,4 +158,34 @@ async fn refused_pod(namespace: &Namespace, client: &mut DeploymentServiceClient
     let pod = namespace.api::<Pod>().get("web-pod").await.expect("web-pod");
     let value = pod.spec.expect("a spec").containers[0].env.clone().expect("an environment")[0].value.clone();
     assert_eq!(value, Some(format!("{CANARY}-3")));
+}
+
+#[tokio::test]
+async fn a_secret_that_somebody_has_made_immutable_is_named_and_replaced_by_force() {
+    let namespace = namespace("secrets-sealed").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    let of = |value: &str| modern(deploy(&namespace, "web", &STILL.replace("first-secret", value)));
+    client.deploy(of("first-secret")).await.expect("deployed");
+    let mut kubectl = namespace.plane.kubectl(User::Admin);
+    kubectl.args(["-n", &namespace, "patch", "secret", "web-environment", "--type", "merge"]);
+    assert!(kubectl.args(["-p", "{\"immutable\":true}"]).output().expect("kubectl runs").status.success());
+    let secrets = namespace.api::<Secret>();
+    let uid = async || secrets.get("web-environment").await.expect("a Secret").metadata.uid;
+    let before = uid().await;
+    for conflicts in [proto::ConflictPolicy::Fail, proto::ConflictPolicy::Yield] {
+        let mut request = of("second-secret");
+        request.options.get_or_insert_default().set_conflicts(conflicts);
+        let refusal = refused(client.deploy(request).await, Code::FailedPrecondition, "FIELD_CONFLICT");
+        assert_eq!((refusal.fact("field"), refusal.fact("manager")), ("immutable", "kubectl-patch"));
+        assert!(refusal.message.contains("Secret web-environment"), "{refusal:?}");
+        assert_eq!(uid().await, before);
+    }
+    let mut request = of("second-secret");
+    request.options.get_or_insert_default().set_conflicts(proto::ConflictPolicy::Force);
+    let answer = client.deploy(request).await.expect("deployed").into_inner();
+    assert_eq!(action(&answer.changes, "Secret/web-environment"), proto::ObjectAction::Replace);
+    let made = secrets.get("web-environment").await.expect("a Secret");
+    assert_eq!((made.metadata.uid == before, made.immutable), (false, None));
+    assert_eq!(made.data.expect("data").into_values().next().expect("a value").0, b"second-secret");
 }

@@ -10,7 +10,7 @@ use panamax_kubernetes_adapter::proto::{ComponentReason, DeploymentState, WatchC
 use serde_json::json;
 use tonic::Code;
 
-use crate::support::adapter::{Adapter, deploy, deploy_at_once, scale, teardown};
+use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, scale, teardown};
 use crate::support::control_plane::{User, control_plane};
 use crate::support::looking::{recorded, refused, until};
 use crate::support::namespace::{Namespace, namespace};
@@ -304,4 +304,27 @@ async fn a_wait_for_scaling_names_what_is_missing() {
     let scaled = client.scale(scale(&namespace, "web", "web", 0)).await.expect("stopped").into_inner();
     assert_eq!(scaled.deployment.expect("a deployment").state(), DeploymentState::Stopped);
     client.deploy(deploy_at_once(&namespace, "big", &chain(3))).await.expect("beside it");
+}
+
+#[tokio::test]
+async fn a_watch_until_settled_waits_for_what_still_changes_of_itself() {
+    let namespace = namespace("watch-settled").await;
+    let grace = Duration::from_secs(8);
+    let adapter = Adapter::impatient(control_plane(), User::Adapter, grace).await;
+    let template = "name: Web\nimages:\n- {name: web, source: 'docker.io/example/missing:1'}\n\
+                    - {name: db, source: 'example/db:1', volumes: [{container_path: /data}]}\n";
+    let mut request = modern(deploy_at_once(&namespace, "web", template));
+    request.options.get_or_insert_default().storage_class = "no-such-class".to_owned();
+    adapter.deployments().deploy(request).await.expect("written");
+    let watch = Watch::start(&adapter, watch(&namespace, "web", WatchUntil::Settled)).await;
+    let (snapshots, reason) = watch.all().await;
+    assert_eq!(reason, WatchCompleteReason::Settled);
+    let states = |deployment: &proto::Deployment| {
+        deployment.components.iter().map(|one| one.state()).collect::<Vec<_>>()
+    };
+    let last = snapshots.last().expect("a snapshot");
+    assert_eq!(states(last), [proto::ComponentState::Failed; 2], "{last:#?}");
+    // Nobody was told that a workload is missing while it was made.
+    let reasons = snapshots.iter().flat_map(|one| one.components.iter().map(|one| one.reason()));
+    assert!(!reasons.into_iter().any(|reason| reason == ComponentReason::WorkloadMissing));
 }

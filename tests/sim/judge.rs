@@ -253,9 +253,12 @@ fn record(objects: &Objects, head: &Value, rank: impl Fn(u64) -> usize) -> Value
     members.sort_by_key(Value::to_string);
     let current = &head["current"]["number"];
     let mut entries = items(head, "/revisions").filter(|entry| entry["number"] == *current);
+    // Where somebody else's image was left, nobody has seen that of the revision.
+    let is_left = items(head, "/inventory").any(|member| member["other_image"] == true);
+    let is_good = head["last_good"] == *current || is_left;
     json!({
         "members": members, "phase": head["phase"], "recorded": head["recorded"],
-        "template": head["template_name"], "good": head["last_good"] == *current,
+        "template": head["template_name"], "good": is_good,
         "complete": entries.next().map(|entry| &entry["complete"]),
     })
 }

@@ -1004,13 +1004,14 @@ const (
 	// A volume is not bound yet. The component has FAILED once the server has seen
 	// it so for the same time of grace.
 	ComponentReason_COMPONENT_REASON_VOLUME_PENDING ComponentReason = 6
-	// The workload is changing as asked.
+	// The workload is changing as asked, or is yet to be made.
 	ComponentReason_COMPONENT_REASON_PROGRESSING ComponentReason = 7
 	// The containers run but are not ready yet, or no longer.
 	ComponentReason_COMPONENT_REASON_NOT_READY ComponentReason = 8
 	// The cluster cannot make the pods, for another reason than a quota.
 	ComponentReason_COMPONENT_REASON_REPLICA_FAILURE ComponentReason = 9
-	// Pod Security or an admission webhook refuses the pods.
+	// Pod Security, a LimitRange, an admission webhook or a
+	// ValidatingAdmissionPolicy refuses the pods; the message names it.
 	ComponentReason_COMPONENT_REASON_ADMISSION_DENIED ComponentReason = 10
 	// A container was made but cannot be started.
 	ComponentReason_COMPONENT_REASON_START_FAILED ComponentReason = 11
@@ -1025,11 +1026,13 @@ const (
 	ComponentReason_COMPONENT_REASON_NODE_LOST ComponentReason = 14
 	// The rollout has made no progress within its time.
 	ComponentReason_COMPONENT_REASON_PROGRESS_DEADLINE_EXCEEDED ComponentReason = 15
-	// The workload is not there: deleted by somebody else. The next Deploy makes
-	// it anew.
+	// The workload is not there, or has lost the labels by which it is found:
+	// somebody else has deleted or changed it. The next Deploy makes it anew, or
+	// puts its labels back. One that is yet to be made is PROGRESSING.
 	ComponentReason_COMPONENT_REASON_WORKLOAD_MISSING ComponentReason = 16
 	// An object of the workload's name is there, and it is not the one that was
-	// created here: somebody has created it again.
+	// created here: somebody has created it again. The message says whether the
+	// next Deploy can write it.
 	ComponentReason_COMPONENT_REASON_WORKLOAD_NOT_OWNED ComponentReason = 17
 	// The workload, or what it needs, could not be applied. The next Deploy
 	// repairs it.
@@ -1195,7 +1198,8 @@ type RevisionResult int32
 const (
 	// Never sent.
 	RevisionResult_REVISION_RESULT_UNSPECIFIED RevisionResult = 0
-	// It is being applied or rolled out.
+	// It is being applied or rolled out, or an image that somebody else has set
+	// runs in the place of its own, as CONFLICT_POLICY_YIELD lets it.
 	RevisionResult_REVISION_RESULT_IN_PROGRESS RevisionResult = 1
 	// It was applied, and every component was seen ready, with the images of this
 	// revision. Such a revision is good: one that Rollback can choose by itself.
@@ -1692,7 +1696,9 @@ type Component struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The name of the image as the template has it.
 	ImageName string `protobuf:"bytes,2,opt,name=image_name,json=imageName,proto3" json:"image_name,omitempty"`
-	// The image that runs, with its tag or digest.
+	// The image that runs, with its tag or digest: that of its newest pod, also
+	// where somebody else has set it. Without a pod, or where nobody has looked, the
+	// one that was deployed.
 	Image string `protobuf:"bytes,3,opt,name=image,proto3" json:"image,omitempty"`
 	// Where it stands.
 	State ComponentState `protobuf:"varint,4,opt,name=state,proto3,enum=panamax.kubernetes.v1.ComponentState" json:"state,omitempty"`

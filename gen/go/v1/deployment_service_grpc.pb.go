@@ -113,9 +113,10 @@ type DeploymentServiceClient interface {
 	ListRevisions(ctx context.Context, in *ListRevisionsRequest, opts ...grpc.CallOption) (*ListRevisionsResponse, error)
 	// Deploys an earlier revision again, template and options, as a new revision.
 	//
-	// A volume claim keeps the size that it has grown to, and replicas keep a
-	// count that somebody other than Scale has set; diagnostics say so. A
-	// component that has become a controller stays one. Fails as Deploy does, and
+	// A volume claim keeps the size that it has grown to, and its storage class
+	// where that revision names none. Replicas keep a count that somebody other
+	// than Scale has set, and one that Scale has set where both revisions have the
+	// same; diagnostics say so. A component that has become a controller stays one. Fails as Deploy does, and
 	// with NOT_FOUND (DEPLOYMENT_NOT_FOUND, REVISION_NOT_FOUND). A name that was
 	// taken since is ALREADY_EXISTS (OBJECT_NOT_OWNED) before anything is written.
 	Rollback(ctx context.Context, in *RollbackRequest, opts ...grpc.CallOption) (*RollbackResponse, error)
@@ -309,9 +310,10 @@ type DeploymentServiceServer interface {
 	ListRevisions(context.Context, *ListRevisionsRequest) (*ListRevisionsResponse, error)
 	// Deploys an earlier revision again, template and options, as a new revision.
 	//
-	// A volume claim keeps the size that it has grown to, and replicas keep a
-	// count that somebody other than Scale has set; diagnostics say so. A
-	// component that has become a controller stays one. Fails as Deploy does, and
+	// A volume claim keeps the size that it has grown to, and its storage class
+	// where that revision names none. Replicas keep a count that somebody other
+	// than Scale has set, and one that Scale has set where both revisions have the
+	// same; diagnostics say so. A component that has become a controller stays one. Fails as Deploy does, and
 	// with NOT_FOUND (DEPLOYMENT_NOT_FOUND, REVISION_NOT_FOUND). A name that was
 	// taken since is ALREADY_EXISTS (OBJECT_NOT_OWNED) before anything is written.
 	Rollback(context.Context, *RollbackRequest) (*RollbackResponse, error)

@@ -134,7 +134,7 @@ async fn list_while_deleting(
     record: &Record,
     members: &BTreeSet<ObjectRef>,
 ) -> Result<Vec<ListedObject>> {
-    let seen = engine.cluster.list_members(&target.namespace, &target.name, members).await?;
+    let seen = look::members(engine, target, &record.head.inventory, members).await?;
     let now = look::read(engine, target).await?;
     Ok(if now.is_some_and(|now| now.uid == record.uid) { seen } else { Vec::new() })
 }

@@ -14,7 +14,7 @@ use crate::callers::{Ask, Deed, Place};
 use crate::engine::{self, Snapshot, Subscription};
 use crate::error::{ErrorKind, Result};
 use crate::record::{HeadRef, Moment, Record, Standing};
-use crate::status;
+use crate::status::{self, ComponentState, ComponentStatus, Status};
 use crate::template::Template;
 
 /// How long nothing may have been shown before the cluster is asked whether there is anything.
@@ -265,9 +265,22 @@ fn is_same(last: &DeploymentView, now: &DeploymentView) -> bool {
     last.status == now.status && last.etag == now.etag
 }
 
+/// Whether a deployment is failing, and nothing of it changes of itself any more: a component beside the one that has
+/// failed may be on its way still.
+///
+/// One whose components are all on their way and that is degraded all the same is held up by what cannot be deleted.
+fn is_failing(status: &Status) -> bool {
+    let is_failing = matches!(status.state, DeploymentState::Failed | DeploymentState::Degraded);
+    let moves = |component: &ComponentStatus| {
+        matches!(component.state, ComponentState::Pending | ComponentState::Progressing)
+    };
+    let is_stuck = status.of_components == DeploymentState::Deploying;
+    is_failing && (is_stuck || !status.components.iter().any(moves))
+}
+
 /// Whether the asked-for moment has come.
 fn end(until: Until, view: &DeploymentView) -> Option<WatchEnd> {
-    let settled = matches!(view.status.state, DeploymentState::Failed | DeploymentState::Degraded);
+    let settled = is_failing(&view.status);
     if view.is_in_doubt() {
         return None;
     }

@@ -13,24 +13,10 @@ fn reference(kind: Kind, name: &str) -> ObjectRef {
 }
 
 fn doomed_member(kind: Kind, name: &str) -> Member {
+    let component = ComponentName::new("web").expect("a name");
     Member {
-        reference: reference(kind, name),
-        component: ComponentName::new("web").expect("a name"),
-        state: MemberState::Deleting,
         uid: Some(format!("uid-{name}")),
-        pod_revision: None,
-        pods_before: None,
-        retaken: false,
-        stands_as: None,
-        template_replicas: None,
-        uncounted: false,
-        scaled_replicas: None,
-        replace: false,
-        generation: None,
-        adopts: None,
-        operation: None,
-        owned: String::new(),
-        trace: None,
+        ..Member::new(reference(kind, name), component, MemberState::Deleting)
     }
 }
 
@@ -277,4 +263,15 @@ fn what_scale_has_begun_is_followed_to_its_end() {
     let record = held(|head| *head = scaled.apply(head));
     assert!(!is_at_rest(&record));
     assert_eq!(asked(&record, Duration::ZERO).now, [Duty::Settle(DeploymentState::Active, None)]);
+}
+
+#[test]
+fn nobody_misses_what_stays_although_no_template_has_it() {
+    for kind in [Kind::PersistentVolumeClaim, Kind::Service] {
+        for kept in [false, true] {
+            let member = Member { state: MemberState::Applied, kept, ..doomed_member(kind, "web") };
+            let record = held(|head| head.inventory.push(member));
+            assert_eq!(asked(&record, Duration::ZERO).held_up.is_empty(), kept, "{kind:?}");
+        }
+    }
 }

@@ -247,9 +247,90 @@ fn claims_only_grow_and_keep_their_class() {
     assert!(smaller.contains("db-") && smaller.contains("options.volume_size to 2Gi"), "{smaller}");
     let other = refusal(standard, "2Gi", Some("fast")).expect("a refusal");
     assert!(other.contains("options.storage_class to standard"), "{other}");
-    assert!(
-        refusal(("2Gi", Some("fast"), true), "2Gi", None).is_some(),
-        "its class was chosen, and no longer is"
-    );
+    assert_eq!(refusal(("2Gi", Some("fast"), true), "2Gi", None), None, "no class asks for nothing");
     assert_eq!(refusal(("2Gi", None, false), "2Gi", Some("fast")), None, "the API server decides");
+}
+
+#[test]
+fn every_claim_that_cannot_become_what_is_asked_is_told_with_everything_that_keeps_it() {
+    let text = SHOP.replace("[{container_path: /data}]", "[{container_path: /data}, {container_path: /log}]");
+    let before = modern(&text);
+    let rules = Rules {
+        storage_class: Some(crate::artifacts::ForeignName::new("zzz").expect("a name")),
+        ..Rules::of(Profile::Modern)
+    };
+    let after = rendered(&text, rules);
+    let (head, mut seen) = running(&before, "3Gi", Some("standard"), false);
+    let told = |seen: &[ListedObject], head: Option<&Head>| {
+        let refused = check_claims(&Inputs { head, ..inputs(&before, &after, &head_of(&before), seen) });
+        refused.expect_err("a refusal").message().to_owned()
+    };
+    let all = told(&seen, Some(&head));
+    for words in ["cannot shrink to 1Gi", "set options.volume_size to 3Gi", "cannot change to zzz"] {
+        assert_eq!(all.matches(words).count(), 2, "of both claims: {all}");
+    }
+    assert!(all.contains("VOLUME_POLICY_DELETE"), "{all}");
+    // What an earlier deployment has left has nobody who could tear it down.
+    let left = told(&seen, None);
+    assert!(
+        !left.contains("tear the deployment down") && left.contains("delete PersistentVolumeClaim"),
+        "{left}"
+    );
+    for claim in seen.iter_mut().filter(|seen| seen.claim.is_some()) {
+        claim.terminating = true;
+    }
+    assert_eq!(told(&seen, Some(&head)).matches("is being deleted").count(), 2);
+}
+
+fn head_of(artifacts: &Artifacts) -> Head {
+    deployed(artifacts).0
+}
+
+#[test]
+fn no_class_keeps_the_one_that_a_claim_has() {
+    let classed = |class: Option<&str>| {
+        let storage_class = class.map(|class| crate::artifacts::ForeignName::new(class).expect("a name"));
+        rendered(SHOP, Rules { storage_class, ..Rules::of(Profile::Modern) })
+    };
+    let (before, after) = (classed(Some("fast")), classed(None));
+    for (is_ours, sent) in [(true, Some("fast")), (false, None)] {
+        let (head, seen) = running(&before, "1Gi", Some("fast"), is_ours);
+        let plan = plan_between(&before, &after, SHOP, &head, &seen);
+        let is_claim = |step: &&Step| step.artifact.reference.kind == Kind::PersistentVolumeClaim;
+        let claim = plan.steps.iter().find(is_claim).expect("a claim");
+        let class = claim.artifact.manifest.pointer("/spec/storageClassName").and_then(Value::as_str);
+        assert_eq!(class, sent, "one that we hold is sent, or it would be taken away");
+        let change = plan.changes.iter().find(|change| change.reference == claim.artifact.reference);
+        let fields = &change.expect("a change").fields;
+        assert_eq!(fields.iter().any(|field| field.path.contains("Class")), !is_ours, "{fields:?}");
+    }
+}
+
+#[test]
+fn a_secret_that_somebody_has_made_immutable_is_theirs_to_answer_for() {
+    let text = SHOP.replace("first-secret", "second-secret");
+    let (before, after) = (modern(SHOP), modern(&text));
+    let (head, mut seen) = running(&before, "1Gi", Some("standard"), false);
+    for secret in seen.iter_mut().filter(|seen| seen.reference.kind == Kind::Secret) {
+        let fields = serde_json::json!({"f:immutable": {}});
+        secret.others = vec![crate::artifacts::Others { manager: "kubectl-patch".to_owned(), fields }];
+    }
+    for (conflicts, action) in [
+        (ConflictPolicy::Fail, Action::Update),
+        (ConflictPolicy::Yield, Action::Update),
+        (ConflictPolicy::Force, Action::Replace),
+    ] {
+        let plan = plan(&Inputs { conflicts, ..inputs(&before, &after, &head, &seen) });
+        assert_eq!(of(&plan, Kind::Secret, "db-environment"), Some(action), "{conflicts:?}");
+        let is_secret = |step: &&Step| step.artifact.reference.kind == Kind::Secret;
+        let step = plan.steps.iter().find(is_secret).expect("a Secret");
+        let refused = crate::error::Error::new(ErrorKind::ManifestRejected, "no")
+            .refused(crate::error::Refusal::Invalid { fields: vec!["data".to_owned()] });
+        let blamed = blamed(refused, step);
+        assert_eq!(
+            (blamed.kind(), blamed.metadata()["field"].as_str()),
+            (ErrorKind::FieldConflict, "immutable")
+        );
+        assert!(blamed.message().contains("Secret db-environment"), "{}", blamed.message());
+    }
 }

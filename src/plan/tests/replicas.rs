@@ -127,3 +127,29 @@ fn a_count_of_scale_that_the_record_lacks_is_read_and_kept() {
     assert_eq!(step.and_then(|step| step.scaled_replicas), Some(4));
     assert!(codes(&plan).contains(&Code::ReplicasKept));
 }
+
+/// What is told of web's count where another kind of workload takes the place of the one that runs it, with this count.
+fn told_of_kept(found_replicas: bool) -> (String, bool) {
+    let (before, after) = (render(TEMPLATE, &["web"]), render(TEMPLATE, &["web"]));
+    let (mut head, seen) = deployed(&before);
+    let name = crate::artifacts::ObjectName::new("web").expect("a name");
+    for member in head.inventory.iter_mut().filter(|member| member.reference.kind.is_controller()) {
+        // An apps Deployment ran it, and nobody has looked at its count.
+        member.reference = ObjectRef::new(Kind::Deployment, name.clone());
+        (member.scaled_replicas, member.found_replicas) = (Some(4), found_replicas);
+    }
+    let seen: Vec<ListedObject> =
+        seen.into_iter().filter(|one| !one.reference.kind.is_controller()).collect();
+    let plan = plan(&Inputs { replicas: ReplicasPolicy::Rollback, ..inputs(&before, &after, &head, &seen) });
+    let mut kept = plan.diagnostics.iter().filter(|one| one.code == Code::ReplicasKept);
+    let step = plan.steps.iter().find(|step| step.artifact.reference.kind.is_controller());
+    (kept.next().expect("it is told").message.to_string(), step.expect("a controller").found_replicas)
+}
+
+#[test]
+fn a_count_that_was_found_is_not_said_to_be_of_scale() {
+    let (told, found) = told_of_kept(false);
+    assert!(told.ends_with("kept 4 (set by Scale)") && !found, "{told}");
+    let (told, found) = told_of_kept(true);
+    assert!(told.ends_with("kept 4 (as it was found)") && found, "{told}");
+}

@@ -21,6 +21,10 @@ pub(super) fn replica_failure(text: &str) -> Cause {
         let message = format!("admission webhook{webhook} refuses its pods");
         return Cause::failed(Reason::AdmissionDenied, message);
     }
+    if let Some(policy) = policy(text) {
+        let message = format!("ValidatingAdmissionPolicy{policy} refuses its pods");
+        return Cause::failed(Reason::AdmissionDenied, message);
+    }
     let (reason, message) = if text.contains("exceeded quota") {
         (Reason::QuotaExceeded, "a ResourceQuota of the namespace is used up")
     } else if text.contains("violates PodSecurity") {
@@ -31,6 +35,15 @@ pub(super) fn replica_failure(text: &str) -> Cause {
         (Reason::ReplicaFailure, "its controller cannot create pods")
     };
     Cause::failed(reason, message)
+}
+
+/// The name of the policy that refuses pods, after a blank, where one does: `ValidatingAdmissionPolicy 'few' with binding
+/// 'few' denied request: …`.
+fn policy(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("ValidatingAdmissionPolicy '")?;
+    let (_, told) = rest.split_once('\'')?;
+    let is_refusal = told.trim_start().starts_with("with binding '") && told.contains("denied request");
+    named_after(text, "ValidatingAdmissionPolicy '").filter(|_| is_refusal)
 }
 
 /// The name that follows these words, after a blank; empty if what follows is none.
@@ -74,6 +87,13 @@ mod tests {
                 Grade::Failed,
                 Reason::AdmissionDenied,
                 "admission webhook no.example.com refuses its pods",
+            ),
+            (
+                "pods \"a\" is forbidden: ValidatingAdmissionPolicy 'few.example.com' with binding 'few' denied \
+                 request: failed expression: PASSWORD=secret",
+                Grade::Failed,
+                Reason::AdmissionDenied,
+                "ValidatingAdmissionPolicy few.example.com refuses its pods",
             ),
             ("PASSWORD=secret", Grade::Failed, Reason::ReplicaFailure, "its controller cannot create pods"),
         ] {

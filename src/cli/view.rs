@@ -149,6 +149,24 @@ mod tests {
     use super::super::output::Stream;
     use super::*;
 
+    #[test]
+    fn deployments_of_all_namespaces_are_told_apart() {
+        let told = |of_all| {
+            let mut bytes: Vec<u8> = Vec::new();
+            let mut out = Stream::new(&mut bytes);
+            let mut view = View::of(&mut out, Format::Text, None);
+            let of = |namespace: &str| proto::Deployment {
+                namespace: namespace.into(),
+                name: "blog".into(),
+                ..Default::default()
+            };
+            assert!(view.show_all(&[of("shop"), of("test")], of_all).is_ok());
+            String::from_utf8(bytes).unwrap()
+        };
+        assert!(told(true).contains("shop/blog  ") && told(true).contains("; test/blog  "), "{}", told(true));
+        assert!(!told(false).contains("shop"), "{}", told(false));
+    }
+
     fn shown(is_terminal: bool) -> String {
         let mut bytes: Vec<u8> = Vec::new();
         let mut out = Stream::new(&mut bytes);

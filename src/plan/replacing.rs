@@ -9,12 +9,12 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::record::{Member, MemberState};
 
 /// Whether this very object was to be deleted: a DELETE may be under way, or have been forgotten by a crash.
-pub(super) fn is_going(member: &Member, uid: &str) -> bool {
+fn is_going(member: &Member, uid: &str) -> bool {
     (member.replace || member.state == MemberState::Deleting) && member.uid.as_deref() == Some(uid)
 }
 
 /// Why Kubernetes cannot change the object in place; `None` if it can.
-pub(super) fn obstacle(inputs: &Inputs<'_>, before: &Artifact, after: &Artifact) -> Option<&'static str> {
+fn obstacle(inputs: &Inputs<'_>, before: &Artifact, after: &Artifact) -> Option<&'static str> {
     match after.reference.kind {
         Kind::Pod if without_images(&before.manifest) != without_images(&after.manifest) => {
             Some("of a Pod only the image and the metadata can change in place")
@@ -36,7 +36,7 @@ pub(super) fn obstacle(inputs: &Inputs<'_>, before: &Artifact, after: &Artifact)
 
 /// Whether somebody has made a Secret immutable and every field is to be taken from whoever holds it: nobody can take
 /// that mark away, so the Secret goes with it.
-pub(super) fn is_sealed(inputs: &Inputs<'_>, existing: &Existing<'_>, artifact: &Artifact) -> bool {
+fn is_sealed(inputs: &Inputs<'_>, existing: &Existing<'_>, artifact: &Artifact) -> bool {
     inputs.conflicts == ConflictPolicy::Force && remedy::sealed_by(existing.others, artifact).is_some()
 }
 
@@ -70,6 +70,27 @@ pub(super) fn renewed(
     let was_retaken = member.is_some_and(|member| member.state == MemberState::Planned && member.retaken);
     let is_renewed = if is_theirs { inputs.conflicts == ConflictPolicy::Force } else { was_retaken };
     is_renewed.then_some(inputs.revision)
+}
+
+/// Why an object would be replaced rather than changed, `forms` being those in which it may be there; `None`: it need not
+/// be.
+pub(super) fn why<'a>(
+    inputs: &Inputs<'_>,
+    existing: Option<&Existing<'_>>,
+    member: Option<&Member>,
+    artifact: &Artifact,
+    mut forms: impl Iterator<Item = &'a Artifact>,
+) -> Option<&'static str> {
+    match existing {
+        Some(existing) if member.is_some_and(|member| is_going(member, existing.uid)) => {
+            Some("an earlier operation has begun to")
+        }
+        Some(existing) if existing.ended => Some("its pod has ended, and is never started again"),
+        Some(existing) if is_sealed(inputs, existing, artifact) => {
+            Some("somebody has made it immutable, and its fields are taken")
+        }
+        _ => forms.find_map(|before| obstacle(inputs, before, artifact)),
+    }
 }
 
 /// Reports that an object is replaced, and why.

@@ -160,18 +160,17 @@ async fn what_is_going_is_told_by_the_plan_and_waited_for() {
     assert_eq!(action(&planned.changes, "Service/db"), ObjectAction::Create);
     let told = planned.diagnostics.iter().find(|one| one.code == "OBJECT_GOING");
     assert!(told.is_some_and(|one| one.message.contains("Service db")), "{:#?}", planned.diagnostics);
-    let deployed = tokio::spawn({
-        let mut client = client.clone();
-        async move { client.deploy(request).await }
-    });
-    // It holds the lock while it waits.
-    eventually(async || match got(&adapter, &namespace, "db").await.state() {
-        proto::DeploymentState::Deploying => Ok(()),
-        other => Err(format!("{other:?}")),
-    })
-    .await;
-    hold::<Service>(&namespace, "db", json!(null)).await;
-    let answer = deployed.await.expect("a task").expect("deployed").into_inner();
+    let freed = async {
+        // It holds the lock while it waits.
+        eventually(async || match got(&adapter, &namespace, "db").await.state() {
+            proto::DeploymentState::Deploying => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+        hold::<Service>(&namespace, "db", json!(null)).await;
+    };
+    let (answer, ()) = tokio::join!(client.deploy(request), freed);
+    let answer = answer.expect("deployed").into_inner();
     assert_eq!(answer.outcome(), DeployOutcome::Updated);
     assert_eq!(action(&answer.changes, "Service/db"), ObjectAction::Create);
 }

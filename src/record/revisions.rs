@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::refused::shortened;
-use super::{HeadFields, Phase};
+use super::{HeadFields, Member, MemberState, Phase};
 use crate::artifacts::{ComponentName, DeploymentName, DeploymentState};
 
 /// Revisions that are kept beside the last good one.
@@ -239,7 +239,9 @@ impl HeadFields {
         let is_scaled = self.inventory.iter().any(|member| member.scaled_replicas.is_some());
         let is_good = state == DeploymentState::Active || state == DeploymentState::Stopped && !is_scaled;
         // Nor is one good that never ran: somebody else's image was left in its place.
-        let is_good = is_good && !self.inventory.iter().any(|member| member.other_image);
+        let is_left =
+            |member: &Member| member.other_image && member.state == MemberState::Applied && !member.kept;
+        let is_good = is_good && !self.inventory.iter().any(is_left);
         // What an operation could not write says nothing of the revision.
         let is_bad = matches!(state, DeploymentState::Failed | DeploymentState::Degraded)
             && self.phase != Phase::Incomplete;

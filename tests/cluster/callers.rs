@@ -392,7 +392,7 @@ async fn what_turns_out_later_is_asked_before_the_first_write() {
         (alice.deploy(deploy(&namespace, "app", &newer)).await.expect_err("no right"), "delete pods"),
         (
             alice.teardown(teardown(&namespace, "app")).await.expect_err("no right"),
-            "delete pods, delete replicationcontrollers, delete services",
+            "delete pods, replicationcontrollers and services",
         ),
     ];
     for (refusal, right) in refusals {

@@ -153,7 +153,8 @@ type VolumePolicy int32
 const (
 	// RETAIN.
 	VolumePolicy_VOLUME_POLICY_UNSPECIFIED VolumePolicy = 0
-	// They stay, with their data, and no longer belong to a deployment.
+	// They stay, with their data. The next Deploy of the same name in the namespace
+	// uses them again; a deployment of another name never does (OBJECT_NOT_OWNED).
 	VolumePolicy_VOLUME_POLICY_RETAIN VolumePolicy = 1
 	// They are deleted, and usually their data with them.
 	VolumePolicy_VOLUME_POLICY_DELETE VolumePolicy = 2

@@ -251,12 +251,7 @@ async fn what_is_wrong_with_a_way_to_an_adapter_is_told_with_what_to_change() {
             2,
             "by a name that the certificate has",
         ),
-        (
-            at("http", Some(main)),
-            None,
-            3,
-            "does not speak gRPC (it speaks TLS): is it the adapter's address? try https",
-        ),
+        (at("http", Some(main)), None, 3, ": is it the adapter's address? try https"),
         (at("http", binary.rest), None, 3, "does not speak gRPC"),
         (at("http", plain.rest), None, 3, "does not speak gRPC"),
         (at("http", plain.metrics), None, 3, "does not speak gRPC"),

@@ -304,19 +304,9 @@ fn step(inputs: &Inputs<'_>, artifact: &Artifact, pod_revision: Option<u32>, pla
         && member.is_some_and(|member| member.pod_revision == pod_revision)
         && !replicas.changes;
     let same_object = existing::is_same_object(inputs, existing.as_ref(), member, &stamped);
-    let replacement = match &existing {
-        Some(existing) if member.is_some_and(|member| replacing::is_going(member, existing.uid)) => {
-            Some("an earlier operation has begun to")
-        }
-        Some(existing) if existing.ended => Some("its pod has ended, and is never started again"),
-        Some(existing) if replacing::is_sealed(inputs, existing, artifact) => {
-            Some("somebody has made it immutable, and its fields are taken")
-        }
-        _ => {
-            let mut forms = known.or(in_doubt).into_iter().chain(may_be);
-            forms.find_map(|before| replacing::obstacle(inputs, before, artifact))
-        }
-    };
+    let mut forms = known.or(in_doubt).into_iter().chain(may_be);
+    let why = |existing| replacing::why(inputs, existing, member, artifact, &mut forms);
+    let replacement = existing.as_ref().and_then(why);
     let action = match &existing {
         None => Action::Create,
         Some(existing) if same_content && same_object && !existing.ended => Action::Unchanged,

@@ -9,12 +9,31 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::record::{Member, MemberState};
 
 /// Whether this very object was to be deleted: a DELETE may be under way, or have been forgotten by a crash.
-pub(super) fn is_going(member: &Member, uid: &str) -> bool {
+fn is_going(member: &Member, uid: &str) -> bool {
     (member.replace || member.state == MemberState::Deleting) && member.uid.as_deref() == Some(uid)
 }
 
+/// Why an object that is there is deleted and created again; `None`: it changes in place. `forms`: those that it may have.
+pub(super) fn why<'a>(
+    inputs: &Inputs<'_>,
+    existing: &Existing<'_>,
+    member: Option<&Member>,
+    artifact: &Artifact,
+    forms: &mut impl Iterator<Item = &'a Artifact>,
+) -> Option<&'static str> {
+    if member.is_some_and(|member| is_going(member, existing.uid)) {
+        Some("an earlier operation has begun to")
+    } else if existing.ended {
+        Some("its pod has ended, and is never started again")
+    } else if is_sealed(inputs, existing, artifact) {
+        Some("somebody has made it immutable, and its fields are taken")
+    } else {
+        forms.find_map(|before| obstacle(inputs, before, artifact))
+    }
+}
+
 /// Why Kubernetes cannot change the object in place; `None` if it can.
-pub(super) fn obstacle(inputs: &Inputs<'_>, before: &Artifact, after: &Artifact) -> Option<&'static str> {
+fn obstacle(inputs: &Inputs<'_>, before: &Artifact, after: &Artifact) -> Option<&'static str> {
     match after.reference.kind {
         Kind::Pod if without_images(&before.manifest) != without_images(&after.manifest) => {
             Some("of a Pod only the image and the metadata can change in place")
@@ -36,7 +55,7 @@ pub(super) fn obstacle(inputs: &Inputs<'_>, before: &Artifact, after: &Artifact)
 
 /// Whether somebody has made a Secret immutable and every field is to be taken from whoever holds it: nobody can take
 /// that mark away, so the Secret goes with it.
-pub(super) fn is_sealed(inputs: &Inputs<'_>, existing: &Existing<'_>, artifact: &Artifact) -> bool {
+fn is_sealed(inputs: &Inputs<'_>, existing: &Existing<'_>, artifact: &Artifact) -> bool {
     inputs.conflicts == ConflictPolicy::Force && remedy::sealed_by(existing.others, artifact).is_some()
 }
 

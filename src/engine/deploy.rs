@@ -4,6 +4,7 @@ mod back;
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::awake::wake;
@@ -176,7 +177,7 @@ async fn write(
     }
     // Objects that were there before, with their record lost, are not this Deploy's to take back.
     if first && !report.failures.is_empty() && !report.adopted {
-        return Err(undo(engine, target, &decided.prepared.template, lock, report).await);
+        return Err(undo(engine, target, &decided.prepared.template, lock, report, choices.deadline).await);
     }
     let is_touched = refused_at(&decided, &report).is_none();
     if let Some(earlier) = decided.back_to().filter(|_| !report.failures.is_empty() && is_touched) {
@@ -300,6 +301,7 @@ async fn undo(
     template: &Template,
     mut lock: Lock,
     report: stages::Report,
+    deadline: Instant,
 ) -> Error {
     let error = plan::first_failure(template, report.failures)
         .unwrap_or_else(|| Error::internal("a Deploy failed without a failure"));
@@ -312,10 +314,13 @@ async fn undo(
         warn!(context = ?undo.context(), "nothing was deleted");
         return error.prefixed("what was created could not be deleted, call Teardown; ");
     }
-    // Pods may take their time; the caller need not wait for them to hear why.
+    // Pods may take their time; the caller need not wait for them to hear why. Who begins again waits: until all of it is
+    // gone, that would find its own operation in progress.
+    let begins_again = error.refusal() == Some(&Refusal::Unseen);
+    let until = if begins_again { deadline } else { Instant::now() + PATIENCE };
     let (own, work_target) = (engine.clone(), target.clone());
     let work = engine.tasks.spawn(async move { teardown::take_back(&own, &work_target, lock).await });
-    match tokio::time::timeout(PATIENCE, work).await {
+    match tokio::time::timeout_at(until, work).await {
         Ok(Ok(Ok(left))) if left.is_empty() => error,
         Ok(Ok(Ok(left))) => {
             error.prefixed(&format!("what was created is still being deleted ({}); ", names(&left)))

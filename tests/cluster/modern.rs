@@ -11,7 +11,7 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, scale, teardown};
-use crate::support::calls::{Recorder, counted, makes};
+use crate::support::calls::{Recorder, counted, makes, makes_unchanged};
 use crate::support::control_plane::{User, control_plane};
 use crate::support::looking::{action, eventually, everything, members, recorded, refused, same};
 use crate::support::namespace::{Namespace, namespace};
@@ -205,15 +205,20 @@ async fn calls_stay_within_their_budgets() {
     assert!(first.len() <= objects + 4, "{} calls for {objects} objects:\n{first:#?}", first.len());
     println!("first Deploy of {objects} objects: {} calls", first.len());
     recorded(&namespace, "rich", "ACTIVE").await;
-    calls.restart();
-    let answer = client.deploy(request(&template)).await.expect("unchanged").into_inner();
-    assert_eq!(answer.outcome(), proto::DeployOutcome::Unchanged);
-    makes(&mut calls, 2 + kinds + components);
-    calls.restart();
-    let name = || "rich".to_owned();
-    let get = proto::GetDeploymentRequest { namespace: namespace.to_string(), name: name(), view: 0 };
-    client.get_deployment(get).await.expect("a deployment");
-    makes(&mut calls, 1 + kinds + 1);
+    makes_unchanged(&mut calls, 2 + kinds + components, async || {
+        let answer = adapter.deployments().deploy(request(&template)).await.expect("unchanged").into_inner();
+        assert_eq!(answer.outcome(), proto::DeployOutcome::Unchanged);
+    })
+    .await;
+    let get = proto::GetDeploymentRequest {
+        namespace: namespace.to_string(),
+        name: "rich".to_owned(),
+        ..Default::default()
+    };
+    makes_unchanged(&mut calls, 1 + kinds + 1, async || {
+        adapter.deployments().get_deployment(get.clone()).await.expect("a deployment");
+    })
+    .await;
     calls.restart();
     let scaled = proto::ScaleRequest {
         replicas: [("C1".to_owned(), 2), ("C2".to_owned(), 2)].into(),

@@ -177,6 +177,21 @@ pub fn makes(calls: &mut Recorder, count: usize) {
     assert_eq!(made.len(), count, "{told:#?}");
 }
 
+/// Fails unless a call that changes nothing makes exactly so many calls. It is made up to three times: a keeper that has not
+/// heard the answer to what it recorded looks once more, at any moment, and nothing tells its look from the call's own.
+pub async fn makes_unchanged(calls: &mut Recorder, count: usize, mut call: impl AsyncFnMut()) {
+    for _ in 1..3 {
+        calls.restart();
+        call().await;
+        if counted(calls).len() == count {
+            return;
+        }
+    }
+    calls.restart();
+    call().await;
+    makes(calls, count);
+}
+
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {} {}", self.user, self.verb, self.uri, self.code)

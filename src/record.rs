@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifacts::{ComponentName, DeploymentState};
 
 pub use gate::{
-    being_changed, being_deleted, check_etag, check_readable, gate, keeps_claims, lost, not_found,
+    being_changed, being_deleted, check_etag, check_joins, check_readable, gate, lost, not_found,
     there_already,
 };
 pub use head::{Head, HeadFields};

@@ -179,15 +179,14 @@ async fn write(
     if first && !report.failures.is_empty() && !report.adopted {
         return Err(undo(engine, target, &decided.prepared.template, lock, report, choices.deadline).await);
     }
-    let is_touched = refused_at(&decided, &report).is_none();
-    if let Some(earlier) = decided.back_to().filter(|_| !report.failures.is_empty() && is_touched) {
+    // What is refused as a whole has changed nothing, its record included; all else that fails is left in part.
+    let in_part = refused_at(&decided, &report).is_none();
+    if let Some(earlier) = decided.back_to().filter(|_| !report.failures.is_empty() && in_part) {
         return Err(Box::pin(back::take_back(engine, target, decided, lock, report, earlier)).await);
     }
     // 5. The lock ends before any waiting. 6. Then what the template no longer has goes.
     let ended = end(engine, target, lock, &decided, &report, choices.waits_ready);
     let record = Box::pin(ended).await?;
-    // What is refused as a whole has changed nothing, and is the failure itself; all else is left in part.
-    let in_part = is_touched || report.touched(&decided.plan);
     let met: Vec<_> = report.met_claims(&decided.plan).cloned().collect();
     if let Some(error) = incomplete(&decided.prepared.template, report.failures, in_part) {
         return Err(error);

@@ -131,18 +131,21 @@ async fn scale_once(engine: &Engine, target: &Target, choices: &Choices) -> Resu
     let (set, failed) = split(join_all(sets).await);
     changes.extend(scale.updates(&seen));
     let entry = |request| RequestEntry { request, outcome: RequestOutcome::Scaled, time: engine.clock.now() };
-    if !set.is_empty() {
+    let remembered = if !set.is_empty() {
         // What has failed in part is not done.
         let answered = request.filter(|_| failed.is_none()).map(entry);
-        record = remember(engine, target, record, &set, answered).await?;
+        remember(engine, target, record, &set, answered).await
     } else if let Some(request) = request.filter(|_| scale.convert.is_empty() && failed.is_none()) {
-        record = engine.cluster.change(&record, &Transition::Answered(entry(request))).await?;
+        engine.cluster.change(&record, &Transition::Answered(entry(request))).await
+    } else {
+        Ok(record)
+    };
+    if !scale.set.is_empty() {
+        measure(engine, begun, failed.is_none() && remembered.is_ok());
     }
+    let record = remembered?;
     info!(components = changes.len(), "scaled");
     tell(engine, &record, &scale, &set, failed.as_ref());
-    if !scale.set.is_empty() {
-        measure(engine, begun, failed.is_none());
-    }
     wake(engine, &record);
     if let Some(error) = failed {
         let done: Vec<String> = set.iter().map(|member| member.reference.to_string()).collect();
@@ -286,14 +289,10 @@ async fn convert(
         wake(engine, &record);
         return Err(error);
     }
-    // A controller that was certainly not made is none that the component has become.
-    let is_unmade = |member: &Member| member.uid.is_none() && report.is_unwritten(&member.reference);
-    let mut inventory = report.inventory(plan);
-    inventory.retain(|member| !is_unmade(member));
     // An update that was refused before stays the next Deploy's to carry out.
     let phase = if complete && !conversion.is_open { Phase::Progressing } else { Phase::Incomplete };
     let applied = Applied {
-        inventory,
+        inventory: report.inventory(plan),
         revision: None,
         complete,
         phase,

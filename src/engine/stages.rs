@@ -70,20 +70,26 @@ impl Report {
 
     /// The inventory after this report: everything that is or may be there.
     ///
-    /// Only a complete update hands over and deletes; otherwise everything stays what it was.
+    /// Only a complete update hands over and deletes; otherwise everything stays what it was. A ReplicationController that
+    /// was certainly not made is none that its component has become.
     pub(super) fn inventory(&self, plan: &Plan) -> Vec<Member> {
-        let written = self.applied.iter().chain(&self.open).chain(&plan.kept).cloned();
+        let written = self.applied.iter().chain(&self.open).chain(&plan.kept);
         if self.failures.is_empty() {
-            return written.chain(plan::deleting(&plan.removals)).collect();
+            return written.cloned().chain(plan::deleting(&plan.removals)).collect();
         }
+        let is_unmade = |member: &&Member| {
+            let is_unwritten = self.skipped.contains(&member.reference) || self.refuses(&member.reference);
+            member.reference.kind == Kind::ReplicationController && member.uid.is_none() && is_unwritten
+        };
+        let written = written.filter(|member| !is_unmade(member)).cloned();
         let removals = plan.removals.iter().map(|removals| removals.member.clone());
         written.chain(plan.handed_over.iter().cloned()).chain(removals).collect()
     }
 
-    /// Whether this object was certainly not written: it was refused, or not reached.
-    pub(super) fn is_unwritten(&self, reference: &ObjectRef) -> bool {
-        let mut failures = self.failures.iter().filter(|(artifact, _)| artifact.reference == *reference);
-        self.skipped.contains(reference) || failures.any(|(_, error)| is_refusal(error.kind()))
+    /// Whether the cluster has refused to write this object, so that it was certainly not written.
+    fn refuses(&self, reference: &ObjectRef) -> bool {
+        let mut failures = self.failures.iter();
+        failures.any(|(artifact, error)| artifact.reference == *reference && is_refusal(error.kind()))
     }
 
     /// What was not written, with why; what was not reached, without.
@@ -111,17 +117,12 @@ impl Report {
     /// The inventory for going back to what was before the plan: what was certainly not written is as it was, and all
     /// else that was to be written is in doubt.
     pub(super) fn inventory_before(&self, plan: &Plan) -> Vec<Member> {
-        let refused = |step: &Step| {
-            let mut failures = self.failures.iter();
-            let failure = failures.find(|(artifact, _)| artifact.reference == step.artifact.reference);
-            failure.is_some_and(|(_, error)| is_refusal(error.kind())) && !step.has_preludes()
-        };
         let before = |step: &Step| {
             if step.action == Action::Unchanged {
                 return Some(step.member.clone());
             }
             let reference = &step.artifact.reference;
-            if self.skipped.contains(reference) || refused(step) {
+            if self.skipped.contains(reference) || self.refuses(reference) && !step.has_preludes() {
                 return step.former.clone();
             }
             let written = self.applied.iter().find(|member| member.reference == *reference);

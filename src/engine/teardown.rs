@@ -69,12 +69,11 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
     let Some(record) = named_anew(engine, target, &choices).await? else { return Ok(None) };
     record::check_readable(&record)?;
     record::check_etag(Some(&record), &choices.etag)?;
-    let joins = record.is_deleting();
-    if !joins {
+    let (joins, deletes_claims) = (record.is_deleting(), choices.volumes == VolumePolicy::Delete);
+    if joins {
+        record::check_joins(&record, deletes_claims)?;
+    } else {
         record::gate(&record, engine.unrenewed_for(&record))?;
-    }
-    if joins && choices.volumes == VolumePolicy::Delete && !record.head.retained.is_empty() {
-        return Err(record::keeps_claims(&record));
     }
     let (inventory, retained) = plan::set_aside(&record.head, |_| choices.volumes == VolumePolicy::Retain);
     let retained = claims::standing(engine, target, retained).await?;
@@ -93,7 +92,7 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
             let asked = asked::members(&own, &target, &record, grace).await?;
             Some(Underway { lock: None, record, asked })
         } else {
-            Box::pin(ask(&own, &target, record, work, grace)).await?
+            Box::pin(ask(&own, &target, record, work, deletes_claims, grace)).await?
         };
         let asked = underway.as_ref().map(|underway| underway.asked.clone()).unwrap_or_default();
         let see = own.clone();
@@ -162,6 +161,7 @@ async fn ask(
     target: &Target,
     record: Record,
     work: Work,
+    deletes_claims: bool,
     grace: Option<u32>,
 ) -> Result<Option<Underway>> {
     match Lock::take(engine, target, Some(&record), engine.operation_id(), work, None).await {
@@ -169,7 +169,7 @@ async fn ask(
             telling::tearing_down(engine, lock.record());
             delete_locked(engine, target, lock, grace).await
         }
-        Err(lost) => join(engine, target, &record, lost, grace).await,
+        Err(lost) => join(engine, target, &record, lost, deletes_claims, grace).await,
     }
 }
 
@@ -183,7 +183,8 @@ async fn delete_locked(
     let record = lock.record().clone();
     match lock.during(asked::members(engine, target, &record, grace)).await {
         Ok(asked) => Ok(Some(Underway { asked: asked?, lock: Some(lock), record })),
-        Err(lost) => join(engine, target, &record, lost, grace).await,
+        // Whoever has taken it over goes by the claims that this mark has settled.
+        Err(lost) => join(engine, target, &record, lost, false, grace).await,
     }
 }
 
@@ -195,6 +196,7 @@ async fn join(
     target: &Target,
     record: &Record,
     lost: Error,
+    deletes_claims: bool,
     grace: Option<u32>,
 ) -> Result<Option<Underway>> {
     if lost.kind() != ErrorKind::OperationInProgress {
@@ -202,6 +204,7 @@ async fn join(
     }
     match look::read(engine, target).await? {
         Some(now) if now.uid == record.uid && now.head.phase == Phase::Deleting => {
+            record::check_joins(&now, deletes_claims)?;
             let asked = asked::members(engine, target, &now, grace).await?;
             Ok(Some(Underway { lock: None, record: now, asked }))
         }
@@ -231,7 +234,7 @@ async fn see_gone(
             end(engine, lock, left).await
         }
         // The lease could not be renewed: a Teardown that joined may have ended first.
-        Err(lost) => match join(engine, target, &record, lost, grace).await? {
+        Err(lost) => match join(engine, target, &record, lost, false, grace).await? {
             Some(underway) => Box::pin(see_gone(engine, target, underway, grace)).await,
             None => Ok(Vec::new()),
         },

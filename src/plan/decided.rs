@@ -27,7 +27,7 @@ pub struct Decided {
     pub operation: String,
     /// The revision to come.
     pub revision: HeadRef,
-    /// Whether the current revision has this template already.
+    /// Whether the current revision asks for the same already.
     pub repeats: bool,
     /// What happens to every object.
     pub plan: Plan,
@@ -99,7 +99,7 @@ pub fn decide(
     let key = previous.and_then(|previous| previous.key.clone());
     let mixed = key.clone().unwrap_or_default();
     let operation = operation.to_owned();
-    let repeats = previous.is_some_and(|previous| previous.template == prepared.template);
+    let repeats = previous.is_some_and(|previous| prepared.repeats(previous));
     let request = None;
     Ok(Decided {
         prepared,
@@ -119,7 +119,8 @@ pub fn decide(
 impl Decided {
     /// Whether the deployment is as the template says already, and was left in order.
     ///
-    /// Another template that becomes the same objects is a change: reads show a template, and Scale and Rollback go by it.
+    /// Another template, or other rules, that come to the same objects are a change: reads show a template, and Scale and
+    /// Rollback go by both.
     pub fn is_unchanged(&self) -> bool {
         self.plan.is_noop() && self.head_in_order().is_some()
     }

@@ -45,22 +45,9 @@ pub(super) struct Replicas {
     pub(super) changes: bool,
 }
 
-/// Whether two manifests are the same but for their replica counts.
+/// Whether two manifests are the same but for their replica counts. Most are the same in everything.
 pub(super) fn same_but_count(one: &Value, other: &Value) -> bool {
-    let (Value::Object(one), Value::Object(other)) = (one, other) else { return one == other };
-    let is_same = |(key, value): (&String, &Value)| {
-        let value = (value, other.get(key));
-        match value {
-            (Value::Object(one), Some(Value::Object(other))) if key == "spec" => {
-                let others = other.keys().filter(|key| *key != "replicas").count();
-                let mut ours = one.iter().filter(|(key, _)| *key != "replicas");
-                one.keys().filter(|key| *key != "replicas").count() == others
-                    && ours.all(|(key, value)| other.get(key) == Some(value))
-            }
-            (value, other) => other == Some(value),
-        }
-    };
-    one.len() == other.len() && one.iter().all(is_same)
+    one == other || ignored(one) == ignored(other)
 }
 
 /// The manifest without its replica count.

@@ -74,19 +74,21 @@ pub fn being_deleted(record: &Record) -> Error {
     .retry_after(Duration::from_secs(1))
 }
 
-/// The answer to a Teardown that is to delete volume claims, where one is under way that leaves them where they are.
-pub fn keeps_claims(record: &Record) -> Error {
+/// Whether a Teardown may join the one that is under way: not if it is to delete volume claims that that one keeps.
+///
+/// Fails with OPERATION_IN_PROGRESS.
+pub fn check_joins(record: &Record, deletes_claims: bool) -> Result<()> {
     let claims: Vec<&str> = record.head.retained.iter().map(|claim| claim.reference.name.as_str()).collect();
-    Error::new(
-        ErrorKind::OperationInProgress,
-        format!(
-            "deployment {} is being torn down, and that Teardown keeps its volume claims ({}): once it is gone, no \
-             deployment has them, and whoever may delete them can",
-            record.name,
-            claims.join(", ")
-        ),
-    )
-    .retry_after(Duration::from_secs(1))
+    if !deletes_claims || claims.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        "deployment {} is being torn down, and that Teardown keeps its volume claims ({}): once the deployment is gone, \
+         nothing uses them, and whoever may delete them can",
+        record.name,
+        claims.join(", ")
+    );
+    Err(Error::new(ErrorKind::OperationInProgress, text).retry_after(Duration::from_secs(1)))
 }
 
 /// The answer to a Deploy that must be the first, where there is a deployment.

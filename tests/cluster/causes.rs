@@ -14,7 +14,7 @@ use tonic::{Code, Response, Status};
 
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, scale, teardown};
 use crate::support::control_plane::{User, control_plane};
-use crate::support::looking::{recorded, refused, until};
+use crate::support::looking::{recorded, refused, shown, until};
 use crate::support::namespace::{Namespace, namespace};
 
 /// How long a caller would wait, and how soon it must be told of what does not end by itself.
@@ -33,13 +33,7 @@ fn played(request: proto::DeployRequest) -> proto::DeployRequest {
 }
 
 async fn get(adapter: &Adapter, namespace: &Namespace) -> proto::Deployment {
-    let request = proto::GetDeploymentRequest {
-        namespace: namespace.to_string(),
-        name: "web".to_owned(),
-        view: proto::DeploymentView::Full.into(),
-    };
-    let answer = adapter.deployments().get_deployment(request).await.expect("an answer").into_inner();
-    answer.deployment.expect("a deployment")
+    shown(adapter, namespace, "web", proto::DeploymentView::Full).await
 }
 
 /// Deploys with a long deadline, and waits until it is ready or not to be waited for.

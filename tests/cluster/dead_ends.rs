@@ -1,8 +1,9 @@
 //! What can never succeed comes to an end, and says so: ways back, Scales that are refused, Teardowns that join another.
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, ResourceQuota, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, ResourceQuota, Service};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use panamax_kubernetes_adapter::proto;
+use panamax_kubernetes_adapter::proto::DeploymentView::Basic;
 use panamax_kubernetes_adapter::proto::{DeployOutcome, ObjectAction};
 use serde_json::{Value, json};
 use tonic::Code;
@@ -10,8 +11,9 @@ use tonic::Code;
 use super::plans::plan;
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, scale, teardown};
 use crate::support::control_plane::{User, control_plane};
-use crate::support::looking::{action, eventually, members, recorded, refused, remove, until};
+use crate::support::looking::{action, eventually, members, recorded, refused, remove, shown, until};
 use crate::support::namespace::{Namespace, namespace};
+use crate::support::patience::retried;
 
 const TWO: &str = "name: Two\nimages:\n\
     - {name: web, source: 'example/web:1', ports: [{container_port: 80}], deployment: {count: 2}}\n\
@@ -35,16 +37,6 @@ async fn hold<K: crate::support::looking::Object>(namespace: &Namespace, name: &
     namespace.api::<K>().patch(name, &PatchParams::default(), &patch).await.expect("a finalizer");
 }
 
-async fn got(adapter: &Adapter, namespace: &str, name: &str) -> proto::Deployment {
-    let request = proto::GetDeploymentRequest {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        ..Default::default()
-    };
-    let found = adapter.deployments().get_deployment(request).await.expect("found").into_inner();
-    found.deployment.expect("a deployment")
-}
-
 #[tokio::test]
 async fn a_way_back_that_is_barred_is_given_up_and_told() {
     let namespace = namespace("ends-back").await;
@@ -61,14 +53,40 @@ async fn a_way_back_that_is_barred_is_given_up_and_told() {
     let refusal = refused(client.deploy(request).await, Code::DeadlineExceeded, "WAIT_TIMEOUT");
     assert!(refusal.message.contains("revision 1 could not be put in force"), "{refusal:#?}");
     assert!(refusal.message.contains("Service old"), "{refusal:#?}");
-    let deployment = got(&adapter, &namespace, "two").await;
+    let deployment = shown(&adapter, &namespace, "two", Basic).await;
     assert_eq!((deployment.state(), deployment.revision), (proto::DeploymentState::Failed, 2));
     assert!(deployment.message.contains("revision 1 could not be put in force"), "{deployment:#?}");
     // The next Deploy is a new beginning.
     let mended = update.replace("missing:2", "web:3");
     client.deploy(deploy(&namespace, "two", &mended)).await.expect("ready");
-    let deployment = got(&adapter, &namespace, "two").await;
+    let deployment = shown(&adapter, &namespace, "two", Basic).await;
     assert_eq!((deployment.state(), deployment.message.as_str()), (proto::DeploymentState::Active, ""));
+}
+
+/// Writes the record as a Scale leaves it that dies before its first write: a controller and its Service are planned.
+async fn dies_scaling(namespace: &Namespace) {
+    let heads = namespace.api::<ConfigMap>();
+    let head = heads.get("panamax-deployment-one").await.expect("a head");
+    let text = &head.data.as_ref().expect("data")["head.json"];
+    let mut record: Value = serde_json::from_str(text).expect("a record");
+    record["phase"] = json!("applying");
+    record["operation"] = json!({
+        "id": "dead", "kind": "scale", "epoch": 1, "holder": "dead", "started": "2020-01-01T00:00:00Z",
+        "lease_until": "2020-01-01T00:00:01Z", "lease_millis": 1000, "revision": null,
+    });
+    let inventory = record["inventory"].as_array_mut().expect("members");
+    for (kind, name) in [("ReplicationController", "web-replication-controller"), ("Service", "web")] {
+        let (mut reference, component) =
+            (inventory[0]["reference"].clone(), inventory[0]["component"].clone());
+        (reference["kind"], reference["name"]) = (json!(kind), json!(name));
+        let mut planned = json!({"reference": reference, "component": component, "state": "planned"});
+        if kind == "ReplicationController" {
+            planned["scaled_replicas"] = json!(3);
+        }
+        inventory.push(planned);
+    }
+    let patch = Patch::Merge(json!({"data": {"head.json": record.to_string()}}));
+    heads.patch("panamax-deployment-one", &PatchParams::default(), &patch).await.expect("written");
 }
 
 #[tokio::test]
@@ -93,7 +111,7 @@ async fn a_scale_that_is_refused_leaves_everything_as_it_was() {
         assert_eq!(again.outcome(), DeployOutcome::Unchanged, "{again:#?}");
         let one = client.scale(scale(&namespace, "one", "web", 1)).await.expect("one as it is").into_inner();
         assert_eq!(action(&one.changes, "Pod/web-pod"), ObjectAction::Unchanged);
-        let deployment = got(adapter, &namespace, "one").await;
+        let deployment = shown(adapter, &namespace, "one", Basic).await;
         assert_eq!((deployment.state(), deployment.message.as_str()), (proto::DeploymentState::Active, ""));
     };
     for _ in 0..2 {
@@ -102,6 +120,20 @@ async fn a_scale_that_is_refused_leaves_everything_as_it_was() {
         assert_eq!(refusal.message.matches("Service web").count(), 1, "{refusal:#?}");
         unchanged(&adapter).await;
     }
+    dies_scaling(&namespace).await;
+    // Whoever ends it meets the same refusal, and leaves nothing that the next Deploy cannot undo.
+    let deploys = || {
+        let (mut client, request) = (client.clone(), deploy(&namespace, "one", LONE));
+        async move { client.deploy(request).await }
+    };
+    eventually(async || match shown(&adapter, &namespace, "one", Basic).await.state() {
+        proto::DeploymentState::Deploying => Err("nobody has ended it".to_owned()),
+        _ => Ok(()),
+    })
+    .await;
+    retried(deploys).await.0.expect("a bare Pod again");
+    recorded(&namespace, "one", "ACTIVE").await;
+    unchanged(&adapter).await;
     remove::<ResourceQuota>(&namespace, "few").await;
     foreign(&namespace, "web").await;
     let before_service = members(&namespace).await["Service/web"].clone();
@@ -164,7 +196,7 @@ async fn what_is_going_is_told_by_the_plan_and_waited_for() {
     assert!(told.is_some_and(|one| one.message.contains("Service db")), "{:#?}", planned.diagnostics);
     let freed = async {
         // It holds the lock while it waits.
-        eventually(async || match got(&adapter, &namespace, "db").await.state() {
+        eventually(async || match shown(&adapter, &namespace, "db", Basic).await.state() {
             proto::DeploymentState::Deploying => Ok(()),
             other => Err(format!("{other:?}")),
         })

@@ -15,7 +15,7 @@ use crate::cluster::revisions::rollback;
 use crate::support::adapter::{Adapter, Binary, connect, deploy, deploy_at_once, modern, scale, teardown};
 use crate::support::calls::Recorder;
 use crate::support::control_plane::{User, control_plane};
-use crate::support::looking::{recorded, refused};
+use crate::support::looking::{recorded, refused, shown};
 use crate::support::metrics::measured;
 use crate::support::namespace::{Namespace, namespace};
 use crate::support::proxy::{Point, Proxy};
@@ -69,17 +69,8 @@ fn reasons(told: &[(String, String, String)]) -> Vec<&str> {
     told.iter().map(|(reason, _, _)| reason.as_str()).collect()
 }
 
-fn full(namespace: &Namespace) -> proto::GetDeploymentRequest {
-    proto::GetDeploymentRequest {
-        namespace: namespace.to_string(),
-        name: "shop".to_owned(),
-        view: proto::DeploymentView::Full.into(),
-    }
-}
-
 async fn get(adapter: &Adapter, namespace: &Namespace) -> proto::Deployment {
-    let answer = adapter.deployments().get_deployment(full(namespace)).await.expect("a deployment");
-    answer.into_inner().deployment.expect("a deployment")
+    shown(adapter, namespace, "shop", proto::DeploymentView::Full).await
 }
 
 /// Notes something about a pod, as its node would.

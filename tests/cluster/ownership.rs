@@ -9,7 +9,7 @@ use tonic::Code;
 
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, scale};
 use crate::support::control_plane::{User, control_plane};
-use crate::support::looking::{Object, everything, members, names, recorded, refused, remove, until};
+use crate::support::looking::{Object, everything, members, names, recorded, refused, remove, shown, until};
 use crate::support::namespace::{Namespace, namespace};
 use crate::support::templates::{WORDPRESS, wordpress_at};
 
@@ -156,13 +156,7 @@ async fn what_somebody_deleted_is_made_again() {
 
 /// What a Get of deployment `shop` says: state, reason and message.
 async fn read(adapter: &Adapter, namespace: &Namespace) -> proto::Deployment {
-    let request = proto::GetDeploymentRequest {
-        namespace: namespace.to_string(),
-        name: "shop".to_owned(),
-        view: proto::DeploymentView::Full.into(),
-    };
-    let answer = adapter.deployments().get_deployment(request).await.expect("an answer").into_inner();
-    answer.deployment.expect("a deployment")
+    shown(adapter, namespace, "shop", proto::DeploymentView::Full).await
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use tonic::Code;
 
 use crate::support::adapter::{Adapter, deploy, modern, reason, scale, teardown};
 use crate::support::control_plane::{User, control_plane};
+use crate::support::looking::shown;
 use crate::support::namespace::{Namespace, namespace};
 use crate::support::survey::{Survey, translated};
 use crate::support::templates::{WORDPRESS, chain, rich_chain, wordpress_at};
@@ -65,13 +66,7 @@ impl Place {
     }
 
     async fn get(&self, name: &str) -> proto::Deployment {
-        let request = proto::GetDeploymentRequest {
-            namespace: self.namespace.clone(),
-            name: name.to_owned(),
-            view: proto::DeploymentView::Full.into(),
-        };
-        let answer = self.adapter.deployments().get_deployment(request).await.expect("a deployment");
-        answer.into_inner().deployment.expect("a deployment")
+        shown(&self.adapter, &self.namespace, name, proto::DeploymentView::Full).await
     }
 
     /// Scales WP and returns how many of it are wanted and ready then.

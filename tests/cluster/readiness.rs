@@ -14,7 +14,7 @@ use tonic::Code;
 use crate::cluster::revisions::revisions;
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, teardown};
 use crate::support::control_plane::{User, control_plane};
-use crate::support::looking::{action, last_of, recorded, refused, until};
+use crate::support::looking::{action, last_of, recorded, refused, shown, until};
 use crate::support::namespace::{Namespace, namespace};
 
 /// How long anything may take that is waited for.
@@ -25,13 +25,7 @@ fn of_image(image: &str, count: u32) -> String {
 }
 
 async fn get(adapter: &Adapter, namespace: &Namespace) -> proto::Deployment {
-    let request = proto::GetDeploymentRequest {
-        namespace: namespace.to_string(),
-        name: "web".to_owned(),
-        view: proto::DeploymentView::Full.into(),
-    };
-    let answer = adapter.deployments().get_deployment(request).await.expect("an answer").into_inner();
-    answer.deployment.expect("a deployment")
+    shown(adapter, namespace, "web", proto::DeploymentView::Full).await
 }
 
 /// The last snapshot of a watch until the deployment has settled.

@@ -12,7 +12,7 @@ use tonic::Code;
 
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, teardown};
 use crate::support::control_plane::{User, control_plane};
-use crate::support::looking::{everything, last_of, members, names, recorded, refused};
+use crate::support::looking::{everything, last_of, members, names, recorded, refused, shown};
 use crate::support::namespace::{Namespace, namespace};
 use crate::support::policy::{Policy, kept};
 
@@ -32,10 +32,7 @@ fn fewer() -> String {
 }
 
 async fn get(adapter: &Adapter, namespace: &Namespace) -> proto::Deployment {
-    let request =
-        proto::GetDeploymentRequest { namespace: namespace.to_string(), name: "shop".to_owned(), view: 0 };
-    let answer = adapter.deployments().get_deployment(request).await.expect("an answer").into_inner();
-    answer.deployment.expect("a deployment")
+    shown(adapter, namespace, "shop", proto::DeploymentView::Basic).await
 }
 
 /// The deployment as a list shows it without a look at its objects.

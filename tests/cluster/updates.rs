@@ -12,7 +12,7 @@ use tonic::Code;
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, scale, teardown};
 use crate::support::calls::Recorder;
 use crate::support::control_plane::{User, control_plane};
-use crate::support::looking::{action, everything, members, names, recorded, refused, remove, until};
+use crate::support::looking::{action, everything, members, names, recorded, refused, remove, shown, until};
 use crate::support::namespace::{Namespace, namespace};
 use crate::support::patience::retried;
 use crate::support::templates::{WORDPRESS, wordpress_at};
@@ -117,14 +117,17 @@ async fn another_template_that_becomes_the_same_objects_is_recorded() {
         assert_eq!(written.count(), 0, "no object is");
         assert_eq!(members(&namespace).await, before);
     }
-    let request = proto::GetDeploymentRequest {
-        namespace: namespace.to_string(),
-        name: "wp".to_owned(),
-        view: proto::DeploymentView::Full.into(),
-    };
-    let found = client.get_deployment(request).await.expect("found").into_inner().deployment.expect("one");
+    let found = shown(&adapter, &namespace, "wp", proto::DeploymentView::Full).await;
     assert_eq!(found.state(), proto::DeploymentState::Active);
     assert_eq!(found.template.expect("a template").description, "The same, told otherwise");
+    // So do other rules, which Scale and Rollback go by, too.
+    let mut ruled = deploy(&namespace, "wp", &renamed);
+    ruled.options.get_or_insert_default().set_volumes(proto::VolumeMapping::PersistentVolumeClaim);
+    for outcome in [proto::DeployOutcome::Updated, proto::DeployOutcome::Unchanged] {
+        let answer = client.deploy(ruled.clone()).await.expect("deployed").into_inner();
+        assert_eq!(answer.outcome(), outcome);
+        assert_eq!(members(&namespace).await, before);
+    }
 }
 
 #[tokio::test]

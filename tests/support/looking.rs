@@ -15,6 +15,7 @@ use panamax_kubernetes_adapter::proto;
 use panamax_kubernetes_adapter::proto::watch_deployment_response::Event;
 use tonic_types::StatusExt;
 
+use super::adapter::Adapter;
 use super::namespace::Namespace;
 use super::survey::Survey;
 
@@ -132,6 +133,22 @@ pub fn as_read(mut object: serde_json::Value) -> serde_json::Value {
         object.remove("status");
     }
     object
+}
+
+/// A deployment that is there, as GetDeployment shows it.
+pub async fn shown(
+    adapter: &Adapter,
+    namespace: &str,
+    name: &str,
+    view: proto::DeploymentView,
+) -> proto::Deployment {
+    let request = proto::GetDeploymentRequest {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        view: view.into(),
+    };
+    let answer = adapter.deployments().get_deployment(request).await.expect("an answer").into_inner();
+    answer.deployment.expect("a deployment")
 }
 
 /// Names and uids of the pods among these.

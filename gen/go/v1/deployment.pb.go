@@ -674,7 +674,9 @@ const (
 	// fail, or was never applied whole, the last good one. The call fails all the
 	// same, with APPLY_INCOMPLETE, and says so. If the server dies during the
 	// update, or while it is taken back, another one puts the revision before
-	// back. Volume claims that the update made stay.
+	// back. Volume claims that the update made stay. Where the way back is refused
+	// for good, as by an object that has the name of one of its own by now, it is
+	// given up: the update ends as with KEEP, and Deployment.message says why.
 	//
 	// With WAIT_MODE_READY the same happens when a component has failed in a way
 	// that ends such a wait early, before all of them were ever ready: also after

@@ -35,7 +35,7 @@ use decode::Nameable;
 
 use crate::callers::Acting;
 use crate::error::Error;
-use crate::operations::{Operations, in_time};
+use crate::operations::{Names, Operations, in_time};
 use crate::proto;
 use crate::proto::deployment_service_server::DeploymentService;
 use crate::proto::server_service_server::ServerService;
@@ -94,6 +94,20 @@ fn span(method: &'static str, operations: &Operations, namespace: &str, deployme
     info_span!("call", method, namespace, deployment, caller)
 }
 
+/// Answers a call that changes something, within its span and with what the audit tells of it.
+async fn changing<T>(
+    operations: &Operations,
+    names: Names,
+    span: Span,
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Status> {
+    // Large, and handed on through several hands.
+    Box::pin(operations.audited(names, Error::word, answer))
+        .instrument(span.clone())
+        .await
+        .map_err(|error: Error| errors::logged(&error, &span))
+}
+
 #[tonic::async_trait]
 impl DeploymentService for DeploymentApi {
     async fn deploy(
@@ -114,10 +128,7 @@ impl DeploymentService for DeploymentApi {
             let deployed = operations.deploy(call?).await?;
             sizes::sized(encode::deploy_response(&deployed))
         };
-        Box::pin(operations.audited(names, Error::word, answer))
-            .instrument(span.clone())
-            .await
-            .map_err(|error: Error| errors::logged(&error, &span))
+        changing(&operations, names, span, answer).await
     }
 
     async fn plan_deploy(
@@ -156,10 +167,7 @@ impl DeploymentService for DeploymentApi {
             let scaled = operations.scale(call?).await?;
             sizes::sized(encode::scale_response(&scaled))
         };
-        Box::pin(operations.audited(names, Error::word, answer))
-            .instrument(span.clone())
-            .await
-            .map_err(|error: Error| errors::logged(&error, &span))
+        changing(&operations, names, span, answer).await
     }
 
     async fn teardown(
@@ -182,10 +190,7 @@ impl DeploymentService for DeploymentApi {
             let torn_down = in_time(deadline, operations.teardown(call)).await?;
             sizes::sized(encode::teardown_response(&namespace, &torn_down))
         };
-        Box::pin(operations.audited(names, Error::word, answer))
-            .instrument(span.clone())
-            .await
-            .map_err(|error: Error| errors::logged(&error, &span))
+        changing(&operations, names, span, answer).await
     }
 
     async fn get_deployment(
@@ -283,10 +288,7 @@ impl DeploymentService for DeploymentApi {
             let deployed = operations.rollback(call?).await?;
             Ok(Response::new(encode_revisions::rollback_response(&deployed)))
         };
-        Box::pin(operations.audited(names, Error::word, answer))
-            .instrument(span.clone())
-            .await
-            .map_err(|error: Error| errors::logged(&error, &span))
+        changing(&operations, names, span, answer).await
     }
 }
 

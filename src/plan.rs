@@ -51,7 +51,9 @@ pub use prepared::{
     Prepared, Reading, Rendered, Source, Standing, TemplateCall, check_renders, combine, deployment_name,
     judge, prepare, read, render,
 };
-pub use remedy::{ConflictPolicy, Remedy, blamed, is_for_good, is_refusal, remedy, without};
+pub use remedy::{
+    ConflictPolicy, Remedy, blamed, is_for_good, is_refusal, remedy, waits_for_somebody, without,
+};
 pub use removals::{deleting, waits};
 pub use replacing::tell_untried;
 pub use replicas::{ReplicasPolicy, autoscaled, counts_to_read, with_scaled_counts};

@@ -195,7 +195,17 @@ async fn carry_out(
         }
         Duty::Settle(state, cause) => settle(engine, record, state, cause).await.map(|()| None),
         Duty::TakeBack(earlier, _) => {
-            Box::pin(take_back(engine, record, &earlier)).await.map(|()| Some(PAUSE))
+            let now = engine.clock.elapsed();
+            let key = format!("back to {}", earlier.secret);
+            // Each try writes the record, so what the watches show next must not bring the next one.
+            if memory.refusals.is_due(&key, now) {
+                let Err(error) = Box::pin(take_back(engine, record, &earlier)).await else {
+                    return Ok(Some(PAUSE));
+                };
+                debug!(context = ?error.context(), "going back failed, trying again");
+                memory.refusals.refused(&key, engine.clock.elapsed());
+            }
+            Ok(memory.refusals.again_in(std::iter::once(key), now))
         }
     }
 }

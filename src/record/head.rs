@@ -92,7 +92,7 @@ pub struct HeadFields {
     /// caller waits for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pledge: Option<HeadRef>,
-    /// Why the revision that was promised for a failure was not put back, until the next Deploy.
+    /// Why the revision that was promised for a failure is not put back, until the next Deploy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_put_back: Option<NotPutBack>,
     /// The state a BASIC list shows.

@@ -37,6 +37,46 @@ async fn hold<K: crate::support::looking::Object>(namespace: &Namespace, name: &
     namespace.api::<K>().patch(name, &PatchParams::default(), &patch).await.expect("a finalizer");
 }
 
+/// A quota that lets nobody make a Service, in force.
+async fn no_more_services(namespace: &Namespace) {
+    let quota = json!({"metadata": {"name": "few"}, "spec": {"hard": {"services": "0"}}});
+    let quota: ResourceQuota = serde_json::from_value(quota).expect("a quota");
+    namespace.api().create(&PostParams::default(), &quota).await.expect("it can be made");
+    let counts = |quota: Option<&ResourceQuota>| {
+        quota.and_then(|quota| quota.status.as_ref()?.used.as_ref()).is_some_and(|used| !used.is_empty())
+    };
+    until(namespace, "few", counts).await;
+}
+
+#[tokio::test]
+async fn a_way_back_that_waits_for_somebody_is_told_and_goes_on() {
+    let namespace = namespace("ends-later").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(deploy(&namespace, "two", TWO)).await.expect("ready");
+    recorded(&namespace, "two", "ACTIVE").await;
+    remove::<Service>(&namespace, "old").await;
+    no_more_services(&namespace).await;
+    // The update has no `old`, and fails; the revision before cannot have its Service again for now.
+    let update = TWO.lines().take(3).collect::<Vec<_>>().join("\n").replace("web:1", "missing:2");
+    let mut request = deploy(&namespace, "two", &update);
+    request.options.get_or_insert_default().set_on_failure(proto::FailurePolicy::Rollback);
+    let lifted = async {
+        let message = eventually(async || match shown(&adapter, &namespace, "two", Basic).await.message {
+            message if message.contains("could not be put in force yet, and is tried again") => Ok(message),
+            message => Err(message),
+        });
+        let message = message.await;
+        assert!(message.contains("revision 1") && message.contains("a ResourceQuota"), "{message}");
+        remove::<ResourceQuota>(&namespace, "few").await;
+    };
+    let (answer, ()) = tokio::join!(client.deploy(request), lifted);
+    let refusal = refused(answer, Code::DeadlineExceeded, "APPLY_INCOMPLETE");
+    assert!(refusal.message.contains("rolled back to revision 1"), "{refusal:#?}");
+    recorded(&namespace, "two", "ACTIVE").await;
+    assert_eq!(shown(&adapter, &namespace, "two", Basic).await.message, "");
+}
+
 #[tokio::test]
 async fn a_way_back_that_is_barred_is_given_up_and_told() {
     let namespace = namespace("ends-back").await;
@@ -97,13 +137,7 @@ async fn a_scale_that_is_refused_leaves_everything_as_it_was() {
     client.deploy(deploy(&namespace, "one", LONE)).await.expect("ready");
     recorded(&namespace, "one", "ACTIVE").await;
     let before = members(&namespace).await;
-    let quota = json!({"metadata": {"name": "few"}, "spec": {"hard": {"services": "0"}}});
-    let quota: ResourceQuota = serde_json::from_value(quota).expect("a quota");
-    namespace.api().create(&PostParams::default(), &quota).await.expect("it can be made");
-    let counts = |quota: Option<&ResourceQuota>| {
-        quota.and_then(|quota| quota.status.as_ref()?.used.as_ref()).is_some_and(|used| !used.is_empty())
-    };
-    until(&namespace, "few", counts).await;
+    no_more_services(&namespace).await;
     let unchanged = async |adapter: &Adapter| {
         assert_eq!(members(&namespace).await, before);
         let mut client = adapter.deployments();

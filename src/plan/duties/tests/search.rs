@@ -199,7 +199,7 @@ impl State {
             }
             Some(Duty::ClearLeft(_)) => {}
             Some(Duty::TakeBack(..)) => {
-                self.take(&Transition::PledgeDropped(NotPutBack::new(1, "it cannot be")));
+                self.take(&Transition::NotPutBack(NotPutBack::new(1, "it cannot be")));
             }
             Some(Duty::DropRevisions(revisions)) => self.take(&Transition::RevisionsDropped { revisions }),
             Some(Duty::Settle(state, cause)) => {

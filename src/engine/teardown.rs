@@ -82,11 +82,11 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
         let others = asked::spared(engine, target, &record, &inventory).await?;
         return Ok(Some(Teardown { inventory, retained, going: Vec::new(), others, ending: None }));
     }
-    engine.begins_in_time(choices.deadline)?;
-    let (own, target, grace) = (engine.clone(), target.clone(), choices.grace_seconds);
+    let (target, grace, deadline) = (target.clone(), choices.grace_seconds, choices.deadline);
     let work = Work::Teardown { inventory: inventory.clone(), retained: retained.clone() };
     // 2. The mark that ends every other operation; 3. the deletes, which nobody's leaving stops.
-    let ask = async move {
+    let ask = |own: Engine| async move {
+        own.begins_in_time(deadline)?;
         let deployment = record.clone();
         let underway = if joins {
             let asked = asked::members(&own, &target, &record, grace).await?;
@@ -106,7 +106,7 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
         let Asked { going, others, .. } = asked;
         Ok(Some(Teardown { inventory, retained, going, others, ending }))
     };
-    engine.detached(choices.deadline, ask).await
+    engine.detached(deadline, ask).await
 }
 
 /// Reads the record; refuses a request whose name was another's. What a Teardown has done nobody remembers.

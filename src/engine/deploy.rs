@@ -18,7 +18,7 @@ use crate::artifacts::{Action, Artifact, Change, Stage, Target};
 use crate::callers::{Ask, Deed};
 use crate::cluster;
 use crate::error::{Error, ErrorKind, Refusal, Result};
-use crate::plan::{self, Decided, Prepared};
+use crate::plan::{self, Decided, Prepared, PrunePolicy};
 use crate::record::{self, Applied, Head, Record, RequestEntry, RequestOutcome, Transition, Work};
 use crate::template::Template;
 
@@ -242,6 +242,7 @@ async fn take_lock(
         back_to: decided.back_to(),
         rollback_of: decided.course.rollback_of,
         takes_back: decided.course.takes_back(),
+        prunes: decided.course.prune == PrunePolicy::DeleteRemoved,
     };
     let request = decided.request.clone();
     let record = decided.record.as_ref();

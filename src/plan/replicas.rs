@@ -39,6 +39,8 @@ pub(super) struct Replicas {
     pub(super) scaled: Option<i32>,
     /// Whether that count was found, and Scale has not set it.
     pub(super) found: bool,
+    /// The count that is in force, as far as it is known.
+    pub(super) in_force: Option<i32>,
     /// Set the replicas back to this before the object is applied.
     pub(super) take_back: Option<i32>,
     /// Whether the count on the cluster changes.
@@ -91,6 +93,11 @@ impl<'a> Known<'a> {
         }
     }
 
+    /// The count that is in force: what somebody else has set only a look can tell.
+    fn in_force(&self) -> Option<i32> {
+        self.found.or(self.recorded.filter(|_| !self.is_foreign))
+    }
+
     /// Whether the template's count is to be set, whatever is there.
     ///
     /// A template without a count has no opinion. What somebody else owns is only set where the author has changed the
@@ -129,7 +136,8 @@ pub(super) fn decide(
         let template = member.and_then(|member| member.template_replicas).unwrap_or(count);
         let (template, scaled) = (Some(template), Some(asked));
         // Of a Pod, no count and a count of 1 are the same.
-        return Replicas { template, scaled, changes: true, ..Replicas::default() };
+        let in_force = member.and_then(|member| member.scaled_replicas.or(member.template_replicas));
+        return Replicas { template, scaled, in_force, changes: true, ..Replicas::default() };
     }
     let former = inputs
         .head
@@ -154,7 +162,15 @@ pub(super) fn decide(
         }
         unset(artifact);
         let found = scaled.is_some() && member.is_some_and(|member| member.found_replicas);
-        return Replicas { template: Some(template), uncounted, scaled, found, ..Replicas::default() };
+        let in_force = known.in_force();
+        return Replicas {
+            template: Some(template),
+            uncounted,
+            scaled,
+            found,
+            in_force,
+            ..Replicas::default()
+        };
     }
     // A controller that takes the place of another is born with the count that is found.
     let kept = known.found.or(known.recorded).unwrap_or(count);
@@ -173,7 +189,16 @@ pub(super) fn decide(
     }
     let scaled = (kept != template).then_some(kept);
     let found = scaled.is_some() && !by_scale;
-    Replicas { template: Some(template), uncounted, scaled, found, take_back: None, changes: !exists }
+    let in_force = known.in_force();
+    Replicas {
+        template: Some(template),
+        uncounted,
+        scaled,
+        found,
+        in_force,
+        take_back: None,
+        changes: !exists,
+    }
 }
 
 /// Sets the template's count, and takes it back from whoever else has set one.
@@ -185,7 +210,7 @@ fn templates(
     exists: bool,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Replicas {
-    let is_others = known.found != Some(count) && known.other.is_some();
+    let is_others = known.in_force() != Some(count) && known.other.is_some();
     // A controller that Scale made from a Pod is ours alone, its count is Scale's all the same.
     if is_others || known.other.is_none() && known.recorded != known.applied && known.recorded != Some(count)
     {
@@ -195,7 +220,8 @@ fn templates(
     let differs = is_others || known.recorded != Some(count);
     let changes = !exists || is_new || inputs.replicas == ReplicasPolicy::Template && differs;
     let take_back = known.other.filter(|_| exists && (is_others || is_new)).map(|_| count);
-    Replicas { template: Some(count), take_back, changes, ..Replicas::default() }
+    let in_force = known.in_force();
+    Replicas { template: Some(count), in_force, take_back, changes, ..Replicas::default() }
 }
 
 /// The controllers whose count must be read, since somebody else owns it: those that another kind takes the place of,
@@ -211,8 +237,16 @@ pub fn counts_to_read(
     let ours = [field_manager(deployment), scale_manager(deployment)];
     let controllers = seen.iter().filter(|seen| seen.reference.kind.is_controller());
     let is_foreign = |seen: &&ListedObject| seen.replicas_owners.iter().any(|owner| !ours.contains(owner));
-    let is_asked =
-        |seen: &&ListedObject| policy == ReplicasPolicy::Template || after.get(&seen.reference).is_none();
+    // The template's count takes the place of theirs where its author has changed it, and that is told.
+    let is_taken = |seen: &ListedObject, after: &Artifact| {
+        let count = after.manifest.pointer("/spec/replicas").and_then(Value::as_i64);
+        let applied = head.member(&seen.reference).and_then(|member| member.template_replicas);
+        policy == ReplicasPolicy::Auto && count != applied.map(i64::from)
+    };
+    let is_asked = |seen: &&ListedObject| {
+        let after = after.get(&seen.reference);
+        policy == ReplicasPolicy::Template || after.is_none_or(|after| is_taken(seen, after))
+    };
     let is_read = |seen: &&ListedObject| {
         let is_unrecorded = |member| is_unrecorded(member, seen, deployment);
         head.member(&seen.reference)

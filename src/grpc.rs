@@ -322,11 +322,8 @@ impl TemplateService for TemplateApi {
         let span = span("TranslateTemplate", &operations, &message.namespace, &message.name);
         let settings = operations.settings();
         let limits = settings.requests.of_templates();
-        let translated =
-            decode::translate(message, &settings.namespace, limits).and_then(|(namespace, call, each)| {
-                let translated = Operations::translate_template(&call)?;
-                sizes::sized(encode::translate_response(&namespace, translated, each)?)
-            });
+        let call = decode::translate(message, &settings.namespace, limits);
+        let translated = call.and_then(|call| sizes::sized(offline::translated(&call)?));
         translated.map_err(|error| errors::logged(&error, &span))
     }
 }

@@ -40,6 +40,7 @@ use crate::proto;
 use crate::proto::deployment_service_server::DeploymentService;
 use crate::proto::server_service_server::ServerService;
 use crate::proto::template_service_server::TemplateService;
+use crate::template::shown;
 
 /// Serves DeploymentService.
 pub struct DeploymentApi {
@@ -88,9 +89,10 @@ fn acting<M>(operations: &Operations, request: &Request<M>) -> Result<Operations
     Ok(operations.acting_for(acting))
 }
 
-/// The span of one call.
+/// The span of one call; what it names is whatever its caller has sent.
 fn span(method: &'static str, operations: &Operations, namespace: &str, deployment: &str) -> Span {
     let caller = operations.caller().unwrap_or_default();
+    let (namespace, deployment) = (shown(namespace), shown(deployment));
     info_span!("call", method, namespace, deployment, caller)
 }
 

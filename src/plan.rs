@@ -252,17 +252,22 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     for artifact in inputs.after.objects() {
         let pod_revision = pod_revisions.get(&artifact.component).copied();
         let step = step(inputs, artifact, pod_revision, &mut plan);
-        let fields = match step.action {
-            Action::Update | Action::Replace => find(inputs.before, &artifact.reference)
-                .map_or_else(Vec::new, |before| diff::fields(&before.manifest, &artifact.manifest)),
-            Action::Create | Action::Unchanged | Action::Delete | Action::Keep => Vec::new(),
+        let before = match step.action {
+            Action::Update | Action::Replace => find(inputs.before, &artifact.reference),
+            Action::Create | Action::Unchanged | Action::Delete | Action::Keep => None,
         };
+        let fields = before.map_or_else(Vec::new, |before| {
+            let before = replicas::in_force(inputs, &before.manifest, &step);
+            diff::fields(&before, &replicas::to_come(&artifact.manifest, &before, &step))
+        });
+        let (fields, more_fields) = diff::listed(claims::without_kept(fields, artifact, &step.artifact));
         plan.changes.push(Change {
             reference: step.artifact.reference.clone(),
             uid: step.uid.clone(),
             action: step.action,
             component: Some(step.artifact.component.clone()),
-            fields: claims::without_kept(fields, artifact, &step.artifact),
+            fields,
+            more_fields,
         });
         plan.steps.push(step);
     }

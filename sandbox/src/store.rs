@@ -4,6 +4,7 @@ use super::clock::Clock;
 use super::kinds::Kind;
 use super::stored::Stored;
 use serde_json::{Value, json};
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::broadcast;
@@ -15,11 +16,30 @@ const HISTORY: usize = 10_000;
 const FIRST_REVISION: u64 = 100;
 
 /// Where an object lives; the namespace of cluster-wide kinds is empty.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     pub kind: Kind,
     pub namespace: String,
     pub name: String,
+}
+
+impl Key {
+    fn path(&self) -> impl Iterator<Item = u8> {
+        self.namespace.bytes().chain([b'/']).chain(self.name.bytes())
+    }
+}
+
+impl Ord for Key {
+    /// By `namespace/name` as one text, as etcd has them: `a-b/x` comes before `a/x`.
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.kind.cmp(&other.kind).then_with(|| self.path().cmp(other.path()))
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// One write: what stood there and what stands there now.
@@ -195,6 +215,23 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn objects_of_all_namespaces_are_ordered_as_etcd_orders_their_paths() {
+        let mut store = Store::new(0, Clock::new(jiff::Timestamp::now));
+        for namespace in ["team", "team0", "team-a"] {
+            for name in ["a0", "a", "a-b"] {
+                store.put(&Key::new(Kind::ConfigMap, namespace, name), json!({}));
+            }
+        }
+        let paths = |namespace: &str| -> Vec<String> {
+            let all = store.list(Kind::ConfigMap, namespace);
+            all.map(|(key, _)| format!("{}/{}", key.namespace, key.name)).collect()
+        };
+        let all = paths("");
+        assert!(all.len() == 9 && all.is_sorted(), "{all:?}");
+        assert_eq!(paths("team"), ["team/a", "team/a-b", "team/a0"]);
+    }
 
     #[test]
     fn history_reaches_back_so_far_and_no_further() {

@@ -226,9 +226,7 @@ impl Failure {
                 )
             }
             Meaning::Terminating => error(ErrorKind::NamespaceTerminating, "the namespace is being deleted"),
-            Meaning::Quota => {
-                error(ErrorKind::QuotaExceeded, "a ResourceQuota of the namespace does not allow it")
-            }
+            Meaning::Quota => error(ErrorKind::QuotaExceeded, &super::answers::which_quota(&status.message)),
             Meaning::LimitRange => error(
                 ErrorKind::QuotaExceeded,
                 "a LimitRange of the namespace does not allow an object of that size",

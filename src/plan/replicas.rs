@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::Inputs;
+use super::{Inputs, Step};
 use crate::artifacts::{
     Artifact, Artifacts, ComponentName, DeploymentName, Kind, ListedObject, ObjectRef, field_manager,
     scale_manager,
@@ -50,6 +50,15 @@ pub(super) fn same_but_count(one: &Value, other: &Value) -> bool {
     one == other || ignored(one) == ignored(other)
 }
 
+/// Where a controller's manifest has its count.
+const COUNT: &str = "/spec/replicas";
+
+/// The count of a controller's manifest.
+fn count_of(artifact: &Artifact) -> i32 {
+    let count = artifact.manifest.pointer(COUNT).and_then(Value::as_i64);
+    count.and_then(|count| i32::try_from(count).ok()).unwrap_or(1)
+}
+
 /// The manifest without its replica count.
 pub(super) fn ignored(manifest: &Value) -> Value {
     let mut manifest = manifest.clone();
@@ -57,6 +66,27 @@ pub(super) fn ignored(manifest: &Value) -> Value {
         spec.remove("replicas");
     }
     manifest
+}
+
+/// What was applied, with the count that is in force now: others than the template decide about it, too.
+pub(super) fn in_force(inputs: &Inputs<'_>, applied: &Value, step: &Step) -> Value {
+    let reference = &step.artifact.reference;
+    let found = seen(inputs, reference).and_then(|seen| seen.replicas);
+    let recorded =
+        step.former.as_ref().and_then(|former| former.scaled_replicas.or(former.template_replicas));
+    match found.or(recorded).filter(|_| reference.kind.is_controller()) {
+        Some(count) => with(applied.clone(), count.into()),
+        None => applied.clone(),
+    }
+}
+
+/// What is to be applied, with the count that is in force then: where none is written, the one that is there stays.
+pub(super) fn to_come(manifest: &Value, before: &Value, step: &Step) -> Value {
+    let written = step.artifact.manifest.pointer(COUNT);
+    match written.or(before.pointer(COUNT)).filter(|_| step.artifact.reference.kind.is_controller()) {
+        Some(count) => with(manifest.clone(), count.clone()),
+        None => manifest.clone(),
+    }
 }
 
 /// What is known of the count in force, on this controller or on the one of another kind that it takes the place of.
@@ -121,8 +151,7 @@ pub(super) fn decide(
     if !artifact.reference.kind.is_controller() {
         return Replicas::default();
     }
-    let count = artifact.manifest.pointer("/spec/replicas").and_then(Value::as_i64);
-    let count = count.and_then(|count| i32::try_from(count).ok()).unwrap_or(1);
+    let count = count_of(artifact);
     let uncounted = inputs.uncounted.contains(&artifact.component);
     if let Some(asked) = inputs.scale.get(&artifact.component).copied() {
         set(artifact, asked);
@@ -185,7 +214,9 @@ fn templates(
     exists: bool,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Replicas {
-    let is_others = known.found != Some(count) && known.other.is_some();
+    // Of a count that Scale alone has set, the record knows.
+    let in_force = known.found.or(known.recorded.filter(|_| !known.is_foreign));
+    let is_others = in_force != Some(count) && known.other.is_some();
     // A controller that Scale made from a Pod is ours alone, its count is Scale's all the same.
     if is_others || known.other.is_none() && known.recorded != known.applied && known.recorded != Some(count)
     {
@@ -199,24 +230,30 @@ fn templates(
 }
 
 /// The controllers whose count must be read, since somebody else owns it: those that another kind takes the place of,
-/// and with TEMPLATE all of them, since what is the template's count already is no change. So must those whose count
-/// Scale owns and the record does not have.
+/// and those whose count is set, since what is the template's already is no change, and what is not is told. So must those
+/// whose count Scale owns and the record does not have.
 pub fn counts_to_read(
     head: &Head,
     after: &Artifacts,
     seen: &[ListedObject],
-    policy: ReplicasPolicy,
+    (policy, uncounted): (ReplicasPolicy, &BTreeSet<ComponentName>),
     deployment: &DeploymentName,
 ) -> Vec<ObjectRef> {
     let ours = [field_manager(deployment), scale_manager(deployment)];
     let controllers = seen.iter().filter(|seen| seen.reference.kind.is_controller());
     let is_foreign = |seen: &&ListedObject| seen.replicas_owners.iter().any(|owner| !ours.contains(owner));
-    let is_asked =
-        |seen: &&ListedObject| policy == ReplicasPolicy::Template || after.get(&seen.reference).is_none();
+    let is_asked = |member: &Member| match (after.get(&member.reference), policy) {
+        (None, _) | (Some(_), ReplicasPolicy::Template) => true,
+        (Some(_), ReplicasPolicy::Preserve | ReplicasPolicy::Rollback) => false,
+        (Some(artifact), ReplicasPolicy::Auto) => {
+            let is_changed = member.uncounted || member.template_replicas != Some(count_of(artifact));
+            is_changed && !uncounted.contains(&member.component)
+        }
+    };
     let is_read = |seen: &&ListedObject| {
-        let is_unrecorded = |member| is_unrecorded(member, seen, deployment);
-        head.member(&seen.reference)
-            .is_some_and(|member| is_foreign(seen) && is_asked(seen) || is_unrecorded(member))
+        head.member(&seen.reference).is_some_and(|member| {
+            is_foreign(seen) && is_asked(member) || is_unrecorded(member, seen, deployment)
+        })
     };
     controllers.filter(is_read).map(|seen| seen.reference.clone()).collect()
 }
@@ -272,13 +309,16 @@ fn note(artifact: &Artifact, code: Code, what: &str) -> Diagnostic {
 }
 
 fn set(artifact: &mut Artifact, count: i32) {
-    if let Some(spec) = artifact.manifest.get_mut("spec").and_then(Value::as_object_mut) {
-        spec.insert("replicas".to_owned(), Value::from(count));
-    }
+    artifact.manifest = with(std::mem::take(&mut artifact.manifest), count.into());
 }
 
 fn unset(artifact: &mut Artifact) {
-    if let Some(spec) = artifact.manifest.get_mut("spec").and_then(Value::as_object_mut) {
-        spec.remove("replicas");
+    artifact.manifest = ignored(&artifact.manifest);
+}
+
+fn with(mut manifest: Value, count: Value) -> Value {
+    if let Some(spec) = manifest.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.insert("replicas".to_owned(), count);
     }
+    manifest
 }

@@ -47,13 +47,31 @@ pub(super) fn conclude(namespace: &Namespace, observed: &Observed) -> Vec<Endpoi
         let load_balancer = ingress.and_then(|ingress| {
             ingress.iter().find_map(|one| one.ip.clone().or_else(|| one.hostname.clone()))
         });
-        for port in spec.ports.as_deref().unwrap_or_default() {
+        let component = labels.get(LABEL_NAME).cloned().unwrap_or_default();
+        let whole = Endpoint {
+            host_port: None,
+            component: component.clone(),
+            service: name.clone(),
+            host: format!("{name}.{namespace}.svc"),
+            port: 0,
+            protocol: TCP.to_owned(),
+            container_port: 0,
+            alias: annotations.get(ANNOTATION_ALIAS).cloned(),
+            cluster_ip: spec.cluster_ip.clone().filter(|ip| ip != "None"),
+            node_port: None,
+            load_balancer,
+        };
+        let ports = spec.ports.as_deref().unwrap_or_default();
+        if ports.is_empty() {
+            endpoints.push(whole);
+            continue;
+        }
+        for port in ports {
             use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
             let container_port = match &port.target_port {
                 Some(IntOrString::Int(number)) => *number,
                 Some(IntOrString::String(_)) | None => port.port,
             };
-            let component = labels.get(LABEL_NAME).cloned().unwrap_or_default();
             let protocol = port.protocol.clone().unwrap_or_else(|| TCP.to_owned());
             let taken = taken.iter().find(|taken| {
                 taken.component == component
@@ -61,16 +79,11 @@ pub(super) fn conclude(namespace: &Namespace, observed: &Observed) -> Vec<Endpoi
             });
             endpoints.push(Endpoint {
                 host_port: taken.map(|taken| taken.host),
-                component,
-                service: name.clone(),
-                host: format!("{name}.{namespace}.svc"),
                 port: port.port,
                 protocol,
                 container_port,
-                alias: annotations.get(ANNOTATION_ALIAS).cloned(),
-                cluster_ip: spec.cluster_ip.clone().filter(|ip| ip != "None"),
                 node_port: port.node_port.filter(|port| *port != 0),
-                load_balancer: load_balancer.clone(),
+                ..whole.clone()
             });
         }
     }
@@ -137,4 +150,28 @@ fn taken(observed: &Observed) -> Vec<Taken> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_service_without_ports_is_reached_under_its_name() {
+        let service = json!({
+            "metadata": {"name": "cache", "labels": {"name": "web"}},
+            "spec": {"clusterIP": "None"},
+        });
+        let service = Arc::new(serde_json::from_value(service).expect("a Service"));
+        let observed = Observed { services: vec![service], ..Observed::default() };
+        let found = conclude(&Namespace::new("apps").expect("a namespace"), &observed);
+        let [endpoint] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((endpoint.component.as_str(), endpoint.host.as_str()), ("web", "cache.apps.svc"));
+        assert_eq!((endpoint.port, endpoint.container_port), (0, 0));
+        assert_eq!(endpoint.cluster_ip, None);
+    }
 }

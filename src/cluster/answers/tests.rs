@@ -27,8 +27,30 @@ fn who_refuses_a_write_is_named_and_nothing_else() {
         ),
         ("admission webhook \"a secret text\" denied", ""),
         ("violates PodSecurity", ""),
+        (
+            "pods \"a\" is forbidden: violates PodSecurity \"restricted:latest\": runAsNonRoot != true",
+            " (Pod Security level restricted:latest)",
+        ),
     ] {
         assert_eq!(who_denies(text), named, "{text}");
+    }
+}
+
+#[test]
+fn the_quota_that_refuses_an_object_is_named_and_nothing_else_is_quoted() {
+    for (text, told) in [
+        (
+            "pods \"a\" is forbidden: exceeded quota: few, requested: pods=1, used: pods=1, limited: pods=1",
+            "ResourceQuota few of the namespace is used up",
+        ),
+        (
+            "pods \"a\" is forbidden: failed quota: cpu: must specify limits.cpu for: web",
+            "ResourceQuota cpu of the namespace asks for requests or limits of every pod",
+        ),
+        ("exceeded quota: a secret text", "a ResourceQuota of the namespace does not allow it"),
+        ("quota evaluation failed", "a ResourceQuota of the namespace does not allow it"),
+    ] {
+        assert_eq!(which_quota(text), told, "{text}");
     }
 }
 

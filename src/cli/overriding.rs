@@ -44,14 +44,14 @@ fn image(image: RawImage, path: &str, found: &mut Vec<Diagnostic>) -> proto::Ima
         })
         .collect();
     let variables = image.environment.into_iter().enumerate().map(|(index, one)| proto::Environment {
-        required: truth(&one.required, &format!("{path}.environment[{index}].required"), found)
+        required: truth(&one.required.value, &format!("{path}.environment[{index}].required"), found)
             .unwrap_or_default(),
         variable: one.variable,
         value: Some(one.value).filter(|value| !value.is_empty()),
     });
     let environment = variables.collect();
     let volumes = image.volumes.into_iter().enumerate().map(|(index, one)| proto::Volume {
-        read_only: truth(&one.read_only, &format!("{path}.volumes[{index}].read_only"), found),
+        read_only: truth(&one.read_only.value, &format!("{path}.volumes[{index}].read_only"), found),
         host_path: one.host_path,
         container_path: one.container_path,
     });
@@ -94,7 +94,7 @@ fn port(port: &RawPort, path: &str, found: &mut Vec<Diagnostic>) -> proto::PortM
             found,
         ),
         proto: port.proto.clone(),
-        host_interface: port.host_interface.clone(),
+        host_interface: port.host_interface.value.clone(),
     }
 }
 

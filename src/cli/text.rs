@@ -52,6 +52,12 @@ fn state(deployment: &proto::Deployment) -> String {
     if reason.is_empty() { state.to_owned() } else { format!("{state} ({reason})") }
 }
 
+/// The state of a component, which may be one that nobody knows.
+fn component_state(component: &proto::Component) -> &'static str {
+    let state = said::<proto::ComponentState>(component.state);
+    if state.is_empty() { "UNKNOWN" } else { state }
+}
+
 /// A deployment and its components.
 pub fn deployment(deployment: &proto::Deployment) -> Vec<String> {
     let head = format!(
@@ -69,7 +75,7 @@ pub fn deployment(deployment: &proto::Deployment) -> Vec<String> {
         let reason = said::<proto::ComponentReason>(one.reason);
         let why = spoken(&one.message);
         let why = [reason, &why].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ");
-        let state = said::<proto::ComponentState>(one.state);
+        let state = component_state(one);
         rows.push(row([&one.name, &replicas(one), state, &one.image, &why]));
     }
     if !deployment.components.is_empty() {
@@ -121,7 +127,7 @@ pub fn details(deployment: &proto::Deployment) -> Vec<String> {
 pub fn summary(deployment: &proto::Deployment) -> String {
     let component = |one: &proto::Component| {
         let reason = said::<proto::ComponentReason>(one.reason);
-        let state = if reason.is_empty() { said::<proto::ComponentState>(one.state) } else { reason };
+        let state = if reason.is_empty() { component_state(one) } else { reason };
         format!("{} {} {state}", plain(&one.name), replicas(one))
     };
     let components: Vec<String> = deployment.components.iter().map(component).collect();
@@ -204,6 +210,9 @@ pub fn changes(changes: &[proto::ObjectChange], with_fields: bool) -> Vec<String
                 side(&field.before),
                 side(&field.after)
             ));
+        }
+        if with_fields && change.more_fields > 0 {
+            lines.push(format!("    and {} more fields", change.more_fields));
         }
     }
     if lines.is_empty() {

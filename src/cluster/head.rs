@@ -155,7 +155,7 @@ impl Cluster {
             .await
             .map_err(|failure| failure.into_error("ConfigMap", &object_name))?;
         let Some(object) = object else { return Ok(None) };
-        parse(&object).unwrap_or_else(|| Err(foreign_head(&object_name))).map(Some)
+        parse(&object).unwrap_or_else(|| Err(foreign_head(namespace, &object_name))).map(Some)
     }
 
     /// Creates the head: the lock, the plan and the inventory of a first Deploy in one write.
@@ -298,12 +298,15 @@ impl Cluster {
     }
 }
 
-fn foreign_head(object_name: &str) -> Error {
+fn foreign_head(namespace: &Namespace, object_name: &str) -> Error {
     Error::new(
         ErrorKind::ObjectNotOwned,
         format!(
             "ConfigMap {object_name} does not belong to this adapter; choose another name for the deployment"
         ),
     )
+    .with("object", format!("ConfigMap {object_name}"))
+    .with("namespace", namespace.to_string())
+    .with("owner", "somebody else")
     .about("ConfigMap", object_name)
 }

@@ -48,7 +48,7 @@ catalogue! {
     /// There were too many findings to list, none of them an error.
     NotesLeftOut = "NOTES_LEFT_OUT", Warning, "correct the listed ones first";
     /// Something is more, longer or larger than allowed.
-    LimitExceeded = "LIMIT", Error, "split the template, or shorten the value";
+    LimitExceeded = "LIMIT", Error, "have fewer of them, or make it smaller";
     /// The template has no image.
     NoImages = "NO_IMAGES", Error, "add at least one entry to `images`";
     /// A name is absent or has no letter and no digit.
@@ -291,7 +291,8 @@ catalogue! {
     /// The template becomes more than 256 Kubernetes objects.
     TooManyObjects = "TOO_MANY_OBJECTS", Error, "split the template";
     /// A Kubernetes object, or all together, would be too large to store.
-    ObjectTooLarge = "OBJECT_TOO_LARGE", Error, "shorten the values of the environment";
+    ObjectTooLarge = "OBJECT_TOO_LARGE", Error,
+        "shorten what its image has: values of variables, the command, labels and annotations of the options";
     /// The component runs as a ReplicationController and stays one, whatever its count.
     ControllerKept = "CONTROLLER_KEPT", Info,
         "tear the deployment down and deploy it again to get a bare Pod";

@@ -52,6 +52,15 @@ pub(super) fn same_but_count(one: &Value, other: &Value) -> bool {
     one == other || ignored(one) == ignored(other)
 }
 
+/// Where a controller's manifest has its count.
+const COUNT: &str = "/spec/replicas";
+
+/// The count of a controller's manifest.
+fn count_of(artifact: &Artifact) -> i32 {
+    let count = artifact.manifest.pointer(COUNT).and_then(Value::as_i64);
+    count.and_then(|count| i32::try_from(count).ok()).unwrap_or(1)
+}
+
 /// The manifest without its replica count.
 pub(super) fn ignored(manifest: &Value) -> Value {
     let mut manifest = manifest.clone();
@@ -128,8 +137,7 @@ pub(super) fn decide(
     if !artifact.reference.kind.is_controller() {
         return Replicas::default();
     }
-    let count = artifact.manifest.pointer("/spec/replicas").and_then(Value::as_i64);
-    let count = count.and_then(|count| i32::try_from(count).ok()).unwrap_or(1);
+    let count = count_of(artifact);
     let uncounted = inputs.uncounted.contains(&artifact.component);
     if let Some(asked) = inputs.scale.get(&artifact.component).copied() {
         set(artifact, asked);
@@ -225,32 +233,30 @@ fn templates(
 }
 
 /// The controllers whose count must be read, since somebody else owns it: those that another kind takes the place of,
-/// and with TEMPLATE all of them, since what is the template's count already is no change. So must those whose count
-/// Scale owns and the record does not have.
+/// and those whose count is set, since what is the template's already is no change, and what is not is told. So must those
+/// whose count Scale owns and the record does not have.
 pub fn counts_to_read(
     head: &Head,
     after: &Artifacts,
     seen: &[ListedObject],
-    policy: ReplicasPolicy,
+    (policy, uncounted): (ReplicasPolicy, &BTreeSet<ComponentName>),
     deployment: &DeploymentName,
 ) -> Vec<ObjectRef> {
     let ours = [field_manager(deployment), scale_manager(deployment)];
     let controllers = seen.iter().filter(|seen| seen.reference.kind.is_controller());
     let is_foreign = |seen: &&ListedObject| seen.replicas_owners.iter().any(|owner| !ours.contains(owner));
-    // The template's count takes the place of theirs where its author has changed it, and that is told.
-    let is_taken = |seen: &ListedObject, after: &Artifact| {
-        let count = after.manifest.pointer("/spec/replicas").and_then(Value::as_i64);
-        let applied = head.member(&seen.reference).and_then(|member| member.template_replicas);
-        policy == ReplicasPolicy::Auto && count != applied.map(i64::from)
-    };
-    let is_asked = |seen: &&ListedObject| {
-        let after = after.get(&seen.reference);
-        policy == ReplicasPolicy::Template || after.is_none_or(|after| is_taken(seen, after))
+    let is_asked = |member: &Member| match (after.get(&member.reference), policy) {
+        (None, _) | (Some(_), ReplicasPolicy::Template) => true,
+        (Some(_), ReplicasPolicy::Preserve | ReplicasPolicy::Rollback) => false,
+        (Some(artifact), ReplicasPolicy::Auto) => {
+            let is_changed = member.uncounted || member.template_replicas != Some(count_of(artifact));
+            is_changed && !uncounted.contains(&member.component)
+        }
     };
     let is_read = |seen: &&ListedObject| {
-        let is_unrecorded = |member| is_unrecorded(member, seen, deployment);
-        head.member(&seen.reference)
-            .is_some_and(|member| is_foreign(seen) && is_asked(seen) || is_unrecorded(member))
+        head.member(&seen.reference).is_some_and(|member| {
+            is_foreign(seen) && is_asked(member) || is_unrecorded(member, seen, deployment)
+        })
     };
     controllers.filter(is_read).map(|seen| seen.reference.clone()).collect()
 }
@@ -306,13 +312,16 @@ fn note(artifact: &Artifact, code: Code, what: &str) -> Diagnostic {
 }
 
 fn set(artifact: &mut Artifact, count: i32) {
-    if let Some(spec) = artifact.manifest.get_mut("spec").and_then(Value::as_object_mut) {
-        spec.insert("replicas".to_owned(), Value::from(count));
-    }
+    artifact.manifest = with(std::mem::take(&mut artifact.manifest), count.into());
 }
 
 fn unset(artifact: &mut Artifact) {
-    if let Some(spec) = artifact.manifest.get_mut("spec").and_then(Value::as_object_mut) {
-        spec.remove("replicas");
+    artifact.manifest = ignored(&artifact.manifest);
+}
+
+fn with(mut manifest: Value, count: Value) -> Value {
+    if let Some(spec) = manifest.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.insert("replicas".to_owned(), count);
     }
+    manifest
 }

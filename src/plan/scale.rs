@@ -194,7 +194,11 @@ fn unknown(record: &Record, missing: &[&str]) -> Error {
         _ => {
             let quoted: Vec<String> = missing.iter().map(|name| format!("{name:?}")).collect();
             let quoted: Vec<&str> = quoted.iter().map(String::as_str).collect();
-            format!("components {}{listed}", some(&quoted))
+            let hints = missing.iter().map(|name| (name, hint(name))).filter(|(_, hint)| !hint.is_empty());
+            let hints = hints
+                .take(MAX_NAMES)
+                .map(|(name, hint)| format!("; for {name:?}{}", hint.replacen(';', ",", 1)));
+            format!("components {}{listed}{}", some(&quoted), hints.collect::<String>())
         }
     };
     let message = format!("deployment {} has no {told}", record.name);
@@ -254,6 +258,7 @@ fn change(member: &Member, action: Action, fields: Vec<FieldChange>) -> Change {
         action,
         component: Some(member.component.clone()),
         fields,
+        more_fields: 0,
     }
 }
 

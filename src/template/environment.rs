@@ -49,7 +49,10 @@ impl VariableName {
             ));
         }
         let visible = |byte: u8| byte.is_ascii_graphic() && byte != b'=';
-        if text.is_empty() || !text.bytes().all(visible) {
+        if text.is_empty() {
+            return Err(Fault::new(Code::VariableName, "the name of the variable is missing"));
+        }
+        if !text.bytes().all(visible) {
             let message = "the name of a variable may contain only visible ASCII characters other than `=`";
             return Err(Fault::new(Code::VariableName, message));
         }
@@ -165,7 +168,7 @@ pub(super) fn check(raw: Vec<RawVariable>, image: &str, findings: &mut Findings)
         findings.report(
             Code::LimitExceeded,
             list(),
-            format!("the environment is larger than {MAX_TOTAL} bytes"),
+            format!("the names and values of all variables are larger than {MAX_TOTAL} bytes together"),
         );
     }
     let mut variables: BTreeMap<VariableName, (usize, Variable)> = BTreeMap::new();
@@ -191,7 +194,8 @@ fn check_variable(
 ) -> Option<Variable> {
     let field = entry.field.unwrap_or_else(|| format!("{image}.environment[{index}]"));
     let name = accept(VariableName::new(entry.variable), || format!("{field}.variable"), findings);
-    let required = accept(boolean(&entry.required), || format!("{field}.required"), findings);
+    let required = boolean(&entry.required.value);
+    let required = accept(required, || entry.required.place(|| format!("{field}.required")), findings);
     let value = accept(check_value(&entry.value), || format!("{field}.value"), findings);
     let (name, required) = (name?, required?.unwrap_or(false));
     value?;

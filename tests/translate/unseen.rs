@@ -191,7 +191,7 @@ prop_compose! {
         value in prop_oneof![with_canary(), Just(CANARY.to_owned()), Just(String::new())],
         required in prop_oneof![30 => Just("true".to_owned()), 1 => Just(CANARY.to_owned())],
     ) -> RawVariable {
-        RawVariable { variable, value, required, field: None }
+        RawVariable { variable, value, required: required.into(), field: None }
     }
 }
 

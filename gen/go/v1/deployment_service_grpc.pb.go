@@ -95,14 +95,16 @@ type DeploymentServiceClient interface {
 	// (DEPLOYMENT_NOT_FOUND).
 	GetDeployment(ctx context.Context, in *GetDeploymentRequest, opts ...grpc.CallOption) (*GetDeploymentResponse, error)
 	// Answers the deployments of a namespace, or of all namespaces, page by page,
-	// ordered by namespace and name. Fails with ABORTED (PAGE_TOKEN_EXPIRED).
+	// ordered by `namespace/name` as the cluster orders them: `a-b/x` comes before
+	// `a/x`. Fails with ABORTED (PAGE_TOKEN_EXPIRED).
 	ListDeployments(ctx context.Context, in *ListDeploymentsRequest, opts ...grpc.CallOption) (*ListDeploymentsResponse, error)
 	// Answers a deployment as it stands, at once, and again whenever it has
 	// changed, until what `until` names has happened.
 	//
 	// The stream needs no deadline. It ends with OK after a `complete` that says
 	// why. It outlives faults of the cluster in between; before its first message
-	// it fails with NOT_FOUND (DEPLOYMENT_NOT_FOUND) or as any other call.
+	// it fails with NOT_FOUND (DEPLOYMENT_NOT_FOUND, but for WATCH_UNTIL_GONE) or as
+	// any other call.
 	WatchDeployment(ctx context.Context, in *WatchDeploymentRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchDeploymentResponse], error)
 	// Answers the revisions of a deployment that are kept, newest first: the last
 	// ten, and the last good one. A Deploy that was refused before it changed
@@ -292,14 +294,16 @@ type DeploymentServiceServer interface {
 	// (DEPLOYMENT_NOT_FOUND).
 	GetDeployment(context.Context, *GetDeploymentRequest) (*GetDeploymentResponse, error)
 	// Answers the deployments of a namespace, or of all namespaces, page by page,
-	// ordered by namespace and name. Fails with ABORTED (PAGE_TOKEN_EXPIRED).
+	// ordered by `namespace/name` as the cluster orders them: `a-b/x` comes before
+	// `a/x`. Fails with ABORTED (PAGE_TOKEN_EXPIRED).
 	ListDeployments(context.Context, *ListDeploymentsRequest) (*ListDeploymentsResponse, error)
 	// Answers a deployment as it stands, at once, and again whenever it has
 	// changed, until what `until` names has happened.
 	//
 	// The stream needs no deadline. It ends with OK after a `complete` that says
 	// why. It outlives faults of the cluster in between; before its first message
-	// it fails with NOT_FOUND (DEPLOYMENT_NOT_FOUND) or as any other call.
+	// it fails with NOT_FOUND (DEPLOYMENT_NOT_FOUND, but for WATCH_UNTIL_GONE) or as
+	// any other call.
 	WatchDeployment(*WatchDeploymentRequest, grpc.ServerStreamingServer[WatchDeploymentResponse]) error
 	// Answers the revisions of a deployment that are kept, newest first: the last
 	// ten, and the last good one. A Deploy that was refused before it changed

@@ -216,8 +216,8 @@ func (*ValidateTemplateRequest_Template) isValidateTemplateRequest_TemplateSourc
 // The faults of a template.
 type ValidateTemplateResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whether the template can be deployed: no diagnostic is an ERROR, nor a
-	// WARNING under STRICTNESS_STRICT.
+	// Whether the template can be deployed: no diagnostic is an ERROR, as under
+	// STRICTNESS_STRICT every WARNING is.
 	Valid bool `protobuf:"varint,1,opt,name=valid,proto3" json:"valid,omitempty"`
 	// All that was found, errors first, else in the order of the template.
 	Diagnostics []*Diagnostic `protobuf:"bytes,2,rep,name=diagnostics,proto3" json:"diagnostics,omitempty"`

@@ -51,7 +51,9 @@ pub use prepared::{
     Prepared, Reading, Rendered, Source, Standing, TemplateCall, check_renders, combine, deployment_name,
     judge, prepare, read, render,
 };
-pub use remedy::{ConflictPolicy, Remedy, blamed, is_for_good, is_refusal, remedy, without};
+pub use remedy::{
+    ConflictPolicy, Remedy, blamed, is_for_good, is_refusal, remedy, waits_for_somebody, without,
+};
 pub use removals::{deleting, waits};
 pub use replacing::tell_untried;
 pub use replicas::{ReplicasPolicy, autoscaled, counts_to_read, with_scaled_counts};
@@ -260,14 +262,12 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
             let before = replicas::in_force(inputs, &before.manifest, &step);
             diff::fields(&before, &replicas::to_come(&artifact.manifest, &before, &step))
         });
-        let (fields, more_fields) = diff::listed(claims::without_kept(fields, artifact, &step.artifact));
         plan.changes.push(Change {
             reference: step.artifact.reference.clone(),
             uid: step.uid.clone(),
             action: step.action,
             component: Some(step.artifact.component.clone()),
-            fields,
-            more_fields,
+            fields: claims::without_kept(fields, artifact, &step.artifact),
         });
         plan.steps.push(step);
     }

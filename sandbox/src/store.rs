@@ -24,15 +24,15 @@ pub struct Key {
 }
 
 impl Key {
-    fn path(&self) -> impl Iterator<Item = u8> {
+    /// The key as etcd has it, which lists go by: `team-a/web` comes before `team/web`.
+    fn written(&self) -> impl Iterator<Item = u8> {
         self.namespace.bytes().chain([b'/']).chain(self.name.bytes())
     }
 }
 
 impl Ord for Key {
-    /// By `namespace/name` as one text, as etcd has them: `a-b/x` comes before `a/x`.
     fn cmp(&self, other: &Self) -> Ordering {
-        self.kind.cmp(&other.kind).then_with(|| self.path().cmp(other.path()))
+        self.kind.cmp(&other.kind).then_with(|| self.written().cmp(other.written()))
     }
 }
 

@@ -101,7 +101,10 @@ pub fn details(deployment: &proto::Deployment) -> Vec<String> {
                 one.load_balancer.clone(),
             ];
             let outside = outside.into_iter().flatten().collect::<Vec<_>>().join(", ");
-            let port = format!("{}/{}", one.port, one.protocol.to_lowercase());
+            let port = match one.port {
+                0 => "-".to_owned(),
+                port => format!("{port}/{}", one.protocol.to_lowercase()),
+            };
             rows.push(row([&one.host, &port, &one.component, &outside]));
         }
         lines.extend(table("  ", &rows));
@@ -207,9 +210,6 @@ pub fn changes(changes: &[proto::ObjectChange], with_fields: bool) -> Vec<String
                 side(&field.before),
                 side(&field.after)
             ));
-        }
-        if with_fields && change.more_fields > 0 {
-            lines.push(format!("    and {} more fields", change.more_fields));
         }
     }
     if lines.is_empty() {

@@ -216,37 +216,5 @@ fn missing_right(text: &str) -> Option<String> {
     (is_name(verb) && is_name(resource) && is_name(&group)).then(|| format!(" to {verb} {resource}{group}"))
 }
 
-/// Which webhook, policy or level refuses a write, as ` (admission webhook a.example.com)`; empty if the text does not say.
-/// Names alone: its message may quote what was sent.
-pub(super) fn who_denies(text: &str) -> String {
-    let forms = [
-        ("admission webhook", "admission webhook", '"'),
-        ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicy", '\''),
-        ("violates PodSecurity", "Pod Security level", '"'),
-    ];
-    let named = forms.into_iter().find_map(|(words, what, quote)| {
-        let (_, rest) = text.split_once(&format!("{words} {quote}"))?;
-        let (name, _) = rest.split_once(quote)?;
-        is_name(name).then(|| format!(" ({what} {name})"))
-    });
-    named.unwrap_or_default()
-}
-
-/// Which quota refuses an object, and why, from `exceeded quota: few, requested: …`; names alone.
-pub(super) fn which_quota(text: &str) -> String {
-    let forms =
-        [("exceeded quota: ", "is used up"), ("failed quota: ", "asks for requests or limits of every pod")];
-    let named = forms.into_iter().find_map(|(words, why)| {
-        let (_, rest) = text.split_once(words)?;
-        let name = rest.split([',', ':']).next().filter(|name| is_name(name) && !name.is_empty())?;
-        Some(format!("ResourceQuota {name} of the namespace {why}"))
-    });
-    named.unwrap_or_else(|| "a ResourceQuota of the namespace does not allow it".to_owned())
-}
-
-fn is_name(name: &str) -> bool {
-    name.len() < 254 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:".contains(&byte))
-}
-
 #[cfg(test)]
 mod tests;

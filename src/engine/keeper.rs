@@ -195,7 +195,17 @@ async fn carry_out(
         }
         Duty::Settle(state, cause) => settle(engine, record, state, cause).await.map(|()| None),
         Duty::TakeBack(earlier, _) => {
-            Box::pin(take_back(engine, record, &earlier)).await.map(|()| Some(PAUSE))
+            let now = engine.clock.elapsed();
+            let key = format!("back to {}", earlier.secret);
+            // Each try writes the record, so what the watches show next must not bring the next one.
+            if memory.refusals.is_due(&key, now) {
+                let Err(error) = Box::pin(take_back(engine, record, &earlier)).await else {
+                    return Ok(Some(PAUSE));
+                };
+                debug!(context = ?error.context(), "going back failed, trying again");
+                memory.refusals.refused(&key, engine.clock.elapsed());
+            }
+            Ok(memory.refusals.again_in(std::iter::once(key), now))
         }
     }
 }
@@ -291,7 +301,7 @@ async fn delete_late(
     let Some(now) = look::read(engine, target).await? else { return Ok(()) };
     let still = plan::late(&now, observed);
     for (reference, form) in late.iter().filter(|late| still.contains(late)) {
-        warn!(%reference, "deleting an object that a dead operation has created late");
+        warn!(%reference, "deleting an object that a dead operation has created late, or a lost record has left");
         engine.cluster.delete_form(&target.namespace, reference, form).await?;
     }
     Ok(())

@@ -182,6 +182,17 @@ pub fn is_for_good(kind: ErrorKind) -> bool {
     )
 }
 
+/// Whether a plan that fails so is worth trying again, and somebody has to do something before it succeeds.
+pub fn waits_for_somebody(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::QuotaExceeded
+            | ErrorKind::AdmissionDenied
+            | ErrorKind::ClusterForbidden
+            | ErrorKind::Internal
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

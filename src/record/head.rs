@@ -82,6 +82,9 @@ pub struct HeadFields {
     /// Volume claims that stay when everything in the inventory goes; filled when it is marked for deletion.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retained: Vec<Member>,
+    /// Whether the last Deploy deletes what no template has: then so does whoever finds objects that a lost record has left.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prunes: bool,
     /// Requests that their callers have named and that were carried out, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<RequestEntry>,
@@ -92,7 +95,7 @@ pub struct HeadFields {
     /// caller waits for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pledge: Option<HeadRef>,
-    /// Why the revision that was promised for a failure was not put back, until the next Deploy.
+    /// Why the revision that was promised for a failure is not put back, until the next Deploy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_put_back: Option<NotPutBack>,
     /// The state a BASIC list shows.
@@ -123,6 +126,7 @@ impl Head {
             begun: Vec::new(),
             inventory: Vec::new(),
             retained: Vec::new(),
+            prunes: false,
             requests: Vec::new(),
             refused: Vec::new(),
             pledge: None,

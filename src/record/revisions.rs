@@ -89,25 +89,37 @@ impl Cause {
     }
 }
 
-/// A revision that could not be put back where that was promised, and cannot be as things are.
+/// A revision that is not in force where that was promised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotPutBack {
     /// Its number.
     pub revision: u32,
     /// What refuses it, in the adapter's words.
     pub why: String,
+    /// Whether that may pass, so that it is tried again; otherwise it is given up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
 }
 
 impl NotPutBack {
-    /// A refusal as long as a record keeps one.
+    /// A refusal for good, as long as a record keeps one.
     pub fn new(revision: u32, why: &str) -> Self {
-        Self { revision, why: shortened(why) }
+        Self { revision, why: shortened(why), again: false }
+    }
+
+    /// A refusal that may pass.
+    pub fn for_now(revision: u32, why: &str) -> Self {
+        Self { again: true, ..Self::new(revision, why) }
     }
 }
 
 impl fmt::Display for NotPutBack {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "revision {} could not be put in force: {}", self.revision, self.why)
+        write!(formatter, "revision {} could not be put in force", self.revision)?;
+        if self.again {
+            formatter.write_str(" yet, and is tried again")?;
+        }
+        write!(formatter, ": {}", self.why)
     }
 }
 

@@ -102,8 +102,8 @@ pub enum Transition {
         /// Those objects, by uid, with what they show of their writers now.
         objects: Vec<(ObjectRef, String, Trace)>,
     },
-    /// The revision that was to be put back cannot be.
-    PledgeDropped(NotPutBack),
+    /// The revision that was to be put in force could not be; unless it is tried again, the promise ends.
+    NotPutBack(NotPutBack),
     /// Revisions that are no longer kept were deleted.
     RevisionsDropped {
         /// Those revisions.
@@ -126,7 +126,7 @@ impl Transition {
             Transition::Settled { .. }
             | Transition::DeletesAnswered { .. }
             | Transition::SameAgain { .. }
-            | Transition::PledgeDropped(_)
+            | Transition::NotPutBack(_)
             | Transition::Gone { .. }
             | Transition::DoubtsCleared { .. }
             | Transition::RevisionsDropped { .. } => Writer::Keeper,
@@ -153,7 +153,7 @@ impl Transition {
             | Transition::Settled { .. }
             | Transition::DeletesAnswered { .. }
             | Transition::SameAgain { .. }
-            | Transition::PledgeDropped(_)
+            | Transition::NotPutBack(_)
             | Transition::Gone { .. }
             | Transition::DoubtsCleared { .. }
             | Transition::RevisionsDropped { .. } => {
@@ -217,8 +217,9 @@ impl Transition {
             Transition::Settled { state, gone } => next.settle(state.as_ref(), gone),
             Transition::DeletesAnswered { refused, accepted } => next.answer_deletes(refused, accepted),
             Transition::SameAgain { objects } => next.same_again(objects),
-            Transition::PledgeDropped(why) => {
-                (next.pledge, next.not_put_back) = (None, Some(why.clone()));
+            Transition::NotPutBack(why) => {
+                next.pledge = next.pledge.filter(|_| why.again);
+                next.not_put_back = Some(why.clone());
             }
             Transition::Gone { objects } => {
                 next.inventory.retain(|member| !objects.contains(&member.reference));
@@ -257,7 +258,8 @@ impl HeadFields {
             self.mark_taken_back(cause);
         }
         match &begin.work {
-            Work::Deploy { template_name, recorded, inventory, takes_back, .. } => {
+            Work::Deploy { template_name, recorded, inventory, takes_back, prunes, .. } => {
+                self.prunes = *prunes;
                 self.forget_writes();
                 (self.pledge, self.not_put_back) = (None, None);
                 // A dead operation may have stored its revision: it stays known, and goes with the others of its age.

@@ -7,7 +7,7 @@ use crate::artifacts::{ANNOTATION_ALIAS, LABEL_NAME, Namespace, Observed};
 const TCP: &str = "TCP";
 
 /// One port of one Service, or of a node where there is none.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
     /// The component behind it.
     pub component: String,
@@ -15,7 +15,7 @@ pub struct Endpoint {
     pub service: String,
     /// The DNS name inside the cluster; without a Service the address of the node.
     pub host: String,
-    /// The port there.
+    /// The port there; 0: the Service names none, and the protocol is empty.
     pub port: i32,
     /// The protocol, TCP or UDP.
     pub protocol: String,
@@ -48,23 +48,18 @@ pub(super) fn conclude(namespace: &Namespace, observed: &Observed) -> Vec<Endpoi
             ingress.iter().find_map(|one| one.ip.clone().or_else(|| one.hostname.clone()))
         });
         let component = labels.get(LABEL_NAME).cloned().unwrap_or_default();
-        let whole = Endpoint {
-            host_port: None,
+        let portless = Endpoint {
             component: component.clone(),
             service: name.clone(),
             host: format!("{name}.{namespace}.svc"),
-            port: 0,
-            protocol: TCP.to_owned(),
-            container_port: 0,
             alias: annotations.get(ANNOTATION_ALIAS).cloned(),
             cluster_ip: spec.cluster_ip.clone().filter(|ip| ip != "None"),
-            node_port: None,
             load_balancer,
+            ..Endpoint::default()
         };
         let ports = spec.ports.as_deref().unwrap_or_default();
         if ports.is_empty() {
-            endpoints.push(whole);
-            continue;
+            endpoints.push(portless.clone());
         }
         for port in ports {
             use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -83,7 +78,7 @@ pub(super) fn conclude(namespace: &Namespace, observed: &Observed) -> Vec<Endpoi
                 protocol,
                 container_port,
                 node_port: port.node_port.filter(|port| *port != 0),
-                ..whole.clone()
+                ..portless.clone()
             });
         }
     }
@@ -172,6 +167,6 @@ mod tests {
         let [endpoint] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!((endpoint.component.as_str(), endpoint.host.as_str()), ("web", "cache.apps.svc"));
         assert_eq!((endpoint.port, endpoint.container_port), (0, 0));
-        assert_eq!(endpoint.cluster_ip, None);
+        assert_eq!((endpoint.protocol.as_str(), &endpoint.cluster_ip), ("", &None));
     }
 }

@@ -24,7 +24,8 @@ pub(super) fn state(expected: &Expected, of_components: DeploymentState) -> Depl
 
 /// Adds what is refused to the message, and to the reason if there is none; also a promise that could not be kept.
 pub(super) fn tell(expected: &Expected, status: &mut Status) {
-    let unkept = expected.not_put_back.iter().filter(|_| !expected.applying && !expected.deleting);
+    let unkept =
+        expected.not_put_back.iter().filter(|why| (why.again || !expected.applying) && !expected.deleting);
     unkept.for_each(|why| add(status, &why.to_string()));
     let is_told = |one: &&RefusedObject| one.is_delete() || expected.incomplete && !expected.applying;
     let refused: Vec<RefusedObject> = expected.refused.iter().filter(is_told).cloned().collect();

@@ -15,46 +15,6 @@ fn text(code: u16, message: &str) -> Meaning {
 }
 
 #[test]
-fn who_refuses_a_write_is_named_and_nothing_else() {
-    for (text, named) in [
-        (
-            "admission webhook \"a.example.com\" denied the request: pass@word",
-            " (admission webhook a.example.com)",
-        ),
-        (
-            "services \"x\" is forbidden: ValidatingAdmissionPolicy 'keep' with binding 'b' denied request: no",
-            " (ValidatingAdmissionPolicy keep)",
-        ),
-        ("admission webhook \"a secret text\" denied", ""),
-        ("violates PodSecurity", ""),
-        (
-            "pods \"a\" is forbidden: violates PodSecurity \"restricted:latest\": runAsNonRoot != true",
-            " (Pod Security level restricted:latest)",
-        ),
-    ] {
-        assert_eq!(who_denies(text), named, "{text}");
-    }
-}
-
-#[test]
-fn the_quota_that_refuses_an_object_is_named_and_nothing_else_is_quoted() {
-    for (text, told) in [
-        (
-            "pods \"a\" is forbidden: exceeded quota: few, requested: pods=1, used: pods=1, limited: pods=1",
-            "ResourceQuota few of the namespace is used up",
-        ),
-        (
-            "pods \"a\" is forbidden: failed quota: cpu: must specify limits.cpu for: web",
-            "ResourceQuota cpu of the namespace asks for requests or limits of every pod",
-        ),
-        ("exceeded quota: a secret text", "a ResourceQuota of the namespace does not allow it"),
-        ("quota evaluation failed", "a ResourceQuota of the namespace does not allow it"),
-    ] {
-        assert_eq!(which_quota(text), told, "{text}");
-    }
-}
-
-#[test]
 fn a_409_counts_only_about_the_object_that_was_written() {
     let of =
         |reason: &str, kind: &str, name: &str| read(409, reason, "", &json!({ "kind": kind, "name": name }));

@@ -93,7 +93,27 @@ pub(in super::super) async fn put_back_failed(
             let now = look::must_read(engine, target).await?;
             drop_pledge(engine, &now, earlier, error.message()).await
         }
-        other => other,
+        Err(error) => {
+            let now = look::read(engine, target).await?;
+            if let Some(now) = now.filter(|now| now.head.pledge.as_ref() == Some(earlier)) {
+                note_delay(engine, &now, earlier.number, &error).await;
+            }
+            Err(error)
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Notes what somebody has to end before the revision can be put in force, which is tried again until then.
+async fn note_delay(engine: &Engine, record: &Record, revision: u32, error: &Error) {
+    let why = NotPutBack::for_now(revision, error.message());
+    let is_noted = record.head.not_put_back.as_ref() == Some(&why);
+    if !plan::waits_for_somebody(error.kind()) || is_noted {
+        return;
+    }
+    warn!(revision, told = error.message(), "the revision cannot be put in force yet");
+    if let Err(error) = engine.amend(record, &Transition::NotPutBack(why)).await {
+        debug!(context = ?error.context(), "the record does not say so");
     }
 }
 
@@ -102,7 +122,7 @@ async fn drop_pledge(engine: &Engine, record: &Record, earlier: &HeadRef, why: &
     if record.head.pledge.as_ref() != Some(earlier) {
         return Ok(());
     }
-    let dropped = Transition::PledgeDropped(NotPutBack::new(earlier.number, why));
+    let dropped = Transition::NotPutBack(NotPutBack::new(earlier.number, why));
     engine.amend(record, &dropped).await.map(|_| ())
 }
 
@@ -187,18 +207,28 @@ pub(in super::super) async fn adopt(
 ) -> Result<Record> {
     match finish(engine, target, record.clone(), deadline).await {
         Err(error) if plan::is_for_good(error.kind()) => abandon(engine, target, record, &error).await,
-        other => other,
+        Err(error) => {
+            if let Some(wanted) = wanted(&record) {
+                note_delay(engine, &record, wanted.number, &error).await;
+            }
+            Err(error)
+        }
+        Ok(record) => Ok(record),
     }
+}
+
+/// The revision that ends a dead operation.
+fn wanted(record: &Record) -> Option<&HeadRef> {
+    let dead = record.head.operation.as_ref()?;
+    dead.back_to.as_ref().or(dead.revision.as_ref())
 }
 
 /// Ends a dead operation as one that has failed in part: nobody can finish it as things are.
 async fn abandon(engine: &Engine, target: &Target, record: Record, why: &Error) -> Result<Record> {
     warn!(told = why.message(), context = ?why.context(), "the operation of a holder that died cannot be finished");
-    let dead = record.head.operation.as_ref();
-    let begun = dead.and_then(|dead| dead.revision.clone());
+    let begun = record.head.operation.as_ref().and_then(|dead| dead.revision.clone());
     let stored = look::read_revision(engine, target, begun.as_ref()).await?;
-    let wanted = dead.and_then(|dead| dead.back_to.as_ref()).or(begun.as_ref());
-    let not_put_back = wanted.map(|wanted| NotPutBack::new(wanted.number, why.message()));
+    let not_put_back = wanted(&record).map(|wanted| NotPutBack::new(wanted.number, why.message()));
     let applied = Applied {
         inventory: record.head.inventory.clone(),
         revision: begun.filter(|_| stored.is_some()),

@@ -138,6 +138,7 @@ impl State {
             back_to: None,
             rollback_of: None,
             takes_back: None,
+            prunes: true,
         });
     }
 
@@ -199,7 +200,7 @@ impl State {
             }
             Some(Duty::ClearLeft(_)) => {}
             Some(Duty::TakeBack(..)) => {
-                self.take(&Transition::PledgeDropped(NotPutBack::new(1, "it cannot be")));
+                self.take(&Transition::NotPutBack(NotPutBack::new(1, "it cannot be")));
             }
             Some(Duty::DropRevisions(revisions)) => self.take(&Transition::RevisionsDropped { revisions }),
             Some(Duty::Settle(state, cause)) => {

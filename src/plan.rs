@@ -259,14 +259,12 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     for artifact in inputs.after.objects() {
         let pod_revision = pod_revisions.get(&artifact.component).copied();
         let mut step = step(inputs, artifact, pod_revision, &mut plan);
-        let (fields, more_fields) = diff::listed(shown::fields(inputs, artifact, &mut step));
         plan.changes.push(Change {
             reference: step.artifact.reference.clone(),
             uid: step.uid.clone(),
             action: step.action,
             component: Some(step.artifact.component.clone()),
-            fields,
-            more_fields,
+            fields: shown::fields(inputs, artifact, &mut step),
         });
         plan.steps.push(step);
     }

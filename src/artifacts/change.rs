@@ -32,8 +32,6 @@ pub struct Change {
     pub component: Option<ComponentName>,
     /// Which fields change; values of the environment and of Secrets are masked.
     pub fields: Vec<FieldChange>,
-    /// How many more fields change than are listed.
-    pub more_fields: usize,
 }
 
 /// One field that changes.

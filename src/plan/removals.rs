@@ -72,7 +72,6 @@ pub(super) fn decide(inputs: &Inputs<'_>, plan: &mut Plan) {
             action,
             component: Some(member.component.clone()),
             fields: Vec::new(),
-            more_fields: 0,
         });
     }
 }
@@ -103,7 +102,6 @@ pub(super) fn decide_late(inputs: &Inputs<'_>, plan: &mut Plan) {
             action: Action::Delete,
             component: Some(component),
             fields: Vec::new(),
-            more_fields: 0,
         });
         plan.removals.push(Removal { uid: seen.uid.clone(), member });
     }

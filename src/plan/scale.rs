@@ -53,7 +53,7 @@ impl ScalePlan {
         let stands = |(member, count): &mut (Member, i32)| {
             let found = found(member, seen).filter(|found| found.replicas == Some(*count));
             let is_held = found.is_some_and(|found| found.replicas_owners.contains(&own));
-            is_held && member.scaled_replicas == Some(*count)
+            is_held && member.scaled_replicas.or(member.template_replicas) == Some(*count)
         };
         self.unchanged.extend(self.set.extract_if(.., stands).map(|(member, _)| member));
     }
@@ -258,7 +258,6 @@ fn change(member: &Member, action: Action, fields: Vec<FieldChange>) -> Change {
         action,
         component: Some(member.component.clone()),
         fields,
-        more_fields: 0,
     }
 }
 

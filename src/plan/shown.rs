@@ -55,7 +55,7 @@ impl Plan {
         }
         let changes = counted(diff::fields(&is, &will_be), step);
         if let Some(change) = self.changes.iter_mut().find(|change| change.reference == *reference) {
-            (change.fields, change.more_fields) = diff::listed(changes);
+            change.fields = changes;
         }
     }
 }

@@ -677,6 +677,7 @@ const (
 	// back. Volume claims that the update made stay. Where the way back is refused
 	// for good, as by an object that has the name of one of its own by now, it is
 	// given up: the update ends as with KEEP, and Deployment.message says why.
+	// What may pass, as a quota, is tried again, and Deployment.message says so.
 	//
 	// With WAIT_MODE_READY the same happens when a component has failed in a way
 	// that ends such a wait early, before all of them were ever ready: also after
@@ -2009,7 +2010,7 @@ type Endpoint struct {
 	Host string `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"`
 	// The port to connect to at `host`. 0: the Service names no port.
 	Port int32 `protobuf:"varint,4,opt,name=port,proto3" json:"port,omitempty"`
-	// `TCP` or `UDP`.
+	// `TCP` or `UDP`. Empty: the Service names no port.
 	Protocol string `protobuf:"bytes,5,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	// The port on which the container listens. 0: not known.
 	ContainerPort int32 `protobuf:"varint,6,opt,name=container_port,json=containerPort,proto3" json:"container_port,omitempty"`
@@ -2351,11 +2352,8 @@ type ObjectChange struct {
 	Action ObjectAction `protobuf:"varint,2,opt,name=action,proto3,enum=panamax.kubernetes.v1.ObjectAction" json:"action,omitempty"`
 	// The component that the object belongs to. Empty: the deployment as a whole.
 	Component string `protobuf:"bytes,3,opt,name=component,proto3" json:"component,omitempty"`
-	// The fields that differ, ordered by path, 100 at most: of more, those whose
-	// values are `***` are left out first. Given for UPDATE and REPLACE only.
-	Fields []*FieldChange `protobuf:"bytes,4,rep,name=fields,proto3" json:"fields,omitempty"`
-	// How many more fields differ. 0: all are listed.
-	MoreFields    int32 `protobuf:"varint,5,opt,name=more_fields,json=moreFields,proto3" json:"more_fields,omitempty"`
+	// The fields that differ, ordered by path. Given for UPDATE and REPLACE only.
+	Fields        []*FieldChange `protobuf:"bytes,4,rep,name=fields,proto3" json:"fields,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2416,13 +2414,6 @@ func (x *ObjectChange) GetFields() []*FieldChange {
 		return x.Fields
 	}
 	return nil
-}
-
-func (x *ObjectChange) GetMoreFields() int32 {
-	if x != nil {
-		return x.MoreFields
-	}
-	return 0
 }
 
 // A field of an object that differs.
@@ -2731,14 +2722,12 @@ const file_panamax_kubernetes_v1_deployment_proto_rawDesc = "" +
 	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x1c\n" +
 	"\tnamespace\x18\x04 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x05 \x01(\tR\x04name\x12\x10\n" +
-	"\x03uid\x18\x06 \x01(\tR\x03uid\"\xfa\x01\n" +
+	"\x03uid\x18\x06 \x01(\tR\x03uid\"\xd9\x01\n" +
 	"\fObjectChange\x122\n" +
 	"\x03ref\x18\x01 \x01(\v2 .panamax.kubernetes.v1.ObjectRefR\x03ref\x12;\n" +
 	"\x06action\x18\x02 \x01(\x0e2#.panamax.kubernetes.v1.ObjectActionR\x06action\x12\x1c\n" +
 	"\tcomponent\x18\x03 \x01(\tR\tcomponent\x12:\n" +
-	"\x06fields\x18\x04 \x03(\v2\".panamax.kubernetes.v1.FieldChangeR\x06fields\x12\x1f\n" +
-	"\vmore_fields\x18\x05 \x01(\x05R\n" +
-	"moreFields\"n\n" +
+	"\x06fields\x18\x04 \x03(\v2\".panamax.kubernetes.v1.FieldChangeR\x06fields\"n\n" +
 	"\vFieldChange\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1b\n" +
 	"\x06before\x18\x02 \x01(\tH\x00R\x06before\x88\x01\x01\x12\x19\n" +

@@ -21,7 +21,7 @@ pub use listen::{Listen, MAX_SOCKET_PATH};
 
 /// Deploys Panamax templates to Kubernetes, over gRPC.
 ///
-/// The cluster comes from --kubeconfig, from the pod the adapter runs in, or from --sandbox.
+/// The cluster comes from --kubeconfig, KUBECONFIG or ~/.kube/config, from the pod the adapter runs in, or from --sandbox.
 #[derive(Clone, Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
 pub struct Config {

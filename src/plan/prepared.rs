@@ -158,6 +158,15 @@ pub fn read(call: &TemplateCall) -> Reading {
     let mut findings = Findings::default();
     let facts = facts::read(&call.image_configs, validated.template.as_ref(), &mut findings);
     let refuses = findings.refuse();
+    // Two templates whose names become one are one deployment.
+    let called = validated.template.as_ref().filter(|_| call.name.is_none());
+    if let Some((name, slug)) = called.and_then(|one| Some((&one.name, translate::slug(&one.name)?))) {
+        let mut found = Findings::default();
+        translate::tell_slug(name, &slug, &mut found);
+        let mut found = found.into_vec();
+        positions.locate(&mut found);
+        validated.diagnostics.extend(found);
+    }
     validated.diagnostics.extend(findings.into_vec());
     judge(&mut validated.diagnostics, call.strict);
     Reading {

@@ -48,10 +48,11 @@ impl VariableName {
                 "the name of the variable contains a control character",
             ));
         }
-        let visible = |byte: u8| byte.is_ascii_graphic() && byte != b'=';
         if text.is_empty() {
-            return Err(Fault::new(Code::VariableName, "the name of the variable is missing"));
+            let fault = Fault::new(Code::VariableName, "the variable has no name");
+            return Err(fault.advising("write the name of the variable under `variable`"));
         }
+        let visible = |byte: u8| byte.is_ascii_graphic() && byte != b'=';
         if !text.bytes().all(visible) {
             let message = "the name of a variable may contain only visible ASCII characters other than `=`";
             return Err(Fault::new(Code::VariableName, message));
@@ -241,6 +242,15 @@ mod tests {
         assert_eq!(run(vec![variable("A\0", "x")]).1[0].0, Code::ControlCharacter);
         assert_eq!(run(vec![variable("A\n", "x")]).1[0].0, Code::ControlCharacter);
         assert_eq!(run(vec![variable(&"A".repeat(254), "x")]).1[0].0, Code::LimitExceeded);
+    }
+
+    #[test]
+    fn a_name_that_is_missing_is_told_as_missing() {
+        let mut findings = Findings::default();
+        check(vec![variable("", "x")], "images[0]", &mut findings);
+        let found = findings.into_vec();
+        assert_eq!((found.len(), found[0].message.as_ref()), (1, "the variable has no name"));
+        assert!(found[0].hint().contains("under `variable`"), "{}", found[0].hint());
     }
 
     #[test]

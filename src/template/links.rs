@@ -82,6 +82,10 @@ impl<'n> Names<'n> {
     /// A name that no image has. Where an image has no name that could be read, that one may be meant, and nobody can say
     /// that it is missing.
     fn missing(&self, code: Code, (field, name): (String, &str), findings: &Findings) -> Diagnostic {
+        if name.is_empty() {
+            let found = Diagnostic::new(code, field, "the entry names no image");
+            return found.advising("write the name of an image of the template");
+        }
         let (near, name_shown) = (self.suggestion(name, findings), shown(name));
         if let Some(nameless) = self.nameless.as_ref().filter(|_| near.is_empty()) {
             let found =

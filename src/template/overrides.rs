@@ -50,7 +50,10 @@ pub fn merge(mut base: RawTemplate, changes: RawTemplate) -> (RawTemplate, Vec<D
                     Some(nameless) => format!("; {nameless}"),
                     None => near,
                 };
-                let message = format!("the template has no image `{}`{near}", shown(&change.name));
+                let message = match change.name.as_str() {
+                    "" => "the image has no name, which says what it overrides".to_owned(),
+                    name => format!("the template has no image `{}`{near}", shown(name)),
+                };
                 findings.report(Code::OverrideImageMissing, format!("{field}.name"), message);
             }
         }

@@ -103,6 +103,27 @@ fn what_has_no_name_to_deploy_under_is_told_by_each_command() {
     }
 }
 
+/// Two templates whose names become one are one deployment, so what becomes of a name is told.
+#[test]
+fn what_becomes_of_the_name_of_a_template_is_told_unless_another_is_given() {
+    let images = "images:\n- {name: a, source: 'a:1'}\n";
+    let long = "x".repeat(70);
+    for (name, code) in
+        [("My App", "[NAME_CHANGED]"), ("my.app", "[NAME_CHANGED]"), (&long, "[NAME_SHORTENED]")]
+    {
+        let text = format!("name: {name}\n{images}");
+        for command in ["validate", "translate"] {
+            let told = fed(&[command, "-"], &text);
+            check(&told, 0);
+            assert!(told.err.contains("<stdin>:1:7: ") && told.err.contains(code), "{command}: {}", told.err);
+            assert!(told.err.contains("= at name\n"), "{}", told.err);
+            let named = fed(&[command, "--name", "app", "-"], &text);
+            assert!(!named.err.contains(code), "{command}: {}", named.err);
+        }
+    }
+    assert!(!fed(&["validate", "-"], &format!("name: App\n{images}")).err.contains("NAME_"));
+}
+
 #[test]
 fn names_are_judged_beside_other_faults() {
     let text = "name: T\nimages:\n- {name: A_1, source: 'a:1'}\n- {name: '', source: 'a:1'}\n- {name: a-1, source: 'a:1'}\n- \
@@ -205,16 +226,16 @@ fn the_configuration_of_one_image_is_told_as_what_it_is() {
 fn a_fault_beside_the_templates_hides_none_of_theirs() {
     let bad = file("bad-beside.pmx", &bad());
     let over = file("over-beside.yaml", "images:\n- name: WP\n  deployment: 3\n");
-    for (beside, code, place) in [
-        (["--labels", "a=b c"], "[FIELD_INVALID]", "= at --labels a\n"),
-        (["--namespace", "kube-system"], "[NAMESPACE_RESERVED]", ""),
-        (["--name", "BAD X"], "[FIELD_INVALID]", "= at --name\n"),
-        (["--volume-size", "5Gi"], "[FIELD_INVALID]", "= at --volume-size\n"),
-        (["--override", &over], "[NOT_A_MAPPING]", "= at override.images[0].deployment\n"),
+    for (beside, code, times, place) in [
+        (["--labels", "a=b c"], "[FIELD_INVALID]", 1, "= at --labels a\n"),
+        (["--namespace", "kube-system"], "[NAMESPACE_RESERVED]", 1, ""),
+        (["--name", "BAD X"], "[FIELD_INVALID]", 1, "= at --name\n"),
+        (["--volume-size", "5Gi"], "[FIELD_INVALID]", 2, "= at --volume-size\n"),
+        (["--override", &over], "[NOT_A_MAPPING]", 1, "= at override.images[0].deployment\n"),
     ] {
         let told = run(&[&["validate"], &beside[..], &["examples/wordpress.pmx", &bad]].concat());
         check(&told, 1);
-        assert_eq!(told.err.matches(code).count(), 1, "{}", told.err);
+        assert_eq!(told.err.matches(code).count(), times, "{}", told.err);
         assert!(
             told.err.contains(place) && told.err.contains(&format!("{bad}:6:14: error: ")),
             "{}",
@@ -223,7 +244,7 @@ fn a_fault_beside_the_templates_hides_none_of_theirs() {
         assert_eq!(told.out.matches(": refused, ").count(), 2, "{}", told.out);
         let refused = run(&[&["translate"], &beside[..], &[&bad]].concat());
         check(&refused, 1);
-        assert_eq!(refused.err.matches(code).count(), 1, "{}", refused.err);
+        assert_eq!(refused.err.matches(code).count(), times, "{}", refused.err);
         assert!(
             refused.err.contains(&format!("{bad}:6:14: error: ")) && refused.out.is_empty(),
             "{}",
@@ -332,7 +353,9 @@ fn an_application_lives_through_all_commands() {
     );
     let got = call(&["get", "wp", "--view", "full"]);
     check(&got, 0);
-    assert!(got.out.contains("3/3") && got.out.contains("OBJECT"), "{}", got.out);
+    for head in ["3/3", "POD ", "OBJECT ", "EVENT ", "TEMPLATE "] {
+        assert!(got.out.contains(head), "{head}: {}", got.out);
+    }
     for selector in ["app.kubernetes.io/instance", "!gone", "app.kubernetes.io/instance notin (shop)"] {
         let listed = call(&["list", "-l", selector]);
         check(&listed, 0);
@@ -376,6 +399,22 @@ fn a_reader_that_leaves_makes_no_success() {
         drop((child.stdout.take(), child.stderr.take()));
         assert_eq!(child.wait().expect("it ends").code(), Some(1), "{arguments:?}");
     }
+}
+
+/// Where nothing changes, nothing is written that would show that nobody reads any more.
+#[test]
+fn a_watch_that_nobody_reads_any_more_ends() {
+    let binary = Binary::start_with(&["--sandbox"]);
+    let server = format!("http://{}", binary.address);
+    check(&run(&["deploy", "--name", "wp", "--server", &server, "examples/wordpress.pmx"]), 0);
+    let arguments = ["watch", "wp", "--heartbeat-interval", "1s", "--timeout", "1m", "--server", &server];
+    let child = program(&arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let mut child = child.expect("the binary starts");
+    let began = std::time::Instant::now();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
+    assert!(child.wait().expect("it ends").success() && line.contains("wp  ACTIVE"), "{line}");
+    assert!(began.elapsed() < std::time::Duration::from_secs(30), "{:?}", began.elapsed());
 }
 
 #[test]
@@ -551,7 +590,11 @@ async fn ctrl_c_ends_a_wait_and_not_the_operation() {
         &template,
     ]);
     check(&late, 4);
-    assert!(late.err.contains("[WAIT_TIMEOUT]") && late.err.contains("watch c`"), "{}", late.err);
+    assert!(
+        late.err.contains("[WAIT_TIMEOUT]") && late.err.contains(&format!("watch c --server {server}`")),
+        "{}",
+        late.err
+    );
     check(&call(&["teardown", "c"]), 0);
 }
 

@@ -547,3 +547,41 @@ fn ports_that_follow_each_other_have_dockers_variables_of_a_range() {
     let all = container(&artifacts, "app")["env"].to_string();
     assert_eq!((all.matches("_START").count(), all.matches("_END").count()), (2, 2));
 }
+
+/// What is advised can be done, and mends what is told.
+#[test]
+fn advice_fits_the_case_at_hand() {
+    let image = |rest: &str| format!("name: x\nimages:\n- name: a\n  source: b:1\n{rest}");
+    let found = |text: &str| validated(text, Profile::Classic).diagnostics;
+    let one = |text: &str, code: Code| {
+        let found = found(text);
+        let found = found.iter().find(|one| one.code == code).unwrap_or_else(|| panic!("{text}: {found:?}"));
+        format!("{}; {}", found.message, found.hint())
+    };
+    // No image can be built with a terminal.
+    for key in ["tty", "stdin_open"] {
+        let told = one(&image(&format!("  {key}: true\n")), Code::UnknownField);
+        assert!(told.contains("leave it out"), "{told}");
+    }
+    for (text, is_told) in [
+        ("{\"name\": \"x\",\n// c\n\"images\": []}", true),
+        ("{\"name\": \"x\", // c\n\"images\": [{\"name\": \"a\"}]}", true),
+        ("{\"name\": \"x\" \"images\": [{\"source\": \"http://a\"}]}", false),
+    ] {
+        let found = found(text);
+        let advised = found.iter().any(|one| one.hint().contains("take the comment out"));
+        assert_eq!(advised, is_told, "{text}: {found:?}");
+    }
+    // A key that is there already was not meant by another.
+    let meant = |text: &str| found(text).iter().any(|one| one.message.contains("did you mean `name`"));
+    assert!(meant("name2: x\nimages:\n- {name: a, source: 'b:1'}\n"));
+    assert!(!meant("name: x\nname2: x\nnamespace: y\nimages:\n- {name: a, source: 'b:1'}\n"));
+    // Where there is no name, none is quoted.
+    let told = one(&image("  volumes_from: ['']\n"), Code::VolumesFromTarget);
+    assert!(told.contains("names no image") && !told.contains("``"), "{told}");
+    let told = one(&image("  environment: [{value: x}]\n"), Code::VariableName);
+    assert!(told.contains("has no name") && told.contains("under `variable`"), "{told}");
+    // Once, although both its name and its Service are judged.
+    let reserved = "name: x\nimages:\n- {name: kubernetes, source: 'b:1', ports: [{container_port: 80}], deployment: {count: 2}}\n";
+    assert_eq!(found(reserved).iter().filter(|one| one.code == Code::NameReserved).count(), 1);
+}

@@ -34,7 +34,8 @@ const (
 type Template struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The name of the application. A deployment whose request gives no name is
-	// called after it: lower case, every other character one dash.
+	// called after it: lower case, every other character one dash, cut to 63
+	// characters. Templates whose names become one are one deployment.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The images of the application. At least one; 100 at most by default.
 	// Their names must differ, also after they have become Kubernetes names.

@@ -5,13 +5,12 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::{AUTHORIZATION, CONNECTION, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, CONNECTION, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, Version};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -169,7 +168,12 @@ impl Facade {
             match self.come(&asked, acting, &mut body).await {
                 Err(refusal) => {
                     let answer = asked.refused(&refusal, origin.telling.takes_line());
-                    last(answer, &mut body).await
+                    // Who waits to be asked for its body is not asked.
+                    if parts.headers.contains_key(EXPECT) {
+                        closing(answer)
+                    } else {
+                        last(answer, &mut body).await
+                    }
                 }
                 Ok((acting, bytes)) => {
                     activity.becomes(Doing::Answer);
@@ -192,6 +196,7 @@ impl Facade {
             self.metrics.limit_hit(Limit::Metadata);
             Refusal::head_too_large(why)
         })?;
+        framed(parts)?;
         Ok(self.acting(asked, &parts.headers, origin).await?)
     }
 
@@ -291,8 +296,28 @@ fn head(parts: &Parts) -> Result<(), String> {
     Err(text)
 }
 
+/// Refuses a head that is not HTTP/1.1's, which the library takes.
+fn framed(parts: &Parts) -> Result<(), Error> {
+    let wrong = |text: &str| Err(Error::new(ErrorKind::FramingInvalid, text));
+    let hosts = parts.headers.get_all(HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && parts.version == Version::HTTP_11) {
+        return wrong("a request of HTTP/1.1 has exactly one Host");
+    }
+    let codings: Vec<&HeaderValue> = parts.headers.get_all(TRANSFER_ENCODING).iter().collect();
+    match codings.as_slice() {
+        [] => Ok(()),
+        [only] if only.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => wrong("a body comes in no other Transfer-Encoding than chunked"),
+    }
+}
+
+fn closing(mut answer: Response) -> Response {
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
 /// The answer to a request that is refused before it was whole: the last of its connection, unless the rest comes soon.
-async fn last(mut answer: Response, body: &mut Incoming) -> Response {
+async fn last(answer: Response, body: &mut Incoming) -> Response {
     let rest = async {
         let mut come = 0;
         while let Some(Ok(frame)) = body.frame().await {
@@ -304,10 +329,7 @@ async fn last(mut answer: Response, body: &mut Incoming) -> Response {
         true
     };
     // Whoever goes on sending is told all the same.
-    if !timeout(MOMENT, rest).await.unwrap_or(false) {
-        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    answer.map(Body::new)
+    if timeout(MOMENT, rest).await.unwrap_or(false) { answer } else { closing(answer) }
 }
 
 #[cfg(test)]

@@ -60,6 +60,13 @@ async fn nobody_is_served_who_is_not_known() {
         assert_eq!(challenge.as_deref(), Some("bearer, basic realm=\"panamax\""));
     }
     assert_eq!(stranger.delete("a.agent-a-ca978112.00000000").await, 401);
+    // Its body is not asked for either.
+    let mut waiting = agent(&binary).await;
+    let expects =
+        "POST /v1/services HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+    waiting.raw(expects.as_bytes()).await;
+    let answer = waiting.answer("POST").await.expect("an answer");
+    assert_eq!((answer.status, answer.header("connection").as_deref()), (401, Some("close")));
     for value in [
         bearer("canary-of-nobody"),
         password("canary-of-nobody"),

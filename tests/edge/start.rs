@@ -209,7 +209,18 @@ fn an_api_server_that_nobody_verifies_is_refused_off_loopback() {
     let broken = folder.write("broken", "clusters: [", 0o600);
     let local = kubeconfig("local", "http://127.0.0.1:1", "");
     let name = kubeconfig("name", "http://127.evil.example", "");
+    // An editor ends a file with a line end, and YAML a block.
+    let token = folder.write("token", "a-token\n", 0o600);
+    let with = |name: &str, user: &str| {
+        let text =
+            std::fs::read_to_string(&local).expect("a file").replace("user: {}", &format!("user: {user}"));
+        folder.write(name, &text, 0o600)
+    };
+    let in_file = with("in-file", &format!("{{tokenFile: '{token}'}}"));
+    let in_line = with("in-line", "{token: \"a-token\\n\"}");
     all_are_refused(vec![
+        (69, vec!["--kubeconfig", &in_file], "is taken"),
+        (69, vec!["--kubeconfig", &in_line], "is taken"),
         (78, vec!["--kubeconfig", &plain], "is not verified"),
         (78, vec!["--kubeconfig", &unverified], "is not verified"),
         (78, vec!["--kubeconfig", &name], "is not verified"),
@@ -224,6 +235,8 @@ fn an_api_server_that_nobody_verifies_is_refused_off_loopback() {
 #[test]
 fn a_kubeconfig_that_cannot_be_used_is_told_without_a_piece_of_it() {
     const CANARY: &str = "canary-9f31";
+    const PRINTED: &str = r#"{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",
+        "status": {"token": "canary\nb"}}"#;
     let folder = Folder::new("start-kubeconfig");
     let whole = |user: &str, server: &str, more: &str| {
         format!(
@@ -251,6 +264,24 @@ fn a_kubeconfig_that_cannot_be_used_is_told_without_a_piece_of_it() {
             local,
             "",
         ),
+        // What the library trusts, and ends with.
+        whole(&format!("token: \"{CANARY}\\nb\""), local, ""),
+        whole(&format!("token: {CANARY}-\u{e9}"), local, ""),
+        whole(
+            &format!(
+                "exec: {{apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: cat, args: ['{}']}}",
+                folder.write("printed", PRINTED, 0o600)
+            ),
+            local,
+            "",
+        ),
+        whole("token: a", &format!("{CANARY}:6443"), ""),
+        whole("token: a", "ftp://127.0.0.1:1", ""),
+        whole("token: a", local, ", certificate-authority-data: Y2FuYXJ5"),
+        whole(&format!("auth-provider: {{name: gcp, config: {{access-token: {CANARY}}}}}"), local, ""),
+        whole(&format!("tokenFile: '{}'", folder.write("two", "canary\nb\n", 0o600)), local, ""),
+        whole(&format!("tokenFile: '{}'", folder.write("none", "\n", 0o600)), local, ""),
+        whole("token: a", local, "").replace("name: u\n", "name: other\n"),
     ];
     for (index, text) in texts.iter().enumerate() {
         let path = folder.write(&format!("config-{index}"), text, 0o600);
@@ -433,6 +464,33 @@ fn a_signal_ends_it_before_it_serves() {
     assert_eq!(child.wait().expect("its end").code(), Some(0));
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     drop(asked);
+}
+
+#[test]
+fn a_command_for_credentials_that_does_not_end_holds_up_no_end() {
+    let folder = Folder::new("start-command");
+    let begun = folder.path("begun");
+    let text = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n\
+         clusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:1'}}}}]\nusers:\n- name: u\n  user:\n    exec: {{apiVersion: \
+         client.authentication.k8s.io/v1, interactiveMode: Never, command: sh, args: [-c, 'echo > {begun}; exec sleep 20']}}\n"
+    );
+    let config = folder.write("config", &text, 0o600);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_panamax-kubernetes-adapter"))
+        .args(["--listen", "127.0.0.1:0", "--kubeconfig", &config])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    let started = std::time::Instant::now();
+    while !std::path::Path::new(&begun).exists() {
+        assert!(started.elapsed() < Duration::from_secs(20));
+        std::thread::yield_now();
+    }
+    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill");
+    let told = std::time::Instant::now();
+    assert!(killed.success());
+    assert_eq!(child.wait().expect("its end").code(), Some(0));
+    assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
 }
 
 #[test]

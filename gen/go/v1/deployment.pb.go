@@ -677,6 +677,7 @@ const (
 	// back. Volume claims that the update made stay. Where the way back is refused
 	// for good, as by an object that has the name of one of its own by now, it is
 	// given up: the update ends as with KEEP, and Deployment.message says why.
+	// What may pass, as a quota, is tried again, and Deployment.message says so.
 	//
 	// With WAIT_MODE_READY the same happens when a component has failed in a way
 	// that ends such a wait early, before all of them were ever ready: also after
@@ -858,7 +859,8 @@ const (
 	// trying, and waits for READY do not wait for that.
 	DeploymentState_DEPLOYMENT_STATE_DEGRADED DeploymentState = 3
 	// A component fails, and none of its replicas is ready; or an apply was left
-	// incomplete.
+	// incomplete. In a list also where the record of the deployment cannot be
+	// read: then there is a message, and nothing else is known.
 	DeploymentState_DEPLOYMENT_STATE_FAILED DeploymentState = 4
 	// Every component is scaled to 0.
 	DeploymentState_DEPLOYMENT_STATE_STOPPED DeploymentState = 5

@@ -1,6 +1,7 @@
 //! Values: the Kubernetes objects a template becomes, and what is done to them.
 
 mod change;
+mod denial;
 mod happening;
 mod names;
 mod observed;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use change::{Action, Change, FieldChange};
+pub use denial::Denial;
 pub use happening::{Happening, Subject};
 pub use names::{
     AnnotationKey, ComponentName, DeploymentName, ForeignName, LabelKey, LabelValue, NameError, Namespace,

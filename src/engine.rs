@@ -2,6 +2,7 @@
 
 mod allowed;
 mod awake;
+mod beginning;
 mod claims;
 mod decide;
 mod dependents;
@@ -45,6 +46,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Record, Transition};
 use crate::template::validate::Limits;
 
+use beginning::Beginning;
 use sights::Sights;
 
 pub use crate::cluster::{Heads, HeldBack, Scope, Snapshot, Subscription, Terminating};
@@ -128,6 +130,8 @@ pub struct Engine {
     acting: Acting,
     /// Who is written down for them.
     by: Option<Arc<str>>,
+    /// Whether the work of the call that it carries out has begun to write.
+    beginning: Beginning,
     /// What the cluster has last said of its version; `None`: it was not asked yet.
     version: Arc<watch::Sender<Option<Option<String>>>>,
 }
@@ -150,6 +154,7 @@ impl Engine {
             shutdown,
             acting: Acting::default(),
             by: None,
+            beginning: Beginning::default(),
             version: Arc::new(watch::Sender::new(None)),
         };
         keeper::start(&engine);
@@ -198,11 +203,13 @@ impl Engine {
 
     /// Refuses to begin what nobody waits for any more; asked before the first write of every operation.
     fn begins_in_time(&self, deadline: Instant) -> Result<()> {
-        if self.clock.elapsed() < deadline {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::ClusterTimeout, "the deadline passed before anything was written")
-            .with("applied", "false"))
+        self.is_in_time(deadline)?;
+        if self.beginning.begin() { Ok(()) } else { Err(left_in_time()) }
+    }
+
+    /// Refuses to go on with what nobody waits for any more, before anything is written.
+    fn is_in_time(&self, deadline: Instant) -> Result<()> {
+        if self.clock.elapsed() < deadline { Ok(()) } else { Err(left_in_time()) }
     }
 
     /// A random id for an operation.
@@ -244,8 +251,8 @@ impl Engine {
     }
 
     /// Runs an operation in a task of its own: a caller that leaves, or the deadline, ends the waiting and never the
-    /// work.
-    async fn detached<T, F>(&self, deadline: Instant, work: F) -> Result<T>
+    /// work that has begun to write.
+    async fn detached<T, F>(&self, deadline: Instant, work: impl FnOnce(Self) -> F) -> Result<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
@@ -257,7 +264,8 @@ impl Engine {
         // What the caller has open is open, and its end is told, for as long as the work goes on.
         let told = self.acting.task();
         // An operation's future is large, and spawning moves what it is given from hand to hand.
-        let work = Box::pin(work);
+        let beginning = Beginning::default();
+        let work = Box::pin(work(Self { beginning: beginning.clone(), ..self.clone() }));
         let work = async move {
             let result = work.await;
             told.ended(&result);
@@ -267,6 +275,7 @@ impl Engine {
         match tokio::time::timeout_at(deadline, task).await {
             Ok(Ok(result)) => result,
             Ok(Err(failure)) => Err(ended_early("operation", &failure)),
+            Err(_) if beginning.leave() => Err(left_in_time()),
             Err(_) => Err(Error::new(
                 ErrorKind::ClusterTimeout,
                 "the deadline passed before the work was done; the work goes on",
@@ -274,6 +283,12 @@ impl Engine {
             .with("applied", "unknown")),
         }
     }
+}
+
+/// The failure of a call that nobody waits for any more, and that has changed nothing.
+fn left_in_time() -> Error {
+    let text = "the deadline passed before anything was written; nothing is changed, try again";
+    Error::new(ErrorKind::ClusterTimeout, text).with("applied", "false")
 }
 
 /// The failure of a task that has ended early. What a panic says is not told: it may quote what the task worked on.

@@ -244,7 +244,11 @@ impl DeploymentService for DeploymentApi {
         let call = decode::watch(&message, operations.settings());
         async {
             let decode::WatchCall { target, until, heartbeat, full } = call?;
-            let updates = operations.watch(target, until, heartbeat, deadline, full).await?;
+            let begun = operations.watch(target, until, heartbeat, deadline, full);
+            let updates = match deadline {
+                Some(deadline) => in_time(deadline, begun).await?,
+                None => begun.await?,
+            };
             Ok(Response::new(streams::responses(updates, span.clone())))
         }
         .instrument(span.clone())

@@ -80,6 +80,7 @@ mod cluster {
     mod lent_later;
     mod lifecycle;
     mod limits;
+    mod lost_records;
     mod main_job;
     mod manifests;
     mod modern;

@@ -4,6 +4,7 @@ use super::clock::Clock;
 use super::kinds::Kind;
 use super::stored::Stored;
 use serde_json::{Value, json};
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::broadcast;
@@ -15,11 +16,30 @@ const HISTORY: usize = 10_000;
 const FIRST_REVISION: u64 = 100;
 
 /// Where an object lives; the namespace of cluster-wide kinds is empty.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     pub kind: Kind,
     pub namespace: String,
     pub name: String,
+}
+
+impl Key {
+    /// The key as etcd has it, which lists go by: `team-a/web` comes before `team/web`.
+    fn written(&self) -> impl Iterator<Item = u8> {
+        self.namespace.bytes().chain([b'/']).chain(self.name.bytes())
+    }
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.kind.cmp(&other.kind).then_with(|| self.written().cmp(other.written()))
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// One write: what stood there and what stands there now.

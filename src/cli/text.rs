@@ -95,7 +95,10 @@ pub fn details(deployment: &proto::Deployment) -> Vec<String> {
                 one.load_balancer.clone(),
             ];
             let outside = outside.into_iter().flatten().collect::<Vec<_>>().join(", ");
-            let port = format!("{}/{}", one.port, one.protocol.to_lowercase());
+            let port = match one.port {
+                0 => "-".to_owned(),
+                port => format!("{port}/{}", one.protocol.to_lowercase()),
+            };
             rows.push(row([&one.host, &port, &one.component, &outside]));
         }
         lines.extend(table("  ", &rows));

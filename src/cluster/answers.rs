@@ -216,21 +216,5 @@ fn missing_right(text: &str) -> Option<String> {
     (is_name(verb) && is_name(resource) && is_name(&group)).then(|| format!(" to {verb} {resource}{group}"))
 }
 
-/// Which webhook or policy refuses a write, as ` (admission webhook a.example.com)`; empty if the text does not say.
-/// Names alone: its message may quote what was sent.
-pub(super) fn who_denies(text: &str) -> String {
-    let forms = [("admission webhook", '"'), ("ValidatingAdmissionPolicy", '\'')];
-    let named = forms.into_iter().find_map(|(what, quote)| {
-        let (_, rest) = text.split_once(&format!("{what} {quote}"))?;
-        let (name, _) = rest.split_once(quote)?;
-        is_name(name).then(|| format!(" ({what} {name})"))
-    });
-    named.unwrap_or_default()
-}
-
-fn is_name(name: &str) -> bool {
-    name.len() < 254 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:".contains(&byte))
-}
-
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use kube::core::response::StatusCause;
 
 use super::answers::{Conflict, Meaning, Subject};
 use super::large::too_large;
+use crate::artifacts::Denial;
 use crate::artifacts::ObjectRef;
 use crate::error::{Error, ErrorKind, Refusal};
 
@@ -186,6 +187,9 @@ impl Failure {
         let failed = format!("failed to {} ({object})", self.purpose);
         let soon = self.retry_after().unwrap_or(Duration::from_secs(1));
         let error = |kind: ErrorKind, why: &str| Error::new(kind, format!("{failed}: {why}"));
+        let denied = |nobody: &str| {
+            Denial::of(&status.message).map_or_else(|| nobody.to_owned(), |denial| denial.told("it"))
+        };
         match meaning {
             Meaning::Passing | Meaning::Unsure => {
                 error(ErrorKind::ClusterUnreachable, "the cluster cannot answer now").retry_after(soon)
@@ -227,19 +231,15 @@ impl Failure {
             }
             Meaning::Terminating => error(ErrorKind::NamespaceTerminating, "the namespace is being deleted"),
             Meaning::Quota => {
-                error(ErrorKind::QuotaExceeded, "a ResourceQuota of the namespace does not allow it")
+                error(ErrorKind::QuotaExceeded, &denied("a ResourceQuota of the namespace refuses it"))
             }
             Meaning::LimitRange => error(
                 ErrorKind::QuotaExceeded,
                 "a LimitRange of the namespace does not allow an object of that size",
             ),
-            Meaning::Denied => error(
-                ErrorKind::AdmissionDenied,
-                &format!(
-                    "the cluster's admission rules refuse it{}",
-                    super::answers::who_denies(&status.message)
-                ),
-            ),
+            Meaning::Denied => {
+                error(ErrorKind::AdmissionDenied, &denied("the cluster's admission rules refuse it"))
+            }
             Meaning::ClaimFixed => error(
                 ErrorKind::VolumeImmutable,
                 "its storage class does not allow it to grow; set options.volume_size to what it was",

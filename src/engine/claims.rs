@@ -1,9 +1,9 @@
 //! Which volume claims a teardown leaves where they are, and which a Deploy meets again.
 
 use super::{Engine, look};
-use crate::artifacts::{Artifacts, Kind, ListedObject, ObjectName, ObjectRef, Target};
+use crate::artifacts::{Artifacts, ComponentName, Kind, ListedObject, ObjectName, ObjectRef, Target};
 use crate::error::Result;
-use crate::record::{Head, Member};
+use crate::record::{Head, Member, MemberState};
 
 /// Looks at what is there of a deployment and of what it is to have.
 ///
@@ -50,6 +50,21 @@ async fn left_behind(engine: &Engine, target: &Target) -> Result<Vec<ListedObjec
     // What goes is waited for where it is to be made anew.
     seen.retain(|seen| !seen.terminating);
     Ok(seen)
+}
+
+/// The claims of earlier deployments of the name, which a Teardown leaves that deletes those of this one.
+pub(super) async fn beside(engine: &Engine, target: &Target, inventory: &[Member]) -> Result<Vec<Member>> {
+    let seen = left_behind(engine, target).await?;
+    let beside = seen.into_iter().filter(|seen| {
+        let is_known = inventory.iter().any(|member| member.reference == seen.reference);
+        seen.ours && !is_known && seen.reference.kind == Kind::PersistentVolumeClaim
+    });
+    let entry = |seen: ListedObject| {
+        let component = ComponentName::new(seen.component).ok()?;
+        let entry = Member::new(seen.reference, component, MemberState::Applied);
+        Some(Member { uid: Some(seen.uid), ..entry })
+    };
+    Ok(beside.filter_map(entry).collect())
 }
 
 /// Looks at the claims that are to stay: a claim that is not there, or goes already, is not said to be kept.

@@ -18,7 +18,7 @@ use crate::artifacts::{Action, Artifact, Change, Stage, Target};
 use crate::callers::{Ask, Deed};
 use crate::cluster;
 use crate::error::{Error, ErrorKind, Refusal, Result};
-use crate::plan::{self, Decided, Prepared};
+use crate::plan::{self, Decided, Prepared, PrunePolicy};
 use crate::record::{self, Applied, Head, Record, RequestEntry, RequestOutcome, Transition, Work};
 use crate::template::Template;
 
@@ -43,8 +43,8 @@ pub async fn rollback(engine: &Engine, target: &Target, number: u32, choices: Ch
 }
 
 async fn bring_about(engine: &Engine, target: &Target, wanted: Wanted, choices: Choices) -> Result<Done> {
-    let (own, target, deadline) = (engine.clone(), target.clone(), choices.deadline);
-    let work = async move {
+    let (target, deadline) = (target.clone(), choices.deadline);
+    let work = |own: Engine| async move {
         // Its state is too large to be handed from stack to stack.
         let work = Box::pin(deploy_now(&own, &target, wanted, &choices));
         let (result, warnings) = cluster::collecting(work).await;
@@ -92,12 +92,12 @@ async fn deploy_now(engine: &Engine, target: &Target, mut wanted: Wanted, choice
             return Ok(validated(checked(engine, target, decided, choices).await?));
         }
         let decided = settled(engine, target, decided, choices).await?;
+        engine.begins_in_time(choices.deadline)?;
         if decided.is_unchanged() || decided.only_deletes() {
             return without_revision(engine, target, decided).await;
         }
         // 2. Lock, write-ahead log and record of the request: one compare-and-swap.
         let packed = decided.pack()?;
-        engine.begins_in_time(choices.deadline)?;
         match take_lock(engine, target, &decided, choices.create_namespace).await {
             Ok(lock) => {
                 let may_meet = is_template && decided.is_first() && !decided.prepared.looks_back;
@@ -108,7 +108,7 @@ async fn deploy_now(engine: &Engine, target: &Target, mut wanted: Wanted, choice
                 match (written, spare) {
                     // It has met claims that are mounted otherwise, and taken back what it made.
                     (Err(error), Some(mut prepared)) if error.refusal() == Some(&Refusal::Unseen) => {
-                        engine.begins_in_time(choices.deadline)?;
+                        engine.is_in_time(choices.deadline)?;
                         info!("claims of an earlier deployment met, beginning again");
                         prepared.looks_back = true;
                         wanted = Wanted::Template(Box::new(prepared));
@@ -124,7 +124,7 @@ async fn deploy_now(engine: &Engine, target: &Target, mut wanted: Wanted, choice
             Err(error)
                 if error.kind() == ErrorKind::OperationInProgress
                     && (believed
-                        || choices.request.is_some() && engine.begins_in_time(choices.deadline).is_ok()) =>
+                        || choices.request.is_some() && engine.is_in_time(choices.deadline).is_ok()) =>
             {
                 wanted = again.map_or_else(|| Wanted::Template(Box::new(decided.prepared)), Wanted::Earlier);
                 believed = false;
@@ -242,6 +242,7 @@ async fn take_lock(
         back_to: decided.back_to(),
         rollback_of: decided.course.rollback_of,
         takes_back: decided.course.takes_back(),
+        prunes: decided.course.prune == PrunePolicy::DeleteRemoved,
     };
     let request = decided.request.clone();
     let record = decided.record.as_ref();

@@ -306,7 +306,7 @@ async fn delete_late(
     let Some(now) = look::read(engine, target).await? else { return Ok(()) };
     let still = plan::late(&now, observed);
     for (reference, form) in late.iter().filter(|late| still.contains(late)) {
-        warn!(%reference, "deleting an object that a dead operation has created late");
+        warn!(%reference, "deleting an object that a dead operation has created late, or a lost record has left");
         engine.cluster.delete_form(&target.namespace, reference, form).await?;
     }
     Ok(())

@@ -16,6 +16,9 @@ use crate::error::Result;
 use crate::plan;
 use crate::record::{HeadRef, Makers, Record};
 
+/// What a record that was lost may have left.
+const STRAYS: [Kind; 4] = [Kind::Deployment, Kind::ReplicationController, Kind::Pod, Kind::Service];
+
 /// The pause before what a finalizer of somebody else's holds is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -40,7 +43,14 @@ pub(super) async fn clear(
         };
         let pods = engine.cluster.list_pods_left(&target.namespace, &target.name).await?;
         let left = plan::leftovers(&target.name, &record.head, &pods, &sets, restored);
-        let members = if looks { members(engine, target, record, restored).await? } else { Vec::new() };
+        let makers = Makers::of(&target.name, &record.head);
+        // A record that was lost and begun anew does not know the controllers of these.
+        let has_strays = left.is_empty() && pods.iter().any(|pod| makers.do_not_control(pod));
+        let members = if looks || has_strays {
+            members(engine, target, record, restored, has_strays).await?
+        } else {
+            Vec::new()
+        };
         if left.is_empty() && members.is_empty() || !is_still_there(engine, target, record).await? {
             return Ok(Vec::new());
         }
@@ -173,12 +183,14 @@ async fn is_disowned(engine: &Engine, record: &Record) -> Result<bool> {
     }
 }
 
-/// What stands under the inventory's names and is ours, and, of a deployment that was restored, its revisions.
+/// What stands under the inventory's names and is ours, and, of a deployment that was restored, its revisions; with
+/// `strays` also what no inventory has, of every kind that may be listed: claims aside, which stay.
 async fn members(
     engine: &Engine,
     target: &Target,
     record: &Record,
     restored: bool,
+    strays: bool,
 ) -> Result<Vec<(ObjectRef, String)>> {
     let head = &record.head;
     let secret = |revision: &HeadRef| {
@@ -191,10 +203,17 @@ async fn members(
     let revisions: BTreeSet<ObjectRef> = revisions.collect();
     let members = head.inventory.iter().map(|member| member.reference.clone());
     let members: BTreeSet<ObjectRef> = members.chain(revisions.iter().cloned()).collect();
-    let seen = engine.cluster.list_members(&target.namespace, &target.name, &members).await?;
+    let mut looked_at = members.clone();
+    if let (true, Ok(any)) = (strays, ObjectName::new(target.name.as_str())) {
+        looked_at.extend(STRAYS.map(|kind| ObjectRef::new(kind, any.clone())));
+    }
+    let seen = engine.cluster.list_members(&target.namespace, &target.name, &looked_at).await?;
     let is_revision = |seen: &ListedObject| revisions.contains(&seen.reference);
     let is_ours = |seen: &ListedObject| {
-        members.contains(&seen.reference) && (seen.ours || seen.labelled && (restored || is_revision(seen)))
+        let is_stray =
+            strays && STRAYS.contains(&seen.reference.kind) && !seen.terminating && !seen.controlled;
+        let is_member = members.contains(&seen.reference);
+        (is_member || is_stray) && seen.ours || is_member && seen.labelled && (restored || is_revision(seen))
     };
     Ok(seen.into_iter().filter(is_ours).map(|seen| (seen.reference, seen.uid)).collect())
 }

@@ -33,8 +33,8 @@ pub async fn plan_deploy(
     prepared: Prepared,
     choices: Choices,
 ) -> Result<Planned> {
-    let (own, target, deadline) = (engine.clone(), target.clone(), choices.deadline);
-    let work = async move {
+    let (target, deadline) = (target.clone(), choices.deadline);
+    let work = |own: Engine| async move {
         let work = Box::pin(plan_now(&own, &target, prepared, &choices));
         let (result, warnings) = cluster::collecting(work).await;
         result.map(|planned| Planned { warnings, ..planned })

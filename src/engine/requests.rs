@@ -44,7 +44,7 @@ pub(super) async fn known(
             Some(remaining) => {
                 let until = deadline.min(engine.clock.elapsed() + remaining);
                 record = after_it(engine, target, &found, named.id(), until).await?;
-                engine.begins_in_time(deadline)?;
+                engine.is_in_time(deadline)?;
             }
             // Nobody carries it out, or whoever did has died: it is begun, or begun anew.
             None => return Ok(Known::New(Some(found))),

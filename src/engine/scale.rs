@@ -47,8 +47,9 @@ pub struct Choices {
 
 /// Sets the replica counts of the named components and of nothing else, in a task of its own.
 pub async fn scale(engine: &Engine, target: &Target, choices: Choices) -> Result<Scaling> {
-    let (own, target, deadline) = (engine.clone(), target.clone(), choices.deadline);
-    engine.detached(deadline, async move { Box::pin(scale_now(&own, &target, &choices)).await }).await
+    let (target, deadline) = (target.clone(), choices.deadline);
+    let work = |own: Engine| async move { Box::pin(scale_now(&own, &target, &choices)).await };
+    engine.detached(deadline, work).await
 }
 
 async fn scale_now(engine: &Engine, target: &Target, choices: &Choices) -> Result<Scaling> {

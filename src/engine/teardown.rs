@@ -69,24 +69,32 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
     let Some(record) = named_anew(engine, target, &choices).await? else { return Ok(None) };
     record::check_readable(&record)?;
     record::check_etag(Some(&record), &choices.etag)?;
-    let (joins, deletes_claims) = (record.is_deleting(), choices.volumes == VolumePolicy::Delete);
+    // A record that somebody else has deleted is that of no Teardown, and nobody has decided what becomes of its claims.
+    let joins = record.head.phase == Phase::Deleting;
+    let deletes_claims = choices.volumes == VolumePolicy::Delete;
     if joins {
         record::check_joins(&record, deletes_claims)?;
     } else {
         record::gate(&record, engine.unrenewed_for(&record))?;
     }
-    let (inventory, retained) = plan::set_aside(&record.head, |_| choices.volumes == VolumePolicy::Retain);
+    let (inventory, retained) = if joins {
+        decided(&record)
+    } else {
+        plan::set_aside(&record.head, |_| choices.volumes == VolumePolicy::Retain)
+    };
     let retained = claims::standing(engine, target, retained).await?;
+    let beside = if deletes_claims { claims::beside(engine, target, &inventory).await? } else { Vec::new() };
     engine.allows_teardown(target, &inventory, choices.grace_seconds).await?;
     if choices.validate_only {
         let others = asked::spared(engine, target, &record, &inventory).await?;
+        let retained = [retained, beside].concat();
         return Ok(Some(Teardown { inventory, retained, going: Vec::new(), others, ending: None }));
     }
-    engine.begins_in_time(choices.deadline)?;
-    let (own, target, grace) = (engine.clone(), target.clone(), choices.grace_seconds);
+    let (target, grace, deadline) = (target.clone(), choices.grace_seconds, choices.deadline);
     let work = Work::Teardown { inventory: inventory.clone(), retained: retained.clone() };
     // 2. The mark that ends every other operation; 3. the deletes, which nobody's leaving stops.
-    let ask = async move {
+    let ask = |own: Engine| async move {
+        own.begins_in_time(deadline)?;
         let deployment = record.clone();
         let underway = if joins {
             let asked = asked::members(&own, &target, &record, grace).await?;
@@ -95,6 +103,12 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
             Box::pin(ask(&own, &target, record, work, deletes_claims, grace)).await?
         };
         let asked = underway.as_ref().map(|underway| underway.asked.clone()).unwrap_or_default();
+        // Another Teardown may have come first: what goes and what stays is what that one has decided.
+        let (inventory, retained) = match &underway {
+            Some(Underway { lock: None, record, .. }) => decided(record),
+            _ => (inventory, retained),
+        };
+        let retained = [claims::standing(&own, &target, retained).await?, beside].concat();
         let see = own.clone();
         let seen = async move {
             match underway {
@@ -106,7 +120,12 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
         let Asked { going, others, .. } = asked;
         Ok(Some(Teardown { inventory, retained, going, others, ending }))
     };
-    engine.detached(choices.deadline, ask).await
+    engine.detached(deadline, ask).await
+}
+
+/// What goes, and what stays, by a record that is being torn down.
+fn decided(record: &Record) -> (Vec<Member>, Vec<Member>) {
+    (record.head.inventory.clone(), record.head.retained.clone())
 }
 
 /// Reads the record; refuses a request whose name was another's. What a Teardown has done nobody remembers.

@@ -44,9 +44,15 @@ pub(super) fn stream_deadline(metadata: &MetadataMap) -> std::result::Result<Opt
     Ok(asked.map(|asked| Instant::now() + early(asked).min(Duration::from_secs(86_400 * 365))))
 }
 
+/// The deadline that the caller asks for, or less: clients on gRPC's C core round a long one up to three digits, and end
+/// the call when their own clock says so.
 fn asked(metadata: &MetadataMap) -> std::result::Result<Option<Duration>, tonic::Status> {
-    timeout(metadata.as_ref()).map_err(|error| errors::status(&error))
+    let asked = timeout(metadata.as_ref()).map_err(|error| errors::status(&error))?;
+    Ok(asked.map(|asked| if asked < ROUNDED { asked } else { asked - asked / 100 }))
 }
+
+/// From here on, what is rounded up to three digits is more than is kept of a deadline for the answer.
+const ROUNDED: Duration = Duration::from_secs(20);
 
 /// Reads `grpc-timeout` (gRPC over HTTP/2): at most eight digits and a unit. Of two, neither is believed.
 pub fn timeout(headers: &HeaderMap) -> Result<Option<Duration>> {

@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn an_incomplete_update_has_the_code_of_its_first_failure() {
         let first = Error::new(ErrorKind::QuotaExceeded, "no room");
-        let status = status(&Error::incomplete(first, "Pod a: QuotaExceeded".to_owned()));
+        let status = status(&Error::incomplete(first, "Pod a: QUOTA_EXCEEDED".to_owned()));
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert_eq!(status.get_error_details().error_info().unwrap().reason, "APPLY_INCOMPLETE");
     }

@@ -87,7 +87,7 @@ pub fn listing(failures: &[(Artifact, Error)]) -> String {
     let lines: Vec<String> = failures
         .iter()
         .take(10)
-        .map(|(artifact, error)| format!("{}: {:?}", artifact.reference, error.kind()))
+        .map(|(artifact, error)| format!("{}: {}", artifact.reference, error.word()))
         .collect();
     lines.join(", ")
 }

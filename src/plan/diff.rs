@@ -9,8 +9,6 @@ use crate::template::open_part;
 
 /// Replaces a value that nobody may see.
 const MASK: &str = "***";
-/// Fields listed for one object; more would not help a reader.
-const LIMIT: usize = 50;
 
 /// Fields of a container that never hold a value of the environment; all others are masked.
 const OPEN: [&str; 7] =
@@ -27,7 +25,6 @@ enum Part<'a> {
 pub(super) fn fields(before: &Value, after: &Value) -> Vec<FieldChange> {
     let mut changes = Vec::new();
     compare(before, after, &mut Vec::new(), &mut changes);
-    changes.truncate(LIMIT);
     changes
 }
 

@@ -43,8 +43,8 @@ pub enum Duty {
     ClearLeft(Vec<ComponentName>),
     /// Delete objects that the template no longer has, by uid.
     Delete(Vec<Removal>),
-    /// Delete objects that an operation which was taken over has created late, in this form, unless a
-    /// fresh look at the record knows them.
+    /// Delete objects that an operation which was taken over has created late, or a lost record has left, in this form,
+    /// unless a fresh look at the record knows them.
     DeleteLate(Vec<(ObjectRef, Form)>),
     /// Look once more for what may still have arrived, and forget the operations that were taken over.
     ClearDoubts(Vec<String>),
@@ -164,7 +164,8 @@ pub fn is_at_rest(record: &Record) -> bool {
     head.operation.is_none() && head.doubts().next().is_none() && is_recorded && !deletes && !drops
 }
 
-/// Objects that an operation has created late: they bear its mark, and no inventory has them.
+/// Objects that an operation has created late: they bear its mark, and no inventory has them. Where the last Deploy prunes
+/// also those with any other mark of ours, which a record that was lost has left.
 ///
 /// The same rules as for a plan: nobody else applies as our field manager, what a controller has taken over is its own,
 /// and what lies on a volume stays.
@@ -182,7 +183,7 @@ pub fn late(record: &Record, observed: &Observed) -> Vec<(ObjectRef, Form)> {
             entry.manager.as_ref() == Some(&manager) && entry.operation.as_deref() == Some("Apply")
         });
         let mark = metadata.annotations.as_ref().and_then(|marks| marks.get(ANNOTATION_OPERATION));
-        let is_marked = mark.is_some_and(|operation| head.has_begun(operation));
+        let is_marked = mark.is_some_and(|operation| head.prunes || head.has_begun(operation));
         let mut owners = metadata.owner_references.iter().flatten();
         let is_controlled = owners.any(|owner| owner.controller == Some(true));
         let is_known = head.knows(&reference, &uid) || is_controlled;

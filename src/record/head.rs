@@ -82,6 +82,9 @@ pub struct HeadFields {
     /// Volume claims that stay when everything in the inventory goes; filled when it is marked for deletion.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retained: Vec<Member>,
+    /// Whether the last Deploy deletes what no template has: then so does whoever finds objects that a lost record has left.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prunes: bool,
     /// Requests that their callers have named and that were carried out, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<RequestEntry>,
@@ -123,6 +126,7 @@ impl Head {
             begun: Vec::new(),
             inventory: Vec::new(),
             retained: Vec::new(),
+            prunes: false,
             requests: Vec::new(),
             refused: Vec::new(),
             pledge: None,

@@ -60,6 +60,22 @@ impl Makers {
         !is_known && (is_applied || is_generated(&self.controllers, pod, false))
     }
 
+    /// Whether a pod has a controller that is none of the inventory's, nor made by one of them.
+    pub fn do_not_control(&self, pod: &ObjectMeta) -> bool {
+        let mut owners = pod.owner_references.iter().flatten();
+        let Some(owner) = owners.find(|owner| owner.controller == Some(true)) else { return false };
+        let is_its = |one: &ObjectRef| {
+            let rest = owner.name.strip_prefix(one.name.as_str());
+            match one.kind {
+                Kind::Deployment => {
+                    owner.kind == "ReplicaSet" && rest.is_some_and(|rest| rest.starts_with('-'))
+                }
+                kind => owner.kind == kind.as_str() && rest == Some(""),
+            }
+        };
+        !self.controllers.iter().any(is_its)
+    }
+
     /// Whether the inventory has a pod of this uid.
     pub fn know(&self, uid: &str) -> bool {
         self.known.contains(uid)

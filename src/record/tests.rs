@@ -156,6 +156,7 @@ fn begin(head: &Head, id: &str, takes_back: bool, back_to: Option<HeadRef>) -> H
         back_to,
         rollback_of: None,
         takes_back: takes_back.then(|| Cause::new(None, "it failed")),
+        prunes: true,
     };
     Transition::Begin(Box::new(Begin { operation, work })).apply(head)
 }

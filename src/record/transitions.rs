@@ -259,7 +259,8 @@ impl HeadFields {
             self.mark_taken_back(cause);
         }
         match &begin.work {
-            Work::Deploy { template_name, recorded, inventory, takes_back, .. } => {
+            Work::Deploy { template_name, recorded, inventory, takes_back, prunes, .. } => {
+                self.prunes = *prunes;
                 self.forget_writes();
                 (self.pledge, self.not_put_back) = (None, None);
                 // A dead operation may have stored its revision: it stays known, and goes with the others of its age.

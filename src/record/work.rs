@@ -33,6 +33,8 @@ pub enum Work {
         rollback_of: Option<u32>,
         /// Why it takes back the operation before it, whose revision was stored: that one was in force, in part.
         takes_back: Option<Cause>,
+        /// Whether it deletes what no template has.
+        prunes: bool,
     },
     /// Pods become controllers.
     Scale {

@@ -7,7 +7,7 @@ use crate::artifacts::{ANNOTATION_ALIAS, LABEL_NAME, Namespace, Observed};
 const TCP: &str = "TCP";
 
 /// One port of one Service, or of a node where there is none.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
     /// The component behind it.
     pub component: String,
@@ -15,7 +15,7 @@ pub struct Endpoint {
     pub service: String,
     /// The DNS name inside the cluster; without a Service the address of the node.
     pub host: String,
-    /// The port there.
+    /// The port there; 0: the Service names none, and the protocol is empty.
     pub port: i32,
     /// The protocol, TCP or UDP.
     pub protocol: String,
@@ -47,13 +47,26 @@ pub(super) fn conclude(namespace: &Namespace, observed: &Observed) -> Vec<Endpoi
         let load_balancer = ingress.and_then(|ingress| {
             ingress.iter().find_map(|one| one.ip.clone().or_else(|| one.hostname.clone()))
         });
-        for port in spec.ports.as_deref().unwrap_or_default() {
+        let component = labels.get(LABEL_NAME).cloned().unwrap_or_default();
+        let portless = Endpoint {
+            component: component.clone(),
+            service: name.clone(),
+            host: format!("{name}.{namespace}.svc"),
+            alias: annotations.get(ANNOTATION_ALIAS).cloned(),
+            cluster_ip: spec.cluster_ip.clone().filter(|ip| ip != "None"),
+            load_balancer,
+            ..Endpoint::default()
+        };
+        let ports = spec.ports.as_deref().unwrap_or_default();
+        if ports.is_empty() {
+            endpoints.push(portless.clone());
+        }
+        for port in ports {
             use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
             let container_port = match &port.target_port {
                 Some(IntOrString::Int(number)) => *number,
                 Some(IntOrString::String(_)) | None => port.port,
             };
-            let component = labels.get(LABEL_NAME).cloned().unwrap_or_default();
             let protocol = port.protocol.clone().unwrap_or_else(|| TCP.to_owned());
             let taken = taken.iter().find(|taken| {
                 taken.component == component
@@ -61,16 +74,11 @@ pub(super) fn conclude(namespace: &Namespace, observed: &Observed) -> Vec<Endpoi
             });
             endpoints.push(Endpoint {
                 host_port: taken.map(|taken| taken.host),
-                component,
-                service: name.clone(),
-                host: format!("{name}.{namespace}.svc"),
                 port: port.port,
                 protocol,
                 container_port,
-                alias: annotations.get(ANNOTATION_ALIAS).cloned(),
-                cluster_ip: spec.cluster_ip.clone().filter(|ip| ip != "None"),
                 node_port: port.node_port.filter(|port| *port != 0),
-                load_balancer: load_balancer.clone(),
+                ..portless.clone()
             });
         }
     }

@@ -1,7 +1,7 @@
 //! What can never succeed comes to an end, and says so: ways back, Scales that are refused, Teardowns that join another.
 
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, ResourceQuota, Service};
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use panamax_kubernetes_adapter::proto;
 use panamax_kubernetes_adapter::proto::DeploymentView::Basic;
 use panamax_kubernetes_adapter::proto::{DeployOutcome, ObjectAction};
@@ -67,7 +67,7 @@ async fn a_way_back_that_waits_for_somebody_is_told_and_goes_on() {
             message => Err(message),
         });
         let message = message.await;
-        assert!(message.contains("revision 1") && message.contains("a ResourceQuota"), "{message}");
+        assert!(message.contains("revision 1") && message.contains("ResourceQuota few"), "{message}");
         remove::<ResourceQuota>(&namespace, "few").await;
     };
     let (answer, ()) = tokio::join!(client.deploy(request), lifted);
@@ -211,6 +211,70 @@ async fn a_teardown_that_would_delete_claims_does_not_join_one_that_keeps_them()
     client.teardown(last).await.expect("gone");
     let claims: Api<PersistentVolumeClaim> = namespace.api();
     assert!(claims.get_opt(&claim).await.expect("a look").is_some());
+}
+
+#[tokio::test]
+async fn a_teardown_answers_by_the_one_that_it_joins() {
+    let namespace = namespace("ends-joined").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(modern(deploy_at_once(&namespace, "db", STORED))).await.expect("deployed");
+    hold::<Service>(&namespace, "db", json!(["example.com/held"])).await;
+    let asked = |volumes: proto::VolumePolicy| proto::TeardownRequest {
+        wait: proto::TeardownWait::None.into(),
+        volumes: volumes.into(),
+        ..teardown(&namespace, "db")
+    };
+    client.teardown(asked(proto::VolumePolicy::Delete)).await.expect("it goes");
+    for validate_only in [true, false] {
+        let keeping = proto::TeardownRequest { validate_only, ..asked(proto::VolumePolicy::Retain) };
+        let joined = client.teardown(keeping).await.expect("it joins").into_inner();
+        assert!(joined.retained.is_empty(), "{joined:#?}");
+    }
+    hold::<Service>(&namespace, "db", json!(null)).await;
+    let last = proto::TeardownRequest { allow_missing: true, ..teardown(&namespace, "db") };
+    client.teardown(last).await.expect("gone");
+    assert!(claims(&namespace).await.is_empty());
+}
+
+/// The names of the volume claims of a namespace that nobody has asked to go.
+async fn claims(namespace: &Namespace) -> Vec<String> {
+    let claims: Api<PersistentVolumeClaim> = namespace.api();
+    let listed = claims.list(&ListParams::default()).await.expect("a list").items.into_iter();
+    let listed = listed.filter(|claim| claim.metadata.deletion_timestamp.is_none());
+    listed.filter_map(|claim| claim.metadata.name).collect()
+}
+
+#[tokio::test]
+async fn a_teardown_keeps_claims_also_where_somebody_has_deleted_the_record() {
+    let namespace = namespace("ends-marked").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    client.deploy(modern(deploy(&namespace, "db", STORED))).await.expect("ready");
+    recorded(&namespace, "db", "ACTIVE").await;
+    hold::<ConfigMap>(&namespace, "panamax-deployment-db", json!(["example.com/held"])).await;
+    let heads: Api<ConfigMap> = namespace.api();
+    heads.delete("panamax-deployment-db", &DeleteParams::default()).await.expect("asked to go");
+    let kept = claims(&namespace).await;
+    assert_eq!(kept.len(), 1);
+    for validate_only in [true, false] {
+        let wait = proto::TeardownWait::None.into();
+        let asked = proto::TeardownRequest { validate_only, wait, ..teardown(&namespace, "db") };
+        let torn_down = client.teardown(asked).await.expect("it goes").into_inner();
+        let retained: Vec<_> = torn_down.retained.into_iter().map(|claim| claim.name).collect();
+        assert_eq!(retained, kept);
+    }
+    hold::<ConfigMap>(&namespace, "panamax-deployment-db", json!(null)).await;
+    let last = proto::TeardownRequest { allow_missing: true, ..teardown(&namespace, "db") };
+    client.teardown(last).await.expect("gone");
+    assert_eq!(claims(&namespace).await, kept);
+    // The next deployment of the name has none of its own, and says what its Teardown leaves.
+    client.deploy(deploy(&namespace, "db", LONE)).await.expect("ready");
+    let deleting =
+        proto::TeardownRequest { volumes: proto::VolumePolicy::Delete.into(), ..teardown(&namespace, "db") };
+    let torn_down = client.teardown(deleting).await.expect("gone").into_inner();
+    let retained: Vec<_> = torn_down.retained.into_iter().map(|claim| claim.name).collect();
+    assert_eq!((retained, claims(&namespace).await), (kept.clone(), kept));
 }
 
 #[tokio::test]

@@ -15,24 +15,6 @@ fn text(code: u16, message: &str) -> Meaning {
 }
 
 #[test]
-fn who_refuses_a_write_is_named_and_nothing_else() {
-    for (text, named) in [
-        (
-            "admission webhook \"a.example.com\" denied the request: pass@word",
-            " (admission webhook a.example.com)",
-        ),
-        (
-            "services \"x\" is forbidden: ValidatingAdmissionPolicy 'keep' with binding 'b' denied request: no",
-            " (ValidatingAdmissionPolicy keep)",
-        ),
-        ("admission webhook \"a secret text\" denied", ""),
-        ("violates PodSecurity", ""),
-    ] {
-        assert_eq!(who_denies(text), named, "{text}");
-    }
-}
-
-#[test]
 fn a_409_counts_only_about_the_object_that_was_written() {
     let of =
         |reason: &str, kind: &str, name: &str| read(409, reason, "", &json!({ "kind": kind, "name": name }));

@@ -138,6 +138,7 @@ impl State {
             back_to: None,
             rollback_of: None,
             takes_back: None,
+            prunes: true,
         });
     }
 

@@ -2005,7 +2005,7 @@ type Endpoint struct {
 	Host string `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"`
 	// The port to connect to at `host`. 0: the Service names no port.
 	Port int32 `protobuf:"varint,4,opt,name=port,proto3" json:"port,omitempty"`
-	// `TCP` or `UDP`.
+	// `TCP` or `UDP`. Empty: the Service names no port.
 	Protocol string `protobuf:"bytes,5,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	// The port on which the container listens. 0: not known.
 	ContainerPort int32 `protobuf:"varint,6,opt,name=container_port,json=containerPort,proto3" json:"container_port,omitempty"`

@@ -1646,7 +1646,8 @@ func (x *ListDeploymentsRequest) GetView() DeploymentView {
 // A page of deployments.
 type ListDeploymentsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The deployments, ordered by namespace and name.
+	// The deployments, in the order of `namespace/name` as one text, byte by byte:
+	// `team-a/web` comes before `team/web`.
 	Deployments []*Deployment `protobuf:"bytes,1,rep,name=deployments,proto3" json:"deployments,omitempty"`
 	// Sent as page_token, it answers the page that follows. Empty: this is the
 	// last.

@@ -96,8 +96,8 @@ type DeploymentServiceClient interface {
 	// FAILED_PRECONDITION (RECORD_UNREADABLE) where somebody has damaged its record.
 	GetDeployment(ctx context.Context, in *GetDeploymentRequest, opts ...grpc.CallOption) (*GetDeploymentResponse, error)
 	// Answers the deployments of a namespace, or of all namespaces, page by page,
-	// ordered by namespace and name. One whose record cannot be read is FAILED, and
-	// its message says why. Fails with ABORTED (PAGE_TOKEN_EXPIRED).
+	// in the order of `namespace/name`. One whose record cannot be read is FAILED,
+	// and its message says why. Fails with ABORTED (PAGE_TOKEN_EXPIRED).
 	ListDeployments(ctx context.Context, in *ListDeploymentsRequest, opts ...grpc.CallOption) (*ListDeploymentsResponse, error)
 	// Answers a deployment as it stands, at once, and again whenever it has
 	// changed, until what `until` names has happened.
@@ -295,8 +295,8 @@ type DeploymentServiceServer interface {
 	// FAILED_PRECONDITION (RECORD_UNREADABLE) where somebody has damaged its record.
 	GetDeployment(context.Context, *GetDeploymentRequest) (*GetDeploymentResponse, error)
 	// Answers the deployments of a namespace, or of all namespaces, page by page,
-	// ordered by namespace and name. One whose record cannot be read is FAILED, and
-	// its message says why. Fails with ABORTED (PAGE_TOKEN_EXPIRED).
+	// in the order of `namespace/name`. One whose record cannot be read is FAILED,
+	// and its message says why. Fails with ABORTED (PAGE_TOKEN_EXPIRED).
 	ListDeployments(context.Context, *ListDeploymentsRequest) (*ListDeploymentsResponse, error)
 	// Answers a deployment as it stands, at once, and again whenever it has
 	// changed, until what `until` names has happened.

@@ -43,6 +43,7 @@ pub use apply::{Guard, Written};
 pub use delete::Deletion;
 pub use events::{Happenings, Told};
 pub use gone::Terminating;
+pub use head::Heads;
 pub use leftovers::HeldBack;
 pub use patience::Patience;
 pub use reviews::{Identity, Right};

@@ -49,7 +49,7 @@ use crate::template::validate::Limits;
 use beginning::Beginning;
 use sights::Sights;
 
-pub use crate::cluster::{HeldBack, Scope, Snapshot, Subscription, Terminating};
+pub use crate::cluster::{Heads, HeldBack, Scope, Snapshot, Subscription, Terminating};
 pub use awake::wake;
 pub use decide::Choices;
 pub use deploy::{deploy, rollback};

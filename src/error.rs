@@ -23,6 +23,9 @@ pub enum ErrorKind {
     ComponentNotFound,
     /// The deployment has no such revision any more, or none that was ever ready.
     RevisionNotFound,
+    /// What was written down of the deployment cannot be read: somebody has changed or deleted it, or a later version of
+    /// the adapter has written it.
+    RecordUnreadable,
     /// The name of the request was another request's before.
     RequestIdReused,
     /// The replicas belong to an autoscaler.
@@ -81,7 +84,7 @@ pub enum ErrorKind {
     ClusterTimeout,
     /// Some objects were written, others were not; the next Deploy repairs it.
     ApplyIncomplete,
-    /// A defect of the adapter or of the records it keeps.
+    /// A defect of the adapter.
     Internal,
 }
 
@@ -105,6 +108,7 @@ impl ErrorKind {
             | ErrorKind::DeploymentNotFound
             | ErrorKind::ComponentNotFound
             | ErrorKind::RevisionNotFound
+            | ErrorKind::RecordUnreadable
             | ErrorKind::RequestIdReused
             | ErrorKind::ReplicasOwned
             | ErrorKind::NamespaceReserved
@@ -319,6 +323,15 @@ impl Error {
     #[must_use]
     pub fn followed(mut self, text: &str) -> Self {
         self.0.message.push_str(text);
+        self
+    }
+
+    /// Takes this text off the end of the caller's sentence, if it ends so.
+    #[must_use]
+    pub fn without(mut self, end: &str) -> Self {
+        if let Some(rest) = self.0.message.strip_suffix(end) {
+            self.0.message.truncate(rest.len());
+        }
         self
     }
 

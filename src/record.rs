@@ -11,6 +11,7 @@ mod requests;
 mod revisions;
 mod stored;
 mod transitions;
+mod unreadable;
 mod work;
 mod workloads;
 
@@ -31,9 +32,13 @@ pub use moment::{Moment, Standing};
 pub use operation::{Operation, OperationKind};
 pub use refused::{RefusedObject, RefusedWork, Refusing, foreign_finalizers, holding_finalizers};
 pub use requests::{Request, RequestEntry, RequestOutcome, reused};
-pub use revisions::{Cause, HeadRef, NotPutBack, Outcome, RevisionEntry, RevisionResult};
-pub use stored::{Record, Version};
+pub use revisions::{Cause, HeadRef, NotPutBack, Outcome, RevisionEntry, RevisionResult, Seen};
+pub use stored::{Record, Version, deployment_of, head_name, lacks_marks, marks};
 pub use transitions::{Transition, Writer};
+pub use unreadable::{
+    Unread, Unreadable, damaged_record, damaged_revision, later_record, lost_revision, tell_lost_revision,
+    unended,
+};
 pub use work::{Applied, Begin, Work};
 pub use workloads::{applied, former, pods, serving, to_be_scaled};
 

@@ -64,6 +64,7 @@ mod cluster {
     mod chaos;
     mod claims;
     mod crashes;
+    mod damaged;
     mod dead_ends;
     mod drift;
     mod ended;

@@ -49,6 +49,8 @@ pub enum HoldUp {
 pub enum ByName {
     /// The object itself: somebody has taken its labels away, and the next Deploy puts them back.
     Unlabelled,
+    /// The object itself: somebody has changed its labels, and holds them.
+    Relabelled,
     /// What is not this deployment's: no Deploy writes it.
     Foreign,
 }

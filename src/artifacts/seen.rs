@@ -1,6 +1,6 @@
 //! Seen: the marks of one object, as a look at the cluster showed them.
 
-use super::{ObjectRef, Traces};
+use super::{LABEL_INSTANCE, LABEL_MANAGED_BY, ObjectRef, Traces};
 
 /// One object with our labels, as the cluster showed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,15 @@ pub struct ListedObject {
 }
 
 impl ListedObject {
+    /// Whether somebody else holds one of the labels by which it is found: no write takes that without being asked to.
+    pub fn is_relabelled(&self) -> bool {
+        let labels = [LABEL_MANAGED_BY, LABEL_INSTANCE].map(|label| format!("f:{label}"));
+        self.others.iter().any(|other| {
+            let held = other.fields.get("f:metadata").and_then(|fields| fields.get("f:labels"));
+            held.is_some_and(|held| labels.iter().any(|label| held.get(label).is_some()))
+        })
+    }
+
     /// Whether it is this deployment's, whose record has this uid for it: two of these three, our labels, the entry of our
     /// field manager and that uid. Somebody may have taken the labels away, or wiped the entries.
     pub fn is_ours(&self, recorded: Option<&str>) -> bool {

@@ -145,7 +145,7 @@ impl Cluster {
 
 /// The Event; its name says what it is told of, so that nobody tells it twice.
 fn event(record: &Record, holder: &str, told: &Told) -> Event {
-    let head = super::head::head_name(&record.name);
+    let head = crate::record::head_name(&record.name);
     let mut digest = Sha256::new();
     for part in [record.uid.as_str(), told.reason, told.of.as_str()] {
         digest.update(part.as_bytes());

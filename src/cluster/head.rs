@@ -1,22 +1,19 @@
 //! The head record of a deployment: lock, write-ahead inventory and last recorded state, in one ConfigMap.
 
+mod reading;
 mod removal;
 
-use std::sync::Arc;
-
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::ResourceExt;
-use kube::api::{Api, ListParams, ObjectMeta, PostParams};
+use kube::api::{Api, ListParams, PostParams};
 
 use super::Cluster;
 use super::answers::{Conflict, Subject};
 use super::errors::Failure;
-use crate::artifacts::{
-    DeploymentName, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_PHASE, LABEL_RECORD, MANAGED_BY, Namespace,
-    Target,
-};
+use crate::artifacts::{DeploymentName, LABEL_MANAGED_BY, LABEL_PHASE, LABEL_RECORD, MANAGED_BY, Namespace};
 use crate::error::{Error, ErrorKind, Fault, Result};
-use crate::record::{Head, Record, Transition, Version, Writer, lost};
+use crate::record::{self, Head, Record, Transition, Unreadable, Writer, head_name, lost};
+
+pub(super) use reading::parse;
 
 /// The key of the record inside the ConfigMap.
 const KEY: &str = "head.json";
@@ -24,73 +21,6 @@ const KEY: &str = "head.json";
 const CHANGES: usize = 5;
 /// Heads read per page.
 const PAGE: u32 = 500;
-
-/// The name of the head's ConfigMap.
-pub(super) fn head_name(name: &DeploymentName) -> String {
-    format!("panamax-deployment-{name}")
-}
-
-/// Reads the record out of a ConfigMap; `None` if it is not one of our heads.
-pub(super) fn parse(object: &ConfigMap) -> Option<Result<Record>> {
-    let labels = object.labels();
-    let ours = labels.get(LABEL_MANAGED_BY).is_some_and(|value| value == MANAGED_BY)
-        && labels.get(LABEL_RECORD).is_some_and(|value| value == "head");
-    if !ours {
-        return None;
-    }
-    Some(parse_ours(object))
-}
-
-/// The deployment whose record a ConfigMap is by its labels.
-pub(super) fn target(object: &ConfigMap) -> Option<Target> {
-    let namespace = Namespace::new(object.namespace()?).ok()?;
-    let name = DeploymentName::new(object.labels().get(LABEL_INSTANCE)?.clone()).ok()?;
-    Some(Target { namespace, name })
-}
-
-fn parse_ours(object: &ConfigMap) -> Result<Record> {
-    let broken = |what: &str| {
-        Error::internal(format!("the head ConfigMap {} {what}", object.name_any()))
-            .about("ConfigMap", object.name_any())
-    };
-    let text =
-        object.data.as_ref().and_then(|data| data.get(KEY)).ok_or_else(|| broken("has no head.json"))?;
-    let head: Head =
-        serde_json::from_str(text).map_err(|error| broken(&format!("cannot be read: {error}")))?;
-    let name = object.labels().get(LABEL_INSTANCE).cloned().unwrap_or_default();
-    Ok(Record {
-        head,
-        namespace: Namespace::new(object.namespace().unwrap_or_default())
-            .map_err(|_| broken("has no namespace"))?,
-        name: DeploymentName::new(name).map_err(|_| broken("names no deployment"))?,
-        uid: object.uid().unwrap_or_default(),
-        terminating: object.metadata.deletion_timestamp.is_some(),
-        version: Version::new(object.resource_version().unwrap_or_default()),
-        stored: Arc::new(without_ours(object)),
-    })
-}
-
-/// The object without the record, and without what only the API server writes.
-fn without_ours(object: &ConfigMap) -> ConfigMap {
-    let metadata = &object.metadata;
-    ConfigMap {
-        metadata: ObjectMeta {
-            labels: metadata.labels.clone(),
-            annotations: metadata.annotations.clone(),
-            finalizers: metadata.finalizers.clone(),
-            owner_references: metadata.owner_references.clone(),
-            ..ObjectMeta::default()
-        },
-        data: object.data.as_ref().map(|data| {
-            data.iter()
-                .filter(|(key, _)| *key != KEY)
-                .map(|(key, text)| (key.clone(), text.clone()))
-                .collect()
-        }),
-        binary_data: object.binary_data.clone(),
-        immutable: object.immutable,
-    }
-}
 
 /// The ConfigMap that holds a record: the one that was read with what is ours in it anew, or a new one.
 fn config_map(name: &DeploymentName, head: &Head, record: Option<&Record>) -> Result<ConfigMap> {
@@ -106,16 +36,31 @@ fn config_map(name: &DeploymentName, head: &Head, record: Option<&Record>) -> Re
         labels.remove(key);
     }
     labels.extend(head.recorded.labels.clone());
-    for (key, value) in [
-        (LABEL_MANAGED_BY, MANAGED_BY),
-        (LABEL_INSTANCE, name.as_str()),
-        (LABEL_RECORD, "head"),
-        (LABEL_PHASE, head.phase.as_str()),
-    ] {
+    for (key, value) in record::marks(name).into_iter().chain([(LABEL_PHASE, head.phase.as_str())]) {
         labels.insert(key.to_owned(), value.to_owned());
     }
     object.data.get_or_insert_default().insert(KEY.to_owned(), text);
     Ok(object)
+}
+
+/// The record in an object that must be one.
+fn record_in(written: &ConfigMap) -> Result<Record> {
+    match parse(written) {
+        Some(Ok(record)) => Ok(record),
+        Some(Err(unreadable)) => Err(unreadable.why),
+        None => Err(reading::foreign(written)),
+    }
+}
+
+/// A page of heads.
+#[derive(Debug, Default)]
+pub struct Heads {
+    /// The records.
+    pub records: Vec<Record>,
+    /// The deployments whose records cannot be read.
+    pub unreadable: Vec<Unreadable>,
+    /// The next page's token; `None`: this is the last.
+    pub next: Option<String>,
 }
 
 /// The field manager of a writer.
@@ -155,7 +100,7 @@ impl Cluster {
             .await
             .map_err(|failure| failure.into_error("ConfigMap", &object_name))?;
         let Some(object) = object else { return Ok(None) };
-        parse(&object).unwrap_or_else(|| Err(foreign_head(namespace, &object_name))).map(Some)
+        record_in(&object).map(Some)
     }
 
     /// Creates the head: the lock, the plan and the inventory of a first Deploy in one write.
@@ -174,7 +119,7 @@ impl Cluster {
         let subject = subject(&object_name);
         let create = || api.create(&parameters, &object);
         match self.write("create the deployment's record", subject, create).await {
-            Ok(written) => parse_ours(&written),
+            Ok(written) => record_in(&written),
             Err(failure) if failure.conflict() == Some(Conflict::Exists) => {
                 self.ours_after_all(namespace, name, &head).await
             }
@@ -191,7 +136,8 @@ impl Cluster {
         let (mut record, is_restored) = (record.clone(), record.is_restored());
         for _ in 0..CHANGES {
             let mut next = transition.apply(&record.head);
-            if next == record.head {
+            // Whoever reads by its labels does not see it without them.
+            if next == record.head && !record.lacks_marks() {
                 return Ok(record);
             }
             // A record that was restored stays recognizable until its objects are adopted.
@@ -234,7 +180,7 @@ impl Cluster {
         let parameters = PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() };
         let replace = || api.replace(&object_name, &parameters, &object);
         let written = self.write(purpose, subject(&object_name), replace).await?;
-        parse_ours(&written).map_err(|_| Failure::broken(purpose, "the answer is not the head"))
+        record_in(&written).map_err(|_| Failure::broken(purpose, "the answer is not the head"))
     }
 
     /// Tells a lost answer to our own POST from somebody else's head.
@@ -250,14 +196,14 @@ impl Cluster {
 
     /// Lists heads, a page at a time: of one namespace, or of all (`None`).
     ///
-    /// Also returns the next page's token. Records that cannot be read are left out and logged.
+    /// Also returns those that cannot be read, and the next page's token.
     pub async fn list_heads(
         &self,
         namespace: Option<&Namespace>,
         labels: &str,
         limit: u32,
         token: &str,
-    ) -> Result<(Vec<Record>, Option<String>)> {
+    ) -> Result<Heads> {
         let api: Api<ConfigMap> = match namespace {
             Some(namespace) => self.heads(namespace),
             None => Api::all(self.client.clone()),
@@ -286,27 +232,15 @@ impl Cluster {
             }
             Err(failure) => return Err(failure.into_error("ConfigMap", "")),
         };
-        let mut heads = Vec::with_capacity(list.items.len());
+        let mut heads = Heads::default();
         for object in &list.items {
             match parse(object) {
-                Some(Ok(record)) => heads.push(record),
-                Some(Err(error)) => tracing::warn!(context = ?error.context(), "head skipped"),
+                Some(Ok(record)) => heads.records.push(record),
+                Some(Err(unreadable)) => heads.unreadable.push(unreadable),
                 None => {}
             }
         }
-        Ok((heads, list.metadata.continue_.filter(|token| !token.is_empty())))
+        heads.next = list.metadata.continue_.filter(|token| !token.is_empty());
+        Ok(heads)
     }
-}
-
-fn foreign_head(namespace: &Namespace, object_name: &str) -> Error {
-    Error::new(
-        ErrorKind::ObjectNotOwned,
-        format!(
-            "ConfigMap {object_name} does not belong to this adapter; choose another name for the deployment"
-        ),
-    )
-    .with("object", format!("ConfigMap {object_name}"))
-    .with("namespace", namespace.to_string())
-    .with("owner", "somebody else")
-    .about("ConfigMap", object_name)
 }

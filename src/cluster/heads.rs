@@ -110,7 +110,7 @@ impl Cluster {
     }
 }
 
-/// Takes an event of one watch, and says what it shows; records that cannot be read are left out and logged.
+/// Takes an event of one watch, and says what it shows.
 fn take(
     kept: &Kept,
     watch: usize,
@@ -135,16 +135,15 @@ fn take(
         watcher::Event::Apply(object) => (object, Sight::Now),
         watcher::Event::Delete(object) => (object, Sight::Gone),
     };
-    match head::parse(object)? {
-        Ok(record) => Some(Ok(shown(kept, watch, sight(Arc::new(record))))),
-        Err(error) => {
-            tracing::warn!(context = ?error.context(), "head skipped");
-            if let Some(target) = head::target(object) {
-                kept.lose(watch, &target);
-            }
-            None
+    let sight = match head::parse(object)? {
+        Ok(record) => sight(Arc::new(record)),
+        Err(unreadable) if matches!(event, watcher::Event::Delete(_)) => Sight::Lost(unreadable.target),
+        Err(unreadable) => {
+            tracing::warn!(context = ?unreadable.why.context(), "a record cannot be read");
+            Sight::Unreadable(Arc::new(unreadable))
         }
-    }
+    };
+    Some(Ok(shown(kept, watch, sight)))
 }
 
 fn shown(kept: &Kept, watch: usize, sight: Sight) -> Sight {

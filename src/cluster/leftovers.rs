@@ -66,7 +66,7 @@ impl Cluster {
     /// What finalizers hold of a deployment that goes, and no inventory has: its record, revisions, pods and ReplicaSets.
     pub async fn held_back(&self, record: &Record) -> Result<Vec<HeldBack>> {
         let heads: Api<ConfigMap> = Api::namespaced(self.client.clone(), record.namespace.as_str());
-        let head_name = super::head::head_name(&record.name);
+        let head_name = crate::record::head_name(&record.name);
         let head = self.call("read the deployment's record", || heads.get_metadata_opt(&head_name)).await;
         let head = head.map_err(|failure| failure.into_error("ConfigMap", &head_name))?;
         let head = head.and_then(|head| held_back("ConfigMap", head.metadata));

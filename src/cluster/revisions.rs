@@ -10,10 +10,9 @@ use tracing::warn;
 use super::Cluster;
 use super::answers::{Conflict, Subject};
 use super::delete::is_still_there;
-use super::head::head_name;
 use crate::artifacts::{LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, Namespace};
-use crate::error::{Error, Result};
-use crate::record::{HeadRef, Record};
+use crate::error::Result;
+use crate::record::{HeadRef, Record, head_name};
 
 /// The key of the revision inside the Secret.
 const KEY: &str = "revision";
@@ -120,17 +119,14 @@ impl Cluster {
         Ok(found.is_some_and(|secret| secret.metadata.deletion_timestamp.is_none()))
     }
 
-    /// Reads a revision; `None` if it was never stored.
+    /// Reads a revision; `None` if it is not stored, and nothing if its Secret holds something else.
     pub async fn read_revision(&self, namespace: &Namespace, revision: &HeadRef) -> Result<Option<Vec<u8>>> {
         let api = self.revisions(namespace);
         let secret = self
             .call("read the revision", || api.get_opt(&revision.secret))
             .await
             .map_err(|failure| failure.into_error("Secret", &revision.secret))?;
-        let Some(secret) = secret else { return Ok(None) };
-        let content = secret.data.and_then(|mut data| data.remove(KEY));
-        let content = content
-            .ok_or_else(|| Error::internal(format!("the revision {} has no content", revision.secret)))?;
-        Ok(Some(content.0))
+        let content = |secret: Secret| secret.data.and_then(|mut data| data.remove(KEY));
+        Ok(secret.map(|secret| content(secret).map(|content| content.0).unwrap_or_default()))
     }
 }

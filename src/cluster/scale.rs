@@ -57,8 +57,9 @@ impl Cluster {
                 }
                 Err(failure) => failure,
             };
-            let mut is_gone = is_uid_changed(&failure);
-            if !is_gone && failure.conflict().is_some() {
+            let mut is_another = is_uid_changed(&failure);
+            let mut is_gone = false;
+            if !is_another && failure.conflict().is_some() {
                 match self.see(namespace, deployment, reference).await?.map(|(seen, _)| seen) {
                     Some(seen) if seen.uid == form.uid && looks < LOOKS => {
                         // Most often its status was written: pods come and go.
@@ -66,19 +67,27 @@ impl Cluster {
                         looks += 1;
                         continue;
                     }
-                    Some(seen) => is_gone = seen.uid != form.uid,
+                    Some(seen) => is_another = seen.uid != form.uid,
                     None => is_gone = true,
                 }
             }
-            if !is_gone {
-                return Err(failure.about(reference));
-            }
-            return Err(Error::new(
-                ErrorKind::ComponentNotFound,
-                format!("{reference} no longer exists; deploy again to create it"),
-            )
-            .because(failure.summary())
-            .about(reference.kind.as_str(), name));
+            let (kind, text) = match (is_another, is_gone) {
+                (true, _) => (
+                    ErrorKind::ObjectNotOwned,
+                    format!(
+                        "{reference} is not the one that was created here, somebody has created it again; the next \
+                         Deploy says whether it can be taken over"
+                    ),
+                ),
+                (_, true) => (
+                    ErrorKind::ComponentNotFound,
+                    format!("{reference} no longer exists; deploy again to create it"),
+                ),
+                (false, false) => return Err(failure.about(reference)),
+            };
+            return Err(Error::new(kind, text)
+                .because(failure.summary())
+                .about(reference.kind.as_str(), name));
         }
     }
 

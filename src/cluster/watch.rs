@@ -30,9 +30,9 @@ use super::road::{WATCH_SECONDS, WatchClient};
 use crate::artifacts::{
     DeploymentName, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, Namespace, Observed, Target,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::Metrics;
-use crate::record::Record;
+use crate::record::{Record, Unreadable};
 
 use event::{Event, MEMBER_WATCHES, Object, WatchedKind, kind_of};
 pub(super) use kept::Kept;
@@ -52,6 +52,8 @@ const BURST: usize = 256;
 pub struct Snapshot {
     /// Its head; `None` once there is none.
     pub head: Option<Arc<Record>>,
+    /// Why its head cannot be read.
+    unreadable: Option<Arc<Unreadable>>,
     /// Its members.
     pub observed: Observed,
     /// What the rooms above concluded from it.
@@ -98,7 +100,7 @@ impl Subscription {
     /// The deployment as it is now, once the watches have seen everything; then, at each call, as soon as
     /// something of it has changed. `None` at the deadline.
     ///
-    /// Fails when the cluster refuses the watches.
+    /// Fails when the cluster refuses the watches, and while the record cannot be read.
     pub async fn next(&mut self, deadline: Instant) -> Result<Option<Arc<Snapshot>>> {
         loop {
             self.changes.forget();
@@ -139,7 +141,11 @@ impl Subscription {
             self.metrics.watch_lag(changed.elapsed());
         }
         self.seen = Some(version);
-        Ok(Some(store.snapshot(&self.deployment)))
+        let snapshot = store.snapshot(&self.deployment);
+        match &snapshot.unreadable {
+            Some(unreadable) => Err(unreadable.why.clone()),
+            None => Ok(Some(snapshot)),
+        }
     }
 }
 
@@ -182,6 +188,12 @@ impl Cluster {
             match read {
                 Ok(Some(record)) => return open(&watch.store).file_head(&record),
                 Ok(None) => return open(&watch.store).without_head(&target.name),
+                // The watch shows it once it can be read.
+                Err(why) if why.kind() == ErrorKind::RecordUnreadable => {
+                    let (uid, created) = (String::new(), None);
+                    let unreadable = Unreadable { target, uid, created, why };
+                    return open(&watch.store).take_sight(&Sight::Unreadable(Arc::new(unreadable)));
+                }
                 Err(error) => debug!(context = ?error.context(), "cannot read the record, trying again"),
             }
             drop(watch);

@@ -12,7 +12,7 @@ use crate::plan::{
     self, Back, ConflictPolicy, Course, Decided, FailurePolicy, Mixed, Named, Prepared, PrunePolicy,
     ReplicasPolicy, Revision, Standing,
 };
-use crate::record::{self, Head, HeadRef, Phase, Record, Request};
+use crate::record::{self, Head, HeadRef, Phase, Record, Request, Unread};
 
 /// How a template is deployed.
 #[derive(Clone, Debug)]
@@ -255,7 +255,7 @@ async fn free(
 
 /// Finds the revision that is asked for; 0: the newest below the current that was seen ready.
 ///
-/// Fails with REVISION_NOT_FOUND.
+/// Fails with REVISION_NOT_FOUND, or RECORD_UNREADABLE if somebody has damaged it.
 async fn choose(engine: &Engine, target: &Target, record: &Record, number: u32) -> Result<(u32, Revision)> {
     let candidates: Vec<HeadRef> = match number {
         0 => record.head.good_before().map(|entry| entry.revision.clone()).collect(),
@@ -264,15 +264,22 @@ async fn choose(engine: &Engine, target: &Target, record: &Record, number: u32) 
             listed.filter(|revision| revision.number == number).cloned().collect()
         }
     };
+    let mut damaged = Vec::new();
     for candidate in candidates {
-        // Somebody may have deleted its Secret.
-        if let Some(stored) = look::read_revision(engine, target, Some(&candidate)).await? {
-            return Ok((candidate.number, stored));
+        // Somebody may have deleted its Secret, or have changed it.
+        match look::try_revision(engine, target, &candidate).await? {
+            Ok(stored) => return Ok((candidate.number, stored)),
+            Err(Unread::Missing) => {}
+            Err(Unread::Damaged) => damaged.push(candidate),
         }
     }
     let kept = look::revisions(engine, record).await?;
-    let kept: Vec<String> = kept.iter().map(|entry| entry.revision.number.to_string()).collect();
+    let kept = kept.iter().map(|entry| &entry.revision).filter(|revision| !damaged.contains(revision));
+    let kept: Vec<String> = kept.map(|revision| revision.number.to_string()).collect();
     let kept = kept.join(", ");
+    if let Some(damaged) = damaged.first() {
+        return Err(record::damaged_revision(&target.name, damaged, &kept));
+    }
     let known = if kept.is_empty() { "none" } else { &kept };
     let text = match number {
         0 => {

@@ -180,7 +180,7 @@ async fn write(
         return Err(undo(engine, target, &decided.prepared.template, lock, report, choices.deadline).await);
     }
     // What is refused as a whole has changed nothing, its record included; all else that fails is left in part.
-    let in_part = refused_at(&decided, &report).is_none();
+    let in_part = refused_at(&decided, &lock, &report).is_none();
     if let Some(earlier) = decided.back_to().filter(|_| !report.failures.is_empty() && in_part) {
         return Err(Box::pin(back::take_back(engine, target, decided, lock, report, earlier)).await);
     }
@@ -354,7 +354,7 @@ async fn end(
     waits: bool,
 ) -> Result<Record> {
     let now = engine.clock.now();
-    if let Some(earlier) = refused_at(decided, report) {
+    if let Some(earlier) = refused_at(decided, &lock, report) {
         // The deployment is what it was, and says so.
         let (earlier, revision) = (Box::new(earlier.clone()), Some(decided.revision.clone()));
         let record = lock.release(&Transition::Refused { earlier, revision, now }).await?;
@@ -375,9 +375,12 @@ async fn end(
 }
 
 /// The record as it was, if an update of it ends that has changed nothing: refused, or not even attempted.
-fn refused_at<'a>(decided: &'a Decided, report: &stages::Report) -> Option<&'a Head> {
+///
+/// A dead operation that it has taken over stands there again: what it has stored and written is still to be ended.
+fn refused_at<'a>(decided: &'a Decided, lock: &Lock, report: &stages::Report) -> Option<&'a Head> {
     let earlier = decided.record.as_ref().map(|record| &record.head)?;
-    let was_in_order = earlier.operation.is_none() && earlier.current.is_some();
+    let was_ended = earlier.operation.is_none() || lock.has_taken_over();
+    let was_in_order = was_ended && earlier.current.is_some();
     (was_in_order && report.is_refused(&decided.plan)).then_some(earlier)
 }
 

@@ -13,11 +13,11 @@ use super::patience::{Sighting, overdue};
 use super::refusals::{Answers, Refusals};
 use super::removal::Asked;
 use super::{Engine, deploy, leftovers, look, removal, teardown};
-use crate::artifacts::{DeploymentState, Form, Kind, ListedObject, ObjectName, ObjectRef, Observed, Target};
+use crate::artifacts::{Form, Kind, ListedObject, ObjectName, ObjectRef, Observed, Target};
 use crate::cluster::{RevisionDeletion, Snapshot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, Duty};
-use crate::record::{Cause, HeadRef, Record, Transition};
+use crate::record::{HeadRef, Record, Seen, Transition};
 
 /// The first pause before a retry. It doubles with each failure.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -158,7 +158,12 @@ async fn step(engine: &Engine, target: &Target, snapshot: &Snapshot, memory: &mu
 /// Ends a task whose watches show no record: they may only lag behind a record that was just made.
 async fn missing(engine: &Engine, target: &Target) -> Result<Next> {
     let called_for = engine.awake.moment(target);
-    let is_there = look::read(engine, target).await?.is_some();
+    let record = look::read(engine, target).await?;
+    let is_there = record.is_some();
+    // Without its labels no watch shows it: a write puts them back.
+    if let Some(record) = record.filter(Record::lacks_marks) {
+        engine.amend(&record, &Transition::Gone { objects: Vec::new() }).await?;
+    }
     // A deployment of the same name may have been created, and called for, since the look.
     if is_there || !engine.awake.forget(target, called_for.as_ref()) {
         return Ok(Next::Wait(Some(Instant::now() + PAUSE)));
@@ -193,7 +198,7 @@ async fn carry_out(
             let answered = Transition::DeletesAnswered { refused: Vec::new(), accepted };
             engine.amend(record, &answered).await.map(|_| None)
         }
-        Duty::Settle(state, cause) => settle(engine, record, state, cause).await.map(|()| None),
+        Duty::Settle(seen) => settle(engine, record, seen).await.map(|()| None),
         Duty::TakeBack(earlier, _) => {
             let now = engine.clock.elapsed();
             let key = format!("back to {}", earlier.secret);
@@ -358,13 +363,9 @@ async fn drop_revisions(
 }
 
 /// Writes down a state that was seen, and why.
-async fn settle(
-    engine: &Engine,
-    record: &Record,
-    state: DeploymentState,
-    cause: Option<Cause>,
-) -> Result<()> {
-    let settled = Transition::Settled { state: Some((state, cause)), gone: BTreeSet::new() };
+async fn settle(engine: &Engine, record: &Record, seen: Seen) -> Result<()> {
+    let state = seen.state;
+    let settled = Transition::Settled { seen: Some(seen), gone: BTreeSet::new() };
     if engine.amend(record, &settled).await?.head.recorded.state == state {
         info!(state = state.as_str(), "state recorded");
     }

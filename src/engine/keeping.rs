@@ -8,7 +8,7 @@ use tracing::{Instrument, debug, info, info_span};
 use super::Engine;
 use super::awake::wake;
 use super::outlived::InDoubt;
-use crate::artifacts::{DeploymentName, Namespace, Target};
+use crate::artifacts::{DeploymentName, DeploymentState, Namespace, Target};
 use crate::cluster::{Scope, Sight};
 use crate::plan;
 
@@ -68,6 +68,16 @@ async fn keep_all(engine: &Engine) {
                 engine.sights.forget(&record.target());
                 engine.patience.forget(&record.target());
                 in_doubt.gone(engine, &record);
+            }
+            // As lists show it: somebody has to do something.
+            Ok(Sight::Unreadable(one)) => {
+                let state = DeploymentState::Failed.as_str();
+                metrics.deployment(one.target.namespace.as_str(), one.target.name.as_str(), Some(state));
+            }
+            Ok(Sight::Lost(target)) => {
+                metrics.deployment(target.namespace.as_str(), target.name.as_str(), None);
+                engine.sights.forget(&target);
+                engine.patience.forget(&target);
             }
             // What went while nobody watched is missing in the list.
             Ok(Sight::Complete) => {

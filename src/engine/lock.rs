@@ -23,6 +23,8 @@ pub(super) struct Lock {
     /// When others may take it over, by our own monotonic clock: a lease's length after the last renewal was sent.
     until: Instant,
     is_released: bool,
+    /// Whether it was taken from an operation whose holder has died.
+    has_taken_over: bool,
     /// Whether the operation has not done what it was begun for, however well it ends.
     has_failed: bool,
     /// Whether nobody has said what became of one of its writes.
@@ -112,10 +114,16 @@ impl Lock {
             record,
             until,
             is_released: false,
+            has_taken_over: died.is_some(),
             has_failed: false,
             is_in_doubt: false,
             measured,
         })
+    }
+
+    /// Whether it has taken over an operation whose holder has died.
+    pub(super) fn has_taken_over(&self) -> bool {
+        self.has_taken_over
     }
 
     /// The record as this operation last wrote it.

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Secret;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{Engine, Subscription};
 use crate::artifacts::{ByName, Kind, ListedObject, Namespace, ObjectRef, Observed, Target};
-use crate::cluster::Happenings;
+use crate::cluster::{Happenings, Heads};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, Revision};
-use crate::record::{self, HeadRef, Member, MemberState, Record, RevisionEntry};
+use crate::record::{self, HeadRef, Member, MemberState, Record, RevisionEntry, Unread};
 
 /// One page of a list of deployments.
 pub struct Page<'a> {
@@ -45,8 +45,8 @@ pub async fn must_read(engine: &Engine, target: &Target) -> Result<Record> {
     read_ours(engine, target).await?.ok_or_else(|| record::not_found(target))
 }
 
-/// Lists records, a page at a time; also returns the next page's token.
-pub async fn list(engine: &Engine, page: &Page<'_>) -> Result<(Vec<Record>, Option<String>)> {
+/// Lists records, a page at a time.
+pub async fn list(engine: &Engine, page: &Page<'_>) -> Result<Heads> {
     engine.cluster.list_heads(page.namespace, page.labels, page.size, page.token).await
 }
 
@@ -72,8 +72,12 @@ async fn with_names(engine: &Engine, record: &Record, mut observed: Observed) ->
     let found = engine.cluster.find_unlisted(&record.namespace, &record.name, &unseen).await?;
     let judged = found.into_iter().filter(|seen| !seen.terminating).map(|seen| {
         let recorded = record.head.member(&seen.reference).and_then(|member| member.uid.as_deref());
-        let is_ours = seen.is_ours(recorded);
-        (seen.reference, if is_ours { ByName::Unlabelled } else { ByName::Foreign })
+        let by_name = match (seen.is_ours(recorded), seen.is_relabelled()) {
+            (false, _) => ByName::Foreign,
+            (true, true) => ByName::Relabelled,
+            (true, false) => ByName::Unlabelled,
+        };
+        (seen.reference, by_name)
     });
     observed.by_name = judged.collect();
     engine.patience.note_by_name(&record.target(), &observed.by_name);
@@ -149,15 +153,31 @@ pub fn subscribe(engine: &Engine, target: &Target, read: Option<&Record>) -> Sub
     engine.cluster.subscribe(target, read)
 }
 
-/// Reads a revision; `None` if it was never stored.
+/// Reads a revision; `None` if it is not stored. One that somebody has damaged is not, either: whoever goes on without it
+/// does so without this one, too.
 pub async fn read_revision(
     engine: &Engine,
     target: &Target,
     revision: Option<&HeadRef>,
 ) -> Result<Option<Revision>> {
     let Some(revision) = revision else { return Ok(None) };
-    let stored = engine.cluster.read_revision(&target.namespace, revision).await?;
-    stored.map(|packed| Revision::unpack(&packed)).transpose()
+    Ok(try_revision(engine, target, revision).await?.ok())
+}
+
+/// Reads a revision, or says why that cannot be.
+pub(super) async fn try_revision(
+    engine: &Engine,
+    target: &Target,
+    revision: &HeadRef,
+) -> Result<Result<Revision, Unread>> {
+    let Some(packed) = engine.cluster.read_revision(&target.namespace, revision).await? else {
+        return Ok(Err(Unread::Missing));
+    };
+    let read = Revision::unpack(&packed).ok_or(Unread::Damaged);
+    if read.is_err() {
+        warn!(secret = revision.secret, deployment = %target.name, "a revision was changed from outside and is none");
+    }
+    Ok(read)
 }
 
 /// The revisions of a deployment that are kept and stored, the newest first; with the one that an operation is about to
@@ -174,20 +194,19 @@ pub async fn revisions(engine: &Engine, record: &Record) -> Result<Vec<RevisionE
 
 /// Reads the current revision, which must be there.
 pub async fn current_revision(engine: &Engine, target: &Target, record: &Record) -> Result<Revision> {
-    match read_revision(engine, target, record.head.current.as_ref()).await? {
-        Some(revision) => Ok(revision),
-        None => Err(missing(record, &must_read(engine, target).await?)),
+    let Some(current) = &record.head.current else { return Err(record::being_changed(record)) };
+    match try_revision(engine, target, current).await? {
+        Ok(revision) => Ok(revision),
+        Err(unread) => {
+            let now = must_read(engine, target).await?;
+            // Most often the record is not any more what it was.
+            Err(match now.uid == record.uid {
+                true if now.is_deleting() => record::being_deleted(&now),
+                true if now.head.operation.is_none() && now.head.current == record.head.current => {
+                    record::lost_revision(record, current, unread)
+                }
+                _ => record::being_changed(&now),
+            })
+        }
     }
-}
-
-/// Why the current revision of a record is not there: most often the record is not any more what it was.
-fn missing(record: &Record, now: &Record) -> Error {
-    if now.uid == record.uid && now.is_deleting() {
-        return record::being_deleted(now);
-    }
-    if now.uid != record.uid || now.head.operation.is_some() || now.head.current != record.head.current {
-        return record::being_changed(now);
-    }
-    Error::internal("the current revision is not stored")
-        .prefixed("the record of what is deployed is lost, deploy again to repair it; ")
 }

@@ -205,5 +205,5 @@ async fn drop_entries(
 ) -> Result<Record> {
     let is_gone = |removals: &&Removal| removals.objects().all(|(_, uid)| gone.contains(&uid));
     let gone = removals.iter().filter(is_gone).map(|removals| removals.uid.clone()).collect();
-    engine.amend(record, &Transition::Settled { state: None, gone }).await
+    engine.amend(record, &Transition::Settled { seen: None, gone }).await
 }

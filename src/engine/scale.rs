@@ -150,8 +150,10 @@ async fn scale_once(engine: &Engine, target: &Target, choices: &Choices) -> Resu
     tell(engine, &record, &scale, &set, failed.as_ref());
     wake(engine, &record);
     if let Some(error) = failed {
-        let done: Vec<String> = set.iter().map(|member| member.reference.to_string()).collect();
-        return Err(if set.is_empty() { error } else { Error::incomplete(error, done.join(", ")) });
+        let set = set.iter().map(|member| member.reference.to_string());
+        let converted = scale.convert.keys().map(|component| format!("component {component}"));
+        let done: Vec<String> = set.chain(converted).collect();
+        return Err(if done.is_empty() { error } else { Error::scaled_in_part(error, done.join(", ")) });
     }
     Ok(Scaling { record, changes, diagnostics })
 }

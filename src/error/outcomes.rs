@@ -18,6 +18,12 @@ impl Error {
         first.prefixed("not every object was written; the next Deploy repairs it: ").of_update(objects)
     }
 
+    /// A Scale that has set some counts and failed at others: no Deploy knows what was asked for.
+    #[must_use]
+    pub fn scaled_in_part(first: Error, done: String) -> Self {
+        first.prefixed("not every count was set; the same Scale again sets the others: ").of_update(done)
+    }
+
     /// Something that is to go as a whole and could not all be deleted.
     #[must_use]
     pub fn left(first: Error, objects: &str) -> Self {

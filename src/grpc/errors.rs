@@ -28,6 +28,7 @@ fn code_and_reason(kind: ErrorKind) -> (Code, ErrorReason) {
         ErrorKind::DeploymentNotFound => (Code::NotFound, ErrorReason::DeploymentNotFound),
         ErrorKind::ComponentNotFound => (Code::NotFound, ErrorReason::ComponentNotFound),
         ErrorKind::RevisionNotFound => (Code::NotFound, ErrorReason::RevisionNotFound),
+        ErrorKind::RecordUnreadable => (Code::FailedPrecondition, ErrorReason::RecordUnreadable),
         ErrorKind::RequestIdReused => (Code::InvalidArgument, ErrorReason::RequestIdReused),
         ErrorKind::ReplicasOwned => (Code::FailedPrecondition, ErrorReason::ReplicasOwned),
         ErrorKind::NamespaceReserved => (Code::FailedPrecondition, ErrorReason::NamespaceReserved),

@@ -16,10 +16,10 @@ use super::view::{self, DeploymentView};
 use super::{Operations, Target};
 use crate::artifacts::{DeploymentState, Happening, Namespace, Observed};
 use crate::callers::{Ask, Deed};
-use crate::engine::{self, Page};
+use crate::engine::{self, Heads, Page};
 use crate::error::{Error, ErrorKind, Result, contract_word};
 use crate::plan;
-use crate::record::{self, Moment, Record, Standing};
+use crate::record::{self, Head, Moment, Phase, Record, Standing};
 use crate::status;
 
 pub use watching::{Until, WatchEnd, WatchUpdate};
@@ -29,6 +29,8 @@ const READS: usize = 16;
 /// How long the look before a WAIT_TIMEOUT may take, at the least and at the most.
 const SHORTEST_LOOK: Duration = Duration::from_millis(50);
 const LONGEST_LOOK: Duration = Duration::from_millis(500);
+/// What is said of a failure while it is not yet known whether the revision before is put back.
+const TO_BE_PUT_BACK: &str = "; the revision before is to be put back";
 /// How long the answer that all is ready waits until that is recorded.
 const RECORDING: Duration = Duration::from_secs(1);
 
@@ -139,7 +141,10 @@ impl Operations {
         };
         let rendered = revision.as_ref().map(|revision| revision.rendered_with(record.head.controllers()));
         let rendered = rendered.unwrap_or_default();
-        let view = view::looked_beside(&self.engine, record, &observed, full, &rendered).await;
+        let mut view = view::looked_beside(&self.engine, record, &observed, full, &rendered).await;
+        if let Some(lost) = current.filter(|_| revision.is_none() && !record.is_deleting()) {
+            view.tell(record::tell_lost_revision(lost));
+        }
         Ok((view, revision))
     }
 
@@ -169,14 +174,11 @@ impl Operations {
             size: call.page_size,
             token: &begin.token,
         };
-        let (mut records, next) = engine::list(&self.engine, &page).await?;
-        // As the API server orders them.
-        records.retain(|record| {
-            let after = begin.after.as_ref();
-            after.is_none_or(|after| format!("{}/{}", record.namespace, record.name) > *after)
-        });
+        let Heads { mut records, mut unreadable, next } = engine::list(&self.engine, &page).await?;
+        records.retain(|record| begin.has(record.namespace.as_str(), record.name.as_str()));
+        unreadable.retain(|one| begin.has(one.target.namespace.as_str(), one.target.name.as_str()));
         records.iter().for_each(|record| engine::wake(&self.engine, record));
-        let views: Vec<DeploymentView> = if call.full {
+        let mut views: Vec<DeploymentView> = if call.full {
             let observed = engine::look_at_all(&self.engine, &records).await?;
             let happenings = self.happenings_of(&records).await?;
             let looked = records.into_iter().zip(observed);
@@ -189,6 +191,9 @@ impl Operations {
         } else {
             records.iter().map(view::recorded).collect()
         };
+        // One that cannot be read hides none of the others, nor itself.
+        views.extend(unreadable.into_iter().map(|one| view::unreadable(one, call.full)));
+        views.sort_by_cached_key(|view| pages::place(view.namespace.as_str(), view.name.as_str()));
         let deployments = views
             .into_iter()
             .filter(|view| call.states.is_empty() || call.states.contains(&view.status.state))
@@ -249,7 +254,7 @@ impl Operations {
             };
             again = again_in.map(|again_in| Instant::now() + again_in);
             // Whoever hears that it is ready finds it so in the list of revisions.
-            if view.status.is_ready() && plan::is_recorded(&record.head, view.status.of_components) {
+            if view.status.is_ready() && plan::is_recorded(&record.head, &view.status) {
                 return Ok(DeploymentView::clone(&view));
             }
             match (ready.as_ref(), view.status.is_ready()) {
@@ -262,12 +267,8 @@ impl Operations {
                 && let Some(view) = self.look_once(target, moment, until).await
                 && (view.status.is_ready() || view.is_in_vain())
             {
-                let is_taken_back = record.head.pledge.is_some();
-                return if view.status.is_ready() {
-                    Ok(view)
-                } else {
-                    Err(hopeless(target, &view, is_taken_back))
-                };
+                let head = &record.head;
+                return if view.status.is_ready() { Ok(view) } else { Err(hopeless(target, &view, head)) };
             }
             last = Some(view);
         }
@@ -306,14 +307,14 @@ impl Operations {
 }
 
 /// The end of a wait that more time would not help.
-fn hopeless(target: &Target, view: &DeploymentView, is_taken_back: bool) -> Error {
-    let then = if is_taken_back {
-        "the revision before is to be put back"
-    } else {
-        "everything is written and stays, correct the cause and deploy again"
+fn hopeless(target: &Target, view: &DeploymentView, head: &Head) -> Error {
+    let then = match head.phase {
+        _ if head.pledge.is_some() => TO_BE_PUT_BACK,
+        Phase::Incomplete => "; correct the cause and deploy again",
+        _ => "; everything is written and stays, correct the cause and deploy again",
     };
     let text = format!(
-        "deployment {} does not become ready without a change ({}); {then}",
+        "deployment {} does not become ready without a change ({}){then}",
         target.name, view.status.message
     );
     waited_for(Error::new(ErrorKind::WaitTimeout, text), Some(view))

@@ -13,7 +13,7 @@ use crate::artifacts::{
 use crate::engine::{self, Engine, HeldBack, Sighting, Snapshot};
 use crate::error::Result;
 use crate::plan;
-use crate::record::{Record, holding_finalizers};
+use crate::record::{Record, Unreadable, holding_finalizers};
 use crate::status::{self, DeploymentEvent, Status, expected};
 use crate::template::Template;
 
@@ -182,6 +182,13 @@ impl DeploymentView {
         self.status.is_hopeless() || is_drifted
     }
 
+    /// Adds a sentence to its message.
+    pub(super) fn tell(&mut self, text: String) {
+        let told = std::mem::take(&mut self.status.message);
+        let message = [told, text].into_iter().filter(|text| !text.is_empty());
+        self.status.message = message.collect::<Vec<_>>().join("; ");
+    }
+
     /// What may be so for a moment, and counts once it was seen for long enough.
     fn held_up(&self) -> Vec<HoldUp> {
         let drift = self.drift.iter().map(plan::Drift::held_up);
@@ -210,6 +217,36 @@ pub(super) fn tell_held_back(view: &mut DeploymentView, observed: &Observed, bes
 fn held_by(kind: &str, name: &str, finalizers: &[String], since: Option<Timestamp>) -> String {
     let since = since.map(|since| format!(" since {since}")).unwrap_or_default();
     format!("{kind} {name} is held by finalizer {}{since}", finalizers.join(", "))
+}
+
+/// The view of a deployment whose record cannot be read: what is known is that somebody has to do something.
+pub(super) fn unreadable(unreadable: Unreadable, full: bool) -> DeploymentView {
+    let Unreadable { target, uid, created, why } = unreadable;
+    let created = created.unwrap_or(Timestamp::UNIX_EPOCH);
+    DeploymentView {
+        namespace: target.namespace,
+        name: target.name,
+        uid,
+        etag: String::new(),
+        revision: 0,
+        template_name: String::new(),
+        labels: BTreeMap::new(),
+        created,
+        updated: created,
+        status: Status {
+            state: DeploymentState::Failed,
+            of_components: DeploymentState::Failed,
+            reason: None,
+            message: why.message().to_owned(),
+            components: Vec::new(),
+            endpoints: Vec::new(),
+        },
+        objects: Vec::new(),
+        template: None,
+        events: Vec::new(),
+        full,
+        drift: Vec::new(),
+    }
 }
 
 /// The view as the records have it, without a look at the workloads.

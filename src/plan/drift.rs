@@ -77,6 +77,10 @@ fn absent(by_name: Option<&ByName>) -> &'static str {
         Some(ByName::Unlabelled) => {
             "has lost the labels by which it is found; the next Deploy puts them back"
         }
+        Some(ByName::Relabelled) => {
+            "has other labels than those by which it is found; the next Deploy refuses that, or puts them back with \
+             options.conflicts CONFLICT_POLICY_FORCE"
+        }
         Some(ByName::Foreign) => {
             "is somebody else's, created in the place of the one that was created here; Deploy refuses to write it, \
              delete it and deploy again"
@@ -145,14 +149,16 @@ fn fields_of(
         Some(fields) => return Some(differs(&fields[..fields.len().min(FIELDS)].join(", "))),
     }
     let own = applied(entries, &manager).cloned().unwrap_or_default();
-    let mut taken = BTreeSet::new();
+    let (mut taken, mut marks) = (BTreeSet::new(), false);
     for other in written_since(found, &record.name, written) {
         let mut paths = Vec::new();
         leaves(&other.fields, &own, "", &mut paths);
+        // What marks an object as ours is compared with nothing.
+        marks |= paths.iter().any(|path| path.contains("panamax.io/"));
         taken.extend(paths.into_iter().map(|path| format!("field manager {} set {path}", other.manager)));
     }
     let taken: Vec<String> = taken.into_iter().take(FIELDS).collect();
-    Some(match (taken.is_empty(), differing.is_some()) {
+    Some(match (taken.is_empty(), differing.is_some() && !marks) {
         (true, _) => differs(WRITTEN),
         (false, false) => differs(&taken.join(", ")),
         // The same values, and whoever set them holds them.

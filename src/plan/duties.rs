@@ -10,8 +10,8 @@ use crate::artifacts::{
     ANNOTATION_OPERATION, ComponentName, DeploymentState, Form, HoldUp, Kind, ObjectName, ObjectRef,
     Observed, field_manager,
 };
-use crate::record::{Cause, Head, HeadRef, MemberState, Phase, Record, Transition};
-use crate::status::{self, expected};
+use crate::record::{Cause, Head, HeadRef, MemberState, Phase, Record, Seen, Transition};
+use crate::status::{self, ComponentState, Status, expected};
 
 /// How long what an operation has sent is looked out for after it was taken over, or has ended without every answer:
 /// longer than any call of ours may take, and than the API server works on one.
@@ -53,7 +53,7 @@ pub enum Duty {
     /// Forget deletes that were refused, of objects that are gone.
     ForgetRefused(Vec<(ObjectRef, Option<String>)>),
     /// Write down the state that was seen, and why, if something has failed.
-    Settle(DeploymentState, Option<Cause>),
+    Settle(Seen),
     /// Put this revision back: a component of the current one has failed before all were ever ready.
     TakeBack(HeadRef, Cause),
 }
@@ -67,7 +67,7 @@ pub fn duties(record: &Record, observed: &Observed, unrenewed_for: Duration) -> 
     if let Some(operation) = &head.operation {
         let remaining = operation.remaining(unrenewed_for);
         if remaining > Duration::ZERO {
-            let why = format!("an operation of {} holds its lock", operation.holder);
+            let why = format!("an operation of {} has not ended", operation.holder);
             return Duties { waits: vec![why], again_in: Some(remaining), ..Duties::default() };
         }
         let duty = if head.phase == Phase::Deleting { Duty::TearDown } else { Duty::Adopt };
@@ -117,9 +117,9 @@ pub fn duties(record: &Record, observed: &Observed, unrenewed_for: Duration) -> 
         let component = status.blocking().map(|component| component.name.clone());
         Cause::new(component, &status.message)
     };
-    if !is_recorded(head, state) {
+    if !is_recorded(head, &status) {
         let has_failed = matches!(state, DeploymentState::Failed | DeploymentState::Degraded);
-        duties.now.push(Duty::Settle(state, has_failed.then(cause)));
+        duties.now.push(Duty::Settle(seen(head, &status, has_failed.then(cause))));
     }
     // Last: whatever else is noted of this revision is noted before it is taken back.
     if let Some(earlier) = head.pledge.clone().filter(|_| status.is_hopeless()) {
@@ -129,10 +129,25 @@ pub fn duties(record: &Record, observed: &Observed, unrenewed_for: Duration) -> 
 }
 
 /// Whether there is nothing to write down of a state that was seen.
-pub fn is_recorded(head: &Head, state: DeploymentState) -> bool {
-    let is_conclusive = !matches!(state, DeploymentState::Deploying | DeploymentState::Deleting);
-    let settled = Transition::Settled { state: Some((state, None)), gone: BTreeSet::new() };
+pub fn is_recorded(head: &Head, status: &Status) -> bool {
+    let is_conclusive =
+        !matches!(status.of_components, DeploymentState::Deploying | DeploymentState::Deleting);
+    let settled = Transition::Settled { seen: Some(seen(head, status, None)), gone: BTreeSet::new() };
     !is_conclusive || settled.apply(head) == *head
+}
+
+/// What a status says of a deployment, and so of its revision.
+fn seen(head: &Head, status: &Status, cause: Option<Cause>) -> Seen {
+    // Whoever asked for no replicas has them.
+    let wants_none = |component: &ComponentName| {
+        let of_it = head.inventory.iter().filter(|member| member.component == *component);
+        of_it
+            .filter(|member| member.state == MemberState::Applied)
+            .any(|member| member.template_replicas == Some(0))
+    };
+    let mut components = status.components.iter();
+    let ran = components.all(|one| one.state != ComponentState::Stopped || wants_none(&one.name));
+    Seen { state: status.of_components, cause, ran }
 }
 
 /// Whether nothing is left to do for a deployment whatever its objects do: then it need not be watched.

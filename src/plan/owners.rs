@@ -143,8 +143,8 @@ pub fn check_autoscalers(
         let error = Error::new(
             ErrorKind::ReplicasOwned,
             format!(
-                "{owner} sets the replicas of component {component} ({reference}); change that autoscaler, or remove \
-                 it and deploy with options.replicas_policy REPLICAS_POLICY_TEMPLATE"
+                "{owner} has set the replicas of component {component} ({reference}); change that autoscaler, or remove \
+                 it and deploy with a count in the template and options.replicas_policy REPLICAS_POLICY_TEMPLATE"
             ),
         );
         let error = error.with("manager", owner.clone()).with("component", component.as_str());

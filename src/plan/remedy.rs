@@ -183,6 +183,7 @@ pub fn is_for_good(kind: ErrorKind) -> bool {
             | ErrorKind::ObjectNotOwned
             | ErrorKind::FieldConflict
             | ErrorKind::VolumeImmutable
+            | ErrorKind::RecordUnreadable
     )
 }
 

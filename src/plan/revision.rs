@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::io::Read;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,8 @@ use crate::translate::{Options, is_same_with, translate};
 
 /// The largest revision that is stored, in bytes; a Secret holds 1 MiB.
 const LIMIT: usize = 900 * 1024;
+/// The largest revision before it is packed, in bytes: what somebody else has put into a Secret may become far larger.
+const UNPACKED: u64 = 64 * 1024 * 1024;
 /// zstd's own default: templates are small.
 const LEVEL: i32 = 3;
 
@@ -89,11 +92,12 @@ impl Revision {
             .map_err(|error| Error::internal(format!("revision not JSON: {error}")))?;
         let packed = zstd::encode_all(text.as_slice(), LEVEL)
             .map_err(|error| Error::internal(format!("revision not compressed: {error}")))?;
-        if packed.len() > LIMIT {
+        if packed.len() > LIMIT || text.len() as u64 > UNPACKED {
             return Err(Error::new(
                 ErrorKind::LimitExceeded,
                 format!(
-                    "the template is too large to store: {} bytes compressed, {LIMIT} are allowed",
+                    "the template is too large to store: {} bytes, {} compressed; {UNPACKED} and {LIMIT} are allowed",
+                    text.len(),
                     packed.len()
                 ),
             ));
@@ -101,10 +105,27 @@ impl Revision {
         Ok(packed)
     }
 
-    /// Unpacks a stored revision.
-    pub fn unpack(packed: &[u8]) -> Result<Self> {
-        let text = zstd::decode_all(packed)
-            .map_err(|error| Error::internal(format!("revision not decompressed: {error}")))?;
-        serde_json::from_slice(&text).map_err(|error| Error::internal(format!("revision not read: {error}")))
+    /// Unpacks a stored revision; `None` if it is none, since somebody else has written its Secret.
+    pub fn unpack(packed: &[u8]) -> Option<Self> {
+        let mut text = Vec::new();
+        let unpacked = zstd::Decoder::new(packed).ok()?.take(UNPACKED + 1).read_to_end(&mut text).ok()?;
+        if unpacked as u64 > UNPACKED {
+            return None;
+        }
+        serde_json::from_slice(&text).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebody_else_has_stored_is_no_revision_however_large_it_becomes() {
+        let bomb = zstd::encode_all(std::io::repeat(b' ').take(UNPACKED + 1), LEVEL).unwrap();
+        assert!(bomb.len() < LIMIT, "it fits into a Secret");
+        for packed in [&b""[..], b"AAAA", &zstd::encode_all(&b"{}"[..], LEVEL).unwrap(), &bomb] {
+            assert!(Revision::unpack(packed).is_none());
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Operation, OperationKind, Record};
+use super::{Head, Operation, OperationKind, Record, later_record};
 use crate::artifacts::{DeploymentName, Target};
 use crate::error::{Error, ErrorKind, Result, contract_word};
 
@@ -23,11 +23,10 @@ pub fn gate(record: &Record, unrenewed_for: Duration) -> Result<()> {
 
 /// Refuses a record of a later version of the adapter.
 pub fn check_readable(record: &Record) -> Result<()> {
-    if record.head.is_readable() {
+    if Head::knows(record.head.schema) {
         return Ok(());
     }
-    Err(Error::internal(format!("the head of {} has schema {}", record.name, record.head.schema))
-        .prefixed("the deployment was written by a later version of the adapter: "))
+    Err(later_record(&record.name, record.head.schema))
 }
 
 /// Compares the caller's etag; an empty one matches everything.

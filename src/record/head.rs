@@ -155,9 +155,9 @@ impl Head {
         Self(HeadFields { inventory, ..self.0.clone() })
     }
 
-    /// Whether the record's form is one this adapter understands.
-    pub fn is_readable(&self) -> bool {
-        self.schema == SCHEMA
+    /// Whether a form of this version is one this adapter understands.
+    pub fn knows(schema: u32) -> bool {
+        schema == SCHEMA
     }
 }
 

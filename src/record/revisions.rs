@@ -89,6 +89,17 @@ impl Cause {
     }
 }
 
+/// What was seen of a deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its state.
+    pub state: DeploymentState,
+    /// Why it has failed, if it has.
+    pub cause: Option<Cause>,
+    /// Whether every component runs that the template wants to run: one that somebody has stopped may never have.
+    pub ran: bool,
+}
+
 /// A revision that is not in force where that was promised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotPutBack {
@@ -246,10 +257,9 @@ impl HeadFields {
     }
 
     /// Writes down what was seen of the current revision, with why it has failed: ready stays, whatever comes later.
-    pub(super) fn note(&mut self, state: DeploymentState, cause: Option<&Cause>) {
-        // Whoever asked for no replicas at all has them; a revision that Scale has stopped may never have run.
-        let is_scaled = self.inventory.iter().any(|member| member.scaled_replicas.is_some());
-        let is_good = state == DeploymentState::Active || state == DeploymentState::Stopped && !is_scaled;
+    pub(super) fn note(&mut self, seen: &Seen) {
+        let Seen { state, cause, ran } = seen;
+        let is_good = state.is_ready() && *ran;
         // Nor is one good that never ran: somebody else's image was left in its place.
         let is_left =
             |member: &Member| member.other_image && member.state == MemberState::Applied && !member.kept;
@@ -269,7 +279,7 @@ impl HeadFields {
                 entry.cause.take_if(|_| entry.seen == Some(Outcome::Succeeded));
             } else if is_current && is_bad && entry.complete && entry.seen.is_none() {
                 entry.seen = Some(Outcome::Failed);
-                entry.cause = cause.cloned();
+                entry.cause.clone_from(cause);
             }
         }
         if is_good {

@@ -5,7 +5,35 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::{Head, Phase};
-use crate::artifacts::{DeploymentName, Namespace, Target};
+use crate::artifacts::{
+    DeploymentName, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, Namespace, Target,
+};
+
+/// What the names of all heads begin with.
+const PREFIX: &str = "panamax-deployment-";
+
+/// The name of the ConfigMap that holds a deployment's record.
+pub fn head_name(name: &DeploymentName) -> String {
+    format!("{PREFIX}{name}")
+}
+
+/// The deployment whose record a ConfigMap of this name holds.
+pub fn deployment_of(head_name: &str) -> Option<DeploymentName> {
+    DeploymentName::new(head_name.strip_prefix(PREFIX)?.to_owned()).ok()
+}
+
+/// The labels by which the record of a deployment is found.
+pub fn marks(name: &DeploymentName) -> [(&'static str, &str); 3] {
+    [(LABEL_MANAGED_BY, MANAGED_BY), (LABEL_INSTANCE, name.as_str()), (LABEL_RECORD, "head")]
+}
+
+/// Whether the ConfigMap of a deployment's record lacks one of the labels by which it is found.
+pub fn lacks_marks(object: &ConfigMap, name: &DeploymentName) -> bool {
+    let labels = object.metadata.labels.as_ref();
+    marks(name)
+        .iter()
+        .any(|(key, value)| labels.and_then(|labels| labels.get(*key)).is_none_or(|one| one != value))
+}
 
 /// The version of a stored record; only the cluster makes one, and nobody else looks inside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +96,11 @@ impl Record {
     /// The deployment it is of.
     pub fn target(&self) -> Target {
         Target { namespace: self.namespace.clone(), name: self.name.clone() }
+    }
+
+    /// Whether somebody has taken a label away, or changed it, by which it is found; every write puts them back.
+    pub fn lacks_marks(&self) -> bool {
+        lacks_marks(&self.stored, &self.name)
     }
 
     /// Whether it is being torn down, or its record already goes.

@@ -25,7 +25,7 @@ const EARLIER: &str = r#"{
 #[test]
 fn a_record_of_an_earlier_version_is_read_and_written_as_it_was() {
     let head: Head = serde_json::from_str(EARLIER).expect("a record");
-    assert!(head.is_readable());
+    assert!(Head::knows(head.schema));
     assert_eq!(head.recorded.state, DeploymentState::Active);
     assert_eq!(head.superfluous_revisions(), []);
     let [earlier, now] = [EARLIER, &serde_json::to_string(&head).expect("JSON")]
@@ -61,7 +61,7 @@ fn what_an_earlier_version_did_not_write_down_is_concluded() {
         (DeploymentState::Failed, RevisionResult::Succeeded),
         (DeploymentState::Stopped, RevisionResult::Succeeded),
     ] {
-        head = Transition::Settled { state: Some((state, None)), gone: Default::default() }.apply(&head);
+        head = settled(state, None, true).apply(&head);
         assert_eq!(results(&head)[..2], [(3, result), (2, RevisionResult::Succeeded)], "{state:?}");
     }
     assert_eq!(head.last_good, Some(3));
@@ -73,7 +73,7 @@ fn why_a_revision_failed_is_written_down_once_until_it_was_ready() {
     let head = ending(&head, 3, false, None).apply(&head);
     let seen = |head: &Head, state, why: &str| {
         let cause = Some(Cause::new(None, why)).filter(|_| !why.is_empty());
-        Transition::Settled { state: Some((state, cause)), gone: Default::default() }.apply(head)
+        settled(state, cause, true).apply(head)
     };
     let why = |head: &Head| {
         let current = head.current.as_ref().expect("a revision");
@@ -99,8 +99,7 @@ fn why_a_revision_failed_is_written_down_once_until_it_was_ready() {
 fn a_revision_in_whose_place_somebody_elses_image_runs_is_not_called_good() {
     let mut head: Head = serde_json::from_str(EARLIER).expect("a record");
     (head.last_good, head.inventory[0].other_image) = (None, true);
-    let active =
-        Transition::Settled { state: Some((DeploymentState::Active, None)), gone: Default::default() };
+    let active = settled(DeploymentState::Active, None, true);
     let settled = active.apply(&head);
     assert_eq!((settled.last_good, settled.recorded.state), (None, DeploymentState::Active));
     assert_eq!(active.apply(&settled), settled, "nothing is left to write down");
@@ -111,12 +110,24 @@ fn a_revision_in_whose_place_somebody_elses_image_runs_is_not_called_good() {
 #[test]
 fn a_revision_that_scale_has_stopped_is_not_called_good() {
     let mut head: Head = serde_json::from_str(EARLIER).expect("a record");
-    (head.last_good, head.inventory[0].scaled_replicas) = (None, Some(0));
-    let stopped =
-        Transition::Settled { state: Some((DeploymentState::Stopped, None)), gone: Default::default() };
-    assert_eq!(stopped.apply(&head).last_good, None);
-    head.inventory[0].scaled_replicas = None;
-    assert_eq!(stopped.apply(&head).last_good, Some(2), "its template asks for none");
+    head.last_good = None;
+    // One of its components, and the others are ready; or all of them.
+    for state in [DeploymentState::Active, DeploymentState::Stopped] {
+        let failed =
+            settled(DeploymentState::Failed, Some(Cause::new(None, "it crashes")), true).apply(&head);
+        let stopped = settled(state, None, false).apply(&failed);
+        assert_eq!((stopped.last_good, stopped.recorded.state), (None, state));
+        assert_eq!(stopped.result(stopped.listed()[0]), RevisionResult::Failed);
+        assert!(
+            stopped.revisions.iter().any(|entry| entry.cause.is_some()),
+            "why it has failed is not forgotten"
+        );
+        assert_eq!(settled(state, None, true).apply(&head).last_good, Some(2), "its template asks for none");
+    }
+}
+
+fn settled(state: DeploymentState, cause: Option<Cause>, ran: bool) -> Transition {
+    Transition::Settled { seen: Some(Seen { state, cause, ran }), gone: Default::default() }
 }
 
 /// A Deploy of the same objects begins; whoever holds the record is taken over.
@@ -214,7 +225,7 @@ fn a_refused_delete_keeps_its_time_until_it_is_accepted_or_over() {
     let key = (head.inventory[0].reference.clone(), Some("3f".to_owned()));
     let accepted = Transition::DeletesAnswered { refused: Vec::new(), accepted: vec![key] };
     assert_eq!(accepted.apply(&again).refused, []);
-    let gone = Transition::Settled { state: None, gone: ["3f".to_owned()].into() };
+    let gone = Transition::Settled { seen: None, gone: ["3f".to_owned()].into() };
     assert_eq!(gone.apply(&again).refused, []);
     let mut wanted_again = again;
     wanted_again.inventory[0].state = MemberState::Applied;
@@ -317,10 +328,9 @@ fn a_promise_to_go_back_is_void_once_everything_was_ready() {
     let head: Head = serde_json::from_str(EARLIER).expect("a record");
     let promised = ending(&head, 3, false, head.current.clone()).apply(&head);
     assert_eq!(promised.pledge, head.current);
-    let settled =
-        |state| Transition::Settled { state: Some((state, None)), gone: Default::default() }.apply(&promised);
-    assert_eq!(settled(DeploymentState::Failed).pledge, head.current);
-    assert_eq!(settled(DeploymentState::Active).pledge, None);
+    let seen = |state| settled(state, None, true).apply(&promised);
+    assert_eq!(seen(DeploymentState::Failed).pledge, head.current);
+    assert_eq!(seen(DeploymentState::Active).pledge, None);
 }
 
 #[test]

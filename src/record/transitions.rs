@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     Applied, Begin, Cause, Head, HeadFields, HeadRef, Member, MemberState, NotPutBack, OperationKind,
-    Outcome, Phase, RefusedObject, Refusing, RequestEntry, RequestOutcome, RevisionEntry, Work,
+    Outcome, Phase, RefusedObject, Refusing, RequestEntry, RequestOutcome, RevisionEntry, Seen, Work,
 };
 use crate::artifacts::{DeploymentState, ObjectRef, Trace};
 
@@ -49,7 +49,8 @@ pub enum Transition {
     },
     /// A Deploy or the conversion of a Scale ends; some of its objects may not be as planned.
     Applied(Box<Applied>),
-    /// An update or a Scale ends that has changed nothing: the record is what it was before.
+    /// An update or a Scale ends that has changed nothing: the record is what it was before, with the dead operation that it
+    /// has taken over.
     Refused {
         /// The record as it was.
         earlier: Box<Head>,
@@ -75,8 +76,8 @@ pub enum Transition {
     Answered(RequestEntry),
     /// The state was seen, and objects that were to be deleted were seen gone.
     Settled {
-        /// The state, if it is to be recorded, and why, if something has failed.
-        state: Option<(DeploymentState, Option<Cause>)>,
+        /// What is to be recorded of it, if anything is.
+        seen: Option<Seen>,
         /// The uids of objects that are gone.
         gone: BTreeSet<String>,
     },
@@ -186,7 +187,6 @@ impl Transition {
                 next = HeadFields {
                     generation: head.generation,
                     last_good: head.last_good,
-                    operation: None,
                     superseded: head.superseded.clone(),
                     doubted: head.doubted.clone(),
                     ended: head.ended.clone(),
@@ -195,6 +195,7 @@ impl Transition {
                     updated: *now,
                     ..earlier.0.clone()
                 };
+                next.superseded.retain(|id| next.operation.as_ref().is_none_or(|dead| dead.id != *id));
                 next.ended.extend(head.operation.iter().map(|operation| operation.id.clone()));
                 keep_newest(&mut next.ended, REMEMBERED);
                 let discarded = |revision: &HeadRef| RevisionEntry::discarded(revision.clone(), *now);
@@ -214,7 +215,7 @@ impl Transition {
                 request.iter().for_each(|entry| next.answer(entry.clone()));
             }
             Transition::Answered(entry) => next.answer(entry.clone()),
-            Transition::Settled { state, gone } => next.settle(state.as_ref(), gone),
+            Transition::Settled { seen, gone } => next.settle(seen.as_ref(), gone),
             Transition::DeletesAnswered { refused, accepted } => next.answer_deletes(refused, accepted),
             Transition::SameAgain { objects } => next.same_again(objects),
             Transition::NotPutBack(why) => {
@@ -353,17 +354,18 @@ impl HeadFields {
         }
     }
 
-    fn settle(&mut self, seen: Option<&(DeploymentState, Option<Cause>)>, gone: &BTreeSet<String>) {
+    fn settle(&mut self, seen: Option<&Seen>, gone: &BTreeSet<String>) {
         let is_gone = |member: &Member| member.uid.as_ref().is_some_and(|uid| gone.contains(uid));
         self.inventory.retain(|member| member.state != MemberState::Deleting || !is_gone(member));
-        let Some((state, cause)) = seen else { return };
-        self.recorded.state = *state;
-        self.note(*state, cause.as_ref());
+        let Some(seen) = seen else { return };
+        let state = seen.state;
+        self.recorded.state = state;
+        self.note(seen);
         if state.is_ready() {
             // Seen ready, it is not taken back any more.
             (self.pledge, self.not_put_back) = (None, None);
         }
-        if *state == DeploymentState::Active {
+        if state == DeploymentState::Active {
             // Controllers that are ready have taken over what they were handed.
             self.inventory.iter_mut().for_each(|member| member.adopts = None);
         }

@@ -41,6 +41,7 @@ fn status(kind: ErrorKind) -> StatusCode {
         | ErrorKind::NamespaceTerminating
         | ErrorKind::ClusterForbidden
         | ErrorKind::AdmissionDenied
+        | ErrorKind::RecordUnreadable
         | ErrorKind::VolumeImmutable
         | ErrorKind::QuotaExceeded => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorKind::NotImplemented => StatusCode::NOT_IMPLEMENTED,

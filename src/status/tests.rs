@@ -316,6 +316,7 @@ fn what_stands_under_the_name_of_a_missing_workload_says_what_the_next_deploy_do
     for (by_name, reason, words) in [
         (None, Reason::WorkloadMissing, "the next Deploy creates it again"),
         (Some(ByName::Unlabelled), Reason::WorkloadMissing, "the next Deploy puts them back"),
+        (Some(ByName::Relabelled), Reason::WorkloadMissing, "the next Deploy refuses that"),
         (Some(ByName::Foreign), Reason::WorkloadNotOwned, "Deploy refuses to write it"),
     ] {
         let by_name = by_name.map(|found| (reference.clone(), found)).into_iter().collect();

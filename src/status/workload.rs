@@ -195,6 +195,13 @@ fn absent(workload: &ObjectRef, by_name: Option<&ByName>) -> Outcome {
             Reason::WorkloadMissing,
             format!("{workload} has lost the labels by which it is found; the next Deploy puts them back"),
         ),
+        Some(ByName::Relabelled) => (
+            Reason::WorkloadMissing,
+            format!(
+                "{workload} has other labels than those by which it is found; the next Deploy refuses that, or puts \
+                 them back with options.conflicts CONFLICT_POLICY_FORCE"
+            ),
+        ),
         Some(ByName::Foreign) => (
             Reason::WorkloadNotOwned,
             format!(

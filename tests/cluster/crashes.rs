@@ -8,14 +8,18 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
+use k8s_openapi::api::core::v1::{ResourceQuota, Secret};
+use kube::api::PostParams;
 use panamax_kubernetes_adapter::proto;
 use panamax_kubernetes_adapter::proto::deployment_service_client::DeploymentServiceClient;
+use serde_json::json;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
 use crate::support::adapter::{Adapter, Binary, connect, deploy, deploy_at_once, reason, teardown};
 use crate::support::calls::Recorder;
 use crate::support::control_plane::{User, control_plane};
+use crate::support::looking::{eventually, recorded, remove, until};
 use crate::support::namespace::{Namespace, namespace};
 use crate::support::patience::{Seeded, retried};
 use crate::support::survey::{Survey, translated};
@@ -341,4 +345,73 @@ async fn a_teardown_after_a_crash_needs_no_other_call_first() {
     // As many calls as a Deploy of so many components makes.
     let calls = 2 * COMPONENTS + 3;
     stream::iter(moments(5, 6, calls)).map(scenario).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+}
+
+/// Updates until a holder has died with its revision stored; returns the image's tag.
+async fn died_with_a_stored_revision(namespace: &Namespace) -> String {
+    for number in 2.. {
+        let (mut binary, mut client) = start().await;
+        let tag = format!("later-{number}");
+        let request =
+            deploy_at_once(namespace, "app", &chain(COMPONENTS).replace("component:", &format!("{tag}:")));
+        let call = async { client.deploy(request).await };
+        let is_stored = async {
+            let prefix = format!("panamax-deployment-app-r{number}-");
+            while !Survey::of(&namespace.client, namespace)
+                .await
+                .names()
+                .iter()
+                .any(|name| name.contains(&prefix))
+            {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            _ = call => {}
+            () = is_stored => {}
+        }
+        binary.kill();
+        let survey = Survey::of(&namespace.client, namespace).await;
+        if survey.head("app").is_some_and(|head| head.operation.is_some()) {
+            return tag;
+        }
+    }
+    unreachable!("it is tried until it does")
+}
+
+#[tokio::test]
+async fn a_take_over_that_is_refused_for_now_keeps_what_is_stored_and_goes_on() {
+    let (namespace, _) = prepared("crash-quota", &chain(COMPONENTS)).await;
+    let tag = died_with_a_stored_revision(&namespace).await;
+    let secrets = namespace.api::<Secret>().list(&Default::default()).await.expect("Secrets").items.len();
+    let quota =
+        json!({"metadata": {"name": "few"}, "spec": {"hard": {"count/secrets": secrets.to_string()}}});
+    let quota: ResourceQuota = serde_json::from_value(quota).expect("a quota");
+    namespace.api().create(&PostParams::default(), &quota).await.expect("it can be made");
+    let counts = |quota: Option<&ResourceQuota>| {
+        quota.and_then(|quota| quota.status.as_ref()?.used.as_ref()).is_some_and(|used| !used.is_empty())
+    };
+    until(&namespace, "few", counts).await;
+    let (_binary, mut client) = start().await;
+    let get = || proto::GetDeploymentRequest {
+        namespace: namespace.to_string(),
+        name: "app".to_owned(),
+        ..Default::default()
+    };
+    let told = eventually(async || {
+        let answer = client.clone().get_deployment(get()).await.expect("an answer").into_inner();
+        match answer.deployment.expect("a deployment").message {
+            message if message.contains("could not be put in force yet, and is tried again") => Ok(message),
+            message => Err(message),
+        }
+    });
+    let told = told.await;
+    assert!(told.contains("a ResourceQuota") && !told.contains("was not written"), "{told}");
+    remove::<ResourceQuota>(&namespace, "few").await;
+    // Nobody calls for it.
+    recorded(&namespace, "app", "ACTIVE").await;
+    let later = chain(COMPONENTS).replace("component:", &format!("{tag}:"));
+    let same = client.deploy(deploy(&namespace, "app", &later)).await.expect("ready").into_inner();
+    assert_eq!(same.outcome(), proto::DeployOutcome::Unchanged);
+    leaves_nothing(&namespace, &mut client).await;
 }

@@ -410,6 +410,7 @@ async fn what_an_autoscaler_scales_is_not_scaled_beside_it() {
         let request = proto::ScaleRequest { validate_only, ..scale(&namespace, "wp", "WP", 3) };
         let refusal = refused(client.scale(request).await, Code::FailedPrecondition, "REPLICAS_OWNED");
         assert_eq!(refusal.fact("manager"), "horizontal-pod-autoscaler", "{refusal:#?}");
+        assert!(refusal.message.contains("deploy with a count in the template"), "{refusal:#?}");
         assert_eq!(replicas(&namespace).await, Some(4));
     }
     let request = deploy(&namespace, "wp", &wordpress_at(2));
@@ -493,4 +494,25 @@ async fn what_an_autoscaler_scales_never_becomes_a_bare_pod() {
     autoscaled::<Deployment>(&namespace, "wp", 3).await;
     client.deploy(deploy(&namespace, "wp", WORDPRESS)).await.expect("deployed");
     assert_eq!(replicas(&namespace).await, Some(3));
+}
+
+#[tokio::test]
+async fn what_is_advised_against_an_autoscaler_that_is_gone_works_where_the_template_has_no_count() {
+    let namespace = namespace("owners-uncounted").await;
+    let adapter = Adapter::real(control_plane(), User::Adapter).await;
+    let mut client = adapter.deployments();
+    let template =
+        |count: &str| format!("name: Shop\nimages:\n- {{name: web, source: 'example/web:1'{count}}}\n");
+    let deployment = |request| with(request, |options| options.set_workload(WorkloadKind::Deployment));
+    client.deploy(deployment(deploy(&namespace, "shop", &template("")))).await.expect("deployed");
+    autoscaled::<Deployment>(&namespace, "web", 3).await;
+    refused(
+        client.scale(scale(&namespace, "shop", "web", 1)).await,
+        Code::FailedPrecondition,
+        "REPLICAS_OWNED",
+    );
+    let request = deployment(deploy(&namespace, "shop", &template(", deployment: {count: 2}")));
+    let request = with(request, |options| options.set_replicas_policy(ReplicasPolicy::Template));
+    client.deploy(request).await.expect("deployed");
+    client.scale(scale(&namespace, "shop", "web", 1)).await.expect("scaled");
 }

@@ -861,7 +861,8 @@ const (
 	// trying, and waits for READY do not wait for that.
 	DeploymentState_DEPLOYMENT_STATE_DEGRADED DeploymentState = 3
 	// A component fails, and none of its replicas is ready; or an apply was left
-	// incomplete.
+	// incomplete. In a list also where the record of the deployment cannot be
+	// read: then there is a message, and nothing else is known.
 	DeploymentState_DEPLOYMENT_STATE_FAILED DeploymentState = 4
 	// Every component is scaled to 0.
 	DeploymentState_DEPLOYMENT_STATE_STOPPED DeploymentState = 5

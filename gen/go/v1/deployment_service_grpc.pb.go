@@ -92,10 +92,12 @@ type DeploymentServiceClient interface {
 	// DEADLINE_EXCEEDED (WAIT_TIMEOUT).
 	Teardown(ctx context.Context, in *TeardownRequest, opts ...grpc.CallOption) (*TeardownResponse, error)
 	// Answers a deployment as it stands now. Fails with NOT_FOUND
-	// (DEPLOYMENT_NOT_FOUND).
+	// (DEPLOYMENT_NOT_FOUND), and as every call about a deployment with
+	// FAILED_PRECONDITION (RECORD_UNREADABLE) where somebody has damaged its record.
 	GetDeployment(ctx context.Context, in *GetDeploymentRequest, opts ...grpc.CallOption) (*GetDeploymentResponse, error)
 	// Answers the deployments of a namespace, or of all namespaces, page by page,
-	// in the order of `namespace/name`. Fails with ABORTED (PAGE_TOKEN_EXPIRED).
+	// in the order of `namespace/name`. One whose record cannot be read is FAILED,
+	// and its message says why. Fails with ABORTED (PAGE_TOKEN_EXPIRED).
 	ListDeployments(ctx context.Context, in *ListDeploymentsRequest, opts ...grpc.CallOption) (*ListDeploymentsResponse, error)
 	// Answers a deployment as it stands, at once, and again whenever it has
 	// changed, until what `until` names has happened.
@@ -290,10 +292,12 @@ type DeploymentServiceServer interface {
 	// DEADLINE_EXCEEDED (WAIT_TIMEOUT).
 	Teardown(context.Context, *TeardownRequest) (*TeardownResponse, error)
 	// Answers a deployment as it stands now. Fails with NOT_FOUND
-	// (DEPLOYMENT_NOT_FOUND).
+	// (DEPLOYMENT_NOT_FOUND), and as every call about a deployment with
+	// FAILED_PRECONDITION (RECORD_UNREADABLE) where somebody has damaged its record.
 	GetDeployment(context.Context, *GetDeploymentRequest) (*GetDeploymentResponse, error)
 	// Answers the deployments of a namespace, or of all namespaces, page by page,
-	// in the order of `namespace/name`. Fails with ABORTED (PAGE_TOKEN_EXPIRED).
+	// in the order of `namespace/name`. One whose record cannot be read is FAILED,
+	// and its message says why. Fails with ABORTED (PAGE_TOKEN_EXPIRED).
 	ListDeployments(context.Context, *ListDeploymentsRequest) (*ListDeploymentsResponse, error)
 	// Answers a deployment as it stands, at once, and again whenever it has
 	// changed, until what `until` names has happened.

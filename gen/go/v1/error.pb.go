@@ -130,7 +130,8 @@ const (
 	// Choose a new one.
 	ErrorReason_ERROR_REASON_REQUEST_ID_REUSED ErrorReason = 10
 	// FAILED_PRECONDITION. An autoscaler owns the replicas of the component.
-	// Change the autoscaler, or remove it.
+	// Change the autoscaler, or remove it and deploy with a count in the template
+	// and REPLICAS_POLICY_TEMPLATE.
 	ErrorReason_ERROR_REASON_REPLICAS_OWNED ErrorReason = 11
 	// FAILED_PRECONDITION. The namespace belongs to the cluster itself and is
 	// never written to. Choose another.
@@ -203,7 +204,8 @@ const (
 	// nothing will be; `unknown`, the work goes on: look at the deployment.
 	ErrorReason_ERROR_REASON_CLUSTER_TIMEOUT ErrorReason = 32
 	// The code of the failure within. An update applied some objects and failed
-	// at another; metadata lists them. The next Deploy repairs it. Under
+	// at another; metadata lists them. The next Deploy repairs it; a Scale that has
+	// set some counts and not others is repaired by the same Scale. Under
 	// FAILURE_POLICY_ROLLBACK the revision before is in force again if metadata has
 	// `rolled_back_to`, its number; then nothing needs repair.
 	ErrorReason_ERROR_REASON_APPLY_INCOMPLETE ErrorReason = 33
@@ -216,6 +218,11 @@ const (
 	// INTERNAL. The request breaks the framing of gRPC, so its message cannot be
 	// found. The client library, or something between, is at fault.
 	ErrorReason_ERROR_REASON_FRAMING_INVALID ErrorReason = 36
+	// FAILED_PRECONDITION. What the adapter has written down of the deployment
+	// cannot be read: somebody has changed or deleted it, or a later version of
+	// the adapter has written it. The message and ResourceInfo name the ConfigMap
+	// of the record or the Secret of the revision; the message says what helps.
+	ErrorReason_ERROR_REASON_RECORD_UNREADABLE ErrorReason = 37
 )
 
 // Enum value maps for ErrorReason.
@@ -258,6 +265,7 @@ var (
 		34: "ERROR_REASON_VOLUME_IMMUTABLE",
 		35: "ERROR_REASON_INTERNAL",
 		36: "ERROR_REASON_FRAMING_INVALID",
+		37: "ERROR_REASON_RECORD_UNREADABLE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                  0,
@@ -297,6 +305,7 @@ var (
 		"ERROR_REASON_VOLUME_IMMUTABLE":             34,
 		"ERROR_REASON_INTERNAL":                     35,
 		"ERROR_REASON_FRAMING_INVALID":              36,
+		"ERROR_REASON_RECORD_UNREADABLE":            37,
 	}
 )
 
@@ -457,7 +466,7 @@ const file_panamax_kubernetes_v1_error_proto_rawDesc = "" +
 	"\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSEVERITY_INFO\x10\x01\x12\x14\n" +
 	"\x10SEVERITY_WARNING\x10\x02\x12\x12\n" +
-	"\x0eSEVERITY_ERROR\x10\x03*\x9e\n" +
+	"\x0eSEVERITY_ERROR\x10\x03*\xc2\n" +
 	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12!\n" +
@@ -497,7 +506,8 @@ const file_panamax_kubernetes_v1_error_proto_rawDesc = "" +
 	"\x1dERROR_REASON_APPLY_INCOMPLETE\x10!\x12!\n" +
 	"\x1dERROR_REASON_VOLUME_IMMUTABLE\x10\"\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10#\x12 \n" +
-	"\x1cERROR_REASON_FRAMING_INVALID\x10$B\xc3\x01\n" +
+	"\x1cERROR_REASON_FRAMING_INVALID\x10$\x12\"\n" +
+	"\x1eERROR_REASON_RECORD_UNREADABLE\x10%B\xc3\x01\n" +
 	"\x18io.panamax.kubernetes.v1B\n" +
 	"ErrorProtoP\x01Z%panamax.io/kubernetes/v1;kubernetesv1\xa2\x02\x03PKX\xaa\x02\x15Panamax.Kubernetes.V1\xca\x02\x15Panamax\\Kubernetes\\V1\xe2\x02!Panamax\\Kubernetes\\V1\\GPBMetadata\xea\x02\x17Panamax::Kubernetes::V1b\x06proto3"
 

@@ -11,7 +11,7 @@ use kube::runtime::watcher;
 
 use super::super::head;
 use crate::artifacts::{FIELD_MANAGER, LABEL_INSTANCE, Target, digested};
-use crate::record::{Record, Version};
+use crate::record::{Record, Unreadable, Version, deployment_of, head_name};
 
 /// The kinds that are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,8 +44,11 @@ pub(super) enum Object {
     Deployment(Arc<Deployment>),
     Claim(Arc<PersistentVolumeClaim>),
     Service(Arc<Service>),
-    /// `None`: it cannot be read.
-    Head(Option<Arc<Record>>),
+    Head(Arc<Record>),
+    /// A record that cannot be read.
+    Unreadable(Arc<Unreadable>),
+    /// What has the labels of a record, and is none.
+    Foreign,
 }
 
 /// One event of one kind's watch.
@@ -108,11 +111,13 @@ impl Event {
             entries.retain(|entry| kind != WatchedKind::Head || is_ours(entry));
             entries.iter_mut().for_each(|entry| entry.fields_v1 = kept(kind, entry));
             metadata.managed_fields = Some(entries);
-            Entry {
-                instance: object.labels().get(LABEL_INSTANCE).cloned().unwrap_or_default(),
-                name: object.name_any(),
-                object: wrap(object).trimmed(),
-            }
+            let name = object.name_any();
+            let instance = match kind {
+                // A record is the deployment's whose name it has.
+                WatchedKind::Head => deployment_of(&name).map(|deployment| deployment.to_string()),
+                _ => object.labels().get(LABEL_INSTANCE).cloned(),
+            };
+            Entry { instance: instance.unwrap_or_default(), name, object: wrap(object).trimmed() }
         };
         match event {
             watcher::Event::Init => Event::Begin(kind),
@@ -125,16 +130,15 @@ impl Event {
 }
 
 impl Entry {
-    /// A record that was read already.
-    pub(super) fn of_head(target: &Target, record: Option<Arc<Record>>) -> Self {
-        let (instance, name) = (target.name.to_string(), head::head_name(&target.name));
-        Self { instance, name, object: Object::Head(record) }
+    /// A record that was read already, or could not be.
+    pub(super) fn of_head(target: &Target, object: Object) -> Self {
+        Self { instance: target.name.to_string(), name: head_name(&target.name), object }
     }
 
     /// The version of a record.
     pub(super) fn version(&self) -> Option<&Version> {
         match &self.object {
-            Object::Head(Some(record)) => Some(&record.version),
+            Object::Head(record) => Some(&record.version),
             _ => None,
         }
     }
@@ -161,10 +165,14 @@ fn is_ours(entry: &ManagedFieldsEntry) -> bool {
 impl Object {
     /// Reads a record once, for everybody who will ever look at it.
     pub(super) fn head(object: &ConfigMap) -> Self {
-        let record = head::parse(object).and_then(|read| {
-            read.inspect_err(|error| tracing::warn!(context = ?error.context(), "head skipped")).ok()
-        });
-        Object::Head(record.map(Arc::new))
+        match head::parse(object) {
+            Some(Ok(record)) => Object::Head(Arc::new(record)),
+            Some(Err(unreadable)) => {
+                tracing::warn!(context = ?unreadable.why.context(), "a record cannot be read");
+                Object::Unreadable(Arc::new(unreadable))
+            }
+            None => Object::Foreign,
+        }
     }
 
     /// Drops arguments and values of the environment: no status needs them.
@@ -194,7 +202,8 @@ impl Object {
                 }
                 Object::Deployment(deployment)
             }
-            other @ (Object::Claim(_) | Object::Service(_) | Object::Head(_)) => other,
+            other @ (Object::Claim(_) | Object::Service(_)) => other,
+            other @ (Object::Head(_) | Object::Unreadable(_) | Object::Foreign) => other,
         }
     }
 }

@@ -7,7 +7,7 @@ use super::sight::{Scope, Sight};
 use super::store::Store;
 use crate::artifacts::{Namespace, Target};
 use crate::error::Error;
-use crate::record::{Record, Version};
+use crate::record::{Record, Unreadable, Version};
 
 /// Whether a record's deployment is at rest.
 type AtRest = fn(&Record) -> bool;
@@ -19,6 +19,8 @@ enum Known {
     Whole(Arc<Record>),
     /// Its version: its deployment is at rest.
     AtRest(Version),
+    /// That it cannot be read.
+    Unreadable(Arc<Unreadable>),
 }
 
 /// What one watch has shown.
@@ -26,7 +28,7 @@ enum Known {
 struct Watched {
     known: BTreeMap<Target, Known>,
     /// What a listing under way has shown: whole, for those who come before it is complete.
-    listing: BTreeMap<Target, Arc<Record>>,
+    listing: BTreeMap<Target, Result<Arc<Record>, Arc<Unreadable>>>,
     /// Whether a listing is under way; the first one is from the start.
     is_listing: bool,
     /// Whether everything was listed once.
@@ -82,7 +84,16 @@ impl Kept {
                 watched.is_listing = true;
             }
             Sight::Listed(record) => {
-                watched.listing.insert(record.target(), Arc::clone(record));
+                watched.listing.insert(record.target(), Ok(Arc::clone(record)));
+            }
+            Sight::Unreadable(one) if watched.is_listing => {
+                watched.listing.insert(one.target.clone(), Err(Arc::clone(one)));
+            }
+            Sight::Unreadable(one) => {
+                watched.known.insert(one.target.clone(), Known::Unreadable(Arc::clone(one)));
+            }
+            Sight::Lost(target) => {
+                watched.known.remove(target);
             }
             Sight::Complete => {}
             Sight::Now(record) => {
@@ -98,22 +109,22 @@ impl Kept {
                 watched.each_store(|store| store.take_sight(sight));
                 let listed = std::mem::take(&mut watched.listing);
                 watched.join(&listed);
-                watched.known = listed.into_iter().map(|(target, record)| (target, known(&record))).collect();
+                let known = |listed| match listed {
+                    Ok(record) => known(&record),
+                    Err(unreadable) => Known::Unreadable(unreadable),
+                };
+                watched.known = listed.into_iter().map(|(target, listed)| (target, known(listed))).collect();
                 (watched.is_listing, watched.is_listed) = (false, true);
             }
             Sight::Listed(record) | Sight::Now(record) | Sight::Gone(record) => {
                 watched.has_shown(&record.version);
                 watched.in_store(&record.namespace, |store| store.take_sight(sight));
             }
+            Sight::Unreadable(one) => {
+                watched.in_store(&one.target.namespace, |store| store.take_sight(sight));
+            }
+            Sight::Lost(target) => watched.in_store(&target.namespace, |store| store.take_sight(sight)),
         }
-    }
-
-    /// Takes a record that cannot be read: nobody is shown what was there before.
-    pub(in crate::cluster) fn lose(&self, watch: usize, target: &Target) {
-        let mut watches = self.watches();
-        let Some(watched) = watches.get_mut(watch) else { return };
-        watched.known.remove(target);
-        watched.in_store(&target.namespace, |store| store.lose_head(target));
     }
 
     /// Tells those who follow a deployment that a watch is refused.
@@ -140,10 +151,13 @@ impl Kept {
         let mut store = super::open(store);
         store.take_sight(&Sight::Begin);
         for (target, known) in &watched.known {
-            if let Known::Whole(record) = known
-                && target.namespace == *namespace
-            {
-                store.take_sight(&Sight::Listed(Arc::clone(record)));
+            match known {
+                _ if target.namespace != *namespace => {}
+                Known::Whole(record) => store.take_sight(&Sight::Listed(Arc::clone(record))),
+                Known::Unreadable(unreadable) => {
+                    store.take_sight(&Sight::Unreadable(Arc::clone(unreadable)));
+                }
+                Known::AtRest(_) => {}
             }
         }
         store.take_sight(&Sight::Complete);
@@ -173,8 +187,8 @@ impl Kept {
                 }
                 false
             }
-            // One that was just created; the watch will show it.
-            None => {
+            // One that was just created, or that can be read again; the watch will show it.
+            Some(Known::Unreadable(_)) | None => {
                 if let Some(read) = read.filter(is_newest).filter(|_| watched.is_listed) {
                     super::open(store).file_head(read);
                 }
@@ -206,12 +220,15 @@ impl Watched {
 
     /// Files a whole listing for those who came while it was under way. What they have read themselves since stays, if it
     /// is newer.
-    fn join(&mut self, listed: &BTreeMap<Target, Arc<Record>>) {
+    fn join(&mut self, listed: &BTreeMap<Target, Result<Arc<Record>, Arc<Unreadable>>>) {
         for (namespace, store) in std::mem::take(&mut self.joining) {
             let Some(followed) = store.upgrade() else { continue };
             let mut followed = super::open(&followed);
-            for record in listed.values().filter(|record| record.namespace == namespace) {
-                followed.take_sight(&Sight::Now(Arc::clone(record)));
+            for (_, listed) in listed.iter().filter(|(target, _)| target.namespace == namespace) {
+                followed.take_sight(&match listed {
+                    Ok(record) => Sight::Now(Arc::clone(record)),
+                    Err(unreadable) => Sight::Unreadable(Arc::clone(unreadable)),
+                });
             }
             followed.complete_heads();
             drop(followed);

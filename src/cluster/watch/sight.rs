@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::artifacts::Namespace;
-use crate::record::Record;
+use crate::artifacts::{Namespace, Target};
+use crate::record::{Record, Unreadable};
 
 /// The namespaces whose deployments are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,4 +45,8 @@ pub enum Sight {
     Now(Arc<Record>),
     /// A record was deleted; this was its last form.
     Gone(Arc<Record>),
+    /// A record cannot be read.
+    Unreadable(Arc<Unreadable>),
+    /// A record that could not be read was deleted.
+    Lost(Target),
 }

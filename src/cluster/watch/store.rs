@@ -8,13 +8,12 @@ use tokio::sync::broadcast::error::TryRecvError;
 use tokio::time::Instant;
 
 use super::super::errors::Failure;
-use super::super::head;
 use super::Snapshot;
 use super::event::{ALL, Entry, Event, Object, WatchedKind};
 use super::sight::Sight;
-use crate::artifacts::{DeploymentName, Target};
+use crate::artifacts::DeploymentName;
 use crate::error::Error;
-use crate::record::Record;
+use crate::record::{Record, head_name};
 
 /// The objects of one deployment, with a version that grows at each change.
 #[derive(Default)]
@@ -42,7 +41,9 @@ impl Group {
                 Object::Deployment(deployment) => snapshot.observed.deployments.push(Arc::clone(deployment)),
                 Object::Claim(claim) => snapshot.observed.claims.push(Arc::clone(claim)),
                 Object::Service(service) => snapshot.observed.services.push(Arc::clone(service)),
-                Object::Head(record) => snapshot.head = record.clone().or(snapshot.head),
+                Object::Head(record) => snapshot.head = Some(Arc::clone(record)),
+                Object::Unreadable(unreadable) => snapshot.unreadable = Some(Arc::clone(unreadable)),
+                Object::Foreign => {}
             }
         }
         snapshot
@@ -99,13 +100,22 @@ impl Store {
 
     /// Files what the keeper's watch shows of a record.
     pub(super) fn take_sight(&mut self, sight: &Sight) {
-        let entry = |record: &Arc<Record>| Entry::of_head(&record.target(), Some(Arc::clone(record)));
+        const HEAD: WatchedKind = WatchedKind::Head;
+        let entry = |record: &Arc<Record>| Entry::of_head(&record.target(), Object::Head(Arc::clone(record)));
         self.take(match sight {
-            Sight::Begin => Event::Begin(WatchedKind::Head),
-            Sight::Listed(record) => Event::Listed(WatchedKind::Head, entry(record)),
-            Sight::Complete => Event::Complete(WatchedKind::Head),
-            Sight::Now(record) => Event::Changed(WatchedKind::Head, entry(record)),
-            Sight::Gone(record) => Event::Deleted(WatchedKind::Head, entry(record)),
+            Sight::Begin => Event::Begin(HEAD),
+            Sight::Listed(record) => Event::Listed(HEAD, entry(record)),
+            Sight::Complete => Event::Complete(HEAD),
+            Sight::Now(record) => Event::Changed(HEAD, entry(record)),
+            Sight::Gone(record) => Event::Deleted(HEAD, entry(record)),
+            Sight::Unreadable(one) => {
+                let entry = Entry::of_head(&one.target, Object::Unreadable(Arc::clone(one)));
+                match self.listing.contains_key(&HEAD) {
+                    true => Event::Listed(HEAD, entry),
+                    false => Event::Changed(HEAD, entry),
+                }
+            }
+            Sight::Lost(target) => Event::Deleted(HEAD, Entry::of_head(target, Object::Foreign)),
         });
     }
 
@@ -122,14 +132,9 @@ impl Store {
         self.take_sight(&Sight::Now(record));
     }
 
-    /// Files a record that cannot be read.
-    pub(super) fn lose_head(&mut self, target: &Target) {
-        self.take(Event::Changed(WatchedKind::Head, Entry::of_head(target, None)));
-    }
-
     /// Whether the record of a deployment is filed.
     pub(super) fn has_head(&self, deployment: &DeploymentName) -> bool {
-        self.head(deployment.as_str(), &head::head_name(deployment)).is_some()
+        self.head(deployment.as_str(), &head_name(deployment)).is_some()
     }
 
     /// Shows nothing of a deployment until its record is filed; `false` if it is awaited already.
@@ -169,7 +174,7 @@ impl Store {
     fn is_late(&self, entry: &Entry) -> bool {
         let Some(version) = entry.version() else { return false };
         match self.head(&entry.instance, &entry.name) {
-            Some(Object::Head(Some(filed))) => version.is_before(&filed.version),
+            Some(Object::Head(filed)) => version.is_before(&filed.version),
             _ => false,
         }
     }
@@ -177,7 +182,7 @@ impl Store {
     /// Whether this very form of this record is filed.
     fn is_filed(&self, entry: &Entry) -> bool {
         match self.head(&entry.instance, &entry.name) {
-            Some(Object::Head(Some(filed))) => entry.version() == Some(&filed.version),
+            Some(Object::Head(filed)) => entry.version() == Some(&filed.version),
             _ => false,
         }
     }

@@ -81,8 +81,9 @@ pub(in super::super) async fn put_back_failed(
     deadline: Instant,
 ) -> Result<()> {
     let Some(stored) = look::read_revision(engine, target, Some(earlier)).await? else {
-        warn!(revision = earlier.number, "the revision that was to be put back is not stored");
-        return drop_pledge(engine, &record, earlier, "somebody has deleted its Secret").await;
+        warn!(revision = earlier.number, "the revision that was to be put back cannot be read");
+        let why = format!("somebody has changed or deleted Secret {}", earlier.secret);
+        return drop_pledge(engine, &record, earlier, &why).await;
     };
     warn!(revision = earlier.number, "the update has failed, putting the revision before back");
     let undone = written_by(&record.head).collect();
@@ -136,7 +137,7 @@ async fn put_back(
     deadline: Instant,
 ) -> Result<()> {
     let stored = look::read_revision(engine, target, Some(earlier)).await?;
-    let stored = stored.ok_or_else(lost)?;
+    let stored = stored.ok_or_else(|| record::unended(&target.name, std::slice::from_ref(earlier)))?;
     go_back(engine, target, record, (earlier.number, stored), back, deadline).await
 }
 
@@ -189,11 +190,6 @@ fn written_by(head: &Head) -> impl Iterator<Item = String> {
     head.begun.iter().filter(wrote).cloned()
 }
 
-fn lost() -> Error {
-    Error::internal("neither the revision that was begun nor the one before is stored")
-        .prefixed("the record of what is deployed is lost, deploy again to repair it; ")
-}
-
 /// Finishes a Deploy or Scale that died: back to the revision before if that was its choice for a failure, else forward
 /// to the revision it stored; back, too, if it stored none.
 ///
@@ -206,10 +202,18 @@ pub(in super::super) async fn adopt(
     deadline: Instant,
 ) -> Result<Record> {
     match finish(engine, target, record.clone(), deadline).await {
-        Err(error) if plan::is_for_good(error.kind()) => abandon(engine, target, record, &error).await,
         Err(error) => {
-            if let Some(wanted) = wanted(&record) {
-                note_delay(engine, &record, wanted.number, &error).await;
+            // Its own try has written the record, and has put the dead operation back into it.
+            let id = |record: &Record| record.head.operation.as_ref().map(|dead| dead.id.clone());
+            let now = look::read(engine, target).await?;
+            let Some(now) = now.filter(|now| now.uid == record.uid && id(now) == id(&record)) else {
+                return Err(error);
+            };
+            if plan::is_for_good(error.kind()) {
+                return abandon(engine, target, now, &error).await;
+            }
+            if let Some(wanted) = wanted(&now) {
+                note_delay(engine, &now, wanted.number, &error).await;
             }
             Err(error)
         }
@@ -292,7 +296,7 @@ async fn finish(engine: &Engine, target: &Target, record: Record, deadline: Inst
         return look::must_read(engine, target).await;
     }
     if record.head.current.is_some() {
-        return Err(lost());
+        return Err(record::unended(&target.name, &record.head.candidates()));
     }
     teardown::finish(engine, target, record, deadline).await?;
     Err(record::not_found(target))

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::super::view::DeploymentView;
 use super::super::{Operations, Target};
+use super::TO_BE_PUT_BACK;
 use crate::engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Cause, Head, HeadRef, Outcome, Record};
@@ -65,9 +66,10 @@ impl Operations {
         let component = failure.metadata().get("component").cloned().unwrap_or_default();
         match (now, view) {
             (Some(now), _) if now.head.operation.is_none() => {
-                Err(Error::rolled_back(failure, component, number))
+                Err(Error::rolled_back(failure.without(TO_BE_PUT_BACK), component, number))
             }
             (Some(_), _) => {
+                let failure = failure.without(TO_BE_PUT_BACK);
                 let prefix = format!("the update failed, and revision {number} is being put back: ");
                 Err(failure.prefixed(&prefix))
             }

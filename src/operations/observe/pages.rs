@@ -55,8 +55,18 @@ impl Page {
 
     /// The token of the page that begins behind this deployment of the present one.
     pub fn behind(&self, namespace: &str, name: &str) -> String {
-        format!("{}{OF}{WITHIN}{namespace}/{name}{WITHIN}{}", self.list, self.token)
+        format!("{}{OF}{WITHIN}{}{WITHIN}{}", self.list, place(namespace, name), self.token)
     }
+
+    /// Whether a deployment of the API server's page is on this one.
+    pub fn has(&self, namespace: &str, name: &str) -> bool {
+        self.after.as_ref().is_none_or(|after| place(namespace, name) > *after)
+    }
+}
+
+/// Where a deployment stands in a list: as the API server orders them.
+pub fn place(namespace: &str, name: &str) -> String {
+    format!("{namespace}/{name}")
 }
 
 /// What stands for all that must be the same on every page.

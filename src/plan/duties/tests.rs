@@ -151,14 +151,18 @@ fn revisions_stay_listed_until_they_are_deleted() {
     assert!(after.superfluous_revisions().is_empty());
 }
 
+fn active() -> Seen {
+    Seen { state: DeploymentState::Active, cause: None, ran: true }
+}
+
 #[test]
 fn a_state_is_written_down_once() {
     let record = held(|head| {
         head.phase = Phase::Progressing;
         head.recorded.state = DeploymentState::Deploying;
     });
-    assert_eq!(asked(&record, Duration::ZERO).now, [Duty::Settle(DeploymentState::Active, None)]);
-    let settled = Transition::Settled { state: Some((DeploymentState::Active, None)), gone: BTreeSet::new() };
+    assert_eq!(asked(&record, Duration::ZERO).now, [Duty::Settle(active())]);
+    let settled = Transition::Settled { seen: Some(active()), gone: BTreeSet::new() };
     let after = Record { head: settled.apply(&record.head), ..record };
     assert_eq!(asked(&after, Duration::ZERO), Duties::default());
     assert!(is_at_rest(&after));
@@ -262,7 +266,7 @@ fn what_scale_has_begun_is_followed_to_its_end() {
         Transition::Scaled { id: "scale".to_owned(), counts, request: None, now: Timestamp::UNIX_EPOCH };
     let record = held(|head| *head = scaled.apply(head));
     assert!(!is_at_rest(&record));
-    assert_eq!(asked(&record, Duration::ZERO).now, [Duty::Settle(DeploymentState::Active, None)]);
+    assert_eq!(asked(&record, Duration::ZERO).now, [Duty::Settle(active())]);
 }
 
 #[test]

@@ -154,3 +154,31 @@ fn whoever_begins_to_follow_wakes_nobody_who_does() {
     assert_eq!(follow(&shop), first);
     assert_ne!(follow(&resting("shop", 6)), first, "what is newer is news");
 }
+
+#[test]
+fn a_record_that_cannot_be_read_is_neither_gone_nor_shown_as_it_was() {
+    let shop = busy("shop", 5);
+    let damaged = || {
+        let why = crate::record::damaged_record(&shop.name, "is no record");
+        Arc::new(Unreadable { target: shop.target(), uid: shop.uid.clone(), created: None, why })
+    };
+    let is_shown = |store: &Mutex<Store>| super::super::open(store).snapshot(&shop.name).unreadable.is_some();
+    let (kept, store) = fed(&[Arc::clone(&shop)]);
+    kept.take(0, &Sight::Unreadable(damaged()));
+    assert!(is_shown(&store) && !kept.is_absent(&shop.target()));
+    // The same where all are listed anew, and for whoever comes then.
+    kept.take(0, &Sight::Begin);
+    kept.take(0, &Sight::Unreadable(damaged()));
+    let joining = Arc::default();
+    assert!(kept.feed(&shop.namespace, &joining));
+    kept.take(0, &Sight::Complete);
+    let later = Arc::default();
+    assert!(kept.feed(&shop.namespace, &later));
+    assert!(is_shown(&store) && is_shown(&joining) && is_shown(&later) && !kept.is_absent(&shop.target()));
+    // Somebody restores it.
+    kept.take(0, &Sight::Now(busy("shop", 7)));
+    assert!(!is_shown(&later) && shown(&later, &shop) == version("7"));
+    kept.take(0, &Sight::Unreadable(damaged()));
+    kept.take(0, &Sight::Lost(shop.target()));
+    assert!(!is_shown(&later) && kept.is_absent(&shop.target()));
+}

@@ -192,7 +192,7 @@ impl State {
             Some(Duty::Delete(removals)) => {
                 let gone: BTreeSet<String> = removals.into_iter().map(|removals| removals.uid).collect();
                 self.objects.retain(|_, uid| !gone.contains(uid));
-                self.take(&Transition::Settled { state: None, gone });
+                self.take(&Transition::Settled { seen: None, gone });
             }
             Some(Duty::ClearDoubts(operations)) => self.take(&Transition::DoubtsCleared { operations }),
             Some(Duty::ForgetRefused(accepted)) => {
@@ -203,8 +203,8 @@ impl State {
                 self.take(&Transition::NotPutBack(NotPutBack::new(1, "it cannot be")));
             }
             Some(Duty::DropRevisions(revisions)) => self.take(&Transition::RevisionsDropped { revisions }),
-            Some(Duty::Settle(state, cause)) => {
-                self.take(&Transition::Settled { state: Some((state, cause)), gone: BTreeSet::new() });
+            Some(Duty::Settle(seen)) => {
+                self.take(&Transition::Settled { seen: Some(seen), gone: BTreeSet::new() });
             }
             Some(Duty::Replace(_) | Duty::DeleteLate(_)) | None => {}
         }

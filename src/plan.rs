@@ -23,6 +23,7 @@ mod replacing;
 mod replicas;
 mod revision;
 mod scale;
+mod shown;
 mod stamp;
 mod standing;
 
@@ -124,6 +125,10 @@ pub struct Step {
     pub found_replicas: bool,
     /// Of a controller: whether the template has no count.
     pub uncounted: bool,
+    /// The count that is in force, as far as it is known.
+    pub(crate) replicas_in_force: Option<i32>,
+    /// What it was and is to be, where others hold fields of it.
+    pub(crate) shapes: Option<Box<shown::Shapes>>,
     /// What other field managers hold of it that may get into the way.
     pub others: Vec<Others>,
     /// Whether nobody knows any more who holds its fields: the entries were wiped.
@@ -253,21 +258,15 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     let pod_revisions = stamp::pod_revisions(inputs);
     for artifact in inputs.after.objects() {
         let pod_revision = pod_revisions.get(&artifact.component).copied();
-        let step = step(inputs, artifact, pod_revision, &mut plan);
-        let before = match step.action {
-            Action::Update | Action::Replace => find(inputs.before, &artifact.reference),
-            Action::Create | Action::Unchanged | Action::Delete | Action::Keep => None,
-        };
-        let fields = before.map_or_else(Vec::new, |before| {
-            let before = replicas::in_force(inputs, &before.manifest, &step);
-            diff::fields(&before, &replicas::to_come(&artifact.manifest, &before, &step))
-        });
+        let mut step = step(inputs, artifact, pod_revision, &mut plan);
+        let (fields, more_fields) = diff::listed(shown::fields(inputs, artifact, &mut step));
         plan.changes.push(Change {
             reference: step.artifact.reference.clone(),
             uid: step.uid.clone(),
             action: step.action,
             component: Some(step.artifact.component.clone()),
-            fields: claims::without_kept(fields, artifact, &step.artifact),
+            fields,
+            more_fields,
         });
         plan.steps.push(step);
     }
@@ -354,6 +353,8 @@ fn step(inputs: &Inputs<'_>, artifact: &Artifact, pod_revision: Option<u32>, pla
         scaled_replicas: replicas.scaled,
         found_replicas: replicas.found,
         uncounted: replicas.uncounted,
+        replicas_in_force: replicas.in_force,
+        shapes: None,
         others: owners::concerned(others, &stamped),
         is_wiped: existing.as_ref().is_some_and(|existing| existing.owned == Some("")),
         may_replace: artifact.reference.kind == Kind::Pod && known.is_none(),

@@ -32,6 +32,8 @@ pub struct Change {
     pub component: Option<ComponentName>,
     /// Which fields change; values of the environment and of Secrets are masked.
     pub fields: Vec<FieldChange>,
+    /// How many more fields change than are listed.
+    pub more_fields: usize,
 }
 
 /// One field that changes.

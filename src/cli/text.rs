@@ -211,6 +211,9 @@ pub fn changes(changes: &[proto::ObjectChange], with_fields: bool) -> Vec<String
                 side(&field.after)
             ));
         }
+        if with_fields && change.more_fields > 0 {
+            lines.push(format!("    and {} more fields", change.more_fields));
+        }
     }
     if lines.is_empty() {
         lines.push("  nothing changes".to_owned());

@@ -24,7 +24,7 @@ use crate::operations::{
 use crate::proto;
 
 pub(super) use reads::{MAX_PAGE_SIZE, PAGE_SIZE, WatchCall, get, list, revisions, watch};
-pub(super) use templates::{translate, validate};
+pub(super) use templates::{TranslateCall, translate, validate};
 
 /// When a unary call must be answered: the caller's deadline, a little early.
 ///

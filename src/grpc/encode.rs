@@ -269,6 +269,7 @@ fn change(namespace: &Namespace, change: &Change) -> proto::ObjectChange {
         action: action.into(),
         component: change.component.as_ref().map(ToString::to_string).unwrap_or_default(),
         fields: fields.collect(),
+        more_fields: i32::try_from(change.more_fields).unwrap_or(i32::MAX),
     }
 }
 

@@ -206,6 +206,7 @@ fn planned(teardown: &Teardown) -> TornDown {
             action: if other.is_some() { Action::Keep } else { Action::Delete },
             component: Some(member.component.clone()),
             fields: Vec::new(),
+            more_fields: 0,
         }
     };
     let retained = teardown.retained.iter();

@@ -9,6 +9,8 @@ use crate::template::open_part;
 
 /// Replaces a value that nobody may see.
 const MASK: &str = "***";
+/// Fields listed for one object.
+const LIMIT: usize = 100;
 
 /// Fields of a container that never hold a value of the environment; all others are masked.
 const OPEN: [&str; 7] =
@@ -26,6 +28,26 @@ pub(super) fn fields(before: &Value, after: &Value) -> Vec<FieldChange> {
     let mut changes = Vec::new();
     compare(before, after, &mut Vec::new(), &mut changes);
     changes
+}
+
+/// The changes that are listed, and how many are not: where there are too many, those that show no value give way first.
+pub(super) fn listed(mut changes: Vec<FieldChange>) -> (Vec<FieldChange>, usize) {
+    let is_masked = |change: &FieldChange| {
+        [&change.before, &change.after].into_iter().flatten().all(|value| value == MASK)
+    };
+    let more = changes.len().saturating_sub(LIMIT);
+    for only_masked in [true, false] {
+        let mut surplus = changes.len().saturating_sub(LIMIT);
+        let mut index = changes.len();
+        while surplus > 0 && index > 0 {
+            index -= 1;
+            if !only_masked || changes.get(index).is_some_and(is_masked) {
+                changes.remove(index);
+                surplus -= 1;
+            }
+        }
+    }
+    (changes, more)
 }
 
 fn compare<'a>(
@@ -196,6 +218,29 @@ mod tests {
             masked(&json!({"metadata": {"labels": {}}}), &labelled),
             only("metadata.labels.template", false)
         );
+    }
+
+    #[test]
+    fn what_shows_no_value_gives_way_first_and_what_is_not_listed_is_counted() {
+        let container = |tag: u32, value: &str, count: usize| {
+            let env: Vec<Value> = (0..count).map(|index| json!({"name": index, "value": value})).collect();
+            json!({"spec": {"containers": [{"env": env, "image": format!("n:{tag}")}]}})
+        };
+        for (count, listed_of) in [(60, 61), (LIMIT - 1, LIMIT), (LIMIT, LIMIT), (LIMIT + 60, LIMIT)] {
+            let all = fields(&container(1, "a", count), &container(2, "b", count));
+            assert_eq!(all.len(), count + 1);
+            let (some, more) = listed(all);
+            assert_eq!((some.len(), more), (listed_of, count + 1 - listed_of));
+            assert_eq!(some.last().unwrap().path, "spec.containers[0].image");
+            assert_eq!(some[0].path, "spec.containers[0].env[0].value");
+        }
+        let labels = |value: u32| {
+            let labels: serde_json::Map<_, _> =
+                (0..300).map(|key| (format!("k{key}"), value.into())).collect();
+            json!({ "metadata": { "labels": labels } })
+        };
+        let (some, more) = listed(fields(&labels(1), &labels(2)));
+        assert_eq!((some.len(), more), (LIMIT, 300 - LIMIT));
     }
 
     #[test]

@@ -72,6 +72,7 @@ pub(super) fn decide(inputs: &Inputs<'_>, plan: &mut Plan) {
             action,
             component: Some(member.component.clone()),
             fields: Vec::new(),
+            more_fields: 0,
         });
     }
 }
@@ -102,6 +103,7 @@ pub(super) fn decide_late(inputs: &Inputs<'_>, plan: &mut Plan) {
             action: Action::Delete,
             component: Some(component),
             fields: Vec::new(),
+            more_fields: 0,
         });
         plan.removals.push(Removal { uid: seen.uid.clone(), member });
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Inputs, Step};
+use super::Inputs;
 use crate::artifacts::{
     Artifact, Artifacts, ComponentName, DeploymentName, Kind, ListedObject, ObjectRef, field_manager,
     scale_manager,
@@ -39,6 +39,8 @@ pub(super) struct Replicas {
     pub(super) scaled: Option<i32>,
     /// Whether that count was found, and Scale has not set it.
     pub(super) found: bool,
+    /// The count that is in force, as far as it is known.
+    pub(super) in_force: Option<i32>,
     /// Set the replicas back to this before the object is applied.
     pub(super) take_back: Option<i32>,
     /// Whether the count on the cluster changes.
@@ -66,27 +68,6 @@ pub(super) fn ignored(manifest: &Value) -> Value {
         spec.remove("replicas");
     }
     manifest
-}
-
-/// What was applied, with the count that is in force now: others than the template decide about it, too.
-pub(super) fn in_force(inputs: &Inputs<'_>, applied: &Value, step: &Step) -> Value {
-    let reference = &step.artifact.reference;
-    let found = seen(inputs, reference).and_then(|seen| seen.replicas);
-    let recorded =
-        step.former.as_ref().and_then(|former| former.scaled_replicas.or(former.template_replicas));
-    match found.or(recorded).filter(|_| reference.kind.is_controller()) {
-        Some(count) => with(applied.clone(), count.into()),
-        None => applied.clone(),
-    }
-}
-
-/// What is to be applied, with the count that is in force then: where none is written, the one that is there stays.
-pub(super) fn to_come(manifest: &Value, before: &Value, step: &Step) -> Value {
-    let written = step.artifact.manifest.pointer(COUNT);
-    match written.or(before.pointer(COUNT)).filter(|_| step.artifact.reference.kind.is_controller()) {
-        Some(count) => with(manifest.clone(), count.clone()),
-        None => manifest.clone(),
-    }
 }
 
 /// What is known of the count in force, on this controller or on the one of another kind that it takes the place of.
@@ -119,6 +100,11 @@ impl<'a> Known<'a> {
             is_foreign: foreign.is_some(),
             found: seen.and_then(|seen| seen.replicas),
         }
+    }
+
+    /// The count that is in force: what somebody else has set only a look can tell.
+    fn in_force(&self) -> Option<i32> {
+        self.found.or(self.recorded.filter(|_| !self.is_foreign))
     }
 
     /// Whether the template's count is to be set, whatever is there.
@@ -158,7 +144,8 @@ pub(super) fn decide(
         let template = member.and_then(|member| member.template_replicas).unwrap_or(count);
         let (template, scaled) = (Some(template), Some(asked));
         // Of a Pod, no count and a count of 1 are the same.
-        return Replicas { template, scaled, changes: true, ..Replicas::default() };
+        let in_force = member.and_then(|member| member.scaled_replicas.or(member.template_replicas));
+        return Replicas { template, scaled, in_force, changes: true, ..Replicas::default() };
     }
     let former = inputs
         .head
@@ -183,7 +170,15 @@ pub(super) fn decide(
         }
         unset(artifact);
         let found = scaled.is_some() && member.is_some_and(|member| member.found_replicas);
-        return Replicas { template: Some(template), uncounted, scaled, found, ..Replicas::default() };
+        let in_force = known.in_force();
+        return Replicas {
+            template: Some(template),
+            uncounted,
+            scaled,
+            found,
+            in_force,
+            ..Replicas::default()
+        };
     }
     // A controller that takes the place of another is born with the count that is found.
     let kept = known.found.or(known.recorded).unwrap_or(count);
@@ -202,7 +197,16 @@ pub(super) fn decide(
     }
     let scaled = (kept != template).then_some(kept);
     let found = scaled.is_some() && !by_scale;
-    Replicas { template: Some(template), uncounted, scaled, found, take_back: None, changes: !exists }
+    let in_force = known.in_force();
+    Replicas {
+        template: Some(template),
+        uncounted,
+        scaled,
+        found,
+        in_force,
+        take_back: None,
+        changes: !exists,
+    }
 }
 
 /// Sets the template's count, and takes it back from whoever else has set one.
@@ -214,9 +218,7 @@ fn templates(
     exists: bool,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Replicas {
-    // Of a count that Scale alone has set, the record knows.
-    let in_force = known.found.or(known.recorded.filter(|_| !known.is_foreign));
-    let is_others = in_force != Some(count) && known.other.is_some();
+    let is_others = known.in_force() != Some(count) && known.other.is_some();
     // A controller that Scale made from a Pod is ours alone, its count is Scale's all the same.
     if is_others || known.other.is_none() && known.recorded != known.applied && known.recorded != Some(count)
     {
@@ -226,7 +228,8 @@ fn templates(
     let differs = is_others || known.recorded != Some(count);
     let changes = !exists || is_new || inputs.replicas == ReplicasPolicy::Template && differs;
     let take_back = known.other.filter(|_| exists && (is_others || is_new)).map(|_| count);
-    Replicas { template: Some(count), take_back, changes, ..Replicas::default() }
+    let in_force = known.in_force();
+    Replicas { template: Some(count), in_force, take_back, changes, ..Replicas::default() }
 }
 
 /// The controllers whose count must be read, since somebody else owns it: those that another kind takes the place of,

@@ -258,6 +258,7 @@ fn change(member: &Member, action: Action, fields: Vec<FieldChange>) -> Change {
         action,
         component: Some(member.component.clone()),
         fields,
+        more_fields: 0,
     }
 }
 

@@ -10,7 +10,7 @@ use tracing::warn;
 use super::kubeconfig::{is_loopback, kubernetes};
 use super::{Refusal, refusal};
 use crate::cluster::{Cluster, ReadAgain, is_proxy};
-use crate::config::Config;
+use crate::config::{Config, host_and_port};
 use crate::sandbox::Sandbox;
 
 /// How long the start waits to hear what the credentials may do.
@@ -132,12 +132,10 @@ fn handle(config: kube::Config, again: ReadAgain) -> Result<Cluster, Refusal> {
     })
 }
 
-/// Whether an address has something behind its host that is no port. The libraries take that for no port at all, and
-/// ask the one that is usual.
-fn has_no_port(address: &Uri) -> bool {
-    let Some(authority) = address.authority() else { return false };
-    let behind = authority.as_str().rsplit('@').next().and_then(|named| named.strip_prefix(authority.host()));
-    !matches!(behind, Some("")) && address.port_u16().is_none_or(|port| port == 0)
+/// Whether an address has something behind its host that is no port.
+pub(super) fn has_no_port(address: &Uri) -> bool {
+    let named = address.authority().and_then(|authority| authority.as_str().rsplit('@').next());
+    named.is_some_and(|named| host_and_port(named).is_none())
 }
 
 #[cfg(test)]
@@ -145,10 +143,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_port_is_not_read_as_none() {
-        for address in
-            ["https://a:99999", "https://a:", "https://a:0", "https://u:p@a:x1", "https://[::1]:70000"]
-        {
+    fn a_port_is_found_behind_whatever_stands_before_it() {
+        for address in ["https://a:99999", "https://a:", "https://u:p@a:0", "https://[::1]:70000"] {
             let parsed: std::result::Result<Uri, _> = address.parse();
             assert!(parsed.is_err() || parsed.is_ok_and(|address| has_no_port(&address)), "{address}");
         }

@@ -208,9 +208,14 @@ pub(super) fn check_volumes_from(
             }
             Some((target, assumed)) => {
                 if let Some(known) = sources.iter_mut().find(|known| known.target == target) {
-                    // Of two the narrower one counts.
-                    known.read_only |= read_only;
-                    findings.report(Code::LinkRepeated, field, "the same image is listed twice");
+                    // Of two the last one counts, as in Docker.
+                    let is_other = std::mem::replace(&mut known.read_only, read_only) != read_only;
+                    let which = if is_other { "; the last entry says whether it may write" } else { "" };
+                    findings.report(
+                        Code::LinkRepeated,
+                        field,
+                        format!("the same image is listed twice{which}"),
+                    );
                     continue;
                 }
                 if assumed {

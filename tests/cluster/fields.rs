@@ -33,6 +33,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ),
     ("ServerLimits.max_rest_connections", "here the old agents are not served; edge::start has it"),
     ("ServerLimits.max_rest_body_bytes", "the same"),
+    ("ObjectChange.more_fields", "told of more than 100 fields; plan::diff has it"),
 ];
 
 const PACKAGE: &str = ".panamax.kubernetes.v1.";

@@ -70,6 +70,29 @@ fn of_text(text: &str, options: proto::DeployOptions) -> proto::TranslateTemplat
 }
 
 #[tokio::test]
+async fn a_namespace_that_is_named_stands_in_every_manifest_and_no_other_does() {
+    let adapter = Adapter::sandbox().await;
+    for format in [proto::ManifestFormat::Yaml, proto::ManifestFormat::Json] {
+        let request = proto::TranslateTemplateRequest { format: format.into(), ..of_text(SHOP, modern()) };
+        let plain = translated(&adapter, request.clone()).await;
+        let named = proto::TranslateTemplateRequest { namespace: "shop".to_owned(), ..request };
+        let named = translated(&adapter, named).await;
+        assert!(plain.objects.len() > 4 && plain.objects.len() == named.objects.len());
+        // Where they stand must not decide in which namespace they are made.
+        for (plain, named) in plain.objects.iter().zip(&named.objects) {
+            let read = |text: &str| serde_saphyr::from_str::<serde_json::Value>(text).expect("YAML or JSON");
+            let (mut plain, named) = (read(&plain.manifest), read(&named.manifest));
+            assert!(plain["metadata"].get("namespace").is_none(), "{plain}");
+            plain["metadata"]["namespace"] = "shop".into();
+            assert_eq!(plain, named);
+        }
+        let lines = named.manifest_yaml.matches("\n  namespace: shop\n").count();
+        assert_eq!(lines, named.objects.len());
+        assert!(!plain.manifest_yaml.contains("namespace"));
+    }
+}
+
+#[tokio::test]
 async fn each_object_comes_alone_only_where_somebody_asks() {
     let adapter = Adapter::sandbox().await;
     let asked = translated(&adapter, of_text(SHOP, modern())).await;

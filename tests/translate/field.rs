@@ -29,14 +29,14 @@ fn validated(text: &str, profile: Profile) -> Validated {
 
 /// The objects, and all that is told.
 fn translated(text: &str, rules: Rules) -> (Artifacts, Vec<Diagnostic>) {
-    let translated = Operations::translate_template(&call(text, rules));
+    let translated = Operations::translate_template(&call(text, rules), None);
     let translated = translated.unwrap_or_else(|error| panic!("{}", error.message()));
     (translated.artifacts, translated.diagnostics)
 }
 
 /// The faults for which a template is refused: code, path, and the violation's whole description.
 fn refused(text: &str) -> Vec<(&'static str, String, String)> {
-    let error = Operations::translate_template(&call(text, Rules::default())).expect_err("a refusal");
+    let error = Operations::translate_template(&call(text, Rules::default()), None).expect_err("a refusal");
     let validated = validated(text, Profile::Classic);
     let errors: Vec<_> =
         validated.diagnostics.iter().filter(|one| one.is_error()).map(|one| one.code.as_str()).collect();
@@ -478,7 +478,7 @@ fn a_link_whose_variables_are_too_many_is_refused_whole() {
         "images:\n- {{name: hub, source: 'b:1', expose: [{ports}]}}\n- {{name: a, source: 'b:1', links: [{links}]}}\n"
     );
     let rules = Rules { link_environment: LinkEnvironment::Declared, ..Rules::default() };
-    let error = Operations::translate_template(&call(&text, rules)).expect_err("a refusal");
+    let error = Operations::translate_template(&call(&text, rules), None).expect_err("a refusal");
     let faults: Vec<_> = error.faults().iter().map(|one| (one.reason, one.field.as_str())).collect();
     let limits = faults.iter().filter(|(reason, _)| *reason == "LIMIT").map(|(_, field)| *field);
     let mut refused: Vec<&str> = limits.collect();

@@ -2352,8 +2352,11 @@ type ObjectChange struct {
 	Action ObjectAction `protobuf:"varint,2,opt,name=action,proto3,enum=panamax.kubernetes.v1.ObjectAction" json:"action,omitempty"`
 	// The component that the object belongs to. Empty: the deployment as a whole.
 	Component string `protobuf:"bytes,3,opt,name=component,proto3" json:"component,omitempty"`
-	// The fields that differ, ordered by path. Given for UPDATE and REPLACE only.
-	Fields        []*FieldChange `protobuf:"bytes,4,rep,name=fields,proto3" json:"fields,omitempty"`
+	// The fields that differ, ordered by path, 100 at most: of more, those whose
+	// values are `***` are left out first. Given for UPDATE and REPLACE only.
+	Fields []*FieldChange `protobuf:"bytes,4,rep,name=fields,proto3" json:"fields,omitempty"`
+	// How many more fields differ. 0: all are listed.
+	MoreFields    int32 `protobuf:"varint,5,opt,name=more_fields,json=moreFields,proto3" json:"more_fields,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2414,6 +2417,13 @@ func (x *ObjectChange) GetFields() []*FieldChange {
 		return x.Fields
 	}
 	return nil
+}
+
+func (x *ObjectChange) GetMoreFields() int32 {
+	if x != nil {
+		return x.MoreFields
+	}
+	return 0
 }
 
 // A field of an object that differs.
@@ -2722,12 +2732,14 @@ const file_panamax_kubernetes_v1_deployment_proto_rawDesc = "" +
 	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x1c\n" +
 	"\tnamespace\x18\x04 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x05 \x01(\tR\x04name\x12\x10\n" +
-	"\x03uid\x18\x06 \x01(\tR\x03uid\"\xd9\x01\n" +
+	"\x03uid\x18\x06 \x01(\tR\x03uid\"\xfa\x01\n" +
 	"\fObjectChange\x122\n" +
 	"\x03ref\x18\x01 \x01(\v2 .panamax.kubernetes.v1.ObjectRefR\x03ref\x12;\n" +
 	"\x06action\x18\x02 \x01(\x0e2#.panamax.kubernetes.v1.ObjectActionR\x06action\x12\x1c\n" +
 	"\tcomponent\x18\x03 \x01(\tR\tcomponent\x12:\n" +
-	"\x06fields\x18\x04 \x03(\v2\".panamax.kubernetes.v1.FieldChangeR\x06fields\"n\n" +
+	"\x06fields\x18\x04 \x03(\v2\".panamax.kubernetes.v1.FieldChangeR\x06fields\x12\x1f\n" +
+	"\vmore_fields\x18\x05 \x01(\x05R\n" +
+	"moreFields\"n\n" +
 	"\vFieldChange\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1b\n" +
 	"\x06before\x18\x02 \x01(\tH\x00R\x06before\x88\x01\x01\x12\x19\n" +

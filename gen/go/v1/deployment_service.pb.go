@@ -1651,8 +1651,7 @@ func (x *ListDeploymentsRequest) GetView() DeploymentView {
 // A page of deployments.
 type ListDeploymentsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The deployments, in the order of `namespace/name` as one text, byte by byte:
-	// `team-a/web` comes before `team/web`.
+	// The deployments, ordered by `namespace/name` as one text.
 	Deployments []*Deployment `protobuf:"bytes,1,rep,name=deployments,proto3" json:"deployments,omitempty"`
 	// Sent as page_token, it answers the page that follows. Empty: this is the
 	// last.

@@ -95,7 +95,8 @@ type DeploymentServiceClient interface {
 	// (DEPLOYMENT_NOT_FOUND).
 	GetDeployment(ctx context.Context, in *GetDeploymentRequest, opts ...grpc.CallOption) (*GetDeploymentResponse, error)
 	// Answers the deployments of a namespace, or of all namespaces, page by page,
-	// in the order of `namespace/name`. Fails with ABORTED (PAGE_TOKEN_EXPIRED).
+	// ordered by `namespace/name` as the cluster orders them: `a-b/x` comes before
+	// `a/x`. Fails with ABORTED (PAGE_TOKEN_EXPIRED).
 	ListDeployments(ctx context.Context, in *ListDeploymentsRequest, opts ...grpc.CallOption) (*ListDeploymentsResponse, error)
 	// Answers a deployment as it stands, at once, and again whenever it has
 	// changed, until what `until` names has happened.
@@ -293,7 +294,8 @@ type DeploymentServiceServer interface {
 	// (DEPLOYMENT_NOT_FOUND).
 	GetDeployment(context.Context, *GetDeploymentRequest) (*GetDeploymentResponse, error)
 	// Answers the deployments of a namespace, or of all namespaces, page by page,
-	// in the order of `namespace/name`. Fails with ABORTED (PAGE_TOKEN_EXPIRED).
+	// ordered by `namespace/name` as the cluster orders them: `a-b/x` comes before
+	// `a/x`. Fails with ABORTED (PAGE_TOKEN_EXPIRED).
 	ListDeployments(context.Context, *ListDeploymentsRequest) (*ListDeploymentsResponse, error)
 	// Answers a deployment as it stands, at once, and again whenever it has
 	// changed, until what `until` names has happened.

@@ -282,7 +282,9 @@ func (x *ValidateTemplateResponse) GetTemplate() *Template {
 // Asks for the Kubernetes objects of a template.
 type TranslateTemplateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The namespace to translate for, a DNS label. Empty: the server's default.
+	// The namespace to translate for, a DNS label. One that is named stands in
+	// every manifest, as `metadata.namespace`. Empty: the server's default, and
+	// manifests have none.
 	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// The name of the deployment, a DNS label. Empty: made from that of the
 	// template.

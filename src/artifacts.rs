@@ -158,7 +158,7 @@ pub struct Artifact {
     pub component: ComponentName,
     /// The template's part it was made from, as `images[1]` or `images[0].links[2]`.
     pub origin: String,
-    /// The whole object with `apiVersion`, `kind` and `metadata`, without a namespace.
+    /// The whole object with `apiVersion`, `kind` and `metadata`, without a namespace but for [`Artifacts::within`].
     pub manifest: Value,
 }
 

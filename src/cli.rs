@@ -103,13 +103,17 @@ pub enum Command {
     Man(shell::ManArgs),
 }
 
+/// The settings of serving. No help shows what a variable holds: it may be an address with credentials.
+fn settings() -> clap::Command {
+    Config::command().mut_args(|flag| flag.hide_env_values(true))
+}
+
 /// The whole command line: that of serving, with the commands beside it.
 pub fn command() -> clap::Command {
-    let serve =
-        Config::command().name("serve").about("Serve gRPC; the command that is meant where none is named");
+    let serve = settings().name("serve").about("Serve gRPC; the command that is meant where none is named");
     let serve = serve.long_about(None::<&str>).version(None::<&str>);
     let commands = Commands::command();
-    Config::command()
+    settings()
         .args_conflicts_with_subcommands(true)
         .subcommand_help_heading("Commands")
         .subcommand(serve)
@@ -125,8 +129,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Told, clap
     }
     if first == "serve" && arguments.len() > 1 {
         arguments.remove(1);
-        let config =
-            Config::command().bin_name(format!("{PROGRAM} serve")).try_get_matches_from(arguments)?;
+        let config = settings().bin_name(format!("{PROGRAM} serve")).try_get_matches_from(arguments)?;
         return Config::of(&config).map(|config| Told::Serve(Box::new(config)));
     }
     let misplaced = misplaced(&arguments).map(str::to_owned);

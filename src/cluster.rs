@@ -59,6 +59,9 @@ const CALLS_IN_FLIGHT: usize = 100;
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")));
 
+/// How long the API server may take to show that it is there.
+const ANSWER: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// A handle on one cluster; cheap to clone, shared by every operation.
 #[derive(Clone)]
 pub struct Cluster {
@@ -180,11 +183,16 @@ impl Cluster {
         &self.server
     }
 
-    /// Asks the API server for its version; fails when it cannot be reached.
+    /// Asks the API server for its version; fails when it cannot be reached, or does not answer soon. It waits for no
+    /// other call.
     pub async fn version(&self) -> Result<String> {
-        let asked = self.call("ask for the version", || self.client.apiserver_version()).await;
-        self.metrics.reachable(asked.is_ok());
-        let version = asked.map_err(|failure| failure.into_error("the version", ""))?;
+        let own = self.apart(1);
+        let asked = own.call("ask for the version", || self.client.apiserver_version());
+        let asked = tokio::time::timeout(ANSWER, asked).await;
+        self.metrics.reachable(matches!(asked, Ok(Ok(_))));
+        let silent =
+            |_| Error::new(ErrorKind::ClusterUnreachable, "the cluster does not say its version in time");
+        let version = asked.map_err(silent)?.map_err(|failure| failure.into_error("the version", ""))?;
         Ok(version.git_version)
     }
 
@@ -212,6 +220,12 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+
+    /// What any call gets.
+    async fn called(cluster: &Cluster) -> Result<String> {
+        let asked = cluster.call("ask for the version", || cluster.client.apiserver_version()).await;
+        Ok(asked.map_err(|failure| failure.into_error("the version", ""))?.git_version)
+    }
 
     fn hits(cluster: &Cluster, limit: &str) -> bool {
         cluster.metrics().text().contains(&format!("panamax_limit_hits_total{{limit=\"{limit}\"}} 1\n"))
@@ -245,7 +259,7 @@ mod tests {
         });
         let cluster = Cluster::over(service, 1).with_calls(1);
         assert_eq!(cluster.most_calls(), 1);
-        let (first, second) = tokio::join!(cluster.version(), cluster.version());
+        let (first, second) = tokio::join!(called(&cluster), called(&cluster));
         assert_eq!((first.unwrap(), second.unwrap()), ("v1".to_owned(), "v1".to_owned()));
         assert!(hits(&cluster, "api_calls"));
     }
@@ -260,7 +274,7 @@ mod tests {
         tokio::time::pause();
         let took = async || {
             let begun = Instant::now();
-            let error = cluster.version().await.unwrap_err();
+            let error = called(&cluster).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ClusterUnreachable, "{error:?}");
             begun.elapsed()
         };
@@ -270,5 +284,26 @@ mod tests {
         let all = futures::future::join_all((0..5).map(|_| took())).await;
         let at_once = all.iter().filter(|took| **took < Duration::from_secs(2)).count();
         assert!(at_once >= 4, "{all:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whether_it_is_there_is_known_soon_whatever_else_is_asked() {
+        let service = tower::service_fn(move |_: Request<Body>| {
+            std::future::pending::<std::result::Result<Response<Full<Bytes>>, BoxError>>()
+        });
+        let cluster = Cluster::over(service, 1).with_calls(1);
+        cluster.metrics().reachable(true);
+        let begun = Instant::now();
+        let asked = async {
+            let error = cluster.version().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ClusterUnreachable, "{error:?}");
+        };
+        tokio::select! {
+            biased;
+            _ = called(&cluster) => panic!("nobody answers"),
+            () = asked => {}
+        }
+        assert_eq!(begun.elapsed(), ANSWER);
+        assert!(!cluster.metrics().is_reachable() && !hits(&cluster, "api_calls"));
     }
 }

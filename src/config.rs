@@ -1,10 +1,12 @@
 //! Every setting: its name, default, range and meaning.
 
+mod address;
 mod callers;
 mod limits;
 mod listen;
 
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,13 +14,14 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, FromArgMatches, Parser, ValueEnum};
 
+pub use address::{host_and_port, is_loopback};
 pub use callers::{Authentication, Authorization, CallerSettings};
 pub use limits::{Bytes, LimitSettings};
-pub use listen::Listen;
+pub use listen::{Listen, MAX_SOCKET_PATH};
 
 /// Deploys Panamax templates to Kubernetes, over gRPC.
 ///
-/// The cluster comes from --kubeconfig, from the pod the adapter runs in, or from --sandbox.
+/// The cluster comes from --kubeconfig, KUBECONFIG or ~/.kube/config, from the pod the adapter runs in, or from --sandbox.
 #[derive(Clone, Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
 pub struct Config {
@@ -58,15 +61,15 @@ pub struct Config {
     pub namespaces: Vec<String>,
 
     /// How long an operation holds a deployment without renewing; 1s to 10m
-    #[arg(long, env = "PANAMAX_LEASE", default_value = "30s", value_parser = lease, value_name = "TIME")]
+    #[arg(long, env = "PANAMAX_LEASE", default_value = "30s", value_parser = time, value_name = "TIME")]
     pub lease: Duration,
 
     /// How long a pod may be without a node or a volume before that is a failure; 0s to 1h
-    #[arg(long, env = "PANAMAX_UNSCHEDULABLE_GRACE", default_value = "2m", value_parser = grace, value_name = "TIME")]
+    #[arg(long, env = "PANAMAX_UNSCHEDULABLE_GRACE", default_value = "2m", value_parser = time, value_name = "TIME")]
     pub unschedulable_grace: Duration,
 
     /// How long running operations may take to end at a shutdown; 0s to 10m
-    #[arg(long, env = "PANAMAX_DRAIN_TIMEOUT", default_value = "30s", value_parser = drain, value_name = "TIME")]
+    #[arg(long, env = "PANAMAX_DRAIN_TIMEOUT", default_value = "30s", value_parser = time, value_name = "TIME")]
     pub drain_timeout: Duration,
 
     /// Certificate that callers meet, in PEM form, with those between it and its authority; read again when it changes
@@ -86,23 +89,23 @@ pub struct Config {
     pub callers: CallerSettings,
 
     /// Most connections at once; one more is closed
-    #[arg(long, env = "PANAMAX_MAX_CONNECTIONS", default_value = "1000", value_name = "NUMBER")]
+    #[arg(long, env = "PANAMAX_MAX_CONNECTIONS", default_value = "1000", value_parser = number, value_name = "NUMBER")]
     pub max_connections: usize,
 
     /// How long a connection may be without a call before it is asked to go; 1s to 24h, --connection-age at the most
-    #[arg(long, env = "PANAMAX_CONNECTION_IDLE", default_value = "5m", value_parser = connection, value_name = "TIME")]
+    #[arg(long, env = "PANAMAX_CONNECTION_IDLE", default_value = "5m", value_parser = time, value_name = "TIME")]
     pub connection_idle: Duration,
 
     /// How old a connection may become before it is asked to go, a tenth more or less; 1s to 24h
-    #[arg(long, env = "PANAMAX_CONNECTION_AGE", default_value = "1h", value_parser = connection, value_name = "TIME")]
+    #[arg(long, env = "PANAMAX_CONNECTION_AGE", default_value = "1h", value_parser = time, value_name = "TIME")]
     pub connection_age: Duration,
 
     /// Most calls at once, of all callers; one more is refused and may be repeated
-    #[arg(long, env = "PANAMAX_MAX_CALLS", default_value = "256", value_name = "NUMBER")]
+    #[arg(long, env = "PANAMAX_MAX_CALLS", default_value = "256", value_parser = number, value_name = "NUMBER")]
     pub max_calls: usize,
 
     /// Most watches at once, of all callers; one more is refused and may be repeated
-    #[arg(long, env = "PANAMAX_MAX_WATCHES", default_value = "10000", value_name = "NUMBER")]
+    #[arg(long, env = "PANAMAX_MAX_WATCHES", default_value = "10000", value_parser = number, value_name = "NUMBER")]
     pub max_watches: usize,
 
     /// How much else is served, and for how long something may be on its way.
@@ -124,37 +127,41 @@ pub struct Config {
     /// What is logged, as `info` or `warn,panamax_kubernetes_adapter=debug`
     #[arg(long, env = "PANAMAX_LOG", default_value = "info", value_parser = filter, value_name = "FILTER")]
     pub log: String,
+
+    /// The settings that somebody has made.
+    #[arg(skip)]
+    made: BTreeSet<String>,
 }
 
 impl Config {
-    /// Reads the settings. A limit within another, as one caller's within that of all, is lowered to it, unless
-    /// somebody has set both: that is a contradiction.
+    /// Reads the settings as they were made.
     pub fn of(told: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut config = Self::from_arg_matches(told)?;
-        let are_set = |flags: [&str; 2]| {
-            flags.iter().all(|flag| told.value_source(flag) != Some(ValueSource::DefaultValue))
-        };
+        let made = told.ids().map(|id| id.as_str().to_owned());
+        let made = made.filter(|id| told.value_source(id) != Some(ValueSource::DefaultValue)).collect();
+        Ok(Self { made, ..Self::from_arg_matches(told)? })
+    }
+
+    /// Lowers each limit within another, as one caller's within that of all, to it, unless somebody has set both: that
+    /// is a contradiction. What is beyond its own range is told before: it would be in it afterwards.
+    pub fn lowered(mut self) -> Self {
+        let made = std::mem::take(&mut self.made);
+        let are_set = |flags: [&str; 2]| flags.iter().all(|flag| made.contains(*flag));
         if !are_set(["connection_idle", "connection_age"]) {
-            lower(&mut config.connection_idle, config.connection_age);
+            lower(&mut self.connection_idle, self.connection_age);
         }
-        let (callers, limits) = (&mut config.callers, &mut config.limits);
+        let (callers, limits) = (&mut self.callers, &mut self.limits);
         for (each, all, limit, most) in [
-            ("max_calls_per_caller", "max_calls", &mut callers.max_calls_per_caller, config.max_calls),
-            ("max_reads_per_caller", "max_calls", &mut callers.max_reads_per_caller, config.max_calls),
-            (
-                "max_watches_per_caller",
-                "max_watches",
-                &mut callers.max_watches_per_caller,
-                config.max_watches,
-            ),
-            ("max_handshakes", "max_connections", &mut limits.max_handshakes, config.max_connections),
+            ("max_calls_per_caller", "max_calls", &mut callers.max_calls_per_caller, self.max_calls),
+            ("max_reads_per_caller", "max_calls", &mut callers.max_reads_per_caller, self.max_calls),
+            ("max_watches_per_caller", "max_watches", &mut callers.max_watches_per_caller, self.max_watches),
+            ("max_handshakes", "max_connections", &mut limits.max_handshakes, self.max_connections),
         ] {
             if !are_set([each, all]) {
                 lower(limit, most);
             }
         }
-        limits.lower(are_set, config.max_watches);
-        Ok(config)
+        limits.lower(are_set, self.max_watches);
+        self
     }
 
     /// Whether nobody from another machine can make a call.
@@ -183,11 +190,6 @@ fn lower<T: Ord>(limit: &mut T, within: T) {
     }
 }
 
-/// Whether nobody from another machine gets to an address; one of IPv4 may be written as one of IPv6.
-pub fn is_loopback(address: IpAddr) -> bool {
-    address.to_canonical().is_loopback()
-}
-
 /// What is logged; a text that says nothing would hide every line, the audit's as well. Who wants that writes `off`.
 fn filter(text: &str) -> Result<String, String> {
     match text.trim_matches([' ', ',']) {
@@ -196,39 +198,32 @@ fn filter(text: &str) -> Result<String, String> {
     }
 }
 
-fn lease(text: &str) -> Result<Duration, String> {
-    time(text, Duration::from_secs(1)..=Duration::from_secs(600))
+// What is too little or too much passes here: it can be read, and is refused as a limit.
+
+/// Reads a number; one that no machine can hold is as large as can be.
+fn number(text: &str) -> Result<usize, String> {
+    digits(text).ok_or_else(|| "write a number, as 100".to_owned())
 }
 
-fn grace(text: &str) -> Result<Duration, String> {
-    time(text, Duration::ZERO..=Duration::from_secs(3600))
-}
-
-fn drain(text: &str) -> Result<Duration, String> {
-    time(text, Duration::ZERO..=Duration::from_secs(600))
-}
-
-/// Too little passes here: it is a limit, and refused as one.
-fn connection(text: &str) -> Result<Duration, String> {
-    time(text, Duration::ZERO..=Duration::from_secs(24 * 3600))
-}
-
-/// Reads `500ms`, `30s` or `5m` within a range.
-fn time(text: &str, range: std::ops::RangeInclusive<Duration>) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let number: u64 = digits.parse().map_err(|_| "write a number and ms, s, m or h, as 30s".to_owned())?;
-    let time = match text.get(digits.len()..).unwrap_or_default() {
-        "ms" => Duration::from_millis(number),
-        "s" => Duration::from_secs(number),
-        "m" => Duration::from_secs(number.saturating_mul(60)),
-        "h" => Duration::from_secs(number.saturating_mul(3600)),
-        _ => return Err("write a number and ms, s, m or h, as 30s".to_owned()),
+/// Reads `500ms`, `30s` or `5m`.
+fn time(text: &str) -> Result<Duration, String> {
+    let (number, unit) =
+        text.split_at(text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic()).len());
+    let seconds =
+        |each: usize| digits(number).map(|number| Duration::from_secs(number.saturating_mul(each) as u64));
+    let time = match unit {
+        "ms" => digits(number).map(|number| Duration::from_millis(number as u64)),
+        "s" => seconds(1),
+        "m" => seconds(60),
+        "h" => seconds(3600),
+        _ => None,
     };
-    if range.contains(&time) {
-        Ok(time)
-    } else {
-        Err(format!("must be from {:?} to {:?}", range.start(), range.end()))
-    }
+    time.ok_or_else(|| "write a number and ms, s, m or h, as 30s".to_owned())
+}
+
+fn digits(text: &str) -> Option<usize> {
+    let are_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    are_digits.then(|| text.parse().unwrap_or(usize::MAX))
 }
 
 #[cfg(test)]
@@ -253,24 +248,26 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_this_machine_is_one_however_it_is_written() {
-        for text in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
-            assert!(is_loopback(text.parse().unwrap()), "{text}");
+    fn times_have_a_unit() {
+        for (text, read) in [
+            ("500ms", Duration::from_millis(500)),
+            ("0s", Duration::ZERO),
+            ("2m", Duration::from_secs(120)),
+            ("25h", Duration::from_secs(90_000)),
+        ] {
+            assert_eq!(time(text), Ok(read), "{text}");
         }
-        for text in ["10.0.0.1", "::", "::ffff:10.0.0.1", "0.0.0.0"] {
-            assert!(!is_loopback(text.parse().unwrap()), "{text}");
+        for text in ["30", "", "s", "-1s", "+1s", "1.5s", "1 s", "1d"] {
+            assert!(time(text).is_err(), "{text}");
         }
+        assert!(time("99999999999999999999h").is_ok_and(|time| time > Duration::from_secs(1 << 60)));
     }
 
     #[test]
-    fn times_have_a_unit_and_a_range() {
-        assert_eq!(lease("30s"), Ok(Duration::from_secs(30)));
-        assert_eq!(drain("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(grace("2m"), Ok(Duration::from_secs(120)));
-        assert!(grace("61m").is_err());
-        assert!(lease("0s").is_err());
-        assert!(lease("30").is_err());
-        assert!(lease("11m").is_err());
-        assert!(drain("99999999999999999999m").is_err());
+    fn numbers_are_digits() {
+        assert_eq!((number("0"), number("99999999999999999999")), (Ok(0), Ok(usize::MAX)));
+        for text in ["", "-1", "+1", "1.5", "many"] {
+            assert!(number(text).is_err(), "{text}");
+        }
     }
 }

@@ -40,6 +40,7 @@ use crate::proto;
 use crate::proto::deployment_service_server::DeploymentService;
 use crate::proto::server_service_server::ServerService;
 use crate::proto::template_service_server::TemplateService;
+use crate::template::shown;
 
 /// Serves DeploymentService.
 pub struct DeploymentApi {
@@ -88,9 +89,10 @@ fn acting<M>(operations: &Operations, request: &Request<M>) -> Result<Operations
     Ok(operations.acting_for(acting))
 }
 
-/// The span of one call.
+/// The span of one call; what it names is whatever its caller has sent.
 fn span(method: &'static str, operations: &Operations, namespace: &str, deployment: &str) -> Span {
     let caller = operations.caller().unwrap_or_default();
+    let (namespace, deployment) = (shown(namespace), shown(deployment));
     info_span!("call", method, namespace, deployment, caller)
 }
 
@@ -322,11 +324,8 @@ impl TemplateService for TemplateApi {
         let span = span("TranslateTemplate", &operations, &message.namespace, &message.name);
         let settings = operations.settings();
         let limits = settings.requests.of_templates();
-        let translated =
-            decode::translate(message, &settings.namespace, limits).and_then(|(namespace, call, each)| {
-                let translated = Operations::translate_template(&call)?;
-                sizes::sized(encode::translate_response(&namespace, translated, each)?)
-            });
+        let call = decode::translate(message, &settings.namespace, limits);
+        let translated = call.and_then(|call| sizes::sized(offline::translated(&call)?));
         translated.map_err(|error| errors::logged(&error, &span))
     }
 }

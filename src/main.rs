@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use panamax_kubernetes_adapter::cli::{self, Told};
-use panamax_kubernetes_adapter::config::Config;
 use panamax_kubernetes_adapter::start::{self, Refusal};
 
 /// Gives memory back to the system soon after a burst of work.
@@ -14,7 +13,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     match cli::parse(arguments.clone()) {
-        Ok(Told::Serve(config)) => end(serve(*config)),
+        Ok(Told::Serve(config)) => end(start::run(*config)),
         Ok(Told::Do(command)) => command.run(),
         // The help or the version, which was asked for; or the usage of a command.
         Err(answer) if !answer.use_stderr() || cli::is_command(&arguments) => cli::tell(&answer),
@@ -34,14 +33,4 @@ fn end(served: Result<(), Refusal>) -> ExitCode {
             ExitCode::from(refusal.code)
         }
     }
-}
-
-fn serve(config: Config) -> Result<(), Refusal> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime
-        .map_err(|error| Refusal { code: 70, sentence: format!("no thread can be started: {error}") })?;
-    let served = runtime.block_on(start::run(config));
-    // Whoever resolves a name at this moment would hold the process up: the drain timeout is over.
-    runtime.shutdown_background();
-    served
 }

@@ -27,7 +27,7 @@ pub use crate::plan::{
 pub use crate::record::RevisionResult;
 pub use deploy::{DeployCall, DeployChoices, Deployed, PlannedDeploy};
 pub use observe::{ListCall, Listed, Until, WatchEnd, WatchUpdate};
-pub use request::{Faults, MAX_REQUEST_ID, Names, Options, answered_by, early, in_time, longest_wait};
+pub use request::{Faults, Names, Options, answered_by, early, in_time, longest_wait, wrong_request_id};
 pub use revisions::{ListedRevisions, RevisionView, RevisionsCall, RollbackCall};
 pub use scale::{ScaleCall, Scaled};
 pub use teardown::{TeardownCall, TornDown};

@@ -23,6 +23,7 @@ mod replacing;
 mod replicas;
 mod revision;
 mod scale;
+mod shown;
 mod stamp;
 mod standing;
 
@@ -124,6 +125,10 @@ pub struct Step {
     pub found_replicas: bool,
     /// Of a controller: whether the template has no count.
     pub uncounted: bool,
+    /// The count that is in force, as far as it is known.
+    pub(crate) replicas_in_force: Option<i32>,
+    /// What it was and is to be, where others hold fields of it.
+    pub(crate) shapes: Option<Box<shown::Shapes>>,
     /// What other field managers hold of it that may get into the way.
     pub others: Vec<Others>,
     /// Whether nobody knows any more who holds its fields: the entries were wiped.
@@ -253,18 +258,13 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     let pod_revisions = stamp::pod_revisions(inputs);
     for artifact in inputs.after.objects() {
         let pod_revision = pod_revisions.get(&artifact.component).copied();
-        let step = step(inputs, artifact, pod_revision, &mut plan);
-        let fields = match step.action {
-            Action::Update | Action::Replace => find(inputs.before, &artifact.reference)
-                .map_or_else(Vec::new, |before| diff::fields(&before.manifest, &artifact.manifest)),
-            Action::Create | Action::Unchanged | Action::Delete | Action::Keep => Vec::new(),
-        };
+        let mut step = step(inputs, artifact, pod_revision, &mut plan);
         plan.changes.push(Change {
             reference: step.artifact.reference.clone(),
             uid: step.uid.clone(),
             action: step.action,
             component: Some(step.artifact.component.clone()),
-            fields: claims::without_kept(fields, artifact, &step.artifact),
+            fields: shown::fields(inputs, artifact, &mut step),
         });
         plan.steps.push(step);
     }
@@ -351,6 +351,8 @@ fn step(inputs: &Inputs<'_>, artifact: &Artifact, pod_revision: Option<u32>, pla
         scaled_replicas: replicas.scaled,
         found_replicas: replicas.found,
         uncounted: replicas.uncounted,
+        replicas_in_force: replicas.in_force,
+        shapes: None,
         others: owners::concerned(others, &stamped),
         is_wiped: existing.as_ref().is_some_and(|existing| existing.owned == Some("")),
         may_replace: artifact.reference.kind == Kind::Pod && known.is_none(),

@@ -12,16 +12,15 @@ use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::json;
-use tracing::{Instrument, info_span};
 
 use crate::callers::Acting;
 use crate::error::Error;
 use crate::operations::Operations;
 
-use answers::Refusal;
 use asked::What;
 use services::Services;
 
+pub use answers::Refusal;
 pub use asked::Asked;
 
 /// The most bytes of a request's body: those of a template.
@@ -42,28 +41,24 @@ impl Rest {
     /// Answers a request; `acting` is on whose behalf, and only what is for everybody goes without.
     pub async fn answer(&self, asked: &Asked, acting: Option<Acting>, body: &Bytes) -> Response {
         let cluster = self.operations.is_cluster_reachable();
-        match (asked.what(), acting) {
-            (What::Metadata, _) => answers::json(
+        let answer = match (asked.what(), acting) {
+            (What::Metadata, _) => Ok(answers::json(
                 StatusCode::OK,
                 &json!({ "version": env!("CARGO_PKG_VERSION"), "type": "Kubernetes", "isHealthy": cluster }),
-            ),
-            (What::Health, _) => answers::text(&cluster.to_string()),
+            )),
+            (What::Health, _) => Ok(answers::text(&cluster.to_string())),
             (what, Some(acting)) => {
-                let operations = self.operations.acting_for(acting);
-                let caller = operations.caller().unwrap_or_default().to_owned();
-                let namespace = asked.namespace();
-                let span = info_span!("call", method = asked.label(), namespace, caller);
-                let services = Services::new(operations, namespace);
-                let answer = services.audited(what, Box::pin(served(&services, what, body)));
-                async { answer.await.unwrap_or_else(|refusal| asked.told(&refusal)) }.instrument(span).await
+                let services = Services::new(self.operations.acting_for(acting), asked.namespace());
+                services.audited(what, Box::pin(served(&services, what, body))).await
             }
-            (_, None) => {
-                let error =
-                    Error::internal("a request has reached its route, and nobody has found out whose it is");
-                asked.refused(&error)
-            }
-        }
+            (_, None) => Err(unexpected("nobody has found out whose it is")),
+        };
+        answer.unwrap_or_else(|refusal| asked.refused(&refusal, true))
     }
+}
+
+fn unexpected(why: &str) -> Refusal {
+    Error::internal(format!("a request has reached its route, and {why}")).into()
 }
 
 /// Does what is asked.
@@ -77,7 +72,8 @@ async fn served(services: &Services, what: &What, body: &[u8]) -> Result<Respons
             answers::empty(StatusCode::NO_CONTENT)
         }
         What::Update => return Err(Refusal::not_implemented()),
-        What::Method(allowed) => return Err(Refusal::method(allowed)),
-        What::Unknown | What::Metadata | What::Health => return Err(Refusal::unknown_route()),
+        What::Metadata | What::Health | What::Method(_) | What::Unknown => {
+            return Err(unexpected("it is none of a service"));
+        }
     })
 }

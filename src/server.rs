@@ -65,7 +65,7 @@ use tls::Speaks;
 
 pub use capacity::Capacity;
 pub use listener::{BindError, Listener};
-pub use tls::{Files, Tls, Unusable};
+pub use tls::{Files, Tls};
 
 /// How often the cluster is asked whether it is there, and how often while it is not.
 const PROBE: Duration = Duration::from_secs(10);

@@ -9,9 +9,16 @@ mod limits;
 use std::ffi::OsString;
 use std::io::ErrorKind as IoErrorKind;
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::net::TcpListener;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot::{self, Receiver};
+use tokio::task::JoinError;
+use tokio::time::sleep;
 use tracing::info;
 
 use crate::clock::Clock;
@@ -19,6 +26,9 @@ use crate::config::{Config, Listen, LogFormat};
 use crate::operations::{RequestLimits, Settings};
 use crate::server::{self, BindError, Listener, Listeners, Parts};
 use crate::telemetry::{Telemetry, tell_of_panics};
+
+/// How long after its drain timeout the process may need for what comes last, its last spans among it.
+const LAST: Duration = Duration::from_millis(1500);
 
 /// Why nothing was started: one sentence and the process's exit code.
 #[derive(Debug)]
@@ -57,25 +67,68 @@ fn unreadable(variables: impl Iterator<Item = (OsString, OsString)>) -> Option<S
 }
 
 /// Serves as configured until the first SIGTERM or SIGINT has drained, or the second has come.
-pub async fn run(config: Config) -> Result<(), Refusal> {
+pub fn run(config: Config) -> Result<(), Refusal> {
+    let thread = |error| refusal(70, format!("no thread can be started: {error}"));
+    let runtime = Builder::new_multi_thread().enable_all().build().map_err(thread)?;
+    // Whoever waits for the end waits for nothing else: a log that nobody reads holds up every thread that writes to it.
+    let own = Builder::new_current_thread().enable_all().build().map_err(thread)?;
+    let latest = config.drain_timeout.saturating_add(LAST);
+    let ended = own.block_on(async {
+        let (mut terminate, mut interrupt) =
+            signals().map_err(|error| refusal(70, format!("signals cannot be handled: {error}")))?;
+        let (first, told) = oneshot::channel();
+        let mut serving = pin!(runtime.spawn(served(config, told)));
+        tokio::select! {
+            biased;
+            served = serving.as_mut() => return whole(served),
+            () = either(&mut terminate, &mut interrupt) => {}
+        }
+        // An ended receiver means that the process is ending anyway.
+        let _ = first.send(());
+        tokio::select! {
+            biased;
+            served = serving => whole(served),
+            () = either(&mut terminate, &mut interrupt) => Ok(()),
+            () = sleep(latest) => Ok(()),
+        }
+    });
+    // Whoever resolves a name or writes at this moment would hold the process up.
+    runtime.shutdown_background();
+    ended
+}
+
+fn whole(served: Result<Result<(), Refusal>, JoinError>) -> Result<(), Refusal> {
+    served.unwrap_or_else(|_| Err(refusal(70, "the adapter has panicked; its log says where")))
+}
+
+/// Serves until it is told to end; then it drains.
+async fn served(config: Config, told: Receiver<()>) -> Result<(), Refusal> {
+    if config
+        .otlp_endpoint
+        .as_ref()
+        .and_then(|address| address.parse().ok())
+        .is_some_and(|at| cluster::has_no_port(&at))
+    {
+        return Err(refusal(64, "--otlp-endpoint names a port that is none; ports are 1 to 65535"));
+    }
     let is_json = config.log_format == LogFormat::Json;
     let telemetry = Telemetry::start(&config.log, is_json, config.otlp_endpoint.as_deref())
         .map_err(|text| refusal(64, text))?;
     tell_of_panics();
-    let served = checked(config).await;
+    let served = checked(config, told).await;
     telemetry.end().await;
     served
 }
 
 /// Checks everything, then serves.
-async fn checked(config: Config) -> Result<(), Refusal> {
+async fn checked(config: Config, mut told: Receiver<()>) -> Result<(), Refusal> {
     let (namespace, keeps) = checks::namespaces(&config)?;
+    limits::ranges(&config)?;
+    let config = config.lowered();
     checks::check(&config)?;
     callers::check(&config)?;
     let tls = checks::tls(&config)?;
     let capacity = checks::capacity(&config)?;
-    let mut signals =
-        signals().map_err(|error| refusal(70, format!("signals cannot be handled: {error}")))?;
     let clock = Clock::system();
     let opened = async {
         let (cluster, sandbox) = cluster::cluster(&config).await?;
@@ -86,14 +139,14 @@ async fn checked(config: Config) -> Result<(), Refusal> {
     let (cluster, _sandbox, callers, listeners) = tokio::select! {
         biased;
         // Whoever ends it before it serves has nothing to wait for.
-        () = either(&mut signals.0, &mut signals.1) => return Ok(()),
+        _ = &mut told => return Ok(()),
         opened = opened => opened?,
     };
     let at = listeners.main.told().map_err(|error| refusal(70, error.to_string()))?;
     info!(
         address = at,
-        metrics = told(listeners.metrics.as_ref()),
-        rest = told(listeners.rest.as_ref()),
+        metrics = shown(listeners.metrics.as_ref()),
+        rest = shown(listeners.rest.as_ref()),
         cluster = cluster.server(),
         sandbox = config.sandbox,
         "serving"
@@ -112,7 +165,7 @@ async fn checked(config: Config) -> Result<(), Refusal> {
             requests: RequestLimits {
                 default_deadline: config.limits.default_deadline,
                 max_deadline: config.limits.max_deadline,
-                max_replicas: config.limits.max_replicas,
+                max_replicas: u32::try_from(config.limits.max_replicas).unwrap_or(u32::MAX),
             },
         },
         clock,
@@ -121,8 +174,11 @@ async fn checked(config: Config) -> Result<(), Refusal> {
         tls,
         capacity,
     };
+    let shutdown = told.map(drop);
     tokio::select! {
-        served = serve(parts, listeners, signals) => served,
+        served = server::run_all(parts, listeners, shutdown) => {
+            served.map_err(|error| refusal(70, error.to_string()))
+        }
         refusal = cluster::too_wide(is_local, &rights) => Err(refusal),
     }
 }
@@ -143,7 +199,7 @@ async fn open(address: Option<SocketAddr>, flag: &str) -> Result<Option<TcpListe
 }
 
 /// Where a listener listens; empty: there is none.
-fn told(listener: Option<&TcpListener>) -> String {
+fn shown(listener: Option<&TcpListener>) -> String {
     let address = listener.and_then(|listener| listener.local_addr().ok());
     address.map(|address| address.to_string()).unwrap_or_default()
 }
@@ -160,26 +216,6 @@ async fn bind(listen: &Listen, flag: &str) -> Result<Listener, Refusal> {
         }
         BindError::Io(error) => refusal(69, format!("{listen} cannot be listened on: {error}")),
     })
-}
-
-/// The first signal drains, the second ends it now.
-async fn serve(parts: Parts, listeners: Listeners, signals: (Signal, Signal)) -> Result<(), Refusal> {
-    let (mut terminate, mut interrupt) = signals;
-    let (first, told) = tokio::sync::oneshot::channel::<()>();
-    let shutdown = async {
-        // An ended sender means the process is ending anyway.
-        let _ = told.await;
-    };
-    let serving = server::run_all(parts, listeners, shutdown);
-    let second = async {
-        either(&mut terminate, &mut interrupt).await;
-        let _ = first.send(());
-        either(&mut terminate, &mut interrupt).await;
-    };
-    tokio::select! {
-        served = serving => served.map_err(|error| refusal(70, error.to_string())),
-        () = second => Ok(()),
-    }
 }
 
 fn signals() -> std::io::Result<(Signal, Signal)> {

@@ -20,6 +20,8 @@ pub use pods::{PodStatus, has_ended};
 /// The state of one component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ComponentState {
+    /// The records do not say, and nobody has looked.
+    Unknown,
     /// Its workload is not there yet.
     Pending,
     /// It is getting ready.
@@ -164,6 +166,8 @@ pub struct ComponentStatus {
     pub image: String,
     /// What runs it.
     pub workload: Option<ObjectRef>,
+    /// The uid of that; `None`: it does not exist yet.
+    pub uid: Option<String>,
     /// Replicas asked for.
     pub desired: i32,
     /// Replicas ready.
@@ -236,31 +240,45 @@ pub fn rollouts(expected: &Expected, observed: &Observed) -> Vec<Rollout> {
 /// from the moment it stopped, not from the next look.
 pub fn recorded(expected: &Expected, looked_at: DeploymentState) -> Status {
     let state = overruled(expected, looked_at);
+    // What was written down of a failure says which component it was.
+    let cause = expected.cause.as_ref();
+    let cause = cause.filter(|_| matches!(state, DeploymentState::Degraded | DeploymentState::Failed));
+    let failed = cause.and_then(|cause| Some((cause.component.as_ref()?, cause.why.as_str())));
     let (component_state, message) = match state {
         DeploymentState::Active => (ComponentState::Ready, ""),
         DeploymentState::Stopped => (ComponentState::Stopped, ""),
         DeploymentState::Deleting => (ComponentState::Deleting, "it is being deleted"),
-        DeploymentState::Deploying | DeploymentState::Degraded | DeploymentState::Failed => {
-            (ComponentState::Progressing, "nobody has looked at it yet: this is as recorded")
+        DeploymentState::Deploying => {
+            (ComponentState::Unknown, "nobody has looked at it since something changed")
+        }
+        // One of them is why, and what is written down says of one at the most that it is.
+        DeploymentState::Degraded | DeploymentState::Failed => {
+            (ComponentState::Unknown, "the record does not say how it stands")
         }
     };
     let desired = |component: &ExpectedComponent| component.replicas.unwrap_or(1);
     let running =
         |component: &ExpectedComponent| if state == DeploymentState::Active { desired(component) } else { 0 };
+    let failure = |component: &ExpectedComponent| {
+        let (name, why) = failed.filter(|(name, _)| **name == component.name)?;
+        Some(why.strip_prefix(&format!("component {name}: ")).unwrap_or(why))
+    };
     let components = expected.components.iter().map(|component| ComponentStatus {
         name: component.name.clone(),
         image_name: component.image_name.clone(),
         image: component.image.clone(),
         workload: component.workload.clone(),
+        uid: component.workload_uid.clone(),
         desired: desired(component),
         ready: running(component),
         updated: running(component),
         state: match component_state {
             ComponentState::Ready if desired(component) == 0 => ComponentState::Stopped,
+            _ if failure(component).is_some() => ComponentState::Failed,
             state => state,
         },
         reason: None,
-        message: message.to_owned(),
+        message: failure(component).unwrap_or(message).to_owned(),
         pods: Vec::new(),
         is_counted: matches!(component_state, ComponentState::Ready | ComponentState::Stopped),
         is_hopeless: false,
@@ -271,7 +289,7 @@ pub fn recorded(expected: &Expected, looked_at: DeploymentState) -> Status {
         state: refused::state(expected, state),
         of_components: state,
         reason: None,
-        message: String::new(),
+        message: cause.map(|cause| cause.why.clone()).unwrap_or_default(),
         components: components.collect(),
         endpoints: Vec::new(),
     };

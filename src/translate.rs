@@ -120,6 +120,14 @@ pub fn slug(template_name: &str) -> Option<DeploymentName> {
     naming::fit(template_name, DeploymentName::LIMIT).and_then(|fitted| DeploymentName::new(fitted.text).ok())
 }
 
+/// What a deployment that is called after its template tells of its name: that it was cut, or changed beyond letter case.
+pub fn tell_slug(template_name: &str, slug: &DeploymentName, findings: &mut Findings) {
+    let mut told = Findings::default();
+    naming::tell_change(template_name, slug.as_str(), "name", &mut told);
+    let advice = "nothing has to be done, unless another template's name becomes the same: choose one with `name` of the request (`--name`)";
+    told.into_vec().into_iter().for_each(|found| findings.push(found.advising(advice)));
+}
+
 /// The components of a template, in the order of its images; two that share a name are both left out.
 pub fn components(template: &Template) -> Vec<Component> {
     let names = naming::component_names(template, &mut Findings::default());

@@ -108,6 +108,7 @@ mod cluster {
     mod secrets;
     mod sizes;
     mod templates;
+    mod told;
     mod updates;
     mod upgrades;
     mod watching;

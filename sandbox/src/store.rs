@@ -217,6 +217,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn objects_of_all_namespaces_are_ordered_as_etcd_orders_their_paths() {
+        let mut store = Store::new(0, Clock::new(jiff::Timestamp::now));
+        for namespace in ["team", "team0", "team-a"] {
+            for name in ["a0", "a", "a-b"] {
+                store.put(&Key::new(Kind::ConfigMap, namespace, name), json!({}));
+            }
+        }
+        let paths = |namespace: &str| -> Vec<String> {
+            let all = store.list(Kind::ConfigMap, namespace);
+            all.map(|(key, _)| format!("{}/{}", key.namespace, key.name)).collect()
+        };
+        let all = paths("");
+        assert!(all.len() == 9 && all.is_sorted(), "{all:?}");
+        assert_eq!(paths("team"), ["team/a", "team/a-b", "team/a0"]);
+    }
+
+    #[test]
     fn history_reaches_back_so_far_and_no_further() {
         let mut store = Store::new(0, Clock::new(jiff::Timestamp::now));
         let (begin, key) = (store.revision(), Key::new(Kind::ConfigMap, "default", "a"));

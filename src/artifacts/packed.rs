@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use super::{Artifact, ComponentName, ObjectRef};
+use super::{Artifact, ComponentName, Namespace, ObjectRef};
 
 /// One object a template becomes, with its manifest as JSON text.
 #[derive(Clone)]
@@ -88,6 +88,16 @@ impl Artifacts {
         Self { packed, objects: OnceLock::new() }
     }
 
+    /// The same objects, each with the namespace in its manifest.
+    pub fn within(&self, namespace: &Namespace) -> Self {
+        let named = |artifact: Cow<'_, Artifact>| {
+            let mut artifact = artifact.into_owned();
+            artifact.manifest["metadata"]["namespace"] = namespace.as_str().into();
+            Packed::new(artifact)
+        };
+        Self { packed: self.one_by_one().map(named).collect(), objects: OnceLock::new() }
+    }
+
     /// The objects, in the order of applying; from now on all of them are held unpacked.
     pub fn objects(&self) -> &[Artifact] {
         self.objects.get_or_init(|| self.packed.iter().map(Packed::unpacked).collect())
@@ -140,6 +150,17 @@ mod tests {
         let packed = Artifacts::of_packed(vec![Packed::with_list(with.clone(), "list", Some("[1,{}]"))]);
         with.manifest["spec"]["list"] = json!([1, {}]);
         assert_eq!(packed.objects(), [with]);
+    }
+
+    #[test]
+    fn a_namespace_stands_in_every_manifest_and_nothing_else_changes() {
+        let plain = Artifacts::new(vec![artifact("b"), artifact("a")]);
+        let within = plain.within(&Namespace::new("shop").unwrap());
+        for (mut within, plain) in within.one_by_one().map(Cow::into_owned).zip(plain.objects()) {
+            let metadata = within.manifest.as_object_mut().unwrap().remove("metadata").unwrap();
+            assert_eq!(metadata, json!({ "namespace": "shop" }));
+            assert_eq!(&within, plain);
+        }
     }
 
     #[test]

@@ -18,24 +18,31 @@ use super::NameError;
 #[serde(try_from = "String", into = "String")]
 pub struct StorageSize(String);
 
-/// The suffixes of quantities of bytes, and what they multiply by.
-const SUFFIXES: [(&str, u128); 12] = [
-    ("Ki", 1 << 10),
-    ("Mi", 1 << 20),
-    ("Gi", 1 << 30),
-    ("Ti", 1 << 40),
-    ("Pi", 1 << 50),
-    ("Ei", 1 << 60),
-    ("k", 1_000),
-    ("M", 1_000_000),
-    ("G", 1_000_000_000),
-    ("T", 1_000_000_000_000),
-    ("P", 1_000_000_000_000_000),
-    ("E", 1_000_000_000_000_000_000),
+/// The suffixes of quantities, and what they multiply and divide by.
+const SUFFIXES: [(&str, u128, u128); 16] = [
+    ("", 1, 1),
+    ("Ki", 1 << 10, 1),
+    ("Mi", 1 << 20, 1),
+    ("Gi", 1 << 30, 1),
+    ("Ti", 1 << 40, 1),
+    ("Pi", 1 << 50, 1),
+    ("Ei", 1 << 60, 1),
+    ("n", 1, 1_000_000_000),
+    ("u", 1, 1_000_000),
+    ("m", 1, 1_000),
+    ("k", 1_000, 1),
+    ("M", 1_000_000, 1),
+    ("G", 1_000_000_000, 1),
+    ("T", 1_000_000_000_000, 1),
+    ("P", 1_000_000_000_000_000, 1),
+    ("E", 1_000_000_000_000_000_000, 1),
 ];
+/// The longest whole part, the longest fraction, and the largest exponent.
+const LONGEST: usize = 19;
 
 impl StorageSize {
-    /// Takes digits, a fraction if need be, and one of the suffixes of bytes; at most 8 Ei less a byte.
+    /// Takes a quantity as Kubernetes does: digits with a point or without, and a suffix or an exponent; at most 8 Ei less
+    /// a byte.
     pub fn new(text: impl Into<String>) -> Result<Self, NameError> {
         let text = text.into();
         match bytes(&text) {
@@ -57,19 +64,31 @@ impl StorageSize {
 
 /// Reads the quantity; `None` if it is none.
 fn bytes(text: &str) -> Option<u128> {
-    let (number, unit) = SUFFIXES
-        .iter()
-        .find_map(|(suffix, unit)| text.strip_suffix(suffix).map(|number| (number, *unit)))
-        .unwrap_or((text, 1));
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    let digits =
-        |text: &str| (1..=18).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(whole) || !digits(fraction) {
+    let text = text.strip_prefix('+').unwrap_or(text);
+    let end = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
+    let (number, suffix) = text.split_at(end);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let fraction = fraction.trim_end_matches('0');
+    let is_long = whole.len() > LONGEST || fraction.len() > LONGEST || number.is_empty() || number == ".";
+    if is_long || fraction.contains('.') {
         return None;
     }
-    let scale = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
-    let parts: u128 = whole.parse::<u128>().ok()?.checked_mul(scale)?.checked_add(fraction.parse().ok()?)?;
-    Some(parts.checked_mul(unit)?.div_ceil(scale))
+    let (times, by) = multiplier(suffix)?;
+    let by = by.checked_mul(10_u128.checked_pow(u32::try_from(fraction.len()).ok()?)?)?;
+    let parts = format!("0{whole}{fraction}").parse::<u128>().ok()?;
+    Some(parts.checked_mul(times)?.div_ceil(by))
+}
+
+/// What a suffix multiplies and divides by, an exponent as `e3` or `E-3` among them.
+fn multiplier(suffix: &str) -> Option<(u128, u128)> {
+    if let Some((_, times, by)) = SUFFIXES.iter().find(|(known, _, _)| *known == suffix) {
+        return Some((*times, *by));
+    }
+    let exponent = suffix.strip_prefix(['e', 'E'])?;
+    let digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+    let power = digits.parse::<u32>().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let power = 10_u128.checked_pow(power)?;
+    Some(if exponent.starts_with('-') { (1, power) } else { (power, 1) })
 }
 
 impl Default for StorageSize {
@@ -112,6 +131,17 @@ mod tests {
             ("0.5", 1),
             ("500M", 500_000_000),
             ("7Ei", 7 << 60),
+            ("1e3", 1_000),
+            ("1E3", 1_000),
+            ("2E", 2_000_000_000_000_000_000),
+            ("15e-1", 2),
+            ("+1Gi", 1 << 30),
+            (".5Gi", 1 << 29),
+            ("5.", 5),
+            ("1.50Gi", 1_610_612_736),
+            ("1000m", 1),
+            ("1m", 1),
+            ("9223372036854775807", 9_223_372_036_854_775_807),
         ] {
             assert_eq!(StorageSize::new(text).unwrap().bytes(), bytes, "{text}");
         }
@@ -119,9 +149,10 @@ mod tests {
 
     #[test]
     fn what_is_no_size_is_refused() {
-        for text in
-            ["", "0", "0Gi", "-1Gi", "+1", "1 Gi", "1gi", "Gi", "1.", ".5", "8Ei", "1e3", "1m", "1Gi\n"]
-        {
+        for text in [
+            "", "0", "0Gi", "-1Gi", "++1", "1 Gi", "1gi", "Gi", ".", ".Gi", "1.2.3", "8Ei", "1e", "1e+",
+            "1e99", "e3", "1Gi\n",
+        ] {
             assert!(StorageSize::new(text).is_err(), "{text:?}");
         }
     }

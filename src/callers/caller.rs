@@ -21,6 +21,11 @@ const LONGEST_TOKEN: usize = 16 * 1024;
 pub struct Token(Arc<str>);
 
 impl Token {
+    /// Whether a caller can send it.
+    pub(super) fn is_legible(text: &str) -> bool {
+        (1..=LONGEST_TOKEN).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+    }
+
     /// The token, to be given to nobody but the API server.
     pub(super) fn reveal(&self) -> &str {
         &self.0
@@ -108,10 +113,13 @@ impl Shown {
     }
 
     fn token(text: &str) -> Self {
-        let is_legible =
-            (1..=LONGEST_TOKEN).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
-        if is_legible { Shown::Token(Token(Arc::from(text))) } else { Shown::Unusable }
+        if Token::is_legible(text) { Shown::Token(Token(Arc::from(text))) } else { Shown::Unusable }
     }
+}
+
+/// Whether somebody can have this name, or be in a group of it.
+pub(super) fn is_legible(name: &str) -> bool {
+    !name.is_empty() && !name.chars().any(char::is_control)
 }
 
 /// Who calls.
@@ -140,8 +148,7 @@ impl Caller {
 
     /// Somebody who is known; `None` if nobody can be by such a name or in such a group.
     pub(super) fn known(identity: Identity, token: Option<Token>, end: Option<Timestamp>) -> Option<Self> {
-        let is_legible = |text: &String| !text.is_empty() && !text.chars().any(char::is_control);
-        let is_usable = is_legible(&identity.user) && identity.groups.iter().all(is_legible);
+        let is_usable = is_legible(&identity.user) && identity.groups.iter().all(|group| is_legible(group));
         is_usable.then(|| Self { name: shown(&identity.user), identity, end, token, is_known: true })
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::caller::is_legible;
 use super::files::{Form, Unusable, all};
 use super::rights::{Ask, Deed};
 use crate::artifacts::Namespace;
@@ -92,8 +93,11 @@ fn rule(words: &[&str]) -> Result<Vec<Rule>, String> {
     let rules = who.split(',').map(|who| {
         let who = match who.split_once(':') {
             None if who == ALL => Who::Everybody,
-            Some(("user", name)) if !name.is_empty() => Who::User(name.to_owned()),
-            Some(("group", name)) if !name.is_empty() => Who::Group(name.to_owned()),
+            Some(("user", name)) if is_legible(name) => Who::User(name.to_owned()),
+            Some(("group", name)) if is_legible(name) => Who::Group(name.to_owned()),
+            _ if who.contains(char::is_control) => {
+                return Err("a name has a control character, and so nobody can have it".to_owned());
+            }
             _ => return Err(format!("`{who}` is nobody; write `user:NAME`, `group:NAME` or `{ALL}`")),
         };
         Ok(Rule { who, deeds: deeds.clone(), namespaces: namespaces.clone() })
@@ -161,6 +165,7 @@ mod tests {
             ("\nuser:a fly x", "line 2: `fly`"),
             ("a get x", "`a` is nobody"),
             ("user: get x", "is nobody"),
+            ("group:a\u{7} get x", "a control character"),
             ("user:a get X", "a namespace"),
             ("user:a get x,", "a namespace"),
             ("user:a get x,*", "`*` is all namespaces, and stands alone"),

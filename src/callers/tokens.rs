@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::caller::Token;
+use super::caller::{Token, is_legible};
 use super::files::{Form, Unusable, all};
 use crate::cluster::Identity;
 
@@ -39,6 +39,16 @@ impl Tokens {
                 [name, token, groups] => (*name, *token, groups.split(',').map(str::to_owned).collect()),
                 _ => return wrong("write a name, a token and, if there are any, groups with commas between"),
             };
+            if !std::iter::once(name)
+                .chain(groups.iter().map(String::as_str))
+                .filter(|name| !name.is_empty())
+                .all(is_legible)
+            {
+                return wrong("a name or a group has a control character, and so nobody can have it");
+            }
+            if groups == ["-"] && is_digest(token) {
+                return wrong("the `-` behind the digest is what sha256sum prints; leave it out");
+            }
             if groups.iter().any(String::is_empty) {
                 return wrong("a group without a name; write groups with one comma between two");
             }
@@ -46,7 +56,9 @@ impl Tokens {
                 return wrong("nobody is put into the group system:masters by this file");
             }
             let Some(digest) = digest(token) else {
-                return wrong("a token has at least 16 characters, and a digest 64 hexadecimal digits");
+                return wrong(
+                    "a token has 16 to 16384 visible characters of ASCII, and a digest 64 hexadecimal digits",
+                );
             };
             if tokens.iter().any(|(known, _)| *known == digest) {
                 return wrong("another line has this token");
@@ -74,11 +86,17 @@ impl Tokens {
     }
 }
 
+/// Whether a word of the file says a digest.
+fn is_digest(word: &str) -> bool {
+    word.get(..DIGEST.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(DIGEST))
+}
+
 /// The digest that a word of the file is, or says.
 fn digest(word: &str) -> Option<[u8; 32]> {
-    let Some(hexadecimal) = word.strip_prefix(DIGEST) else {
-        return (word.len() >= SHORTEST).then(|| Sha256::digest(word).into());
-    };
+    if !is_digest(word) {
+        return (word.len() >= SHORTEST && Token::is_legible(word)).then(|| Sha256::digest(word).into());
+    }
+    let hexadecimal = word.get(DIGEST.len()..)?;
     let digits = Some(hexadecimal).filter(|text| text.len() == 64 && text.is_ascii())?;
     let bytes = (0..32).map(|index| u8::from_str_radix(digits.get(2 * index..2 * index + 2)?, 16).ok());
     bytes.collect::<Option<Vec<u8>>>()?.try_into().ok()
@@ -108,6 +126,11 @@ mod tests {
     fn a_token_has_one_owner() {
         let digest: String =
             Sha256::digest("bob-0123456789abcdef").iter().map(|byte| format!("{byte:02x}")).collect();
+        let upper = digest.to_uppercase();
+        for text in [format!("bob sha256:{upper}\n"), format!("bob SHA256:{digest} team\n")] {
+            let tokens = Tokens::parse(&text).unwrap();
+            assert_eq!(tokens.owner(&token("bob-0123456789abcdef")).unwrap().user, "bob");
+        }
         let text = format!("# who\n\nalice {ALICE} team,ops\n  bob\tsha256:{digest}\n");
         let tokens = Tokens::parse(&text).unwrap();
         let alice = tokens.owner(&token(ALICE)).unwrap();
@@ -120,6 +143,8 @@ mod tests {
 
     #[test]
     fn a_wrong_file_is_told_by_its_line_and_quotes_nothing() {
+        let long = format!("alice canary-{}\n", "a".repeat(16 * 1024));
+        let pasted = format!("alice sha256:{}  -\n", "9f".repeat(32));
         for text in [
             "",
             "# nothing\n",
@@ -131,6 +156,12 @@ mod tests {
             "alice sha256:canary\n",
             "alice canary-0123456789abcdef a,,b\n",
             "alice canary-0123456789abcdef ,,\n",
+            "al\u{1b}ice canary-0123456789abcdef\n",
+            "alice canary-0123456789abcdef a,b\u{7}\n",
+            "alice canary-0123456789abcd\u{e9}f\n",
+            "alice canary-0123456789abc\u{1b}def\n",
+            &long,
+            &pasted,
             "alice sha256:äääääääääääääääääääääääääääääääää\n",
         ] {
             let why = Tokens::parse(text).err().unwrap();

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::failure::Failure;
-use crate::config::is_loopback;
+use crate::config::{MAX_SOCKET_PATH, host_and_port, is_loopback};
 
 /// The environment variable that names an adapter.
 pub const SERVER: &str = "PANAMAX_SERVER";
@@ -51,6 +51,9 @@ impl Address {
             if path.trim_start_matches('/').is_empty() {
                 return Err(wrong("it names no path"));
             }
+            if path.len() > MAX_SOCKET_PATH {
+                return Err(wrong(&format!("its path has more than {MAX_SOCKET_PATH} bytes")));
+            }
             let is_whole = path.starts_with('/');
             return if is_whole {
                 Ok(Self::Socket(text.to_owned()))
@@ -72,9 +75,8 @@ impl Address {
             let why = "a path, a query and a fragment have no place in it, a token goes with --token-file";
             return Err(wrong(why));
         }
-        let (host, port) = parts(authority);
-        let port = port.map(|port| number(port).ok_or_else(|| wrong("its port is none (1 to 65535)")));
-        let address = Self::Host { is_https, host: host.to_owned(), port: port.transpose()? };
+        let (host, port) = host_and_port(authority).ok_or_else(|| wrong("its port is none (1 to 65535)"))?;
+        let address = Self::Host { is_https, host: host.to_owned(), port };
         // One that nobody can call is refused before anything else happens.
         let is_host = !host.is_empty() && address.to_string().parse::<tonic::transport::Uri>().is_ok();
         if is_host { Ok(address) } else { Err(wrong("it names no host")) }
@@ -103,20 +105,6 @@ impl Address {
             Self::Host { is_https, host, port } => Some(Self::Host { is_https: !is_https, host, port }),
         }
     }
-}
-
-/// The host, and what stands behind its colon.
-fn parts(authority: &str) -> (&str, Option<&str>) {
-    match authority.rsplit_once(':') {
-        // The colons of an IPv6 address are within brackets.
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (authority, None),
-    }
-}
-
-fn number(port: &str) -> Option<u16> {
-    let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
-    port.parse().ok().filter(|number| is_number && *number != 0)
 }
 
 #[cfg(test)]
@@ -164,6 +152,7 @@ mod tests {
         ] {
             assert!(refused(text).contains("--token-file"), "{text}");
         }
+        let long = format!("unix:/{}", "p".repeat(MAX_SOCKET_PATH));
         for text in [
             "",
             "a:1",
@@ -174,6 +163,7 @@ mod tests {
             "http://a canary:1",
             "unix:",
             "unix:canary",
+            &long,
             "unix://",
         ] {
             refused(text);

@@ -8,7 +8,7 @@ use tonic::Status;
 use super::connection::Client;
 use super::failure::{Failure, REFUSED, both, reason};
 use super::findings::{self, Texts};
-use super::offline::validation;
+use super::offline::{self, validation};
 use super::requests::{DeployArgs, RollbackArgs, ScaleArgs, TargetArgs, TeardownArgs, TermsArgs};
 use super::source::Source;
 use super::text;
@@ -63,10 +63,14 @@ fn told(
     lines
 }
 
-/// The verb of an outcome; where nothing is changed, that it was only checked.
+/// What is said of an outcome.
 fn verb(outcome: i32, validate_only: bool) -> String {
-    let outcome = said::<proto::DeployOutcome>(outcome).to_lowercase();
-    if validate_only { format!("{outcome} (checked only; nothing is written)") } else { outcome }
+    checked(&said::<proto::DeployOutcome>(outcome).to_lowercase(), validate_only)
+}
+
+/// A verb; where nothing is changed, that it was only checked.
+fn checked(verb: &str, validate_only: bool) -> String {
+    if validate_only { format!("{verb} (checked only; nothing is written)") } else { verb.to_owned() }
 }
 
 impl DeployArgs {
@@ -125,7 +129,12 @@ impl DeployArgs {
     }
 
     fn source(&self) -> Result<Source, Failure> {
-        Source::read(Path::new(&self.file), &self.around)
+        let source = Source::read(Path::new(&self.file), &self.around)?;
+        match source.is_refused() {
+            // The adapter would see the fields alone, and nothing of what they were read from.
+            true => Err(offline::refused(&source, &self.around).unwrap_or_else(|| source.refusal())),
+            false => Ok(source),
+        }
     }
 }
 
@@ -184,7 +193,8 @@ impl ScaleArgs {
             tell_findings(err, &Texts::default(), &answer.diagnostics)?;
         }
         answered(waited, "ScaleResponse", view, |answer| {
-            told("scaled", &answer.changes, &[], answer.deployment.as_ref())
+            let verb = checked("scaled", self.terms.validate_only);
+            told(&verb, &answer.changes, &[], answer.deployment.as_ref())
         })
     }
 }

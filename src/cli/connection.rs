@@ -22,6 +22,8 @@ use super::unanswered::{self, Told};
 use panamax_kubernetes_adapter_client::deployment_service_client::DeploymentServiceClient;
 use panamax_kubernetes_adapter_client::template_service_client::TemplateServiceClient;
 
+/// The adapter that is called where nobody names one.
+const LOCAL: &str = "http://127.0.0.1:50051";
 /// How long an adapter may take to accept a connection.
 const CONNECTING: Duration = Duration::from_secs(5);
 
@@ -30,7 +32,7 @@ const CONNECTING: Duration = Duration::from_secs(5);
 #[command(next_help_heading = "Adapter")]
 pub struct ConnectionArgs {
     /// Address of the adapter: http://HOST:PORT, https://HOST:PORT or unix:/PATH
-    #[arg(long, env = SERVER, hide_env_values = true, default_value = "http://127.0.0.1:50051", value_name = "URL")]
+    #[arg(long, env = SERVER, hide_env_values = true, default_value = LOCAL, value_name = "URL")]
     server: String,
 
     /// Authority of the adapter's certificate, in PEM form [default: the system's authorities]
@@ -71,6 +73,8 @@ pub struct Client {
     address: Address,
     /// The certificate that the caller shows.
     own: Option<Arc<CertifiedKey>>,
+    /// The flags that lead another command to the same adapter.
+    pub flags: String,
 }
 
 /// What a connection needs, read and checked.
@@ -79,15 +83,16 @@ pub struct Ready {
     caller: Caller,
     address: Address,
     own: Option<Arc<CertifiedKey>>,
+    flags: String,
 }
 
 impl Ready {
     /// Connects.
     pub async fn connect(self) -> Result<Client, Failure> {
-        let Self { endpoint, caller, address, own } = self;
+        let Self { endpoint, caller, address, own, flags } = self;
         let channel = endpoint.connect_timeout(CONNECTING).connect().await;
         let channel = channel.map_err(|error| unanswered::unreachable(&address, &error))?;
-        Ok(Client { channel, caller, address, own })
+        Ok(Client { channel, caller, address, own, flags })
     }
 }
 
@@ -124,7 +129,22 @@ impl ConnectionArgs {
         let address = Address::read(&self.server)?;
         let token = self.token_file.as_deref().map(|file| token(&address, file)).transpose();
         let ((endpoint, own), token) = both(self.endpoint(&address), token)?;
-        Ok(Ready { endpoint, caller: Caller(token), address, own })
+        Ok(Ready { endpoint, caller: Caller(token), address, own, flags: self.flags() })
+    }
+
+    /// The flags that another command needs to get to the same adapter, each behind a blank.
+    fn flags(&self) -> String {
+        let usual = std::env::var(SERVER).unwrap_or_else(|_| LOCAL.to_owned());
+        let files = [
+            ("ca-file", &self.ca_file),
+            ("cert-file", &self.cert_file),
+            ("key-file", &self.key_file),
+            ("token-file", &self.token_file),
+        ];
+        let named =
+            files.into_iter().filter_map(|(flag, file)| Some((flag, file.as_ref()?.display().to_string())));
+        let server = Some(("server", self.server.clone())).filter(|(_, server)| *server != usual);
+        server.into_iter().chain(named).map(|(flag, value)| format!(" --{flag} {}", quoted(&value))).collect()
     }
 
     fn endpoint(&self, address: &Address) -> Result<(Endpoint, Option<Arc<CertifiedKey>>), Failure> {
@@ -160,6 +180,15 @@ impl ConnectionArgs {
     }
 }
 
+/// A word as a shell reads it back.
+fn quoted(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/:.,_-@%+=".contains(&byte);
+    if !word.is_empty() && word.bytes().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
 /// The token as a header has it. No error quotes it.
 fn token(address: &Address, file: &Path) -> Result<MetadataValue<Ascii>, Failure> {
     if !address.is_private() {
@@ -191,6 +220,14 @@ mod tests {
             key_file: None,
             token_file: None,
         }
+    }
+
+    #[test]
+    fn an_advised_command_goes_to_the_same_adapter() {
+        let usual = std::env::var(SERVER).unwrap_or_else(|_| LOCAL.to_owned());
+        assert_eq!(at(&usual).flags(), "");
+        let named = ConnectionArgs { token_file: Some("/a b/it's".into()), ..at("https://a:1") };
+        assert_eq!(named.flags(), " --server https://a:1 --token-file '/a b/it'\\''s'");
     }
 
     fn address(text: &str) -> Address {

@@ -137,9 +137,13 @@ impl<'t> Texts<'t> {
             let _ = writeln!(shown, "{:>6} | {line}\n       | {:>caret$}", at.line, "^");
         }
         if !finding.field.is_empty() {
-            // Whoever sends a template names the deployment by a flag, and others by a word of its own.
-            let is_flag = finding.field == "name" && self.template.is_some();
-            let place = if is_flag { "--name".to_owned() } else { place(&finding.field) };
+            // What has a place in a text is a path of the template; others are fields of the request, and flags. Whoever
+            // sends a template names the deployment by a flag, and others by a word of its own.
+            let place = match finding.field.as_str() {
+                field if at.is_some() => field.to_owned(),
+                "name" if self.template.is_some() => "--name".to_owned(),
+                field => place(field),
+            };
             let _ = writeln!(shown, "       = at {place}");
         }
         if !finding.hint.is_empty() {
@@ -217,6 +221,20 @@ mod tests {
             assert!(shown.contains("     1 | images:\n       | ^\n"), "{text:?}: {shown}");
             let shown = texts.show_all(&[found("images[0].environment[0].value", 6, 12)]);
             assert!(!shown.contains("canary"), "{text:?}: {shown}");
+        }
+    }
+
+    #[test]
+    fn what_stands_in_the_template_is_no_flag() {
+        let text = "name: [a]\nvolumes: x\nnamespace: y\nimage_configs: z\n";
+        let texts = Texts::new(("a.pmx", text), None);
+        for (line, field) in [(1, "name"), (2, "volumes"), (3, "namespace"), (4, "image_configs")] {
+            assert!(texts.show_all(&[found(field, line, 1)]).contains(&format!("= at {field}\n")), "{field}");
+        }
+        for (field, flag) in
+            [("name", "--name"), ("namespace", "--namespace"), ("options.volumes", "--volumes")]
+        {
+            assert!(texts.show_all(&[found(field, 0, 0)]).contains(&format!("= at {flag}\n")), "{field}");
         }
     }
 

@@ -30,6 +30,9 @@ const CALLS: [(&str, &str); 11] = [
     ("WatchDeployment", "watch"),
 ];
 
+/// What sets the name of a deployment, in words that are the contract's for sure.
+const NAMED: [&str; 2] = ["`name` of the request (`--name`)", "`name` of the request"];
+
 /// The package of the contract.
 pub(super) const PACKAGE: &str = "panamax.kubernetes.v1";
 /// Before the field of an option.
@@ -144,8 +147,9 @@ fn flag(field: &str) -> String {
 
 /// A text of the adapter's in the words of the command line. What stands between backticks is somebody's own.
 pub fn spoken(text: &str) -> String {
+    let text = NAMED.iter().fold(text.to_owned(), |text, named| text.replace(named, "--name"));
     let mut said = String::with_capacity(text.len());
-    let mut rest = text;
+    let mut rest = text.as_str();
     let mut is_quoted = false;
     while let Some(start) = rest.find(is_of_word) {
         let (before, begun) = rest.split_at(start);
@@ -173,6 +177,12 @@ fn is_of_word(letter: char) -> bool {
 /// The words for one word of a text, and how many bytes behind it they cover as well.
 fn told(word: &str, behind: &str) -> (String, usize) {
     let flags = &*FLAGS;
+    // A name of a call that is no word of a sentence, as `Deploy` is.
+    if let Some((_, command)) =
+        CALLS.iter().find(|(call, command)| *call == word && !call.eq_ignore_ascii_case(command))
+    {
+        return (format!("`{command}`"), 0);
+    }
     // `call Scale`, and `volumes VOLUME_POLICY_DELETE` of a request.
     if word == "call"
         && let Some((name, taken)) = next(behind, &[" "])
@@ -323,6 +333,10 @@ mod tests {
             ("deploy with the new plan_id", "deploy with the new --plan-id"),
             ("change deployment.count, or call Scale", "change deployment.count, or use `scale`"),
             ("call Teardown, or wait", "use `teardown`, or wait"),
+            ("read it again with GetDeployment", "read it again with `get`"),
+            ("call ValidateTemplate", "use `validate`"),
+            ("is required; set `name` of the request", "is required; set --name"),
+            ("a Deploy needs one", "a Deploy needs one"),
             // What stands in a template, and what somebody has called so.
             ("add host_path and container_port", "add host_path and container_port"),
             ("no image is called `image_configs`", "no image is called `image_configs`"),

@@ -4,15 +4,22 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage, Value};
+use tonic_types::StatusExt;
 
 use super::failure::{Failure, REFUSED, both, shown};
 use super::findings;
+use super::flags::PACKAGE;
 use super::output::{Format, print};
 use super::source::{AroundArgs, Source};
 use crate::grpc;
 use panamax_kubernetes_adapter_client as proto;
 use panamax_kubernetes_adapter_client::translate_template_request::TemplateSource as Translated;
 use panamax_kubernetes_adapter_client::validate_template_request::TemplateSource as Validated;
+
+/// A template in which nothing is found: what is said beside it is said of the flags.
+const SOUND: &str = "name: a\nimages: [{name: a, source: 'a:1'}]\n";
 
 /// Check templates and tell everything found; needs no adapter
 #[derive(Args, Clone, Debug)]
@@ -73,8 +80,21 @@ impl ValidateArgs {
             }
         };
         let mut worst = 0;
+        let mut write = |text: &str| {
+            let told = err.write_all(shown(text).as_bytes());
+            told.map_err(|error| Failure::output(&error))
+        };
+        // What is said of the flags and of the override holds for every file.
+        let (flags, aside) = put_aside(&around, &self.around);
+        if let Some(flags) = &flags {
+            write(&flags.text)?;
+            worst = flags.code;
+        }
+        write(&around.texts().show_all(around.about_override()))?;
+        let is_usable = flags.is_none() && !around.is_refused();
         for file in &self.files {
-            let failed = match around.clone().of(file).and_then(|source| self.one(&source, out, err)) {
+            let one = |source: Source| self.one(&source, &aside, is_usable, out, err);
+            let failed = match around.clone().of(file).and_then(one) {
                 Ok(()) => continue,
                 Err(failure) => failure,
             };
@@ -86,11 +106,19 @@ impl ValidateArgs {
         if worst == 0 { Ok(()) } else { Err(Failure { code: worst, text: String::new() }) }
     }
 
-    fn one(&self, source: &Source, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Failure> {
-        let answer = grpc::validate(self.request(source));
+    fn one(
+        &self,
+        source: &Source,
+        aside: &[String],
+        is_usable: bool,
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) -> Result<(), Failure> {
+        let answer = grpc::validate(without(self.request(source), aside));
         let mut answer = answer.map_err(|status| Failure::call(&status, &source.texts()))?;
-        answer.diagnostics = source.all(answer.diagnostics);
         say(err, source, &answer.diagnostics)?;
+        answer.diagnostics = source.all(answer.diagnostics);
+        answer.valid &= is_usable;
         if self.output == Format::Text {
             let verdict = if answer.valid { "valid" } else { "refused" };
             let count = findings::count(&answer.diagnostics);
@@ -144,9 +172,17 @@ impl TranslateArgs {
     /// Writes the manifests to standard output and what was found to standard error.
     pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Failure> {
         let source = Source::read(&self.file, &self.around)?;
+        if let Some(refused) =
+            Some(&source).filter(|one| one.is_refused()).and_then(|one| refused(one, &self.around))
+        {
+            return Err(refused);
+        }
         let answer = match grpc::translate(self.request(&source)) {
             Ok(answer) => answer,
-            Err(status) => return Err(self.refused(&status, &source)),
+            Err(status) => {
+                let all = refused(&source, &self.around);
+                return Err(all.unwrap_or_else(|| Failure::call(&status, &source.texts())));
+            }
         };
         say(err, &source, &source.all(answer.diagnostics))?;
         let written = match self.output {
@@ -159,19 +195,56 @@ impl TranslateArgs {
         };
         written.map_err(|error| Failure::output(&error))
     }
+}
 
-    /// A refusal holds the first errors; a validation all of them, and the warnings beside.
-    fn refused(&self, status: &tonic::Status, source: &Source) -> Failure {
-        let found = grpc::validate(validation(source, &self.around));
-        let found = found.map(|answer| source.all(answer.diagnostics));
-        match found {
-            Ok(found) if found.iter().any(|one| one.severity() == proto::Severity::Error) => {
-                let count = findings::count(&found);
-                let text =
-                    format!("{}{}: refused, {count}\n", source.texts().show_all(&found), source.name());
-                Failure { code: REFUSED, text }
+/// Everything that refuses a template, and the warnings beside: a refusal holds the first errors, and none of the template
+/// where a flag is wrong. `None`: a validation finds nothing that refuses it.
+pub fn refused(source: &Source, around: &AroundArgs) -> Option<Failure> {
+    let (flags, aside) = put_aside(source, around);
+    let answer = grpc::validate(without(validation(source, around), &aside)).ok()?;
+    let found = source.all(answer.diagnostics);
+    let is_refused = found.iter().any(|one| one.severity() == proto::Severity::Error);
+    let Failure { code, text } =
+        flags.or_else(|| is_refused.then(|| Failure { code: REFUSED, text: String::new() }))?;
+    let (shown, count) = (source.texts().show_all(&found), findings::count(&found));
+    Some(Failure { code, text: format!("{text}{shown}{}: refused, {count}\n", source.name()) })
+}
+
+/// What is wrong with the flags that go with a template, and the fields of the request that say it: without these, the
+/// template itself can be judged.
+fn put_aside(source: &Source, around: &AroundArgs) -> (Option<Failure>, Vec<String>) {
+    let sound = proto::ValidateTemplateRequest {
+        template_source: Some(Validated::TemplateYaml(SOUND.to_owned())),
+        r#override: None,
+        ..validation(source, around)
+    };
+    let Err(status) = grpc::validate(sound.clone()) else { return (None, Vec::new()) };
+    let details = status.get_error_details();
+    let violations = details.bad_request().map(|bad| bad.field_violations.as_slice()).unwrap_or_default();
+    let mut aside: Vec<String> = violations.iter().map(|one| one.field.clone()).collect();
+    // A namespace of the cluster's is refused whatever else is right.
+    aside.extend(aside.is_empty().then(|| "namespace".to_owned()));
+    (Some(Failure::call(&status, &source.texts())), aside)
+}
+
+/// A request without these fields, which stand for flags.
+fn without(request: proto::ValidateTemplateRequest, fields: &[String]) -> proto::ValidateTemplateRequest {
+    let cleared = || {
+        let pool = DescriptorPool::decode(proto::DESCRIPTOR_SET).ok()?;
+        let kind = pool.get_message_by_name(&format!("{PACKAGE}.ValidateTemplateRequest"))?;
+        let mut message = DynamicMessage::decode(kind, request.encode_to_vec().as_slice()).ok()?;
+        for field in fields {
+            let name = field.split('[').next().unwrap_or_default();
+            match name.strip_prefix("options.") {
+                None => message.clear_field_by_name(name),
+                Some(option) => {
+                    if let Value::Message(options) = message.get_field_by_name_mut("options")? {
+                        options.clear_field_by_name(option);
+                    }
+                }
             }
-            _ => Failure::call(status, &source.texts()),
         }
-    }
+        message.transcode_to().ok()
+    };
+    if fields.is_empty() { request } else { cleared().unwrap_or(request) }
 }

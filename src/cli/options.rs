@@ -51,7 +51,7 @@ pub struct OptionArgs {
     storage_class: Option<String>,
 
     /// Secrets with the credentials of registries, separated by commas
-    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    #[arg(long, value_delimiter = ',', value_parser = text(), value_name = "NAMES")]
     image_pull_secrets: Vec<String>,
 
     /// Labels of every object, separated by commas

@@ -4,17 +4,15 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::template::raw::{self, RawImage, RawPort, RawTemplate};
 use panamax_kubernetes_adapter_client as proto;
 
-/// Reads a file that overrides a template; returns its fields, and the findings that do not refuse it. Fails with all
-/// findings if one refuses it: an error, or where the caller is strict a warning. Each finding has its place in the file.
-pub fn read(text: &str, is_strict: bool) -> Result<(proto::Template, Vec<Diagnostic>), Vec<Diagnostic>> {
+/// Reads a file that overrides a template; returns the fields that could be read, and what was found, each with its place
+/// in the file. A finding refuses the file that is an error, or where the caller is strict a warning.
+pub fn read(text: &str, is_strict: bool) -> (Option<proto::Template>, Vec<Diagnostic>) {
     let reading = raw::read(text);
     let mut found = reading.diagnostics;
+    let encoded = reading.template.map(|template| encoded(template, &mut found));
     found.iter_mut().for_each(|found| found.strict = is_strict);
-    let is_refused = |found: &[Diagnostic]| found.iter().any(Diagnostic::is_error);
-    let Some(template) = reading.template.filter(|_| !is_refused(&found)) else { return Err(found) };
-    let encoded = encoded(template, &mut found);
     reading.positions.locate(&mut found);
-    if is_refused(&found) { Err(found) } else { Ok((encoded, found)) }
+    (encoded, found)
 }
 
 fn encoded(template: RawTemplate, found: &mut Vec<Diagnostic>) -> proto::Template {
@@ -46,14 +44,14 @@ fn image(image: RawImage, path: &str, found: &mut Vec<Diagnostic>) -> proto::Ima
         })
         .collect();
     let variables = image.environment.into_iter().enumerate().map(|(index, one)| proto::Environment {
-        required: truth(&one.required, &format!("{path}.environment[{index}].required"), found)
+        required: truth(&one.required.value, &format!("{path}.environment[{index}].required"), found)
             .unwrap_or_default(),
         variable: one.variable,
         value: Some(one.value).filter(|value| !value.is_empty()),
     });
     let environment = variables.collect();
     let volumes = image.volumes.into_iter().enumerate().map(|(index, one)| proto::Volume {
-        read_only: truth(&one.read_only, &format!("{path}.volumes[{index}].read_only"), found),
+        read_only: truth(&one.read_only.value, &format!("{path}.volumes[{index}].read_only"), found),
         host_path: one.host_path,
         container_path: one.container_path,
     });
@@ -96,7 +94,7 @@ fn port(port: &RawPort, path: &str, found: &mut Vec<Diagnostic>) -> proto::PortM
             found,
         ),
         proto: port.proto.clone(),
-        host_interface: port.host_interface.clone(),
+        host_interface: port.host_interface.value.clone(),
     }
 }
 
@@ -133,13 +131,15 @@ mod tests {
     fn what_is_not_read_is_told_and_opens_nothing() {
         let text = "images:\n- name: a\n  enviroment: []\n  ports:\n  - {host_port: 8080, container_port: 80, \
                     host_ip: 127.0.0.1}\n";
-        let (template, told) = read(text, false).unwrap();
+        let (template, told) = read(text, false);
+        let template = template.unwrap();
         let codes: Vec<_> = told.iter().map(|found| found.code).collect();
         assert_eq!(codes, [Code::UnknownField, Code::UnknownField]);
         assert!(told.iter().all(|found| found.position.is_some()));
         assert_eq!(template.images[0].ports[0].host_port, None, "what was to narrow it is lost");
-        assert_eq!(read(text, true).unwrap_err().len(), 2, "who is strict takes no warning");
-        let found = read("images:\n- name: a\n  ports: [{container_port: x}]\n", false).unwrap_err();
-        assert_eq!(found.len(), 1);
+        let errors =
+            |text: &str, is_strict| read(text, is_strict).1.iter().filter(|found| found.is_error()).count();
+        assert_eq!((errors(text, false), errors(text, true)), (0, 2), "who is strict takes no warning");
+        assert_eq!(errors("images:\n- name: a\n  ports: [{container_port: x}]\n", false), 1);
     }
 }

@@ -88,6 +88,7 @@ impl ListArgs {
 #[derive(Args, Clone, Debug)]
 pub struct WatchArgs {
     /// Name of the deployment; without one, all of the namespace are listed every two seconds, as `list` tells them
+    #[arg(value_parser = text())]
     pub name: Option<String>,
 
     /// Namespace [default: the adapter's]

@@ -31,6 +31,7 @@ pub struct ClientArgs {
 #[derive(Args, Clone, Debug)]
 pub struct TargetArgs {
     /// Name of the deployment
+    #[arg(value_parser = text())]
     pub name: String,
 
     /// Namespace [default: the adapter's]
@@ -91,8 +92,8 @@ impl WaitArgs {
     }
 
     /// Refuses a time for what is not waited for.
-    fn check(&self) -> Result<(), Failure> {
-        timed(self.wait_timeout, self.mode() == i32::from(proto::WaitMode::None))
+    fn check(&self, terms: &TermsArgs) -> Result<(), Failure> {
+        timed(self.wait_timeout, self.mode() == i32::from(proto::WaitMode::None), terms)
     }
 
     fn mode(&self) -> i32 {
@@ -105,9 +106,16 @@ impl WaitArgs {
 }
 
 /// Refuses a time where nothing is waited for.
-fn timed(time: Option<Time>, is_none: bool) -> Result<(), Failure> {
-    match time.filter(|_| is_none) {
-        Some(_) => Err(Failure::usage("--wait-timeout says how long to wait, and --wait none not to wait")),
+fn timed(time: Option<Time>, is_none: bool, terms: &TermsArgs) -> Result<(), Failure> {
+    let otherwise = match (is_none, terms.validate_only) {
+        (true, _) => "--wait none",
+        (false, true) => "--validate-only",
+        (false, false) => return Ok(()),
+    };
+    match time {
+        Some(_) => {
+            Err(Failure::usage(format!("--wait-timeout says how long to wait, and {otherwise} not to wait")))
+        }
         None => Ok(()),
     }
 }
@@ -145,7 +153,7 @@ pub struct PlanArgs {
 impl DeployArgs {
     /// Refuses what cannot be meant together.
     pub fn check(&self) -> Result<(), Failure> {
-        self.around.check(std::slice::from_ref(&self.file)).and_then(|()| self.wait.check())
+        self.around.check(std::slice::from_ref(&self.file)).and_then(|()| self.wait.check(&self.terms))
     }
 
     /// How long to wait, if at all.
@@ -215,7 +223,7 @@ pub struct ScaleArgs {
 impl ScaleArgs {
     /// Refuses components that are named twice, and what cannot be meant together.
     pub fn check(&self) -> Result<(), Failure> {
-        once("COMPONENT=NUMBER", &self.replicas).and_then(|()| self.wait.check())
+        once("COMPONENT=NUMBER", &self.replicas).and_then(|()| self.wait.check(&self.terms))
     }
 
     /// How long to wait, if at all.
@@ -262,7 +270,7 @@ pub struct RollbackArgs {
 impl RollbackArgs {
     /// Refuses what cannot be meant together.
     pub fn check(&self) -> Result<(), Failure> {
-        self.wait.check()
+        self.wait.check(&self.terms)
     }
 
     /// How long to wait, if at all.
@@ -322,7 +330,7 @@ pub struct TeardownArgs {
 impl TeardownArgs {
     /// Refuses what cannot be meant together.
     pub fn check(&self) -> Result<(), Failure> {
-        timed(self.wait_timeout, self.wait == Some(proto::TeardownWait::None.into()))
+        timed(self.wait_timeout, self.wait == Some(proto::TeardownWait::None.into()), &self.terms)
     }
 
     /// How long to wait, if at all.

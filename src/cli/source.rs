@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::failure::{Failure, both, shown};
+use super::failure::{Failure, REFUSED, both, shown};
 use super::findings::Texts;
 use super::options::OptionArgs;
 use super::overriding;
 use super::words;
-use crate::diagnostic::Diagnostic;
 use crate::grpc;
 use panamax_kubernetes_adapter_client as proto;
 
@@ -92,21 +91,33 @@ impl Source {
     /// Reads what goes with a template.
     pub fn around(around: &AroundArgs) -> Result<Self, Failure> {
         let is_strict = around.options.is_strict();
-        let overriding = around.overriding.as_deref().map(|file| {
-            let (name, text) = text(file)?;
-            let encoded = encoded(&name, &text, is_strict)?;
-            Ok(((name, text), encoded))
-        });
+        let overriding = around.overriding.as_deref().map(text);
         let mut image_configs = BTreeMap::new();
         let mut read = Ok(());
         for named in &around.image_configs {
             read = both(read, configs(named, &mut image_configs)).map(|_| ());
         }
         let (overriding, ()) = both(overriding.transpose(), read)?;
-        let (overriding, encoded) = overriding.unzip();
-        let (encoded, about_override) = encoded.unzip();
-        let about_override = about_override.unwrap_or_default();
+        let (encoded, found) =
+            overriding.as_ref().map(|(_, text)| overriding::read(text, is_strict)).unwrap_or_default();
+        let mut about_override: Vec<_> = found.iter().map(grpc::diagnostic).collect();
+        about_override.iter_mut().for_each(|found| found.field = format!("override.{}", found.field));
         Ok(Self { overriding, r#override: encoded, about_override, image_configs, ..Self::default() })
+    }
+
+    /// What reading the override has found.
+    pub fn about_override(&self) -> &[proto::Diagnostic] {
+        &self.about_override
+    }
+
+    /// Whether something that was found in reading the override refuses it.
+    pub fn is_refused(&self) -> bool {
+        self.about_override.iter().any(|found| found.severity() == proto::Severity::Error)
+    }
+
+    /// The refusal of the override alone.
+    pub fn refusal(&self) -> Failure {
+        Failure { code: REFUSED, text: self.texts().show_all(&self.about_override) }
     }
 
     /// Findings of an answer, behind those that reading the override has found.
@@ -124,22 +135,6 @@ impl Source {
     pub fn name(&self) -> &str {
         &self.name
     }
-}
-
-/// What a file says that overrides a template, and what reading it has found.
-fn encoded(
-    name: &str,
-    text: &str,
-    is_strict: bool,
-) -> Result<(proto::Template, Vec<proto::Diagnostic>), Failure> {
-    let encoded = |found: &Vec<Diagnostic>| found.iter().map(grpc::diagnostic).collect::<Vec<_>>();
-    let (template, found) = overriding::read(text, is_strict).map_err(|found| {
-        let texts = Texts::new((name, text), None);
-        Failure { code: super::failure::USAGE, text: texts.show_all(&encoded(&found)) }
-    })?;
-    let mut about = encoded(&found);
-    about.iter_mut().for_each(|found| found.field = format!("override.{}", found.field));
-    Ok((template, about))
 }
 
 /// The text of a file and the name to show for it; `-` is standard input.
@@ -197,10 +192,15 @@ fn configs(named: &str, into: &mut BTreeMap<String, String>) -> Result<(), Failu
     let (name, text) = text(path)?;
     let refused = || {
         Failure::usage(format!(
-            "{name} is no JSON object of images and their configurations; write IMAGE={name} if it is one image's"
+            "--image-configs: {name} is no JSON object of images and their configurations"
         ))
     };
-    let all: BTreeMap<String, serde_json::Value> = serde_json::from_str(&text).map_err(|_| refused())?;
+    let read: serde_json::Value = serde_json::from_str(&text).map_err(|_| refused())?;
+    if is_of_one(&read) {
+        let text = format!("--image-configs: {name} is the configuration of one image; write IMAGE={name}");
+        return Err(Failure::usage(text));
+    }
+    let serde_json::Value::Object(all) = read else { return Err(refused()) };
     for (image, config) in all {
         let config = match config {
             serde_json::Value::String(text) => text,
@@ -213,6 +213,18 @@ fn configs(named: &str, into: &mut BTreeMap<String, String>) -> Result<(), Failu
         add(image, config, into)?;
     }
     Ok(())
+}
+
+/// Whether this is what `crane config` or `docker image inspect` print of one image, and no object of several: a key of a
+/// configuration stands where the name of an image would, and no configuration under it.
+fn is_of_one(read: &serde_json::Value) -> bool {
+    let inner = |value: &serde_json::Value| ["config", "Config"].iter().any(|key| value.get(key).is_some());
+    let of_one = |value: &serde_json::Value| {
+        !value.is_string() || value.as_str().is_some_and(|text| !text.contains('{'))
+    };
+    let keys = ["architecture", "Architecture", "config", "Config", "rootfs", "RootFS"];
+    let read = read.as_array().and_then(|all| all.first()).unwrap_or(read);
+    keys.iter().filter_map(|key| read.get(key)).any(|value| !inner(value) && of_one(value))
 }
 
 /// Adds an image's configuration, which it has once.

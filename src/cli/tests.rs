@@ -30,6 +30,21 @@ fn every_command_is_described_alike_wherever_it_is() {
 }
 
 #[test]
+fn no_help_shows_what_a_variable_holds() {
+    let mut whole = command();
+    whole.build();
+    let mut served = settings();
+    served.build();
+    let all = [&whole, &served].into_iter().chain(whole.get_subcommands());
+    let told: Vec<_> =
+        all.flat_map(clap::Command::get_arguments).filter(|flag| flag.get_env().is_some()).collect();
+    assert!(told.len() > 80, "{} variables", told.len());
+    for flag in told {
+        assert!(flag.is_hide_env_values_set(), "{}", flag.get_id());
+    }
+}
+
+#[test]
 fn serving_is_what_is_meant_where_no_command_is_named() {
     for line in ["", "--listen 127.0.0.1:1 --sandbox", "serve", "serve --sandbox"] {
         assert!(matches!(parsed(line), Ok(Told::Serve(_))), "{line}");
@@ -102,6 +117,10 @@ fn no_flag_is_ignored_in_silence() {
         ("scale st A=1 --wait none --wait-timeout 5m", "--wait-timeout"),
         ("rollback st --wait none --wait-timeout 5m", "--wait-timeout"),
         ("teardown st --wait none --wait-timeout 5m", "--wait-timeout"),
+        ("deploy a.pmx --validate-only --wait-timeout 5m", "--wait-timeout"),
+        ("scale st A=1 --validate-only --wait-timeout 5m", "--wait-timeout"),
+        ("rollback st --validate-only --wait-timeout 5m", "--wait-timeout"),
+        ("teardown st --validate-only --wait-timeout 5m", "--wait-timeout"),
     ] {
         let (code, told) = refused(line);
         assert_eq!(code, 2, "{line}");
@@ -131,7 +150,7 @@ fn an_empty_text_is_no_value() {
             let Some(long) = flag.get_long() else { continue };
             // A file of no name is told as one that is not there.
             let is_file = flag.get_value_names().is_some_and(|names| names[0].contains("FILE"));
-            if is_file || matches!(long, "server" | "image-pull-secrets") {
+            if is_file || long == "server" {
                 continue;
             }
             let needed = match command.get_name() {
@@ -145,6 +164,12 @@ fn an_empty_text_is_no_value() {
         }
     }
     assert!(texts > 100, "{texts} flags");
+    let names = ["get", "watch", "revisions", "scale", "rollback", "teardown"];
+    for command in names {
+        let line = ["panamax", command, "", "A=1"].map(OsString::from);
+        let line = line.into_iter().take(if command == "scale" { 4 } else { 3 });
+        assert!(parse(line).is_err_and(|error| error.exit_code() == 2), "{command}");
+    }
 }
 
 #[test]

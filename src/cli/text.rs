@@ -52,6 +52,12 @@ fn state(deployment: &proto::Deployment) -> String {
     if reason.is_empty() { state.to_owned() } else { format!("{state} ({reason})") }
 }
 
+/// The state of a component, which may be one that nobody knows.
+fn component_state(component: &proto::Component) -> &'static str {
+    let state = said::<proto::ComponentState>(component.state);
+    if state.is_empty() { "UNKNOWN" } else { state }
+}
+
 /// A deployment and its components.
 pub fn deployment(deployment: &proto::Deployment) -> Vec<String> {
     let head = format!(
@@ -69,7 +75,7 @@ pub fn deployment(deployment: &proto::Deployment) -> Vec<String> {
         let reason = said::<proto::ComponentReason>(one.reason);
         let why = spoken(&one.message);
         let why = [reason, &why].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ");
-        let state = said::<proto::ComponentState>(one.state);
+        let state = component_state(one);
         rows.push(row([&one.name, &replicas(one), state, &one.image, &why]));
     }
     if !deployment.components.is_empty() {
@@ -83,7 +89,8 @@ pub fn whole(one: &proto::Deployment) -> Vec<String> {
     [deployment(one), details(one)].concat()
 }
 
-/// Where a deployment's components are reached, its objects and its latest Events, as far as they are told.
+/// Where a deployment's components are reached, its pods, objects and latest Events, and its template, as far as they are
+/// told.
 pub fn details(deployment: &proto::Deployment) -> Vec<String> {
     let mut lines = Vec::new();
     if !deployment.endpoints.is_empty() {
@@ -103,6 +110,13 @@ pub fn details(deployment: &proto::Deployment) -> Vec<String> {
         }
         lines.extend(table("  ", &rows));
     }
+    if deployment.components.iter().any(|one| !one.pods.is_empty()) {
+        let mut rows = vec![row(["POD", "OF", "PHASE", "READY", "RESTARTS", "NODE", "WHY"])];
+        for component in &deployment.components {
+            rows.extend(component.pods.iter().map(|one| pod(&component.name, one)));
+        }
+        lines.extend(table("  ", &rows));
+    }
     if !deployment.objects.is_empty() {
         let mut rows = vec![row(["OBJECT", "NAME"])];
         rows.extend(deployment.objects.iter().map(|object| row([&object.kind, &object.name])));
@@ -114,14 +128,48 @@ pub fn details(deployment: &proto::Deployment) -> Vec<String> {
         rows.extend(deployment.events.iter().map(event));
         lines.extend(table("  ", &rows));
     }
+    if let Some(template) = &deployment.template {
+        let mut rows = vec![row(["TEMPLATE", "SOURCE", "PORTS", "LINKS", "VARIABLES"])];
+        rows.extend(template.images.iter().map(image));
+        lines.extend(table("  ", &rows));
+    }
     lines
+}
+
+fn pod(component: &str, one: &proto::PodStatus) -> Vec<String> {
+    let reason = said::<proto::ComponentReason>(one.reason);
+    let why = [reason, &spoken(&one.message)]
+        .into_iter()
+        .filter(|text| !text.is_empty())
+        .collect::<Vec<_>>()
+        .join(": ");
+    let restarts = one.restart_count.map_or_else(|| "-".to_owned(), |count| count.to_string());
+    let ready = if one.ready { "yes" } else { "no" };
+    row([&one.name, component, &one.phase, ready, &restarts, &one.node, &why])
+}
+
+/// An image of a template, without what its variables hold.
+fn image(one: &proto::Image) -> Vec<String> {
+    let port = |port: &proto::PortMapping| {
+        let [host, container] = [port.host_port, port.container_port]
+            .map(|number| number.map(|number| number.to_string()).unwrap_or_default());
+        if host.is_empty() { container } else { format!("{host}:{container}") }
+    };
+    let link = |link: &proto::Link| match link.alias.as_str() {
+        "" => link.service.clone(),
+        alias => format!("{} as {alias}", link.service),
+    };
+    let ports = one.ports.iter().map(port).collect::<Vec<_>>().join(", ");
+    let links = one.links.iter().map(link).collect::<Vec<_>>().join(", ");
+    let variables = one.environment.iter().map(|one| one.variable.as_str()).collect::<Vec<_>>().join(", ");
+    row([&one.name, &one.source, &ports, &links, &variables])
 }
 
 /// A deployment as one line.
 pub fn summary(deployment: &proto::Deployment) -> String {
     let component = |one: &proto::Component| {
         let reason = said::<proto::ComponentReason>(one.reason);
-        let state = if reason.is_empty() { said::<proto::ComponentState>(one.state) } else { reason };
+        let state = if reason.is_empty() { component_state(one) } else { reason };
         format!("{} {} {state}", plain(&one.name), replicas(one))
     };
     let components: Vec<String> = deployment.components.iter().map(component).collect();
@@ -296,6 +344,38 @@ mod tests {
             ]
         );
         assert_eq!(changes(&[], false), ["  nothing changes"]);
+    }
+
+    #[test]
+    fn pods_and_the_template_are_told_without_values() {
+        let mut deployment = wordpress();
+        let pod = proto::PodStatus {
+            name: "wp-1".into(),
+            phase: "Running".into(),
+            ready: true,
+            ..Default::default()
+        };
+        deployment.components[0].pods = vec![pod];
+        let variable =
+            proto::Environment { variable: "A".into(), value: Some("canary".into()), required: false };
+        let port =
+            proto::PortMapping { host_port: Some(8080), container_port: Some(80), ..Default::default() };
+        let image = proto::Image {
+            name: "WP".into(),
+            source: "a:1".into(),
+            ports: vec![port],
+            links: vec![proto::Link { service: "DB".into(), alias: "DB_1".into() }],
+            environment: vec![variable],
+            ..Default::default()
+        };
+        deployment.template = Some(proto::Template { images: vec![image], ..Default::default() });
+        let expected = [
+            "  POD   OF  PHASE    READY  RESTARTS  NODE  WHY",
+            "  wp-1  wp  Running  yes    -",
+            "  TEMPLATE  SOURCE  PORTS    LINKS       VARIABLES",
+            "  WP        a:1     8080:80  DB as DB_1  A",
+        ];
+        assert_eq!(details(&deployment), expected);
     }
 
     #[test]

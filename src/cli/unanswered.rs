@@ -58,7 +58,13 @@ pub async fn refused(
     let found = probing::look(address, own).await;
     let failure = match found {
         Some(Found::Tls) => foreign(address, "it speaks TLS"),
-        Some(Found::Older) => foreign(address, "it speaks HTTP/1 alone"),
+        // No TLS is spoken there either: the look has tried.
+        Some(Found::Older) => Failure::new(
+            UNREACHABLE,
+            format!(
+                "{address} does not speak gRPC (it speaks HTTP/1 alone): is it the adapter's address, and not another port of it?"
+            ),
+        ),
         Some(Found::MustShow) => Failure::usage(format!(
             "{address} serves nobody without a certificate; name yours with --cert-file and --key-file"
         )),

@@ -4,6 +4,8 @@ use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::failure::Failure;
 use super::output::{Format, Output, print};
 use super::text;
@@ -25,6 +27,8 @@ pub struct View<'o> {
     painted: usize,
     last: String,
     began: Instant,
+    /// Asks standard output whether it leads to nobody any more; `None`: something else is written to.
+    is_closed: Option<fn() -> bool>,
 }
 
 impl<'o> View<'o> {
@@ -33,11 +37,12 @@ impl<'o> View<'o> {
         // Who calls a terminal dumb says that it repaints nothing.
         let repaints = std::env::var_os("TERM").is_none_or(|name| name != "dumb");
         let is_terminal = repaints && std::io::stdout().is_terminal();
-        Self::of(out, format, is_terminal.then_some(|| height(std::io::stdout())))
+        let view = Self::of(out, format, is_terminal.then_some(|| height(std::io::stdout())));
+        Self { is_closed: Some(|| is_closed(std::io::stdout())), ..view }
     }
 
     fn of(out: &'o mut dyn Output, format: Format, height: Option<fn() -> usize>) -> Self {
-        Self { out, format, height, painted: 0, last: String::new(), began: Instant::now() }
+        Self { out, format, height, painted: 0, last: String::new(), began: Instant::now(), is_closed: None }
     }
 
     /// Shows a deployment for as long as nothing newer is seen; nothing in forms for programs.
@@ -48,7 +53,11 @@ impl<'o> View<'o> {
         // Objects are told to whoever wants all.
         let is_whole = !deployment.objects.is_empty();
         let block = if is_whole { text::whole(deployment) } else { text::deployment(deployment) };
-        self.paint(&block, text::summary(deployment))
+        // Where nothing can be repainted, each change is a line, and all the rest stands below it.
+        let line = text::summary(deployment);
+        let rest = if is_whole && self.height.is_none() { block.get(1..).unwrap_or_default() } else { &[] };
+        let line = [&[line], rest].concat().join("\n");
+        self.paint(&block, line)
     }
 
     /// The same for several deployments.
@@ -110,15 +119,22 @@ impl<'o> View<'o> {
         written.map_err(|error| Failure::output(&error))
     }
 
-    /// Whether nobody reads any more.
+    /// Whether nobody reads any more: what has nothing to write asks the pipe itself.
     pub fn is_left(&self) -> bool {
-        self.out.is_left()
+        self.out.is_left() || self.is_closed.is_some_and(|is_closed| is_closed())
     }
 
     /// Whether people read it.
     pub fn is_text(&self) -> bool {
         self.format == Format::Text
     }
+}
+
+/// Whether the reader of a pipe has closed it.
+fn is_closed(pipe: impl AsFd) -> bool {
+    let mut asked = [PollFd::new(&pipe, PollFlags::empty())];
+    let answered = poll(&mut asked, Some(&Timespec::default())).is_ok_and(|ready| ready > 0);
+    answered && asked[0].revents().contains(PollFlags::ERR)
 }
 
 /// How many lines a terminal has.

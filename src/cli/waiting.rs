@@ -199,9 +199,10 @@ impl Wait<'_> {
     fn advice(&self) -> String {
         let namespace =
             if self.namespace.is_empty() { String::new() } else { format!(" -n {}", self.namespace) };
+        let flags = &self.client.flags;
         match &self.name {
-            Some(name) => format!("see what becomes of it with `{PROGRAM} watch {name}{namespace}`"),
-            None => format!("see what becomes of it with `{PROGRAM} list{namespace}`"),
+            Some(name) => format!("see what becomes of it with `{PROGRAM} watch {name}{namespace}{flags}`"),
+            None => format!("see what becomes of it with `{PROGRAM} list{namespace}{flags}`"),
         }
     }
 }

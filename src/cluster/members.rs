@@ -261,6 +261,14 @@ impl Cluster {
         Ok(found.as_ref().and_then(count))
     }
 
+    /// Reads an object whole; null if there is none.
+    pub async fn content(&self, namespace: &Namespace, reference: &ObjectRef) -> Result<serde_json::Value> {
+        let api = self.api(namespace, reference.kind);
+        let found = self.call("read the object", || api.get_opt(reference.name.as_str())).await;
+        let found = found.map_err(|failure| failure.about(reference))?;
+        Ok(found.map(|object| object.data).unwrap_or_default())
+    }
+
     /// Reads one object's metadata; `None` if there is none.
     pub(super) async fn see(
         &self,

@@ -31,16 +31,16 @@ pub struct CallerSettings {
 
     /// Most calls of one known caller at once that change something, --max-calls at the most; one more is refused and may
     /// be repeated
-    #[arg(long, env = "PANAMAX_MAX_CALLS_PER_CALLER", default_value = "8", value_name = "NUMBER")]
+    #[arg(long, env = "PANAMAX_MAX_CALLS_PER_CALLER", default_value = "8", value_parser = super::number, value_name = "NUMBER")]
     pub max_calls_per_caller: usize,
 
     /// Most calls of one known caller at once that only look, --max-calls at the most; one more is refused and may be
     /// repeated
-    #[arg(long, env = "PANAMAX_MAX_READS_PER_CALLER", default_value = "128", value_name = "NUMBER")]
+    #[arg(long, env = "PANAMAX_MAX_READS_PER_CALLER", default_value = "128", value_parser = super::number, value_name = "NUMBER")]
     pub max_reads_per_caller: usize,
 
     /// Most watches of one known caller at once, --max-watches at the most; one more is refused and may be repeated
-    #[arg(long, env = "PANAMAX_MAX_WATCHES_PER_CALLER", default_value = "1000", value_name = "NUMBER")]
+    #[arg(long, env = "PANAMAX_MAX_WATCHES_PER_CALLER", default_value = "1000", value_parser = super::number, value_name = "NUMBER")]
     pub max_watches_per_caller: usize,
 }
 

@@ -10,12 +10,12 @@ use clap::Args;
 #[derive(Args, Clone, Debug)]
 pub struct LimitSettings {
     /// Most calls and watches of one connection at once, 2 at least; its client waits with one more
-    #[arg(long, env = "PANAMAX_MAX_STREAMS_PER_CONNECTION", default_value = "1000", value_name = "NUMBER")]
-    pub max_streams_per_connection: u32,
+    #[arg(long, env = "PANAMAX_MAX_STREAMS_PER_CONNECTION", default_value = "1000", value_parser = super::number, value_name = "NUMBER")]
+    pub max_streams_per_connection: usize,
 
     /// Most watches of one connection at once, fewer than --max-streams-per-connection and --max-watches at the most; one
     /// more is refused
-    #[arg(long, env = "PANAMAX_MAX_WATCHES_PER_CONNECTION", default_value = "900", value_name = "NUMBER")]
+    #[arg(long, env = "PANAMAX_MAX_WATCHES_PER_CONNECTION", default_value = "900", value_parser = super::number, value_name = "NUMBER")]
     pub max_watches_per_connection: usize,
 
     /// Largest request; 1KiB to 16MiB, a quarter of --max-request-memory at the most
@@ -26,40 +26,40 @@ pub struct LimitSettings {
     #[arg(long, env = "PANAMAX_MAX_METADATA", default_value = "16KiB", value_name = "SIZE")]
     pub max_metadata: Bytes,
 
-    /// Most memory of all requests that are coming, a quarter of it for those of one connection; 4KiB to 1GiB
+    /// Most memory of all requests that are coming, a quarter of it for those of one connection; 4KiB to 1024MiB
     #[arg(long, env = "PANAMAX_MAX_REQUEST_MEMORY", default_value = "64MiB", value_name = "SIZE")]
     pub max_request_memory: Bytes,
 
     /// How long a request may take to come, whole and ended; 100ms to 10m
-    #[arg(long, env = "PANAMAX_REQUEST_TIMEOUT", default_value = "30s", value_parser = coming, value_name = "TIME")]
+    #[arg(long, env = "PANAMAX_REQUEST_TIMEOUT", default_value = "30s", value_parser = super::time, value_name = "TIME")]
     pub request_timeout: Duration,
 
     /// Most TLS handshakes at once, --max-connections at the most; one more ends the oldest
-    #[arg(long, env = "PANAMAX_MAX_HANDSHAKES", default_value = "64", value_name = "NUMBER")]
+    #[arg(long, env = "PANAMAX_MAX_HANDSHAKES", default_value = "64", value_parser = super::number, value_name = "NUMBER")]
     pub max_handshakes: usize,
 
     /// How long a TLS handshake may take; 100ms to 1m
-    #[arg(long, env = "PANAMAX_HANDSHAKE_TIMEOUT", default_value = "5s", value_parser = handshake, value_name = "TIME")]
+    #[arg(long, env = "PANAMAX_HANDSHAKE_TIMEOUT", default_value = "5s", value_parser = super::time, value_name = "TIME")]
     pub handshake_timeout: Duration,
 
     /// How long a reader may take nothing of what there is for it before its stream or its connection is cut; 1s to 10m
-    #[arg(long, env = "PANAMAX_READER_TIMEOUT", default_value = "30s", value_parser = coming, value_name = "TIME")]
+    #[arg(long, env = "PANAMAX_READER_TIMEOUT", default_value = "30s", value_parser = super::time, value_name = "TIME")]
     pub reader_timeout: Duration,
 
     /// How long a call may take whose caller sets no deadline; 100ms to 1h, --max-deadline at the most
-    #[arg(long, env = "PANAMAX_DEFAULT_DEADLINE", default_value = "30s", value_parser = deadline, value_name = "TIME")]
+    #[arg(long, env = "PANAMAX_DEFAULT_DEADLINE", default_value = "30s", value_parser = super::time, value_name = "TIME")]
     pub default_deadline: Duration,
 
     /// How long a call may take whatever deadline its caller sets, watches aside; 100ms to 1h
-    #[arg(long, env = "PANAMAX_MAX_DEADLINE", default_value = "2m", value_parser = deadline, value_name = "TIME")]
+    #[arg(long, env = "PANAMAX_MAX_DEADLINE", default_value = "2m", value_parser = super::time, value_name = "TIME")]
     pub max_deadline: Duration,
 
     /// Most replicas of a component that a template or a Scale may ask for; 1 to 10000
-    #[arg(long, env = "PANAMAX_MAX_REPLICAS", default_value = "100", value_name = "NUMBER")]
-    pub max_replicas: u32,
+    #[arg(long, env = "PANAMAX_MAX_REPLICAS", default_value = "100", value_parser = super::number, value_name = "NUMBER")]
+    pub max_replicas: usize,
 
     /// Most calls to the API server at once, watches aside; one more waits for its turn; 1 to 10000
-    #[arg(long, env = "PANAMAX_MAX_API_CALLS", default_value = "100", value_name = "NUMBER")]
+    #[arg(long, env = "PANAMAX_MAX_API_CALLS", default_value = "100", value_parser = super::number, value_name = "NUMBER")]
     pub max_api_calls: usize,
 }
 
@@ -85,27 +85,13 @@ impl LimitSettings {
     /// The most watches that the streams of a connection allow: one more call is told so, and does not wait in its
     /// client for a stream that never comes free.
     pub fn most_watches_of_connection(&self) -> usize {
-        usize::try_from(self.max_streams_per_connection).unwrap_or(usize::MAX).saturating_sub(1)
+        self.max_streams_per_connection.saturating_sub(1)
     }
 
     /// The most memory that the requests of one connection may hold while they are coming.
     pub fn most_of_connection(&self) -> Bytes {
         Bytes(self.max_request_memory.0 / 4)
     }
-}
-
-// Too little passes here, as with connections: it is a limit, and refused as one.
-
-fn coming(text: &str) -> Result<Duration, String> {
-    super::time(text, Duration::ZERO..=Duration::from_secs(600))
-}
-
-fn handshake(text: &str) -> Result<Duration, String> {
-    super::time(text, Duration::ZERO..=Duration::from_secs(60))
-}
-
-fn deadline(text: &str) -> Result<Duration, String> {
-    super::time(text, Duration::ZERO..=Duration::from_secs(3600))
 }
 
 /// A size in bytes, written as `16KiB` or `1MiB`.
@@ -120,14 +106,14 @@ impl FromStr for Bytes {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || "write a number and KiB or MiB, as 1MiB".to_owned();
-        let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-        let number: usize = digits.parse().map_err(|_| wrong())?;
-        let unit = match text.get(digits.len()..).unwrap_or_default() {
+        let (number, unit) =
+            text.split_at(text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic()).len());
+        let unit = match unit {
             "KiB" => KIB,
             "MiB" => MIB,
             _ => return Err(wrong()),
         };
-        number.checked_mul(unit).map(Self).ok_or_else(wrong)
+        super::digits(number).map(|number| Self(number.saturating_mul(unit))).ok_or_else(wrong)
     }
 }
 
@@ -152,17 +138,8 @@ mod tests {
             (read("0KiB"), read("16KiB"), read("2MiB")),
             (Ok(Bytes(0)), Ok(Bytes(16 * KIB)), Ok(Bytes(2 * MIB)))
         );
-        for text in [
-            "",
-            "1",
-            "1K",
-            "1 MiB",
-            "-1KiB",
-            "KiB",
-            "1.5MiB",
-            "99999999999999999999MiB",
-            "18446744073709551615MiB",
-        ] {
+        assert_eq!(read("99999999999999999999MiB"), Ok(Bytes(usize::MAX)));
+        for text in ["", "1", "1K", "1 MiB", "-1KiB", "KiB", "1.5MiB"] {
             assert!(read(text).is_err(), "{text}");
         }
         let shown = [0, 1000, KIB, MIB, MIB + KIB, MIB + 1].map(|bytes| Bytes(bytes).to_string());

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 /// What begins the name of a socket in the file system.
 const UNIX: &str = "unix:";
+/// The most bytes of its path: what the system has room for, without the end.
+pub const MAX_SOCKET_PATH: usize = 107;
 
 /// Where callers are listened for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,11 +46,13 @@ pub(super) fn listen(text: &str) -> Result<Listen, String> {
         });
     };
     let path = PathBuf::from(path);
-    if path.is_absolute() && path.file_name().is_some() {
-        Ok(Listen::Unix(path))
-    } else {
-        Err("write an absolute path behind unix:, as unix:/run/panamax.sock".to_owned())
+    if !path.is_absolute() || path.file_name().is_none() {
+        return Err("write an absolute path behind unix:, as unix:/run/panamax.sock".to_owned());
     }
+    if path.as_os_str().len() > MAX_SOCKET_PATH {
+        return Err(format!("the path of a socket has {MAX_SOCKET_PATH} bytes at most; write a shorter one"));
+    }
+    Ok(Listen::Unix(path))
 }
 
 #[cfg(test)]
@@ -66,5 +70,7 @@ mod tests {
         for text in ["", "somewhere", "unix:", "unix:p.sock", "unix:/", "127.0.0.1"] {
             assert!(listen(text).is_err(), "{text}");
         }
+        let of = |length: usize| listen(&format!("unix:/{}", "p".repeat(length - 1)));
+        assert!(of(MAX_SOCKET_PATH).is_ok() && of(MAX_SOCKET_PATH + 1).unwrap_err().contains("107 bytes"));
     }
 }

@@ -48,7 +48,7 @@ catalogue! {
     /// There were too many findings to list, none of them an error.
     NotesLeftOut = "NOTES_LEFT_OUT", Warning, "correct the listed ones first";
     /// Something is more, longer or larger than allowed.
-    LimitExceeded = "LIMIT", Error, "split the template, or shorten the value";
+    LimitExceeded = "LIMIT", Error, "have fewer of them, or make it smaller";
     /// The template has no image.
     NoImages = "NO_IMAGES", Error, "add at least one entry to `images`";
     /// A name is absent or has no letter and no digit.
@@ -138,8 +138,8 @@ catalogue! {
         "list the port under `expose` as a number, or add it with an override";
     /// An exposed port is offered by no Service, since no link leads to the image; its pod still listens.
     ExposeUnused = "EXPOSE_UNUSED", Info, "link to the image, or list the port under `ports`";
-    /// Links reach ports of the image that are not published, so what is published has a Service of its own, and only
-    /// that one is reached from outside the cluster.
+    /// Links reach ports of the image that are not published, or not under these numbers, so what is published has a
+    /// Service of its own, and only that one is reached from outside the cluster.
     PublishedApart = "PUBLISHED_APART", Info,
         "give the links an alias that is not the image's own name to have the exposed Service called after the image";
     /// Ports were to be exposed outside the cluster, but no image publishes one.
@@ -268,7 +268,7 @@ catalogue! {
         "end host_path with a `/` if it is a directory; build a file into the image, or give its content to the program in a variable";
     /// A path of the host was to be mounted, but the volume names none; it gets a directory that lives as long as its pod.
     VolumeHostPathMissing = "VOLUME_HOST_PATH_MISSING", Warning, "add host_path";
-    /// Components that shared a directory get one each.
+    /// Components that shared a directory do so no more.
     VolumeNotShared = "VOLUME_NOT_SHARED", Warning,
         "share it with `volumes_from` and volume claims";
     /// Several pods mount the same volume, which needs one node for all, or storage that many nodes can mount.
@@ -291,7 +291,8 @@ catalogue! {
     /// The template becomes more than 256 Kubernetes objects.
     TooManyObjects = "TOO_MANY_OBJECTS", Error, "split the template";
     /// A Kubernetes object, or all together, would be too large to store.
-    ObjectTooLarge = "OBJECT_TOO_LARGE", Error, "shorten the values of the environment";
+    ObjectTooLarge = "OBJECT_TOO_LARGE", Error,
+        "shorten what its image has: values of variables, the command, labels and annotations of the options";
     /// The component runs as a ReplicationController and stays one, whatever its count.
     ControllerKept = "CONTROLLER_KEPT", Info,
         "tear the deployment down and deploy it again to get a bare Pod";

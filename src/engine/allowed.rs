@@ -164,6 +164,8 @@ mod tests {
             template_replicas: None,
             scaled_replicas: None,
             found_replicas: false,
+            replicas_in_force: None,
+            shapes: None,
             uncounted: false,
             others: Vec::new(),
             is_wiped: false,

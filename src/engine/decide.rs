@@ -125,7 +125,9 @@ pub(super) async fn decide(
             standing.controllers.extend(autoscaled);
             rendered = plan::render(&mut prepared, standing)?;
         }
-        let unknown = plan::counts_to_read(head, &rendered.artifacts, &seen, course.replicas, &target.name);
+        let uncounted = prepared.uncounted();
+        let policy = (course.replicas, &uncounted);
+        let unknown = plan::counts_to_read(head, &rendered.artifacts, &seen, policy, &target.name);
         let reads = unknown.iter().map(|controller| engine.cluster.replicas(&target.namespace, controller));
         for (controller, count) in unknown.iter().zip(try_join_all(reads).await?) {
             let counted = seen.iter_mut().filter(|seen| seen.reference == *controller);
@@ -280,7 +282,9 @@ async fn choose(engine: &Engine, target: &Target, record: &Record, number: u32) 
     }
     let known = if kept.is_empty() { "none" } else { &kept };
     let text = match number {
-        0 => format!("no revision of deployment {} below the current one was ever ready", target.name),
+        0 => {
+            format!("no revision of deployment {} below the current one that was ready is kept", target.name)
+        }
         _ => format!("revision {number} of deployment {} is not kept", target.name),
     };
     Err(Error::new(ErrorKind::RevisionNotFound, format!("{text}; kept are {known}"))

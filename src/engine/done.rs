@@ -53,12 +53,17 @@ pub(super) fn done(record: Record, decided: Decided, outcome: Outcome) -> Done {
     let diagnostics = decided.diagnostics();
     let mut changes = decided.plan.changes;
     if outcome != Outcome::Unchanged {
-        for change in &mut changes {
-            let member = record.head.member(&change.reference);
-            change.uid = member.and_then(|member| member.uid.clone()).or(change.uid.take());
-        }
+        know(&record, &mut changes);
     }
     Done { record: Some(record), changes, diagnostics, warnings: Vec::new(), outcome }
+}
+
+/// Adds the uids of what was made.
+pub(super) fn know(record: &Record, changes: &mut [Change]) {
+    for change in changes {
+        let member = record.head.member(&change.reference);
+        change.uid = member.and_then(|member| member.uid.clone()).or(change.uid.take());
+    }
 }
 
 /// How a Deploy ends, whole or not.

@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 use super::{Engine, Subscription};
 use crate::artifacts::{ByName, Kind, ListedObject, Namespace, ObjectRef, Observed, Target};
 use crate::cluster::{Happenings, Heads};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, Revision};
 use crate::record::{self, HeadRef, Member, MemberState, Record, RevisionEntry, Unread};
 
@@ -32,9 +32,17 @@ pub async fn read(engine: &Engine, target: &Target) -> Result<Option<Record>> {
     engine.cluster.read_head(&target.namespace, &target.name).await
 }
 
+/// The same for whoever makes none: a ConfigMap of somebody else's that has the record's name is no deployment.
+pub async fn read_ours(engine: &Engine, target: &Target) -> Result<Option<Record>> {
+    match read(engine, target).await {
+        Err(error) if error.kind() == ErrorKind::ObjectNotOwned => Ok(None),
+        read => read,
+    }
+}
+
 /// Reads the record of a deployment that must be there.
 pub async fn must_read(engine: &Engine, target: &Target) -> Result<Record> {
-    read(engine, target).await?.ok_or_else(|| record::not_found(target))
+    read_ours(engine, target).await?.ok_or_else(|| record::not_found(target))
 }
 
 /// Lists records, a page at a time.

@@ -144,12 +144,21 @@ pub(super) async fn rehearse(
             (step.artifact.clone(), attempt(engine, target, step, conflicts, guard, true).await)
         });
     }
+    let seen = plan.to_be_seen();
+    let looks = seen.iter().map(|reference| engine.cluster.content(&target.namespace, reference));
+    let (tried, looked) = tokio::join!(join_all(tries), join_all(looks));
     let mut failures = Vec::new();
-    for (artifact, result) in join_all(tries).await {
+    for (artifact, result) in tried {
         match result {
             Ok(Attempt::Written(_, decision)) => plan.decide(&artifact.reference, &decision),
             Ok(Attempt::Replace(_)) => {}
             Err(error) => failures.push((artifact, error)),
+        }
+    }
+    for (reference, found) in seen.iter().zip(looked) {
+        match found {
+            Ok(found) => plan.tell_seen(reference, &found),
+            Err(error) => failures.extend(plan.artifact(reference).map(|artifact| (artifact.clone(), error))),
         }
     }
     failures

@@ -9,7 +9,7 @@ use tracing::info;
 use super::awake::wake;
 use super::lock::Lock;
 use super::requests::{self, Known};
-use super::{Engine, allowed, deploy, look, rehearsal, stages, telling};
+use super::{Engine, allowed, deploy, done, look, rehearsal, stages, telling};
 use crate::artifacts::{Change, ComponentName, Form, ListedObject, Stage, Target};
 use crate::callers::Deed;
 use crate::diagnostic::Diagnostic;
@@ -124,6 +124,7 @@ async fn scale_once(engine: &Engine, target: &Target, choices: &Choices) -> Resu
         let (converted, conversion) = convert(engine, target, record, &scale.convert, last).await?;
         record = converted;
         changes.extend(conversion.changes());
+        done::know(&record, &mut changes);
         diagnostics = conversion.plan.told().cloned().collect();
     }
     // 4. Controllers that are there: one guarded write each, which can never make an object.

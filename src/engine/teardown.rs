@@ -130,7 +130,7 @@ fn decided(record: &Record) -> (Vec<Member>, Vec<Member>) {
 
 /// Reads the record; refuses a request whose name was another's. What a Teardown has done nobody remembers.
 async fn named_anew(engine: &Engine, target: &Target, choices: &Choices) -> Result<Option<Record>> {
-    let record = look::read(engine, target).await?;
+    let record = look::read_ours(engine, target).await?;
     let Some(named) = choices.request.as_ref().filter(|_| !choices.validate_only) else { return Ok(record) };
     match requests::known(engine, target, record, named, false, choices.deadline).await? {
         Known::New(record) => Ok(record),

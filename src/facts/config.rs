@@ -117,7 +117,9 @@ impl Reading<'_> {
             }
         }
         if unread > 0 {
-            self.left_out(&format!("{unread} ports that are neither TCP nor UDP"));
+            self.left_out(&format!(
+                "{unread} ports that are neither TCP nor UDP, or have no number from 1 to 65535"
+            ));
         }
         if ports.len() > MAX_PORTS {
             self.left_out(&format!("all ports but the lowest {MAX_PORTS}"));

@@ -18,13 +18,13 @@ use crate::callers::Deed;
 use crate::error::{Error, Fault, Result};
 use crate::facts::Configs;
 use crate::operations::{
-    DeployCall, MAX_REQUEST_ID, NamedRequest, Names, RollbackCall, ScaleCall, Settings, Source, TeardownCall,
-    VolumePolicy, answered_by, early, longest_wait,
+    DeployCall, NamedRequest, Names, RollbackCall, ScaleCall, Settings, Source, TeardownCall, VolumePolicy,
+    answered_by, early, longest_wait, wrong_request_id,
 };
 use crate::proto;
 
 pub(super) use reads::{MAX_PAGE_SIZE, PAGE_SIZE, WatchCall, get, list, revisions, watch};
-pub(super) use templates::{translate, validate};
+pub(super) use templates::{TranslateCall, translate, validate};
 
 /// When a unary call must be answered: the caller's deadline, a little early.
 ///
@@ -159,12 +159,7 @@ fn named<R: Nameable>(request: &R, faults: &mut Faults) -> Option<NamedRequest> 
     let (id, wait, wait_timeout) = rest.aside();
     let id = std::mem::take(id);
     (*wait, *wait_timeout) = (0, None);
-    if id.len() > MAX_REQUEST_ID {
-        faults.add("request_id", format!("must have at most {MAX_REQUEST_ID} characters"));
-    }
-    if id.chars().any(char::is_control) {
-        faults.add("request_id", "must not have control characters");
-    }
+    wrong_request_id(&id).for_each(|wrong| faults.add("request_id", wrong));
     if id.is_empty() {
         return None;
     }
@@ -231,11 +226,13 @@ pub(super) fn plan(
         wait_timeout: request.wait_timeout,
         validate_only: true,
         etag: request.etag,
-        request_id: String::new(),
+        request_id: request.request_id,
         plan_id: request.plan_id,
         image_configs: request.image_configs,
     };
-    deploy(request, settings, deadline)
+    let mut call = deploy(request, settings, deadline)?;
+    call.choices.request = None;
+    Ok(call)
 }
 
 fn no_source(faults: &mut Faults) -> Option<Source> {

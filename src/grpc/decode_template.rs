@@ -1,7 +1,7 @@
 //! Wire to domain: a structured template, in the lenient form that the reader of texts makes too.
 
 use crate::proto;
-use crate::template::raw::{RawFrom, RawImage, RawLink, RawPort, RawTemplate, RawVariable, RawVolume};
+use crate::template::raw::{RawFrom, RawImage, RawLink, RawPort, RawTemplate, RawVariable, RawVolume, Text};
 
 /// The template as it was sent; what is absent is empty.
 pub(super) fn raw(template: proto::Template) -> RawTemplate {
@@ -41,7 +41,7 @@ fn number(number: Option<i32>) -> String {
 
 fn port(port: proto::PortMapping) -> RawPort {
     RawPort {
-        host_interface: port.host_interface,
+        host_interface: port.host_interface.into(),
         host_port: number(port.host_port),
         container_port: number(port.container_port),
         proto: port.proto,
@@ -57,7 +57,8 @@ fn variable(variable: proto::Environment) -> RawVariable {
     RawVariable {
         variable: variable.variable,
         value: variable.value.unwrap_or_default(),
-        required: variable.required.to_string(),
+        // One that does not say so says nothing: an override keeps what the template says.
+        required: if variable.required { "true".into() } else { Text::default() },
         field: None,
     }
 }
@@ -66,7 +67,7 @@ fn volume(volume: proto::Volume) -> RawVolume {
     RawVolume {
         host_path: volume.host_path,
         container_path: volume.container_path,
-        read_only: volume.read_only.map(|read_only| read_only.to_string()).unwrap_or_default(),
+        read_only: volume.read_only.map(|read_only| read_only.to_string()).unwrap_or_default().into(),
         field: None,
     }
 }

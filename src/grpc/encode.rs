@@ -194,7 +194,10 @@ fn component(view: &DeploymentView, status: &ComponentStatus) -> proto::Componen
         state: component_state(status.state).into(),
         reason: status.reason.map_or(proto::ComponentReason::Unspecified, component_reason).into(),
         message: status.message.clone(),
-        workload: status.workload.as_ref().map(|reference| object_ref(&view.namespace, reference, None)),
+        workload: status
+            .workload
+            .as_ref()
+            .map(|reference| object_ref(&view.namespace, reference, status.uid.as_deref())),
         desired_replicas: status.is_counted.then_some(status.desired),
         ready_replicas: status.is_counted.then_some(status.ready),
         updated_replicas: status.is_counted.then_some(status.updated),
@@ -314,6 +317,7 @@ fn deployment_state(state: DeploymentState) -> proto::DeploymentState {
 
 fn component_state(state: ComponentState) -> proto::ComponentState {
     match state {
+        ComponentState::Unknown => proto::ComponentState::Unspecified,
         ComponentState::Pending => proto::ComponentState::Pending,
         ComponentState::Progressing => proto::ComponentState::Progressing,
         ComponentState::Ready => proto::ComponentState::Ready,

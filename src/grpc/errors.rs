@@ -76,7 +76,7 @@ pub fn status(error: &Error) -> Status {
         metadata.collect::<std::collections::HashMap<_, _>>(),
     );
     if !error.faults().is_empty() {
-        details.set_bad_request(violations(error.faults()));
+        details.set_bad_request(violations(error.faults(), the_others(error.kind())));
     }
     if let Some((kind, name)) = error.object() {
         let owner = error.metadata().get("owner").map(String::as_str).unwrap_or_default();
@@ -96,26 +96,41 @@ pub fn status(error: &Error) -> Status {
 
 /// The violations that fit, and how many do not. Where not all fit with their hints, equal hints are told once, and
 /// none where that is still too much.
-fn violations(faults: &[Fault]) -> Vec<FieldViolation> {
+fn violations(faults: &[Fault], others: &str) -> Vec<FieldViolation> {
     let fits = |violations: &[FieldViolation]| violations.iter().all(|one| !one.reason.is_empty());
     let explained = |fault: &Fault| cut(&fault.explained(), MAX_EXPLAINED);
     let mut told = BTreeSet::new();
-    let once = |fault: &Fault| match told.insert(fault.hint.clone()) {
+    let mut once = |fault: &Fault| match told.insert(fault.hint.clone()) {
         true => explained(fault),
         false => cut(&fault.description, MAX_DESCRIPTION),
     };
-    let all = first_violations(faults, explained);
+    let first_violations =
+        |describe: &mut dyn FnMut(&Fault) -> String| first_violations(faults, others, describe);
+    let all = first_violations(&mut { explained });
     if fits(&all) {
         return all;
     }
-    let shorter = first_violations(faults, once);
+    let shorter = first_violations(&mut once);
     if fits(&shorter) || faults.len() > MAX_VIOLATIONS {
         return shorter;
     }
-    first_violations(faults, |fault| cut(&fault.description, MAX_DESCRIPTION))
+    first_violations(&mut |fault| cut(&fault.description, MAX_DESCRIPTION))
 }
 
-fn first_violations(faults: &[Fault], mut describe: impl FnMut(&Fault) -> String) -> Vec<FieldViolation> {
+/// What shows the faults that do not fit.
+fn the_others(kind: ErrorKind) -> &'static str {
+    match kind {
+        // It lists thousands.
+        ErrorKind::TemplateInvalid | ErrorKind::LimitExceeded => "call ValidateTemplate",
+        _ => "correct these, and the call tells the others",
+    }
+}
+
+fn first_violations(
+    faults: &[Fault],
+    others: &str,
+    describe: &mut dyn FnMut(&Fault) -> String,
+) -> Vec<FieldViolation> {
     let mut violations = Vec::new();
     let mut bytes = 0;
     for fault in faults {
@@ -128,7 +143,7 @@ fn first_violations(faults: &[Fault], mut describe: impl FnMut(&Fault) -> String
         bytes += violation.field.len() + violation.description.len() + violation.reason.len();
         if violations.len() == MAX_VIOLATIONS || bytes > MAX_VIOLATIONS_BYTES {
             let more = faults.len() - violations.len();
-            violations.push(FieldViolation::new("", format!("and {more} more: call ValidateTemplate")));
+            violations.push(FieldViolation::new("", format!("and {more} more: {others}")));
             break;
         }
         violations.push(violation);
@@ -260,13 +275,20 @@ mod tests {
     #[test]
     fn a_hundred_faults_fit_into_trailers() {
         let faults = (0..100).map(|index| Fault::field(format!("images[{index}].source"), "x".repeat(500)));
-        let status = status(&Error::fields(faults.collect()));
+        let error = Error::fields(faults.collect());
+        let status = status(&error);
         assert_eq!(status.code(), Code::InvalidArgument);
         assert!(status.details().len() <= 3 * 1024, "{} bytes of details", status.details().len());
         assert!(status.message().len() <= MAX_MESSAGE);
         let details = status.get_error_details();
         let violations = &details.bad_request().unwrap().field_violations;
+        // No other call shows the fields of a request; those of a template ValidateTemplate does.
+        assert!(violations.last().unwrap().description.ends_with("the call tells the others"));
+        let template = Error::new(ErrorKind::TemplateInvalid, "no").with_faults(error.faults().to_vec());
+        let details = super::status(&template).get_error_details();
+        let violations = &details.bad_request().unwrap().field_violations;
         assert!(violations.last().unwrap().description.ends_with("call ValidateTemplate"));
+        let details = status.get_error_details();
         assert_eq!(details.error_info().unwrap().reason, "FIELD_INVALID");
     }
 

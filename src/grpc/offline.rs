@@ -35,9 +35,16 @@ pub fn validate(
 pub fn translate(
     request: proto::TranslateTemplateRequest,
 ) -> std::result::Result<proto::TranslateTemplateResponse, Status> {
-    let answer = || {
-        let (namespace, call, each) = decode::translate(request, &namespace()?, Limits::default())?;
-        encode::translate_response(&namespace, Operations::translate_template(&call)?, each)
-    };
+    let answer = || translated(&decode::translate(request, &namespace()?, Limits::default())?);
     answer().map_err(|error: Error| errors::status(&error))
+}
+
+/// The answer to a TranslateTemplate.
+pub(super) fn translated(call: &decode::TranslateCall) -> Result<proto::TranslateTemplateResponse> {
+    let named = Some(&call.namespace).filter(|_| call.is_named);
+    encode::translate_response(
+        &call.namespace,
+        Operations::translate_template(&call.template, named)?,
+        call.each,
+    )
 }

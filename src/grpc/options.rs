@@ -123,6 +123,9 @@ fn rules(options: &proto::DeployOptions, faults: &mut Faults) -> Rules {
 /// Reads size, class and content of volume claims, which apply to claims only.
 fn claims(options: &proto::DeployOptions, rules: &mut Rules, faults: &mut Faults) {
     let claims = rules.volumes == VolumeMapping::PersistentVolumeClaim;
+    // What a value that cannot be read would make of volumes nobody knows.
+    let is_read = proto::Profile::try_from(options.profile).is_ok()
+        && proto::VolumeMapping::try_from(options.volumes).is_ok();
     rules.filling = match enumeration(options.volume_filling, "options.volume_filling", faults) {
         proto::VolumeFilling::Unspecified | proto::VolumeFilling::Empty => VolumeFilling::Empty,
         proto::VolumeFilling::FromImage => VolumeFilling::FromImage,
@@ -132,7 +135,7 @@ fn claims(options: &proto::DeployOptions, rules: &mut Rules, faults: &mut Faults
         ("storage_class", !options.storage_class.is_empty()),
         ("volume_filling", rules.filling == VolumeFilling::FromImage),
     ] {
-        if is_set && !claims {
+        if is_set && !claims && is_read {
             let problem = "applies to volume claims only, but options.volumes creates none: set it to \
                            VOLUME_MAPPING_PERSISTENT_VOLUME_CLAIM, or leave this out";
             faults.add(format!("options.{name}"), problem);
@@ -284,6 +287,12 @@ mod tests {
             ..proto::DeployOptions::default()
         };
         assert_eq!(wrong(&filling), ["options.volume_filling", "options.volumes"]);
+        for unread in [
+            proto::DeployOptions { volumes: 77, ..size.clone() },
+            proto::DeployOptions { profile: 77, ..size },
+        ] {
+            assert_eq!(wrong(&unread).len(), 1, "nobody knows what it would create");
+        }
         let claims =
             proto::DeployOptions { volume_size: "5Gi".into(), storage_class: "fast".into(), ..modern() };
         let rules = decode(&claims).unwrap().rules;

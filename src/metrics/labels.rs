@@ -135,35 +135,29 @@ words! {
     }
 }
 
-/// The label of an HTTP status: those that API servers and this one answer, and otherwise its class.
-pub fn http_code(code: Option<u16>) -> &'static str {
-    match code {
-        None => "none",
-        Some(200) => "200",
-        Some(201) => "201",
-        Some(202) => "202",
-        Some(204) => "204",
-        Some(400) => "400",
-        Some(401) => "401",
-        Some(403) => "403",
-        Some(404) => "404",
-        Some(405) => "405",
-        Some(408) => "408",
-        Some(409) => "409",
-        Some(410) => "410",
-        Some(413) => "413",
-        Some(422) => "422",
-        Some(429) => "429",
-        Some(500) => "500",
-        Some(501) => "501",
-        Some(503) => "503",
-        Some(504) => "504",
-        Some(other) => match other / 100 {
-            2 => "2xx",
-            3 => "3xx",
-            4 => "4xx",
-            5 => "5xx",
-            _ => "other",
-        },
-    }
+/// Makes the labels of HTTP statuses.
+macro_rules! statuses {
+    ($($status:literal)+) => {
+        /// The label of an HTTP status: itself if it has a meaning, and otherwise its class.
+        pub fn http_code(code: Option<u16>) -> &'static str {
+            match code {
+                None => "none",
+                $(Some($status) => stringify!($status),)+
+                Some(other) => match other / 100 {
+                    2 => "2xx",
+                    3 => "3xx",
+                    4 => "4xx",
+                    5 => "5xx",
+                    _ => "other",
+                },
+            }
+        }
+    };
+}
+
+statuses! {
+    200 201 202 203 204 205 206 207 208 226
+    300 301 302 303 304 305 307 308
+    400 401 402 403 404 405 406 407 408 409 410 411 412 413 414 415 416 417 418 421 422 423 424 425 426 428 429 431 451
+    500 501 502 503 504 505 506 507 508 510 511
 }

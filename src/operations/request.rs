@@ -70,8 +70,16 @@ impl Faults {
     }
 }
 
-/// The most bytes of a request's name.
-pub const MAX_REQUEST_ID: usize = 128;
+/// The most characters of a request's name.
+const MAX_REQUEST_ID: usize = 128;
+
+/// What is wrong with the name of a request.
+pub fn wrong_request_id(id: &str) -> impl Iterator<Item = String> {
+    let is_long = id.chars().count() > MAX_REQUEST_ID;
+    let is_control = id.chars().any(char::is_control);
+    let long = is_long.then(|| format!("must have at most {MAX_REQUEST_ID} characters"));
+    long.into_iter().chain(is_control.then(|| "must not have control characters".to_owned()))
+}
 
 /// What a call that changes something names, as its caller has written it, whatever else is wrong with it.
 #[derive(Clone, Debug)]
@@ -96,8 +104,7 @@ impl Names {
             name => Namespace::new(name).ok(),
         };
         let deployment = DeploymentName::new(self.name.as_str()).ok();
-        let is_name =
-            self.request_id.len() <= MAX_REQUEST_ID && !self.request_id.chars().any(char::is_control);
+        let is_name = wrong_request_id(&self.request_id).next().is_none();
         Audited {
             method: self.deed.method(),
             namespace: namespace.map(|name| name.to_string()).unwrap_or_default(),

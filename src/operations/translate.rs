@@ -1,7 +1,7 @@
 //! Validate and translate: the first steps of a Deploy, without a cluster.
 
 use super::{DeployCall, Operations};
-use crate::artifacts::{Artifacts, ComponentName, DeploymentName};
+use crate::artifacts::{Artifacts, ComponentName, DeploymentName, Namespace};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::error::Result;
 use crate::plan::{
@@ -81,10 +81,14 @@ impl Operations {
         Ok(translate::components(&prepared.template).into_iter().map(|component| component.name).collect())
     }
 
-    /// Translates a template into manifests.
-    pub fn translate_template(call: &TemplateCall) -> Result<Translated> {
+    /// Translates a template into manifests, which have a namespace if one is named.
+    pub fn translate_template(call: &TemplateCall, named: Option<&Namespace>) -> Result<Translated> {
         let mut prepared = prepare(call)?;
         let Rendered { artifacts, diagnostics, .. } = render(&mut prepared, Standing::default())?;
+        let artifacts = match named {
+            Some(namespace) => artifacts.within(namespace),
+            None => artifacts,
+        };
         let manifest_yaml = translate::manifest_yaml(&artifacts);
         Ok(Translated { manifest_yaml, artifacts, diagnostics: combine(&prepared.diagnostics, &diagnostics) })
     }

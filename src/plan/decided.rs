@@ -77,7 +77,7 @@ pub fn decide(
         prune: course.deletes_removed(),
         conflicts: course.conflicts_now(),
         replicas: course.replicas,
-        uncounted: &crate::translate::uncounted(&prepared.template),
+        uncounted: &prepared.uncounted(),
         scale: &BTreeMap::new(),
         managers: (&own, &scale),
         back: course.back.as_ref(),

@@ -37,6 +37,11 @@ pub(super) fn displaced(others: &[Others], manifest: &Value, refused: &[String])
             rest = after;
         }
         let Some((last, above)) = parts.split_last() else { continue };
+        if let ("name", Some((item, list))) = (*last, above.split_last())
+            && item.starts_with('[')
+        {
+            others.iter().for_each(|other| items(other, manifest, list, &mut found));
+        }
         let parent = path[..path.len() - last.len()].trim_end_matches('.');
         let is_broad = fields::is_broad(parent);
         for other in others {
@@ -56,6 +61,26 @@ pub(super) fn displaced(others: &[Others], manifest: &Value, refused: &[String])
         }
     }
     found
+}
+
+/// Items of others in a list that takes no unnamed ones beside each other, as the ports of a Service: those that the
+/// manifest does not have.
+fn items(other: &Others, manifest: &Value, list: &[&str], found: &mut Vec<Displaced>) {
+    let mut at = |steps: &[String], theirs: &Value, ours: &Value| {
+        for step in theirs.as_object().into_iter().flatten().map(|(step, _)| step) {
+            let Some(keys) = fields::keys(step) else { continue };
+            if ours.as_array().is_some_and(|items| items.iter().any(|item| fields::has(item, &keys))) {
+                continue;
+            }
+            let steps: Vec<String> = steps.iter().chain([step]).cloned().collect();
+            let field = shown(&steps);
+            let one = Displaced { held: HeldField { manager: other.manager.clone(), steps }, field };
+            if !found.contains(&one) {
+                found.push(one);
+            }
+        }
+    };
+    descend(&other.fields, manifest, list, &mut Vec::new(), &mut at);
 }
 
 /// Goes down in what others hold and in the manifest alike, and shows each place that both have.
@@ -132,10 +157,16 @@ fn take_away(manifest: &mut Value, steps: &[String]) {
             }
             take_away(child, rest);
         }
-    } else if let (Some(keys), Some(items)) = (fields::keys(step), manifest.as_array_mut())
-        && let Some(item) = items.iter_mut().find(|item| fields::has(item, &keys))
-    {
-        take_away(item, rest);
+    } else if let (Some(keys), Some(items)) = (fields::keys(step), manifest.as_array_mut()) {
+        match items.iter_mut().find(|item| fields::has(item, &keys)) {
+            Some(item) => take_away(item, rest),
+            // A whole item, which the manifest does not have.
+            None if rest.is_empty() => {
+                let goes = [("$patch".to_owned(), Value::from("delete"))];
+                items.push(keys.into_iter().chain(goes).collect());
+            }
+            None => {}
+        }
     }
 }
 
@@ -188,6 +219,31 @@ mod tests {
             json!({"f:spec": {"f:type": {}, "f:loadBalancerSourceRanges": {}, "f:sessionAffinity": {}}});
         let refused = "spec.LoadBalancerSourceRanges";
         assert_eq!(found(ranges, &service, refused), ["spec.loadBalancerSourceRanges"]);
+    }
+
+    #[test]
+    fn an_item_of_a_list_that_takes_no_second_one_without_a_name_is_taken_away_whole() {
+        let service = json!({"spec": {"ports": [{"port": 80, "protocol": "TCP"}]}});
+        let item = "k:{\"port\":81,\"protocol\":\"TCP\"}";
+        let held = json!({"f:spec": {"f:ports": {item: {".": {}, "f:port": {}}}}});
+        let found = displaced(&others(held), &service, &["spec.ports[0].name".to_owned()]);
+        assert_eq!(
+            found.iter().map(|one| one.field.as_str()).collect::<Vec<_>>(),
+            ["spec.ports[port=81,protocol=\"TCP\"]"]
+        );
+        let mut merged = service;
+        take_away(&mut merged, &found[0].held.steps);
+        let goes = json!({"port": 81, "protocol": "TCP", "$patch": "delete"});
+        assert_eq!(merged["spec"]["ports"][1], goes);
+        // Names are the keys of other lists: nothing of those is meant.
+        assert_eq!(
+            super::displaced(
+                &others(held_env("B", "f:value")),
+                &of_env(&json!({"name": "A"})),
+                &["spec.template.spec.containers[0].env[0].value".to_owned()]
+            ),
+            []
+        );
     }
 
     #[test]

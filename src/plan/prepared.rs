@@ -97,6 +97,11 @@ impl Prepared {
         checked.map(|artifact| artifact.reference.kind).collect()
     }
 
+    /// The components for which it has no count.
+    pub fn uncounted(&self) -> BTreeSet<ComponentName> {
+        translate::uncounted(&self.template)
+    }
+
     /// Whether it may have volume claims, those included that it has no longer.
     pub fn may_claim(&self) -> bool {
         let mut images = self.template.images.iter();
@@ -153,6 +158,15 @@ pub fn read(call: &TemplateCall) -> Reading {
     let mut findings = Findings::default();
     let facts = facts::read(&call.image_configs, validated.template.as_ref(), &mut findings);
     let refuses = findings.refuse();
+    // Two templates whose names become one are one deployment.
+    let called = validated.template.as_ref().filter(|_| call.name.is_none());
+    if let Some((name, slug)) = called.and_then(|one| Some((&one.name, translate::slug(&one.name)?))) {
+        let mut found = Findings::default();
+        translate::tell_slug(name, &slug, &mut found);
+        let mut found = found.into_vec();
+        positions.locate(&mut found);
+        validated.diagnostics.extend(found);
+    }
     validated.diagnostics.extend(findings.into_vec());
     judge(&mut validated.diagnostics, call.strict);
     Reading {
@@ -251,20 +265,58 @@ pub fn render(prepared: &mut Prepared, standing: Standing) -> Result<Rendered> {
 }
 
 /// The findings of reading and of translating, in the order that every call tells them in: errors first, else in the
-/// order of the template. What has no place in a text comes last, by the numbers in its path.
+/// order of the template: by the place in its text, and what has none by its path.
 pub fn combine(first: &[Diagnostic], second: &[Diagnostic]) -> Vec<Diagnostic> {
     let mut found: Vec<Diagnostic> = first.iter().chain(second).cloned().collect();
     found.sort_by_cached_key(|found| {
-        (!found.is_error(), found.position.is_none(), found.position, numbers(&found.field))
+        (!found.is_error(), found.position.is_none(), found.position, place(&found.field))
     });
     found
 }
 
-/// The numbers in a path, as 1 and 0 in `images[1].ports[0].proto`; for a path without any, beyond all.
-fn numbers(field: &str) -> Vec<usize> {
-    let parts = field.split(['[', ']']).skip(1).step_by(2);
-    let numbers: Vec<usize> = parts.map_while(|part| part.parse().ok()).collect();
-    if numbers.is_empty() { vec![usize::MAX] } else { numbers }
+/// The keys of a template in the order of the contract, each with those below it behind it.
+const KEYS: [&str; 27] = [
+    "name",
+    "images",
+    "source",
+    "ports",
+    "host_port",
+    "container_port",
+    "proto",
+    "host_interface",
+    "links",
+    "service",
+    "alias",
+    "environment",
+    "variable",
+    "value",
+    "required",
+    "command",
+    "expose",
+    "volumes",
+    "host_path",
+    "container_path",
+    "volumes_from",
+    "read_only",
+    "deployment",
+    "count",
+    "category",
+    "type",
+    "description",
+];
+
+/// Where a path is in a template: at each step the place of its key, and the entry in its list. What is in none comes
+/// last.
+fn place(field: &str) -> Vec<usize> {
+    if field.is_empty() {
+        return vec![usize::MAX];
+    }
+    let step = |part: &str| {
+        let (key, entry) = part.split_once('[').unwrap_or((part, ""));
+        let key = KEYS.iter().position(|known| *known == key).unwrap_or(KEYS.len());
+        [Some(key), entry.strip_suffix(']').and_then(|entry| entry.parse().ok())]
+    };
+    field.split('.').flat_map(step).flatten().collect()
 }
 
 /// The error of a template that is refused: every fault, each with its path.

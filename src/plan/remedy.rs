@@ -140,11 +140,15 @@ pub fn blamed(error: Error, step: &Step) -> Error {
     let found = refused.iter().find_map(|path| fields::holder(&step.others, manifest, path));
     let Some((field, manager)) = found else { return error };
     let reference = &step.artifact.reference;
+    let helps = if displaced(&step.others, manifest, refused).is_empty() {
+        "undo that change, then deploy again"
+    } else {
+        "undo that change, or set options.conflicts to CONFLICT_POLICY_FORCE, which takes it away"
+    };
     Error::new(
         ErrorKind::FieldConflict,
         format!(
-            "{reference}: the cluster does not accept it beside {field}, which field manager {manager} has set; undo \
-             that change, then deploy again"
+            "{reference}: the cluster does not accept it beside {field}, which field manager {manager} has set; {helps}"
         ),
     )
     .with("field", field)

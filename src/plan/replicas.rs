@@ -39,6 +39,8 @@ pub(super) struct Replicas {
     pub(super) scaled: Option<i32>,
     /// Whether that count was found, and Scale has not set it.
     pub(super) found: bool,
+    /// The count that is in force, as far as it is known.
+    pub(super) in_force: Option<i32>,
     /// Set the replicas back to this before the object is applied.
     pub(super) take_back: Option<i32>,
     /// Whether the count on the cluster changes.
@@ -48,6 +50,15 @@ pub(super) struct Replicas {
 /// Whether two manifests are the same but for their replica counts. Most are the same in everything.
 pub(super) fn same_but_count(one: &Value, other: &Value) -> bool {
     one == other || ignored(one) == ignored(other)
+}
+
+/// Where a controller's manifest has its count.
+const COUNT: &str = "/spec/replicas";
+
+/// The count of a controller's manifest.
+fn count_of(artifact: &Artifact) -> i32 {
+    let count = artifact.manifest.pointer(COUNT).and_then(Value::as_i64);
+    count.and_then(|count| i32::try_from(count).ok()).unwrap_or(1)
 }
 
 /// The manifest without its replica count.
@@ -91,6 +102,11 @@ impl<'a> Known<'a> {
         }
     }
 
+    /// The count that is in force: what somebody else has set only a look can tell.
+    fn in_force(&self) -> Option<i32> {
+        self.found.or(self.recorded.filter(|_| !self.is_foreign))
+    }
+
     /// Whether the template's count is to be set, whatever is there.
     ///
     /// A template without a count has no opinion. What somebody else owns is only set where the author has changed the
@@ -121,15 +137,15 @@ pub(super) fn decide(
     if !artifact.reference.kind.is_controller() {
         return Replicas::default();
     }
-    let count = artifact.manifest.pointer("/spec/replicas").and_then(Value::as_i64);
-    let count = count.and_then(|count| i32::try_from(count).ok()).unwrap_or(1);
+    let count = count_of(artifact);
     let uncounted = inputs.uncounted.contains(&artifact.component);
     if let Some(asked) = inputs.scale.get(&artifact.component).copied() {
         set(artifact, asked);
         let template = member.and_then(|member| member.template_replicas).unwrap_or(count);
         let (template, scaled) = (Some(template), Some(asked));
         // Of a Pod, no count and a count of 1 are the same.
-        return Replicas { template, scaled, changes: true, ..Replicas::default() };
+        let in_force = member.and_then(|member| member.scaled_replicas.or(member.template_replicas));
+        return Replicas { template, scaled, in_force, changes: true, ..Replicas::default() };
     }
     let former = inputs
         .head
@@ -154,7 +170,15 @@ pub(super) fn decide(
         }
         unset(artifact);
         let found = scaled.is_some() && member.is_some_and(|member| member.found_replicas);
-        return Replicas { template: Some(template), uncounted, scaled, found, ..Replicas::default() };
+        let in_force = known.in_force();
+        return Replicas {
+            template: Some(template),
+            uncounted,
+            scaled,
+            found,
+            in_force,
+            ..Replicas::default()
+        };
     }
     // A controller that takes the place of another is born with the count that is found.
     let kept = known.found.or(known.recorded).unwrap_or(count);
@@ -173,7 +197,16 @@ pub(super) fn decide(
     }
     let scaled = (kept != template).then_some(kept);
     let found = scaled.is_some() && !by_scale;
-    Replicas { template: Some(template), uncounted, scaled, found, take_back: None, changes: !exists }
+    let in_force = known.in_force();
+    Replicas {
+        template: Some(template),
+        uncounted,
+        scaled,
+        found,
+        in_force,
+        take_back: None,
+        changes: !exists,
+    }
 }
 
 /// Sets the template's count, and takes it back from whoever else has set one.
@@ -185,7 +218,7 @@ fn templates(
     exists: bool,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Replicas {
-    let is_others = known.found != Some(count) && known.other.is_some();
+    let is_others = known.in_force() != Some(count) && known.other.is_some();
     // A controller that Scale made from a Pod is ours alone, its count is Scale's all the same.
     if is_others || known.other.is_none() && known.recorded != known.applied && known.recorded != Some(count)
     {
@@ -195,28 +228,35 @@ fn templates(
     let differs = is_others || known.recorded != Some(count);
     let changes = !exists || is_new || inputs.replicas == ReplicasPolicy::Template && differs;
     let take_back = known.other.filter(|_| exists && (is_others || is_new)).map(|_| count);
-    Replicas { template: Some(count), take_back, changes, ..Replicas::default() }
+    let in_force = known.in_force();
+    Replicas { template: Some(count), in_force, take_back, changes, ..Replicas::default() }
 }
 
 /// The controllers whose count must be read, since somebody else owns it: those that another kind takes the place of,
-/// and with TEMPLATE all of them, since what is the template's count already is no change. So must those whose count
-/// Scale owns and the record does not have.
+/// and those whose count is set, since what is the template's already is no change, and what is not is told. So must those
+/// whose count Scale owns and the record does not have.
 pub fn counts_to_read(
     head: &Head,
     after: &Artifacts,
     seen: &[ListedObject],
-    policy: ReplicasPolicy,
+    (policy, uncounted): (ReplicasPolicy, &BTreeSet<ComponentName>),
     deployment: &DeploymentName,
 ) -> Vec<ObjectRef> {
     let ours = [field_manager(deployment), scale_manager(deployment)];
     let controllers = seen.iter().filter(|seen| seen.reference.kind.is_controller());
     let is_foreign = |seen: &&ListedObject| seen.replicas_owners.iter().any(|owner| !ours.contains(owner));
-    let is_asked =
-        |seen: &&ListedObject| policy == ReplicasPolicy::Template || after.get(&seen.reference).is_none();
+    let is_asked = |member: &Member| match (after.get(&member.reference), policy) {
+        (None, _) | (Some(_), ReplicasPolicy::Template) => true,
+        (Some(_), ReplicasPolicy::Preserve | ReplicasPolicy::Rollback) => false,
+        (Some(artifact), ReplicasPolicy::Auto) => {
+            let is_changed = member.uncounted || member.template_replicas != Some(count_of(artifact));
+            is_changed && !uncounted.contains(&member.component)
+        }
+    };
     let is_read = |seen: &&ListedObject| {
-        let is_unrecorded = |member| is_unrecorded(member, seen, deployment);
-        head.member(&seen.reference)
-            .is_some_and(|member| is_foreign(seen) && is_asked(seen) || is_unrecorded(member))
+        head.member(&seen.reference).is_some_and(|member| {
+            is_foreign(seen) && is_asked(member) || is_unrecorded(member, seen, deployment)
+        })
     };
     controllers.filter(is_read).map(|seen| seen.reference.clone()).collect()
 }
@@ -272,13 +312,16 @@ fn note(artifact: &Artifact, code: Code, what: &str) -> Diagnostic {
 }
 
 fn set(artifact: &mut Artifact, count: i32) {
-    if let Some(spec) = artifact.manifest.get_mut("spec").and_then(Value::as_object_mut) {
-        spec.insert("replicas".to_owned(), Value::from(count));
-    }
+    artifact.manifest = with(std::mem::take(&mut artifact.manifest), count.into());
 }
 
 fn unset(artifact: &mut Artifact) {
-    if let Some(spec) = artifact.manifest.get_mut("spec").and_then(Value::as_object_mut) {
-        spec.remove("replicas");
+    artifact.manifest = ignored(&artifact.manifest);
+}
+
+fn with(mut manifest: Value, count: Value) -> Value {
+    if let Some(spec) = manifest.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.insert("replicas".to_owned(), count);
     }
+    manifest
 }

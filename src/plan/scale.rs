@@ -53,7 +53,7 @@ impl ScalePlan {
         let stands = |(member, count): &mut (Member, i32)| {
             let found = found(member, seen).filter(|found| found.replicas == Some(*count));
             let is_held = found.is_some_and(|found| found.replicas_owners.contains(&own));
-            is_held && member.scaled_replicas == Some(*count)
+            is_held && member.scaled_replicas.or(member.template_replicas) == Some(*count)
         };
         self.unchanged.extend(self.set.extract_if(.., stands).map(|(member, _)| member));
     }
@@ -194,7 +194,11 @@ fn unknown(record: &Record, missing: &[&str]) -> Error {
         _ => {
             let quoted: Vec<String> = missing.iter().map(|name| format!("{name:?}")).collect();
             let quoted: Vec<&str> = quoted.iter().map(String::as_str).collect();
-            format!("components {}{listed}", some(&quoted))
+            let hints = missing.iter().map(|name| (name, hint(name))).filter(|(_, hint)| !hint.is_empty());
+            let hints = hints
+                .take(MAX_NAMES)
+                .map(|(name, hint)| format!("; for {name:?}{}", hint.replacen(';', ",", 1)));
+            format!("components {}{listed}{}", some(&quoted), hints.collect::<String>())
         }
     };
     let message = format!("deployment {} has no {told}", record.name);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Head, Operation, OperationKind, Record, later_record};
 use crate::artifacts::{DeploymentName, Target};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, contract_word};
 
 /// Says whether an operation may start on a deployment as it was read.
 ///
@@ -35,6 +35,11 @@ pub fn check_etag(record: Option<&Record>, etag: &str) -> Result<()> {
     if etag.is_empty() || etag == now {
         return Ok(());
     }
+    if record.is_none() {
+        let text =
+            "there is no such deployment any more, or there never was; leave the etag out to make a new one";
+        return Err(Error::new(ErrorKind::EtagMismatch, text));
+    }
     Err(Error::new(
         ErrorKind::EtagMismatch,
         "the deployment has changed since its etag was read; read it again with GetDeployment",
@@ -48,17 +53,15 @@ fn in_progress(record: &Record, operation: &Operation, remaining: Duration) -> E
         OperationKind::Scale => "being scaled",
         OperationKind::Teardown => "being torn down",
     };
-    Error::new(
+    let error = Error::new(
         ErrorKind::OperationInProgress,
         format!(
             "deployment {} is {verb} by {}, which began at {}",
             record.name, operation.holder, operation.started
         ),
-    )
-    .with("holder", operation.holder.clone())
-    .with("since", operation.started.to_string())
+    );
     // Most operations end long before their lease does.
-    .retry_after(remaining.min(Duration::from_secs(1)))
+    about(error, operation).retry_after(remaining.min(Duration::from_secs(1)))
 }
 
 /// The answer to a write on a deployment that is being torn down.
@@ -70,6 +73,7 @@ pub fn being_deleted(record: &Record) -> Error {
             record.name
         ),
     )
+    .with("operation", contract_word(&OperationKind::Teardown))
     .retry_after(Duration::from_secs(1))
 }
 
@@ -87,7 +91,8 @@ pub fn check_joins(record: &Record, deletes_claims: bool) -> Result<()> {
         record.name,
         claims.join(", ")
     );
-    Err(Error::new(ErrorKind::OperationInProgress, text).retry_after(Duration::from_secs(1)))
+    let error = Error::new(ErrorKind::OperationInProgress, text).retry_after(Duration::from_secs(1));
+    Err(error.with("operation", contract_word(&OperationKind::Teardown)))
 }
 
 /// The answer to a Deploy that must be the first, where there is a deployment.
@@ -106,11 +111,23 @@ pub fn there_already(record: &Record) -> Error {
 
 /// The answer when others keep writing the record.
 pub fn being_changed(record: &Record) -> Error {
-    Error::new(
+    let error = Error::new(
         ErrorKind::OperationInProgress,
         format!("deployment {} keeps changing; read it again and retry", record.name),
     )
-    .retry_after(Duration::from_secs(1))
+    .retry_after(Duration::from_secs(1));
+    match &record.head.operation {
+        Some(operation) => about(error, operation),
+        None => error,
+    }
+}
+
+/// Says which operation it is, and since when.
+fn about(error: Error, operation: &Operation) -> Error {
+    error
+        .with("operation", contract_word(&operation.kind))
+        .with("holder", operation.holder.clone())
+        .with("since", operation.started.to_string())
 }
 
 /// The answer to a lost race for the record.

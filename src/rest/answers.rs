@@ -61,7 +61,7 @@ fn status(kind: ErrorKind) -> StatusCode {
 
 /// Why a request is refused.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub struct Refusal {
     status: StatusCode,
     reason: String,
     message: String,
@@ -110,16 +110,19 @@ impl Refusal {
         Self::new(StatusCode::NOT_IMPLEMENTED, "NOT_IMPLEMENTED", text)
     }
 
-    pub(super) fn too_large() -> Self {
+    /// More of the body has come than is taken.
+    pub fn too_large() -> Self {
         let text = format!("the body is larger than {} KiB", super::MAX_BODY_BYTES / 1024);
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "LIMIT_EXCEEDED", text)
     }
 
-    pub(super) fn head_too_large(why: String) -> Self {
+    /// The head is too much.
+    pub fn head_too_large(why: String) -> Self {
         Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "LIMIT_EXCEEDED", why)
     }
 
-    pub(super) fn too_late() -> Self {
+    /// The body has not come in time.
+    pub fn too_late() -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "the body has not come in time")
     }
 
@@ -133,11 +136,16 @@ impl Refusal {
         self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
+    /// Whether the failure is ours.
+    pub(super) fn is_ours(&self) -> bool {
+        self.status == StatusCode::INTERNAL_SERVER_ERROR
+    }
+
     /// Tells the log of it: never a value.
     pub(super) fn log(&self, method: &'static str) {
         let (status, reason, told) = (self.status.as_u16(), self.reason.as_str(), self.message.as_str());
         let context = &self.context;
-        if self.status == StatusCode::INTERNAL_SERVER_ERROR {
+        if self.is_ours() {
             error!(method, status, reason, told, ?context, "call failed");
         } else {
             info!(method, status, reason, told, ?context, "call refused");

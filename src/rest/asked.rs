@@ -2,9 +2,11 @@
 
 use axum::http::Method;
 use axum::response::Response;
+use tracing::{Span, info_span};
 
 use super::answers::Refusal;
-use crate::error::Error;
+use crate::callers::Acting;
+use crate::template::shown;
 
 /// What is served under a path, and what may be asked of it.
 const OF_SERVICES: &str = "GET, HEAD, POST";
@@ -108,28 +110,26 @@ impl Asked {
         }
     }
 
-    /// The answer to a request that is refused; logged.
-    pub fn refused(&self, error: &Error) -> Response {
-        self.told(&Refusal::from(error))
+    /// Why a request is refused whose path there is not, or has not this method; `None`: it is served.
+    pub fn missing(&self) -> Option<Refusal> {
+        match self.what {
+            What::Unknown => Some(Refusal::unknown_route()),
+            What::Method(allowed) => Some(Refusal::method(allowed)),
+            _ => None,
+        }
     }
 
-    /// The answer to a request of which more has come than is taken; logged.
-    pub fn too_large(&self) -> Response {
-        self.told(&Refusal::too_large())
+    /// The span of a request of somebody; what it names is whatever somebody has sent.
+    pub fn span(&self, acting: &Acting) -> Span {
+        let (method, namespace) = (self.label(), shown(&self.namespace));
+        info_span!("call", method, namespace, caller = acting.name().unwrap_or_default())
     }
 
-    /// The answer to a request with a head that is too much; logged.
-    pub fn head_too_large(&self, why: String) -> Response {
-        self.told(&Refusal::head_too_large(why))
-    }
-
-    /// The answer to a request that has not come in time; logged.
-    pub fn too_late(&self) -> Response {
-        self.told(&Refusal::too_late())
-    }
-
-    pub(super) fn told(&self, refusal: &Refusal) -> Response {
-        refusal.log(self.label());
+    /// The answer to a request that is refused; in the log, too, if it `is_told` or the failure is ours.
+    pub fn refused(&self, refusal: &Refusal, is_told: bool) -> Response {
+        if is_told || refusal.is_ours() {
+            refusal.log(self.label());
+        }
         refusal.answer(self.is_silent)
     }
 }

@@ -18,6 +18,33 @@ pub(super) fn text(body: &[u8]) -> Result<String> {
     }
 }
 
+/// The list with its services in the order of `wanted`, each as it was written; `names` are those of the services as they
+/// are listed.
+pub(super) fn in_order<N: PartialEq>(text: &str, names: &[N], wanted: &[N]) -> String {
+    let mut services: Vec<_> = names.iter().zip(elements(text)).collect();
+    services.sort_by_key(|(name, _)| wanted.iter().position(|wanted| wanted == *name));
+    let services: Vec<&str> = services.into_iter().map(|(_, service)| service).collect();
+    format!("[{}]", services.join(","))
+}
+
+/// The elements of a JSON list, as they are written.
+fn elements(list: &str) -> Vec<&str> {
+    let inner = list.trim().trim_start_matches('[').trim_end_matches(']');
+    let (mut depth, mut is_text, mut is_escaped) = (0_usize, false, false);
+    let ends_one = |letter: char| {
+        match letter {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            '"' => is_text = !is_text,
+            '[' | '{' if !is_text => depth += 1,
+            ']' | '}' if !is_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        letter == ',' && depth == 0 && !is_text
+    };
+    inner.split(ends_one).collect()
+}
+
 fn wrong(description: impl Into<String>) -> Error {
     Error::fields(vec![Fault::field(BODY, description)])
 }
@@ -25,6 +52,15 @@ fn wrong(description: impl Into<String>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn services_change_their_order_and_stay_as_they_are_written() {
+        let b = r#"{"name": "b", "x": "],[{\\\"", "y": [1.10, {}]}"#;
+        let (a, c) = (r#" {"name":"a"}"#, "{\n\"name\": \"c,\"\n}");
+        let ordered = format!("[{a},{b},{c}]");
+        assert_eq!(in_order(&format!(" [{c},{a},{b}]\n"), &["c", "a", "b"], &["a", "b", "c"]), ordered);
+        assert_eq!(in_order(&ordered, &["a", "b", "c"], &["a", "b", "c"]), ordered);
+    }
 
     #[test]
     fn a_list_is_taken_and_nothing_else_is_shown() {

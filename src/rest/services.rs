@@ -10,7 +10,7 @@ use super::answers::Refusal;
 use super::asked::What;
 use super::ids::{self, Id};
 use super::{body, words};
-use crate::artifacts::{DeploymentName, Namespace};
+use crate::artifacts::{ComponentName, DeploymentName, Namespace};
 use crate::callers::Deed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operations::{
@@ -79,23 +79,25 @@ impl Services {
         // 1. What is to be there, and under which name.
         let text = body::text(body)?;
         let namespace = self.namespace()?;
-        let mut call = DeployCall::new(namespace, None, Source::Text(text), Options::default(), deadline);
+        let source = Source::Text(text.clone());
+        let mut call = DeployCall::new(namespace, None, source, Options::default(), deadline);
         call.template.limits = self.operations.settings().requests.of_templates();
         let components = Operations::components(&call)?;
         let name = ids::deployment(&components)
             .ok_or_else(|| Error::internal("a template that can be deployed has no component"))?;
+        let entries = |view: &DeploymentView| words::entries_of(&components, view);
         let call = named(call, &name);
         loop {
             // 2. A first Deploy and nothing else: of two that come at once, one is the first.
             let first = self.operations.deploy(first(&call)).await;
             let error = match first {
-                Ok(deployed) => return Ok(deployed.deployment.iter().flat_map(words::entries).collect()),
+                Ok(deployed) => return Ok(deployed.deployment.iter().flat_map(entries).collect()),
                 Err(error) => error,
             };
             // 3. What is there already is either this very thing, or another.
             let error = match error.kind() {
-                ErrorKind::EtagMismatch => match self.there(&call, &name).await {
-                    Ok(Some(view)) => return Ok(words::entries(&view)),
+                ErrorKind::EtagMismatch => match self.there(&call, (&text, &components)).await {
+                    Ok(Some(view)) => return Ok(entries(&view)),
                     Ok(None) => {
                         return Err(Refusal::deployed_otherwise(name.as_str(), call.namespace.as_str()));
                     }
@@ -112,15 +114,25 @@ impl Services {
     }
 
     /// The deployment that is there, if a Deploy of this would change nothing of it.
-    async fn there(&self, call: &DeployCall, name: &DeploymentName) -> Result<Option<DeploymentView>> {
+    async fn there(
+        &self,
+        call: &DeployCall,
+        (text, listed): (&str, &[ComponentName]),
+    ) -> Result<Option<DeploymentView>> {
         let mut checks = call.clone();
         checks.choices.validate_only = true;
-        let checked = self.operations.deploy(checks).await?;
+        let mut checked = self.operations.deploy(checks.clone()).await?;
+        let there: Vec<ComponentName> = checked.deployment.iter().flat_map(components_of).collect();
+        if checked.outcome == Outcome::Updated && there != listed {
+            // The same services in another order are the same.
+            checks.template.source = Source::Text(body::in_order(text, listed, &there));
+            checked = self.operations.deploy(checks).await?;
+        }
         match checked.outcome {
             Outcome::Unchanged => Ok(checked.deployment),
             Outcome::Updated => Ok(None),
             Outcome::Created => {
-                let text = format!("deployment {name} has gone since it was looked at");
+                let text = "the deployment has gone since it was looked at";
                 Err(Error::new(ErrorKind::DeploymentNotFound, text).retry_after(AGAIN / 10))
             }
         }
@@ -241,6 +253,11 @@ impl Services {
             () = sleep(until.saturating_duration_since(Instant::now())) => Ok(()),
         }
     }
+}
+
+/// The components of a deployment, in the template's order.
+fn components_of(view: &DeploymentView) -> Vec<ComponentName> {
+    view.status.components.iter().map(|component| component.name.clone()).collect()
 }
 
 fn named(mut call: DeployCall, name: &DeploymentName) -> DeployCall {

@@ -3,8 +3,16 @@
 use serde_json::{Value, json};
 
 use super::ids;
+use crate::artifacts::ComponentName;
 use crate::operations::DeploymentView;
 use crate::status::{ComponentState, ComponentStatus};
+
+/// The entries of the services of a deployment, as they were listed.
+pub(super) fn entries_of(listed: &[ComponentName], view: &DeploymentView) -> Vec<Value> {
+    let components = &view.status.components;
+    let found = listed.iter().filter_map(|name| components.iter().find(|component| component.name == *name));
+    found.map(|component| entry(component, view)).collect()
+}
 
 /// The entries of all services of a deployment, in the template's order.
 pub(super) fn entries(view: &DeploymentView) -> Vec<Value> {
@@ -22,7 +30,7 @@ fn state(component: &ComponentStatus) -> String {
     match component.state {
         ComponentState::Ready => format!("running {counts}"),
         ComponentState::Progressing => format!("pending {counts}"),
-        ComponentState::Pending => "pending".to_owned(),
+        ComponentState::Pending | ComponentState::Unknown => "pending".to_owned(),
         ComponentState::Failed if component.message.is_empty() => "failed".to_owned(),
         ComponentState::Failed => format!("failed: {}", component.message),
         ComponentState::Stopped => "stopped".to_owned(),
@@ -33,7 +41,6 @@ fn state(component: &ComponentStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::artifacts::ComponentName;
 
     fn word(state: ComponentState, (ready, desired): (i32, i32), message: &str) -> String {
         super::state(&ComponentStatus {
@@ -41,6 +48,7 @@ mod tests {
             image_name: "Web".to_owned(),
             image: "example/web:1".to_owned(),
             workload: None,
+            uid: None,
             desired,
             ready,
             updated: ready,
@@ -63,6 +71,7 @@ mod tests {
             (ComponentState::Progressing, (1, 2), "pods are starting", "pending 1/2"),
             (ComponentState::Progressing, (0, 1), "", "pending 0/1"),
             (ComponentState::Pending, (0, 2), "it is not there yet", "pending"),
+            (ComponentState::Unknown, (0, 2), "nobody has looked", "pending"),
             (ComponentState::Failed, (1, 2), why, "failed: container web: ErrImagePull"),
             (ComponentState::Failed, (0, 1), "", "failed"),
             (ComponentState::Stopped, (0, 0), "it is scaled to zero", "stopped"),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::wire::Writes;
 use crate::metrics::Cut;
 
 /// How long the head of a request may take.
@@ -87,17 +88,25 @@ impl Activity {
         }
     }
 
-    /// Resolves once no request has been answered for a while.
-    pub(super) async fn is_quiet(&self, time: Duration) {
+    /// Resolves once no request is on its way and no byte of an answer has been written for a while, which begins now at
+    /// the earliest. A body that comes has a limit of its own, and its answer is on its way longer than it is being made.
+    pub(super) async fn is_over(&self, time: Duration, written: &Writes) {
+        let mut changes = self.0.subscribe();
+        let mut quiet_at = Instant::now() + time;
         loop {
-            match self.idle_since() {
-                Some(since) if since + time <= Instant::now() => return,
-                Some(since) => sleep_until(since + time).await,
-                None => {
-                    let mut changes = self.0.subscribe();
-                    // The changes end with the connection, and so does this wait.
-                    let _ = changes.wait_for(|(doing, _)| *doing != Doing::Answer).await;
+            let (doing, since) = *changes.borrow_and_update();
+            let is_quiet = async {
+                if matches!(doing, Doing::Body | Doing::Answer) {
+                    return std::future::pending().await;
                 }
+                quiet_at = quiet_at.max(since + time).max(written.last() + time);
+                sleep_until(quiet_at).await;
+            };
+            tokio::select! {
+                biased;
+                // The sender of the changes is this activity, so they do not end before it.
+                _ = changes.changed() => {}
+                () = is_quiet => if written.last() + time <= Instant::now() { return },
             }
         }
     }
@@ -138,16 +147,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_answered_is_not_quiet() {
-        let activity = Activity::new();
-        activity.becomes(Doing::Answer);
-        let own = activity.clone();
-        let answers = async {
-            sleep(IDLE).await;
-            own.becomes(Doing::Nothing);
-        };
+    async fn what_has_begun_to_come_is_not_over_before_its_answer_is_written() {
+        let (activity, written) = (Activity::new(), Writes::now());
+        // It has been silent for long, but so far nobody has told it to go.
+        sleep(IDLE).await;
         let begun = Instant::now();
-        tokio::join!(activity.is_quiet(HEAD), answers);
-        assert_eq!(begun.elapsed(), IDLE + HEAD);
+        activity.is_over(HEAD, &written).await;
+        assert_eq!(begun.elapsed(), HEAD);
+        for doing in [Doing::Body, Doing::Answer] {
+            activity.becomes(doing);
+            sleep(IDLE).await;
+            let answers = async {
+                sleep(IDLE).await;
+                activity.becomes(Doing::Nothing);
+                for _ in 0..3 {
+                    sleep(HEAD / 2).await;
+                    written.note();
+                }
+            };
+            let begun = Instant::now();
+            tokio::join!(activity.is_over(HEAD, &written), answers);
+            assert_eq!(begun.elapsed(), IDLE + HEAD * 5 / 2, "{doing:?}");
+        }
     }
 }

@@ -19,6 +19,7 @@ use super::envelope::{Envelope, Found, Terms, Violation};
 use super::limits::{self, ASKING, Admission};
 use super::origin::Origin;
 use super::questions::Questions;
+use super::telling;
 use crate::config::Bytes as Size;
 use crate::error::{Beyond, Error, ErrorKind};
 use crate::grpc;
@@ -120,10 +121,13 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let origin = request.extensions().get::<Origin>().cloned().unwrap_or_default();
+        let span = telling::span(request.extensions());
         // A router would drop the query and call the method all the same.
         if request.uri().query().is_some() {
-            let error = unknown(request.uri().path());
-            return Box::pin(async move { Ok(origin.telling.failed(&error).into_http()) });
+            let path = crate::template::shown(request.uri().path());
+            let text = format!("there is no method with a query; call `{path}` without one");
+            let error = Error::new(ErrorKind::NotImplemented, text);
+            return Box::pin(async move { Ok(origin.telling.failed(&error, &span).into_http()) });
         }
         let path = request.uri().path().to_owned();
         let found = Found::default();
@@ -158,7 +162,7 @@ where
             };
             let mut told = match failed {
                 Some(error) => {
-                    let mut told = telling.failed(&error).into_http();
+                    let mut told = telling.failed(&error, &span).into_http();
                     told.headers_mut().insert(ACCEPTED.0, ACCEPTED.1);
                     told
                 }

@@ -144,26 +144,31 @@ where
         () = sleep(jittered(rules.age)) => Some(Cut::Age),
     };
     served.as_mut().graceful_shutdown();
-    let Some(why) = why else {
-        // The streams end by themselves, and the drain timeout bounds what does not; nobody waits for a silent peer.
+    going(served, has_gone(&streams, &written), why, rules, &ends, &metrics).await;
+}
+
+/// Lets a connection end that was told to go: what is under way on it may end, for a time, and whoever `has_gone` is not
+/// waited for.
+pub(super) async fn going<E: std::fmt::Display>(
+    served: impl Future<Output = Result<(), E>>,
+    has_gone: impl Future<Output = ()>,
+    why: Option<Cut>,
+    rules: Rules,
+    ends: &Ends,
+    metrics: &Metrics,
+) {
+    let end = async {
         tokio::select! {
             biased;
-            ended = served.as_mut() => told(ended),
-            () = ends.cut.cancelled() => metrics.cut(Cut::Drain),
-            () = has_gone(&streams, &written) => {}
+            ended = served => told(ended),
+            () = ends.cut.cancelled() => if why.is_none() { metrics.cut(Cut::Drain) },
+            () = has_gone => {}
         }
-        return;
     };
+    // What is under way when everything ends does so by itself, and the drain timeout bounds what does not.
+    let Some(why) = why else { return end.await };
     metrics.cut(why);
-    let going = async {
-        tokio::select! {
-            biased;
-            ended = served.as_mut() => told(ended),
-            () = ends.cut.cancelled() => {}
-            () = has_gone(&streams, &written) => {}
-        }
-    };
-    if timeout(ending(why, rules), going).await.is_err() {
+    if timeout(ending(why, rules), end).await.is_err() {
         debug!(why = why.as_str(), "a connection is cut");
     }
 }

@@ -5,26 +5,25 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::{AUTHORIZATION, CONNECTION, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, CONNECTION, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, Version};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::debug;
+use tracing::{Instrument, Span, debug};
 
 use super::accept::Door;
 use super::activity::{Activity, Doing};
-use super::connections::{Ends, GOING, Rules, jittered, reached, told};
+use super::connections::{Ends, GOING, Rules, going, jittered, reached, told};
 use super::limits::Limits;
 use super::measured::Call;
 use super::origin::Origin;
@@ -32,7 +31,7 @@ use super::wire::Connection;
 use crate::callers::{Acting, Callers, Shown};
 use crate::error::{Beyond, Error, ErrorKind};
 use crate::metrics::{Cut, Limit, Metrics, http_code};
-use crate::rest::{Asked, MAX_BODY_BYTES, Rest};
+use crate::rest::{Asked, MAX_BODY_BYTES, Refusal, Rest};
 use crate::telemetry::Parent;
 
 /// The most connections at once: there are few agents. One more ends the one that has kept nobody waiting for longest.
@@ -114,6 +113,7 @@ async fn one(
     let metrics = facade.metrics.clone();
     let _open = metrics.connection();
     let (origin, expires) = (connection.origin().clone(), connection.expires());
+    let written = connection.written();
     let heard = activity.clone();
     let bytes = InspectReader::new(connection, move |bytes: &[u8]| heard.heard(bytes));
     let noted = activity.clone();
@@ -141,19 +141,7 @@ async fn one(
     };
     // The answer that is under way is its last.
     served.as_mut().graceful_shutdown();
-    if let Some(why) = why {
-        metrics.cut(why);
-    }
-    // Nobody is served any more whose certificate has expired.
-    let late = (why == Some(Cut::Certificate)).then(|| Instant::now() + GOING);
-    tokio::select! {
-        biased;
-        ended = served.as_mut() => told(ended),
-        () = ends.cut.cancelled() => metrics.cut(Cut::Drain),
-        () = reached(late) => {}
-        // A request that is not whole by now is not waited for.
-        () = activity.is_quiet(GOING) => {}
-    }
+    going(served, activity.is_over(GOING, &written), why, rules, &ends, &metrics).await;
 }
 
 /// Why a body is not whole.
@@ -173,13 +161,27 @@ impl Facade {
         let asked = Asked::of(request.method(), request.uri().path());
         let mut call = Call::begin(&self.metrics, asked.label());
         let (parts, mut body) = request.into_parts();
-        let answer = match self.come(&asked, &parts, &mut body, origin).await {
-            Err(answer) => refused(answer, &mut body).await,
-            Ok((acting, bytes)) => {
-                activity.becomes(Doing::Answer);
-                Parent::of(&parts.headers).over(self.answer(&asked, acting, &bytes)).await
+        let acting = self.known(&asked, &parts, origin).await;
+        let span = acting.as_ref().ok().and_then(Option::as_ref);
+        let span = span.map_or_else(Span::none, |acting| asked.span(acting));
+        let answering = async {
+            match self.come(&asked, acting, &mut body).await {
+                Err(refusal) => {
+                    let answer = asked.refused(&refusal, origin.telling.takes_line());
+                    // Who waits to be asked for its body is not asked.
+                    if parts.headers.contains_key(EXPECT) {
+                        closing(answer)
+                    } else {
+                        last(answer, &mut body).await
+                    }
+                }
+                Ok((acting, bytes)) => {
+                    activity.becomes(Doing::Answer);
+                    self.answer(&asked, acting, &bytes, origin).await
+                }
             }
         };
+        let answer = Parent::of(&parts.headers).over(answering.instrument(span)).await;
         if let Some(beyond) = answer.extensions().get::<Beyond>() {
             self.metrics.limit_hit((*beyond).into());
         }
@@ -188,21 +190,26 @@ impl Facade {
         answer
     }
 
-    /// Who asks, and the whole body; or the answer to a request of which no more is read.
+    /// Who asks, once the head of the request is within its bounds.
+    async fn known(&self, asked: &Asked, parts: &Parts, origin: &Origin) -> Result<Option<Acting>, Refusal> {
+        head(parts).map_err(|why| {
+            self.metrics.limit_hit(Limit::Metadata);
+            Refusal::head_too_large(why)
+        })?;
+        framed(parts)?;
+        Ok(self.acting(asked, &parts.headers, origin).await?)
+    }
+
+    /// Who asks for something that there is, and the whole body.
     async fn come(
         &self,
         asked: &Asked,
-        parts: &Parts,
+        acting: Result<Option<Acting>, Refusal>,
         body: &mut Incoming,
-        origin: &Origin,
-    ) -> Result<(Option<Acting>, Bytes), Response> {
-        head(parts).map_err(|why| {
-            self.metrics.limit_hit(Limit::Metadata);
-            asked.head_too_large(why)
-        })?;
-        let acting = self.acting(asked, &parts.headers, origin).await;
-        let acting = acting.map_err(|error| asked.refused(&error))?;
-        let bytes = self.whole(body).await.map_err(|why| self.unfinished(asked, &why))?;
+    ) -> Result<(Option<Acting>, Bytes), Refusal> {
+        let acting = acting?;
+        asked.missing().map_or(Ok(()), Err)?;
+        let bytes = self.whole(body).await.map_err(|why| self.unfinished(&why))?;
         Ok((acting, bytes))
     }
 
@@ -240,36 +247,36 @@ impl Facade {
         }
     }
 
-    fn unfinished(&self, asked: &Asked, why: &Unfinished) -> Response {
+    fn unfinished(&self, why: &Unfinished) -> Refusal {
         match why {
             Unfinished::TooLarge => {
                 self.metrics.limit_hit(Limit::Request);
-                asked.too_large()
+                Refusal::too_large()
             }
             Unfinished::TooLate => {
                 self.metrics.limit_hit(Limit::RequestTime);
-                asked.too_late()
+                Refusal::too_late()
             }
             Unfinished::Broken => {
                 let text = "the body is not what the head of the request says of it";
-                asked.refused(&Error::new(ErrorKind::FramingInvalid, text))
+                Error::new(ErrorKind::FramingInvalid, text).into()
             }
             Unfinished::Ending => {
                 let text = "the adapter is shutting down; try again";
-                asked.refused(&Error::new(ErrorKind::ShuttingDown, text))
+                Error::new(ErrorKind::ShuttingDown, text).into()
             }
         }
     }
 
     /// Answers a whole request, if there is a place for it.
-    async fn answer(&self, asked: &Asked, acting: Option<Acting>, body: &Bytes) -> Response {
+    async fn answer(&self, asked: &Asked, acting: Option<Acting>, body: &Bytes, origin: &Origin) -> Response {
         let place = if asked.is_open() { Ok(None) } else { self.limits.call().map(Some) };
         let _place = match place {
             Ok(place) => place,
-            Err(error) => return asked.refused(&error),
+            Err(error) => return asked.refused(&error.into(), origin.telling.takes_line()),
         };
         let answer = AssertUnwindSafe(self.rest.answer(asked, acting, body)).catch_unwind().await;
-        answer.unwrap_or_else(|_| asked.refused(&Error::internal("a handler has panicked")))
+        answer.unwrap_or_else(|_| asked.refused(&Error::internal("a handler has panicked").into(), true))
     }
 }
 
@@ -289,8 +296,28 @@ fn head(parts: &Parts) -> Result<(), String> {
     Err(text)
 }
 
-/// The answer to a request that is refused before it was whole: the last of its connection.
-async fn refused(mut answer: Response, body: &mut Incoming) -> Response {
+/// Refuses a head that is not HTTP/1.1's, which the library takes.
+fn framed(parts: &Parts) -> Result<(), Error> {
+    let wrong = |text: &str| Err(Error::new(ErrorKind::FramingInvalid, text));
+    let hosts = parts.headers.get_all(HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && parts.version == Version::HTTP_11) {
+        return wrong("a request of HTTP/1.1 has exactly one Host");
+    }
+    let codings: Vec<&HeaderValue> = parts.headers.get_all(TRANSFER_ENCODING).iter().collect();
+    match codings.as_slice() {
+        [] => Ok(()),
+        [only] if only.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => wrong("a body comes in no other Transfer-Encoding than chunked"),
+    }
+}
+
+fn closing(mut answer: Response) -> Response {
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
+/// The answer to a request that is refused before it was whole: the last of its connection, unless the rest comes soon.
+async fn last(answer: Response, body: &mut Incoming) -> Response {
     let rest = async {
         let mut come = 0;
         while let Some(Ok(frame)) = body.frame().await {
@@ -302,8 +329,20 @@ async fn refused(mut answer: Response, body: &mut Incoming) -> Response {
         true
     };
     // Whoever goes on sending is told all the same.
-    if !timeout(MOMENT, rest).await.unwrap_or(false) {
-        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    if timeout(MOMENT, rest).await.unwrap_or(false) { answer } else { closing(answer) }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+
+    #[test]
+    fn every_status_that_has_a_meaning_is_counted_as_itself() {
+        for status in (200..600).filter_map(|code| StatusCode::from_u16(code).ok()) {
+            let is_itself = http_code(Some(status.as_u16())) == status.as_str();
+            assert_eq!(is_itself, status.canonical_reason().is_some(), "{status}");
+        }
     }
-    answer.map(Body::new)
 }

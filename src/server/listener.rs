@@ -6,17 +6,16 @@ use std::net::IpAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Mode;
-use rustix::process::umask;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixSocket, UnixStream};
 use tracing::debug;
 
 use crate::config::Listen;
 
 /// Only the owner may connect.
 const OWNER_ONLY: u32 = 0o600;
-const BUT_OWNER: u32 = 0o177;
+/// How many may wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// The two directions of a connection, whatever they go over.
 pub(super) trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -116,21 +115,23 @@ impl Socket {
     async fn bind(path: &Path) -> Result<Self, BindError> {
         match fs::symlink_metadata(path) {
             Ok(file) if !file.file_type().is_socket() => return Err(BindError::NoSocket),
-            Ok(_) => may_replace(path).await?,
+            Ok(_) => {
+                may_replace(path).await?;
+                fs::remove_file(path)?;
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
-        // It gets its mode before it gets its name, and none but its owner's when it is made: there is no moment at which
-        // others may connect.
-        let unnamed = path.with_extension(format!("{}.new", std::process::id()));
-        let listener = owners_alone(|| UnixListener::bind(&unnamed))?;
-        let named = fs::set_permissions(&unnamed, fs::Permissions::from_mode(OWNER_ONLY))
-            .and_then(|()| fs::rename(&unnamed, path))
-            .and_then(|()| fs::symlink_metadata(path));
-        match named {
-            Ok(file) => Ok(Self { listener, path: path.to_owned(), inode: file.ino() }),
+        let socket = UnixSocket::new_stream()?;
+        socket.bind(path)?;
+        // It gets its mode before anybody can connect.
+        let made = fs::set_permissions(path, fs::Permissions::from_mode(OWNER_ONLY))
+            .and_then(|()| fs::symlink_metadata(path))
+            .and_then(|file| Ok((socket.listen(BACKLOG)?, file.ino())));
+        match made {
+            Ok((listener, inode)) => Ok(Self { listener, path: path.to_owned(), inode }),
             Err(error) => {
-                remove(&unnamed);
+                remove(path);
                 Err(error.into())
             }
         }
@@ -150,14 +151,6 @@ async fn may_replace(path: &Path) -> Result<(), BindError> {
     }
 }
 
-/// Makes a file that is its owner's alone from its first moment.
-fn owners_alone<T>(make: impl FnOnce() -> T) -> T {
-    let before = umask(Mode::from_raw_mode(BUT_OWNER));
-    let made = make();
-    umask(before);
-    made
-}
-
 impl Drop for Socket {
     fn drop(&mut self) {
         if fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == self.inode) {
@@ -175,6 +168,7 @@ fn remove(path: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::MAX_SOCKET_PATH;
 
     #[tokio::test]
     async fn only_a_socket_that_refuses_is_stale() {
@@ -192,6 +186,22 @@ mod tests {
         drop(busy);
         assert!(Socket::bind(&path).await.is_ok());
         assert!(!path.exists());
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_path_may_have_all_the_bytes_that_there_are() {
+        let folder = std::env::temp_dir().join(format!("panamax-long-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let name = "p".repeat(MAX_SOCKET_PATH - folder.as_os_str().len() - 1);
+        let path = folder.join(name);
+        let socket = Socket::bind(&path).await.unwrap();
+        assert!(UnixStream::connect(&path).await.is_ok());
+        assert_eq!(fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o777, OWNER_ONLY);
+        // Nothing is beside it, so nothing can be left there.
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        drop(socket);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
         fs::remove_dir_all(&folder).unwrap();
     }
 

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use tonic::body::Body;
 
 use super::origin::Origin;
+use super::telling;
 use crate::error::Error;
 
 /// How long the rest of a request is let come: a message follows its head at once.
@@ -23,11 +24,12 @@ where
 {
     let telling =
         request.extensions().get::<Origin>().map(|origin| origin.telling.clone()).unwrap_or_default();
+    let span = telling::span(request.extensions());
     let mut body = request.into_body();
     let rest = async { while let Some(Ok(_)) = body.frame().await {} };
     // Whoever goes on sending is told all the same.
     let _ = timeout(MOMENT, rest).await;
-    telling.failed(error).into_http()
+    telling.failed(error, &span).into_http()
 }
 
 #[cfg(test)]

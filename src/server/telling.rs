@@ -4,10 +4,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use http::Extensions;
 use tokio::time::Instant;
 use tonic::Status;
-use tracing::info;
+use tracing::{Span, info, info_span};
 
+use crate::callers::Acting;
 use crate::error::{Error, ErrorKind};
 use crate::grpc;
 
@@ -34,11 +36,23 @@ impl Default for Left {
 }
 
 impl Telling {
-    /// The status of a failure outside of every service; in the log, too, if a line is left or the failure is ours.
-    pub(super) fn failed(&self, error: &Error) -> Status {
-        let is_told = self.0.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
-        if is_told || error.kind() == ErrorKind::Internal { grpc::failed(error) } else { grpc::status(error) }
+    /// Takes a line; says whether one was left.
+    pub(super) fn takes_line(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now())
     }
+
+    /// The status of a failure outside of every service, within the span of its call; in the log, too, if a line is left
+    /// or the failure is ours.
+    pub(super) fn failed(&self, error: &Error, span: &Span) -> Status {
+        let is_told = self.takes_line() || error.kind() == ErrorKind::Internal;
+        span.in_scope(|| if is_told { grpc::failed(error) } else { grpc::status(error) })
+    }
+}
+
+/// The span of a call that reaches no service; none if nobody knows whose it is.
+pub(super) fn span(extensions: &Extensions) -> Span {
+    let caller = extensions.get::<Acting>().and_then(Acting::name);
+    caller.map_or_else(Span::none, |caller| info_span!("call", caller))
 }
 
 impl Left {

@@ -1,11 +1,11 @@
 //! TLS 1.3 for callers: certificate, key and the authority of clients, checked when they are read and read again when they change.
 
 use std::fmt;
-use std::fs::{self, Metadata};
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rustls::pki_types::pem::PemObject;
@@ -16,10 +16,11 @@ use tracing::{error, info};
 use x509_parser::parse_x509_certificate;
 
 use crate::clock::Clock;
-use crate::files;
+use crate::files::{self, Followed, Unusable};
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(5);
+
 /// Where certificates and keys are.
 #[derive(Clone, Debug)]
 pub struct Files {
@@ -31,22 +32,16 @@ pub struct Files {
     pub clients: Option<PathBuf>,
 }
 
-/// Why files cannot be used: one sentence.
-#[derive(Debug)]
-pub struct Unusable(String);
-
-impl fmt::Display for Unusable {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
+impl Files {
+    fn paths(&self) -> Vec<PathBuf> {
+        let paths = [Some(&self.certificate), Some(&self.key), self.clients.as_ref()];
+        paths.into_iter().flatten().cloned().collect()
     }
 }
 
 fn unusable<T>(path: &Path, what: impl fmt::Display) -> Result<T, Unusable> {
-    Err(Unusable(format!("{} {what}", path.display())))
+    Err(format!("{} {what}", path.display()))
 }
-
-/// Which version of a file was read.
-type Version = Vec<Option<(u64, SystemTime, u64)>>;
 
 /// What is spoken over TLS.
 #[derive(Clone, Copy, Debug)]
@@ -75,19 +70,19 @@ impl Configs {
 /// The configurations in force, and the files they came from.
 pub struct Tls {
     files: Files,
-    configs: RwLock<Configs>,
+    configs: Followed<Configs>,
 }
 
 impl Tls {
     /// Reads and checks the files.
     pub fn load(files: Files, now: Timestamp) -> Result<Self, Unusable> {
-        let configs = RwLock::new(Configs::read(&files, now)?);
+        let configs = Followed::read(files.paths(), || Configs::read(&files, now))?;
         Ok(Self { files, configs })
     }
 
     /// The configuration for the next connection; connections keep that with which they began.
     pub(super) fn config(&self, speaks: Speaks) -> Arc<ServerConfig> {
-        let configs = self.configs.read().unwrap_or_else(PoisonError::into_inner);
+        let configs = self.configs.now();
         Arc::clone(match speaks {
             Speaks::Http2 => &configs.http2,
             Speaks::Http1 => &configs.http1,
@@ -95,34 +90,23 @@ impl Tls {
     }
 
     /// Reads the files again whenever they change; never returns. What cannot be used is told, and what was in force
-    /// stays in force.
+    /// stays in force until it can be.
     pub(super) async fn follow(&self, clock: &Clock) {
-        let mut known = version(&self.files);
         loop {
             tokio::time::sleep(LOOK).await;
-            let seen = version(&self.files);
-            if seen == known {
-                continue;
-            }
-            known = seen;
-            match Configs::read(&self.files, clock.now()) {
-                Ok(configs) => {
-                    *self.configs.write().unwrap_or_else(PoisonError::into_inner) = configs;
-                    info!("certificates read again");
-                }
-                Err(why) => error!(%why, "new certificates cannot be used; the ones before stay in force"),
-            }
+            self.look(clock.now());
         }
     }
-}
 
-fn version(files: &Files) -> Version {
-    let paths = [Some(&files.certificate), Some(&files.key), files.clients.as_ref()];
-    let of = |path: &PathBuf| {
-        let metadata = fs::metadata(path).ok()?;
-        Some((metadata.len(), metadata.modified().ok()?, metadata.ino()))
-    };
-    paths.into_iter().flatten().map(of).collect()
+    fn look(&self, now: Timestamp) {
+        match self.configs.look(|| Configs::read(&self.files, now)) {
+            Some(Ok(())) => info!("certificates read again"),
+            Some(Err(why)) => {
+                error!(why, "new certificates cannot be used yet; the ones before stay in force");
+            }
+            None => {}
+        }
+    }
 }
 
 fn read(files: &Files, now: Timestamp) -> Result<ServerConfig, Unusable> {
@@ -132,7 +116,7 @@ fn read(files: &Files, now: Timestamp) -> Result<ServerConfig, Unusable> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder =
         ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&versions);
-    let builder = builder.map_err(|error| Unusable(format!("TLS 1.3 cannot be had: {error}")))?;
+    let builder = builder.map_err(|error| format!("TLS 1.3 cannot be had: {error}"))?;
     let builder = match &files.clients {
         Some(path) => {
             let mut roots = RootCertStore::empty();
@@ -198,4 +182,46 @@ fn key(path: &Path) -> Result<PrivateKeyDer<'static>, Unusable> {
 
 fn content(path: &Path) -> Result<(Vec<u8>, Metadata), Unusable> {
     files::read(path).or_else(|why| unusable(path, why))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use rcgen::{CertificateParams, KeyPair};
+    use time::OffsetDateTime;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_used_yet_is_in_force_once_it_can_be_though_nobody_writes_it() {
+        let folder = std::env::temp_dir().join(format!("panamax-tls-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let files = Files { certificate: folder.join("c.pem"), key: folder.join("k.pem"), clients: None };
+        let key_mode = |mode| fs::set_permissions(&files.key, Permissions::from_mode(mode)).unwrap();
+        // A new pair, valid from so many seconds on, with this mode of its key.
+        let write = |from: i64, mode| {
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.not_before = OffsetDateTime::from_unix_timestamp(from).unwrap();
+            let key = KeyPair::generate().unwrap();
+            fs::write(&files.certificate, params.self_signed(&key).unwrap().pem()).unwrap();
+            fs::write(&files.key, key.serialize_pem()).unwrap();
+            key_mode(mode);
+        };
+        let at = |second| Timestamp::from_second(second).unwrap();
+        write(1_000, 0o600);
+        let tls = Tls::load(files.clone(), at(1_000)).unwrap();
+        let in_force = || tls.config(Speaks::Http2);
+        for (from, mode) in [(1_000, 0o644), (1_009, 0o600)] {
+            let old = in_force();
+            write(from, mode);
+            tls.look(at(1_001));
+            assert!(Arc::ptr_eq(&in_force(), &old), "{from}");
+            key_mode(0o600);
+            tls.look(at(1_009));
+            assert!(!Arc::ptr_eq(&in_force(), &old), "{from}");
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -18,7 +18,7 @@ const FILES_BESIDE: usize = 128;
 /// Refuses what is unsafe or contradicts itself.
 pub(super) fn check(config: &Config) -> Result<(), Refusal> {
     listeners(config)?;
-    limits::check(config)
+    limits::contradictions(config)
 }
 
 /// The namespaces of a configuration: that of requests which name none, and those that are kept.
@@ -85,7 +85,7 @@ pub(super) fn tls(config: &Config) -> Result<Option<Arc<Tls>>, Refusal> {
     let (Some(certificate), Some(key)) = (&config.tls_cert, &config.tls_key) else { return Ok(None) };
     let files =
         Files { certificate: certificate.clone(), key: key.clone(), clients: config.tls_client_ca.clone() };
-    let tls = Tls::load(files, Clock::system().now()).map_err(|why| refusal(78, why.to_string()))?;
+    let tls = Tls::load(files, Clock::system().now()).map_err(|why| refusal(78, why))?;
     Ok(Some(Arc::new(tls)))
 }
 
@@ -122,7 +122,7 @@ fn served(config: &Config) -> Capacity {
         watches: config.max_watches,
         idle: config.connection_idle,
         age: config.connection_age,
-        streams: limits.max_streams_per_connection,
+        streams: u32::try_from(limits.max_streams_per_connection).unwrap_or(u32::MAX),
         watches_of_connection: limits.max_watches_per_connection,
         message: limits.max_message.0,
         metadata: limits.max_metadata.0,

@@ -10,11 +10,13 @@ use tracing::warn;
 use super::kubeconfig::{is_loopback, kubernetes};
 use super::{Refusal, refusal};
 use crate::cluster::{Cluster, ReadAgain, is_proxy};
-use crate::config::Config;
+use crate::config::{Config, host_and_port};
 use crate::sandbox::Sandbox;
 
 /// How long the start waits to hear what the credentials may do.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the start waits for a command that brings credentials: it may ask a person.
+const COMMAND: Duration = Duration::from_secs(120);
 /// How long until a cluster that did not answer is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -30,15 +32,21 @@ pub(super) async fn cluster(config: &Config) -> Result<(Cluster, Option<Sandbox>
             sandbox.map_err(|error| refusal(70, format!("the sandbox cannot be started: {error}")))?;
         let url =
             sandbox.url().parse().map_err(|error| refusal(70, format!("the sandbox's address: {error}")))?;
-        let cluster = handle(kube::Config::new(url), Box::new(|| std::future::ready(None).boxed()))?;
+        let cluster = handle(kube::Config::new(url), Box::new(|| std::future::ready(None).boxed())).await?;
         return Ok((cluster.with_calls(calls), Some(sandbox)));
     }
     let source = config.clone();
     let again = move || {
         let source = source.clone();
-        async move { kubernetes(&source).await.ok() }.boxed()
+        let read = async move {
+            kubernetes(&source)
+                .await
+                .inspect_err(|why| warn!(told = why.sentence.as_str(), "credentials not read again"))
+                .ok()
+        };
+        read.boxed()
     };
-    Ok((handle(kubernetes(config).await?, Box::new(again))?.with_calls(calls), None))
+    Ok((handle(kubernetes(config).await?, Box::new(again)).await?.with_calls(calls), None))
 }
 
 /// Refuses credentials that may do everything, if callers come from other machines.
@@ -80,7 +88,45 @@ fn is_too_wide() -> Refusal {
     )
 }
 
-fn handle(config: kube::Config, again: ReadAgain) -> Result<Cluster, Refusal> {
+async fn handle(config: kube::Config, again: ReadAgain) -> Result<Cluster, Refusal> {
+    check(&config)?;
+    let auth = &config.auth_info;
+    let is_command = auth.exec.is_some();
+    let is_inline = auth.client_key_data.is_some()
+        || auth.client_certificate_data.is_some()
+        || auth.password.is_some()
+        || auth.token.is_some();
+    // The library waits for a command that brings credentials, however long that takes, and ends with its thread where
+    // no header can carry what it brings.
+    let made = tokio::task::spawn_blocking(move || Cluster::reading(config, again));
+    let made = match tokio::time::timeout(COMMAND, made).await {
+        Ok(Ok(made)) => made,
+        Ok(Err(_)) => return Err(refusal(78, "the credentials of the kubeconfig cannot be used")),
+        Err(_) => {
+            let text = "the command of the kubeconfig that brings credentials does not end; run it by hand";
+            return Err(refusal(78, text));
+        }
+    };
+    made.map_err(|error| {
+        // The library quotes what a command for credentials has printed, and bytes of what cannot be read.
+        let why = if is_command {
+            "the command of the kubeconfig that brings credentials fails; run it by hand".to_owned()
+        } else if is_inline {
+            "the credentials in the kubeconfig cannot be read, or do not belong together".to_owned()
+        } else {
+            error.context().join("; ")
+        };
+        refusal(78, format!("{}: {why}", error.message()))
+    })
+}
+
+/// Refuses an address that leads nowhere, or that others could read and answer.
+fn check(config: &kube::Config) -> Result<(), Refusal> {
+    if !matches!(config.cluster_url.scheme_str(), Some("http" | "https")) {
+        let text =
+            "the cluster's address begins with neither https:// nor http://; write it so in the kubeconfig";
+        return Err(refusal(78, text));
+    }
     let proxy = config.proxy_url.as_ref();
     if proxy.is_some_and(|address| !is_proxy(address)) {
         return Err(refusal(
@@ -113,31 +159,13 @@ fn handle(config: kube::Config, again: ReadAgain) -> Result<Cluster, Refusal> {
             "the cluster's address is off loopback and its certificate is not verified; use https with a certificate authority",
         ));
     }
-    // The library quotes what a command for credentials has printed, and bytes of what cannot be read.
-    let auth = &config.auth_info;
-    let is_command = auth.exec.is_some() || auth.auth_provider.is_some();
-    let is_inline = auth.client_key_data.is_some()
-        || auth.client_certificate_data.is_some()
-        || auth.password.is_some()
-        || auth.token.is_some();
-    Cluster::reading(config, again).map_err(|error| {
-        let why = if is_command {
-            "the command of the kubeconfig that brings credentials fails; run it by hand".to_owned()
-        } else if is_inline {
-            "the credentials in the kubeconfig cannot be read, or do not belong together".to_owned()
-        } else {
-            error.context().join("; ")
-        };
-        refusal(78, format!("{}: {why}", error.message()))
-    })
+    Ok(())
 }
 
-/// Whether an address has something behind its host that is no port. The libraries take that for no port at all, and
-/// ask the one that is usual.
-fn has_no_port(address: &Uri) -> bool {
-    let Some(authority) = address.authority() else { return false };
-    let behind = authority.as_str().rsplit('@').next().and_then(|named| named.strip_prefix(authority.host()));
-    !matches!(behind, Some("")) && address.port_u16().is_none_or(|port| port == 0)
+/// Whether an address has something behind its host that is no port.
+pub(super) fn has_no_port(address: &Uri) -> bool {
+    let named = address.authority().and_then(|authority| authority.as_str().rsplit('@').next());
+    named.is_some_and(|named| host_and_port(named).is_none())
 }
 
 #[cfg(test)]
@@ -145,10 +173,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_port_is_not_read_as_none() {
-        for address in
-            ["https://a:99999", "https://a:", "https://a:0", "https://u:p@a:x1", "https://[::1]:70000"]
-        {
+    fn a_port_is_found_behind_whatever_stands_before_it() {
+        for address in ["https://a:99999", "https://a:", "https://u:p@a:0", "https://[::1]:70000"] {
             let parsed: std::result::Result<Uri, _> = address.parse();
             assert!(parsed.is_err() || parsed.is_ok_and(|address| has_no_port(&address)), "{address}");
         }

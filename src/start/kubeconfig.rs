@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{Context, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use secrecy::ExposeSecret;
 
 use super::{Refusal, refusal};
 use crate::config::Config;
 use crate::files;
+use crate::template;
 
 /// The most bytes of a kubeconfig, and of each file that it names: 16 MiB.
 const MAX_BYTES: u64 = 16 * files::MAX_BYTES;
@@ -28,28 +30,66 @@ pub(super) async fn kubernetes(config: &Config) -> Result<kube::Config, Refusal>
         let wrong = |why: Wrong| refusal(78, format!("--kubeconfig {why}"));
         let kubeconfig = read(path).map_err(wrong)?;
         let found = found(kubeconfig, &options).await;
-        return found.map_err(|error| wrong(format!("{} {}", path.display(), told(&error))));
+        return found.map_err(|why| wrong(format!("{} {why}", path.display())));
     }
     let usual = match usual() {
         Ok((kubeconfig, paths)) => {
             let found = found(kubeconfig, &options).await;
-            found.map_err(|error| format!("the kubeconfig {} {}", shown(&paths), told(&error)))
+            found.map_err(|why| format!("the kubeconfig {} {why}", shown(&paths)))
         }
         Err(why) => Err(why),
     };
     match usual {
         Ok(found) => Ok(found),
         Err(why) if config.context.is_some() => Err(refusal(78, format!("--context: {why}"))),
-        Err(why) => kube::Config::incluster().map_err(|_| {
-            refusal(
-                78,
-                format!(
-                    "no cluster found: name one with --kubeconfig, run in a pod with a service account, or try \
-                     --sandbox ({why})"
-                ),
-            )
-        }),
+        Err(why) => {
+            let mut found = kube::Config::incluster().map_err(|_| {
+                refusal(
+                    78,
+                    format!(
+                        "no cluster found: name one with --kubeconfig, run in a pod with a service account, or try \
+                         --sandbox ({why})"
+                    ),
+                )
+            })?;
+            usable(&mut found).map_err(|why| refusal(78, format!("the pod's account {why}")))?;
+            Ok(found)
+        }
     }
+}
+
+/// Refuses what the library takes and what then serves nobody, or ends it: it trusts that a header can carry a token.
+fn usable(config: &mut kube::Config) -> Result<(), Wrong> {
+    if config.root_cert.as_ref().is_some_and(Vec::is_empty) {
+        return Err("has a certificate authority that cannot be read".to_owned());
+    }
+    let auth = &mut config.auth_info;
+    if auth.auth_provider.is_some() {
+        return Err(
+            "has an `auth-provider`, which nothing supports any more; use `exec` or a token".to_owned()
+        );
+    }
+    if let Some(token) = auth.token.take() {
+        let token = token.expose_secret().trim();
+        if !is_sendable(token) {
+            return Err("has a token that no header can carry".to_owned());
+        }
+        auth.token = Some(token.into()).filter(|_| !token.is_empty());
+    }
+    let Some(path) = auth.token_file.as_ref().filter(|_| auth.token.is_none()) else { return Ok(()) };
+    let token = std::fs::read_to_string(path)
+        .map_err(|error| format!("names the token {path}, which cannot be read: {}", error.kind()))?;
+    match token.trim() {
+        "" => Err(format!("names the token {path}, which is empty")),
+        token if is_sendable(token) => Ok(()),
+        _ => Err(format!(
+            "names the token {path}, which no header can carry: it has more than one line, or other letters"
+        )),
+    }
+}
+
+fn is_sendable(token: &str) -> bool {
+    token.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// The kubeconfigs of KUBECONFIG, merged, or the one in the home directory, with the files that they are. One of a list
@@ -146,18 +186,19 @@ fn told(error: &KubeconfigError) -> String {
 }
 
 /// The configuration of a kubeconfig, with the proxy that the kubeconfig or the environment names, as kubectl reads them.
-async fn found(
-    mut kubeconfig: Kubeconfig,
-    options: &KubeConfigOptions,
-) -> Result<kube::Config, KubeconfigError> {
+async fn found(mut kubeconfig: Kubeconfig, options: &KubeConfigOptions) -> Result<kube::Config, Wrong> {
     let names_proxy = names_proxy(&kubeconfig, options);
+    if let Some(user) = unknown_user(&kubeconfig, options) {
+        return Err(format!("has no user `{}`, whom its context names", template::shown(user)));
+    }
     if !names_proxy {
         // Where none is named, the library takes HTTPS_PROXY for every cluster, and holds NO_PROXY against the proxy.
         for cluster in kubeconfig.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
             cluster.proxy_url = Some(UNUSED.to_owned());
         }
     }
-    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, options).await?;
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, options).await;
+    let mut config = config.map_err(|error| told(&error))?;
     if !names_proxy {
         // The first that is not empty, as Go's clients read them.
         let of = |names: [&str; 2]| {
@@ -166,16 +207,27 @@ async fn found(
         let except = of(["NO_PROXY", "no_proxy"]).unwrap_or_default();
         let proxy = of(["HTTPS_PROXY", "https_proxy"]).filter(|_| is_proxied(&except, &config.cluster_url));
         let address = proxy.map(|proxy| proxy.parse()).transpose();
-        config.proxy_url = address.map_err(KubeconfigError::ParseProxyUrl)?;
+        config.proxy_url = address.map_err(|error| told(&KubeconfigError::ParseProxyUrl(error)))?;
     }
+    usable(&mut config)?;
     Ok(config)
+}
+
+/// The context that is asked for.
+fn context<'k>(kubeconfig: &'k Kubeconfig, options: &'k KubeConfigOptions) -> Option<&'k Context> {
+    let name = options.context.as_ref().or(kubeconfig.current_context.as_ref());
+    kubeconfig.contexts.iter().find(|one| Some(&one.name) == name)?.context.as_ref()
+}
+
+/// The user that the context names, if there is none of this name: the library would call as nobody.
+fn unknown_user<'k>(kubeconfig: &'k Kubeconfig, options: &'k KubeConfigOptions) -> Option<&'k str> {
+    let user = context(kubeconfig, options)?.user.as_deref().filter(|user| !user.is_empty())?;
+    kubeconfig.auth_infos.iter().all(|one| one.name != user).then_some(user)
 }
 
 /// Whether a kubeconfig itself names the proxy on the way to its cluster.
 fn names_proxy(kubeconfig: &Kubeconfig, options: &KubeConfigOptions) -> bool {
-    let context = options.context.as_ref().or(kubeconfig.current_context.as_ref());
-    let context = kubeconfig.contexts.iter().find(|one| Some(&one.name) == context);
-    let cluster = context.and_then(|one| one.context.as_ref()).map(|context| &context.cluster);
+    let cluster = context(kubeconfig, options).map(|context| &context.cluster);
     let cluster = kubeconfig.clusters.iter().find(|one| Some(&one.name) == cluster);
     let address = cluster.and_then(|one| one.cluster.as_ref()?.proxy_url.as_ref());
     address.is_some_and(|address| !address.is_empty())

@@ -1,6 +1,6 @@
 //! What limits may be: none serves nobody, and none is beyond what another lets come true.
 
-use std::fmt::{Debug, Display};
+use std::fmt::{self, Display};
 use std::time::Duration;
 
 use super::{Refusal, refusal};
@@ -9,24 +9,39 @@ use crate::config::{Bytes, Config};
 /// The most that most limits can be, and that replicas and calls to the API server can.
 const MOST: usize = 1_000_000;
 const MOST_OF_FEW: usize = 10_000;
-/// The shortest time of a connection, and of a reader.
-const SECOND: Duration = Duration::from_secs(1);
-/// The shortest time of anything that is on its way.
-const MOMENT: Duration = Duration::from_millis(100);
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
+/// The shortest time of anything that is on its way, and the shortest and longest ones of others.
+const MOMENT: Time = Time(Duration::from_millis(100));
+const NOTHING: Time = Time(Duration::ZERO);
+const SECOND: Time = Time(Duration::from_secs(1));
+const MINUTE: Time = Time(Duration::from_secs(60));
+const TEN_MINUTES: Time = Time(Duration::from_secs(600));
+const HOUR: Time = Time(Duration::from_secs(3600));
+const DAY: Time = Time(Duration::from_secs(24 * 3600));
 
-/// Refuses limits that serve nobody, that are beyond their range, or that contradict each other.
-pub(super) fn check(config: &Config) -> Result<(), Refusal> {
+/// Refuses limits that serve nobody, or that are beyond their range.
+pub(super) fn ranges(config: &Config) -> Result<(), Refusal> {
     counts(config)?;
     sizes(config)?;
-    times(config)?;
-    contradictions(config)
+    times(config)
+}
+
+/// Refuses a limit that is out of its range; `serving` says what too little does.
+fn within_range<T: Copy + Ord + Display>(
+    flag: &str,
+    limit: T,
+    (least, most): (T, T),
+    serving: &str,
+) -> Result<(), Refusal> {
+    if limit < least {
+        return Err(refusal(78, format!("{flag} {limit} {serving}; it is {least} at least")));
+    }
+    if limit > most { Err(refusal(78, format!("{flag} is {most} at most"))) } else { Ok(()) }
 }
 
 fn counts(config: &Config) -> Result<(), Refusal> {
     let (callers, limits) = (&config.callers, &config.limits);
-    let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     for (flag, limit, least, most) in [
         ("--max-connections", config.max_connections, 1, MOST),
         ("--max-calls", config.max_calls, 1, MOST),
@@ -35,18 +50,13 @@ fn counts(config: &Config) -> Result<(), Refusal> {
         ("--max-reads-per-caller", callers.max_reads_per_caller, 1, MOST),
         ("--max-watches-per-caller", callers.max_watches_per_caller, 1, MOST),
         // One for a watch, and one for a call beside it.
-        ("--max-streams-per-connection", number(limits.max_streams_per_connection), 2, MOST),
+        ("--max-streams-per-connection", limits.max_streams_per_connection, 2, MOST),
         ("--max-watches-per-connection", limits.max_watches_per_connection, 1, MOST),
         ("--max-handshakes", limits.max_handshakes, 1, MOST),
-        ("--max-replicas", number(limits.max_replicas), 1, MOST_OF_FEW),
+        ("--max-replicas", limits.max_replicas, 1, MOST_OF_FEW),
         ("--max-api-calls", limits.max_api_calls, 1, MOST_OF_FEW),
     ] {
-        if limit < least {
-            return Err(refusal(78, format!("{flag} {limit} serves nobody; it is {least} at least")));
-        }
-        if limit > most {
-            return Err(refusal(78, format!("{flag} is {most} at most")));
-        }
+        within_range(flag, limit, (least, most), "serves nobody")?;
     }
     Ok(())
 }
@@ -58,37 +68,33 @@ fn sizes(config: &Config) -> Result<(), Refusal> {
         ("--max-message", limits.max_message, KIB, 16 * MIB),
         ("--max-metadata", limits.max_metadata, KIB, 128 * KIB),
     ] {
-        let (least, most) = (Bytes(least), Bytes(most));
-        if limit < least {
-            return Err(refusal(78, format!("{flag} {limit} serves nobody; it is {least} at least")));
-        }
-        if limit > most {
-            return Err(refusal(78, format!("{flag} is {most} at most")));
-        }
+        within_range(flag, limit, (Bytes(least), Bytes(most)), "serves nobody")?;
     }
     Ok(())
 }
 
 fn times(config: &Config) -> Result<(), Refusal> {
     let limits = &config.limits;
-    for (flag, time, least, what) in [
-        ("--connection-age", config.connection_age, SECOND, "ends every connection at once"),
-        ("--connection-idle", config.connection_idle, SECOND, "ends every connection at once"),
-        ("--reader-timeout", limits.reader_timeout, SECOND, "cuts every reader"),
-        ("--request-timeout", limits.request_timeout, MOMENT, "takes no request"),
-        ("--handshake-timeout", limits.handshake_timeout, MOMENT, "takes no connection"),
-        ("--max-deadline", limits.max_deadline, MOMENT, "answers no call"),
-        ("--default-deadline", limits.default_deadline, MOMENT, "answers no call"),
+    let ends = "ends every connection at once";
+    for (flag, time, range, what) in [
+        ("--lease", config.lease, (SECOND, TEN_MINUTES), "ends before it is renewed"),
+        ("--unschedulable-grace", config.unschedulable_grace, (NOTHING, HOUR), ""),
+        ("--drain-timeout", config.drain_timeout, (NOTHING, TEN_MINUTES), ""),
+        ("--connection-age", config.connection_age, (SECOND, DAY), ends),
+        ("--connection-idle", config.connection_idle, (SECOND, DAY), ends),
+        ("--reader-timeout", limits.reader_timeout, (SECOND, TEN_MINUTES), "cuts every reader"),
+        ("--request-timeout", limits.request_timeout, (MOMENT, TEN_MINUTES), "takes no request"),
+        ("--handshake-timeout", limits.handshake_timeout, (MOMENT, MINUTE), "takes no connection"),
+        ("--max-deadline", limits.max_deadline, (MOMENT, HOUR), "answers no call"),
+        ("--default-deadline", limits.default_deadline, (MOMENT, HOUR), "answers no call"),
     ] {
-        if time < least {
-            return Err(refusal(78, format!("{flag} {time:?} {what}; it is {least:?} at least")));
-        }
+        within_range(flag, Time(time), range, what)?;
     }
     Ok(())
 }
 
-/// Refuses a limit that another one never lets come true: a limit that nobody has set was lowered when it was read.
-fn contradictions(config: &Config) -> Result<(), Refusal> {
+/// Refuses a limit that another one never lets come true: one that nobody has set was lowered.
+pub(super) fn contradictions(config: &Config) -> Result<(), Refusal> {
     let (callers, limits) = (&config.callers, &config.limits);
     let (calls, watches) = (config.max_calls, config.max_watches);
     for (flag, limit, whole, all, why) in [
@@ -136,10 +142,10 @@ fn contradictions(config: &Config) -> Result<(), Refusal> {
         ),
         limits.most_of_connection(),
     )?;
-    let idle = (Spelt(config.connection_idle), Spelt(config.connection_age));
+    let idle = (Time(config.connection_idle), Time(config.connection_age));
     let why = format!("longer than --connection-age {}, which ends every connection", idle.1);
     within("--connection-idle", idle.0, &why, idle.1)?;
-    let deadline = (Spelt(limits.default_deadline), Spelt(limits.max_deadline));
+    let deadline = (Time(limits.default_deadline), Time(limits.max_deadline));
     let why = format!("longer than --max-deadline {}, which ends every call", deadline.1);
     within("--default-deadline", deadline.0, &why, deadline.1)
 }
@@ -152,12 +158,76 @@ fn within<T: Copy + Ord + Display>(flag: &str, limit: T, why: &str, most: T) -> 
     Err(refusal(78, format!("{flag} {limit} is {why}; lower the one or raise the other")))
 }
 
-/// A time as refusals show it.
+/// A time as settings write it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Spelt(Duration);
+struct Time(Duration);
 
-impl Display for Spelt {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        Debug::fmt(&self.0, formatter)
+impl Display for Time {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+        let time = self.0.as_millis();
+        match units.into_iter().find(|(_, each)| time != 0 && time.is_multiple_of(*each)) {
+            Some((unit, each)) => write!(formatter, "{}{unit}", time / each),
+            None => formatter.write_str("0s"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn told(flag: &str, value: &str) -> Config {
+        let matches = Config::command().try_get_matches_from(["adapter", flag, value]);
+        Config::of(&matches.unwrap_or_else(|error| panic!("{flag} {value}: {error}"))).unwrap()
+    }
+
+    #[test]
+    fn every_limit_has_the_range_that_its_help_says_whatever_another_would_lower_it_to() {
+        let mut limits = 0;
+        for setting in Config::command().get_arguments() {
+            let (little, much) =
+                match setting.get_value_names().and_then(|names| names.first()?.as_str().into()) {
+                    Some("NUMBER") => ("0", "99999999999999999999999"),
+                    Some("SIZE") => ("0KiB", "99999999999999999999999MiB"),
+                    Some("TIME") => ("0s", "99999999999999999999999h"),
+                    _ => continue,
+                };
+            limits += 1;
+            let flag = format!("--{}", setting.get_long().unwrap());
+            let help = setting.get_help().unwrap().to_string();
+            let words: Vec<&str> = help.split([' ', ';', ',']).collect();
+            let said =
+                words.windows(3).find(|words| words[1] == "to" && words[0].starts_with(char::is_numeric));
+            let least = said.map_or(if help.contains("2 at least") { "2" } else { "1" }, |words| words[0]);
+            let most = said.map_or("1000000", |words| words[2]);
+            let refused = ranges(&told(&flag, much)).unwrap_err();
+            assert_eq!(
+                (refused.code, refused.sentence.replace(' ', "")),
+                (78, format!("{flag}is{most}atmost"))
+            );
+            assert!(ranges(&told(&flag, most)).is_ok(), "{flag} {most}");
+            assert!(ranges(&told(&flag, least)).is_ok(), "{flag} {least}");
+            let refused = ranges(&told(&flag, little))
+                .map_err(|refused| (refused.code, refused.sentence.replace(' ', "")));
+            match refused {
+                Ok(()) => assert_eq!(least, "0s", "{flag}"),
+                Err((code, sentence)) => {
+                    assert!(code == 78 && sentence.ends_with(&format!("itis{least}atleast")), "{sentence}");
+                }
+            }
+        }
+        assert_eq!(limits, 24);
+    }
+
+    #[test]
+    fn times_are_shown_as_they_are_written() {
+        for (millis, shown) in
+            [(0, "0s"), (1, "1ms"), (1500, "1500ms"), (90_000, "90s"), (600_000, "10m"), (86_400_000, "24h")]
+        {
+            assert_eq!(Time(Duration::from_millis(millis)).to_string(), shown);
+        }
     }
 }

@@ -146,3 +146,27 @@ fn taken(observed: &Observed) -> Vec<Taken> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_service_without_ports_is_reached_under_its_name() {
+        let service = json!({
+            "metadata": {"name": "cache", "labels": {"name": "web"}},
+            "spec": {"clusterIP": "None"},
+        });
+        let service = Arc::new(serde_json::from_value(service).expect("a Service"));
+        let observed = Observed { services: vec![service], ..Observed::default() };
+        let found = conclude(&Namespace::new("apps").expect("a namespace"), &observed);
+        let [endpoint] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((endpoint.component.as_str(), endpoint.host.as_str()), ("web", "cache.apps.svc"));
+        assert_eq!((endpoint.port, endpoint.container_port), (0, 0));
+        assert_eq!((endpoint.protocol.as_str(), &endpoint.cluster_ip), ("", &None));
+    }
+}

@@ -2,7 +2,7 @@
 
 use crate::artifacts::{ComponentName, Kind, Namespace, ObjectRef};
 use crate::record::{
-    self, Makers, Member, MemberState, NotPutBack, Phase, Record, RecordedComponent, RefusedObject,
+    self, Cause, Makers, MemberState, NotPutBack, Phase, Record, RecordedComponent, RefusedObject,
 };
 
 /// What the records say there should be.
@@ -24,6 +24,8 @@ pub struct Expected {
     pub refused: Vec<RefusedObject>,
     /// Why a revision was not put back that was promised for a failure.
     pub not_put_back: Option<NotPutBack>,
+    /// Why the current revision has failed, as it was written down.
+    pub cause: Option<Cause>,
     /// Who makes its objects.
     pub makers: Makers,
 }
@@ -39,6 +41,8 @@ pub struct ExpectedComponent {
     pub image: String,
     /// What runs it; `None` if the records do not know one.
     pub workload: Option<ObjectRef>,
+    /// The uid of what is there of that, whatever an operation is writing.
+    pub workload_uid: Option<String>,
     /// What ran it before and is to be deleted.
     pub superseded: Vec<ObjectRef>,
     /// The uid of what runs it, once it was created.
@@ -56,36 +60,31 @@ pub fn expected(record: &Record) -> Expected {
     let head = &record.head;
     Expected {
         namespace: record.namespace.clone(),
-        components: head
-            .recorded
-            .components
-            .iter()
-            .map(|one| expected_component(one, &head.inventory, head.operation.is_some()))
-            .collect(),
+        components: head.recorded.components.iter().map(|one| expected_component(one, record)).collect(),
         deleting: record.is_deleting(),
         applying: head.operation.is_some(),
         incomplete: head.phase == Phase::Incomplete,
         restored: record.is_restored(),
         refused: head.refused.clone(),
         not_put_back: head.not_put_back.clone(),
+        cause: head.current.as_ref().and_then(|current| head.cause_of(current)).cloned(),
         makers: Makers::of(&record.name, head),
     }
 }
 
 /// While an operation is applying, nobody knows whether a planned workload is written: it is judged by the form that it
 /// has.
-fn expected_component(
-    component: &RecordedComponent,
-    inventory: &[Member],
-    applying: bool,
-) -> ExpectedComponent {
-    let (workload, superseded) = record::serving(inventory, &component.name);
+fn expected_component(component: &RecordedComponent, record: &Record) -> ExpectedComponent {
+    let (workload, superseded) = record::serving(&record.head.inventory, &component.name);
+    let applying = record.head.operation.is_some();
     let written = workload.filter(|member| !applying || member.state != MemberState::Planned);
     ExpectedComponent {
         name: component.name.clone(),
         image_name: component.image_name.clone(),
         image: component.image.clone(),
         workload: workload.map(|member| member.reference.clone()),
+        // What was restored has other uids.
+        workload_uid: workload.filter(|_| !record.is_restored()).and_then(|member| member.uid.clone()),
         uid: written.and_then(|member| member.uid.clone()),
         pod_revision: written.and_then(|member| member.pod_revision),
         superseded: superseded.into_iter().map(|member| member.reference.clone()).collect(),

@@ -33,6 +33,7 @@ fn expected(kind: Kind, name: &str) -> Expected {
             image: "example/web:1".to_owned(),
             workload: Some(ObjectRef::new(kind, ObjectName::new(name).expect("a name"))),
             superseded: Vec::new(),
+            workload_uid: Some(uid.to_owned()),
             uid: Some(uid.to_owned()),
             pod_revision: Some(2),
             generation: Some(3),
@@ -43,6 +44,7 @@ fn expected(kind: Kind, name: &str) -> Expected {
         incomplete: false,
         restored: false,
         refused: Vec::new(),
+        cause: None,
         makers: Makers::default(),
     }
 }
@@ -369,17 +371,19 @@ fn a_stopped_update_is_degraded_before_anybody_looks_again() {
 }
 
 #[test]
-fn a_list_tells_no_counts_that_nobody_has_looked_at() {
+fn nothing_is_told_of_a_component_that_nobody_has_looked_at() {
     let mut expected = expected(Kind::ReplicationController, "rc");
     expected.components[0].replicas = Some(3);
     let told = |looked_at| {
         let component = recorded(&expected, looked_at).components.remove(0);
-        component.is_counted.then_some((component.ready, component.desired))
+        (component.state, component.is_counted.then_some((component.ready, component.desired)))
     };
     use DeploymentState::{Active, Degraded, Deleting, Deploying, Failed, Stopped};
-    assert_eq!(told(Active), Some((3, 3)));
-    assert!(told(Stopped).is_some(), "none runs");
-    assert_eq!([Degraded, Deleting, Deploying, Failed].map(told), [None; 4]);
+    assert_eq!(told(Active), (ComponentState::Ready, Some((3, 3))));
+    assert!(told(Stopped).1.is_some(), "none runs");
+    assert_eq!(told(Deleting), (ComponentState::Deleting, None));
+    // One of several components is why, and a record does not say which.
+    assert_eq!([Degraded, Deploying, Failed].map(told), [(ComponentState::Unknown, None); 3]);
 }
 
 #[test]
@@ -391,5 +395,32 @@ fn what_is_scaled_to_zero_is_stopped_for_a_list_too() {
     };
     assert_eq!(told(0, DeploymentState::Active), ComponentState::Stopped);
     assert_eq!(told(1, DeploymentState::Active), ComponentState::Ready);
-    assert_eq!(told(0, DeploymentState::Deploying), ComponentState::Progressing);
+    assert_eq!(told(0, DeploymentState::Deploying), ComponentState::Unknown, "some may still run");
+}
+
+#[test]
+fn a_list_tells_why_a_deployment_has_failed_and_which_component_it_was() {
+    let mut expected = expected(Kind::ReplicationController, "rc");
+    let other = ExpectedComponent {
+        name: ComponentName::new("other").expect("a name"),
+        ..expected.components[0].clone()
+    };
+    expected.components.push(other);
+    let web = expected.components[0].name.clone();
+    expected.cause =
+        Some(crate::record::Cause::new(Some(web), "component web: container web: ImagePullBackOff"));
+    let told = |looked_at| {
+        let status = recorded(&expected, looked_at);
+        let states: Vec<_> = status.components.iter().map(|component| component.state).collect();
+        (states, status.message)
+    };
+    let failed = (
+        vec![ComponentState::Failed, ComponentState::Unknown],
+        "component web: container web: ImagePullBackOff".to_owned(),
+    );
+    assert_eq!(told(DeploymentState::Failed), failed);
+    assert_eq!(told(DeploymentState::Degraded), failed);
+    // What was written down once is over.
+    assert_eq!(told(DeploymentState::Active), (vec![ComponentState::Ready; 2], String::new()));
+    assert_eq!(told(DeploymentState::Deploying), (vec![ComponentState::Unknown; 2], String::new()));
 }

@@ -48,8 +48,12 @@ impl VariableName {
                 "the name of the variable contains a control character",
             ));
         }
+        if text.is_empty() {
+            let fault = Fault::new(Code::VariableName, "the variable has no name");
+            return Err(fault.advising("write the name of the variable under `variable`"));
+        }
         let visible = |byte: u8| byte.is_ascii_graphic() && byte != b'=';
-        if text.is_empty() || !text.bytes().all(visible) {
+        if !text.bytes().all(visible) {
             let message = "the name of a variable may contain only visible ASCII characters other than `=`";
             return Err(Fault::new(Code::VariableName, message));
         }
@@ -165,7 +169,7 @@ pub(super) fn check(raw: Vec<RawVariable>, image: &str, findings: &mut Findings)
         findings.report(
             Code::LimitExceeded,
             list(),
-            format!("the environment is larger than {MAX_TOTAL} bytes"),
+            format!("the names and values of all variables are larger than {MAX_TOTAL} bytes together"),
         );
     }
     let mut variables: BTreeMap<VariableName, (usize, Variable)> = BTreeMap::new();
@@ -191,7 +195,8 @@ fn check_variable(
 ) -> Option<Variable> {
     let field = entry.field.unwrap_or_else(|| format!("{image}.environment[{index}]"));
     let name = accept(VariableName::new(entry.variable), || format!("{field}.variable"), findings);
-    let required = accept(boolean(&entry.required), || format!("{field}.required"), findings);
+    let required = boolean(&entry.required.value);
+    let required = accept(required, || entry.required.place(|| format!("{field}.required")), findings);
     let value = accept(check_value(&entry.value), || format!("{field}.value"), findings);
     let (name, required) = (name?, required?.unwrap_or(false));
     value?;
@@ -237,6 +242,15 @@ mod tests {
         assert_eq!(run(vec![variable("A\0", "x")]).1[0].0, Code::ControlCharacter);
         assert_eq!(run(vec![variable("A\n", "x")]).1[0].0, Code::ControlCharacter);
         assert_eq!(run(vec![variable(&"A".repeat(254), "x")]).1[0].0, Code::LimitExceeded);
+    }
+
+    #[test]
+    fn a_name_that_is_missing_is_told_as_missing() {
+        let mut findings = Findings::default();
+        check(vec![variable("", "x")], "images[0]", &mut findings);
+        let found = findings.into_vec();
+        assert_eq!((found.len(), found[0].message.as_ref()), (1, "the variable has no name"));
+        assert!(found[0].hint().contains("under `variable`"), "{}", found[0].hint());
     }
 
     #[test]

@@ -82,6 +82,10 @@ impl<'n> Names<'n> {
     /// A name that no image has. Where an image has no name that could be read, that one may be meant, and nobody can say
     /// that it is missing.
     fn missing(&self, code: Code, (field, name): (String, &str), findings: &Findings) -> Diagnostic {
+        if name.is_empty() {
+            let found = Diagnostic::new(code, field, "the entry names no image");
+            return found.advising("write the name of an image of the template");
+        }
         let (near, name_shown) = (self.suggestion(name, findings), shown(name));
         if let Some(nameless) = self.nameless.as_ref().filter(|_| near.is_empty()) {
             let found =
@@ -208,9 +212,14 @@ pub(super) fn check_volumes_from(
             }
             Some((target, assumed)) => {
                 if let Some(known) = sources.iter_mut().find(|known| known.target == target) {
-                    // Of two the narrower one counts.
-                    known.read_only |= read_only;
-                    findings.report(Code::LinkRepeated, field, "the same image is listed twice");
+                    // Of two the last one counts, as in Docker.
+                    let is_other = std::mem::replace(&mut known.read_only, read_only) != read_only;
+                    let which = if is_other { "; the last entry says whether it may write" } else { "" };
+                    findings.report(
+                        Code::LinkRepeated,
+                        field,
+                        format!("the same image is listed twice{which}"),
+                    );
                     continue;
                 }
                 if assumed {

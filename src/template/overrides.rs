@@ -14,8 +14,8 @@ use crate::diagnostic::{Code, Diagnostic, Findings};
 /// Images are matched by name, and one that the template lacks is an error. A variable, a port (by container
 /// port) and a volume (by container path) replace the one they match, or are appended once. Command and count
 /// replace; links, exposed ports and volumes_from are added, and an entry of volumes_from that is there gets the
-/// `read_only` that the override says. What narrows an entry, an address of the host or read-only,
-/// stays unless the override says otherwise. Other fields cannot be overridden: where they
+/// `read_only` that the override says. What narrows an entry, an address of the host or read-only, and that
+/// a variable is required, stays unless the override says otherwise. Other fields cannot be overridden: where they
 /// differ, a warning says so. Faults in what came from the override have paths as `override.images[0].…`.
 pub fn merge(mut base: RawTemplate, changes: RawTemplate) -> (RawTemplate, Vec<Diagnostic>) {
     let mut findings = Findings::default();
@@ -50,7 +50,10 @@ pub fn merge(mut base: RawTemplate, changes: RawTemplate) -> (RawTemplate, Vec<D
                     Some(nameless) => format!("; {nameless}"),
                     None => near,
                 };
-                let message = format!("the template has no image `{}`{near}", shown(&change.name));
+                let message = match change.name.as_str() {
+                    "" => "the image has no name, which says what it overrides".to_owned(),
+                    name => format!("the template has no image `{}`{near}", shown(name)),
+                };
                 findings.report(Code::OverrideImageMissing, format!("{field}.name"), message);
             }
         }
@@ -139,8 +142,14 @@ fn lend(ours: &mut Vec<RawFrom>, theirs: Vec<RawFrom>, field: impl Fn(usize) -> 
 trait Keyed {
     fn key(&self) -> (String, String);
     fn field(&mut self) -> &mut Option<String>;
-    /// Keeps what narrowed the entry that it replaces, unless it says itself what is to be.
-    fn stay_narrow(&mut self, _before: &Self) {}
+    /// Keeps of the entry that it replaces what is not for values to decide, unless it says itself what is to be: what
+    /// narrows it, and what its author demands.
+    fn keep(&mut self, before: &Self);
+}
+
+/// Where a key of an entry was written that is in its list.
+fn place(field: &Option<String>, key: &str) -> String {
+    format!("{}.{key}", field.as_deref().unwrap_or_default())
 }
 
 impl Keyed for RawVariable {
@@ -150,6 +159,10 @@ impl Keyed for RawVariable {
 
     fn field(&mut self) -> &mut Option<String> {
         &mut self.field
+    }
+
+    fn keep(&mut self, before: &Self) {
+        self.required.keep(&before.required, || place(&before.field, "required"));
     }
 }
 
@@ -163,11 +176,13 @@ impl Keyed for RawPort {
         &mut self.field
     }
 
-    fn stay_narrow(&mut self, before: &Self) {
-        if self.host_interface.is_empty() {
-            self.host_interface.clone_from(&before.host_interface);
-            self.closed |= before.closed;
+    fn keep(&mut self, before: &Self) {
+        if self.host_interface.value.is_empty() && before.closed {
+            self.closed = true;
+            let at = || before.field.clone().unwrap_or_default();
+            self.host_interface.field = Some(before.host_interface.place(at));
         }
+        self.host_interface.keep(&before.host_interface, || place(&before.field, "host_interface"));
     }
 }
 
@@ -176,12 +191,13 @@ impl Keyed for RawVolume {
         (plain(split_mode(&self.container_path).0), String::new())
     }
 
-    fn stay_narrow(&mut self, before: &Self) {
-        let says = !self.read_only.is_empty() || split_mode(&self.container_path).1.is_some();
-        if !says && split_mode(&before.container_path).1 == Some(Mode::ReadOnly) {
-            self.read_only = "true".to_owned();
-        } else if !says {
-            self.read_only.clone_from(&before.read_only);
+    fn keep(&mut self, before: &Self) {
+        if !self.read_only.value.is_empty() || split_mode(&self.container_path).1.is_some() {
+            return;
+        }
+        match split_mode(&before.container_path).1 {
+            Some(Mode::ReadOnly) => self.read_only = "true".into(),
+            _ => self.read_only.keep(&before.read_only, || place(&before.field, "read_only")),
         }
     }
 
@@ -206,7 +222,7 @@ fn merge_list<T: Keyed>(ours: &mut Vec<T>, theirs: Vec<T>, (place, field): (&str
         entry.field().get_or_insert_with(|| format!("{field}[{index}]"));
         let same = known.entry(entry.key()).or_default();
         for before in same.iter().filter_map(|slot| slots[*slot].as_ref()) {
-            entry.stay_narrow(before);
+            entry.keep(before);
         }
         for slot in same.drain(1.min(same.len())..) {
             slots[slot] = None;
@@ -317,7 +333,8 @@ mod tests {
                 ..image("A", vec![])
             });
             let (merged, _) = merge(template(vec![ours]), template(vec![theirs]));
-            (merged.images[0].ports[0].host_interface.clone(), merged.images[0].volumes[0].read_only.clone())
+            let image = &merged.images[0];
+            (image.ports[0].host_interface.value.clone(), image.volumes[0].read_only.value.clone())
         };
         let narrow = merged([port("127.0.0.1"), port("")], [volume("/x:ro", ""), volume("/x/", "")]);
         assert_eq!(narrow, ("127.0.0.1".to_owned(), "true".to_owned()));

@@ -51,6 +51,11 @@ impl Place {
         &self.0
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The path, or another if there is none.
     pub fn or(&self, other: impl FnOnce() -> String) -> String {
         if self.0.is_empty() { other() } else { self.0.clone() }

@@ -176,9 +176,18 @@ pub struct Port {
     pub protocol: Protocol,
     /// Where it was written, as `images[0].ports[1]`.
     pub field: Place,
+    /// Where its interface was written, if an override has kept that of the entry it replaces.
+    #[serde(default, skip_serializing_if = "Place::is_empty")]
+    pub kept: Place,
 }
 
 impl Port {
+    /// Where its interface was written.
+    pub fn interface_field(&self) -> String {
+        let key = if self.interface == Some(Interface::Unread) { "" } else { ".host_interface" };
+        self.kept.or(|| format!("{}{key}", self.field))
+    }
+
     /// Whether it is published to all who reach the host.
     pub fn is_open(&self) -> bool {
         self.interface.is_none()
@@ -241,11 +250,14 @@ fn check_port(entry: &RawPort, field: String, findings: &mut Findings) -> Option
         accept(PortNumber::parse(&entry.host_port), || format!("{field}.host_port"), findings).map(Some)
     };
     let protocol = accept(Protocol::parse(&entry.proto), || format!("{field}.proto"), findings);
-    let interface = Interface::parse(&entry.host_interface);
-    let interface = accept(interface, || format!("{field}.host_interface"), findings);
+    let interface = Interface::parse(&entry.host_interface.value);
+    let interface_field = || entry.host_interface.place(|| format!("{field}.host_interface"));
+    let interface = accept(interface, interface_field, findings);
     let unread = entry.closed.then_some(Interface::Unread);
     let interface = interface?.or(unread);
-    Some(Port { interface, host: host?, container: container?, protocol: protocol?, field: field.into() })
+    let kept = entry.host_interface.field.clone().unwrap_or_default().into();
+    let (container, protocol) = (container?, protocol?);
+    Some(Port { interface, host: host?, container, protocol, field: field.into(), kept })
 }
 
 /// Checks `expose`; a text may hold several ports, and each may name its protocol as Docker does (`53/udp`).

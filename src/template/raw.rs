@@ -66,6 +66,20 @@ pub struct Text {
     pub field: Option<String>,
 }
 
+impl Text {
+    /// The path of the key that it stands under, `own` unless it came from elsewhere.
+    pub(super) fn place(&self, own: impl FnOnce() -> String) -> String {
+        self.field.clone().unwrap_or_else(own)
+    }
+
+    /// Takes the text of an entry that this one replaces, unless this one says something; `at` is where that stood.
+    pub(super) fn keep(&mut self, before: &Text, at: impl FnOnce() -> String) {
+        if self.value.is_empty() && !before.value.is_empty() {
+            *self = Self { value: before.value.clone(), field: Some(before.place(at)) };
+        }
+    }
+}
+
 impl From<String> for Text {
     fn from(value: String) -> Self {
         Self { value, field: None }
@@ -164,7 +178,7 @@ impl fmt::Debug for RawImage {
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct RawPort {
     /// `host_interface`.
-    pub host_interface: String,
+    pub host_interface: Text,
     /// `host_port`.
     pub host_port: String,
     /// `container_port`.
@@ -196,7 +210,7 @@ pub struct RawVariable {
     /// `value`.
     pub value: String,
     /// `required`.
-    pub required: String,
+    pub required: Text,
     /// Where it came from, if not from its own place.
     pub field: Option<String>,
 }
@@ -217,7 +231,7 @@ pub struct RawVolume {
     /// `container_path`, with Docker's mode behind a `:` if there is one.
     pub container_path: String,
     /// `read_only`.
-    pub read_only: String,
+    pub read_only: Text,
     /// Where it came from, if not from its own place.
     pub field: Option<String>,
 }

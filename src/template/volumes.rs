@@ -60,7 +60,9 @@ pub(super) fn check(raw: Vec<RawVolume>, image: &str, findings: &mut Findings) -
         let container = accept(check_container_path(path), || format!("{field}.container_path"), findings);
         let (host_path, host_mode) = split_mode(&entry.host_path);
         let host = accept(check_host_path(host_path), || format!("{field}.host_path"), findings);
-        let read_only = accept(boolean(&entry.read_only), || format!("{field}.read_only"), findings);
+        let read_only = boolean(&entry.read_only.value);
+        let read_only =
+            accept(read_only, || entry.read_only.place(|| format!("{field}.read_only")), findings);
         let (Some(()), Some(()), Some(read_only)) = (container, host, read_only) else { continue };
         if !path.starts_with('/') {
             let message = "the path in the container is relative; the volume was left out";

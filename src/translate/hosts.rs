@@ -24,6 +24,8 @@ struct Lost<'t> {
     lower: String,
     /// The Service that leads to the same image.
     service: &'t str,
+    /// What the cluster has under the name in its place: the image that is meant, and the one that is found.
+    other: Option<(&'t str, &'t str)>,
 }
 
 /// Tells of values and commands that name a host which the cluster does not know.
@@ -42,7 +44,7 @@ pub(super) fn tell(
         for one in
             own.iter().filter(|link| is_domain(link.alias) && !link.alias.eq_ignore_ascii_case(&link.service))
         {
-            let message = told(one.alias, &one.service);
+            let message = told(one.alias, &one.service, None);
             let found = Diagnostic::new(Code::HostNameLost, format!("{}.alias", one.field), message);
             findings.push(found.advising(advice(&one.service)));
         }
@@ -64,8 +66,16 @@ pub(super) fn tell(
     }
 }
 
-fn told(name: &str, service: &str) -> String {
-    format!("no host is called `{}` on the cluster; Service `{service}` leads there", shown(name))
+fn told(name: &str, service: &str, other: Option<(&str, &str)>) -> String {
+    let name = shown(name);
+    match other {
+        None => format!("no host is called `{name}` on the cluster; Service `{service}` leads there"),
+        Some((meant, found)) => format!(
+            "host `{name}` leads to image `{}` on the cluster, and not to `{}`; Service `{service}` leads there",
+            shown(found),
+            shown(meant)
+        ),
+    }
 }
 
 fn advice(service: &str) -> String {
@@ -73,7 +83,7 @@ fn advice(service: &str) -> String {
 }
 
 fn report(lost: &Lost<'_>, field: String, findings: &mut Findings) {
-    let found = Diagnostic::new(Code::HostNameLost, field, told(lost.name, lost.service));
+    let found = Diagnostic::new(Code::HostNameLost, field, told(lost.name, lost.service, lost.other));
     findings.push(found.advising(advice(lost.service)));
 }
 
@@ -89,14 +99,14 @@ fn lost<'t>(
     let aliases = links.iter().map(|link| (*link, link.alias));
     let targets = links.iter().map(|link| (*link, context.template.images[link.target].name.as_str()));
     for (link, name) in aliases.chain(targets) {
-        let leads = |service: &PlannedService<'_>| {
-            service.target() == link.target && service.name().eq_ignore_ascii_case(name)
-        };
         // A Service of an alias may have the name and lead elsewhere.
-        let resolves = services.iter().any(leads);
+        let named = services.iter().find(|service| service.name().eq_ignore_ascii_case(name));
+        let found = named.map(PlannedService::target);
         let lower = name.to_ascii_lowercase();
-        if known.insert(lower.clone()) && !resolves {
-            lost.push(Lost { name, lower, service: &link.service });
+        if known.insert(lower.clone()) && found != Some(link.target) {
+            let image = |index: usize| context.template.images[index].name.as_str();
+            let other = found.map(|found| (image(link.target), image(found)));
+            lost.push(Lost { name, lower, service: &link.service, other });
         }
     }
     lost

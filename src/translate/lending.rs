@@ -36,8 +36,9 @@ pub(super) fn borrowed(
 ) -> Vec<Mount> {
     let images = &context.template.images;
     let mut mounts: Vec<Mount> = Vec::new();
-    let mut known: BTreeMap<&str, &Source> =
-        own[index].iter().map(|mount| (mount.path.as_str(), &mount.source)).collect();
+    // What is mounted at a path, and which of the borrowed mounts that is.
+    let mut known: BTreeMap<&str, (&Source, Option<usize>)> =
+        own[index].iter().map(|mount| (mount.path.as_str(), (&mount.source, None))).collect();
     let mut left_of_image = of_image;
     for from in &images[index].volumes_from {
         let lender = shown(images[from.target].name.as_str());
@@ -55,24 +56,36 @@ pub(super) fn borrowed(
             let message = format!("`{lender}` mounts no volume that could be shared");
             findings.report(Code::VolumesFromNothing, from.field.clone(), message);
         }
-        let (mut shared, mut apart) = (false, false);
+        let (mut shared, mut apart, mut shadowed, mut later) = (false, false, false, false);
         for (mount, read_only) in &lent {
+            // A borrower may do what the lender may, or less.
+            let read_only = *read_only || from.read_only;
             match known.get(mount.path.as_str()) {
-                Some(source) if **source == mount.source => {}
-                Some(_) => {
-                    let message = format!("the image mounts another volume where `{lender}` has its own");
-                    findings.report(Code::VolumeShadowed, from.field.clone(), message);
+                Some((source, before)) if **source == mount.source => {
+                    // Of two borrowings of one volume the last counts, as in Docker.
+                    if let Some(before) = before.and_then(|before| mounts.get_mut(before)) {
+                        before.read_only = read_only;
+                    }
                 }
+                // Docker mounted the last one. Who has run with the first has data there, so it stays, and is told.
+                Some((_, Some(_))) => later = true,
+                Some((_, None)) => shadowed = true,
                 None => {
                     match mount.source {
                         Source::EmptyDir => apart = true,
                         Source::HostPath(_) | Source::Claim { .. } => shared = true,
                     }
-                    known.insert(&mount.path, &mount.source);
-                    // A borrower may do what the lender may, or less.
-                    mounts.push(Mount { read_only: *read_only || from.read_only, ..(*mount).clone() });
+                    known.insert(&mount.path, (&mount.source, Some(mounts.len())));
+                    mounts.push(Mount { read_only, ..(*mount).clone() });
                 }
             }
+        }
+        if shadowed {
+            let message = format!("the image mounts another volume where `{lender}` has its own");
+            findings.report(Code::VolumeShadowed, from.field.clone(), message);
+        }
+        if later {
+            findings.push(other_lender(&lender, from.field.clone().into()));
         }
         if shared {
             let message = format!("its pods mount the volumes of `{lender}`");
@@ -96,6 +109,14 @@ pub(super) fn borrowed(
         }
     }
     mounts
+}
+
+fn other_lender(lender: &str, field: String) -> Diagnostic {
+    let message = format!(
+        "an image that is listed before `{lender}` has another volume at the same path, which is mounted; Docker mounted that of `{lender}`"
+    );
+    let advice = "list the image first whose volume is meant, or give one of the two another path";
+    Diagnostic::new(Code::VolumeNotShared, field, message).advising(advice)
 }
 
 /// A mount that an image lends, and whether somebody on the way may only read there.
@@ -124,23 +145,39 @@ pub(super) fn lent_by<'m>(
     own: &'m [Vec<Mount>],
     most: usize,
 ) -> Option<Lending<'m>> {
+    let last = last_ways(context, lender, own.len());
     let mut lent = Lending::default();
     let mut paths = BTreeSet::new();
-    let mut waiting = vec![(lender, false)];
+    let mut waiting = vec![lender];
     let mut seen = vec![false; own.len()];
-    while let Some((next, read_only)) = waiting.pop() {
+    while let Some(next) = waiting.pop() {
         if std::mem::replace(&mut seen[next], true) {
             continue;
         }
         let mounts = own[next].iter().filter(|mount| paths.insert(mount.path.as_str()));
         let before = lent.mounts.len();
-        lent.mounts.extend(mounts.map(|mount| (mount, read_only || mount.read_only)));
+        let is_narrow = last[next] == Some(true);
+        lent.mounts.extend(mounts.map(|mount| (mount, is_narrow || mount.read_only)));
         lent.weight += weight(&lent.mounts[before..]);
         if lent.weight > most {
             return None;
         }
-        let lenders = context.template.images[next].volumes_from.iter().rev();
-        waiting.extend(lenders.map(|from| (from.target, read_only || from.read_only)));
+        waiting.extend(context.template.images[next].volumes_from.iter().rev().map(|from| from.target));
     }
     Some(lent)
+}
+
+/// For each image that lends something to a lender, whether somebody may only read on the way that counts: where there
+/// are several, each image on it takes the last of its own.
+fn last_ways(context: &Context<'_>, lender: usize, images: usize) -> Vec<Option<bool>> {
+    let mut ways = vec![None; images];
+    let mut waiting = vec![(lender, false)];
+    while let Some((next, read_only)) = waiting.pop() {
+        if ways[next].is_none() {
+            ways[next] = Some(read_only);
+            let lenders = context.template.images[next].volumes_from.iter();
+            waiting.extend(lenders.map(|from| (from.target, read_only || from.read_only)));
+        }
+    }
+    ways
 }

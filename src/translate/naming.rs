@@ -145,7 +145,10 @@ pub(super) fn tell_change(written: &str, name: &str, field: &str, findings: &mut
 /// Checks the name of a Service that will exist: refuses a reserved one, reports a digit at the start.
 pub(super) fn check_service_name(name: &str, field: &str, findings: &mut Findings) {
     if name == RESERVED {
-        findings.report(Code::NameReserved, field, "a Service of that name would hide the API server");
+        // An image of that name is refused already.
+        if field.ends_with(".alias") {
+            findings.report(Code::NameReserved, field, "a Service of that name would hide the API server");
+        }
     } else if name.starts_with(|first: char| first.is_ascii_digit()) {
         let message = format!("the Service `{name}` begins with a digit");
         findings.report(Code::ServiceNameDigit, field, message);

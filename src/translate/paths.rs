@@ -137,7 +137,7 @@ fn container_port_path(image: &Image, container: &Value, field: &str) -> Option<
     let entry = exact.or_else(|| entries.next())?;
     Some(match rest {
         ".hostPort" => format!("{}.host_port", entry.field),
-        ".hostIP" => format!("{}.host_interface", entry.field),
+        ".hostIP" => entry.interface_field(),
         ".protocol" => format!("{}.proto", entry.field),
         "" => entry.field.to_string(),
         _ => format!("{}.container_port", entry.field),

@@ -25,6 +25,12 @@ impl ServicePort<'_> {
     pub(super) fn is_added(&self) -> bool {
         self.field.is_empty()
     }
+
+    /// Whether both have one number, and it leads to one port of the container.
+    fn leads_as(&self, other: &Self) -> bool {
+        let led = |port: &Self| (port.number, port.target, port.protocol);
+        led(self) == led(other)
+    }
 }
 
 /// Who says which ports an image has beside those of its template.
@@ -58,7 +64,7 @@ pub(super) struct ImagePorts<'t> {
     pub(super) shadowed: Vec<ServicePort<'t>>,
     /// Whether the template lists no port.
     pub(super) unlisted: bool,
-    /// Whether the template lists a port that is not published: a link reaches it, and the world does not.
+    /// Whether links reach what is not published, or not under that number: what the world gets, its own Service offers.
     pub(super) keeps_inside: bool,
     /// What the image is known to have and the template does not list, and who says so.
     pub(super) added: Option<(Origin, Vec<Added>)>,
@@ -105,13 +111,10 @@ fn of_image<'t>(context: &Context<'_>, image: &'t Image) -> ImagePorts<'t> {
     let mut shadowed = Vec::new();
     let mut linked = Vec::with_capacity(union.len());
     let mut own = Vec::with_capacity(union.len());
-    let mut keeps_inside = false;
     for ((target, protocol), (field, hosts)) in &union {
         add(&mut linked, (*target, *target, *protocol, field), &mut shadowed);
-        let published = is_published(image, *target, *protocol);
-        keeps_inside |= !published;
         // What is only meant for links is not shown to the world.
-        if hosts.is_empty() && (published || !is_exposed) {
+        if hosts.is_empty() && (is_published(image, *target, *protocol) || !is_exposed) {
             add(&mut own, (*target, *target, *protocol, field), &mut shadowed);
         }
         for (host, field) in hosts {
@@ -128,6 +131,7 @@ fn of_image<'t>(context: &Context<'_>, image: &'t Image) -> ImagePorts<'t> {
         }
     }
     let unlisted = linked.is_empty();
+    let keeps_inside = !linked.iter().all(|port| own.iter().any(|one| one.leads_as(port)));
     let added = known(context, image).map(|(origin, ports)| (origin, add_known(&mut linked, ports)));
     let guessed = if linked.is_empty() { guess(image) } else { Vec::new() };
     shadowed.sort_by_key(|port| (port.field, port.number));

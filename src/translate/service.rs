@@ -96,7 +96,8 @@ fn tell_shadowed<'t>(
             let is_exposed = context.is_exposed(&context.template.images[index]);
             let mut reached = services.iter().filter(|service| service.exposed || !is_exposed);
             let is_offered = reached.any(|service| service.offers(index, target, protocol));
-            let on_node = number == target || context.keeps_host_ports();
+            // On a node is enough where the image needs no Service for what it publishes.
+            let on_node = number == target || context.keeps_host_ports() && !context.has_own_service(index);
             let mut offered =
                 services.iter().filter(|service| service.target == index).flat_map(|service| &service.ports);
             let holder = offered.find(|port| port.number == number && port.protocol == protocol);
@@ -186,7 +187,7 @@ impl<'t> Plans<'t, '_> {
             service.exposed = true;
         }
         let message = format!(
-            "links to Service `{own}` reach ports that are not published, so Service `{name}` exposes those that are"
+            "links to Service `{own}` reach other ports than are published, so Service `{name}` exposes those that are"
         );
         self.findings.report(Code::PublishedApart, format!("images[{index}].ports"), message);
     }

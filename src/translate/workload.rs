@@ -219,21 +219,19 @@ fn tell_interfaces(context: &Context<'_>, services: &[PlannedService<'_>], findi
                     let message = format!(
                         "host port {host} is taken on {address} of the node that runs the pod; {beside}"
                     );
-                    let field = format!("{}.host_interface", entry.field);
-                    findings.report(Code::HostInterfaceKept, field, message);
+                    findings.report(Code::HostInterfaceKept, entry.interface_field(), message);
                 }
                 (Interface::Address(address), None) => {
                     let message = format!(
                         "port {container} was for {address} of the host alone, so it is not published; links reach it"
                     );
-                    let field = format!("{}.host_interface", entry.field);
-                    findings.report(Code::PortNotPublished, field, message);
+                    findings.report(Code::PortNotPublished, entry.interface_field(), message);
                 }
                 (Interface::Unread, _) => {
                     let message = format!(
                         "port {container} was for one address of the host alone, so it is not published; links reach it"
                     );
-                    findings.report(Code::PortNotPublished, entry.field.clone(), message);
+                    findings.report(Code::PortNotPublished, entry.interface_field(), message);
                 }
             }
         }

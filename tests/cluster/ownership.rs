@@ -7,7 +7,7 @@ use panamax_kubernetes_adapter::proto;
 use serde_json::{Value, json};
 use tonic::Code;
 
-use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, scale};
+use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, scale, teardown};
 use crate::support::control_plane::{User, control_plane};
 use crate::support::looking::{Object, everything, members, names, recorded, refused, remove, shown, until};
 use crate::support::namespace::{Namespace, namespace};
@@ -101,11 +101,22 @@ async fn a_foreign_config_map_with_the_heads_name_is_refused_untouched() {
     let before = everything(&namespace).await;
     let mut client = adapter.deployments();
     let answer = client.deploy(deploy_at_once(&namespace, "wp", WORDPRESS)).await;
-    refused(answer, Code::AlreadyExists, "OBJECT_NOT_OWNED");
+    let refusal = refused(answer, Code::AlreadyExists, "OBJECT_NOT_OWNED");
+    assert_eq!(refusal.fact("object"), "ConfigMap panamax-deployment-wp");
+    assert_eq!(refusal.fact("namespace"), namespace.to_string());
+    // For whoever makes none there is no deployment.
+    let get = proto::GetDeploymentRequest {
+        namespace: namespace.to_string(),
+        name: "wp".to_owned(),
+        ..Default::default()
+    };
+    refused(client.get_deployment(get).await, Code::NotFound, "DEPLOYMENT_NOT_FOUND");
     let answer = client.scale(scale(&namespace, "wp", "WP", 2)).await;
-    refused(answer, Code::AlreadyExists, "OBJECT_NOT_OWNED");
-    let answer = client.teardown(crate::support::adapter::teardown(&namespace, "wp")).await;
-    refused(answer, Code::AlreadyExists, "OBJECT_NOT_OWNED");
+    refused(answer, Code::NotFound, "DEPLOYMENT_NOT_FOUND");
+    let gone = || teardown(&namespace, "wp");
+    refused(client.teardown(gone()).await, Code::NotFound, "DEPLOYMENT_NOT_FOUND");
+    let answer = client.teardown(proto::TeardownRequest { allow_missing: true, ..gone() }).await;
+    assert!(answer.expect("nothing is there").into_inner().complete);
     assert_eq!(everything(&namespace).await, before);
 }
 

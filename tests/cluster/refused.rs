@@ -12,7 +12,7 @@ use tonic::Code;
 
 use crate::support::adapter::{Adapter, deploy, deploy_at_once, modern, teardown};
 use crate::support::control_plane::{User, control_plane};
-use crate::support::looking::{everything, last_of, members, names, recorded, refused, shown};
+use crate::support::looking::{eventually, everything, last_of, members, names, recorded, refused, shown};
 use crate::support::namespace::{Namespace, namespace};
 use crate::support::policy::{Policy, kept};
 
@@ -224,7 +224,13 @@ async fn a_wait_that_a_finalizer_outlasts_names_it() {
         wait_timeout: Some(prost_types::Duration { seconds: 3, nanos: 0 }),
         ..teardown(&namespace, "shop")
     };
-    let refusal = refused(client.teardown(short).await, Code::DeadlineExceeded, "WAIT_TIMEOUT");
+    // What holds the ReplicaSet shows once the cluster has begun to delete it.
+    let refusal = eventually(async || {
+        let refusal = client.clone().teardown(short.clone()).await;
+        let refusal = refused(refusal, Code::DeadlineExceeded, "WAIT_TIMEOUT");
+        if refusal.message.contains(&set) { Ok(refusal) } else { Err(refusal.message) }
+    });
+    let refusal = refusal.await;
     for name in [&set, "dns.example.com/record", "since"] {
         assert!(refusal.message.contains(name), "{name}: {refusal:?}");
     }

@@ -96,11 +96,32 @@ fn what_has_no_name_to_deploy_under_is_told_by_each_command() {
         assert!(checked.err.contains("[DEPLOYMENT_UNNAMED]") && checked.err.contains(why), "{}", checked.err);
         let refused = fed(&["translate", "-"], text);
         assert_ne!(refused.code, Some(0));
-        assert!(refused.err.contains(why) && refused.err.contains("set `name`"), "{}", refused.err);
+        assert!(refused.err.contains(why) && refused.err.contains("set --name"), "{}", refused.err);
         let named = fed(&["validate", "--name", "shop", "-"], text);
         check(&named, 0);
         assert!(!named.err.contains("DEPLOYMENT_UNNAMED"), "{}", named.err);
     }
+}
+
+/// Two templates whose names become one are one deployment, so what becomes of a name is told.
+#[test]
+fn what_becomes_of_the_name_of_a_template_is_told_unless_another_is_given() {
+    let images = "images:\n- {name: a, source: 'a:1'}\n";
+    let long = "x".repeat(70);
+    for (name, code) in
+        [("My App", "[NAME_CHANGED]"), ("my.app", "[NAME_CHANGED]"), (&long, "[NAME_SHORTENED]")]
+    {
+        let text = format!("name: {name}\n{images}");
+        for command in ["validate", "translate"] {
+            let told = fed(&[command, "-"], &text);
+            check(&told, 0);
+            assert!(told.err.contains("<stdin>:1:7: ") && told.err.contains(code), "{command}: {}", told.err);
+            assert!(told.err.contains("= at name\n"), "{}", told.err);
+            let named = fed(&[command, "--name", "app", "-"], &text);
+            assert!(!named.err.contains(code), "{command}: {}", named.err);
+        }
+    }
+    assert!(!fed(&["validate", "-"], &format!("name: App\n{images}")).err.contains("NAME_"));
 }
 
 #[test]
@@ -158,7 +179,7 @@ fn what_goes_with_a_template_is_taken() {
     check(&refused, 1);
     assert!(refused.err.contains(&format!("{wrong}:2:9: error: ")), "{}", refused.err);
     let odd = file("odd.yaml", "images:\n- name: WP\n  deployment: {count: many}\n");
-    check(&run(&["translate", "--override", &odd, "examples/wordpress.pmx"]), 2);
+    check(&run(&["translate", "--override", &odd, "examples/wordpress.pmx"]), 1);
 
     let template = file(
         "link.pmx",
@@ -175,6 +196,77 @@ fn what_goes_with_a_template_is_taken() {
         assert!(translated.out.contains("4711"), "{given}: {}{}", translated.out, translated.err);
     }
     check(&run(&["translate", "--volume-size", "5Gi", "examples/wordpress.pmx"]), 1);
+}
+
+/// What `crane config` prints of one image needs the image's name.
+#[test]
+fn the_configuration_of_one_image_is_told_as_what_it_is() {
+    let config = r#"{"architecture": "amd64", "config": {"Env": ["A=b"]}, "os": "linux", "rootfs": {"type": "layers"}}"#;
+    let inspected = r#"[{"Id": "sha256:1", "Architecture": "amd64", "Config": {"Env": []}, "RootFS": {}}]"#;
+    let short = r#"{"config": {"ExposedPorts": {}}}"#;
+    for (name, text) in [("one.json", config), ("inspected.json", inspected), ("short.json", short)] {
+        let path = file(name, text);
+        let told = run(&["validate", "--image-configs", &path, "examples/wordpress.pmx"]);
+        check(&told, 2);
+        assert!(told.err.contains(&format!("write IMAGE={path}")), "{}", told.err);
+        // Done as advised, and for an image that is called like a key of a configuration.
+        for image in ["centurylink/mysql:5.5", "config"] {
+            check(
+                &run(&["validate", "--image-configs", &format!("{image}={path}"), "examples/wordpress.pmx"]),
+                0,
+            );
+        }
+    }
+    let all = file("all-of.json", &format!("{{\"config\": {config}}}"));
+    check(&run(&["validate", "--image-configs", &all, "examples/wordpress.pmx"]), 0);
+}
+
+/// What is wrong with a flag or an override is told once, and so is everything that is wrong with each template.
+#[test]
+fn a_fault_beside_the_templates_hides_none_of_theirs() {
+    let bad = file("bad-beside.pmx", &bad());
+    let over = file("over-beside.yaml", "images:\n- name: WP\n  deployment: 3\n");
+    for (beside, code, times, place) in [
+        (["--labels", "a=b c"], "[FIELD_INVALID]", 1, "= at --labels a\n"),
+        (["--namespace", "kube-system"], "[NAMESPACE_RESERVED]", 1, ""),
+        (["--name", "BAD X"], "[FIELD_INVALID]", 1, "= at --name\n"),
+        (["--volume-size", "5Gi"], "[FIELD_INVALID]", 2, "= at --volume-size\n"),
+        (["--override", &over], "[NOT_A_MAPPING]", 1, "= at override.images[0].deployment\n"),
+    ] {
+        let told = run(&[&["validate"], &beside[..], &["examples/wordpress.pmx", &bad]].concat());
+        check(&told, 1);
+        assert_eq!(told.err.matches(code).count(), times, "{}", told.err);
+        assert!(
+            told.err.contains(place) && told.err.contains(&format!("{bad}:6:14: error: ")),
+            "{}",
+            told.err
+        );
+        assert_eq!(told.out.matches(": refused, ").count(), 2, "{}", told.out);
+        let refused = run(&[&["translate"], &beside[..], &[&bad]].concat());
+        check(&refused, 1);
+        assert_eq!(refused.err.matches(code).count(), times, "{}", refused.err);
+        assert!(
+            refused.err.contains(&format!("{bad}:6:14: error: ")) && refused.out.is_empty(),
+            "{}",
+            refused.err
+        );
+        let json = run(&[&["validate", "-o", "json"], &beside[..], &["examples/wordpress.pmx"]].concat());
+        check(&json, 1);
+        let answer: serde_json::Value = serde_json::from_str(&json.out).expect("JSON");
+        assert!(answer.get("valid").is_none(), "{}", json.out);
+    }
+    // An adapter that is called gets no override that could not be read whole.
+    let binary = Binary::start_with(&["--sandbox"]);
+    let server = format!("http://{}", binary.address);
+    for command in ["plan", "deploy"] {
+        let refused = run(&[command, "--override", &over, "--server", &server, &bad]);
+        check(&refused, 1);
+        assert!(
+            refused.err.contains("[NOT_A_MAPPING]") && refused.err.contains("[LINK_TARGET_MISSING]"),
+            "{}",
+            refused.err
+        );
+    }
 }
 
 #[test]
@@ -237,6 +329,17 @@ fn an_application_lives_through_all_commands() {
     check(&deployed, 0);
     assert!(deployed.out.contains("created") && deployed.out.contains("ACTIVE"), "{}", deployed.out);
     assert!(!deployed.out.contains('\u{1b}'), "{}", deployed.out);
+    for line in [
+        &["deploy", "--name", "wp", "--labels", "a=b", "examples/wordpress.pmx"][..],
+        &["scale", "wp", "WP=3"],
+        &["rollback", "wp", "--revision", "1"],
+        &["teardown", "wp"],
+    ] {
+        let checked = call(&[line, &["--validate-only"]].concat());
+        check(&checked, 0);
+        let verb = checked.out.lines().next().unwrap_or_default();
+        assert!(verb.contains("checked only") || verb.contains("would"), "{line:?}: {}", checked.out);
+    }
     let scaled = call(&["scale", "wp", "WP=3", "-o", "json"]);
     check(&scaled, 0);
     let answer: serde_json::Value = serde_json::from_str(&scaled.out).expect("one answer");
@@ -250,7 +353,9 @@ fn an_application_lives_through_all_commands() {
     );
     let got = call(&["get", "wp", "--view", "full"]);
     check(&got, 0);
-    assert!(got.out.contains("3/3") && got.out.contains("OBJECT"), "{}", got.out);
+    for head in ["3/3", "POD ", "OBJECT ", "EVENT ", "TEMPLATE "] {
+        assert!(got.out.contains(head), "{head}: {}", got.out);
+    }
     for selector in ["app.kubernetes.io/instance", "!gone", "app.kubernetes.io/instance notin (shop)"] {
         let listed = call(&["list", "-l", selector]);
         check(&listed, 0);
@@ -294,6 +399,22 @@ fn a_reader_that_leaves_makes_no_success() {
         drop((child.stdout.take(), child.stderr.take()));
         assert_eq!(child.wait().expect("it ends").code(), Some(1), "{arguments:?}");
     }
+}
+
+/// Where nothing changes, nothing is written that would show that nobody reads any more.
+#[test]
+fn a_watch_that_nobody_reads_any_more_ends() {
+    let binary = Binary::start_with(&["--sandbox"]);
+    let server = format!("http://{}", binary.address);
+    check(&run(&["deploy", "--name", "wp", "--server", &server, "examples/wordpress.pmx"]), 0);
+    let arguments = ["watch", "wp", "--heartbeat-interval", "1s", "--timeout", "1m", "--server", &server];
+    let child = program(&arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let mut child = child.expect("the binary starts");
+    let began = std::time::Instant::now();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
+    assert!(child.wait().expect("it ends").success() && line.contains("wp  ACTIVE"), "{line}");
+    assert!(began.elapsed() < std::time::Duration::from_secs(30), "{:?}", began.elapsed());
 }
 
 #[test]
@@ -469,7 +590,11 @@ async fn ctrl_c_ends_a_wait_and_not_the_operation() {
         &template,
     ]);
     check(&late, 4);
-    assert!(late.err.contains("[WAIT_TIMEOUT]") && late.err.contains("watch c`"), "{}", late.err);
+    assert!(
+        late.err.contains("[WAIT_TIMEOUT]") && late.err.contains(&format!("watch c --server {server}`")),
+        "{}",
+        late.err
+    );
     check(&call(&["teardown", "c"]), 0);
 }
 

@@ -20,7 +20,7 @@ fn rendered() -> String {
         (
             Severity::Warning,
             "WARNING",
-            "Something was lost, changed or assumed. Under `STRICTNESS_STRICT` it refuses, too.",
+            "Something was lost, changed or assumed. Under `STRICTNESS_STRICT` it refuses, too, and is told as an ERROR.",
         ),
         (Severity::Info, "INFO", "Tells what was decided; nothing of the template is lost."),
     ] {

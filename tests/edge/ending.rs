@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::support::adapter::{Binary, connect, deploy};
+use crate::support::certificates::Folder;
 use crate::support::raw::{self, Raw};
 
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
@@ -203,6 +205,78 @@ async fn the_second_signal_ends_it_at_once() {
     let code = tokio::task::spawn_blocking(move || binary.signal("TERM", PATIENCE)).await;
     assert_eq!(code.expect("it ends"), Some(0));
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+/// A pipe that is full, and whoever reads it.
+fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::OpenOptionsExt;
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    // Only this end of it is not waited for.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
+    let mut filling =
+        std::fs::OpenOptions::new().write(true).custom_flags(flags).open(path).expect("its end");
+    while filling.write(&[b'x'; 4096]).is_ok() {}
+    while filling.write(b"x").is_ok() {}
+    (reader, writer)
+}
+
+#[test]
+fn a_log_that_nobody_reads_does_not_hold_up_the_end() {
+    let folder = Folder::new("ending-log");
+    for (drain, signals, most) in [("1s", 1, 8), ("10m", 2, 5)] {
+        let socket = folder.path(&format!("{drain}.sock"));
+        let (_reader, writer) = full_pipe();
+        let child = Command::new(env!("CARGO_BIN_EXE_panamax-kubernetes-adapter"))
+            .args(["--sandbox", "--drain-timeout", drain, "--listen", &format!("unix:{socket}")])
+            .stderr(writer)
+            .spawn();
+        let mut child = Killed(child.expect("the binary starts"));
+        let began = Instant::now();
+        // It listens, and waits to say so.
+        while !std::path::Path::new(&socket).exists() {
+            assert!(began.elapsed() < PATIENCE);
+            std::thread::yield_now();
+        }
+        let began = Instant::now();
+        let mut sent = 0;
+        let code = loop {
+            if sent < signals || sent > 1 {
+                // Two that come at once are one.
+                let killed = Command::new("kill").args(["-TERM", &child.0.id().to_string()]).status();
+                assert!(killed.expect("kill").success());
+                sent += 1;
+            }
+            let waited = Instant::now();
+            let ended = loop {
+                if let Some(code) = child.0.try_wait().expect("its end") {
+                    break Some(code);
+                }
+                if waited.elapsed() > Duration::from_millis(100) {
+                    break None;
+                }
+                std::thread::yield_now();
+            };
+            match ended {
+                Some(code) => break code,
+                None => assert!(began.elapsed() < PATIENCE, "{drain}: it goes on"),
+            }
+        };
+        assert_eq!(code.code(), Some(0), "{drain}");
+        assert!(began.elapsed() < Duration::from_secs(most), "{drain}: {:?}", began.elapsed());
+    }
+}
+
+/// A process that ends with the test.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[tokio::test]

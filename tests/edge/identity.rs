@@ -209,7 +209,7 @@ async fn files_are_read_again_and_those_that_cannot_be_used_are_not_taken() {
     let absent = bob.get_deployment(get("web")).await.expect_err("absent");
     assert_eq!(reason(&absent), "DEPLOYMENT_NOT_FOUND");
     folder.write("tokens", &format!("bob {ALICE}\n"), 0o644);
-    told(&binary, "new tokens cannot be read yet").await;
+    told(&binary, "new tokens cannot be used yet").await;
     assert_eq!(reason(&bob.get_deployment(get("web")).await.expect_err("absent")), "DEPLOYMENT_NOT_FOUND");
     folder.write("rights", "user:alice * shop\n", 0o644);
     told(&binary, "rights read again").await;

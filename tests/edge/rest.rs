@@ -52,6 +52,11 @@ async fn both_agents_live_their_whole_lives() {
         agent.until(&ids[0], "running 2/2").await;
         agent.until(&ids[1], "running 1/1").await;
         assert_eq!(agent.post(&body).await.ids(), ids, "nothing has changed");
+        // The same services in another order are the same.
+        let mut services: Vec<Value> = serde_json::from_str(&body).expect("a list");
+        services.reverse();
+        let reversed = agent.post(&serde_json::to_string(&services).expect("a list")).await.ids();
+        assert_eq!(reversed, ids.iter().rev().cloned().collect::<Vec<_>>());
         // Conflict: another count is another content.
         let other = body.replace("\"count\":2", "\"count\":3");
         assert_ne!(other, body);

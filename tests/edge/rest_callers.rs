@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 use super::rest::{agent, start};
 use crate::support::adapter::{Binary, connect, refused};
 use crate::support::agent::{Agent, recorded};
-use crate::support::bearer::with_token;
+use crate::support::bearer::{templates_with_token, with_token};
 use crate::support::certificates::{Folder, Issuer, authority};
 
 const ALICE: &str = "canary-token-of-alice";
@@ -60,6 +60,13 @@ async fn nobody_is_served_who_is_not_known() {
         assert_eq!(challenge.as_deref(), Some("bearer, basic realm=\"panamax\""));
     }
     assert_eq!(stranger.delete("a.agent-a-ca978112.00000000").await, 401);
+    // Its body is not asked for either.
+    let mut waiting = agent(&binary).await;
+    let expects =
+        "POST /v1/services HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+    waiting.raw(expects.as_bytes()).await;
+    let answer = waiting.answer("POST").await.expect("an answer");
+    assert_eq!((answer.status, answer.header("connection").as_deref()), (401, Some("close")));
     for value in [
         bearer("canary-of-nobody"),
         password("canary-of-nobody"),
@@ -84,6 +91,48 @@ async fn nobody_is_served_who_is_not_known() {
     let deploys = lines.iter().filter(|line| line.contains("\"method\":\"Deploy\""));
     assert!(deploys.clone().any(|line| line.contains("\"outcome\":\"BEGUN\"")), "{lines:#?}");
     assert!(deploys.clone().any(|line| line.contains("\"outcome\":\"OK\"")), "{lines:#?}");
+}
+
+#[tokio::test]
+async fn a_refusal_outside_of_every_service_says_whose_call_it_was_if_that_is_known() {
+    let folder = Folder::new("rest-whose");
+    let binary = with_callers(&folder).await;
+    let sent = |path: &str, more: &str| {
+        format!("POST {path} HTTP/1.1\r\nHost: a\r\nAuthorization: {}\r\n{more}", bearer(ALICE))
+    };
+    let (services, broken) = ("/v1/services", "Transfer-Encoding: chunked\r\n\r\nno size\r\n");
+    let large = format!("Content-Length: 300000\r\n\r\n{}", " ".repeat(300_000));
+    for (path, more, status) in [
+        (services, broken, 400),
+        (services, large.as_str(), 413),
+        ("/nowhere", "Content-Length: 0\r\n\r\n", 404),
+        ("/v1/services/a", "Content-Length: 0\r\n\r\n", 405),
+    ] {
+        let mut alice = agent(&binary).await;
+        alice.raw(sent(path, more).as_bytes()).await;
+        assert_eq!(alice.answer("POST").await.expect("an answer").status, status, "{path}");
+    }
+    let request = proto::ValidateTemplateRequest { name: "x".repeat(2_000_000), ..Default::default() };
+    let mut alice = templates_with_token(connect(binary.address).await, ALICE);
+    alice.validate_template(request).await.expect_err("it is too large");
+    // What a caller calls a namespace is shown as far as anything of a caller's is.
+    let mut stranger = agent(&binary).await.showing(&bearer(BOB));
+    let path = format!("/namespaces/{}\u{202e}/v1/services", "n".repeat(20_000));
+    assert_eq!(stranger.call("GET", &path, None).await.status, 400);
+    let mut bob = with_token(connect(binary.address).await, BOB);
+    let named = "\u{9b}31m".to_owned() + &"n".repeat(500_000);
+    let request = proto::GetDeploymentRequest { name: named.clone(), namespace: named, ..Default::default() };
+    bob.get_deployment(request).await.expect_err("it is no name");
+    let log = binary.whole_log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("call refused")).collect();
+    let of = |caller: &str| {
+        let caller = format!("\"caller\":\"{caller}\"");
+        lines.iter().filter(|line| line.contains(&caller)).count()
+    };
+    assert_eq!((of("alice"), of("bob"), lines.len()), (5, 2, 7), "{lines:#?}");
+    for line in lines {
+        assert!(line.len() < 4_000 && !line.contains(['\u{9b}', '\u{202e}']), "{line}");
+    }
 }
 
 #[tokio::test]

@@ -50,10 +50,11 @@ async fn a_head_that_is_too_much_is_refused_in_words() {
         let mut peer = agent(&binary).await;
         let more: String = (0..fields).map(|index| format!("X-{index}: a\r\n")).collect();
         let padding = "x".repeat(bytes);
-        peer.raw(format!("GET /v1/services HTTP/1.1\r\nX-A: {padding}\r\n{more}\r\n").as_bytes()).await;
+        peer.raw(format!("GET /v1/services HTTP/1.1\r\nHost: a\r\nX-A: {padding}\r\n{more}\r\n").as_bytes())
+            .await;
         peer.answer("GET").await.expect("an answer")
     };
-    for (bytes, fields) in [(32_000, 0), (0, 99)] {
+    for (bytes, fields) in [(32_000, 0), (0, 98)] {
         assert_eq!(ask(bytes, fields).await.status, 200, "{bytes} {fields}");
     }
     for (bytes, fields) in [(32_768, 0), (45_000, 0), (60_000, 0), (0, 100), (0, 150)] {
@@ -134,6 +135,13 @@ async fn what_is_no_http_1_is_not_understood() {
     peer.raw(b"POST /v1/services HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 40\r\n\r\n[]")
         .await;
     assert_eq!(peer.answer("POST").await.map(|answer| answer.status), Some(400));
+    // Whose request it is, and what its body is, is said once and in words that are known.
+    for more in ["", "Host: a\r\nHost: a\r\n", "Host: a\r\nTransfer-Encoding: gzip, chunked\r\n"] {
+        let mut peer = agent(&binary).await;
+        peer.raw(format!("POST /v1/services HTTP/1.1\r\n{more}\r\n0\r\n\r\n").as_bytes()).await;
+        let refusal = peer.answer("POST").await.expect("an answer").refusal();
+        assert_eq!(refusal, (400, "FRAMING_INVALID".to_owned()), "{more:?}");
+    }
     // A body that is none has not come too late.
     let binary = start(&["--metrics-listen", "127.0.0.1:0"]).await;
     let mut peer = agent(&binary).await;
@@ -196,4 +204,62 @@ async fn nobody_holds_up_the_end() {
     assert_eq!(ended.await.expect("it ends"), Some(0));
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     drop(crowd);
+}
+
+/// A POST of which so much has come that nobody can take it for whole.
+async fn half_a_post(peer: &mut Agent) -> String {
+    let body = recorded("go");
+    let (first, rest) = body.split_at(10);
+    peer.raw(format!("{}{first}", head(body.len())).as_bytes()).await;
+    rest.to_owned()
+}
+
+#[tokio::test]
+async fn a_body_that_comes_is_answered_whatever_ends_its_connection() {
+    // The end: it is told so, however long ago it began.
+    for since in [Duration::from_millis(500), Duration::from_secs(2)] {
+        let mut binary = start(&["--drain-timeout", "60s"]).await;
+        let mut peer = agent(&binary).await;
+        half_a_post(&mut peer).await;
+        tokio::time::sleep(since).await;
+        let ended = tokio::task::spawn_blocking(move || binary.signal("TERM", Duration::from_secs(30)));
+        let refused = peer.answer("POST").await.expect("an answer");
+        assert_eq!(refused.refusal(), (503, "SHUTTING_DOWN".to_owned()), "{since:?}");
+        assert_eq!(refused.header("connection").as_deref(), Some("close"));
+        assert_eq!(ended.await.expect("it ends"), Some(0));
+    }
+    // The age of its connection: that has time to end, as a stream has.
+    let binary = start(&["--connection-age", "5s"]).await;
+    let mut peer = agent(&binary).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let rest = half_a_post(&mut peer).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    peer.raw(rest.as_bytes()).await;
+    assert_eq!(peer.answer("POST").await.expect("an answer").ids().len(), 2);
+    assert!(peer.has_ended(Duration::from_secs(5)).await);
+}
+
+#[tokio::test]
+async fn whoever_floods_does_not_write_our_log() {
+    let binary = start(&[]).await;
+    let begun = Instant::now();
+    let mut peer = agent(&binary).await;
+    for number in 0..1_000 {
+        let (method, path, status) = match number % 3 {
+            0 => ("GET", "/nowhere", 404),
+            1 => ("PATCH", "/v1/services", 405),
+            _ => ("GET", "/v1/services/a/b", 404),
+        };
+        assert_eq!(peer.call(method, path, None).await.status, status);
+    }
+    let most = 21 + 2 * usize::try_from(begun.elapsed().as_secs()).expect("a short time");
+    drop(peer);
+    let untold = async {
+        while !binary.log().contains("more calls refused on a connection") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), untold).await.expect("the rest is a number");
+    let lines = binary.whole_log().lines().filter(|line| line.contains("call refused")).count();
+    assert!((20..=most).contains(&lines), "{lines} of {most}");
 }

@@ -40,16 +40,13 @@ fn all_are_refused(rows: Vec<Row>) {
 
 #[test]
 fn words_that_cannot_be_read_are_usage() {
+    let long = format!("unix:/{}", "p".repeat(107));
     all_are_refused(vec![
         (64, vec!["--listen", "somewhere"], "--listen"),
         (64, vec!["--listen", "unix:relative.sock"], "absolute"),
         (64, vec!["--metrics-listen", "9090"], "--metrics-listen"),
         (64, vec!["--lease", "soon"], "--lease"),
-        (64, vec!["--lease", "0s"], "1s to 600s"),
-        (64, vec!["--connection-age", "25h"], "--connection-age"),
-        (64, vec!["--reader-timeout", "11m"], "--reader-timeout"),
-        (64, vec!["--handshake-timeout", "61s"], "--handshake-timeout"),
-        (64, vec!["--max-deadline", "2h"], "--max-deadline"),
+        (64, vec!["--reader-timeout", "11"], "--reader-timeout"),
         (64, vec!["--max-message", "1MB"], "KiB or MiB"),
         (64, vec!["--max-calls=-1"], "--max-calls"),
         (64, vec!["--max-calls", "many"], "--max-calls"),
@@ -60,6 +57,9 @@ fn words_that_cannot_be_read_are_usage() {
         (64, vec!["--sandbox", "--namespaces", "a,B"], "--namespaces"),
         (64, vec!["--tls-client-ca", "ca.pem"], "--tls-cert"),
         (64, vec!["--sandbox", "--otlp-endpoint", "localhost:4317"], "--otlp-endpoint"),
+        (64, vec!["--sandbox", "--otlp-endpoint", "http://localhost:99999"], "a port that is none"),
+        (64, vec!["--sandbox", "--otlp-endpoint", "https://localhost:"], "a port that is none"),
+        (64, vec!["--sandbox", "--listen", &long], "107 bytes at most"),
     ]);
 }
 
@@ -118,6 +118,11 @@ fn limits_that_serve_nobody_or_are_beyond_their_range_are_refused() {
         (78, vec!["--sandbox", "--reader-timeout", "0s"], "--reader-timeout 0"),
         (78, vec!["--sandbox", "--default-deadline", "0s"], "--default-deadline 0"),
         (78, vec!["--sandbox", "--max-deadline", "0s"], "--max-deadline 0"),
+        (78, vec!["--sandbox", "--lease", "0s"], "1s at least"),
+        (78, vec!["--sandbox", "--connection-age", "25h"], "--connection-age is 24h at most"),
+        // Whatever another limit would lower it to.
+        (78, vec!["--sandbox", "--max-message", "1000MiB"], "--max-message is 16 MiB at most"),
+        (78, vec!["--sandbox", "--max-handshakes", "5000000"], "--max-handshakes is 1000000 at most"),
         (78, vec!["--sandbox", "--metrics-listen", "0.0.0.0:0"], "loopback"),
         (78, vec!["--sandbox", "--namespace", "kube-system"], "never written to"),
         (78, vec!["--sandbox", "--namespaces", "a,kube-node-lease"], "never written to"),
@@ -145,7 +150,7 @@ fn limits_that_contradict_each_other_or_the_system_are_refused() {
         (
             78,
             vec!["--sandbox", "--connection-idle", "2h", "--connection-age", "1m"],
-            "--connection-idle 7200s is longer than --connection-age 60s",
+            "--connection-idle 2h is longer than --connection-age 1m",
         ),
         (
             78,
@@ -204,7 +209,18 @@ fn an_api_server_that_nobody_verifies_is_refused_off_loopback() {
     let broken = folder.write("broken", "clusters: [", 0o600);
     let local = kubeconfig("local", "http://127.0.0.1:1", "");
     let name = kubeconfig("name", "http://127.evil.example", "");
+    // An editor ends a file with a line end, and YAML a block.
+    let token = folder.write("token", "a-token\n", 0o600);
+    let with = |name: &str, user: &str| {
+        let text =
+            std::fs::read_to_string(&local).expect("a file").replace("user: {}", &format!("user: {user}"));
+        folder.write(name, &text, 0o600)
+    };
+    let in_file = with("in-file", &format!("{{tokenFile: '{token}'}}"));
+    let in_line = with("in-line", "{token: \"a-token\\n\"}");
     all_are_refused(vec![
+        (69, vec!["--kubeconfig", &in_file], "is taken"),
+        (69, vec!["--kubeconfig", &in_line], "is taken"),
         (78, vec!["--kubeconfig", &plain], "is not verified"),
         (78, vec!["--kubeconfig", &unverified], "is not verified"),
         (78, vec!["--kubeconfig", &name], "is not verified"),
@@ -219,6 +235,8 @@ fn an_api_server_that_nobody_verifies_is_refused_off_loopback() {
 #[test]
 fn a_kubeconfig_that_cannot_be_used_is_told_without_a_piece_of_it() {
     const CANARY: &str = "canary-9f31";
+    const PRINTED: &str = r#"{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",
+        "status": {"token": "canary\nb"}}"#;
     let folder = Folder::new("start-kubeconfig");
     let whole = |user: &str, server: &str, more: &str| {
         format!(
@@ -246,6 +264,24 @@ fn a_kubeconfig_that_cannot_be_used_is_told_without_a_piece_of_it() {
             local,
             "",
         ),
+        // What the library trusts, and ends with.
+        whole(&format!("token: \"{CANARY}\\nb\""), local, ""),
+        whole(&format!("token: {CANARY}-\u{e9}"), local, ""),
+        whole(
+            &format!(
+                "exec: {{apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: cat, args: ['{}']}}",
+                folder.write("printed", PRINTED, 0o600)
+            ),
+            local,
+            "",
+        ),
+        whole("token: a", &format!("{CANARY}:6443"), ""),
+        whole("token: a", "ftp://127.0.0.1:1", ""),
+        whole("token: a", local, ", certificate-authority-data: Y2FuYXJ5"),
+        whole(&format!("auth-provider: {{name: gcp, config: {{access-token: {CANARY}}}}}"), local, ""),
+        whole(&format!("tokenFile: '{}'", folder.write("two", "canary\nb\n", 0o600)), local, ""),
+        whole(&format!("tokenFile: '{}'", folder.write("none", "\n", 0o600)), local, ""),
+        whole("token: a", local, "").replace("name: u\n", "name: other\n"),
     ];
     for (index, text) in texts.iter().enumerate() {
         let path = folder.write(&format!("config-{index}"), text, 0o600);
@@ -428,6 +464,33 @@ fn a_signal_ends_it_before_it_serves() {
     assert_eq!(child.wait().expect("its end").code(), Some(0));
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     drop(asked);
+}
+
+#[test]
+fn a_command_for_credentials_that_does_not_end_holds_up_no_end() {
+    let folder = Folder::new("start-command");
+    let begun = folder.path("begun");
+    let text = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n\
+         clusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:1'}}}}]\nusers:\n- name: u\n  user:\n    exec: {{apiVersion: \
+         client.authentication.k8s.io/v1, interactiveMode: Never, command: sh, args: [-c, 'echo > {begun}; exec sleep 20']}}\n"
+    );
+    let config = folder.write("config", &text, 0o600);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_panamax-kubernetes-adapter"))
+        .args(["--listen", "127.0.0.1:0", "--kubeconfig", &config])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    let started = std::time::Instant::now();
+    while !std::path::Path::new(&begun).exists() {
+        assert!(started.elapsed() < Duration::from_secs(20));
+        std::thread::yield_now();
+    }
+    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill");
+    let told = std::time::Instant::now();
+    assert!(killed.success());
+    assert_eq!(child.wait().expect("its end").code(), Some(0));
+    assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
 }
 
 #[test]

@@ -70,6 +70,29 @@ fn of_text(text: &str, options: proto::DeployOptions) -> proto::TranslateTemplat
 }
 
 #[tokio::test]
+async fn a_namespace_that_is_named_stands_in_every_manifest_and_no_other_does() {
+    let adapter = Adapter::sandbox().await;
+    for format in [proto::ManifestFormat::Yaml, proto::ManifestFormat::Json] {
+        let request = proto::TranslateTemplateRequest { format: format.into(), ..of_text(SHOP, modern()) };
+        let plain = translated(&adapter, request.clone()).await;
+        let named = proto::TranslateTemplateRequest { namespace: "shop".to_owned(), ..request };
+        let named = translated(&adapter, named).await;
+        assert!(plain.objects.len() > 4 && plain.objects.len() == named.objects.len());
+        // Where they stand must not decide in which namespace they are made.
+        for (plain, named) in plain.objects.iter().zip(&named.objects) {
+            let read = |text: &str| serde_saphyr::from_str::<serde_json::Value>(text).expect("YAML or JSON");
+            let (mut plain, named) = (read(&plain.manifest), read(&named.manifest));
+            assert!(plain["metadata"].get("namespace").is_none(), "{plain}");
+            plain["metadata"]["namespace"] = "shop".into();
+            assert_eq!(plain, named);
+        }
+        let lines = named.manifest_yaml.matches("\n  namespace: shop\n").count();
+        assert_eq!(lines, named.objects.len());
+        assert!(!plain.manifest_yaml.contains("namespace"));
+    }
+}
+
+#[tokio::test]
 async fn each_object_comes_alone_only_where_somebody_asks() {
     let adapter = Adapter::sandbox().await;
     let asked = translated(&adapter, of_text(SHOP, modern())).await;
@@ -302,5 +325,63 @@ async fn all_calls_tell_the_same_findings_in_the_same_order() {
         assert_eq!(violations(&planned), translated);
         let deployed = deployments.deploy(deploy_of(WRONG, options)).await.expect_err("refused");
         assert_eq!(violations(&deployed), translated);
+    }
+}
+
+/// A structured template with faults in every list of two images.
+fn structured_and_wrong() -> proto::Template {
+    let image = |name: &str| proto::Image {
+        name: name.to_owned(),
+        source: "shop/web:1".to_owned(),
+        ports: vec![proto::PortMapping::default(); 2],
+        links: vec![proto::Link { service: "nobody".to_owned(), ..Default::default() }; 2],
+        environment: vec![proto::Environment { variable: "A=B".to_owned(), ..Default::default() }; 2],
+        expose: vec![0, 0],
+        volumes_from: vec![proto::VolumesFrom { service: "nobody".to_owned(), ..Default::default() }; 2],
+        ..proto::Image::default()
+    };
+    proto::Template { images: vec![image("web"), image("db")], ..proto::Template::default() }
+}
+
+#[tokio::test]
+async fn findings_of_a_structured_template_come_in_the_order_of_the_contract() {
+    let adapter = Adapter::sandbox().await;
+    let request = proto::ValidateTemplateRequest {
+        template_source: Some(validate_template_request::TemplateSource::Template(structured_and_wrong())),
+        name: "told".to_owned(),
+        ..proto::ValidateTemplateRequest::default()
+    };
+    let validated = adapter.templates().validate_template(request).await.expect("judged").into_inner();
+    let errors = validated.diagnostics.iter().filter(|one| one.severity() == proto::Severity::Error);
+    let told: Vec<&str> = errors.map(|one| one.field.as_str()).collect();
+    let entries = ["ports", "links", "environment", "expose", "volumes_from"];
+    let expected: Vec<String> = (0..2)
+        .flat_map(|image| entries.map(|list| format!("images[{image}].{list}")))
+        .flat_map(|list| (0..2).map(move |entry| format!("{list}[{entry}]")))
+        .collect();
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+    for (told, expected) in told.iter().zip(&expected) {
+        assert!(told.starts_with(expected), "{told} instead of {expected}");
+    }
+}
+
+#[tokio::test]
+async fn a_plan_refuses_the_name_of_a_request_that_its_deploy_refuses() {
+    let adapter = Adapter::sandbox().await;
+    let mut client = adapter.deployments();
+    let options = proto::DeployOptions::default;
+    // Characters are counted, not bytes.
+    for (request_id, is_taken) in
+        [("ü".repeat(128), true), ("ü".repeat(129), false), ("a\nb".to_owned(), false), (String::new(), true)]
+    {
+        let plan = proto::PlanDeployRequest { request_id: request_id.clone(), ..plan_of(SHOP, options()) };
+        let planned = client.plan_deploy(plan).await;
+        let deploy = proto::DeployRequest { request_id, validate_only: true, ..deploy_of(SHOP, options()) };
+        let deployed = client.deploy(deploy).await;
+        assert_eq!((planned.is_ok(), deployed.is_ok()), (is_taken, is_taken));
+        if let (Err(planned), Err(deployed)) = (planned, deployed) {
+            assert_eq!(violations(&planned), violations(&deployed));
+            assert_eq!(violations(&planned)[0].0, "request_id");
+        }
     }
 }

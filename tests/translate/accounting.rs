@@ -141,7 +141,7 @@ impl Account {
                 // Bound to one address: kept as it is or told, and in no case open.
                 let bound = entry
                     .is_none_or(|entry| entry.get("hostPort").is_none() || entry.get("hostIP").is_some());
-                let place = format!("{}.host_interface", port.field);
+                let place = port.interface_field();
                 let also_open =
                     image.ports.iter().any(|other| other.is_open() && other.container == port.container);
                 if !(self.is_told(&place) && (bound || also_open)) {

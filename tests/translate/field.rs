@@ -29,14 +29,14 @@ fn validated(text: &str, profile: Profile) -> Validated {
 
 /// The objects, and all that is told.
 fn translated(text: &str, rules: Rules) -> (Artifacts, Vec<Diagnostic>) {
-    let translated = Operations::translate_template(&call(text, rules));
+    let translated = Operations::translate_template(&call(text, rules), None);
     let translated = translated.unwrap_or_else(|error| panic!("{}", error.message()));
     (translated.artifacts, translated.diagnostics)
 }
 
 /// The faults for which a template is refused: code, path, and the violation's whole description.
 fn refused(text: &str) -> Vec<(&'static str, String, String)> {
-    let error = Operations::translate_template(&call(text, Rules::default())).expect_err("a refusal");
+    let error = Operations::translate_template(&call(text, Rules::default()), None).expect_err("a refusal");
     let validated = validated(text, Profile::Classic);
     let errors: Vec<_> =
         validated.diagnostics.iter().filter(|one| one.is_error()).map(|one| one.code.as_str()).collect();
@@ -478,7 +478,7 @@ fn a_link_whose_variables_are_too_many_is_refused_whole() {
         "images:\n- {{name: hub, source: 'b:1', expose: [{ports}]}}\n- {{name: a, source: 'b:1', links: [{links}]}}\n"
     );
     let rules = Rules { link_environment: LinkEnvironment::Declared, ..Rules::default() };
-    let error = Operations::translate_template(&call(&text, rules)).expect_err("a refusal");
+    let error = Operations::translate_template(&call(&text, rules), None).expect_err("a refusal");
     let faults: Vec<_> = error.faults().iter().map(|one| (one.reason, one.field.as_str())).collect();
     let limits = faults.iter().filter(|(reason, _)| *reason == "LIMIT").map(|(_, field)| *field);
     let mut refused: Vec<&str> = limits.collect();
@@ -546,4 +546,42 @@ fn ports_that_follow_each_other_have_dockers_variables_of_a_range() {
     }
     let all = container(&artifacts, "app")["env"].to_string();
     assert_eq!((all.matches("_START").count(), all.matches("_END").count()), (2, 2));
+}
+
+/// What is advised can be done, and mends what is told.
+#[test]
+fn advice_fits_the_case_at_hand() {
+    let image = |rest: &str| format!("name: x\nimages:\n- name: a\n  source: b:1\n{rest}");
+    let found = |text: &str| validated(text, Profile::Classic).diagnostics;
+    let one = |text: &str, code: Code| {
+        let found = found(text);
+        let found = found.iter().find(|one| one.code == code).unwrap_or_else(|| panic!("{text}: {found:?}"));
+        format!("{}; {}", found.message, found.hint())
+    };
+    // No image can be built with a terminal.
+    for key in ["tty", "stdin_open"] {
+        let told = one(&image(&format!("  {key}: true\n")), Code::UnknownField);
+        assert!(told.contains("leave it out"), "{told}");
+    }
+    for (text, is_told) in [
+        ("{\"name\": \"x\",\n// c\n\"images\": []}", true),
+        ("{\"name\": \"x\", // c\n\"images\": [{\"name\": \"a\"}]}", true),
+        ("{\"name\": \"x\" \"images\": [{\"source\": \"http://a\"}]}", false),
+    ] {
+        let found = found(text);
+        let advised = found.iter().any(|one| one.hint().contains("take the comment out"));
+        assert_eq!(advised, is_told, "{text}: {found:?}");
+    }
+    // A key that is there already was not meant by another.
+    let meant = |text: &str| found(text).iter().any(|one| one.message.contains("did you mean `name`"));
+    assert!(meant("name2: x\nimages:\n- {name: a, source: 'b:1'}\n"));
+    assert!(!meant("name: x\nname2: x\nnamespace: y\nimages:\n- {name: a, source: 'b:1'}\n"));
+    // Where there is no name, none is quoted.
+    let told = one(&image("  volumes_from: ['']\n"), Code::VolumesFromTarget);
+    assert!(told.contains("names no image") && !told.contains("``"), "{told}");
+    let told = one(&image("  environment: [{value: x}]\n"), Code::VariableName);
+    assert!(told.contains("has no name") && told.contains("under `variable`"), "{told}");
+    // Once, although both its name and its Service are judged.
+    let reserved = "name: x\nimages:\n- {name: kubernetes, source: 'b:1', ports: [{container_port: 80}], deployment: {count: 2}}\n";
+    assert_eq!(found(reserved).iter().filter(|one| one.code == Code::NameReserved).count(), 1);
 }

@@ -39,19 +39,19 @@ prop_compose! {
             ports: ports
                 .into_iter()
                 .map(|(host_interface, host_port, container_port, proto)| RawPort {
-                    host_interface, host_port, container_port, proto, ..RawPort::default()
+                    host_interface: host_interface.into(), host_port, container_port, proto, ..RawPort::default()
                 })
                 .collect(),
             expose: expose.into_iter().map(Into::into).collect(),
             links: links.into_iter().map(|(service, alias)| RawLink { service, alias, field: None }).collect(),
             environment: environment
                 .into_iter()
-                .map(|(variable, value, required)| RawVariable { variable, value, required, field: None })
+                .map(|(variable, value, required)| RawVariable { variable, value, required: required.into(), field: None })
                 .collect(),
             volumes: volumes
                 .into_iter()
                 .map(|(host_path, container_path, read_only)| RawVolume {
-                    host_path, container_path, read_only, field: None,
+                    host_path, container_path, read_only: read_only.into(), field: None,
                 })
                 .collect(),
             volumes_from: volumes_from.into_iter().map(Into::into).collect(),

@@ -198,13 +198,13 @@ fn translated_in(row: &Row) -> (Result<Translated, Error>, Duration) {
     for _ in 0..5 {
         let call = row.call();
         let began = Instant::now();
-        let translated = Operations::translate_template(&call);
+        let translated = Operations::translate_template(&call, None);
         quickest = quickest.min(began.elapsed());
         if quickest <= PATIENCE {
             return (translated, quickest);
         }
     }
-    (Operations::translate_template(&row.call()), quickest)
+    (Operations::translate_template(&row.call(), None), quickest)
 }
 
 fn wrong(row: &Row) -> Option<String> {

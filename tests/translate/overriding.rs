@@ -181,3 +181,70 @@ fn a_fault_of_the_override_has_the_overrides_path_and_no_line_of_the_template() 
     assert_eq!(found.position, None);
     assert!(!format!("{:?}", validated.diagnostics).contains("canary"));
 }
+
+/// A template in which every list has an entry with something that is no value.
+const DEMANDING: &str = "\
+name: Shop
+images:
+- name: WP
+  source: shop/web:1
+  environment: [{variable: A, value: one, required: true}]
+  ports: [{host_interface: 127.0.0.1, host_port: 8000, container_port: 80}]
+  volumes: [{container_path: /data, read_only: true}]
+  volumes_from: [{service: DB, read_only: true}]
+- name: DB
+  source: shop/db:1
+  volumes: [{container_path: /db}]
+";
+
+/// What clears a value, moves a port or a volume, and says nothing of what its author demands.
+const VALUES: &str = "\
+images:
+- name: WP
+  environment: [{variable: A}]
+  ports: [{container_port: 80}]
+  volumes: [{host_path: /srv, container_path: /data}]
+  volumes_from: [DB]
+";
+
+#[test]
+fn an_override_keeps_what_it_does_not_say_and_findings_lead_to_where_that_stands() {
+    let changes = || raw::read(VALUES).template;
+    let validated = from_text(DEMANDING, changes(), &Limits::default()).0;
+    let image = &validated.template.expect("a template").images[0];
+    assert!(image.environment[0].required && image.environment[0].value.is_empty());
+    assert!(!image.ports[0].is_open() && image.ports[0].host.is_none(), "another port would be another's");
+    assert!(image.volumes[0].read_only && image.volumes_from[0].read_only);
+    let (told, _) = overridden(DEMANDING, VALUES);
+    let place = |code: Code| {
+        told.iter().find(|(found, _)| *found == code).map(|(_, place)| place.as_str()).unwrap_or_default()
+    };
+    assert_eq!(place(Code::VariableRequired), "override.images[0].environment[0].value");
+    assert_eq!(place(Code::PortNotPublished), "images[0].ports[0].host_interface");
+
+    // What is kept and cannot be read is a fault of the template, at its own place.
+    let faults = [
+        ("required: true", "required: perhaps", "images[0].environment[0].required"),
+        ("127.0.0.1", "localhost", "images[0].ports[0].host_interface"),
+        ("/data, read_only: true", "/data, read_only: perhaps", "images[0].volumes[0].read_only"),
+    ];
+    for (from, to, place) in faults {
+        assert_ne!(DEMANDING.replace(from, to), DEMANDING);
+        let validated = from_text(&DEMANDING.replace(from, to), changes(), &Limits::default()).0;
+        let found = validated.diagnostics.iter().find(|found| found.is_error()).expect("a fault");
+        assert_eq!((found.field.as_str(), found.position.is_some()), (place, true), "{to}");
+    }
+}
+
+#[test]
+fn an_override_can_say_otherwise() {
+    let changes = VALUES
+        .replace("{variable: A}", "{variable: A, required: false}")
+        .replace("{container_port: 80}", "{host_interface: 0.0.0.0, container_port: 80}")
+        .replace("container_path: /data", "container_path: /data, read_only: false")
+        .replace("[DB]", "[{service: DB, read_only: false}]");
+    let validated = from_text(DEMANDING, raw::read(&changes).template, &Limits::default()).0;
+    let image = &validated.template.expect("a template").images[0];
+    assert!(!image.environment[0].required && image.ports[0].is_open());
+    assert!(!image.volumes[0].read_only && !image.volumes_from[0].read_only);
+}

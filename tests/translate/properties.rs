@@ -69,25 +69,18 @@ fn known_ports(image: &Image, opens_outside: bool) -> &'static [KnownPort] {
     known.map(|known| known.ports).unwrap_or_default()
 }
 
-/// Whether the template publishes the container's port to all.
-fn is_open(image: &Image, number: u16, protocol: Protocol) -> bool {
-    image
-        .ports
-        .iter()
-        .any(|port| port.is_open() && (port.container.get(), port.protocol) == (number, protocol))
+/// Whether the template publishes the container's port to all, under that number.
+fn opens(image: &Image, number: &Value, target: &Value, protocol: &Value) -> bool {
+    image.ports.iter().any(|port| {
+        let host = port.host.map_or(port.container.get(), |host| host.get());
+        let same = *target == port.container.get() && *protocol == port.protocol.as_str();
+        port.is_open() && same && *number == host
+    })
 }
 
 /// Whether the image is to be reached from outside the cluster.
 fn is_exposed(image: &Image, rules: &Rules) -> bool {
     rules.exposure != Exposure::ClusterIp && image.ports.iter().any(Port::is_open)
-}
-
-/// Whether the Service of a link is the target's own, reached from outside the cluster: all of the list is published.
-fn opens_outside(target: &Image, service: &Value, rules: &Rules) -> bool {
-    let is_own = service["metadata"]["name"] == sanitise(target.name.as_str());
-    let published = target.ports.iter().all(|port| is_open(target, port.container.get(), port.protocol))
-        && target.expose.iter().all(|port| is_open(target, port.container.get(), port.protocol));
-    is_own && is_exposed(target, rules) && published
 }
 
 /// Whether the manifest is a Service that is reached from outside the cluster.
@@ -237,7 +230,7 @@ proptest! {
                     .iter()
                     .map(|port| port.container.get())
                     .chain(target.expose.iter().map(|port| port.container.get()));
-                let known = known_ports(target, opens_outside(target, service, &rules));
+                let known = known_ports(target, is_outside(service));
                 let known = known.iter().filter(|port| port.links).map(|port| port.port.get());
                 if let Some(lowest) = listed.chain(known).min() {
                     prop_assert_eq!(&service["spec"]["ports"][0]["port"], lowest);
@@ -262,7 +255,7 @@ proptest! {
             let known = known_ports(target, false);
             prop_assert_eq!(is_headless, !is_listed && known.is_empty());
             prop_assert_eq!(is_headless, offered.is_empty());
-            let opens = opens_outside(target, &object.manifest, &rules);
+            let opens = is_outside(&object.manifest);
             for port in known {
                 let (number, protocol) = (port.port.get(), port.protocol);
                 let lists = target.ports.iter().any(|one| (one.container.get(), one.protocol) == (number, protocol))
@@ -297,7 +290,8 @@ proptest! {
                 let spec = &object.manifest["spec"];
                 let outside = is_outside(&object.manifest);
                 for port in spec["ports"].as_array().into_iter().flatten() {
-                    prop_assert!(!outside || open(&port["targetPort"], &port["protocol"]), "{port}");
+                    let is_written = opens(image, &port["port"], &port["targetPort"], &port["protocol"]);
+                    prop_assert!(!outside || is_written, "{port}");
                     let moved = port["port"] != port["targetPort"];
                     prop_assert!(!moved || open(&port["targetPort"], &port["protocol"]), "{port}");
                 }

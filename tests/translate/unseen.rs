@@ -115,7 +115,7 @@ pub fn told(call: &TemplateCall) -> String {
     let validated = Operations::validate_template(call);
     let mut told = format!("{call:?} {validated:?}");
     tell(&mut told, &validated.diagnostics);
-    match Operations::translate_template(call) {
+    match Operations::translate_template(call, None) {
         Ok(translated) => {
             tell(&mut told, &translated.diagnostics);
             write!(told, "{translated:?}").unwrap();
@@ -191,7 +191,7 @@ prop_compose! {
         value in prop_oneof![with_canary(), Just(CANARY.to_owned()), Just(String::new())],
         required in prop_oneof![30 => Just("true".to_owned()), 1 => Just(CANARY.to_owned())],
     ) -> RawVariable {
-        RawVariable { variable, value, required, field: None }
+        RawVariable { variable, value, required: required.into(), field: None }
     }
 }
 
@@ -374,7 +374,7 @@ fn names_that_look_alike_where_they_are_shown_stay_apart_where_they_are_deployed
     for secrets in [SecretHandling::Plain, SecretHandling::Secret] {
         let rules = Rules { secrets, link_environment: LinkEnvironment::Declared, ..Rules::default() };
         let translated =
-            Operations::translate_template(&call(Source::Text(text.clone()), None, &rules)).unwrap();
+            Operations::translate_template(&call(Source::Text(text.clone()), None, &rules), None).unwrap();
         let all = translated.manifest_yaml;
         for name in ["PASSWORD:one", "PASSWORD:two", "B_ENV_PASSWORD:one", "B_ENV_PASSWORD:two"] {
             assert_eq!(all.matches(&format!("name: {name}\n")).count(), 1, "{name} in {all}");

@@ -839,7 +839,9 @@ func (DeploymentView) EnumDescriptor() ([]byte, []int) {
 type DeploymentState int32
 
 const (
-	// Not known yet: nothing of it has been seen since the server started.
+	// Not known: nothing has been written down of it since something changed in the
+	// deployment. Lists in BASIC and answers that waited for nothing have it;
+	// GetDeployment looks.
 	DeploymentState_DEPLOYMENT_STATE_UNSPECIFIED DeploymentState = 0
 	// A change is being applied or rolled out, and nothing has failed so far.
 	DeploymentState_DEPLOYMENT_STATE_DEPLOYING DeploymentState = 1
@@ -1300,14 +1302,16 @@ type DeployOptions struct {
 	// The Secrets of the namespace with which images are pulled.
 	ImagePullSecrets []string `protobuf:"bytes,10,rep,name=image_pull_secrets,json=imagePullSecrets,proto3" json:"image_pull_secrets,omitempty"`
 	// Labels to put on every object, and on the record, by which
-	// ListDeployments finds it. Those that the adapter sets itself are refused.
+	// ListDeployments finds it, 64 at most. Those that the adapter or the cluster
+	// sets itself are refused.
 	//
 	// Labels and annotations alone start no pod again: pods of a controller get
 	// them when their image, a variable or another part of them changes, and a
 	// diagnostic says so. A bare Pod gets them at once.
 	Labels map[string]string `protobuf:"bytes,11,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Annotations to put on every object; see `labels`. Those that the adapter
-	// sets itself are refused.
+	// Annotations to put on every object, 64 and 252 KiB at most; see `labels`.
+	// Those that the adapter or the cluster sets itself are refused, as are those
+	// that would loosen a pod's confinement.
 	Annotations map[string]string `protobuf:"bytes,12,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Whether a namespace that is missing is made. Default: no. Without the
 	// right to it: PERMISSION_DENIED (CLUSTER_FORBIDDEN). Teardown never removes
@@ -1714,7 +1718,9 @@ type Component struct {
 	// The object that runs it: a Pod, ReplicationController or apps Deployment.
 	Workload *ObjectRef `protobuf:"bytes,7,opt,name=workload,proto3" json:"workload,omitempty"`
 	// How many pods there are to be. Unset: the workload was not found, or nobody
-	// has looked for it: BASIC lists know the counts of what is READY or STOPPED.
+	// has looked for it. In a BASIC list the counts of what is READY or STOPPED are
+	// those that were deployed or set by Scale: one that others have set since is
+	// not seen there.
 	DesiredReplicas *int32 `protobuf:"varint,8,opt,name=desired_replicas,json=desiredReplicas,proto3,oneof" json:"desired_replicas,omitempty"`
 	// How many pods are ready: of an apps Deployment those of whatever revision,
 	// of a ReplicationController those of the current one. Unset: as for
@@ -2417,11 +2423,14 @@ type FieldChange struct {
 	// The path of the field in the object, such as
 	// `spec.containers[0].image`.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	// The value on the cluster. Unset: the field is not there. Always `***` for
-	// values of variables and Secrets.
-	Before *string `protobuf:"bytes,2,opt,name=before,proto3,oneof" json:"before,omitempty"`
-	// The value to come. Unset: the field goes. Always `***` for values of
+	// The value on the cluster: of a replica count the one in force, whoever has set
+	// it, else the one that was deployed last. What others have written meanwhile is
+	// told by diagnostics. Unset: the field is not there. Always `***` for values of
 	// variables and Secrets.
+	Before *string `protobuf:"bytes,2,opt,name=before,proto3,oneof" json:"before,omitempty"`
+	// The value to come; where a diagnostic says that the field is left to
+	// somebody else (FIELD_YIELDED), the other's stays instead. Unset: the field
+	// goes. Always `***` for values of variables and Secrets.
 	After         *string `protobuf:"bytes,3,opt,name=after,proto3,oneof" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

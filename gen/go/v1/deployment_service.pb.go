@@ -271,7 +271,7 @@ const (
 	// When the deployment does not change of itself any more: ready, stopped,
 	// failed or gone.
 	WatchUntil_WATCH_UNTIL_SETTLED WatchUntil = 3
-	// When the deployment is gone.
+	// When the deployment is gone: at once, where there is none.
 	WatchUntil_WATCH_UNTIL_GONE WatchUntil = 4
 )
 
@@ -413,8 +413,12 @@ type DeployRequest struct {
 	TemplateSource isDeployRequest_TemplateSource `protobuf_oneof:"template_source"`
 	// What replaces values of the template before it is translated. Its images
 	// are matched by name; one that the template lacks is an ERROR. A variable
-	// replaces that of the same name or is appended, and deployment.count
-	// replaces the template's.
+	// replaces that of the same name or is appended; so does a port that of the same
+	// container port and protocol, and a volume that of the same container path.
+	// The command and deployment.count replace the template's; links, expose and
+	// volumes_from are added. An entry that replaces one says all of it anew, but
+	// what it leaves out of `required`, `host_interface` and `read_only` stays. All
+	// else of an image stays as well.
 	Override *Template `protobuf:"bytes,5,opt,name=override,proto3" json:"override,omitempty"`
 	// How to deploy it. Unset: the defaults.
 	Options *DeployOptions `protobuf:"bytes,6,opt,name=options,proto3" json:"options,omitempty"`
@@ -1563,7 +1567,8 @@ type ListDeploymentsRequest struct {
 	// them, in the syntax of Kubernetes: `tier=web,team in (a,b)`. At most 1 KiB.
 	// Empty: all.
 	LabelSelector string `protobuf:"bytes,4,opt,name=label_selector,json=labelSelector,proto3" json:"label_selector,omitempty"`
-	// Only deployments in one of these states. Empty: all.
+	// Only deployments in one of these states, as `view` tells them: in BASIC as
+	// last recorded. Empty: all.
 	States []DeploymentState `protobuf:"varint,5,rep,packed,name=states,proto3,enum=panamax.kubernetes.v1.DeploymentState" json:"states,omitempty"`
 	// How much of each to answer. Default: BASIC, the states as last recorded.
 	View          DeploymentView `protobuf:"varint,6,opt,name=view,proto3,enum=panamax.kubernetes.v1.DeploymentView" json:"view,omitempty"`

@@ -104,7 +104,8 @@ type DeploymentServiceClient interface {
 	//
 	// The stream needs no deadline. It ends with OK after a `complete` that says
 	// why. It outlives faults of the cluster in between; before its first message
-	// it fails with NOT_FOUND (DEPLOYMENT_NOT_FOUND) or as any other call.
+	// it fails with NOT_FOUND (DEPLOYMENT_NOT_FOUND, but for WATCH_UNTIL_GONE) or as
+	// any other call.
 	WatchDeployment(ctx context.Context, in *WatchDeploymentRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchDeploymentResponse], error)
 	// Answers the revisions of a deployment that are kept, newest first: the last
 	// ten, and the last good one. A Deploy that was refused before it changed
@@ -303,7 +304,8 @@ type DeploymentServiceServer interface {
 	//
 	// The stream needs no deadline. It ends with OK after a `complete` that says
 	// why. It outlives faults of the cluster in between; before its first message
-	// it fails with NOT_FOUND (DEPLOYMENT_NOT_FOUND) or as any other call.
+	// it fails with NOT_FOUND (DEPLOYMENT_NOT_FOUND, but for WATCH_UNTIL_GONE) or as
+	// any other call.
 	WatchDeployment(*WatchDeploymentRequest, grpc.ServerStreamingServer[WatchDeploymentResponse]) error
 	// Answers the revisions of a deployment that are kept, newest first: the last
 	// ten, and the last good one. A Deploy that was refused before it changed

@@ -33,7 +33,7 @@ const (
 	// Says what was assumed or chosen. Nothing needs to be done.
 	Severity_SEVERITY_INFO Severity = 1
 	// Something the template asks for was lost or may not work. Refuses the
-	// template only under STRICTNESS_STRICT.
+	// template only under STRICTNESS_STRICT, where it is told as an ERROR.
 	Severity_SEVERITY_WARNING Severity = 2
 	// The template cannot be used: nothing is translated, nothing written.
 	Severity_SEVERITY_ERROR Severity = 3
@@ -95,11 +95,13 @@ const (
 	// gRPC code says.
 	ErrorReason_ERROR_REASON_UNSPECIFIED ErrorReason = 0
 	// INVALID_ARGUMENT. The template, its override, or what they would become is
-	// wrong. All faults are in BadRequest, each with its path. Correct the
-	// template.
+	// wrong. The faults are in BadRequest, each with its path, 20 at most: of more,
+	// a last entry without a path counts the others, which ValidateTemplate tells.
+	// Correct the template.
 	ErrorReason_ERROR_REASON_TEMPLATE_INVALID ErrorReason = 1
-	// INVALID_ARGUMENT. Another field of the request is wrong. All faults are in
-	// BadRequest, each with its path. Correct the request.
+	// INVALID_ARGUMENT. Another field of the request is wrong. The faults are in
+	// BadRequest, each with its path, 20 at most: of more, a last entry without a
+	// path counts the others. Correct the request.
 	ErrorReason_ERROR_REASON_FIELD_INVALID ErrorReason = 2
 	// INTERNAL. The cluster refused an object that the adapter made although the
 	// template is in order. Report it as a fault of the adapter.
@@ -138,7 +140,8 @@ const (
 	// there is one.
 	ErrorReason_ERROR_REASON_SHUTTING_DOWN ErrorReason = 13
 	// ALREADY_EXISTS. An object of a name that is needed is there, and is not
-	// this deployment's; metadata names the object and its owner. Deploy into
+	// this deployment's; metadata names the object, its namespace and its owner: of
+	// several the first, and the message tells all. Deploy into
 	// another namespace, or rename the image.
 	ErrorReason_ERROR_REASON_OBJECT_NOT_OWNED ErrorReason = 14
 	// FAILED_PRECONDITION. Somebody else manages a field of one of the
@@ -149,7 +152,8 @@ const (
 	// again and decide anew.
 	ErrorReason_ERROR_REASON_ETAG_MISMATCH ErrorReason = 16
 	// ABORTED. Another operation on the deployment is running, or it is being
-	// deleted; metadata says which and since when. Try again later.
+	// deleted; where it is known, metadata says which (`operation`: DEPLOY, SCALE or
+	// TEARDOWN), whose and since when. Try again later.
 	ErrorReason_ERROR_REASON_OPERATION_IN_PROGRESS ErrorReason = 17
 	// ABORTED. What would be done is no longer what the plan said. Plan again.
 	ErrorReason_ERROR_REASON_PLAN_STALE ErrorReason = 18
@@ -169,11 +173,12 @@ const (
 	// was asked for exists; the message names the right. Ask whoever grants
 	// rights.
 	ErrorReason_ERROR_REASON_CALLER_FORBIDDEN ErrorReason = 23
-	// FAILED_PRECONDITION. Pod Security or an admission webhook of the cluster
-	// refuses an object. Change the options or the cluster's policy.
+	// FAILED_PRECONDITION. Pod Security, a policy or an admission webhook of the
+	// cluster refuses an object; the message names it. Change the options or the
+	// cluster's policy.
 	ErrorReason_ERROR_REASON_ADMISSION_DENIED ErrorReason = 24
-	// RESOURCE_EXHAUSTED. A quota of the namespace is used up; QuotaFailure
-	// names it. Free something or raise the quota.
+	// RESOURCE_EXHAUSTED. A quota of the namespace is used up, or a LimitRange does
+	// not allow the size; QuotaFailure names the quota. Free something or raise it.
 	ErrorReason_ERROR_REASON_QUOTA_EXCEEDED ErrorReason = 25
 	// RESOURCE_EXHAUSTED. The request goes beyond a limit on size or objects.
 	// Make it smaller; GetServerInfo tells the limits. A limit on the content of
@@ -208,8 +213,7 @@ const (
 	// data be lost, to become what is asked for. Keep its size and class, or
 	// tear down with VOLUME_POLICY_DELETE first.
 	ErrorReason_ERROR_REASON_VOLUME_IMMUTABLE ErrorReason = 34
-	// INTERNAL. The adapter itself failed; metadata holds the request's id,
-	// under which its log says more. Report it.
+	// INTERNAL. The adapter itself failed; its log says more. Report it.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 35
 	// INTERNAL. The request breaks the framing of gRPC, so its message cannot be
 	// found. The client library, or something between, is at fault.

@@ -274,7 +274,8 @@ type ServerDefaults struct {
 	// The namespace of a request that names none.
 	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// The options of a Deploy that gives none, each with the value that
-	// UNSPECIFIED stands for.
+	// UNSPECIFIED stands for. `volume_size` is empty, since none of these makes
+	// volume claims; for those it stands for 1Gi.
 	Options *DeployOptions `protobuf:"bytes,2,opt,name=options,proto3" json:"options,omitempty"`
 	// The deadline of a unary call that has none.
 	Deadline *durationpb.Duration `protobuf:"bytes,3,opt,name=deadline,proto3" json:"deadline,omitempty"`
@@ -355,13 +356,13 @@ type ServerLimits struct {
 	MaxTemplateBytes int32 `protobuf:"varint,2,opt,name=max_template_bytes,json=maxTemplateBytes,proto3" json:"max_template_bytes,omitempty"`
 	// The images of a template.
 	MaxImages int32 `protobuf:"varint,3,opt,name=max_images,json=maxImages,proto3" json:"max_images,omitempty"`
-	// The entries of `ports` of an image.
+	// The entries of `ports` of an image, and those of its `expose`.
 	MaxPorts int32 `protobuf:"varint,4,opt,name=max_ports,json=maxPorts,proto3" json:"max_ports,omitempty"`
 	// The entries of `environment` of an image.
 	MaxVariables int32 `protobuf:"varint,5,opt,name=max_variables,json=maxVariables,proto3" json:"max_variables,omitempty"`
 	// The size of the value of a variable, in bytes.
 	MaxVariableBytes int32 `protobuf:"varint,6,opt,name=max_variable_bytes,json=maxVariableBytes,proto3" json:"max_variable_bytes,omitempty"`
-	// The size of the values of all variables of a template, in bytes.
+	// The size of all variables of an image, names and values together, in bytes.
 	MaxEnvironmentBytes int32 `protobuf:"varint,7,opt,name=max_environment_bytes,json=maxEnvironmentBytes,proto3" json:"max_environment_bytes,omitempty"`
 	// The entries of `links` of an image.
 	MaxLinks int32 `protobuf:"varint,8,opt,name=max_links,json=maxLinks,proto3" json:"max_links,omitempty"`

@@ -32,7 +32,9 @@ const (
 type ServerServiceClient interface {
 	// Answers the server's version, whether it reaches its cluster, and its
 	// defaults and limits. It succeeds without a cluster too. Fails with
-	// RESOURCE_EXHAUSTED (OVERLOADED) and UNAVAILABLE (SHUTTING_DOWN).
+	// INVALID_ARGUMENT (FIELD_INVALID), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED,
+	// OVERLOADED), UNIMPLEMENTED (NOT_IMPLEMENTED), UNAVAILABLE (SHUTTING_DOWN) and,
+	// where its deadline has passed, DEADLINE_EXCEEDED (CLUSTER_TIMEOUT).
 	GetServerInfo(ctx context.Context, in *GetServerInfoRequest, opts ...grpc.CallOption) (*GetServerInfoResponse, error)
 }
 
@@ -62,7 +64,9 @@ func (c *serverServiceClient) GetServerInfo(ctx context.Context, in *GetServerIn
 type ServerServiceServer interface {
 	// Answers the server's version, whether it reaches its cluster, and its
 	// defaults and limits. It succeeds without a cluster too. Fails with
-	// RESOURCE_EXHAUSTED (OVERLOADED) and UNAVAILABLE (SHUTTING_DOWN).
+	// INVALID_ARGUMENT (FIELD_INVALID), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED,
+	// OVERLOADED), UNIMPLEMENTED (NOT_IMPLEMENTED), UNAVAILABLE (SHUTTING_DOWN) and,
+	// where its deadline has passed, DEADLINE_EXCEEDED (CLUSTER_TIMEOUT).
 	GetServerInfo(context.Context, *GetServerInfoRequest) (*GetServerInfoResponse, error)
 	mustEmbedUnimplementedServerServiceServer()
 }

@@ -34,7 +34,8 @@ const (
 type Template struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The name of the application. A deployment whose request gives no name is
-	// called after it: lower case, every other character one dash.
+	// called after it: lower case, every other character one dash, cut to 63
+	// characters. Templates whose names become one are one deployment.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The images of the application. At least one; 100 at most by default.
 	// Their names must differ, also after they have become Kubernetes names.
@@ -166,7 +167,9 @@ type Image struct {
 	// name the last counts, with a WARNING.
 	Environment []*Environment `protobuf:"bytes,5,rep,name=environment,proto3" json:"environment,omitempty"`
 	// Arguments for the image's entry point, as Docker's command. Split into
-	// words as a shell splits them; no shell runs and nothing is expanded.
+	// words as a shell splits them; no shell runs and nothing is expanded. It may
+	// hold credentials, so it is `***` wherever a template is given back: such a
+	// template is not to be deployed as it is.
 	Command string `protobuf:"bytes,6,opt,name=command,proto3" json:"command,omitempty"`
 	// Ports that the image offers to linked images without publishing them, 1
 	// to 65535, TCP.
@@ -461,10 +464,11 @@ type Environment struct {
 	Variable string `protobuf:"bytes,1,opt,name=variable,proto3" json:"variable,omitempty"`
 	// The value, 32 KiB at most by default. Unset: the empty text. It reaches the
 	// container as written, dollar signs included. Never in an error, a log line
-	// or a diagnostic; `***` wherever a template is given back.
+	// or a diagnostic; `***` wherever a template is given back, but for an empty one,
+	// which stays empty.
 	Value *string `protobuf:"bytes,2,opt,name=value,proto3,oneof" json:"value,omitempty"`
 	// Whether the author of the template says that the variable must have a
-	// value.
+	// value. In an override false says nothing: the template's stays.
 	Required      bool `protobuf:"varint,3,opt,name=required,proto3" json:"required,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

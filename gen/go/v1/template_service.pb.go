@@ -216,8 +216,8 @@ func (*ValidateTemplateRequest_Template) isValidateTemplateRequest_TemplateSourc
 // The faults of a template.
 type ValidateTemplateResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whether the template can be deployed: no diagnostic is an ERROR, nor a
-	// WARNING under STRICTNESS_STRICT.
+	// Whether the template can be deployed: no diagnostic is an ERROR, as under
+	// STRICTNESS_STRICT every WARNING is.
 	Valid bool `protobuf:"varint,1,opt,name=valid,proto3" json:"valid,omitempty"`
 	// All that was found, errors first, else in the order of the template.
 	Diagnostics []*Diagnostic `protobuf:"bytes,2,rep,name=diagnostics,proto3" json:"diagnostics,omitempty"`
@@ -282,7 +282,9 @@ func (x *ValidateTemplateResponse) GetTemplate() *Template {
 // Asks for the Kubernetes objects of a template.
 type TranslateTemplateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The namespace to translate for, a DNS label. Empty: the server's default.
+	// The namespace to translate for, a DNS label. One that is named stands in
+	// every manifest, as `metadata.namespace`. Empty: the server's default, and
+	// manifests have none.
 	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// The name of the deployment, a DNS label. Empty: made from that of the
 	// template.

@@ -34,8 +34,9 @@ const (
 //
 // Besides what each method says, a call can fail with RESOURCE_EXHAUSTED
 // (LIMIT_EXCEEDED, OVERLOADED), UNAUTHENTICATED (CREDENTIALS_MISSING,
-// CREDENTIALS_INVALID), UNIMPLEMENTED (NOT_IMPLEMENTED) and UNAVAILABLE
-// (SHUTTING_DOWN).
+// CREDENTIALS_INVALID), UNIMPLEMENTED (NOT_IMPLEMENTED), UNAVAILABLE
+// (SHUTTING_DOWN) and, where its deadline has passed, DEADLINE_EXCEEDED
+// (CLUSTER_TIMEOUT).
 type TemplateServiceClient interface {
 	// Tells everything that is wrong with a template, and everything that would
 	// be lost or assumed. It succeeds even for a bad template: the faults are in
@@ -45,8 +46,8 @@ type TemplateServiceClient interface {
 	ValidateTemplate(ctx context.Context, in *ValidateTemplateRequest, opts ...grpc.CallOption) (*ValidateTemplateResponse, error)
 	// Answers the Kubernetes objects that a Deploy of the template would apply,
 	// ready for `kubectl apply`. Fails with INVALID_ARGUMENT (TEMPLATE_INVALID,
-	// FIELD_INVALID) and all faults, and with FAILED_PRECONDITION
-	// (NAMESPACE_RESERVED); nothing is half-translated.
+	// FIELD_INVALID) and the faults, as ErrorReason says, and with
+	// FAILED_PRECONDITION (NAMESPACE_RESERVED); nothing is half-translated.
 	TranslateTemplate(ctx context.Context, in *TranslateTemplateRequest, opts ...grpc.CallOption) (*TranslateTemplateResponse, error)
 }
 
@@ -87,8 +88,9 @@ func (c *templateServiceClient) TranslateTemplate(ctx context.Context, in *Trans
 //
 // Besides what each method says, a call can fail with RESOURCE_EXHAUSTED
 // (LIMIT_EXCEEDED, OVERLOADED), UNAUTHENTICATED (CREDENTIALS_MISSING,
-// CREDENTIALS_INVALID), UNIMPLEMENTED (NOT_IMPLEMENTED) and UNAVAILABLE
-// (SHUTTING_DOWN).
+// CREDENTIALS_INVALID), UNIMPLEMENTED (NOT_IMPLEMENTED), UNAVAILABLE
+// (SHUTTING_DOWN) and, where its deadline has passed, DEADLINE_EXCEEDED
+// (CLUSTER_TIMEOUT).
 type TemplateServiceServer interface {
 	// Tells everything that is wrong with a template, and everything that would
 	// be lost or assumed. It succeeds even for a bad template: the faults are in
@@ -98,8 +100,8 @@ type TemplateServiceServer interface {
 	ValidateTemplate(context.Context, *ValidateTemplateRequest) (*ValidateTemplateResponse, error)
 	// Answers the Kubernetes objects that a Deploy of the template would apply,
 	// ready for `kubectl apply`. Fails with INVALID_ARGUMENT (TEMPLATE_INVALID,
-	// FIELD_INVALID) and all faults, and with FAILED_PRECONDITION
-	// (NAMESPACE_RESERVED); nothing is half-translated.
+	// FIELD_INVALID) and the faults, as ErrorReason says, and with
+	// FAILED_PRECONDITION (NAMESPACE_RESERVED); nothing is half-translated.
 	TranslateTemplate(context.Context, *TranslateTemplateRequest) (*TranslateTemplateResponse, error)
 	mustEmbedUnimplementedTemplateServiceServer()
 }

@@ -62,7 +62,7 @@ pub(super) fn not_owned(
         }
         Some(instance) => (
             format!("deployment {instance}"),
-            format!("belongs to deployment {instance}; deploy into another namespace"),
+            format!("belongs to deployment {instance}; rename the image, or deploy into another namespace"),
         ),
         None if entries.any(|entry| entry.manager.as_ref() == Some(&own)) => {
             let what = format!(
@@ -73,12 +73,14 @@ pub(super) fn not_owned(
             (manager, what)
         }
         None => {
-            let what = format!("belongs to {manager}; deploy into another namespace");
+            let what = format!("belongs to {manager}; rename the image, or deploy into another namespace");
             (manager, what)
         }
     };
     Error::new(ErrorKind::ObjectNotOwned, format!("{reference} in namespace {namespace} {what}"))
         .with("owner", owner)
+        .with("object", reference.to_string())
+        .with("namespace", namespace.to_string())
         .about(reference.kind.as_str(), reference.name.as_str())
 }
 
@@ -99,6 +101,8 @@ mod tests {
         let reference = ObjectRef::new(Kind::PersistentVolumeClaim, name);
         let deployment = DeploymentName::new("shop").expect("a name");
         let error = not_owned(&namespace, &deployment, &reference, metadata, is_left);
+        assert_eq!(error.metadata()["object"], "PersistentVolumeClaim web");
+        assert_eq!(error.metadata()["namespace"], "apps");
         (error.metadata()["owner"].clone(), error.message().to_owned())
     }
 

@@ -44,12 +44,21 @@ pub(in super::super) fn validate(
     template_call(common, (default, limits), Faults::default()).map(|(_, call)| call)
 }
 
-/// A TranslateTemplate, with the format of each object's manifest; `None`: only all together are asked for.
+/// A TranslateTemplate.
+pub(in super::super) struct TranslateCall {
+    pub(in super::super) template: TemplateCall,
+    pub(in super::super) namespace: Namespace,
+    /// Whether the request names the namespace: then manifests do so, too.
+    pub(in super::super) is_named: bool,
+    /// The format of each object's manifest; `None`: only all together are asked for.
+    pub(in super::super) each: Option<proto::ManifestFormat>,
+}
+
 pub(in super::super) fn translate(
     request: proto::TranslateTemplateRequest,
     default: &Namespace,
     limits: Limits,
-) -> Result<(Namespace, TemplateCall, Option<proto::ManifestFormat>)> {
+) -> Result<TranslateCall> {
     use proto::translate_template_request::TemplateSource;
     let mut faults = Faults::default();
     let source = request.template_source.map(|source| match source {
@@ -67,8 +76,9 @@ pub(in super::super) fn translate(
         options: request.options.as_ref(),
         image_configs: request.image_configs,
     };
-    let (namespace, call) = template_call(common, (default, limits), faults)?;
-    Ok((namespace, call, each.then_some(format)))
+    let is_named = !common.namespace.is_empty();
+    let (namespace, template) = template_call(common, (default, limits), faults)?;
+    Ok(TranslateCall { template, namespace, is_named, each: each.then_some(format) })
 }
 
 fn template_call(

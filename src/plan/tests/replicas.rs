@@ -110,7 +110,8 @@ fn a_count_of_scale_that_the_record_lacks_is_read_and_kept() {
     let before = render(TEMPLATE, &["web"]);
     let (head, mut seen) = deployed(&before);
     let name = DeploymentName::new("shop").expect("a name");
-    let to_read = |seen: &[ListedObject]| counts_to_read(&head, &before, seen, ReplicasPolicy::Auto, &name);
+    let to_read =
+        |seen: &[ListedObject]| counts_to_read(&head, &before, seen, (ReplicasPolicy::Auto, &NONE), &name);
     assert_eq!(to_read(&seen), []);
     for seen in seen.iter_mut().filter(|seen| seen.reference.kind.is_controller()) {
         seen.replicas_owners = vec![OWN.to_owned(), SCALE.to_owned()];
@@ -120,7 +121,7 @@ fn a_count_of_scale_that_the_record_lacks_is_read_and_kept() {
     let head = with_scaled_counts(&head, &seen, &name);
     let counts: Vec<_> = head.inventory.iter().filter_map(|member| member.scaled_replicas).collect();
     assert_eq!(counts, [4], "as that Scale would have written it");
-    assert_eq!(counts_to_read(&head, &before, &seen, ReplicasPolicy::Auto, &name), []);
+    assert_eq!(counts_to_read(&head, &before, &seen, (ReplicasPolicy::Auto, &NONE), &name), []);
     let text = TEMPLATE.replace("example/web:1", "example/web:2");
     let plan = plan_between(&before, &render(&text, &["web"]), &text, &head, &seen);
     let step = plan.steps.iter().find(|step| step.artifact.reference.kind.is_controller());
@@ -152,4 +153,85 @@ fn a_count_that_was_found_is_not_said_to_be_of_scale() {
     assert!(told.ends_with("kept 4 (set by Scale)") && !found, "{told}");
     let (told, found) = told_of_kept(true);
     assert!(told.ends_with("kept 4 (as it was found)") && found, "{told}");
+}
+
+/// What the plan says happens to web's count, where the template had 2 when it was applied, Scale has set `scaled` and
+/// `owner`, if it is somebody else, `found`.
+fn told_of_count(
+    scaled: Option<i32>,
+    (owner, found): (&str, Option<i32>),
+    count: i32,
+    replicas: ReplicasPolicy,
+) -> (Action, Option<(String, String)>) {
+    let text = |count: i32| {
+        let ports = "  ports: [{container_port: 80}]";
+        TEMPLATE.replace(ports, &format!("{ports}\n  deployment: {{count: {count}}}"))
+    };
+    let (old, new) = (render(&text(2), &["web"]), render(&text(count), &["web"]));
+    let (mut head, mut seen) = deployed(&old);
+    for seen in seen.iter_mut().filter(|seen| seen.reference.kind.is_controller()) {
+        (seen.replicas_owners, seen.replicas) = (vec![owner.to_owned()], found);
+    }
+    for member in head.inventory.iter_mut().filter(|member| member.reference.kind.is_controller()) {
+        member.scaled_replicas = scaled;
+    }
+    let plan = plan(&Inputs {
+        links: &linked_services(&template(TEMPLATE)),
+        replicas,
+        ..inputs(&old, &new, &head, &seen)
+    });
+    let change = plan.changes.iter().find(|change| change.reference.kind.is_controller());
+    let change = change.expect("a controller");
+    let field = change.fields.iter().find(|field| field.path == "spec.replicas").cloned();
+    let shown = field.map(|field| (field.before.unwrap_or_default(), field.after.unwrap_or_default()));
+    (change.action, shown)
+}
+
+#[test]
+fn a_plan_tells_the_count_that_is_in_force_and_the_one_to_come() {
+    use ReplicasPolicy::{Auto, Preserve, Template};
+    let fields = |before: &str, after: &str| Some((before.to_owned(), after.to_owned()));
+    let cases = [
+        // Scale has set 3.
+        (Some(3), (SCALE, None), 2, Template, (Action::Update, fields("3", "2"))),
+        (Some(3), (SCALE, None), 4, Auto, (Action::Update, fields("3", "4"))),
+        (Some(3), (SCALE, None), 3, Auto, (Action::Update, None)),
+        (Some(3), (SCALE, None), 4, Preserve, (Action::Unchanged, None)),
+        // An autoscaler has set 50.
+        (None, ("autoscaler", Some(50)), 2, Template, (Action::Update, fields("50", "2"))),
+        (None, ("autoscaler", Some(50)), 4, Auto, (Action::Update, fields("50", "4"))),
+        (None, ("autoscaler", Some(4)), 4, Auto, (Action::Update, None)),
+        // Nobody has.
+        (None, (OWN, None), 4, Auto, (Action::Update, fields("2", "4"))),
+    ];
+    for (scaled, seen, count, policy, told) in cases {
+        assert_eq!(
+            told_of_count(scaled, seen, count, policy),
+            told,
+            "{scaled:?} {seen:?} {count} {policy:?}"
+        );
+    }
+}
+
+#[test]
+fn a_count_that_somebody_else_has_set_is_read_where_it_is_to_be_set() {
+    let count = |count: i32| {
+        TEMPLATE.replace(
+            "container_port: 80}]",
+            &format!("container_port: 80}}]\n  deployment: {{count: {count}}}"),
+        )
+    };
+    let (before, after) = (render(&count(2), &["web"]), render(&count(4), &["web"]));
+    let (head, mut seen) = deployed(&before);
+    for seen in seen.iter_mut().filter(|seen| seen.reference.kind.is_controller()) {
+        seen.replicas_owners = vec!["autoscaler".to_owned()];
+    }
+    let name = DeploymentName::new("shop").expect("a name");
+    let read = |after: &Artifacts, policy, uncounted: &BTreeSet<ComponentName>| {
+        counts_to_read(&head, after, &seen, (policy, uncounted), &name).len()
+    };
+    use ReplicasPolicy::{Auto, Preserve, Rollback, Template};
+    assert_eq!([Auto, Preserve, Rollback, Template].map(|policy| read(&after, policy, &NONE)), [1, 0, 0, 1]);
+    assert_eq!(read(&before, Auto, &NONE), 0, "it stays");
+    assert_eq!(read(&after, Auto, &controllers(&["web"])), 0, "the template has none");
 }

@@ -174,7 +174,9 @@ const FOREIGN: &[(Keys, &[&str], &str)] = &[
         &["cap_drop", "security_opt", "user", "userns_mode", "tmpfs"],
         "it cannot be kept: build it into the image, or let the cluster's policies see to it",
     ),
-    (IMAGE_KEYS, &["working_dir", "stop_signal", "init", "tty", "stdin_open"], "set it in the image itself"),
+    (IMAGE_KEYS, &["working_dir", "stop_signal"], "set it in the image itself"),
+    (IMAGE_KEYS, &["init"], "have the image start an init of its own, as tini"),
+    (IMAGE_KEYS, &["tty", "stdin_open"], "leave it out: nobody has a terminal of a pod that runs by itself"),
     (IMAGE_KEYS, &["labels", "annotations"], "set options.labels or options.annotations of the request"),
     (
         IMAGE_KEYS,

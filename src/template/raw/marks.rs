@@ -1,5 +1,6 @@
 //! Signs in a text that mean something in YAML: where a tag or a tab stands, what a comment cut off, what to advise.
 
+use super::unknown::{COMMENTS, NO_COMMENT};
 use crate::diagnostic::Position;
 
 /// Advice where text was meant and its first sign means something in YAML.
@@ -85,6 +86,9 @@ pub(super) fn advice(text: &str, fault: Position) -> Option<&'static str> {
     let column = usize::try_from(fault.column).unwrap_or(usize::MAX).saturating_sub(1);
     let here = line.char_indices().nth(column).map_or("", |(at, _)| &line[at..]);
     let value = value_in(line);
+    if has_comment_of_others(text, fault) {
+        return Some(NO_COMMENT);
+    }
     if value.starts_with("{{") || here.starts_with("{{") {
         return Some("put the value in quotes: `{` begins a mapping in YAML");
     }
@@ -109,6 +113,23 @@ pub(super) fn advice(text: &str, fault: Position) -> Option<&'static str> {
         return Some("put the value in quotes, or write the text on the lines below it");
     }
     value.contains(": ").then_some("put the value in quotes: `: ` in it begins another value in YAML")
+}
+
+/// Whether a fault in JSON stands in a line with a comment as other languages write it, or behind one.
+fn has_comment_of_others(text: &str, fault: Position) -> bool {
+    let is_json = text.trim_start_matches('\u{feff}').trim_start().starts_with(['{', '[']);
+    let number = usize::try_from(fault.line).unwrap_or(usize::MAX);
+    let written = text.lines().take(number).filter(|line| !line.trim().is_empty());
+    let near = written.fold(["", ""], |[_, last], line| [last, line]);
+    let begins = |line: &&str| {
+        let open = |sign: &&str| {
+            let before = line.split(sign).next().unwrap_or_default();
+            before.len() < line.len()
+                && before.trim_end_matches([' ', '\t']).ends_with([',', '{', '[', '}', ']'])
+        };
+        COMMENTS.iter().any(|sign| line.trim_start().starts_with(sign) || open(sign))
+    };
+    is_json && near.iter().any(begins)
 }
 
 /// What stands behind the first key of a line; all of it if there is no key.

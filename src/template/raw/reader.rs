@@ -3,7 +3,7 @@
 mod image;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::keys::{ALL, Keys, TEMPLATE_KEYS, VARIABLE_KEYS, form, known_key, list_form};
 use super::tree::{Entry, Node, Value};
@@ -101,11 +101,12 @@ impl Reader<'_> {
     /// Sorts values by key; reports keys that are unknown, repeated or doubly spelled.
     fn fields<'n>(
         &mut self,
-        entries: impl Iterator<Item = &'n Entry>,
+        entries: impl Iterator<Item = &'n Entry> + Clone,
         path: Path<'_>,
         known: Keys,
     ) -> Fields<'n> {
         let mut fields = Fields::default();
+        let present = entries.clone().filter_map(|entry| known_key(&entry.key, known)).collect();
         let mut written: BTreeMap<&str, &Entry> = BTreeMap::new();
         for entry in entries {
             if written.insert(&entry.key, entry).is_some() {
@@ -113,7 +114,7 @@ impl Reader<'_> {
                 continue;
             }
             let Some(name) = known_key(&entry.key, known) else {
-                fields.narrowed.extend(self.unknown_key(entry, path, known));
+                fields.narrowed.extend(self.unknown_key(entry, path, known, &present));
                 continue;
             };
             match fields.nodes.get(name) {
@@ -147,11 +148,21 @@ impl Reader<'_> {
 
     /// Reports a key that its mapping does not have. It is shown if it is of the list of those that people bring along:
     /// any other may be a piece of a value, as `b` of `{command: a,b}`. Returns the known key whose narrowing is lost.
-    fn unknown_key(&mut self, entry: &Entry, path: Path<'_>, known: Keys) -> Option<&'static str> {
+    fn unknown_key(
+        &mut self,
+        entry: &Entry,
+        path: Path<'_>,
+        known: Keys,
+        present: &BTreeSet<&str>,
+    ) -> Option<&'static str> {
         if self.deceptive_key(entry, path, known) || self.misplaced_key(entry, path, known) {
             return None;
         }
-        let unknown = Unknown::of(&entry.key, &texts_in(&entry.value), known, self.findings.are_many());
+        let mut unknown = Unknown::of(&entry.key, &texts_in(&entry.value), known, self.findings.are_many());
+        // What is there already is not what was meant.
+        if present.iter().any(|key| unknown.near.contains(&format!("`{key}`"))) {
+            unknown.near.clear();
+        }
         let found = match unknown.is_shown {
             true => {
                 let message = format!("`{}` is not a known key here{}", entry.key, unknown.near);

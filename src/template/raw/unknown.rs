@@ -36,6 +36,10 @@ const NARROWING: &[(&str, &[&str])] = &[
     ("read_only", &["readonly", "ro", "mode", "access_mode", "read-only"]),
 ];
 
+/// What begins a comment in other languages, and what to do about one.
+pub(super) const COMMENTS: [&str; 2] = ["//", "/*"];
+pub(super) const NO_COMMENT: &str = "take the comment out: JSON has none, and YAML begins one with `#`";
+
 /// Whether a text begins with an address of the host, as Docker and others write one: behind a scheme, in brackets,
 /// before a port or a mask.
 fn begins_with_address(text: &str) -> bool {
@@ -133,6 +137,7 @@ impl Unknown {
                 Some("write `host_interface`; until then the port is not published".into())
             }
             Some(_) => Some("write `read_only: true` or `false`; until then it is mounted read-only".into()),
+            None if COMMENTS.iter().any(|sign| key.starts_with(sign)) => Some(NO_COMMENT.into()),
             None if is_dashed(key) => Some("write a blank behind the `-` that begins an entry".into()),
             None => here.map(Cow::from).or_else(|| {
                 Some(format!("the key belongs to {}; check the indentation", place(home?)).into())

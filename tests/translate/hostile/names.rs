@@ -80,6 +80,7 @@ fn a_collision_names_both_images() {
     let text = named("A_b") + "- {name: a-b, source: 'c:1'}\n";
     let error = panamax_kubernetes_adapter::operations::Operations::translate_template(
         &refused("N4", text, Code::NameCollision, "images[1].name").call(),
+        None,
     );
     let message = error.expect_err("a refusal").message().to_owned();
     assert!(message.contains("`a-b`") && message.contains("`A_b`"), "{message}");

@@ -94,7 +94,7 @@ impl Reader<'_> {
 
     fn ports(&mut self, fields: &Fields<'_>, path: Path<'_>) -> Vec<RawPort> {
         self.each((fields, path), "ports", PORT_KEYS, |reader, fields, path, field| RawPort {
-            host_interface: reader.text(fields, path, "host_interface"),
+            host_interface: reader.text(fields, path, "host_interface").into(),
             host_port: reader.host_port(fields, path),
             container_port: reader.text(fields, path, "container_port"),
             proto: reader.text(fields, path, "proto"),
@@ -125,7 +125,7 @@ impl Reader<'_> {
             RawVariable {
                 variable: reader.text(fields, path, "variable"),
                 value: reader.text(fields, path, "value"),
-                required: reader.text(fields, path, "required"),
+                required: reader.text(fields, path, "required").into(),
                 field,
             }
         });
@@ -161,7 +161,7 @@ impl Reader<'_> {
         self.each((fields, path), "volumes", VOLUME_KEYS, |reader, fields, path, field| RawVolume {
             host_path: reader.text(fields, path, "host_path"),
             container_path: reader.text(fields, path, "container_path"),
-            read_only: reader.read_only(fields, path),
+            read_only: reader.read_only(fields, path).into(),
             field,
         })
     }

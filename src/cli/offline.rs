@@ -218,7 +218,7 @@ fn put_aside(source: &Source, around: &AroundArgs) -> (Option<Failure>, Vec<Stri
         r#override: None,
         ..validation(source, around)
     };
-    let Err(status) = grpc::validate(sound.clone()) else { return (None, Vec::new()) };
+    let Err(status) = grpc::validate(sound) else { return (None, Vec::new()) };
     let details = status.get_error_details();
     let violations = details.bad_request().map(|bad| bad.field_violations.as_slice()).unwrap_or_default();
     let mut aside: Vec<String> = violations.iter().map(|one| one.field.clone()).collect();

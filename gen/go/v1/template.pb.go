@@ -604,7 +604,8 @@ type VolumesFrom struct {
 	// Required.
 	Service string `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
 	// Whether this image may only read there. What is read-only for the image
-	// that lends it is so for this one, too.
+	// that lends it is so for this one, too. Of two that lend one volume the last
+	// counts.
 	ReadOnly      bool `protobuf:"varint,2,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -69,10 +69,11 @@ pub(super) fn foreign(object: &ConfigMap) -> Error {
         "ConfigMap {name} is not the record of a deployment of that name; choose another name for the deployment, or \
          delete that ConfigMap"
     );
-    let error = Error::new(ErrorKind::ObjectNotOwned, text).with("object", format!("ConfigMap {name}"));
-    let error =
-        error.with("namespace", object.namespace().unwrap_or_default()).with("owner", "somebody else");
-    error.about("ConfigMap", name)
+    Error::new(ErrorKind::ObjectNotOwned, text)
+        .with("object", format!("ConfigMap {name}"))
+        .with("namespace", object.namespace().unwrap_or_default())
+        .with("owner", "somebody else")
+        .about("ConfigMap", name)
 }
 
 /// The object without the record, and without what only the API server writes.

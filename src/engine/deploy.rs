@@ -19,7 +19,9 @@ use crate::callers::{Ask, Deed};
 use crate::cluster;
 use crate::error::{Error, ErrorKind, Refusal, Result};
 use crate::plan::{self, Decided, Prepared, PrunePolicy};
-use crate::record::{self, Applied, Head, Record, RequestEntry, RequestOutcome, Transition, Work};
+use crate::record::{
+    self, Applied, Head, Operation, OperationKind, Record, RequestEntry, RequestOutcome, Transition, Work,
+};
 use crate::template::Template;
 
 pub(super) use back::{adopt, put_back_failed};
@@ -376,11 +378,12 @@ async fn end(
 
 /// The record as it was, if an update of it ends that has changed nothing: refused, or not even attempted.
 ///
-/// A dead operation that it has taken over stands there again: what it has stored and written is still to be ended.
+/// A dead Deploy that it has taken over stands there again: what it has stored is still to be put in force. Of a dead Scale
+/// nothing is stored.
 fn refused_at<'a>(decided: &'a Decided, lock: &Lock, report: &stages::Report) -> Option<&'a Head> {
     let earlier = decided.record.as_ref().map(|record| &record.head)?;
-    let was_ended = earlier.operation.is_none() || lock.has_taken_over();
-    let was_in_order = was_ended && earlier.current.is_some();
+    let is_dead = |operation: &Operation| operation.kind == OperationKind::Deploy && lock.has_taken_over();
+    let was_in_order = earlier.operation.as_ref().is_none_or(is_dead) && earlier.current.is_some();
     (was_in_order && report.is_refused(&decided.plan)).then_some(earlier)
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::{ResourceQuota, Secret};
+use kube::ResourceExt;
 use kube::api::PostParams;
 use panamax_kubernetes_adapter::proto;
 use panamax_kubernetes_adapter::proto::deployment_service_client::DeploymentServiceClient;
@@ -355,14 +356,11 @@ async fn died_with_a_stored_revision(namespace: &Namespace) -> String {
         let request =
             deploy_at_once(namespace, "app", &chain(COMPONENTS).replace("component:", &format!("{tag}:")));
         let call = async { client.deploy(request).await };
+        let prefix = format!("panamax-deployment-app-r{number}-");
         let is_stored = async {
-            let prefix = format!("panamax-deployment-app-r{number}-");
-            while !Survey::of(&namespace.client, namespace)
-                .await
-                .names()
-                .iter()
-                .any(|name| name.contains(&prefix))
-            {
+            let stored =
+                async || namespace.api::<Secret>().list_metadata(&Default::default()).await.expect("a list");
+            while !stored().await.items.iter().any(|secret| secret.name_any().starts_with(&prefix)) {
                 tokio::time::sleep(LOOK).await;
             }
         };
@@ -406,7 +404,7 @@ async fn a_take_over_that_is_refused_for_now_keeps_what_is_stored_and_goes_on() 
         }
     });
     let told = told.await;
-    assert!(told.contains("a ResourceQuota") && !told.contains("was not written"), "{told}");
+    assert!(told.contains("ResourceQuota few") && !told.contains("was not written"), "{told}");
     remove::<ResourceQuota>(&namespace, "few").await;
     // Nobody calls for it.
     recorded(&namespace, "app", "ACTIVE").await;

@@ -91,7 +91,7 @@ fn is_too_wide() -> Refusal {
 async fn handle(config: kube::Config, again: ReadAgain) -> Result<Cluster, Refusal> {
     check(&config)?;
     let auth = &config.auth_info;
-    let is_command = auth.exec.is_some();
+    let (is_command, is_provider) = (auth.exec.is_some(), auth.auth_provider.is_some());
     let is_inline = auth.client_key_data.is_some()
         || auth.client_certificate_data.is_some()
         || auth.password.is_some()
@@ -109,7 +109,9 @@ async fn handle(config: kube::Config, again: ReadAgain) -> Result<Cluster, Refus
     };
     made.map_err(|error| {
         // The library quotes what a command for credentials has printed, and bytes of what cannot be read.
-        let why = if is_command {
+        let why = if is_provider {
+            "the `auth-provider` of the kubeconfig cannot be used; use `exec` or a token".to_owned()
+        } else if is_command {
             "the command of the kubeconfig that brings credentials fails; run it by hand".to_owned()
         } else if is_inline {
             "the credentials in the kubeconfig cannot be read, or do not belong together".to_owned()

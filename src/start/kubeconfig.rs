@@ -64,11 +64,6 @@ fn usable(config: &mut kube::Config) -> Result<(), Wrong> {
         return Err("has a certificate authority that cannot be read".to_owned());
     }
     let auth = &mut config.auth_info;
-    if auth.auth_provider.is_some() {
-        return Err(
-            "has an `auth-provider`, which nothing supports any more; use `exec` or a token".to_owned()
-        );
-    }
     if let Some(token) = auth.token.take() {
         let token = token.expose_secret().trim();
         if !is_sendable(token) {

@@ -163,7 +163,8 @@ impl Signed {
         let mut config = config.clone();
         // What it shows in the place of a file, the library does not need the file for.
         let auth = &mut config.auth_info;
-        let shows_other = auth.token.is_some() || (auth.username.is_some() && auth.password.is_some());
+        let has_name = auth.username.is_some() && auth.password.is_some();
+        let shows_other = auth.token.is_some() || auth.auth_provider.is_some() || has_name;
         let file = auth.token_file.take().filter(|_| !shows_other);
         Ok(Self {
             generation,

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, PostParams};
 use panamax_kubernetes_adapter::proto::deployment_service_client::DeploymentServiceClient;
 use serde_json::json;
 use tonic::Code;
@@ -16,6 +15,7 @@ use crate::support::alerts::History;
 use crate::support::control_plane::{User, control_plane};
 use crate::support::metrics::{becomes, measured};
 use crate::support::namespace::{Namespace, namespace};
+use crate::support::proxy::{Fault, Proxy};
 use crate::support::relay::{Relay, free_address, kubeconfig_at};
 
 /// How long anything here may take on a busy machine.
@@ -69,15 +69,17 @@ async fn a_deployment_that_fails() {
 #[tokio::test]
 async fn a_call_that_fails_for_a_reason_of_our_own() {
     let namespace = namespace("alerts-internal").await;
-    let (binary, mut client) = serving(&namespace, User::Adapter).await;
+    let proxy = Proxy::start(control_plane().client(User::Adapter).await, Duration::ZERO).await;
+    let kubeconfig = proxy.kubeconfig();
+    let kubeconfig = kubeconfig.to_str().expect("a path");
+    let binary = start(&["--kubeconfig", kubeconfig, "--namespaces", &namespace]).await;
+    let mut client = DeploymentServiceClient::new(connect(binary.address).await);
     client.deploy(deploy(&namespace, "shop", &template("web", "example/web:1"))).await.expect("deployed");
     client.get_deployment(get(&namespace, "shop")).await.expect("it is there");
     let mut history = History::quiet(&[binary.metrics]).await;
-    // Nobody but the adapter writes records; somebody has.
-    let garbled = json!({ "data": { "head.json": "garbled" } });
-    let maps: Api<ConfigMap> = namespace.api();
-    let name = "panamax-deployment-shop";
-    maps.patch(name, &PatchParams::default(), &Patch::Merge(&garbled)).await.expect("written");
+    // What is answered to no question that the adapter means to ask.
+    let refusal = Fault::status(405, "MethodNotAllowed", "the server does not allow this method", &json!({}));
+    proxy.befall("GET", "/configmaps/panamax-deployment-shop", 1, refusal);
     let failed = client.get_deployment(get(&namespace, "shop")).await.expect_err("it cannot be read");
     assert_eq!(failed.code(), Code::Internal);
     let series = "panamax_rpcs_total{method=\"DeploymentService/GetDeployment\",code=\"INTERNAL\"}";

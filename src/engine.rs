@@ -170,7 +170,8 @@ impl Engine {
     /// The same engine, to finish what a record says: whoever began it was asked then, and stays written down.
     fn finishing(&self, record: &Record) -> Self {
         let by = record.head.by().map(Arc::from);
-        Self { acting: Acting::default(), by, ..self.clone() }
+        // That its work goes on is no promise about the call that meets it.
+        Self { acting: Acting::default(), by, beginning: Beginning::default(), ..self.clone() }
     }
 
     /// On whose behalf operations are begun.

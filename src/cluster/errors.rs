@@ -7,8 +7,7 @@ use kube::core::response::StatusCause;
 
 use super::answers::{Conflict, Meaning, Subject};
 use super::large::too_large;
-use crate::artifacts::Denial;
-use crate::artifacts::ObjectRef;
+use crate::artifacts::{Denial, ObjectRef};
 use crate::error::{Error, ErrorKind, Refusal};
 
 /// How long a cluster is left alone that does not mend by itself.
@@ -187,8 +186,8 @@ impl Failure {
         let failed = format!("failed to {} ({object})", self.purpose);
         let soon = self.retry_after().unwrap_or(Duration::from_secs(1));
         let error = |kind: ErrorKind, why: &str| Error::new(kind, format!("{failed}: {why}"));
-        let denied = |nobody: &str| {
-            Denial::of(&status.message).map_or_else(|| nobody.to_owned(), |denial| denial.told("it"))
+        let denied = |unnamed: &str| {
+            Denial::of(&status.message).map_or_else(|| unnamed.to_owned(), |denial| denial.told("it"))
         };
         match meaning {
             Meaning::Passing | Meaning::Unsure => {

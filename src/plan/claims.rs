@@ -117,13 +117,13 @@ fn keep_class(inputs: &Inputs<'_>, artifact: &mut Artifact) {
 /// Leaves changes out that a claim does not take, since it keeps what it has; `applied` as it is written.
 pub(super) fn without_kept(
     mut changes: Vec<FieldChange>,
-    wanted: &Artifact,
+    wanted: &Value,
     applied: &Artifact,
 ) -> Vec<FieldChange> {
-    if wanted.reference.kind == Kind::PersistentVolumeClaim {
+    if applied.reference.kind == Kind::PersistentVolumeClaim {
         changes.retain(|change| {
             let pointer = format!("/{}", change.path.replace('.', "/"));
-            wanted.manifest.pointer(&pointer) == applied.manifest.pointer(&pointer)
+            wanted.pointer(&pointer) == applied.manifest.pointer(&pointer)
         });
     }
     changes

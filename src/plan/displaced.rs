@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(merged["spec"]["ports"][1], goes);
         // Names are the keys of other lists: nothing of those is meant.
         assert_eq!(
-            super::displaced(
+            displaced(
                 &others(held_env("B", "f:value")),
                 &of_env(&json!({"name": "A"})),
                 &["spec.template.spec.containers[0].env[0].value".to_owned()]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Inputs, Plan, Removal, Step, existing};
+use super::{Inputs, Plan, Removal, Step, existing, replicas};
 use crate::artifacts::{Action, Change, ComponentName, Kind, Stage};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::record::{Adopted, Member, MemberState};
@@ -130,14 +130,14 @@ fn components<'a>(inputs: &'a Inputs<'_>, is_meant: impl Fn(Kind) -> bool) -> BT
 /// Notes with the controller that it takes this Pod over.
 ///
 /// Answers how many pods that is to have.
-fn hand_over(steps: &mut [Step], pod: &Member, uid: String) -> Option<i64> {
+fn hand_over(steps: &mut [Step], pod: &Member, uid: String) -> Option<i32> {
     let controller = steps.iter_mut().find(|step| {
         step.artifact.reference.kind == Kind::ReplicationController
             && step.artifact.component == pod.component
     });
     let step = controller?;
     step.member.adopts = Some(Adopted { reference: pod.reference.clone(), uid });
-    step.artifact.manifest.pointer("/spec/replicas")?.as_i64()
+    replicas::written(&step.artifact)
 }
 
 /// Whether pods of the former kind may read it still: they are started again from it until the new ones serve.

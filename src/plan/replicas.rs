@@ -52,21 +52,21 @@ pub(super) fn same_but_count(one: &Value, other: &Value) -> bool {
     one == other || ignored(one) == ignored(other)
 }
 
-/// Where a controller's manifest has its count.
-const COUNT: &str = "/spec/replicas";
+/// The count that a controller's manifest has; `None`: it has none.
+pub(super) fn written(artifact: &Artifact) -> Option<i32> {
+    let count = artifact.manifest.pointer("/spec/replicas")?.as_i64()?;
+    i32::try_from(count).ok()
+}
 
-/// The count of a controller's manifest.
+/// The count that a controller's manifest means.
 fn count_of(artifact: &Artifact) -> i32 {
-    let count = artifact.manifest.pointer(COUNT).and_then(Value::as_i64);
-    count.and_then(|count| i32::try_from(count).ok()).unwrap_or(1)
+    written(artifact).unwrap_or(1)
 }
 
 /// The manifest without its replica count.
 pub(super) fn ignored(manifest: &Value) -> Value {
     let mut manifest = manifest.clone();
-    if let Some(spec) = manifest.get_mut("spec").and_then(Value::as_object_mut) {
-        spec.remove("replicas");
-    }
+    ignore(&mut manifest);
     manifest
 }
 
@@ -312,16 +312,17 @@ fn note(artifact: &Artifact, code: Code, what: &str) -> Diagnostic {
 }
 
 fn set(artifact: &mut Artifact, count: i32) {
-    artifact.manifest = with(std::mem::take(&mut artifact.manifest), count.into());
+    if let Some(spec) = artifact.manifest.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.insert("replicas".to_owned(), Value::from(count));
+    }
 }
 
 fn unset(artifact: &mut Artifact) {
-    artifact.manifest = ignored(&artifact.manifest);
+    ignore(&mut artifact.manifest);
 }
 
-fn with(mut manifest: Value, count: Value) -> Value {
+fn ignore(manifest: &mut Value) {
     if let Some(spec) = manifest.get_mut("spec").and_then(Value::as_object_mut) {
-        spec.insert("replicas".to_owned(), count);
+        spec.remove("replicas");
     }
-    manifest
 }

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::{Inputs, Plan, Step, claims, diff, fields, find};
+use super::{Inputs, Plan, Step, claims, diff, fields, find, replicas};
 use crate::artifacts::{Action, Artifact, FieldChange, Kind, ObjectRef};
 
 /// The replica count, in the manifest of a controller.
@@ -27,8 +27,12 @@ pub(super) fn fields(inputs: &Inputs<'_>, artifact: &Artifact, step: &mut Step) 
         let (before, after) = (before.manifest.clone(), artifact.manifest.clone());
         step.shapes = Some(Box::new(Shapes { before, after }));
     }
-    let changes = counted(diff::fields(&before.manifest, &artifact.manifest), step);
-    claims::without_kept(changes, artifact, &step.artifact)
+    told(&before.manifest, &artifact.manifest, &artifact.manifest, step)
+}
+
+/// What changes from one form to another, where `wanted` is what the template asks for.
+fn told(is: &Value, will_be: &Value, wanted: &Value, step: &Step) -> Vec<FieldChange> {
+    claims::without_kept(counted(diff::fields(is, will_be), step), wanted, &step.artifact)
 }
 
 impl Plan {
@@ -53,7 +57,7 @@ impl Plan {
             overlay(&mut is, &other.fields, found, &shapes, None);
             overlay(&mut will_be, &other.fields, found, &shapes, Some(&step.artifact.manifest));
         }
-        let changes = counted(diff::fields(&is, &will_be), step);
+        let changes = told(&is, &will_be, after, step);
         if let Some(change) = self.changes.iter_mut().find(|change| change.reference == *reference) {
             change.fields = changes;
         }
@@ -66,12 +70,11 @@ fn counted(mut changes: Vec<FieldChange>, step: &Step) -> Vec<FieldChange> {
         return changes;
     }
     changes.retain(|change| change.path != COUNT);
-    let written = step.artifact.manifest.pointer("/spec/replicas").and_then(Value::as_i64);
-    let after = step.take_back.map(i64::from).or(written);
-    let before = step.replicas_in_force.map(i64::from);
+    let after = step.take_back.or_else(|| replicas::written(&step.artifact));
+    let before = step.replicas_in_force;
     if after.is_some() && after != before {
         let place = changes.partition_point(|change| change.path.as_str() < COUNT);
-        let shown = |count: Option<i64>| count.map(|count| count.to_string());
+        let shown = |count: Option<i32>| count.map(|count| count.to_string());
         let change = FieldChange { path: COUNT.to_owned(), before: shown(before), after: shown(after) };
         changes.insert(place, change);
     }

@@ -185,6 +185,18 @@ async fn a_scale_that_is_refused_leaves_everything_as_it_was() {
     );
 }
 
+/// A Teardown of the deployment with a claim, which waits for nothing.
+fn asked(namespace: &Namespace, volumes: proto::VolumePolicy) -> proto::TeardownRequest {
+    let wait = proto::TeardownWait::None.into();
+    proto::TeardownRequest { wait, volumes: volumes.into(), ..teardown(namespace, "db") }
+}
+
+/// Waits until that is gone; it may be by now.
+async fn seen_gone(namespace: &Namespace, adapter: &Adapter) {
+    let last = proto::TeardownRequest { allow_missing: true, ..teardown(namespace, "db") };
+    adapter.deployments().teardown(last).await.expect("gone");
+}
+
 #[tokio::test]
 async fn a_teardown_that_would_delete_claims_does_not_join_one_that_keeps_them() {
     let namespace = namespace("ends-teardown").await;
@@ -192,11 +204,7 @@ async fn a_teardown_that_would_delete_claims_does_not_join_one_that_keeps_them()
     let mut client = adapter.deployments();
     client.deploy(modern(deploy_at_once(&namespace, "db", STORED))).await.expect("deployed");
     hold::<Service>(&namespace, "db", json!(["example.com/held"])).await;
-    let asked = |volumes: proto::VolumePolicy| proto::TeardownRequest {
-        wait: proto::TeardownWait::None.into(),
-        volumes: volumes.into(),
-        ..teardown(&namespace, "db")
-    };
+    let asked = |volumes| asked(&namespace, volumes);
     let keeping = client.teardown(asked(proto::VolumePolicy::Retain)).await.expect("it goes").into_inner();
     let claim = keeping.retained.first().map(|claim| claim.name.clone()).expect("a claim that stays");
     for validate_only in [true, false] {
@@ -206,9 +214,7 @@ async fn a_teardown_that_would_delete_claims_does_not_join_one_that_keeps_them()
     }
     client.teardown(asked(proto::VolumePolicy::Retain)).await.expect("the same joins");
     hold::<Service>(&namespace, "db", json!(null)).await;
-    // It may have ended by now.
-    let last = proto::TeardownRequest { allow_missing: true, ..teardown(&namespace, "db") };
-    client.teardown(last).await.expect("gone");
+    seen_gone(&namespace, &adapter).await;
     let claims: Api<PersistentVolumeClaim> = namespace.api();
     assert!(claims.get_opt(&claim).await.expect("a look").is_some());
 }
@@ -220,11 +226,7 @@ async fn a_teardown_answers_by_the_one_that_it_joins() {
     let mut client = adapter.deployments();
     client.deploy(modern(deploy_at_once(&namespace, "db", STORED))).await.expect("deployed");
     hold::<Service>(&namespace, "db", json!(["example.com/held"])).await;
-    let asked = |volumes: proto::VolumePolicy| proto::TeardownRequest {
-        wait: proto::TeardownWait::None.into(),
-        volumes: volumes.into(),
-        ..teardown(&namespace, "db")
-    };
+    let asked = |volumes| asked(&namespace, volumes);
     client.teardown(asked(proto::VolumePolicy::Delete)).await.expect("it goes");
     for validate_only in [true, false] {
         let keeping = proto::TeardownRequest { validate_only, ..asked(proto::VolumePolicy::Retain) };
@@ -232,8 +234,7 @@ async fn a_teardown_answers_by_the_one_that_it_joins() {
         assert!(joined.retained.is_empty(), "{joined:#?}");
     }
     hold::<Service>(&namespace, "db", json!(null)).await;
-    let last = proto::TeardownRequest { allow_missing: true, ..teardown(&namespace, "db") };
-    client.teardown(last).await.expect("gone");
+    seen_gone(&namespace, &adapter).await;
     assert!(claims(&namespace).await.is_empty());
 }
 
@@ -265,8 +266,7 @@ async fn a_teardown_keeps_claims_also_where_somebody_has_deleted_the_record() {
         assert_eq!(retained, kept);
     }
     hold::<ConfigMap>(&namespace, "panamax-deployment-db", json!(null)).await;
-    let last = proto::TeardownRequest { allow_missing: true, ..teardown(&namespace, "db") };
-    client.teardown(last).await.expect("gone");
+    seen_gone(&namespace, &adapter).await;
     assert_eq!(claims(&namespace).await, kept);
     // The next deployment of the name has none of its own, and says what its Teardown leaves.
     client.deploy(deploy(&namespace, "db", LONE)).await.expect("ready");

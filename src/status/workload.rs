@@ -178,7 +178,8 @@ fn missing(
              whether it can be taken over"
         );
         *outcome = Outcome::hopeless(Reason::WorkloadNotOwned, message);
-    } else if !is_absent && matches!(outcome.state, ComponentState::Ready | ComponentState::Stopped) {
+    } else if !is_absent {
+        // Whatever that shows, a failure as well, is nothing that was deployed: a watch may still have the object before.
         let message = format!("{workload} is another object than the one that was created here");
         *outcome = Outcome::new(ComponentState::Progressing, Reason::Progressing, message);
     }

@@ -125,7 +125,9 @@ impl Survey {
             unrest.push(format!("the phase is {}", head.phase.as_str()));
         }
         if head.recorded.state != DeploymentState::Active {
-            unrest.push(format!("the state is recorded as {:?}", head.recorded.state));
+            let causes: Vec<_> =
+                head.revisions.iter().filter_map(|entry| head.cause_of(&entry.revision)).collect();
+            unrest.push(format!("the state is recorded as {:?}, for {causes:?}", head.recorded.state));
         }
         for revision in head.superfluous_revisions() {
             unrest.push(format!("the revision {} is still to be deleted", revision.secret));

@@ -174,6 +174,42 @@ fn a_generation_counts_for_the_same_object_alone() {
 }
 
 #[test]
+fn whatever_another_object_shows_is_told_only_once_a_look_has_shown_that_it_is_another() {
+    let ended = |mut pod: Value| {
+        pod["status"]["phase"] = json!("Failed");
+        pod
+    };
+    // What a watch still has of an object that was deleted and made again: of the revision before, or failed.
+    let former = |controller: &mut Value| {
+        controller["metadata"]["uid"] = json!("another");
+        controller["spec"]["template"] = json!({"metadata": {"labels": {"panamax.io/revision": "1"}}});
+    };
+    let refused = |controller: &mut Value| {
+        controller["metadata"]["uid"] = json!("another");
+        controller["status"]["conditions"] = json!([{"type": "ReplicaFailure", "status": "True"}]);
+    };
+    let gone = |controller: &mut Value| {
+        controller["metadata"]["uid"] = json!("another");
+        controller["spec"]["replicas"] = json!(0);
+        controller["status"]["replicas"] = json!(0);
+    };
+    for status in
+        [controlled(former, two_pods(1)), controlled(refused, Vec::new()), controlled(gone, Vec::new())]
+    {
+        assert_eq!(status.state, DeploymentState::Deploying, "{}", status.message);
+        assert!(!status.is_hopeless(), "{}", status.message);
+    }
+    let mut expected = expected(Kind::Pod, "web-pod");
+    expected.components[0].uid = Some("another".to_owned());
+    let pods = vec![from_json(ended(pod("web-pod", 2, false, Value::Null, false)))];
+    let seen = Observed { pods, ..Observed::default() };
+    let status = conclude(&expected, &seen);
+    assert_eq!(status.state, DeploymentState::Deploying, "{}", status.message);
+    let seen = seen.with_overdue(status.held_up().into_iter().collect());
+    assert_eq!(conclude(&expected, &seen).reason, Some(Reason::WorkloadNotOwned));
+}
+
+#[test]
 fn while_an_operation_applies_a_planned_workload_is_judged_by_the_form_that_it_has() {
     let mut expected = expected(Kind::ReplicationController, "rc");
     expected.applying = true;

@@ -4,6 +4,10 @@ use super::*;
 
 /// A rollout from revision 1 to 2 of a controller that has seen generation `seen` and makes pods of `made`.
 pub(super) fn rolling(seen: i64, made: u32, pods: Vec<Value>) -> Rollout {
+    rolling_of(&expected(Kind::ReplicationController, "rc"), seen, made, pods)
+}
+
+fn rolling_of(expected: &Expected, seen: i64, made: u32, pods: Vec<Value>) -> Rollout {
     let observed = Observed {
         pods: pods.into_iter().map(from_json).collect(),
         controllers: vec![from_json(json!({
@@ -13,7 +17,7 @@ pub(super) fn rolling(seen: i64, made: u32, pods: Vec<Value>) -> Rollout {
         }))],
         ..Observed::default()
     };
-    rollouts(&expected(Kind::ReplicationController, "rc"), &observed).remove(0)
+    rollouts(expected, &observed).remove(0)
 }
 
 fn replaced(rollout: &Rollout) -> Vec<String> {
@@ -27,6 +31,16 @@ fn outdated_pods_go_only_after_their_controller_has_seen_its_newest_form() {
     assert!(rolling(2, 2, two_pods(1)).waits.is_some(), "somebody may ask why");
     assert_eq!(replaced(&rolling(3, 2, two_pods(1))), ["a"]);
     assert_eq!(rolling(3, 2, two_pods(2)), Rollout::default());
+}
+
+#[test]
+fn pods_of_another_controller_of_the_same_name_stay() {
+    let mut expected = expected(Kind::ReplicationController, "rc");
+    let of = |expected: &Expected| replaced(&rolling_of(expected, 3, 2, two_pods(1)));
+    expected.components[0].workload_uid = Some("rc-uid".to_owned());
+    assert_eq!(of(&expected), ["a"]);
+    expected.components[0].workload_uid = Some("another".to_owned());
+    assert_eq!(of(&expected), Vec::<String>::new());
 }
 
 #[test]

@@ -76,14 +76,15 @@ pub(super) fn conclude(
 ///
 /// Unready ones at once; ready ones one at a time, and only while every other pod is ready, so that never two of a
 /// component are missing. Whoever asks gets the same pod: the oldest revision first, then by name. None before the
-/// controller is known to have seen its newest form: it would make new pods of the old one.
+/// controller is known to have seen its newest form: it would make new pods of the old one. None of another controller of
+/// the same name, which somebody else has made.
 pub(in crate::status) fn rollout(component: &ExpectedComponent, observed: &Observed) -> Rollout {
     let is_its = |controller: &&Arc<ReplicationController>| {
         let workload = component.workload.as_ref();
         workload.is_some_and(|workload| {
             workload.kind == Kind::ReplicationController
                 && controller.metadata.name.as_deref() == Some(workload.name.as_str())
-        })
+        }) && (component.workload_uid.is_none() || component.workload_uid == controller.metadata.uid)
     };
     let Some(controller) = observed.controllers.iter().find(is_its) else { return Rollout::default() };
     let owned = owned_pods(controller, observed.pods.iter());

@@ -1,21 +1,35 @@
-//! Turns gRPC's health protocol under `third_party/` into Rust and into the descriptor set that reflection serves.
+//! Turns gRPC's health protocol under `third_party/` into Rust and into the descriptor set that reflection serves, and the
+//! table of known images, which people write as YAML, into JSON that is read in a tenth of the time and without copies.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The contracts of others, as they publish them.
 const THIRD_PARTY: &str = "third_party";
 
 const HEALTH: &str = "grpc/health/v1/health.proto";
 
-fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed={THIRD_PARTY}");
+const KNOWN_IMAGES: &str = "src/translate/known_images/images.yaml";
 
+fn main() -> Result<(), Box<dyn Error>> {
+    let out_dir = PathBuf::from(std::env::var("OUT_DIR")?);
+    health(&out_dir)?;
+    known_images(&out_dir)
+}
+
+fn health(out_dir: &Path) -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed={THIRD_PARTY}");
     let mut compiler = protox::Compiler::new([THIRD_PARTY])?;
     compiler.include_source_info(true);
     compiler.open_file(HEALTH)?;
-    let out_dir = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out_dir.join("health.bin"), compiler.encode_file_descriptor_set())?;
     tonic_prost_build::configure().compile_fds(compiler.file_descriptor_set())?;
+    Ok(())
+}
+
+fn known_images(out_dir: &Path) -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed={KNOWN_IMAGES}");
+    let table: serde_json::Value = serde_saphyr::from_str(&std::fs::read_to_string(KNOWN_IMAGES)?)?;
+    std::fs::write(out_dir.join("known-images.json"), serde_json::to_vec(&table)?)?;
     Ok(())
 }

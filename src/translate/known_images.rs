@@ -1,6 +1,7 @@
 //! What is known of container images by the name of their whole repository: ports, users and data directories.
 //!
-//! All of it is data, in `known_images/images.yaml`, with its sources; `docs/known-images.md` shows it. What a name
+//! All of it is data, in `known_images/images.yaml`, with its sources; `docs/known-images.md` shows it. The build makes
+//! JSON of it: a command that translates one template reads the whole table. What a name
 //! says may add a port to a Service and never leaves one out: an image is known by its whole repository and the
 //! flavour of its tag, or not at all. One word of a name is a guess, which link variables alone may use. Images of the
 //! public templates of which nothing is known are listed beside the table, each with the reason.
@@ -16,7 +17,7 @@ pub use unlisted::{Reason, Unlisted};
 
 mod unlisted;
 
-const TEXT: &str = include_str!("known_images/images.yaml");
+const TEXT: &str = include_str!(concat!(env!("OUT_DIR"), "/known-images.json"));
 
 /// The table, read at its first use. A test shows that it can be read.
 static TABLE: LazyLock<Table> = LazyLock::new(|| Table::read(TEXT).unwrap_or_default());
@@ -26,7 +27,8 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| Table::read(TEXT).unwrap_or_def
 #[serde(deny_unknown_fields)]
 struct Images {
     hub: Hub,
-    plain_words: Vec<String>,
+    #[serde(borrow)]
+    plain_words: Vec<&'static str>,
     images: Vec<KnownImage>,
     unlisted: Vec<Unlisted>,
 }
@@ -35,10 +37,12 @@ struct Images {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Hub {
-    registries: Vec<String>,
-    namespace: String,
+    #[serde(borrow)]
+    registries: Vec<&'static str>,
+    namespace: &'static str,
     #[cfg_attr(not(test), expect(dead_code, reason = "a test asks for it"))]
-    sources: Vec<String>,
+    #[serde(borrow)]
+    sources: Vec<&'static str>,
 }
 
 /// One image of the table.
@@ -46,15 +50,16 @@ struct Hub {
 #[serde(deny_unknown_fields)]
 pub struct KnownImage {
     /// The name of its repository; official images of Docker Hub have no `library/`.
-    pub repository: String,
+    pub repository: &'static str,
     /// Further repositories with the same image.
-    #[serde(default)]
-    pub aliases: Vec<String>,
+    #[serde(borrow, default)]
+    pub aliases: Vec<&'static str>,
     /// Words by which its ports are guessed for other repositories.
-    #[serde(default)]
-    pub words: Vec<String>,
+    #[serde(borrow, default)]
+    pub words: Vec<&'static str>,
     /// Where ports and user were read.
-    pub sources: Vec<String>,
+    #[serde(borrow)]
+    pub sources: Vec<&'static str>,
     /// Every port that the image exposes.
     #[serde(default)]
     pub ports: Vec<KnownPort>,
@@ -74,9 +79,10 @@ pub struct KnownImage {
 #[serde(deny_unknown_fields)]
 pub struct Flavour {
     /// The part of the tag; dashes separate parts.
-    pub tag: String,
+    pub tag: &'static str,
     /// Where it was read.
-    pub sources: Vec<String>,
+    #[serde(borrow)]
+    pub sources: Vec<&'static str>,
     /// All ports of this flavour, if they differ.
     #[serde(default)]
     pub ports: Option<Vec<KnownPort>>,
@@ -95,8 +101,8 @@ pub struct KnownPort {
     #[serde(default)]
     pub protocol: Protocol,
     /// What it serves, in a word.
-    #[serde(default)]
-    pub name: Option<String>,
+    #[serde(borrow, default)]
+    pub name: Option<&'static str>,
     /// Whether clients of the image speak to it, so that a link without it is of no use.
     #[serde(default)]
     pub links: bool,
@@ -107,7 +113,7 @@ pub struct KnownPort {
 #[serde(deny_unknown_fields)]
 pub struct DataDirectory {
     /// Its path in the container.
-    pub path: String,
+    pub path: &'static str,
     /// Whom the image gives it to, if that is known as a number.
     #[serde(default)]
     pub owner: Option<Owner>,
@@ -118,12 +124,13 @@ pub struct DataDirectory {
     #[serde(default)]
     pub mode: Option<Mode>,
     /// Where it was read.
-    pub sources: Vec<String>,
+    #[serde(borrow)]
+    pub sources: Vec<&'static str>,
 }
 
 /// A user by number, and the group if that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[serde(try_from = "&str")]
 pub struct Owner {
     /// The user's number.
     pub uid: u32,
@@ -131,10 +138,10 @@ pub struct Owner {
     pub gid: Option<u32>,
 }
 
-impl TryFrom<String> for Owner {
+impl TryFrom<&str> for Owner {
     type Error = std::num::ParseIntError;
 
-    fn try_from(text: String) -> Result<Self, Self::Error> {
+    fn try_from(text: &str) -> Result<Self, Self::Error> {
         match text.split_once(':') {
             Some((uid, gid)) => Ok(Self { uid: uid.parse()?, gid: Some(gid.parse()?) }),
             None => Ok(Self { uid: text.parse()?, gid: None }),
@@ -144,14 +151,14 @@ impl TryFrom<String> for Owner {
 
 /// Permissions, written in octal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[serde(try_from = "&str")]
 pub struct Mode(pub u32);
 
-impl TryFrom<String> for Mode {
+impl TryFrom<&str> for Mode {
     type Error = std::num::ParseIntError;
 
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        u32::from_str_radix(&text, 8).map(Self)
+    fn try_from(text: &str) -> Result<Self, Self::Error> {
+        u32::from_str_radix(text, 8).map(Self)
     }
 }
 
@@ -237,7 +244,7 @@ impl KnownImage {
     /// What is known of it under this tag.
     fn under(&'static self, tag: Tag<'_>) -> Known {
         Known {
-            repository: &self.repository,
+            repository: self.repository,
             ports: self.aspect(tag, &self.ports, |flavour| flavour.ports.as_deref()),
             user: self.user,
             data: self.aspect(tag, &self.data, |flavour| flavour.data.as_deref()),
@@ -268,14 +275,14 @@ impl KnownImage {
 #[derive(Default)]
 struct Table {
     images: Images,
-    by_name: BTreeMap<String, usize>,
-    by_word: BTreeMap<String, usize>,
+    by_name: BTreeMap<&'static str, usize>,
+    by_word: BTreeMap<&'static str, usize>,
 }
 
 impl Table {
     /// The table of this text. An image that has a line has no reason for none, and no image has two.
-    fn read(text: &str) -> Result<Self, String> {
-        let table = Self::new(serde_saphyr::from_str(text).map_err(|error| error.to_string())?);
+    fn read(text: &'static str) -> Result<Self, String> {
+        let table = Self::new(serde_json::from_str(text).map_err(|error| error.to_string())?);
         let mut seen = BTreeSet::new();
         for Unlisted { repository, .. } in &table.images.unlisted {
             if table.by_name.contains_key(repository) || !seen.insert(repository) {
@@ -290,8 +297,8 @@ impl Table {
         let mut by_word = BTreeMap::new();
         for (index, image) in images.images.iter().enumerate() {
             let names = std::iter::once(&image.repository).chain(&image.aliases);
-            by_name.extend(names.map(|name| (name.clone(), index)));
-            by_word.extend(image.words.iter().map(|word| (word.clone(), index)));
+            by_name.extend(names.map(|name| (*name, index)));
+            by_word.extend(image.words.iter().map(|word| (*word, index)));
         }
         Self { images, by_name, by_word }
     }
@@ -300,16 +307,16 @@ impl Table {
     fn plain_name<'r>(&self, source: &'r ImageReference) -> &'r str {
         let hub = &self.images.hub;
         let whole = source.repository();
-        let of_hub = |registry: &String| whole.strip_prefix(registry.as_str())?.strip_prefix('/');
+        let of_hub = |registry: &&str| whole.strip_prefix(*registry)?.strip_prefix('/');
         let name = hub.registries.iter().find_map(of_hub).unwrap_or(whole);
-        let official = name.strip_prefix(hub.namespace.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        let official = name.strip_prefix(hub.namespace).and_then(|rest| rest.strip_prefix('/'));
         official.filter(|rest| !rest.contains('/')).unwrap_or(name)
     }
 
     /// Whether a word of a name says nothing about the program in the image.
     fn says_nothing(&self, word: &str) -> bool {
         word.bytes().all(|byte| byte.is_ascii_digit())
-            || self.images.plain_words.iter().any(|plain| plain == word)
+            || self.images.plain_words.iter().any(|plain| *plain == word)
     }
 }
 

@@ -110,14 +110,14 @@ fn user(owner: Option<Owner>) -> String {
 }
 
 /// Every source once, as numbered links.
-fn sources(own: &[String], data: &[DataDirectory]) -> String {
-    let mut all: Vec<&String> = Vec::new();
+fn sources(own: &[&'static str], data: &[DataDirectory]) -> String {
+    let mut all: Vec<&str> = Vec::new();
     for source in own.iter().chain(data.iter().flat_map(|directory| &directory.sources)) {
         if !all.contains(&source) {
             all.push(source);
         }
     }
-    let link = |(place, source): (usize, &&String)| format!("[{}]({source})", place + 1);
+    let link = |(place, source): (usize, &&str)| format!("[{}]({source})", place + 1);
     all.iter().enumerate().map(link).collect::<Vec<_>>().join(" ")
 }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 #[serde(try_from = "Entry")]
 pub struct Unlisted {
     /// The name of its repository.
-    pub repository: String,
+    pub repository: &'static str,
     /// Why it has no line.
     pub reason: Reason,
 }
@@ -16,21 +16,21 @@ pub struct Unlisted {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reason {
     /// It has no port, no data directory and no user by number, as these sources say.
-    ExposesNothing(Vec<String>),
+    ExposesNothing(Vec<&'static str>),
     /// Its Dockerfile was not found in the repositories that this phrase names.
-    NotFound(String),
+    NotFound(&'static str),
 }
 
 /// An entry as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
-    repository: String,
+    repository: &'static str,
     why: Why,
+    #[serde(borrow, default)]
+    sources: Vec<&'static str>,
     #[serde(default)]
-    sources: Vec<String>,
-    #[serde(default)]
-    looked: String,
+    looked: &'static str,
 }
 
 #[derive(Deserialize)]

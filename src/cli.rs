@@ -4,6 +4,7 @@ mod address;
 mod certificates;
 mod changing;
 mod connection;
+mod contract;
 mod failure;
 mod findings;
 mod flags;

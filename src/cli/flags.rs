@@ -3,13 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use prost::Message;
-use prost_types::field_descriptor_proto::Type;
-use prost_types::{
-    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet,
-};
-
-use panamax_kubernetes_adapter_client as proto;
+use super::contract::{Contract, Enum, Field};
 
 /// Fields that are no flag: what is named without one, the file, and what `--output` decides.
 const NO_FLAGS: [&str; 7] =
@@ -33,8 +27,6 @@ const CALLS: [(&str, &str); 11] = [
 /// What sets the name of a deployment, in words that are the contract's for sure.
 const NAMED: [&str; 2] = ["`name` of the request (`--name`)", "`name` of the request"];
 
-/// The package of the contract.
-pub(super) const PACKAGE: &str = "panamax.kubernetes.v1";
 /// Before the field of an option.
 const OPTIONS: &str = "options.";
 
@@ -55,68 +47,33 @@ struct Flags {
 /// Read from the contract's own descriptors, so that no option is forgotten.
 static FLAGS: LazyLock<Flags> = LazyLock::new(|| {
     let mut flags = Flags::default();
-    // The binary carries its own contract; without it, texts stay as they are. A pool of descriptors would take a fifth
-    // of the time of `translate`.
-    let Ok(set) = FileDescriptorSet::decode(proto::DESCRIPTOR_SET) else { return flags };
-    let contract = Contract::of(&set);
+    // The binary carries its own contract; without it, texts stay as they are.
+    let Some(contract) = Contract::carried() else { return flags };
+    let values = |field: &Field| contract.values(field).map(words).unwrap_or_default();
     for request in contract.requests() {
-        for field in &request.field {
-            match contract.message(field.type_name()) {
-                Some(options) if field.name() == "options" => {
-                    options.field.iter().for_each(|field| flags.add_option(field, contract.values(field)));
+        for field in &request.fields {
+            match contract.message(field) {
+                Some(options) if field.name == "options" => {
+                    options.fields.iter().for_each(|field| flags.add_option(field, values(field)));
                 }
-                _ if NO_FLAGS.contains(&field.name()) => {}
-                _ => flags.add(field, contract.values(field)),
+                _ if NO_FLAGS.contains(&field.name.as_str()) => {}
+                _ => flags.add(field, values(field)),
             }
         }
     }
     flags
 });
 
-/// The files of the contract.
-struct Contract<'s>(Vec<&'s FileDescriptorProto>);
-
-impl<'s> Contract<'s> {
-    fn of(set: &'s FileDescriptorSet) -> Self {
-        Self(set.file.iter().filter(|file| file.package() == PACKAGE).collect())
-    }
-
-    /// What each of its calls is asked with.
-    fn requests(&self) -> impl Iterator<Item = &'s DescriptorProto> {
-        let methods = self.0.iter().flat_map(|file| &file.service).flat_map(|service| &service.method);
-        methods.filter_map(|method| self.message(method.input_type()))
-    }
-
-    /// The message of a whole name.
-    fn message(&self, name: &str) -> Option<&'s DescriptorProto> {
-        let name = own(name)?;
-        self.0.iter().flat_map(|file| &file.message_type).find(|message| message.name() == name)
-    }
-
-    /// The values of a field's enum, each with the word that its flag takes.
-    fn values(&self, field: &FieldDescriptorProto) -> Values {
-        let name = own(field.type_name()).filter(|_| field.r#type() == Type::Enum);
-        let mut enums = self.0.iter().flat_map(|file| &file.enum_type);
-        let kind = name.and_then(|name| enums.find(|kind| kind.name() == name));
-        kind.map(words).unwrap_or_default()
-    }
-}
-
-/// A whole name without the contract's package; `None` if it is of another.
-fn own(name: &str) -> Option<&str> {
-    name.strip_prefix('.')?.strip_prefix(PACKAGE)?.strip_prefix('.')
-}
-
 impl Flags {
-    fn add_option(&mut self, field: &FieldDescriptorProto, values: Values) {
+    fn add_option(&mut self, field: &Field, values: Values) {
         self.values.extend(values.clone());
-        self.options.insert(field.name().to_owned(), values);
+        self.options.insert(field.name.clone(), values);
     }
 
     /// Two requests may have fields of one name, as `wait`: each value belongs to one of them.
-    fn add(&mut self, field: &FieldDescriptorProto, values: Values) {
+    fn add(&mut self, field: &Field, values: Values) {
         self.values.extend(values.clone());
-        self.requests.entry(field.name().to_owned()).or_default().extend(values);
+        self.requests.entry(field.name.clone()).or_default().extend(values);
     }
 
     /// The flag that a word of a text means, and its values.
@@ -134,11 +91,11 @@ impl Flags {
 }
 
 /// The values of an enum, each with the word that a flag takes; the first one means that nobody has said any.
-fn words(kind: &EnumDescriptorProto) -> Values {
-    let Some((first, named)) = kind.value.split_first() else { return Values::new() };
-    let prefix = first.name().trim_end_matches("UNSPECIFIED");
+fn words(kind: &Enum) -> Values {
+    let Some((first, named)) = kind.values.split_first() else { return Values::new() };
+    let prefix = first.name.trim_end_matches("UNSPECIFIED");
     let word = |name: &str| name.strip_prefix(prefix).unwrap_or(name).to_lowercase().replace('_', "-");
-    named.iter().map(|value| (value.name().to_owned(), word(value.name()))).collect()
+    named.iter().map(|value| (value.name.clone(), word(&value.name))).collect()
 }
 
 fn flag(field: &str) -> String {

@@ -8,9 +8,9 @@ use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, Value};
 use tonic_types::StatusExt;
 
+use super::contract::PACKAGE;
 use super::failure::{Failure, REFUSED, both, shown};
 use super::findings;
-use super::flags::PACKAGE;
 use super::output::{Format, print};
 use super::source::{AroundArgs, Source};
 use crate::grpc;

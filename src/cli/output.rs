@@ -6,8 +6,8 @@ use clap::ValueEnum;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 
+use super::contract::PACKAGE;
 use super::failure::{Failure, REFUSED};
-use super::flags::PACKAGE;
 use panamax_kubernetes_adapter_client as proto;
 
 /// Form of an answer.

@@ -3,10 +3,11 @@
 use super::{Error, ErrorKind};
 
 impl Error {
-    /// The failure of an update that is not whole: its cause stays the one that decides the code.
+    /// The failure of an update that is not whole: its cause stays the one that decides the code. Without `objects`, no
+    /// write has failed.
     fn of_update(self, objects: String) -> Self {
         let cause = self.kind();
-        let mut error = self.with("objects", objects);
+        let mut error = if objects.is_empty() { self } else { self.with("objects", objects) };
         error.0.cause = Some(cause);
         error.0.kind = ErrorKind::ApplyIncomplete;
         error

@@ -80,5 +80,5 @@ fn is_over(entry: &RequestEntry, now: Timestamp) -> bool {
 pub fn reused(id: &str) -> Error {
     let text = "was used for another request before; choose another one";
     Error::new(ErrorKind::RequestIdReused, format!("request_id {id:?} {text}"))
-        .with_faults(vec![Fault::field("request_id", text)])
+        .with_faults(vec![Fault { reason: "REQUEST_ID_REUSED", ..Fault::field("request_id", text) }])
 }

@@ -316,7 +316,7 @@ impl Table {
     /// Whether a word of a name says nothing about the program in the image.
     fn says_nothing(&self, word: &str) -> bool {
         word.bytes().all(|byte| byte.is_ascii_digit())
-            || self.images.plain_words.iter().any(|plain| *plain == word)
+            || self.images.plain_words.contains(&word)
     }
 }
 

@@ -13,6 +13,7 @@ use panamax_kubernetes_adapter::proto;
 use panamax_kubernetes_adapter::proto::DeployOutcome::{Created, Unchanged, Updated};
 use serde_json::json;
 use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
 use super::revisions::{revisions, rollback};
 use crate::support::adapter::{Adapter, deploy_at_once, reason, scale, teardown};
@@ -44,6 +45,9 @@ async fn deployed(adapter: &Adapter, request: proto::DeployRequest) -> (proto::D
 fn is_reused<T: std::fmt::Debug>(answer: Result<T, Status>) {
     let status = answer.expect_err("another request");
     assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "REQUEST_ID_REUSED"));
+    let request = status.get_details_bad_request().expect("a violation");
+    let violations: Vec<_> = request.field_violations.iter().map(|one| (&*one.field, &*one.reason)).collect();
+    assert_eq!(violations, [("request_id", "REQUEST_ID_REUSED")]);
 }
 
 #[tokio::test]

@@ -113,7 +113,7 @@ fn user(owner: Option<Owner>) -> String {
 fn sources(own: &[&'static str], data: &[DataDirectory]) -> String {
     let mut all: Vec<&str> = Vec::new();
     for source in own.iter().chain(data.iter().flat_map(|directory| &directory.sources)) {
-        if !all.contains(&source) {
+        if !all.contains(source) {
             all.push(source);
         }
     }

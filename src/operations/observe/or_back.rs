@@ -63,10 +63,9 @@ impl Operations {
         let now = now.filter(|now| is_marked(&now.head));
         let cause = now.as_ref().and_then(|now| ours.and_then(|ours| now.head.cause_of(ours)));
         let failure = caused(failure, cause);
-        let component = failure.metadata().get("component").cloned().unwrap_or_default();
         match (now, view) {
             (Some(now), _) if now.head.operation.is_none() => {
-                Err(Error::rolled_back(failure.without(TO_BE_PUT_BACK), component, number))
+                Err(Error::rolled_back(failure.without(TO_BE_PUT_BACK), String::new(), number))
             }
             (Some(_), _) => {
                 let failure = failure.without(TO_BE_PUT_BACK);
@@ -118,8 +117,9 @@ mod tests {
         let web = ComponentName::new("web").ok();
         let cause = Cause::new(web, "component web: it crashes with code 1");
         let unseen = Error::new(ErrorKind::WaitTimeout, "a component failed for good");
-        let told = Error::rolled_back(caused(unseen, Some(&cause)), "web".to_owned(), 1);
+        let told = Error::rolled_back(caused(unseen, Some(&cause)), String::new(), 1);
         assert_eq!(told.metadata()["component"], "web");
+        assert!(!told.metadata().contains_key("objects"), "every object was written");
         assert!(told.message().ends_with("rolled back to revision 1: component web: it crashes with code 1"));
         // What the wait itself has seen of the same component says more.
         let seen = Error::new(ErrorKind::WaitTimeout, "it does not become ready").with("component", "web");

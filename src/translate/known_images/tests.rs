@@ -185,7 +185,7 @@ fn no_line_contradicts_itself() {
         assert_eq!(numbers.len(), ports.len(), "{name} has a port twice");
         assert!(ports.is_empty() || ports.iter().any(|port| port.links), "{name}: which port is linked to?");
         for port in ports {
-            let named = port.name.as_deref().unwrap_or("any");
+            let named = port.name.unwrap_or("any");
             assert!(
                 named.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-')),
                 "{name} {named}"

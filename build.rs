@@ -1,5 +1,7 @@
-//! Turns gRPC's health protocol under `third_party/` into Rust and into the descriptor set that reflection serves, and the
-//! table of known images, which people write as YAML, into JSON that is read in a tenth of the time and without copies.
+//! Turns gRPC's health protocol and the table of known images into what the binary holds of them.
+//!
+//! The protocol, under `third_party/`, becomes Rust and the descriptor set that reflection serves. The table, which people
+//! write as YAML, becomes JSON, which is read in a tenth of the time and without copies.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};

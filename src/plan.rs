@@ -30,7 +30,7 @@ mod standing;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::artifacts::{
-    Action, Artifact, Artifacts, Change, ComponentName, Kind, ListedObject, ObjectRef, Others, Stage,
+    Action, Artifact, Artifacts, Change, ComponentName, Form, Kind, ListedObject, ObjectRef, Others, Stage,
 };
 use crate::diagnostic::Diagnostic;
 use crate::record::{Head, Member, MemberState};
@@ -138,6 +138,12 @@ pub struct Step {
 }
 
 impl Step {
+    /// The form of the object that is there, as the plan saw it.
+    pub fn form(&self) -> Option<Form> {
+        let generation = self.former.as_ref().and_then(|former| former.generation);
+        self.uid.clone().map(|uid| Form { uid, version: self.version.clone(), generation })
+    }
+
     /// The object as a dry run can try it: a count that is taken back first would still conflict there.
     pub fn tried(&self) -> Artifact {
         if self.take_back.is_some() { self.without_replicas() } else { self.artifact.clone() }
@@ -382,6 +388,7 @@ fn planned_member(
         uncounted: member.map_or(replicas.uncounted, |member| member.uncounted),
         replace: action == Action::Replace,
         adopts: member.and_then(|member| member.adopts.clone()),
+        adopted: member.and_then(|member| member.adopted.clone()),
         operation,
         ..Member::new(artifact.reference.clone(), artifact.component.clone(), MemberState::Planned)
     }

@@ -1,5 +1,6 @@
 //! What a deployment's record says, and every way it may change; pure.
 
+mod again;
 mod gate;
 mod head;
 mod makers;

@@ -104,4 +104,6 @@ pub struct Form {
     /// Its version: no later form is written, so that a write which was sent by an operation that has lost its lock
     /// since does not land. `None`: nobody looked.
     pub version: Option<String>,
+    /// The generation that was last written, if that is known: a later version of the same differs in its status alone.
+    pub generation: Option<i64>,
 }

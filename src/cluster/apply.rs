@@ -15,9 +15,10 @@ use super::Cluster;
 use super::answers::Subject;
 use super::errors::Failure;
 use super::gone::Terminating;
+use super::patience;
 use crate::artifacts::{
-    ANNOTATION_LAYOUT, Artifact, DeploymentName, Form, Kind, Namespace, ObjectRef, Trace, Traces,
-    field_manager, owned_fields,
+    ANNOTATION_LAYOUT, ANNOTATION_OPERATION, Artifact, DeploymentName, Form, Kind, Namespace, ObjectRef,
+    Trace, Traces, field_manager, owned_fields,
 };
 use crate::error::{Error, ErrorKind, Hold, Refusal, Result};
 
@@ -193,8 +194,33 @@ impl Cluster {
         }
         match (field_conflict(failure, reference), guard) {
             (Some(conflict), Guard::UpdateOnly(form)) if form.uid == seen.uid => Err(conflict),
-            // Its status moved on, say: the caller holds the lock still, or this would not be running.
-            _ => Ok(Next::Again(guard.on(Form { uid: seen.uid, version: Some(seen.version) }))),
+            _ => {
+                let generation = metadata.generation;
+                if !is_known(artifact, guard, &metadata) {
+                    // Somebody has written it: another operation, perhaps, which has taken the lock.
+                    patience::confirmed().await;
+                }
+                Ok(Next::Again(guard.on(Form { uid: seen.uid, version: Some(seen.version), generation })))
+            }
+        }
+    }
+}
+
+/// Whether nobody but this operation has written what there is of an object, its status aside.
+fn is_known(artifact: &Artifact, guard: &Guard, metadata: &ObjectMeta) -> bool {
+    let mark =
+        |annotations: Option<&Value>| annotations?.get(ANNOTATION_OPERATION)?.as_str().map(str::to_owned);
+    match guard.form() {
+        // The answer to its own creation was lost.
+        None => {
+            let own = mark(artifact.manifest.pointer("/metadata/annotations"));
+            let there = metadata.annotations.as_ref().and_then(|all| all.get(ANNOTATION_OPERATION));
+            own.is_some() && own.as_ref() == there
+        }
+        Some(form) => {
+            form.uid == metadata.uid.clone().unwrap_or_default()
+                && form.generation.is_some()
+                && form.generation == metadata.generation
         }
     }
 }

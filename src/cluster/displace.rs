@@ -9,9 +9,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntr
 use kube::api::{Patch, PatchParams};
 use serde_json::{Map, Value, json};
 
-use super::Cluster;
 use super::answers::Subject;
 use super::apply::{Written, answered};
+use super::{Cluster, patience};
 use crate::artifacts::{Artifact, DeploymentName, Form, HeldField, Namespace, ObjectRef, field_manager};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -37,7 +37,7 @@ impl Cluster {
             let found = self.see(namespace, deployment, reference).await?;
             let Some((seen, metadata)) = found.filter(|(seen, _)| seen.uid == uid) else {
                 // Gone, or another by now: the apply that follows meets that and decides.
-                return Ok(Form { uid: uid.to_owned(), version: None });
+                return Ok(Form { uid: uid.to_owned(), version: None, generation: None });
             };
             let entries = moved(metadata.managed_fields.unwrap_or_default(), &manager, fields);
             let marks = json!({ "uid": uid, "resourceVersion": seen.version, "managedFields": entries });
@@ -45,10 +45,12 @@ impl Cluster {
             let patch = || api.patch_metadata(name, &parameters, &body);
             match self.write("take fields over", Subject::member(reference), patch).await {
                 Ok(written) => {
-                    return Ok(Form { uid: uid.to_owned(), version: written.metadata.resource_version });
+                    let written = written.metadata;
+                    let (version, generation) = (written.resource_version, written.generation);
+                    return Ok(Form { uid: uid.to_owned(), version, generation });
                 }
                 // Somebody wrote meanwhile: a controller its status, most often.
-                Err(failure) if failure.conflict().is_some() => {}
+                Err(failure) if failure.conflict().is_some() => patience::confirmed().await,
                 Err(failure) => return Err(failure.about(reference)),
             }
         }

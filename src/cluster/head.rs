@@ -127,18 +127,23 @@ impl Cluster {
         }
     }
 
-    /// Changes the record. If others have written it meanwhile and no operation came between, the change is made again on
-    /// their form.
+    /// Changes the record. If others have written it meanwhile, the change is made again on their form, where it still
+    /// holds.
     ///
     /// A change that changes nothing is not written. Fails with OPERATION_IN_PROGRESS when another operation came or
     /// went.
     pub async fn change(&self, record: &Record, transition: &Transition) -> Result<Record> {
+        self.change_from(record, transition).await.map(|(_, changed)| changed)
+    }
+
+    /// The same; returns also the record on which the change was made.
+    pub async fn change_from(&self, record: &Record, transition: &Transition) -> Result<(Record, Record)> {
         let (mut record, is_restored) = (record.clone(), record.is_restored());
         for _ in 0..CHANGES {
             let mut next = transition.apply(&record.head);
             // Whoever reads by its labels does not see it without them.
             if next == record.head && !record.lacks_marks() {
-                return Ok(record);
+                return Ok((record.clone(), record));
             }
             // A record that was restored stays recognizable until its objects are adopted.
             if next.uid.is_none() || transition.adopts() {
@@ -146,15 +151,15 @@ impl Cluster {
                 next = next.lying_in(Some(record.uid.clone()), restored);
             }
             match self.try_write(&record, &next, manager(transition.writer())).await {
-                Ok(written) => return Ok(written),
+                Ok(written) => return Ok((record, written)),
                 Err(failure) if failure.conflict().is_some() => {
                     let now = self.read_head(&record.namespace, &record.name).await?;
                     let now = now.filter(|now| now.uid == record.uid).ok_or_else(|| lost(&record.name))?;
                     // The answer to this very write was lost.
                     if transition.is_made(&record.head, &now.head) {
-                        return Ok(now);
+                        return Ok((record, now));
                     }
-                    if !record.head.may_retry(&now.head, &transition.apply(&now.head)) {
+                    if !transition.holds_on(&record.head, &now.head) {
                         return Err(lost(&record.name));
                     }
                     record = now;

@@ -2,17 +2,25 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 /// Tries of one call of which nobody says how long it may take, the first included.
 const TRIES: usize = 4;
 /// The longest pause that the API server can ask of such a call for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Questions whether the lock is held still, by number, and the last one that was answered.
+#[derive(Debug, Default)]
+struct Confirming {
+    questions: AtomicU64,
+    asked: Notify,
+    answered: watch::Sender<u64>,
+}
 
 tokio::task_local! {
     static CURRENT: Patience;
@@ -26,6 +34,8 @@ pub struct Patience {
     /// Wakes those who wait in their order: a watch channel draws lots.
     extended: Arc<Notify>,
     each: Duration,
+    /// Asks for a renewal at once, and hears when one was answered that was sent afterwards.
+    confirming: Arc<Confirming>,
     /// Whether nobody has said what became of a write: it may have arrived, and may arrive still.
     in_doubt: Arc<AtomicBool>,
 }
@@ -33,13 +43,34 @@ pub struct Patience {
 impl Patience {
     /// Ends at a moment; one call is repeated for `each` at most.
     pub fn until(end: Instant, each: Duration) -> Self {
-        Self { end: Arc::new(Mutex::new(end)), extended: Arc::default(), each, in_doubt: Arc::default() }
+        Self {
+            end: Arc::new(Mutex::new(end)),
+            extended: Arc::default(),
+            each,
+            confirming: Arc::default(),
+            in_doubt: Arc::default(),
+        }
     }
 
     /// Ends at another moment from now on.
     pub fn extend(&self, end: Instant) {
         *self.end.lock().unwrap_or_else(PoisonError::into_inner) = end;
         self.extended.notify_waiters();
+    }
+
+    /// Waits until the work asks whether the lock is held still.
+    pub async fn asked(&self) {
+        self.confirming.asked.notified().await;
+    }
+
+    /// How often it has asked so far: what a renewal answers that is sent now.
+    pub fn questions(&self) -> u64 {
+        self.confirming.questions.load(Ordering::SeqCst)
+    }
+
+    /// Answers the questions that were asked before a renewal was sent: the lock is held.
+    pub fn confirm(&self, questions: u64) {
+        self.confirming.answered.send_replace(questions);
     }
 
     /// Whether nobody has said what became of a write that was made with it, at its first try or later.
@@ -83,6 +114,20 @@ pub(super) async fn had() {
         }
         extended.await;
     }
+}
+
+/// Waits until a renewal that is sent from now on has shown that the operation that asks holds its lock still. One that
+/// has lost it does not come back: its work is dropped here.
+///
+/// Who holds no lock goes on at once.
+pub(super) async fn confirmed() {
+    let Ok(patience) = CURRENT.try_with(Patience::clone) else { return };
+    let confirming = &patience.confirming;
+    let mut answered = confirming.answered.subscribe();
+    let own = confirming.questions.fetch_add(1, Ordering::SeqCst) + 1;
+    confirming.asked.notify_one();
+    // Its sender lives as long as this patience does.
+    let _ = answered.wait_for(|answered| *answered >= own).await;
 }
 
 /// Notes that nobody has said what became of a write of the operation that asks.

@@ -380,8 +380,8 @@ async fn end(
 ///
 /// A dead Deploy that it has taken over stands there again: what it has stored is still to be put in force. Of a dead Scale
 /// nothing is stored.
-fn refused_at<'a>(decided: &'a Decided, lock: &Lock, report: &stages::Report) -> Option<&'a Head> {
-    let earlier = decided.record.as_ref().map(|record| &record.head)?;
+fn refused_at<'a>(decided: &Decided, lock: &'a Lock, report: &stages::Report) -> Option<&'a Head> {
+    let earlier = lock.before()?;
     let is_dead = |operation: &Operation| operation.kind == OperationKind::Deploy && lock.has_taken_over();
     let was_in_order = earlier.operation.as_ref().is_none_or(is_dead) && earlier.current.is_some();
     (was_in_order && report.is_refused(&decided.plan)).then_some(earlier)

@@ -13,7 +13,7 @@ use super::patience::{Sighting, overdue};
 use super::refusals::{Answers, Refusals};
 use super::removal::Asked;
 use super::{Engine, deploy, leftovers, look, removal, teardown};
-use crate::artifacts::{Form, Kind, ListedObject, ObjectName, ObjectRef, Observed, Target};
+use crate::artifacts::{DeploymentState, Form, Kind, ListedObject, ObjectName, ObjectRef, Observed, Target};
 use crate::cluster::{RevisionDeletion, Snapshot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, Duty};
@@ -246,22 +246,26 @@ fn ended_by_others(finished: Result<()>) -> Result<()> {
 
 /// Puts the revision before back, if a fresh look shows, too, that the current one has failed.
 async fn take_back(engine: &Engine, record: &Record, earlier: &HeadRef) -> Result<()> {
-    let target = &record.target();
-    let Some(now) = look::read(engine, target).await?.filter(|now| now.head == record.head) else {
-        return Ok(());
-    };
-    let mut observed = look::look_at(engine, &now).await?;
-    let held_up = plan::duties(&now, &observed, engine.unrenewed_for(&now)).held_up;
-    let overdue = overdue(engine, &now, &held_up, Sighting::Looked).await;
-    observed = observed.with_overdue(overdue.held_up);
-    let duties = plan::duties(&now, &observed, engine.unrenewed_for(&now));
-    let cause = duties.now.into_iter().find_map(|duty| match duty {
+    let Some((now, duties)) = seen_afresh(engine, record).await? else { return Ok(()) };
+    let cause = duties.into_iter().find_map(|duty| match duty {
         Duty::TakeBack(again, cause) if again == *earlier => Some(cause),
         _ => None,
     });
     let Some(cause) = cause else { return Ok(()) };
-    let deadline = Instant::now() + PATIENCE;
+    let (target, deadline) = (&record.target(), Instant::now() + PATIENCE);
     ended_by_others(deploy::put_back_failed(engine, target, now, earlier, cause, deadline).await)
+}
+
+/// What a look asks for that shows the record and its objects together; `None` if the record has changed since.
+async fn seen_afresh(engine: &Engine, record: &Record) -> Result<Option<(Record, Vec<Duty>)>> {
+    let now = look::read(engine, &record.target()).await?;
+    let Some(now) = now.filter(|now| now.head == record.head) else { return Ok(None) };
+    let observed = look::look_at(engine, &now).await?;
+    let held_up = plan::duties(&now, &observed, engine.unrenewed_for(&now)).held_up;
+    let overdue = overdue(engine, &now, &held_up, Sighting::Looked).await;
+    let observed = observed.with_overdue(overdue.held_up);
+    let duties = plan::duties(&now, &observed, engine.unrenewed_for(&now));
+    Ok(Some((now, duties.now)))
 }
 
 /// Deletes pods of an earlier revision, once each; returns when to try those again that could not be deleted.
@@ -320,7 +324,7 @@ async fn clear_doubts(engine: &Engine, record: &Record, operations: Vec<String>)
         let found = engine.cluster.find_ours(namespace, &target.name, reference).await?;
         let is_late = |seen: &ListedObject| seen.operation.as_ref().is_some_and(|id| operations.contains(id));
         if let Some(seen) = found.filter(is_late) {
-            let form = Form { uid: seen.uid, version: Some(seen.version) };
+            let form = Form { uid: seen.uid, version: Some(seen.version), generation: None };
             engine.cluster.delete_form(namespace, reference, &form).await?;
         }
     }
@@ -363,11 +367,27 @@ async fn drop_revisions(
 }
 
 /// Writes down a state that was seen, and why.
+///
+/// The watch of records and those of objects do not show one moment: what was deployed is ready, or was, once they say so;
+/// a failure, and whatever contradicts what somebody has recorded, is written down only as a look shows it.
 async fn settle(engine: &Engine, record: &Record, seen: Seen) -> Result<()> {
+    let is_first = record.head.recorded.state == DeploymentState::Deploying;
+    let seen =
+        if is_first && seen.state.is_ready() { Some(seen) } else { settled_afresh(engine, record).await? };
+    let Some(seen) = seen else { return Ok(()) };
     let state = seen.state;
     let settled = Transition::Settled { seen: Some(seen), gone: BTreeSet::new() };
     if engine.amend(record, &settled).await?.head.recorded.state == state {
         info!(state = state.as_str(), "state recorded");
     }
     Ok(())
+}
+
+/// What a look shows that is still to be written down; `None` if nothing is.
+async fn settled_afresh(engine: &Engine, record: &Record) -> Result<Option<Seen>> {
+    let duties = seen_afresh(engine, record).await?.map(|(_, duties)| duties).unwrap_or_default();
+    Ok(duties.into_iter().find_map(|duty| match duty {
+        Duty::Settle(seen) => Some(seen),
+        _ => None,
+    }))
 }

@@ -20,6 +20,8 @@ use crate::record::{Begin, Head, Operation, OperationKind, Record, Request, Tran
 pub(super) struct Lock {
     engine: Engine,
     record: Record,
+    /// The record on which it was taken; `None`: there was none.
+    before: Option<Head>,
     /// When others may take it over, by our own monotonic clock: a lease's length after the last renewal was sent.
     until: Instant,
     is_released: bool,
@@ -91,11 +93,14 @@ impl Lock {
             Work::Scale { .. } | Work::Teardown { .. } => String::new(),
         };
         let begin = Transition::Begin(Box::new(Begin { operation, work }));
-        let record = match record {
-            Some(record) => engine.cluster.change(record, &begin).await?,
+        let (before, record) = match record {
+            Some(record) => {
+                let (before, record) = engine.cluster.change_from(record, &begin).await?;
+                (Some(before.head), record)
+            }
             None => {
                 let head = begin.apply(&Head::new(name, now));
-                engine.cluster.create_head(&target.namespace, &target.name, head).await?
+                (None, engine.cluster.create_head(&target.namespace, &target.name, head).await?)
             }
         };
         info!(?kind, generation = record.head.generation, "operation started");
@@ -112,6 +117,7 @@ impl Lock {
         Ok(Self {
             engine: engine.clone(),
             record,
+            before,
             until,
             is_released: false,
             has_taken_over: died.is_some(),
@@ -131,9 +137,16 @@ impl Lock {
         &self.record
     }
 
+    /// The record on which this operation began, keepers' notes included that were made since it was decided; `None`: there
+    /// was none.
+    pub(super) fn before(&self) -> Option<&Head> {
+        self.before.as_ref()
+    }
+
     /// Runs work that needs the lock, renewing the lease at a third of its length.
     ///
-    /// When the lease has ended without a renewal the work makes no new call until a renewal says that the lock is ours
+    /// It is renewed at once when the work has met what somebody else may have written, and goes on only if the lock is
+    /// held. When the lease has ended without a renewal the work makes no new call until a renewal says that the lock is ours
     /// still. Fails, dropping the work, when the lock is lost, or when nobody says so for another lease. What was sent
     /// before names the version it was meant for, and does not land on a later one.
     pub(super) async fn during<T>(&mut self, work: impl Future<Output = T>) -> Result<T> {
@@ -157,9 +170,10 @@ impl Lock {
             tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(turn) => {}
+                () = patience.asked() => {}
                 output = &mut work => return Ok(output),
             }
-            let sent = self.engine.clock.elapsed();
+            let (sent, questions) = (self.engine.clock.elapsed(), patience.questions());
             let (output, renewed) = {
                 let mut renewal = pin!(self.renewed());
                 tokio::select! {
@@ -174,6 +188,7 @@ impl Lock {
                     self.record = record;
                     self.until = sent + lease;
                     patience.extend(self.until);
+                    patience.confirm(questions);
                 }
                 // The write that follows finds out whether the lock is lost.
                 _ if output.is_some() => {}

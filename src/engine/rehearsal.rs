@@ -5,7 +5,7 @@ use futures::future::join_all;
 use super::decide::{Choices, Wanted, decide};
 use super::stages::{Attempt, attempt};
 use super::{Engine, allowed, look};
-use crate::artifacts::{Action, Artifact, Artifacts, Change, Form, Target};
+use crate::artifacts::{Action, Artifact, Artifacts, Change, Target};
 use crate::callers::Deed;
 use crate::cluster::{self, Guard};
 use crate::diagnostic::Diagnostic;
@@ -132,10 +132,8 @@ pub(super) async fn rehearse(
 ) -> Vec<(Artifact, Error)> {
     let mut tries = Vec::new();
     for step in plan.steps.iter().filter(|step| is_meant(step)) {
-        let guard = match (step.action, &step.uid) {
-            (Action::Update, Some(uid)) => {
-                Guard::UpdateOnly(Form { uid: uid.clone(), version: step.version.clone() })
-            }
+        let guard = match (step.action, step.form()) {
+            (Action::Update, Some(form)) => Guard::UpdateOnly(form),
             (Action::Create, _) => Guard::CreateOnly,
             _ => continue,
         };

@@ -136,7 +136,7 @@ async fn scale_once(engine: &Engine, target: &Target, choices: &Choices) -> Resu
     let remembered = if !set.is_empty() {
         // What has failed in part is not done.
         let answered = request.filter(|_| failed.is_none()).map(entry);
-        remember(engine, target, record, &set, answered).await
+        remember(engine, target, record, &set, answered, choices.deadline).await
     } else if let Some(request) = request.filter(|_| scale.convert.is_empty() && failed.is_none()) {
         engine.cluster.change(&record, &Transition::Answered(entry(request))).await
     } else {
@@ -220,36 +220,56 @@ async fn set(
     let (namespace, reference) = (&target.namespace, &member.reference);
     let uid = member.uid.clone().unwrap_or_default();
     let seen = seen.iter().find(|seen| seen.reference == *reference && seen.uid == uid);
-    let form = Form { uid, version: seen.map(|seen| seen.version.clone()) };
+    let form = Form { uid, version: seen.map(|seen| seen.version.clone()), generation: None };
     let scaled = engine.cluster.scale(namespace, &target.name, reference, &form, replicas, dry_run).await?;
     Ok(Member { scaled_replicas: Some(replicas), generation: scaled.generation, ..member.clone() })
 }
 
-/// Writes the counts into the inventory; whoever wrote the record meanwhile is read again.
+/// Writes the counts into the inventory, once no other operation holds the record; nobody who fails here has set nothing.
 async fn remember(
     engine: &Engine,
     target: &Target,
-    record: Record,
+    mut record: Record,
     set: &[Member],
     request: Option<RequestEntry>,
+    deadline: Instant,
 ) -> Result<Record> {
-    let (mut record, id) = (record, engine.operation_id());
-    for _ in 0..5 {
-        let (id, counts, request) = (id.clone(), set.to_vec(), request.clone());
-        let scaled = Transition::Scaled { id, counts, request, now: engine.clock.now() };
+    let (id, now) = (engine.operation_id(), engine.clock.now());
+    let scaled = Transition::Scaled { id, counts: set.to_vec(), request, now };
+    let done = |error: Error| {
+        error
+            .prefixed("the counts are set, and could not be written into the record: ")
+            .with("applied", "true")
+    };
+    loop {
         match engine.cluster.change(&record, &scaled).await {
             Err(error) if error.kind() == ErrorKind::OperationInProgress => {
-                record = look::must_read(engine, target).await?;
-                // A record that another operation holds is that operation's alone to write.
-                record::gate(&record, engine.unrenewed_for(&record))?;
-                if record.is_deleting() || record.head.operation.is_some() {
-                    return Err(record::being_changed(&record));
-                }
+                record = free_again(engine, target, &record, deadline).await.map_err(done)?;
             }
-            other => return other,
+            other => return other.map_err(done),
         }
     }
-    Err(record::being_changed(&record))
+}
+
+/// The record, once no operation holds it: it is that operation's alone to write. Of a deployment that goes, or that was
+/// made anew under the name, nothing is to be noted.
+async fn free_again(engine: &Engine, target: &Target, before: &Record, deadline: Instant) -> Result<Record> {
+    let mut subscription = look::subscribe(engine, target, None);
+    loop {
+        let now = look::must_read(engine, target).await?;
+        if now.uid != before.uid {
+            return Err(record::being_changed(&now));
+        }
+        if now.is_deleting() {
+            return Err(record::being_deleted(&now));
+        }
+        if now.head.operation.is_none() && engine.clock.elapsed() < deadline {
+            return Ok(now);
+        }
+        if subscription.next(deadline).await?.is_none() {
+            return Err(record::being_changed(&now));
+        }
+    }
 }
 
 /// Turns bare Pods into ReplicationControllers that adopt them.
@@ -266,7 +286,7 @@ async fn convert(
     allows(engine, target, &conversion).await?;
     let plan = &conversion.plan;
     let work = Work::Scale { inventory: plan.union() };
-    let (earlier, was_in_order) = (record.head.clone(), record.head.operation.is_none());
+    let was_in_order = record.head.operation.is_none();
     let mut lock = Lock::take(engine, target, Some(&record), id, work, request).await?;
     let apply = async {
         let mut report = stages::Report::default();
@@ -284,7 +304,10 @@ async fn convert(
         lock.fails();
     }
     let now = engine.clock.now();
-    if report.is_refused(plan) && was_in_order {
+    if report.is_refused(plan)
+        && was_in_order
+        && let Some(earlier) = lock.before().cloned()
+    {
         let refused = Transition::Refused { earlier: Box::new(earlier), revision: None, now };
         let record = lock.release(&refused).await?;
         let error = plan::first_failure(&revision.template, report.failures);

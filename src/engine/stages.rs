@@ -214,11 +214,11 @@ pub(super) fn skip(plan: &Plan, stage: Stage, report: &mut Report) {
 }
 
 async fn apply_step(engine: &Engine, target: &Target, plan: &Plan, step: &Step) -> Result<Written> {
-    let mut form = step.uid.clone().map(|uid| Form { uid, version: step.version.clone() });
+    let mut form = step.form();
     if let (Some(replicas), Some(form)) = (step.take_back, form.as_mut()) {
         let (namespace, reference) = (&target.namespace, &step.artifact.reference);
         let scaled = engine.cluster.scale(namespace, &target.name, reference, form, replicas, false).await?;
-        form.version = scaled.version;
+        (form.version, form.generation) = (scaled.version, scaled.generation);
     }
     let written = match (step.action, form) {
         (Action::Replace, Some(form)) => replace(engine, target, &step.artifact, &form.uid).await?,

@@ -154,9 +154,11 @@ fn seen(head: &Head, status: &Status, cause: Option<Cause>) -> Seen {
 pub fn is_at_rest(record: &Record) -> bool {
     let head = &record.head;
     let is_recorded = match head.phase {
-        // Scale has set a count, or an update was not written whole, which the next Deploy repairs; once its state is
-        // recorded it may change, and a look at it tells.
-        Phase::Idle | Phase::Incomplete => head.recorded.state != DeploymentState::Deploying,
+        // What was ready once and has failed since may be ready again, and nobody else would say so.
+        Phase::Idle => head.recorded.state.is_ready(),
+        // An update was not written whole, which the next Deploy repairs; once its state is recorded it may change, and a
+        // look at it tells.
+        Phase::Incomplete => head.recorded.state != DeploymentState::Deploying,
         Phase::Applying | Phase::Progressing | Phase::Deleting => false,
     };
     let deletes = head.phase == Phase::Idle && removals(head).next().is_some();
@@ -188,7 +190,7 @@ pub fn late(record: &Record, observed: &Observed) -> Vec<(ObjectRef, Form)> {
         let is_controlled = owners.any(|owner| owner.controller == Some(true));
         let is_known = head.knows(&reference, &uid) || is_controlled;
         let stays = kind == Kind::PersistentVolumeClaim || metadata.deletion_timestamp.is_some();
-        let form = Form { uid, version: metadata.resource_version.clone() };
+        let form = Form { uid, version: metadata.resource_version.clone(), generation: None };
         (is_ours && is_marked && !is_known && !stays).then_some((reference, form))
     };
     observed.metadata().filter_map(is_late).collect()
@@ -201,7 +203,11 @@ fn never_adopted(head: &Head, observed: &Observed) -> Vec<(ObjectRef, Form)> {
         let mut pods = observed.pods.iter();
         let pod = pods.find(|pod| pod.metadata.uid.as_ref() == Some(&adopted.uid))?;
         let is_left = status::has_ended(pod) && pod.metadata.deletion_timestamp.is_none();
-        let form = Form { uid: adopted.uid.clone(), version: pod.metadata.resource_version.clone() };
+        let form = Form {
+            uid: adopted.uid.clone(),
+            version: pod.metadata.resource_version.clone(),
+            generation: None,
+        };
         is_left.then(|| (adopted.reference.clone(), form))
     });
     dead.collect()

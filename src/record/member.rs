@@ -52,6 +52,10 @@ pub struct Member {
     /// the controller is being deleted: until both were seen together the Pod must go by its own uid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopts: Option<Adopted>,
+    /// For a controller: the uid of the Pod of ours that it has taken over. Whoever takes that one from it again, or deletes
+    /// the controller alone, has left a pod that runs, and nothing that a dead operation sent late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<String>,
     /// The operation that created the object, or was the first to write it after others had left it in doubt: an
     /// annotation of the object, by which what a dead operation still writes is recognized.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,10 +87,13 @@ pub struct Adopted {
 }
 
 impl HeadFields {
-    /// Whether the inventory has an object of this name, or hands the Pod with this uid over to a controller.
+    /// Whether the inventory has an object of this name, or hands the Pod with this uid over to a controller, or has.
     pub fn knows(&self, reference: &ObjectRef, uid: &str) -> bool {
-        let mut handed_over = self.inventory.iter().filter_map(|member| member.adopts.as_ref());
-        self.member(reference).is_some() || handed_over.any(|pod| pod.uid == uid)
+        let is_handed_over = |member: &Member| {
+            let adopts = member.adopts.as_ref().map(|pod| &pod.uid);
+            adopts.into_iter().chain(&member.adopted).any(|pod| pod == uid)
+        };
+        self.member(reference).is_some() || self.inventory.iter().any(is_handed_over)
     }
 }
 
@@ -123,6 +130,7 @@ impl Member {
             replace: false,
             generation: None,
             adopts: None,
+            adopted: None,
             operation: None,
             owned: String::new(),
             trace: None,

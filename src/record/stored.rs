@@ -127,17 +127,3 @@ impl Record {
         format!("{identity}-{}", self.head.generation)
     }
 }
-
-impl Head {
-    /// Whether `next`, computed from this form of the record, may still replace the stored form `now`.
-    ///
-    /// Yes, if only a renewed lease or a recorded state lies between the two: no operation came or went. A dead operation
-    /// is taken over this way only if it was not renewed meanwhile.
-    pub fn may_retry(&self, now: &Head, next: &Head) -> bool {
-        let turn =
-            |head: &Head| head.operation.as_ref().map(|operation| (operation.id.clone(), operation.epoch));
-        let takes_over = turn(self).is_some() && turn(next).is_some() && turn(next) != turn(self);
-        let is_renewed = self.operation != now.operation;
-        self.generation == now.generation && turn(self) == turn(now) && !(takes_over && is_renewed)
-    }
-}

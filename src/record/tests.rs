@@ -4,6 +4,8 @@ use jiff::Timestamp;
 
 use super::*;
 
+mod again;
+
 /// A record at rest as the version before leases by observation, marks and a typed state has written it.
 const EARLIER: &str = r#"{
   "schema": 1, "generation": 4, "template_name": "Shop", "phase": "idle",
@@ -22,9 +24,13 @@ const EARLIER: &str = r#"{
   "created": "2026-01-01T00:00:00Z", "updated": "2026-01-02T00:00:00Z"
 }"#;
 
+fn earlier() -> Head {
+    serde_json::from_str(EARLIER).expect("a record")
+}
+
 #[test]
 fn a_record_of_an_earlier_version_is_read_and_written_as_it_was() {
-    let head: Head = serde_json::from_str(EARLIER).expect("a record");
+    let head = earlier();
     assert!(Head::knows(head.schema));
     assert_eq!(head.recorded.state, DeploymentState::Active);
     assert_eq!(head.superfluous_revisions(), []);
@@ -42,7 +48,7 @@ fn a_deployment_that_was_never_looked_at_is_deploying() {
 
 #[test]
 fn what_an_earlier_version_did_not_write_down_is_concluded() {
-    let mut head: Head = serde_json::from_str(EARLIER).expect("a record");
+    let mut head = earlier();
     let results = |head: &Head| -> Vec<_> {
         head.listed().into_iter().map(|entry| (entry.revision.number, head.result(entry))).collect()
     };
@@ -69,7 +75,7 @@ fn what_an_earlier_version_did_not_write_down_is_concluded() {
 
 #[test]
 fn why_a_revision_failed_is_written_down_once_until_it_was_ready() {
-    let head: Head = serde_json::from_str(EARLIER).expect("a record");
+    let head = earlier();
     let head = ending(&head, 3, false, None).apply(&head);
     let seen = |head: &Head, state, why: &str| {
         let cause = Some(Cause::new(None, why)).filter(|_| !why.is_empty());
@@ -97,7 +103,7 @@ fn why_a_revision_failed_is_written_down_once_until_it_was_ready() {
 
 #[test]
 fn a_revision_in_whose_place_somebody_elses_image_runs_is_not_called_good() {
-    let mut head: Head = serde_json::from_str(EARLIER).expect("a record");
+    let mut head = earlier();
     (head.last_good, head.inventory[0].other_image) = (None, true);
     let active = settled(DeploymentState::Active, None, true);
     let settled = active.apply(&head);
@@ -109,7 +115,7 @@ fn a_revision_in_whose_place_somebody_elses_image_runs_is_not_called_good() {
 
 #[test]
 fn a_revision_that_scale_has_stopped_is_not_called_good() {
-    let mut head: Head = serde_json::from_str(EARLIER).expect("a record");
+    let mut head = earlier();
     head.last_good = None;
     // One of its components, and the others are ready; or all of them.
     for state in [DeploymentState::Active, DeploymentState::Stopped] {
@@ -132,6 +138,10 @@ fn settled(state: DeploymentState, cause: Option<Cause>, ran: bool) -> Transitio
 
 /// A Deploy of the same objects begins; whoever holds the record is taken over.
 fn begin(head: &Head, id: &str, takes_back: bool, back_to: Option<HeadRef>) -> Head {
+    beginning(head, id, takes_back, back_to).apply(head)
+}
+
+fn beginning(head: &Head, id: &str, takes_back: bool, back_to: Option<HeadRef>) -> Transition {
     let number = head.next_revision();
     let revision = HeadRef { number, secret: format!("panamax-deployment-shop-r{number}-{id}") };
     let operation = Operation {
@@ -158,12 +168,12 @@ fn begin(head: &Head, id: &str, takes_back: bool, back_to: Option<HeadRef>) -> H
         takes_back: takes_back.then(|| Cause::new(None, "it failed")),
         prunes: true,
     };
-    Transition::Begin(Box::new(Begin { operation, work })).apply(head)
+    Transition::Begin(Box::new(Begin { operation, work }))
 }
 
 #[test]
 fn nobody_goes_forward_to_what_is_taken_back() {
-    let head: Head = serde_json::from_str(EARLIER).expect("a record");
+    let head = earlier();
     let numbers = |head: &Head| head.candidates().iter().map(|one| one.number).collect::<Vec<_>>();
     let updated = begin(&head, "aaaaaaaa", false, head.back_to());
     assert_eq!(updated.operation.as_ref().and_then(|one| one.back_to.clone()), head.current);
@@ -178,7 +188,7 @@ fn nobody_goes_forward_to_what_is_taken_back() {
 
 #[test]
 fn what_is_put_back_was_applied_whole_and_not_seen_to_fail() {
-    let mut head: Head = serde_json::from_str(EARLIER).expect("a record");
+    let mut head = earlier();
     let number = |head: &Head| head.back_to().map(|one| one.number);
     assert_eq!(number(&head), Some(2));
     head.last_good = Some(1);
@@ -195,7 +205,7 @@ fn what_is_put_back_was_applied_whole_and_not_seen_to_fail() {
 
 /// A record whose only object is to be deleted.
 fn pruning() -> Head {
-    let mut head: Head = serde_json::from_str(EARLIER).expect("a record");
+    let mut head = earlier();
     head.inventory[0].state = MemberState::Deleting;
     head
 }
@@ -258,7 +268,7 @@ fn ending(head: &Head, number: u32, untouched: bool, pledge: Option<HeadRef>) ->
 
 #[test]
 fn what_an_update_never_reached_stands_as_before_until_it_is_written() {
-    let head: Head = serde_json::from_str(EARLIER).expect("a record");
+    let head = earlier();
     let third = ending(&head, 3, true, None).apply(&head);
     assert_eq!((third.inventory[0].stands_as, third.refused.len()), (Some(2), 1));
     let told = Refusing(&third.refused).to_string();
@@ -271,7 +281,7 @@ fn what_an_update_never_reached_stands_as_before_until_it_is_written() {
 
 #[test]
 fn who_does_not_hear_that_it_has_ended_finds_that_whatever_came_since() {
-    let head: Head = serde_json::from_str(EARLIER).expect("a record");
+    let head = earlier();
     let underway = begin(&head, "own", false, None);
     let end = ending(&underway, 3, false, None);
     let ended = end.apply(&underway);
@@ -286,7 +296,7 @@ fn who_does_not_hear_that_it_has_ended_finds_that_whatever_came_since() {
 
 #[test]
 fn who_does_not_hear_that_counts_or_a_request_are_noted_finds_that_too() {
-    let head: Head = serde_json::from_str(EARLIER).expect("a record");
+    let head = earlier();
     let now = "2026-01-02T00:00:00Z".parse().expect("a time");
     let scaled = |id: &str| {
         let (id, counts) = (id.to_owned(), Vec::new());
@@ -304,7 +314,7 @@ fn who_does_not_hear_that_counts_or_a_request_are_noted_finds_that_too() {
 
 #[test]
 fn a_request_whose_revision_is_taken_back_is_not_remembered() {
-    let head: Head = serde_json::from_str(EARLIER).expect("a record");
+    let head = earlier();
     let now = head.revisions[1].time;
     let entry = |id: &str, time| RequestEntry {
         request: Request { id: id.to_owned(), method: "Deploy".to_owned(), digest: None },
@@ -325,7 +335,7 @@ fn head_time() -> Timestamp {
 
 #[test]
 fn a_promise_to_go_back_is_void_once_everything_was_ready() {
-    let head: Head = serde_json::from_str(EARLIER).expect("a record");
+    let head = earlier();
     let promised = ending(&head, 3, false, head.current.clone()).apply(&head);
     assert_eq!(promised.pledge, head.current);
     let seen = |state| settled(state, None, true).apply(&promised);
@@ -334,28 +344,8 @@ fn a_promise_to_go_back_is_void_once_everything_was_ready() {
 }
 
 #[test]
-fn a_dead_operation_is_taken_over_beside_others_writes_only_if_it_was_not_renewed() {
-    let operation = r#"{"id": "dead", "kind": "deploy", "epoch": 1, "holder": "a", "started": "2026-01-02T00:00:00Z",
-        "lease_until": "2026-01-02T00:00:30Z", "lease_millis": 30000}"#;
-    let text = EARLIER.replace("\"operation\": null", &format!("\"operation\": {operation}"));
-    let seen: Head = serde_json::from_str(&text).expect("a record");
-    let mut next = seen.clone();
-    next.operation.as_mut().expect("an operation").epoch = 2;
-    let mut recorded = seen.clone();
-    recorded.recorded.state = DeploymentState::Degraded;
-    assert!(seen.may_retry(&seen, &next) && seen.may_retry(&recorded, &next));
-    let mut renewed = seen.clone();
-    renewed.operation.as_mut().expect("an operation").lease_until =
-        "2026-01-02T00:01:00Z".parse().expect("a time");
-    assert!(!seen.may_retry(&renewed, &next), "its holder lives");
-    let mut followed = seen.clone();
-    followed.generation += 1;
-    assert!(!seen.may_retry(&followed, &next), "another operation came");
-}
-
-#[test]
 fn who_takes_back_a_first_deploy_says_whether_something_may_still_arrive() {
-    let head: Head = serde_json::from_str(EARLIER).expect("a record");
+    let head = earlier();
     let underway = begin(&head, "own", false, None);
     for is_in_doubt in [true, false] {
         let back = Transition::TakeBack { inventory: Vec::new(), retained: Vec::new(), is_in_doubt };

@@ -345,8 +345,12 @@ impl HeadFields {
             self.phase = Phase::Progressing;
         }
         for scaled in counts {
-            let entry = self.inventory.iter_mut().find(|member| member.reference == scaled.reference);
-            if let Some(member) = entry {
+            // What was set is noted of the object that it was set on, unless somebody has written that one since.
+            let is_it = |member: &&mut Member| {
+                let is_latest = member.generation <= scaled.generation || scaled.generation.is_none();
+                member.reference == scaled.reference && member.uid == scaled.uid && is_latest
+            };
+            if let Some(member) = self.inventory.iter_mut().find(is_it) {
                 member.scaled_replicas = scaled.scaled_replicas;
                 member.found_replicas = false;
                 member.generation = member.generation.max(scaled.generation);
@@ -367,7 +371,8 @@ impl HeadFields {
         }
         if state == DeploymentState::Active {
             // Controllers that are ready have taken over what they were handed.
-            self.inventory.iter_mut().for_each(|member| member.adopts = None);
+            let handing = self.inventory.iter_mut().filter(|member| member.adopts.is_some());
+            handing.for_each(|member| member.adopted = member.adopts.take().map(|pod| pod.uid));
         }
         if self.phase == Phase::Progressing && state.is_ready() {
             self.phase = Phase::Idle;

@@ -315,8 +315,7 @@ impl Table {
 
     /// Whether a word of a name says nothing about the program in the image.
     fn says_nothing(&self, word: &str) -> bool {
-        word.bytes().all(|byte| byte.is_ascii_digit())
-            || self.images.plain_words.contains(&word)
+        word.bytes().all(|byte| byte.is_ascii_digit()) || self.images.plain_words.contains(&word)
     }
 }
 

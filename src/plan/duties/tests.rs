@@ -184,7 +184,7 @@ fn late_service(change: impl FnOnce(&mut ObjectMeta)) -> Observed {
 #[test]
 fn what_a_dead_operation_creates_late_is_deleted_in_that_form() {
     let record = held(|head| head.superseded = vec!["dead".to_owned()]);
-    let form = Form { uid: "late".to_owned(), version: Some("7".to_owned()) };
+    let form = Form { uid: "late".to_owned(), version: Some("7".to_owned()), generation: None };
     let expected = vec![(reference(Kind::Service, "db"), form)];
     let observed = late_service(|_| {});
     assert_eq!(late(&record, &observed), expected);

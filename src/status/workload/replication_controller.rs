@@ -107,7 +107,11 @@ pub(in crate::status) fn rollout(component: &ExpectedComponent, observed: &Obser
     }
     let reference = |pod: &Arc<Pod>| {
         let name = ObjectName::new(pod.metadata.name.clone()?).ok()?;
-        let form = Form { uid: pod.metadata.uid.clone()?, version: pod.metadata.resource_version.clone() };
+        let form = Form {
+            uid: pod.metadata.uid.clone()?,
+            version: pod.metadata.resource_version.clone(),
+            generation: None,
+        };
         Some((ObjectRef::new(Kind::Pod, name), form))
     };
     let unready: Vec<_> =

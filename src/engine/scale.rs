@@ -131,6 +131,9 @@ async fn scale_once(engine: &Engine, target: &Target, choices: &Choices) -> Resu
     let sets =
         scale.set.iter().map(|(member, replicas)| set(engine, target, member, &seen, *replicas, false));
     let (set, failed) = split(join_all(sets).await);
+    if !set.is_empty() {
+        engine.beginning.promise();
+    }
     changes.extend(scale.updates(&seen));
     let entry = |request| RequestEntry { request, outcome: RequestOutcome::Scaled, time: engine.clock.now() };
     let remembered = if !set.is_empty() {

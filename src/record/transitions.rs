@@ -8,7 +8,7 @@ use super::{
     Applied, Begin, Cause, Head, HeadFields, HeadRef, Member, MemberState, NotPutBack, OperationKind,
     Outcome, Phase, RefusedObject, Refusing, RequestEntry, RequestOutcome, RevisionEntry, Seen, Work,
 };
-use crate::artifacts::{DeploymentState, ObjectRef, Trace};
+use crate::artifacts::{DeploymentState, Kind, ObjectRef, Trace};
 
 /// Operations that are remembered because they were taken over, have not heard every answer, or have ended; more would
 /// mean that they come faster than doubts end.
@@ -360,7 +360,16 @@ impl HeadFields {
 
     fn settle(&mut self, seen: Option<&Seen>, gone: &BTreeSet<String>) {
         let is_gone = |member: &Member| member.uid.as_ref().is_some_and(|uid| gone.contains(uid));
-        self.inventory.retain(|member| member.state != MemberState::Deleting || !is_gone(member));
+        // Nobody may watch Secrets: what an operation in doubt has sent is looked for by name when the doubt is over.
+        let is_doubted = self.doubts().next().is_some();
+        self.inventory.retain_mut(|member| {
+            let goes = member.state == MemberState::Deleting && is_gone(member);
+            let may_come_again = is_doubted && member.reference.kind == Kind::Secret;
+            if goes && may_come_again {
+                member.uid = None;
+            }
+            !goes || may_come_again
+        });
         let Some(seen) = seen else { return };
         let state = seen.state;
         self.recorded.state = state;

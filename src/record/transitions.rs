@@ -345,11 +345,9 @@ impl HeadFields {
             self.phase = Phase::Progressing;
         }
         for scaled in counts {
-            // What was set is noted of the object that it was set on, unless somebody has written that one since.
-            let is_it = |member: &&mut Member| {
-                let is_latest = member.generation <= scaled.generation || scaled.generation.is_none();
-                member.reference == scaled.reference && member.uid == scaled.uid && is_latest
-            };
+            // What was set is noted of the object that it was set on.
+            let is_it =
+                |member: &&mut Member| member.reference == scaled.reference && member.uid == scaled.uid;
             if let Some(member) = self.inventory.iter_mut().find(is_it) {
                 member.scaled_replicas = scaled.scaled_replicas;
                 member.found_replicas = false;

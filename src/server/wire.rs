@@ -180,8 +180,8 @@ impl Connection {
     /// Looks at bytes that were sent.
     fn note(&mut self, bytes: &[u8]) {
         if matches!(self.beginning, Beginning::Http2) {
-            let flood = &mut self.flood;
-            self.sent.read(bytes, |frame| flood.sent(frame));
+            let (now, flood) = (Instant::now(), &mut self.flood);
+            self.sent.read(bytes, |frame| flood.sent(frame, now));
         }
     }
 }

@@ -166,8 +166,10 @@ async fn frames_for_nothing_are_cut_and_neighbours_are_served() {
         assert_eq!(cuts(&binary, "flood").await, f64::from(u32::try_from(index).expect("small")) + 1.0);
         assert!(is_served(&binary).await);
     }
-    // Who floods writes no log of ours.
-    assert!(!binary.log().contains(" WARN "), "{}", binary.log());
+    // Who floods writes no log of ours, and whoever reads it learns who that was.
+    let log = binary.log();
+    assert!(!log.contains(" WARN "), "{log}");
+    assert_eq!(log.matches(r#""why":"flood","peer":"127.0.0.1""#).count(), 1, "{log}");
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ use tokens::Tokens;
 pub use acting::Acting;
 pub use audit::{Audited, Task};
 pub use bounds::{Bounds, Place};
-pub use caller::{Caller, Certificate, Shown};
+pub use caller::{Caller, Certificate, Shown, Trust};
 pub use files::Unusable;
 pub use rights::{Ask, Deed, Right, right};
 pub use tally::{Opened, Tally};
@@ -120,6 +120,11 @@ impl Callers {
     /// How much is served of one caller at once.
     pub fn bounds(&self) -> Bounds {
         self.0.counting.bounds()
+    }
+
+    /// Whether it is asked who somebody is; otherwise everybody is served.
+    pub fn know_anybody(&self) -> bool {
+        !matches!(self.0.register, Register::None)
     }
 
     /// Finds out who calls, by what it shows, or by the certificate of its connection; `source` is where it calls from.

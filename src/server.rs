@@ -5,6 +5,7 @@ mod activity;
 mod answers;
 mod capacity;
 mod connections;
+mod cuts;
 mod envelope;
 mod facade;
 mod frames;
@@ -17,9 +18,11 @@ mod measured;
 mod messages;
 mod metadata;
 mod origin;
+mod pages;
 mod port;
 mod questions;
 mod refusing;
+mod standing;
 mod streams;
 mod telling;
 mod tls;
@@ -45,6 +48,7 @@ use tracing::{info, warn};
 use crate::callers::Callers;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
+use crate::config::is_loopback;
 use crate::grpc::{DeploymentApi, ServerApi, Serving, TemplateApi};
 use crate::metrics::Metrics;
 use crate::operations::{Operations, Settings};
@@ -60,6 +64,7 @@ use connections::{Ends, Rules};
 use facade::Facade;
 use health::Health;
 use limits::Limits;
+use pages::Hosts;
 use port::Port;
 use tls::Speaks;
 
@@ -174,7 +179,11 @@ pub async fn run_all(
     let rest = listeners.rest.map(|listener| {
         let (callers, metrics) = (parts.callers.clone(), metrics.clone());
         let rest = Rest::new(operations.clone());
-        let facade = Facade { rest, callers, limits, metrics, stop: ends.stop.clone() };
+        let is_ours_alone = listener.local_addr().is_ok_and(|address| is_loopback(address.ip()));
+        // Over TLS a browser believes no name that the certificate does not have.
+        let is_open = is_ours_alone && parts.tls.is_none() && !callers.know_anybody();
+        let hosts = if is_open { Hosts::Own } else { Hosts::Any };
+        let facade = Facade { rest, callers, limits, metrics, hosts, stop: ends.stop.clone() };
         // A place is given back a moment after its connection was ended.
         let door = door(listener.into(), Speaks::Http1, FILES_OF_FACADE);
         facade::serve(door, facade, rules, ends.clone())

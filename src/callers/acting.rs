@@ -159,10 +159,15 @@ impl Acting {
             return std::future::pending().await;
         };
         let mut unsure: Option<Instant> = None;
+        let mut trust = caller.trust().clone();
         loop {
             let pause = if unsure.is_some() { SOON } else { AGAIN };
             let end = caller.end().map(|end| until(&callers.0, end));
-            tokio::time::sleep(end.map_or(pause, |end| pause.min(end))).await;
+            tokio::select! {
+                biased;
+                () = trust.lost() => return,
+                () = tokio::time::sleep(end.map_or(pause, |end| pause.min(end))) => {}
+            }
             let checked = async {
                 // What it was when the watch began is not asked about: it may have lost a group since.
                 let now = callers.0.still(&caller).await?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base64::Engine;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 
 use crate::cluster::Identity;
 
@@ -65,7 +66,46 @@ pub struct Certificate {
     pub organizations: Vec<String>,
     /// When it ends.
     pub end: Timestamp,
+    /// Whether an authority still stands for it.
+    pub trust: Trust,
 }
+
+/// Whether a certificate that was verified still would be; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Trust(watch::Receiver<bool>);
+
+impl Trust {
+    /// What its sender says.
+    pub fn by(sender: &watch::Sender<bool>) -> Self {
+        Self(sender.subscribe())
+    }
+
+    pub(super) fn is_given(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Resolves once it is lost.
+    pub(super) async fn lost(&mut self) {
+        if self.0.wait_for(|is_given| !is_given).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Default for Trust {
+    /// One that nobody takes away.
+    fn default() -> Self {
+        Self(watch::Sender::new(true).subscribe())
+    }
+}
+
+impl PartialEq for Trust {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_given() == other.is_given()
+    }
+}
+
+impl Eq for Trust {}
 
 /// What a caller shows of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +171,8 @@ pub struct Caller {
     end: Option<Timestamp>,
     /// What it was known by, to be asked about again; `None`: by its connection, or nobody is known.
     token: Option<Token>,
+    /// What it stands on where it was known by its certificate.
+    trust: Trust,
     is_known: bool,
 }
 
@@ -142,6 +184,7 @@ impl Caller {
             name: "anonymous".to_owned(),
             end: None,
             token: None,
+            trust: Trust::default(),
             is_known: false,
         }
     }
@@ -149,7 +192,23 @@ impl Caller {
     /// Somebody who is known; `None` if nobody can be by such a name or in such a group.
     pub(super) fn known(identity: Identity, token: Option<Token>, end: Option<Timestamp>) -> Option<Self> {
         let is_usable = is_legible(&identity.user) && identity.groups.iter().all(|group| is_legible(group));
-        is_usable.then(|| Self { name: shown(&identity.user), identity, end, token, is_known: true })
+        is_usable.then(|| Self {
+            name: shown(&identity.user),
+            identity,
+            end,
+            token,
+            trust: Trust::default(),
+            is_known: true,
+        })
+    }
+
+    /// The same, as long as its certificate is trusted.
+    pub(super) fn trusted(self, trust: Trust) -> Self {
+        Self { trust, ..self }
+    }
+
+    pub(super) fn trust(&self) -> &Trust {
+        &self.trust
     }
 
     /// The name, as it is written down: bounded, and without control characters.

@@ -113,7 +113,7 @@ fn by_certificate(certificate: Option<&Certificate>, now: Timestamp) -> Result<C
             "the connection has no client certificate; connect with one",
         )
     })?;
-    if certificate.end <= now {
+    if certificate.end <= now || !certificate.trust.is_given() {
         return Err(invalid());
     }
     let groups = certificate.organizations.clone();
@@ -126,7 +126,8 @@ fn by_certificate(certificate: Option<&Certificate>, now: Timestamp) -> Result<C
     let mut names = std::iter::once(&identity.user).chain(&identity.groups);
     let is_of_cluster = names.any(|name| RESERVED.iter().any(|prefix| name.starts_with(prefix)));
     let caller = Caller::known(authenticated(identity), None, Some(certificate.end));
-    caller.filter(|_| !is_of_cluster).ok_or_else(|| {
+    let caller = caller.filter(|_| !is_of_cluster).map(|caller| caller.trusted(certificate.trust.clone()));
+    caller.ok_or_else(|| {
         Error::new(
             ErrorKind::CallerForbidden,
             "the certificate's subject names no usable caller: it needs one common name, and neither that nor an \
@@ -254,6 +255,7 @@ mod tests {
     use tower::BoxError;
 
     use super::*;
+    use crate::callers::Trust;
 
     /// An API server that knows tokens that begin with `good`, and how often it was asked.
     fn cluster(asked: &Arc<AtomicUsize>, audience: &'static str) -> Cluster {
@@ -350,7 +352,8 @@ mod tests {
         let of = |names: &[&str], groups: &[&str], end: i64| {
             let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
             let end = Timestamp::from_second(end).unwrap();
-            let certificate = Certificate { common_names: texts(names), organizations: texts(groups), end };
+            let (common_names, organizations) = (texts(names), texts(groups));
+            let certificate = Certificate { common_names, organizations, end, trust: Trust::default() };
             by_certificate(Some(&certificate), now)
         };
         let alice = of(&["alice"], &["team"], 2_000).unwrap();

@@ -121,6 +121,11 @@ impl Refusal {
         Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "LIMIT_EXCEEDED", why)
     }
 
+    /// A web page asks for it, not an agent.
+    pub fn of_page(why: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "PAGE_FORBIDDEN", why)
+    }
+
     /// The body has not come in time.
     pub fn too_late() -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "the body has not come in time")

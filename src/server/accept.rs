@@ -6,19 +6,20 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
-use x509_parser::parse_x509_certificate;
 
 use super::capacity::Capacity;
+use super::cuts::{Cuts, Source, Told};
 use super::listener::{Bytes, Listener};
 use super::origin::Origin;
+use super::standing::Standing;
 use super::tls::{Speaks, Tls};
 use super::wire::Connection;
+use crate::callers::Trust;
 use crate::clock::Clock;
 use crate::metrics::{Cut, Limit, Metrics};
 
@@ -27,10 +28,6 @@ use crate::metrics::{Cut, Limit, Metrics};
 const HANDSHAKE_AMONG_MANY: Duration = Duration::from_secs(1);
 /// How long is waited when no connection can be accepted: the process has too many files open.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-/// How often the same trouble is told in the log.
-const TELL: Duration = Duration::from_secs(10);
-/// The longest time that a connection is let live by its certificate without another look.
-const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The listener, and what comes through it.
 pub(super) struct Door {
@@ -40,10 +37,11 @@ pub(super) struct Door {
     capacity: Capacity,
     places: Arc<Semaphore>,
     handshakes: JoinSet<Option<Connection>>,
-    /// When each handshake that is under way began, the oldest first.
-    begun: VecDeque<(Instant, AbortHandle)>,
+    /// When each handshake that is under way began, and whose it is, the oldest first.
+    begun: VecDeque<(Instant, Cuts, AbortHandle)>,
     refused: Told,
     failed: Told,
+    cuts: Cuts,
     metrics: Metrics,
 }
 
@@ -65,6 +63,7 @@ impl Door {
             begun: VecDeque::new(),
             refused: Told::default(),
             failed: Told::default(),
+            cuts: Cuts::new(metrics.clone()),
             metrics,
         }
     }
@@ -72,10 +71,10 @@ impl Door {
     /// The next connection that is served.
     pub(super) async fn next(&mut self) -> Connection {
         loop {
-            self.begun.retain(|(_, handshake)| !handshake.is_finished());
+            self.begun.retain(|(_, _, handshake)| !handshake.is_finished());
             let oldest = self.begun.front().filter(|_| self.begun.len() >= self.capacity.handshakes);
             let among_many = HANDSHAKE_AMONG_MANY.min(self.capacity.handshake);
-            let may_begin = oldest.map(|(begun, _)| *begun + among_many);
+            let may_begin = oldest.map(|(begun, ..)| *begun + among_many);
             let accepted = tokio::select! {
                 biased;
                 Some(done) = self.handshakes.join_next() => {
@@ -96,29 +95,28 @@ impl Door {
             let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
                 self.metrics.limit_hit(Limit::Connections);
                 if let Some(closed) = self.refused.count() {
-                    warn!(closed, "connections closed: as many as are served are open");
+                    warn!(closed, peer = %Source(source), "connections closed: as many as are served are open");
                 }
                 continue;
             };
+            let cuts = self.cuts.of(source);
             match &self.tls {
                 None => {
-                    let origin = Origin::new(source, None, self.capacity.memory_of_connection);
-                    return Connection::new(
-                        stream,
-                        origin,
-                        None,
-                        place,
-                        &self.capacity,
-                        self.metrics.clone(),
-                    );
+                    let memory = self.capacity.memory_of_connection;
+                    let origin = Origin::new(source, (None, Trust::default()), memory);
+                    let standing = Standing::default();
+                    return Connection::new(stream, origin, standing, place, &self.capacity, cuts);
                 }
                 Some((tls, speaks)) => {
+                    // Whatever changes from here on is heard of.
+                    let trusts = (Arc::clone(tls), tls.changes());
                     let acceptor = TlsAcceptor::from(tls.config(*speaks));
-                    let (clock, metrics) = (self.clock.clone(), self.metrics.clone());
+                    let clock = self.clock.clone();
                     self.make_room();
                     let coming = (stream, source);
-                    let handshake = handshake(acceptor, coming, place, self.capacity, clock, metrics);
-                    self.begun.push_back((Instant::now(), self.handshakes.spawn(handshake)));
+                    let handshake =
+                        handshake(acceptor, coming, place, self.capacity, (trusts, clock), cuts.clone());
+                    self.begun.push_back((Instant::now(), cuts, self.handshakes.spawn(handshake)));
                 }
             }
         }
@@ -127,12 +125,12 @@ impl Door {
     /// Ends the oldest handshake if there are as many as there may be.
     fn make_room(&mut self) {
         if self.begun.len() >= self.capacity.handshakes
-            && let Some((_, oldest)) = self.begun.pop_front()
+            && let Some((_, cuts, oldest)) = self.begun.pop_front()
             && !oldest.is_finished()
         {
             oldest.abort();
             self.metrics.limit_hit(Limit::Handshakes);
-            self.metrics.cut(Cut::Handshake);
+            cuts.cut(Cut::Handshake);
         }
     }
 
@@ -159,61 +157,32 @@ async fn accept(listener: &Listener, from: Option<Instant>) -> io::Result<(Box<d
     listener.accept().await
 }
 
-/// Something that may happen often, and is told now and then.
-#[derive(Default)]
-struct Told {
-    times: u64,
-    told: Option<Instant>,
-}
-
-impl Told {
-    /// Counts; returns how often it has happened if that is to be told.
-    fn count(&mut self) -> Option<u64> {
-        self.times += 1;
-        let is_due = self.told.is_none_or(|told| told.elapsed() >= TELL);
-        is_due.then(|| {
-            self.told = Some(Instant::now());
-            std::mem::take(&mut self.times)
-        })
-    }
-}
-
 async fn handshake(
     acceptor: TlsAcceptor,
     (stream, source): (Box<dyn Bytes>, Option<IpAddr>),
     place: OwnedSemaphorePermit,
     capacity: Capacity,
-    clock: Clock,
-    metrics: Metrics,
+    (trusts, clock): ((Arc<Tls>, watch::Receiver<()>), Clock),
+    cuts: Cuts,
 ) -> Option<Connection> {
     match timeout(capacity.handshake, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
             let chain = stream.get_ref().1.peer_certificates();
-            let expires = chain.and_then(<[_]>::first).and_then(|certificate| expiry(certificate, &clock));
-            let origin = Origin::new(source, chain, capacity.memory_of_connection);
-            Some(Connection::new(Box::new(stream), origin, expires, place, &capacity, metrics))
+            let standing = Standing::new(chain, trusts, clock);
+            let origin = Origin::new(source, (chain, standing.trust()), capacity.memory_of_connection);
+            Some(Connection::new(Box::new(stream), origin, standing, place, &capacity, cuts))
         }
         Ok(Err(error)) => {
-            debug!(%error, "TLS handshake failed");
-            metrics.cut(Cut::Handshake);
+            debug!(%error, peer = %cuts.peer(), "TLS handshake failed");
+            cuts.cut(Cut::Handshake);
             None
         }
         Err(_) => {
-            debug!("TLS handshake took too long");
-            metrics.cut(Cut::Handshake);
+            debug!(peer = %cuts.peer(), "TLS handshake took too long");
+            cuts.cut(Cut::Handshake);
             None
         }
     }
-}
-
-/// When a certificate expires, by our own monotonic clock.
-fn expiry(certificate: &CertificateDer<'_>, clock: &Clock) -> Option<Instant> {
-    let (_, parsed) = parse_x509_certificate(certificate).ok()?;
-    // It holds for the whole of its last second.
-    let end = parsed.validity().not_after.timestamp().saturating_add(1);
-    let left = end.saturating_sub(clock.now().as_second());
-    let left = Duration::from_secs(u64::try_from(left).unwrap_or(0));
-    Some(Instant::now() + left.min(LONGEST))
 }
 
 #[cfg(test)]
@@ -245,13 +214,5 @@ mod tests {
         drop(there);
         let (third, _there) = tokio::join!(TcpStream::connect(address), door.next());
         assert!(third.is_ok());
-    }
-
-    #[test]
-    fn trouble_is_told_now_and_then() {
-        let mut told = Told::default();
-        assert_eq!((told.count(), told.count(), told.count()), (Some(1), None, None));
-        told.told = told.told.and_then(|at| at.checked_sub(TELL));
-        assert_eq!(told.count(), Some(3));
     }
 }

@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::time::Duration;
 
+use futures::FutureExt;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,6 +21,7 @@ use tracing::debug;
 
 use super::accept::Door;
 use super::capacity::Capacity;
+use super::cuts::Cuts;
 use super::streams::Streams;
 use super::wire::{Connection, Writes};
 use crate::metrics::{Cut, Metrics};
@@ -113,7 +115,7 @@ async fn has_gone(streams: &Streams, written: &Writes) {
 }
 
 /// Serves one connection.
-async fn one<S>(connection: Connection, service: S, capacity: Capacity, ends: Ends, metrics: Metrics)
+async fn one<S>(mut connection: Connection, service: S, capacity: Capacity, ends: Ends, metrics: Metrics)
 where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
         + Clone
@@ -124,9 +126,10 @@ where
 {
     let rules = Rules { idle: capacity.idle, age: capacity.age };
     let _open = metrics.connection();
-    let (peer, expires) = (connection.peer(), connection.expires());
+    let (peer, cuts) = (connection.peer(), connection.cuts().clone());
+    let mut standing = pin!(connection.standing().ends().fuse());
     let origin = connection.origin().clone();
-    let (streams, written) = (Streams::new(&capacity, metrics.clone()), connection.written());
+    let (streams, written) = (Streams::new(&capacity, cuts.clone(), metrics), connection.written());
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(origin.clone());
@@ -136,55 +139,53 @@ where
     let mut served = pin!(builder.serve_connection(TokioIo::new(connection), service));
     let why = tokio::select! {
         biased;
-        ended = served.as_mut() => return told(ended),
+        ended = served.as_mut() => return told(ended, &cuts),
         () = ends.cut.cancelled() => return,
         () = ends.stop.cancelled() => None,
-        () = reached(expires) => Some(Cut::Certificate),
+        () = standing.as_mut() => Some(Cut::Certificate),
         () = streams.idle(rules.idle) => Some(Cut::Idle),
         () = sleep(jittered(rules.age)) => Some(Cut::Age),
     };
     served.as_mut().graceful_shutdown();
-    going(served, has_gone(&streams, &written), why, rules, &ends, &metrics).await;
+    let has_gone = has_gone(&streams, &written);
+    going(served, has_gone, standing, why, rules, &ends, &cuts).await;
 }
 
 /// Lets a connection end that was told to go: what is under way on it may end, for a time, and whoever `has_gone` is not
-/// waited for.
+/// waited for. Nor is, for longer than a moment, whose caller loses its standing meanwhile.
 pub(super) async fn going<E: std::fmt::Display>(
     served: impl Future<Output = Result<(), E>>,
     has_gone: impl Future<Output = ()>,
+    standing: impl Future<Output = ()>,
     why: Option<Cut>,
     rules: Rules,
     ends: &Ends,
-    metrics: &Metrics,
+    cuts: &Cuts,
 ) {
     let end = async {
         tokio::select! {
             biased;
-            ended = served => told(ended),
-            () = ends.cut.cancelled() => if why.is_none() { metrics.cut(Cut::Drain) },
+            ended = served => told(ended, cuts),
+            () = ends.cut.cancelled() => if why.is_none() { cuts.cut(Cut::Drain) },
             () = has_gone => {}
+            () = async {
+                standing.await;
+                sleep(GOING).await;
+            } => {}
         }
     };
     // What is under way when everything ends does so by itself, and the drain timeout bounds what does not.
     let Some(why) = why else { return end.await };
-    metrics.cut(why);
+    cuts.cut(why);
     if timeout(ending(why, rules), end).await.is_err() {
         debug!(why = why.as_str(), "a connection is cut");
     }
 }
 
-/// Resolves at a moment; never where there is none.
-pub(super) async fn reached(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
-}
-
 /// Notes how a connection has ended that was not cut.
-pub(super) fn told(ended: Result<(), impl std::fmt::Display>) {
+pub(super) fn told(ended: Result<(), impl std::fmt::Display>, cuts: &Cuts) {
     if let Err(error) = ended {
-        debug!(%error, "a connection broke");
+        debug!(%error, peer = %cuts.peer(), "a connection broke");
     }
 }
 
@@ -230,9 +231,14 @@ mod tests {
         assert_eq!(ending(Cut::Certificate, rules), GOING);
     }
 
+    fn streams() -> Streams {
+        let metrics = Metrics::default();
+        Streams::new(&Capacity::default(), Cuts::new(metrics.clone()), metrics)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_still_reads_has_not_gone() {
-        let (streams, written) = (Streams::new(&Capacity::default(), Metrics::default()), Writes::now());
+        let (streams, written) = (streams(), Writes::now());
         let begun = Instant::now();
         let writes = async {
             for _ in 0..10 {

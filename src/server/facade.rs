@@ -23,10 +23,11 @@ use tracing::{Instrument, Span, debug};
 
 use super::accept::Door;
 use super::activity::{Activity, Doing};
-use super::connections::{Ends, GOING, Rules, going, jittered, reached, told};
+use super::connections::{Ends, GOING, Rules, going, jittered, told};
 use super::limits::Limits;
 use super::measured::Call;
 use super::origin::Origin;
+use super::pages::{self, Hosts};
 use super::wire::Connection;
 use crate::callers::{Acting, Callers, Shown};
 use crate::error::{Beyond, Error, ErrorKind};
@@ -55,6 +56,7 @@ pub(super) struct Facade {
     pub(super) callers: Callers,
     pub(super) limits: Limits,
     pub(super) metrics: Metrics,
+    pub(super) hosts: Hosts,
     /// From here on nothing that has not come is waited for.
     pub(super) stop: CancellationToken,
 }
@@ -103,16 +105,16 @@ fn idlest(open: &[(Activity, CancellationToken)]) -> Option<usize> {
 
 /// Serves one connection.
 async fn one(
-    connection: Connection,
+    mut connection: Connection,
     facade: Facade,
     activity: Activity,
     rules: Rules,
     ends: Ends,
     gives_way: CancellationToken,
 ) {
-    let metrics = facade.metrics.clone();
-    let _open = metrics.connection();
-    let (origin, expires) = (connection.origin().clone(), connection.expires());
+    let _open = facade.metrics.connection();
+    let (origin, cuts) = (connection.origin().clone(), connection.cuts().clone());
+    let mut standing = pin!(connection.standing().ends().fuse());
     let written = connection.written();
     let heard = activity.clone();
     let bytes = InspectReader::new(connection, move |bytes: &[u8]| heard.heard(bytes));
@@ -131,17 +133,17 @@ async fn one(
     let mut served = pin!(builder.serve_connection(TokioIo::new(bytes), service));
     let why = tokio::select! {
         biased;
-        ended = served.as_mut() => return told(ended),
+        ended = served.as_mut() => return told(ended, &cuts),
         () = ends.cut.cancelled() => return,
-        () = gives_way.cancelled() => return metrics.cut(Cut::Idle),
+        () = gives_way.cancelled() => return cuts.cut(Cut::Idle),
         () = ends.stop.cancelled() => None,
-        () = reached(expires) => Some(Cut::Certificate),
+        () = standing.as_mut() => Some(Cut::Certificate),
         why = activity.is_overdue(rules.idle) => Some(why),
         () = sleep(jittered(rules.age)) => Some(Cut::Age),
     };
     // The answer that is under way is its last.
     served.as_mut().graceful_shutdown();
-    going(served, activity.is_over(GOING, &written), why, rules, &ends, &metrics).await;
+    going(served, activity.is_over(GOING, &written), standing, why, rules, &ends, &cuts).await;
 }
 
 /// Why a body is not whole.
@@ -167,7 +169,7 @@ impl Facade {
         let answering = async {
             match self.come(&asked, acting, &mut body).await {
                 Err(refusal) => {
-                    let answer = asked.refused(&refusal, origin.telling.takes_line());
+                    let answer = refused(&asked, &refusal, origin);
                     // Who waits to be asked for its body is not asked.
                     if parts.headers.contains_key(EXPECT) {
                         closing(answer)
@@ -197,6 +199,7 @@ impl Facade {
             Refusal::head_too_large(why)
         })?;
         framed(parts)?;
+        pages::refused(&parts.headers, self.hosts).map_err(Refusal::of_page)?;
         Ok(self.acting(asked, &parts.headers, origin).await?)
     }
 
@@ -273,11 +276,18 @@ impl Facade {
         let place = if asked.is_open() { Ok(None) } else { self.limits.call().map(Some) };
         let _place = match place {
             Ok(place) => place,
-            Err(error) => return asked.refused(&error.into(), origin.telling.takes_line()),
+            Err(error) => return refused(asked, &error.into(), origin),
         };
         let answer = AssertUnwindSafe(self.rest.answer(asked, acting, body)).catch_unwind().await;
         answer.unwrap_or_else(|_| asked.refused(&Error::internal("a handler has panicked").into(), true))
     }
+}
+
+/// The answer to a request that is refused; in the log, with its peer, too, if a line is left.
+fn refused(asked: &Asked, refusal: &Refusal, origin: &Origin) -> Response {
+    let is_told = origin.telling.takes_line();
+    let span = if is_told { origin.telling.peer() } else { Span::none() };
+    span.in_scope(|| asked.refused(refusal, is_told))
 }
 
 /// Refuses a head that is too much; what it counts is what was sent, a few bytes for each line aside.

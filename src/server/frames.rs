@@ -21,8 +21,8 @@ const ACK: u8 = 0x1;
 /// How many control frames may come in a second, and for how many seconds more may come.
 const EACH_SECOND: f64 = 10.0;
 const SECONDS: f64 = 5.0;
-/// How many control frames each frame of an answer pays for: clients measure the road with a PING as they receive, and
-/// open their windows.
+/// How many control frames each frame of an answer pays for: whoever receives it may open the window of its stream and
+/// that of the connection, measure the road with a PING, and say with SETTINGS what it has learnt.
 const PAID: f64 = 4.0;
 /// What a reset costs of a call that was not answered: a caller may lose its patience with many at once.
 const RESET: f64 = 0.25;
@@ -52,6 +52,15 @@ impl Frame {
     /// Whether it begins an answer that goes on.
     fn begins(self) -> bool {
         self.kind == HEADERS && self.flags & END_STREAM == 0
+    }
+
+    /// Whether it is what a client sends because it has received something.
+    fn answers_an_answer(self) -> bool {
+        match self.kind {
+            WINDOW_UPDATE => true,
+            PING | SETTINGS => self.flags & ACK == 0,
+            _ => false,
+        }
     }
 
     /// Whether it acknowledges a frame of this kind.
@@ -104,6 +113,9 @@ pub(super) struct Flood {
     streams: u32,
     level: f64,
     at: Instant,
+    /// The control frames that answers have paid for and that are still to come. Many answers may be sent at once, as the
+    /// heartbeats of watches that were opened together are; what a client sends because of them comes afterwards.
+    paid: f64,
     /// The answers that were begun and not reset since: whoever leaves a watch that was answered pays nothing.
     answered: u32,
     /// The calls that have come and may still open their window: some libraries do so once for each, at once.
@@ -127,7 +139,7 @@ fn give(credit: &mut u32, most: u32) {
 
 impl Flood {
     pub(super) fn new(streams: u32, now: Instant) -> Self {
-        Self { streams, level: 0.0, at: now, answered: 0, windows: 0, pings: 0, settings: 0 }
+        Self { streams, level: 0.0, at: now, paid: 0.0, answered: 0, windows: 0, pings: 0, settings: 0 }
     }
 
     /// Counts a frame that was received; says whether these are too many.
@@ -146,14 +158,17 @@ impl Flood {
         if is_free || cost == 0.0 {
             return false;
         }
-        let passed: Duration = now.saturating_duration_since(self.at);
-        self.level = (self.level - passed.as_secs_f64() * EACH_SECOND).max(0.0) + cost;
-        self.at = now;
+        if frame.answers_an_answer() && self.paid >= cost {
+            self.paid -= cost;
+            return false;
+        }
+        self.pass(now);
+        self.level += cost;
         self.level > EACH_SECOND * SECONDS
     }
 
     /// Counts a frame that was sent.
-    pub(super) fn sent(&mut self, frame: Frame) {
+    pub(super) fn sent(&mut self, frame: Frame, now: Instant) {
         if frame.begins() {
             give(&mut self.answered, self.streams);
         }
@@ -163,8 +178,18 @@ impl Flood {
             _ => {}
         }
         if frame.is_answer() {
-            self.level = (self.level - PAID).max(0.0);
+            self.pass(now);
+            let owed = self.level.min(PAID);
+            self.level -= owed;
+            self.paid = (self.paid + PAID - owed).min(PAID * f64::from(self.streams));
         }
+    }
+
+    /// Forgets what came long ago.
+    fn pass(&mut self, now: Instant) {
+        let passed: Duration = now.saturating_duration_since(self.at);
+        self.level = (self.level - passed.as_secs_f64() * EACH_SECOND).max(0.0);
+        self.at = now;
     }
 }
 
@@ -210,15 +235,54 @@ mod tests {
         let mut flood = Flood::new(1_000, begin);
         for _ in 0..1_000 {
             for kind in [SETTINGS, PING] {
-                flood.sent(frame(kind, 0));
+                flood.sent(frame(kind, 0), begin);
                 assert!(!flood.received(frame(kind, ACK), begin));
             }
             for kind in [PING, 0x8, 0x8] {
                 assert!(!flood.received(frame(kind, 0), begin));
             }
-            flood.sent(frame(DATA, 0));
+            flood.sent(frame(DATA, 0), begin);
         }
         assert!((0..60).any(|_| flood.received(frame(0x2, 0), begin)), "PRIORITY for nothing");
+    }
+
+    /// Whatever a client sends because of what it has received, and however late, is paid for: watches by the hundred whose
+    /// heartbeats come in step are no flood.
+    #[test]
+    fn what_answers_cause_is_paid_for_however_many_come_at_once() {
+        const CAUSED: [u8; 4] = [WINDOW_UPDATE, WINDOW_UPDATE, PING, SETTINGS];
+        for streams in [1, 50, 1_000] {
+            for late in [0, 1, 30] {
+                let mut now = Instant::now();
+                let mut flood = Flood::new(streams, now);
+                for _ in 0..20 {
+                    // What it sends for itself does not become too much by what it sends for others.
+                    (0..40).for_each(|_| assert!(!flood.received(frame(0x2, 0), now), "{streams} {late}"));
+                    now += Duration::from_secs(4);
+                    (0..streams).for_each(|_| flood.sent(frame(DATA, 0), now));
+                    now += Duration::from_secs(late);
+                    let caused = (0..streams).flat_map(|_| CAUSED);
+                    let mut caused = caused.map(|kind| flood.received(frame(kind, 0), now));
+                    assert!(caused.all(|is_flood| !is_flood), "{streams} {late}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_answers_have_paid_is_no_more_than_streams_and_for_nothing_else() {
+        let begin = Instant::now();
+        let paid = || {
+            let mut flood = Flood::new(1_000, begin);
+            (0..9_000).for_each(|_| flood.sent(frame(DATA, 0), begin));
+            flood
+        };
+        let mut flood = paid();
+        assert!((0..4_060).any(|_| flood.received(frame(PING, 0), begin)));
+        for (kind, most) in [(0x2, 60), (0x9, 60), (0x7, 60), (RST_STREAM, 240)] {
+            let mut flood = paid();
+            assert!((0..most).any(|_| flood.received(frame(kind, 0), begin)), "{kind}");
+        }
     }
 
     #[test]
@@ -227,9 +291,13 @@ mod tests {
             let begin = Instant::now();
             let mut flood = Flood::new(1_000, begin);
             assert!((0..60).any(|_| flood.received(frame(kind, ACK), begin)), "{kind}");
+            // Answers pay for no acknowledgements.
+            let mut flood = Flood::new(1_000, begin);
+            (0..60).for_each(|_| flood.sent(frame(DATA, 0), begin));
+            assert!((0..60).any(|_| flood.received(frame(kind, ACK), begin)), "{kind}");
             // An acknowledgement of ours is none of their frames.
             let mut flood = Flood::new(1_000, begin);
-            (0..60).for_each(|_| flood.sent(frame(kind, ACK)));
+            (0..60).for_each(|_| flood.sent(frame(kind, ACK), begin));
             assert!((0..60).any(|_| flood.received(frame(kind, ACK), begin)), "{kind}");
         }
     }
@@ -253,10 +321,10 @@ mod tests {
     fn answers_that_have_ended_pay_for_no_resets() {
         let begin = Instant::now();
         let mut flood = Flood::new(1_000, begin);
-        (0..9_000).for_each(|_| flood.sent(frame(HEADERS, END_STREAM)));
+        (0..9_000).for_each(|_| flood.sent(frame(HEADERS, END_STREAM), begin));
         assert!((0..300).any(|_| flood.received(frame(RST_STREAM, 0), begin)));
         let mut flood = Flood::new(1_000, begin);
-        (0..9_000).for_each(|_| flood.sent(frame(HEADERS, 0)));
+        (0..9_000).for_each(|_| flood.sent(frame(HEADERS, 0), begin));
         assert!((0..1_300).any(|_| flood.received(frame(RST_STREAM, 0), begin)), "no more than streams");
     }
 
@@ -264,7 +332,7 @@ mod tests {
     fn watches_may_be_left_all_at_once_and_calls_may_not_be_reset_for_ever() {
         let begin = Instant::now();
         let mut flood = Flood::new(1_000, begin);
-        (0..900).for_each(|_| flood.sent(frame(HEADERS, 0)));
+        (0..900).for_each(|_| flood.sent(frame(HEADERS, 0), begin));
         assert!((0..900).all(|_| !flood.received(frame(RST_STREAM, 0), begin)));
         assert!((0..100).all(|_| !flood.received(frame(RST_STREAM, 0), begin)));
         assert!((0..200).any(|_| flood.received(frame(RST_STREAM, 0), begin)));

@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
 use super::capacity::Capacity;
+use super::cuts::Cuts;
 use crate::metrics::{Cut, Limit, Metrics};
 
 tokio::task_local! {
@@ -54,14 +55,15 @@ pub(super) struct Streams {
     most: usize,
     /// How long a reader may take nothing of what there is for it.
     taking: Duration,
+    cuts: Cuts,
     metrics: Metrics,
 }
 
 impl Streams {
-    pub(super) fn new(capacity: &Capacity, metrics: Metrics) -> Self {
+    pub(super) fn new(capacity: &Capacity, cuts: Cuts, metrics: Metrics) -> Self {
         let most = usize::try_from(capacity.streams).unwrap_or(usize::MAX);
         let (open, tasks) = (watch::Sender::new(0), TaskTracker::new());
-        Self { open, tasks, most, taking: capacity.taking, metrics }
+        Self { open, tasks, most, taking: capacity.taking, cuts, metrics }
     }
 
     /// Resolves once no stream has been open for so long.
@@ -101,7 +103,7 @@ where
             progress,
             deadline: None,
             taking: self.taking,
-            metrics: self.metrics.clone(),
+            cuts: self.cuts.clone(),
             _counted: counted,
         };
         self.tasks.spawn(watched);
@@ -122,7 +124,7 @@ struct Watched {
     progress: Progress,
     deadline: Option<(Instant, Pin<Box<Sleep>>)>,
     taking: Duration,
-    metrics: Metrics,
+    cuts: Cuts,
     _counted: Counted,
 }
 
@@ -143,7 +145,7 @@ impl Future for Watched {
         if let Some((_, deadline)) = &mut self.deadline
             && deadline.as_mut().poll(context).is_ready()
         {
-            self.metrics.cut(Cut::SlowReader);
+            self.cuts.cut(Cut::SlowReader);
             return Poll::Ready(());
         }
         Poll::Pending
@@ -159,7 +161,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_idle_once_no_stream_is_open() {
-        let streams = Streams::new(&Capacity::default(), Metrics::default());
+        let streams = Streams::new(&Capacity::default(), Cuts::new(Metrics::default()), Metrics::default());
         let (end, ended) = oneshot::channel::<()>();
         streams.execute(async move {
             let _ = ended.await;
@@ -177,7 +179,7 @@ mod tests {
     async fn a_reader_that_takes_nothing_is_cut_and_one_that_waits_is_not() {
         let metrics = Metrics::default();
         let patience = Capacity::default().taking;
-        let streams = Streams::new(&Capacity::default(), metrics.clone());
+        let streams = Streams::new(&Capacity::default(), Cuts::new(metrics.clone()), metrics.clone());
         streams.execute(async {
             Progress::current().unwrap().offered();
             std::future::pending::<()>().await;

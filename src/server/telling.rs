@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use tracing::{Span, info, info_span};
 
+use super::cuts::Source;
 use crate::callers::Acting;
 use crate::error::{Error, ErrorKind};
 use crate::grpc;
@@ -19,7 +20,7 @@ const EACH_SECOND: f64 = 2.0;
 
 /// The lines that are left to one connection; cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Telling(Arc<Mutex<Left>>);
+pub(super) struct Telling(Arc<Mutex<Left>>, Source);
 
 #[derive(Debug)]
 struct Left {
@@ -36,6 +37,16 @@ impl Default for Left {
 }
 
 impl Telling {
+    /// Those of a connection of this peer.
+    pub(super) fn of(peer: Source) -> Self {
+        Self(Arc::default(), peer)
+    }
+
+    /// The span of a line that is told, which names the peer.
+    pub(super) fn peer(&self) -> Span {
+        info_span!("refused", peer = %self.1)
+    }
+
     /// Takes a line; says whether one was left.
     pub(super) fn takes_line(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now())
@@ -45,7 +56,10 @@ impl Telling {
     /// or the failure is ours.
     pub(super) fn failed(&self, error: &Error, span: &Span) -> Status {
         let is_told = self.takes_line() || error.kind() == ErrorKind::Internal;
-        span.in_scope(|| if is_told { grpc::failed(error) } else { grpc::status(error) })
+        span.in_scope(|| match is_told {
+            true => self.peer().in_scope(|| grpc::failed(error)),
+            false => grpc::status(error),
+        })
     }
 }
 

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
+use tokio::sync::watch;
 use tracing::{error, info};
 use x509_parser::parse_x509_certificate;
 
@@ -56,14 +58,17 @@ pub(super) enum Speaks {
 struct Configs {
     http2: Arc<ServerConfig>,
     http1: Arc<ServerConfig>,
+    /// What verifies clients' certificates.
+    clients: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 impl Configs {
     fn read(files: &Files, now: Timestamp) -> Result<Self, Unusable> {
-        let http2 = read(files, now)?;
+        let clients = files.clients.as_deref().map(|path| verifier(path, now)).transpose()?;
+        let http2 = read(files, clients.clone(), now)?;
         let mut http1 = http2.clone();
         http1.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { http2: Arc::new(http2), http1: Arc::new(http1) })
+        Ok(Self { http2: Arc::new(http2), http1: Arc::new(http1), clients })
     }
 }
 
@@ -71,13 +76,14 @@ impl Configs {
 pub struct Tls {
     files: Files,
     configs: Followed<Configs>,
+    changes: watch::Sender<()>,
 }
 
 impl Tls {
     /// Reads and checks the files.
     pub fn load(files: Files, now: Timestamp) -> Result<Self, Unusable> {
         let configs = Followed::read(files.paths(), || Configs::read(&files, now))?;
-        Ok(Self { files, configs })
+        Ok(Self { files, configs, changes: watch::Sender::new(()) })
     }
 
     /// The configuration for the next connection; connections keep that with which they began.
@@ -87,6 +93,19 @@ impl Tls {
             Speaks::Http2 => &configs.http2,
             Speaks::Http1 => &configs.http1,
         })
+    }
+
+    /// Hears of every change from now on.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// Whether the authorities in force verify a client's certificate, which comes first, and those behind it.
+    pub(super) fn verifies(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> bool {
+        match (&self.configs.now().clients, chain) {
+            (Some(verifier), [own, between @ ..]) => verifier.verify_client_cert(own, between, now).is_ok(),
+            _ => false,
+        }
     }
 
     /// Reads the files again whenever they change; never returns. What cannot be used is told, and what was in force
@@ -100,7 +119,10 @@ impl Tls {
 
     fn look(&self, now: Timestamp) {
         match self.configs.look(|| Configs::read(&self.files, now)) {
-            Some(Ok(())) => info!("certificates read again"),
+            Some(Ok(())) => {
+                info!("certificates read again");
+                self.changes.send_replace(());
+            }
             Some(Err(why)) => {
                 error!(why, "new certificates cannot be used yet; the ones before stay in force");
             }
@@ -109,27 +131,31 @@ impl Tls {
     }
 }
 
-fn read(files: &Files, now: Timestamp) -> Result<ServerConfig, Unusable> {
+/// What verifies clients' certificates by the authorities of a file.
+fn verifier(path: &Path, now: Timestamp) -> Result<Arc<dyn ClientCertVerifier>, Unusable> {
+    let mut roots = RootCertStore::empty();
+    for authority in certificates(path, now)? {
+        roots.add(authority).or_else(|error| unusable(path, format_args!("is no authority: {error}")))?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .or_else(|error| unusable(path, format_args!("is no authority: {error}")))
+}
+
+fn read(
+    files: &Files,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+    now: Timestamp,
+) -> Result<ServerConfig, Unusable> {
     let chain = certificates(&files.certificate, now)?;
     let key = key(&files.key)?;
     let versions = [&rustls::version::TLS13];
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder =
-        ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&versions);
+    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&versions);
     let builder = builder.map_err(|error| format!("TLS 1.3 cannot be had: {error}"))?;
-    let builder = match &files.clients {
-        Some(path) => {
-            let mut roots = RootCertStore::empty();
-            for authority in certificates(path, now)? {
-                roots
-                    .add(authority)
-                    .or_else(|error| unusable(path, format_args!("is no authority: {error}")))?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            let verifier =
-                verifier.or_else(|error| unusable(path, format_args!("is no authority: {error}")))?;
-            builder.with_client_cert_verifier(verifier)
-        }
+    let builder = match clients {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_single_cert(chain, key).or_else(|error| {

@@ -12,10 +12,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::capacity::Capacity;
+use super::cuts::Cuts;
 use super::frames::{Flood, Frames};
 use super::listener::Bytes;
 use super::origin::Origin;
-use crate::metrics::{Cut, Metrics};
+use super::standing::Standing;
+use crate::metrics::Cut;
 
 /// How long a connection may take to send HTTP/2's first bytes, and which these are (RFC 9113, 3.4).
 const PREFACE: Duration = Duration::from_secs(5);
@@ -63,8 +65,7 @@ pub(super) struct Connection {
     bytes: Box<dyn Bytes>,
     peer: Peer,
     origin: Origin,
-    /// When the certificate of its caller expires.
-    expires: Option<Instant>,
+    standing: Standing,
     beginning: Beginning,
     received: Frames,
     sent: Frames,
@@ -76,7 +77,7 @@ pub(super) struct Connection {
     taking: Duration,
     /// Until when what is to be written must be taken; `None`: nothing waits.
     taken_by: Option<Pin<Box<Sleep>>>,
-    metrics: Metrics,
+    cuts: Cuts,
     _place: OwnedSemaphorePermit,
 }
 
@@ -94,16 +95,16 @@ impl Connection {
     pub(super) fn new(
         bytes: Box<dyn Bytes>,
         origin: Origin,
-        expires: Option<Instant>,
+        standing: Standing,
         place: OwnedSemaphorePermit,
         capacity: &Capacity,
-        metrics: Metrics,
+        cuts: Cuts,
     ) -> Self {
         Self {
             bytes,
             peer: Peer::next(),
             origin,
-            expires,
+            standing,
             beginning: Beginning::Preface(Box::pin(sleep(PREFACE)), 0),
             received: Frames::default(),
             sent: Frames::default(),
@@ -112,7 +113,7 @@ impl Connection {
             written: Writes::now(),
             taking: capacity.taking,
             taken_by: None,
-            metrics,
+            cuts,
             _place: place,
         }
     }
@@ -126,8 +127,13 @@ impl Connection {
         &self.origin
     }
 
-    pub(super) fn expires(&self) -> Option<Instant> {
-        self.expires
+    /// The standing of its caller, for whoever ends the connection with it.
+    pub(super) fn standing(&mut self) -> Standing {
+        std::mem::take(&mut self.standing)
+    }
+
+    pub(super) fn cuts(&self) -> &Cuts {
+        &self.cuts
     }
 
     /// When its bytes were last taken.
@@ -144,7 +150,7 @@ impl Connection {
         }
         let taking = self.taking;
         ready!(self.taken_by.get_or_insert_with(|| Box::pin(sleep(taking))).as_mut().poll(context));
-        self.metrics.cut(Cut::SlowReader);
+        self.cuts.cut(Cut::SlowReader);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
@@ -180,8 +186,8 @@ impl Connection {
     /// Looks at bytes that were sent.
     fn note(&mut self, bytes: &[u8]) {
         if matches!(self.beginning, Beginning::Http2) {
-            let flood = &mut self.flood;
-            self.sent.read(bytes, |frame| flood.sent(frame));
+            let (now, flood) = (Instant::now(), &mut self.flood);
+            self.sent.read(bytes, |frame| flood.sent(frame, now));
         }
     }
 }
@@ -204,12 +210,12 @@ impl AsyncRead for Connection {
             this.stretch = 0;
         }
         if this.look(buffer.filled().get(before..).unwrap_or_default()) {
-            this.metrics.cut(Cut::Flood);
+            this.cuts.cut(Cut::Flood);
             return Poll::Ready(Err(io::Error::other("too many control frames")));
         }
         if let (Beginning::Preface(deadline, _), true) = (&mut this.beginning, read.is_pending()) {
             ready!(deadline.as_mut().poll(context));
-            this.metrics.cut(Cut::Silent);
+            this.cuts.cut(Cut::Silent);
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         read
@@ -263,12 +269,14 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
+    use crate::metrics::Metrics;
 
     fn connection() -> (DuplexStream, Connection) {
         let (here, there) = duplex(1 << 16);
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let (origin, capacity) = (Origin::default(), Capacity::default());
-        (here, Connection::new(Box::new(there), origin, None, place, &capacity, Metrics::default()))
+        let (origin, capacity, cuts) =
+            (Origin::default(), Capacity::default(), Cuts::new(Metrics::default()));
+        (here, Connection::new(Box::new(there), origin, Standing::default(), place, &capacity, cuts))
     }
 
     #[tokio::test]

@@ -18,6 +18,7 @@ use crate::support::metrics::measured;
 use crate::support::raw::{self, Raw};
 
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
+const CHECK: &str = "/grpc.health.v1.Health/Check";
 /// A message without a field.
 const EMPTY: [u8; 5] = [0; 5];
 /// How long anything here may take on a busy machine.
@@ -89,6 +90,32 @@ async fn many_calls_at_once_that_open_their_windows_are_no_flood() {
 }
 
 #[tokio::test]
+async fn what_a_client_sends_because_of_many_answers_at_once_is_no_flood() {
+    let binary = start(&[]).await;
+    let mut caller = Raw::open(binary.address, None).await;
+    for round in 0..3 {
+        let streams = (0..90_u32).map(|number| (round * 90 + number) * 2 + 1);
+        for stream in streams.clone() {
+            assert!(caller.call(stream, CHECK, &EMPTY, true).await);
+        }
+        for answered in 0..90 {
+            assert!(caller.has(raw::DATA, PATIENCE).await, "cut after {answered} answers");
+        }
+        // As gRPC's own library does: windows for each message and for the connection, and a look at the road.
+        let mut burst = Vec::new();
+        for stream in streams {
+            burst.extend(raw::frame(raw::WINDOW_UPDATE, 0, stream, &1_u32.to_be_bytes()));
+            burst.extend(raw::frame(raw::WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes()));
+            burst.extend(raw::frame(raw::PING, 0, 0, &[0; 8]));
+            burst.extend(raw::frame(raw::SETTINGS, 0, 0, &[]));
+        }
+        assert!(caller.0.write_all(&burst).await.is_ok());
+    }
+    assert!(is_served(&binary).await);
+    assert_eq!(cuts(&binary, "flood").await, 0.0);
+}
+
+#[tokio::test]
 async fn an_old_connection_is_told_to_go_and_its_streams_have_time_to_end() {
     let binary = start(&["--connection-age", "2s"]).await;
     let begun = Instant::now();
@@ -139,8 +166,10 @@ async fn frames_for_nothing_are_cut_and_neighbours_are_served() {
         assert_eq!(cuts(&binary, "flood").await, f64::from(u32::try_from(index).expect("small")) + 1.0);
         assert!(is_served(&binary).await);
     }
-    // Who floods writes no log of ours.
-    assert!(!binary.log().contains(" WARN "), "{}", binary.log());
+    // Who floods writes no log of ours, and whoever reads it learns who that was.
+    let log = binary.log();
+    assert!(!log.contains(" WARN "), "{log}");
+    assert_eq!(log.matches(r#""why":"flood","peer":"127.0.0.1""#).count(), 1, "{log}");
 }
 
 #[tokio::test]

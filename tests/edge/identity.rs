@@ -123,6 +123,7 @@ async fn who_shows_no_token_or_a_wrong_one_is_told_one_thing_and_runs_nothing() 
     assert_eq!(reason(&alice.get_deployment(get("web")).await.expect_err("absent")), "DEPLOYMENT_NOT_FOUND");
     let log = binary.whole_log();
     assert!(log.contains("CREDENTIALS_INVALID"), "{log}");
+    assert!(log.contains(r#""peer":"127.0.0.1""#), "{log}");
     assert!(!log.contains("canary") && !log.contains("YWxpY2U6"), "a token is in the log");
 }
 
@@ -314,6 +315,42 @@ async fn a_certificate_says_who_calls() {
         let refused = showing(channel, None).get_deployment(get("web")).await.expect_err("no right");
         assert_eq!((refused.code(), reason(&refused).as_str()), (Code::PermissionDenied, "CALLER_FORBIDDEN"));
     }
+}
+
+#[tokio::test]
+async fn callers_whose_authority_is_trusted_no_more_are_callers_no_more() {
+    let folder = Folder::new("distrusted");
+    let (ours, other) = (authority(), authority());
+    let (certificate, key) = issued(&ours, Some("server"), "servers");
+    let certificate = folder.write("cert.pem", &certificate, 0o644);
+    let key = folder.write("key.pem", &key, 0o600);
+    let both = format!("{}{}", ours.pem(), other.pem());
+    let clients = folder.write("clients.pem", &both, 0o644);
+    let tls = ["--tls-cert", &certificate, "--tls-key", &key, "--tls-client-ca", &clients];
+    let binary = start(&[&tls[..], &["--auth", "mtls", "--metrics-listen", "127.0.0.1:0"]].concat()).await;
+    let watching = async |by: &Issuer, name: &str| {
+        let channel = connected(&binary, &ours, issued(by, Some(name), "team")).await;
+        let mut caller = showing(channel, None);
+        caller.deploy(deploy_at_once("default", "web", TEMPLATE)).await.expect("deployed");
+        let watch = proto::WatchDeploymentRequest { name: "web".to_owned(), ..Default::default() };
+        caller.watch_deployment(watch).await.expect("a watch").into_inner()
+    };
+    let (mut alice, mut bob) = (watching(&other, "alice").await, watching(&ours, "bob").await);
+    folder.write("clients.pem", &ours.pem(), 0o644);
+    let ended = async {
+        loop {
+            if let Some(Event::Complete(end)) = alice.message().await.expect("a message").expect("one").event
+            {
+                return end.reason();
+            }
+        }
+    };
+    let reason = tokio::time::timeout(Duration::from_secs(20), ended).await.expect("it ends soon");
+    assert_eq!(reason, proto::WatchCompleteReason::AuthorizationLost);
+    becomes(&binary, "panamax_connections_cut_total{reason=\"certificate\"}", 1.0).await;
+    // Whoever is still trusted goes on.
+    let goes_on = async { while !matches!(bob.message().await, Ok(None) | Err(_)) {} };
+    assert!(tokio::time::timeout(Duration::from_secs(2), goes_on).await.is_err());
 }
 
 #[test]

@@ -63,7 +63,7 @@ async fn nobody_is_served_who_is_not_known() {
     // Its body is not asked for either.
     let mut waiting = agent(&binary).await;
     let expects =
-        "POST /v1/services HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+        "POST /v1/services HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
     waiting.raw(expects.as_bytes()).await;
     let answer = waiting.answer("POST").await.expect("an answer");
     assert_eq!((answer.status, answer.header("connection").as_deref()), (401, Some("close")));
@@ -98,7 +98,7 @@ async fn a_refusal_outside_of_every_service_says_whose_call_it_was_if_that_is_kn
     let folder = Folder::new("rest-whose");
     let binary = with_callers(&folder).await;
     let sent = |path: &str, more: &str| {
-        format!("POST {path} HTTP/1.1\r\nHost: a\r\nAuthorization: {}\r\n{more}", bearer(ALICE))
+        format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\n{more}", bearer(ALICE))
     };
     let (services, broken) = ("/v1/services", "Transfer-Encoding: chunked\r\n\r\nno size\r\n");
     let large = format!("Content-Length: 300000\r\n\r\n{}", " ".repeat(300_000));

@@ -8,7 +8,7 @@ use crate::support::metrics::measured;
 
 /// The head of a POST with a body of so many bytes.
 fn head(length: usize) -> String {
-    format!("POST /v1/services HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n")
+    format!("POST /v1/services HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n")
 }
 
 #[tokio::test]
@@ -50,8 +50,11 @@ async fn a_head_that_is_too_much_is_refused_in_words() {
         let mut peer = agent(&binary).await;
         let more: String = (0..fields).map(|index| format!("X-{index}: a\r\n")).collect();
         let padding = "x".repeat(bytes);
-        peer.raw(format!("GET /v1/services HTTP/1.1\r\nHost: a\r\nX-A: {padding}\r\n{more}\r\n").as_bytes())
-            .await;
+        peer.raw(
+            format!("GET /v1/services HTTP/1.1\r\nHost: localhost\r\nX-A: {padding}\r\n{more}\r\n")
+                .as_bytes(),
+        )
+        .await;
         peer.answer("GET").await.expect("an answer")
     };
     for (bytes, fields) in [(32_000, 0), (0, 98)] {
@@ -63,6 +66,40 @@ async fn a_head_that_is_too_much_is_refused_in_words() {
     }
     assert_eq!(ask(0, 300).await.status, 431);
     assert_eq!(measured(&binary, "panamax_limit_hits_total{limit=\"metadata\"}").await, 5.0);
+}
+
+/// A head with these lines, of a request that has a list of one service as its body.
+fn asking(method: &str, path: &str, lines: &str) -> String {
+    let body = r#"[{"name":"P","source":"evil/miner:1"}]"#;
+    format!("{method} {path} HTTP/1.1\r\n{lines}Content-Length: {}\r\n\r\n{body}", body.len())
+}
+
+#[tokio::test]
+async fn a_web_page_that_somebody_opens_asks_for_nothing() {
+    let binary = start(&[]).await;
+    let ask = async |method: &str, path: &str, lines: &str| {
+        let mut peer = agent(&binary).await;
+        peer.raw(asking(method, path, lines).as_bytes()).await;
+        peer.answer(method).await.expect("an answer")
+    };
+    // A form of another site, and a name that leads here.
+    for lines in [
+        "Host: localhost:8001\r\nOrigin: https://evil.example\r\nContent-Type: text/plain\r\n",
+        "Host: localhost:8001\r\nSec-Fetch-Site: cross-site\r\nContent-Type: text/plain\r\n",
+        "Host: rebind.evil.example:8001\r\nOrigin: http://rebind.evil.example:8001\r\n",
+        "Host: rebind.evil.example:8001\r\nSec-Fetch-Site: same-origin\r\n",
+    ] {
+        for (method, path) in [("POST", "/v1/services"), ("GET", "/v1/services"), ("GET", "/v1/metadata")] {
+            let refused = ask(method, path, lines).await;
+            assert_eq!(refused.refusal(), (403, "PAGE_FORBIDDEN".to_owned()), "{method} {path} {lines}");
+        }
+    }
+    let listed = agent(&binary).await.call("GET", "/v1/services", None).await;
+    assert_eq!(listed.body, "[]", "nothing is deployed");
+    assert!(binary.log().contains("PAGE_FORBIDDEN"));
+    for host in ["localhost", "127.0.0.1:8001", "172.17.0.5:8001", "[::1]"] {
+        assert_eq!(ask("POST", "/v1/services", &format!("Host: {host}\r\n")).await.status, 201, "{host}");
+    }
 }
 
 #[tokio::test]
@@ -84,7 +121,7 @@ async fn what_is_too_large_is_told_so_and_costs_no_memory() {
     let mut told = agent(&binary).await;
     assert_eq!(told.post(&large).await.refusal(), (413, "LIMIT_EXCEEDED".to_owned()));
     let mut chunked = agent(&binary).await;
-    chunked.raw(b"POST /v1/services HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    chunked.raw(b"POST /v1/services HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n").await;
     for _ in 0..64 {
         chunked.raw(format!("1000\r\n{}\r\n", "x".repeat(4096)).as_bytes()).await;
     }
@@ -111,7 +148,8 @@ async fn what_is_too_large_is_told_so_and_costs_no_memory() {
     // A head has its bound, too.
     let mut wide = agent(&binary).await;
     wide.raw(
-        format!("GET /healthcheck HTTP/1.1\r\nHost: a\r\nX-A: {}\r\n\r\n", "x".repeat(64 * 1024)).as_bytes(),
+        format!("GET /healthcheck HTTP/1.1\r\nHost: localhost\r\nX-A: {}\r\n\r\n", "x".repeat(64 * 1024))
+            .as_bytes(),
     )
     .await;
     // Whoever still sends may not see the answer.
@@ -132,11 +170,17 @@ async fn what_is_no_http_1_is_not_understood() {
     }
     // Two lengths are one request too many.
     let mut peer = agent(&binary).await;
-    peer.raw(b"POST /v1/services HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 40\r\n\r\n[]")
-        .await;
+    peer.raw(
+        b"POST /v1/services HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nContent-Length: 40\r\n\r\n[]",
+    )
+    .await;
     assert_eq!(peer.answer("POST").await.map(|answer| answer.status), Some(400));
     // Whose request it is, and what its body is, is said once and in words that are known.
-    for more in ["", "Host: a\r\nHost: a\r\n", "Host: a\r\nTransfer-Encoding: gzip, chunked\r\n"] {
+    for more in [
+        "",
+        "Host: localhost\r\nHost: localhost\r\n",
+        "Host: localhost\r\nTransfer-Encoding: gzip, chunked\r\n",
+    ] {
         let mut peer = agent(&binary).await;
         peer.raw(format!("POST /v1/services HTTP/1.1\r\n{more}\r\n0\r\n\r\n").as_bytes()).await;
         let refusal = peer.answer("POST").await.expect("an answer").refusal();
@@ -145,7 +189,10 @@ async fn what_is_no_http_1_is_not_understood() {
     // A body that is none has not come too late.
     let binary = start(&["--metrics-listen", "127.0.0.1:0"]).await;
     let mut peer = agent(&binary).await;
-    peer.raw(b"POST /v1/services HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n").await;
+    peer.raw(
+        b"POST /v1/services HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n",
+    )
+    .await;
     let refusal = peer.answer("POST").await.expect("an answer").refusal();
     assert_eq!(refusal, (400, "FRAMING_INVALID".to_owned()));
     assert!(measured(&binary, "panamax_limit_hits_total{limit=\"request_time\"}").await == 0.0);

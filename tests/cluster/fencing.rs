@@ -29,10 +29,11 @@ pub(super) const DOUBT: Duration = Duration::from_secs(60);
 /// How long a keeper may take once the lease is over.
 pub(super) const KEEPER: Duration = Duration::from_secs(15);
 
-/// A bare component whose Secret and image change, and one that only one of two templates has, with a Secret of its own.
+/// A bare component whose Secret and image change, and one that only one of two templates has: two editions have `late`,
+/// and one of these with a Secret of its own.
 fn template(edition: u32) -> String {
-    let other = if edition == 2 { "late" } else { "other" };
-    let secret = if edition == 2 { ", environment: [{variable: A_PASSWORD, value: late}]" } else { "" };
+    let other = if matches!(edition, 2 | 6) { "late" } else { "other" };
+    let secret = if edition == 6 { ", environment: [{variable: A_PASSWORD, value: late}]" } else { "" };
     format!(
         "name: Web\nimages:\n\
          - {{name: web, source: 'example/web:{edition}', environment: [{{variable: A_PASSWORD, value: 'v{edition}'}}]}}\n\

@@ -220,7 +220,7 @@ async fn a_secret_that_comes_after_it_was_removed_is_removed() {
     let namespace = namespace("fence-removed").await;
     let (_other, other) = fencing::replica(&namespace, None).await;
     let sent = ("PATCH", "/secrets/late-environment");
-    let kept = fencing::kept_of_the_dead(&namespace, &fencing::proxy().await, sent, 1, 2).await;
+    let kept = fencing::kept_of_the_dead(&namespace, &fencing::proxy().await, sent, 1, 6).await;
     let secrets = namespace.api::<Secret>();
     let until = async |is_there: bool, patience: Duration| {
         let patience = Instant::now() + patience;

@@ -152,6 +152,8 @@ async fn end_under_load() -> Duration {
     for (load, ended) in ended {
         match ended {
             Ok(()) => assert!(matches!(load, Load::Watches), "{load:?}"),
+            // What the client's library says of a call that the end of the connection has left out, which nobody answered.
+            Err(status) if format!("{status:?}").contains("GoAway(b\"\", NO_ERROR") => {}
             Err(status) => assert_eq!(status.code(), Code::Unavailable, "{load:?}: {status:?}"),
         }
     }

@@ -10,7 +10,7 @@ use tonic_types::StatusExt;
 
 use super::contract::PACKAGE;
 use super::failure::{Failure, REFUSED, both, shown};
-use super::findings;
+use super::findings::{self, OVERRIDE};
 use super::output::{Format, print};
 use super::source::{AroundArgs, Source};
 use crate::grpc;
@@ -118,6 +118,9 @@ impl ValidateArgs {
         let mut answer = answer.map_err(|status| Failure::call(&status, &source.texts()))?;
         say(err, source, &answer.diagnostics)?;
         answer.diagnostics = source.all(answer.diagnostics);
+        for found in answer.diagnostics.iter_mut().filter(|found| found.field == OVERRIDE) {
+            found.field = OVERRIDE.trim_end_matches('.').to_owned();
+        }
         answer.valid &= is_usable;
         if self.output == Format::Text {
             let verdict = if answer.valid { "valid" } else { "refused" };

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::failure::{Failure, REFUSED, both, shown};
-use super::findings::Texts;
+use super::findings::{OVERRIDE, Texts};
 use super::options::OptionArgs;
 use super::overriding;
 use super::words;
@@ -101,7 +101,7 @@ impl Source {
         let (encoded, found) =
             overriding.as_ref().map(|(_, text)| overriding::read(text, is_strict)).unwrap_or_default();
         let mut about_override: Vec<_> = found.iter().map(grpc::diagnostic).collect();
-        about_override.iter_mut().for_each(|found| found.field = format!("override.{}", found.field));
+        about_override.iter_mut().for_each(|found| found.field = format!("{OVERRIDE}{}", found.field));
         Ok(Self { overriding, r#override: encoded, about_override, image_configs, ..Self::default() })
     }
 

@@ -22,6 +22,7 @@ pub const TIMED_OUT: u8 = 4;
 pub const INTERRUPTED: u8 = 130;
 
 /// Why a command has failed.
+#[derive(Default)]
 pub struct Failure {
     /// The exit code.
     pub code: u8,

@@ -177,8 +177,19 @@ pub fn unreadable(name: &str, error: &std::io::Error) -> Failure {
     Failure::usage(format!("{name} cannot be read: {why}"))
 }
 
-/// Reads configurations of images in each of the three forms.
+/// Reads configurations of images in each of the three forms. What has none is not what was meant.
 fn configs(named: &str, into: &mut BTreeMap<String, String>) -> Result<(), Failure> {
+    let before = into.len();
+    read_configs(named, into)?;
+    if into.len() > before {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "--image-configs: {named} has no configuration of an image; in a folder each is called after its image, as `mysql:8.json`"
+    )))
+}
+
+fn read_configs(named: &str, into: &mut BTreeMap<String, String>) -> Result<(), Failure> {
     let path = Path::new(named);
     if path.is_dir() {
         return folder(path, "", MAX_DEPTH, into);

@@ -277,11 +277,16 @@ impl Engine {
             Ok(Ok(result)) => result,
             Ok(Err(failure)) => Err(ended_early("operation", &failure)),
             Err(_) if beginning.leave() => Err(left_in_time()),
-            Err(_) => Err(Error::new(
-                ErrorKind::ClusterTimeout,
-                "the deadline passed before the work was done; the work goes on",
-            )
-            .with("applied", "unknown")),
+            Err(_) => {
+                let text = match beginning.is_promised() {
+                    true => "the deadline passed before the work was done; the work goes on",
+                    false => {
+                        "the deadline passed before the cluster has answered the first write; whether the work has \
+                         begun, the deployment shows"
+                    }
+                };
+                Err(Error::new(ErrorKind::ClusterTimeout, text).with("applied", "unknown"))
+            }
         }
     }
 }

@@ -189,7 +189,7 @@ impl DeploymentService for DeploymentApi {
         let answer = async {
             let call = call?;
             let namespace = call.namespace.clone();
-            let torn_down = in_time(deadline, operations.teardown(call)).await?;
+            let torn_down = operations.teardown(call).await?;
             sizes::sized(encode::teardown_response(&namespace, &torn_down))
         };
         changing(&operations, names, span, answer).await
@@ -251,7 +251,8 @@ impl DeploymentService for DeploymentApi {
                 Some(deadline) => in_time(deadline, begun).await?,
                 None => begun.await?,
             };
-            Ok(Response::new(streams::responses(updates, span.clone())))
+            let clock = operations.clock().clone();
+            Ok(Response::new(streams::responses(updates, move || clock.now(), span.clone())))
         }
         .instrument(span.clone())
         .await

@@ -101,6 +101,11 @@ impl Operations {
         Box::pin(self.engine.acting().answer(audited, word, call)).await
     }
 
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        self.engine.clock()
+    }
+
     /// The settings in force.
     pub fn settings(&self) -> &Settings {
         self.engine.settings()

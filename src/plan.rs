@@ -59,7 +59,7 @@ pub use removals::{deleting, waits};
 pub use replacing::tell_untried;
 pub use replicas::{ReplicasPolicy, autoscaled, counts_to_read, with_scaled_counts};
 pub use revision::Revision;
-pub use scale::{Conversion, ScalePlan};
+pub use scale::{Conversion, ScalePlan, still_scaled};
 pub use standing::{stood_as, without_lost};
 
 use replicas::Replicas;

@@ -107,6 +107,7 @@ mod cluster {
     mod round_trips;
     mod secrets;
     mod sizes;
+    mod slow_roads;
     mod templates;
     mod told;
     mod updates;

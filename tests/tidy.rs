@@ -124,6 +124,18 @@ fn only_one_file_names_a_grpc_code_and_one_reads_it() {
     assert!(codes(&Source::new("src/a.rs", "use crate::diagnostic::Code;")).is_none());
 }
 
+#[test]
+fn only_the_clock_reads_the_time_of_day() {
+    let read = |source: &Source| {
+        let is_clock = source.path == "src/clock.rs";
+        let reads = ["Timestamp::now", "SystemTime::now", "Zoned::now"];
+        let reads = reads.iter().any(|sign| source.code().contains(sign));
+        (reads && !is_clock).then(|| format!("{}: asks what time it is", source.path))
+    };
+    none(read, &sources("src"));
+    assert!(read(&Source::new("src/a.rs", "fn f() { Timestamp::now() }")).is_some());
+}
+
 /// Rooms that simulation repeats call by call, as it does the sandbox: no choice in them is left to chance.
 const REPEATABLE: [&str; 3] = ["cluster", "engine", "operations"];
 

@@ -105,7 +105,7 @@ impl Ledger {
         }
         if state.tasks > 0 {
             state.has_left = true;
-            line!(self.caller, state.of, "CALLER_LEFT", "call left, the work goes on");
+            line!(self.caller, state.of, "CALLER_LEFT", "call left before its work has ended");
             return;
         }
         let outcome = outcome.or_else(|| state.outcome.take());
@@ -253,7 +253,7 @@ mod tests {
     }
 
     const BEGUN: (&str, &str) = ("BEGUN", "call begins");
-    const LEFT: (&str, &str) = ("CALLER_LEFT", "call left, the work goes on");
+    const LEFT: (&str, &str) = ("CALLER_LEFT", "call left before its work has ended");
 
     #[test]
     fn who_waits_gets_one_line_with_the_answer() {

@@ -1,4 +1,4 @@
-//! Whether the work of a call has begun to write when its caller's time ends.
+//! Whether the work of a call has begun to write when its caller's time ends, and whether it will be finished for certain.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 const WAITING: u8 = 0;
 const BEGUN: u8 = 1;
 const LEFT: u8 = 2;
+const PROMISED: u8 = 3;
 
 /// What the work of a call and whoever waits for it decide together: either it begins to write, or it is left before.
 #[derive(Clone, Debug, Default)]
@@ -15,7 +16,17 @@ impl Beginning {
     /// Begins to write; `false` if nobody waits for it any more.
     pub(super) fn begin(&self) -> bool {
         let begins = self.0.compare_exchange(WAITING, BEGUN, Ordering::AcqRel, Ordering::Acquire);
-        begins.is_ok() || begins == Err(BEGUN)
+        begins.is_ok() || matches!(begins, Err(BEGUN | PROMISED))
+    }
+
+    /// Notes that the cluster has answered a write: from here on somebody finishes the work, whatever happens.
+    pub(super) fn promise(&self) {
+        self.0.store(PROMISED, Ordering::Release);
+    }
+
+    /// Whether the cluster has answered a write. Until then nobody knows whether what was sent has arrived.
+    pub(super) fn is_promised(&self) -> bool {
+        self.0.load(Ordering::Acquire) == PROMISED
     }
 
     /// Leaves the work; `false` if it has begun, and so goes on.
@@ -32,6 +43,8 @@ mod tests {
     fn what_is_left_never_begins_and_what_has_begun_is_never_left() {
         let (left, begun) = (Beginning::default(), Beginning::default());
         assert!(left.leave() && !left.begin());
-        assert!(begun.begin() && begun.begin() && !begun.leave());
+        assert!(begun.begin() && begun.begin() && !begun.leave() && !begun.is_promised());
+        begun.promise();
+        assert!(begun.begin() && !begun.leave() && begun.is_promised());
     }
 }

@@ -103,6 +103,7 @@ impl Lock {
                 (None, engine.cluster.create_head(&target.namespace, &target.name, head).await?)
             }
         };
+        engine.beginning.promise();
         info!(?kind, generation = record.head.generation, "operation started");
         if let Some(dead) = died {
             engine.cluster.metrics().takeover();

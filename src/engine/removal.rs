@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::debug;
 
 use super::dependents::{self, Owners, Question};
 use super::refusals::{Answers, Refusals};
@@ -69,10 +70,13 @@ pub(super) async fn prune(
     }
     let uids: Vec<String> = results.going.iter().map(|going| going.uid.clone()).collect();
     let deadline = Instant::now() + PATIENCE;
-    let going = results.going;
-    let names: Vec<String> = going.iter().map(|going| going.reference.to_string()).collect();
-    let left = engine.cluster.wait_gone(&target.namespace, &target.name, going, deadline).await;
-    let left = left.map_err(|error| Error::not_deleted(error, names.join(", ")))?;
+    let going =
+        engine.cluster.wait_gone(&target.namespace, &target.name, results.going.clone(), deadline).await;
+    // Their deletes were accepted; the keeper sees them go, when the cluster can be asked again.
+    let left = going.unwrap_or_else(|error| {
+        debug!(context = ?error.context(), "nobody knows yet what is gone");
+        results.going
+    });
     let is_left = |uid: &String| left.iter().any(|going| going.uid == *uid);
     results.gone.extend(uids.into_iter().filter(|uid| !is_left(uid)));
     let record = drop_entries(engine, &record, removals, &results.gone).await?;

@@ -131,6 +131,9 @@ async fn scale_once(engine: &Engine, target: &Target, choices: &Choices) -> Resu
     let sets =
         scale.set.iter().map(|(member, replicas)| set(engine, target, member, &seen, *replicas, false));
     let (set, failed) = split(join_all(sets).await);
+    if !set.is_empty() {
+        engine.beginning.promise();
+    }
     changes.extend(scale.updates(&seen));
     let entry = |request| RequestEntry { request, outcome: RequestOutcome::Scaled, time: engine.clock.now() };
     let remembered = if !set.is_empty() {
@@ -234,21 +237,34 @@ async fn remember(
     request: Option<RequestEntry>,
     deadline: Instant,
 ) -> Result<Record> {
-    let (id, now) = (engine.operation_id(), engine.clock.now());
-    let scaled = Transition::Scaled { id, counts: set.to_vec(), request, now };
+    let (id, now, mut counts) = (engine.operation_id(), engine.clock.now(), set.to_vec());
     let done = |error: Error| {
         error
             .prefixed("the counts are set, and could not be written into the record: ")
             .with("applied", "true")
     };
     loop {
-        match engine.cluster.change(&record, &scaled).await {
+        // Where none is in force any more, they were set all the same, and by now somebody has set others.
+        let noted = match (counts.is_empty(), request.clone()) {
+            (false, request) => Transition::Scaled { id: id.clone(), counts: counts.clone(), request, now },
+            (true, Some(entry)) => Transition::Answered(entry),
+            (true, None) => return Ok(record),
+        };
+        match engine.cluster.change(&record, &noted).await {
             Err(error) if error.kind() == ErrorKind::OperationInProgress => {
                 record = free_again(engine, target, &record, deadline).await.map_err(done)?;
+                counts = in_force(engine, target, &counts).await.map_err(done)?;
             }
             other => return other.map_err(done),
         }
     }
+}
+
+/// Those of the counts that nobody has set otherwise since.
+async fn in_force(engine: &Engine, target: &Target, counts: &[Member]) -> Result<Vec<Member>> {
+    let kinds = counts.iter().map(|member| member.reference.kind).collect();
+    let seen = engine.cluster.list_controllers(&target.namespace, &target.name, &kinds).await?;
+    Ok(plan::still_scaled(counts, &seen, &target.name))
 }
 
 /// The record, once no operation holds it: it is that operation's alone to write. Of a deployment that goes, or that was

@@ -11,7 +11,7 @@ use super::dependents::{Owners, while_waiting};
 use super::ending::Ending;
 use super::lock::Lock;
 use super::requests::{self, Known};
-use super::{Engine, claims, leftovers, look, telling};
+use super::{Engine, claims, left_in_time, leftovers, look, telling};
 use crate::artifacts::{Kind, ObjectRef, Target};
 use crate::cluster::Terminating;
 use crate::error::{Error, ErrorKind, Result};
@@ -66,30 +66,14 @@ struct Underway {
 /// Returns when everything is marked. `None`: there is no such deployment.
 pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Result<Option<Teardown>> {
     // 1. What is there.
-    let Some(record) = named_anew(engine, target, &choices).await? else { return Ok(None) };
-    record::check_readable(&record)?;
-    record::check_etag(Some(&record), &choices.etag)?;
-    // A record that somebody else has deleted is that of no Teardown, and nobody has decided what becomes of its claims.
-    let joins = record.head.phase == Phase::Deleting;
-    let deletes_claims = choices.volumes == VolumePolicy::Delete;
-    if joins {
-        record::check_joins(&record, deletes_claims)?;
-    } else {
-        record::gate(&record, engine.unrenewed_for(&record))?;
-    }
-    let (inventory, retained) = if joins {
-        decided(&record)
-    } else {
-        plan::set_aside(&record.head, |_| choices.volumes == VolumePolicy::Retain)
-    };
-    let retained = claims::standing(engine, target, retained).await?;
-    let beside = if deletes_claims { claims::beside(engine, target, &inventory).await? } else { Vec::new() };
-    engine.allows_teardown(target, &inventory, choices.grace_seconds).await?;
-    if choices.validate_only {
-        let others = asked::spared(engine, target, &record, &inventory).await?;
+    let looked = tokio::time::timeout_at(choices.deadline, look_at(engine, target, &choices)).await;
+    let Some(seen) = looked.unwrap_or_else(|_| Err(left_in_time()))? else { return Ok(None) };
+    let Seen { record, joins, inventory, retained, beside, others } = seen;
+    if let Some(others) = others {
         let retained = [retained, beside].concat();
         return Ok(Some(Teardown { inventory, retained, going: Vec::new(), others, ending: None }));
     }
+    let deletes_claims = choices.volumes == VolumePolicy::Delete;
     let (target, grace, deadline) = (target.clone(), choices.grace_seconds, choices.deadline);
     let work = Work::Teardown { inventory: inventory.clone(), retained: retained.clone() };
     // 2. The mark that ends every other operation; 3. the deletes, which nobody's leaving stops.
@@ -97,6 +81,8 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
         own.begins_in_time(deadline)?;
         let deployment = record.clone();
         let underway = if joins {
+            // Another Teardown has written down what goes.
+            own.beginning.promise();
             let asked = asked::members(&own, &target, &record, grace).await?;
             Some(Underway { lock: None, record, asked })
         } else {
@@ -121,6 +107,46 @@ pub async fn teardown(engine: &Engine, target: &Target, choices: Choices) -> Res
         Ok(Some(Teardown { inventory, retained, going, others, ending }))
     };
     engine.detached(deadline, ask).await
+}
+
+/// What a Teardown has found before it writes anything.
+struct Seen {
+    record: Record,
+    /// Whether another Teardown has begun, which this one joins.
+    joins: bool,
+    inventory: Vec<Member>,
+    retained: Vec<Member>,
+    /// Claims of earlier deployments of the name, which stay.
+    beside: Vec<Member>,
+    /// With `validate_only`: what stands under the names of what is to go.
+    others: Option<Vec<(ObjectRef, String)>>,
+}
+
+async fn look_at(engine: &Engine, target: &Target, choices: &Choices) -> Result<Option<Seen>> {
+    let Some(record) = named_anew(engine, target, choices).await? else { return Ok(None) };
+    record::check_readable(&record)?;
+    record::check_etag(Some(&record), &choices.etag)?;
+    // A record that somebody else has deleted is that of no Teardown, and nobody has decided what becomes of its claims.
+    let joins = record.head.phase == Phase::Deleting;
+    let deletes_claims = choices.volumes == VolumePolicy::Delete;
+    if joins {
+        record::check_joins(&record, deletes_claims)?;
+    } else {
+        record::gate(&record, engine.unrenewed_for(&record))?;
+    }
+    let (inventory, retained) = if joins {
+        decided(&record)
+    } else {
+        plan::set_aside(&record.head, |_| choices.volumes == VolumePolicy::Retain)
+    };
+    let retained = claims::standing(engine, target, retained).await?;
+    let beside = if deletes_claims { claims::beside(engine, target, &inventory).await? } else { Vec::new() };
+    engine.allows_teardown(target, &inventory, choices.grace_seconds).await?;
+    let others = match choices.validate_only {
+        true => Some(asked::spared(engine, target, &record, &inventory).await?),
+        false => None,
+    };
+    Ok(Some(Seen { record, joins, inventory, retained, beside, others }))
 }
 
 /// What goes, and what stays, by a record that is being torn down.

@@ -79,7 +79,7 @@ pub(super) fn teardown_response(namespace: &Namespace, torn_down: &TornDown) -> 
     }
 }
 
-pub(super) fn watch_response(update: WatchUpdate) -> proto::WatchDeploymentResponse {
+pub(super) fn watch_response(update: WatchUpdate, now: Timestamp) -> proto::WatchDeploymentResponse {
     use proto::watch_deployment_response::Event;
     let mut changed_components = Vec::new();
     let event = match update {
@@ -105,7 +105,7 @@ pub(super) fn watch_response(update: WatchUpdate) -> proto::WatchDeploymentRespo
     proto::WatchDeploymentResponse {
         event: Some(event),
         changed_components,
-        event_time: Some(timestamp(Timestamp::now())),
+        event_time: Some(timestamp(now)),
     }
 }
 

@@ -110,8 +110,8 @@ impl Operations {
     async fn under_way(&self, target: &Target, planned: TornDown, going: Vec<Terminating>) -> TornDown {
         let torn = planned.ended(going).incomplete();
         // What cannot be looked at now is told by the next call.
-        let beside = engine::held_back(&self.engine, target).await.unwrap_or_default();
-        torn.held_back(beside)
+        let beside = tokio::time::timeout(LOOK, engine::held_back(&self.engine, target)).await;
+        torn.held_back(beside.ok().and_then(Result::ok).unwrap_or_default())
     }
 
     /// The end of a wait: names what is still there, and which finalizers hold it.

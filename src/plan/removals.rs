@@ -34,8 +34,8 @@ pub(super) fn decide(inputs: &Inputs<'_>, plan: &mut Plan) {
         let is_undone = inputs.back.is_some_and(|back| back.undoes(member));
         let action = match uid {
             // A dead operation's creation of a Secret may still arrive, and nobody may watch Secrets.
-            None if kind == Kind::Secret && head.operation.is_some() && member.uid.is_none() => {
-                plan.kept.push(Member { state: MemberState::Deleting, ..member.clone() });
+            None if kind == Kind::Secret && (head.operation.is_some() || head.doubts().next().is_some()) => {
+                plan.kept.push(Member { state: MemberState::Deleting, uid: None, ..member.clone() });
                 continue;
             }
             // Gone already: the entry leaves with the next write of the head.

@@ -24,6 +24,18 @@ pub struct ScalePlan {
     pub unchanged: Vec<Member>,
 }
 
+/// Those of the controllers that Scale has set whose count is in force still, and Scale's.
+pub fn still_scaled(set: &[Member], seen: &[ListedObject], deployment: &DeploymentName) -> Vec<Member> {
+    let manager = scale_manager(deployment);
+    let is_so = |member: &&Member| {
+        seen.iter().any(|seen| {
+            let is_it = seen.reference == member.reference && Some(&seen.uid) == member.uid.as_ref();
+            is_it && seen.replicas == member.scaled_replicas && seen.replicas_owners.contains(&manager)
+        })
+    };
+    set.iter().filter(is_so).cloned().collect()
+}
+
 impl ScalePlan {
     /// Sorts the named components by what each needs; an update that was refused is nothing that Scale carries out.
     ///

@@ -8,7 +8,7 @@ use super::{
     Applied, Begin, Cause, Head, HeadFields, HeadRef, Member, MemberState, NotPutBack, OperationKind,
     Outcome, Phase, RefusedObject, Refusing, RequestEntry, RequestOutcome, RevisionEntry, Seen, Work,
 };
-use crate::artifacts::{DeploymentState, ObjectRef, Trace};
+use crate::artifacts::{DeploymentState, Kind, ObjectRef, Trace};
 
 /// Operations that are remembered because they were taken over, have not heard every answer, or have ended; more would
 /// mean that they come faster than doubts end.
@@ -345,11 +345,9 @@ impl HeadFields {
             self.phase = Phase::Progressing;
         }
         for scaled in counts {
-            // What was set is noted of the object that it was set on, unless somebody has written that one since.
-            let is_it = |member: &&mut Member| {
-                let is_latest = member.generation <= scaled.generation || scaled.generation.is_none();
-                member.reference == scaled.reference && member.uid == scaled.uid && is_latest
-            };
+            // What was set is noted of the object that it was set on.
+            let is_it =
+                |member: &&mut Member| member.reference == scaled.reference && member.uid == scaled.uid;
             if let Some(member) = self.inventory.iter_mut().find(is_it) {
                 member.scaled_replicas = scaled.scaled_replicas;
                 member.found_replicas = false;
@@ -360,7 +358,16 @@ impl HeadFields {
 
     fn settle(&mut self, seen: Option<&Seen>, gone: &BTreeSet<String>) {
         let is_gone = |member: &Member| member.uid.as_ref().is_some_and(|uid| gone.contains(uid));
-        self.inventory.retain(|member| member.state != MemberState::Deleting || !is_gone(member));
+        // Nobody may watch Secrets: what an operation in doubt has sent is looked for by name when the doubt is over.
+        let is_doubted = self.doubts().next().is_some();
+        self.inventory.retain_mut(|member| {
+            let goes = member.state == MemberState::Deleting && is_gone(member);
+            let may_come_again = is_doubted && member.reference.kind == Kind::Secret;
+            if goes && may_come_again {
+                member.uid = None;
+            }
+            !goes || may_come_again
+        });
         let Some(seen) = seen else { return };
         let state = seen.state;
         self.recorded.state = state;

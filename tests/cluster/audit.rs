@@ -70,7 +70,7 @@ async fn work_that_its_caller_has_left_is_told_when_it_ends() {
     };
     let binary = tokio::task::spawn_blocking(start).await.expect("the binary starts");
     let channel = connect(binary.address).await;
-    let left = ("CALLER_LEFT".to_owned(), "call left, the work goes on".to_owned());
+    let left = ("CALLER_LEFT".to_owned(), "call left before its work has ended".to_owned());
     let ended = "work ended that its caller has left";
     let begun = ("BEGUN".to_owned(), "call begins".to_owned());
 

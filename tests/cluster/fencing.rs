@@ -21,21 +21,22 @@ use crate::support::proxy::{Fault, Kept, Point, Proxy};
 use crate::support::survey::{Survey, translated};
 
 /// The lease of everyone here.
-const LEASE: Duration = Duration::from_secs(3);
+pub(super) const LEASE: Duration = Duration::from_secs(3);
 /// What a take-over may cost beyond the lease: a caller's pause, and the work itself.
 const WORK: Duration = Duration::from_secs(4);
 /// How long the adapter looks out for what may still arrive.
-const DOUBT: Duration = Duration::from_secs(60);
+pub(super) const DOUBT: Duration = Duration::from_secs(60);
 /// How long a keeper may take once the lease is over.
-const KEEPER: Duration = Duration::from_secs(15);
+pub(super) const KEEPER: Duration = Duration::from_secs(15);
 
-/// A bare component whose Secret and image change, and one that only one of two templates has.
+/// A bare component whose Secret and image change, and one that only one of two templates has, with a Secret of its own.
 fn template(edition: u32) -> String {
     let other = if edition == 2 { "late" } else { "other" };
+    let secret = if edition == 2 { ", environment: [{variable: A_PASSWORD, value: late}]" } else { "" };
     format!(
         "name: Web\nimages:\n\
          - {{name: web, source: 'example/web:{edition}', environment: [{{variable: A_PASSWORD, value: 'v{edition}'}}]}}\n\
-         - {{name: {other}, source: 'example/{other}:1', deployment: {{count: 2}}}}\n"
+         - {{name: {other}, source: 'example/{other}:1', deployment: {{count: 2}}{secret}}}\n"
     )
 }
 
@@ -51,7 +52,7 @@ fn waiting(request: proto::DeployRequest) -> proto::DeployRequest {
 }
 
 /// A road that can be closed.
-async fn proxy() -> Proxy {
+pub(super) async fn proxy() -> Proxy {
     Proxy::start(control_plane().client(User::Adapter).await, Duration::ZERO).await
 }
 
@@ -62,7 +63,10 @@ async fn off_by(proxy: &Proxy, hours: i64) -> Adapter {
 }
 
 /// The binary behind a proxy or at the API server itself, keeping this namespace.
-async fn replica(namespace: &Namespace, proxy: Option<&Proxy>) -> (Binary, DeploymentServiceClient<Channel>) {
+pub(super) async fn replica(
+    namespace: &Namespace,
+    proxy: Option<&Proxy>,
+) -> (Binary, DeploymentServiceClient<Channel>) {
     let kubeconfig = proxy.map_or_else(|| control_plane().kubeconfig(User::Adapter), Proxy::kubeconfig);
     let (lease, name) = (format!("{}s", LEASE.as_secs()), namespace.to_string());
     let start = move || Binary::start(&kubeconfig, &["--lease", &lease, "--namespaces", &name]);
@@ -138,7 +142,7 @@ async fn an_operation_outlives_a_silence_longer_than_its_lease() {
 }
 
 /// Another template wins while the first operation sleeps or its writes are on their way; returns when that rests.
-async fn wins(namespace: &Namespace, client: &DeploymentServiceClient<Channel>, edition: u32) {
+pub(super) async fn wins(namespace: &Namespace, client: &DeploymentServiceClient<Channel>, edition: u32) {
     let next = || {
         let (mut client, request) = (client.clone(), waiting(request(namespace, edition)));
         async move { client.deploy(request).await }
@@ -213,7 +217,7 @@ async fn a_process_that_slept_past_its_lease_changes_nothing() {
 }
 
 /// Kills an adapter in the middle of a Deploy, whose write the road keeps; `first`: what it has deployed before.
-async fn kept_of_the_dead(
+pub(super) async fn kept_of_the_dead(
     namespace: &Namespace,
     road: &Proxy,
     (method, part): (&'static str, &str),

@@ -207,7 +207,7 @@ const (
 	// DEADLINE_EXCEEDED. The cluster did not answer in time, or the deadline passed
 	// before the call was answered. Metadata of a call that changes something has
 	// `applied`: `false`, nothing was written, and nothing will be; `unknown`, the
-	// work goes on: look at the deployment.
+	// work goes on, or nobody knows whether it has begun: look at the deployment.
 	ErrorReason_ERROR_REASON_CLUSTER_TIMEOUT ErrorReason = 32
 	// The code of the failure within. An update applied some objects and failed
 	// at another; metadata lists them. The next Deploy repairs it; a Scale that has

@@ -61,6 +61,8 @@ fn nothing_is_left_to_do_at_rest() {
     let record = held(|_| {});
     assert_eq!(asked(&record, Duration::ZERO), Duties::default());
     assert!(is_at_rest(&record));
+    // What has failed since it was ready may be ready again, and somebody has to see that.
+    assert!(!is_at_rest(&held(|head| head.recorded.state = DeploymentState::Failed)));
 }
 
 #[test]

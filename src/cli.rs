@@ -1,6 +1,7 @@
 //! The commands beside `serve`: what a person types who has a template, with an adapter or without any.
 
 mod address;
+mod calling;
 mod certificates;
 mod changing;
 mod connection;
@@ -16,7 +17,9 @@ mod overriding;
 mod probing;
 mod reads;
 mod requests;
+mod resting;
 mod shell;
+mod sight;
 mod source;
 mod text;
 mod unanswered;
@@ -242,7 +245,7 @@ impl Command {
             Self::Scale(asked) => asked.run(&mut View::new(out, asked.client.output), err).await,
             Self::Revisions(asked) => asked.run(&mut View::new(out, asked.client.output)).await,
             Self::Rollback(asked) => asked.run(&mut View::new(out, asked.client.output), err).await,
-            Self::Teardown(asked) => asked.run(&mut View::new(out, asked.client.output)).await,
+            Self::Teardown(asked) => asked.run(&mut View::new(out, asked.client.output), err).await,
             Self::Validate(_) | Self::Translate(_) | Self::Completion(_) | Self::Man(_) => Ok(()),
         }
     }

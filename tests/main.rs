@@ -150,6 +150,7 @@ mod edge {
     mod translating;
     mod unseen;
     mod versions;
+    mod waits;
 }
 
 /// What is handed out: the packages, and the files of a release.

@@ -2,18 +2,19 @@
 
 use std::path::Path;
 
-use prost::Message;
 use tonic::Status;
 
+use super::calling::{LONGEST_CALL, LOOKING, limited, timed, within};
 use super::connection::Client;
 use super::failure::{Failure, REFUSED, both, reason};
 use super::findings::{self, Texts};
 use super::offline::{self, validation};
 use super::requests::{DeployArgs, RollbackArgs, ScaleArgs, TargetArgs, TeardownArgs, TermsArgs};
+use super::resting::Ended;
 use super::source::Source;
 use super::text;
 use super::view::View;
-use super::waiting::{Failed, LONGEST_CALL, LOOKING, Wait, Waited, limited, timed, within};
+use super::waiting::{Failed, Wait, Waited};
 use super::words::said;
 use crate::template::raw;
 use crate::translate;
@@ -33,10 +34,8 @@ async fn explained(client: &Client, args: &DeployArgs, source: &Source, failed: 
     if !failed.status.as_ref().is_some_and(is_template) {
         return failed.failure;
     }
-    let mut templates = client.templates();
-    let call = templates.validate_template(limited(validation(source, &args.around), LOOKING));
-    match within(LOOKING, call).await {
-        Ok(answer) if !answer.valid => {
+    match found(client, args, source).await {
+        Some(answer) if !answer.valid => {
             let found = source.all(answer.diagnostics);
             let shown = source.texts().show_all(&found);
             let text = format!("{shown}{}: refused, {}\n", source.name(), findings::count(&found));
@@ -46,15 +45,47 @@ async fn explained(client: &Client, args: &DeployArgs, source: &Source, failed: 
     }
 }
 
+/// What an adapter finds in a template, if it says so.
+async fn found(
+    client: &Client,
+    args: &DeployArgs,
+    source: &Source,
+) -> Option<proto::ValidateTemplateResponse> {
+    let mut templates = client.templates();
+    let call = templates.validate_template(limited(validation(source, &args.around), LOOKING));
+    within(LOOKING, call).await.ok()
+}
+
+/// An answer, and whether it is the call's own: what the command has put together itself knows nothing of each object.
+struct Told<R> {
+    answer: R,
+    is_whole: bool,
+}
+
+impl<R> Told<R> {
+    /// The call's answer, or what can be said of what is seen in its place.
+    async fn of(
+        waited: Waited<'_, R>,
+        view: &mut View<'_>,
+        seen: impl FnOnce(Ended) -> R,
+    ) -> Result<Self, Failure> {
+        Ok(match waited {
+            Waited::Answered(answer) => Self { answer, is_whole: true },
+            Waited::GoesOn(later) => {
+                Self { answer: seen(Box::pin(later.rest(view)).await?), is_whole: false }
+            }
+        })
+    }
+
+    /// Lines about what was done, as far as that is known.
+    fn changes(&self, verb: &str, changes: &[proto::ObjectChange]) -> Vec<String> {
+        let changes = if self.is_whole { text::changes(changes, false) } else { Vec::new() };
+        [vec![verb.to_owned()], changes].concat()
+    }
+}
+
 /// Lines about what was done, then the deployment.
-fn told(
-    verb: &str,
-    changes: &[proto::ObjectChange],
-    warnings: &[String],
-    deployment: Option<&proto::Deployment>,
-) -> Vec<String> {
-    let mut lines = vec![verb.to_owned()];
-    lines.extend(text::changes(changes, false));
+fn told(mut lines: Vec<String>, warnings: &[String], deployment: Option<&proto::Deployment>) -> Vec<String> {
     lines.extend(text::warnings(warnings));
     if let Some(deployment) = deployment {
         lines.extend(text::deployment(deployment));
@@ -86,21 +117,28 @@ impl DeployArgs {
             patience: self.patience(),
             changes: !self.terms.validate_only,
             until: proto::WatchUntil::Settled,
-            // What was taken back is at rest, too, and not what was asked for.
-            goes_on: !self.around.options.rolls_back(),
         };
         let mut deployments = client.deployments();
         let request = timed(request, self.patience());
         let call = Box::pin(async move { deployments.deploy(request).await });
-        let answer = match wait.on(call, view, &source.texts()).await {
-            Ok(Waited::Answered(answer)) => answer,
-            Ok(Waited::Seen) => return view.say(&["it is at rest".to_owned()]),
+        let waited = match wait.on(call, view, err, &source.texts()).await {
+            Ok(waited) => waited,
             Err(failed) => return Err(explained(&client, self, &source, failed).await),
         };
-        tell_findings(err, &source.texts(), &source.all(answer.diagnostics.clone()))?;
-        view.tell(&answer, "DeployResponse", || {
+        let mut told = Told::of(waited, view, |ended| proto::DeployResponse {
+            deployment: ended.deployment,
+            outcome: ended.outcome.into(),
+            ..Default::default()
+        })
+        .await?;
+        if !told.is_whole {
+            told.answer.diagnostics = found(&client, self, &source).await.unwrap_or_default().diagnostics;
+        }
+        tell_findings(err, &source.texts(), &source.all(told.answer.diagnostics.clone()))?;
+        view.tell(&told.answer, "DeployResponse", || {
+            let answer = &told.answer;
             let verb = verb(answer.outcome, self.terms.validate_only);
-            told(&verb, &answer.changes, &answer.warnings, answer.deployment.as_ref())
+            self::told(told.changes(&verb, &answer.changes), &answer.warnings, answer.deployment.as_ref())
         })
     }
 
@@ -161,21 +199,6 @@ fn wait<'c>(
         patience,
         changes: !terms.validate_only,
         until: proto::WatchUntil::Settled,
-        goes_on: true,
-    }
-}
-
-/// Tells an answer, or that what was waited for was seen.
-fn answered<R: Message>(
-    waited: Result<Waited<R>, Failed>,
-    name: &str,
-    view: &mut View<'_>,
-    lines: impl FnOnce(&R) -> Vec<String>,
-) -> Result<(), Failure> {
-    match waited.map_err(|failed| failed.failure)? {
-        Waited::Answered(answer) => view.tell(&answer, name, || lines(&answer)),
-        Waited::Seen if view.is_text() => view.say(&["done".to_owned()]),
-        Waited::Seen => Ok(()),
     }
 }
 
@@ -187,14 +210,17 @@ impl ScaleArgs {
         let request = timed(self.request(), self.patience());
         let call = Box::pin(async move { deployments.scale(request).await });
         let wait = wait(&client, &self.target, &self.terms, self.patience());
-        let waited = wait.on(call, view, &Texts::default()).await;
-        if let Ok(Waited::Answered(answer)) = &waited {
-            let answer: &proto::ScaleResponse = answer;
-            tell_findings(err, &Texts::default(), &answer.diagnostics)?;
-        }
-        answered(waited, "ScaleResponse", view, |answer| {
+        let waited = wait.on(call, view, err, &Texts::default()).await.map_err(|failed| failed.failure)?;
+        let told = Told::of(waited, view, |ended| proto::ScaleResponse {
+            deployment: ended.deployment,
+            ..Default::default()
+        })
+        .await?;
+        tell_findings(err, &Texts::default(), &told.answer.diagnostics)?;
+        view.tell(&told.answer, "ScaleResponse", || {
+            let answer = &told.answer;
             let verb = checked("scaled", self.terms.validate_only);
-            told(&verb, &answer.changes, &[], answer.deployment.as_ref())
+            self::told(told.changes(&verb, &answer.changes), &[], answer.deployment.as_ref())
         })
     }
 }
@@ -207,36 +233,63 @@ impl RollbackArgs {
         let request = timed(self.request(), self.patience());
         let call = Box::pin(async move { deployments.rollback(request).await });
         let wait = wait(&client, &self.target, &self.terms, self.patience());
-        let waited = wait.on(call, view, &Texts::default()).await;
-        if let Ok(Waited::Answered(answer)) = &waited {
-            let answer: &proto::RollbackResponse = answer;
-            tell_findings(err, &Texts::default(), &answer.diagnostics)?;
-        }
-        answered(waited, "RollbackResponse", view, |answer| {
+        let waited = wait.on(call, view, err, &Texts::default()).await.map_err(|failed| failed.failure)?;
+        let told = Told::of(waited, view, |ended| proto::RollbackResponse {
+            deployment: ended.deployment,
+            outcome: ended.outcome.into(),
+            ..Default::default()
+        })
+        .await?;
+        tell_findings(err, &Texts::default(), &told.answer.diagnostics)?;
+        view.tell(&told.answer, "RollbackResponse", || {
+            let answer = &told.answer;
             let verb = verb(answer.outcome, self.terms.validate_only);
-            told(&verb, &answer.changes, &answer.warnings, answer.deployment.as_ref())
+            self::told(told.changes(&verb, &answer.changes), &answer.warnings, answer.deployment.as_ref())
         })
     }
 }
 
 impl TeardownArgs {
     /// Deletes everything that belongs to a deployment, and waits unless that is not wanted.
-    pub async fn run(&self, view: &mut View<'_>) -> Result<(), Failure> {
+    pub async fn run(&self, view: &mut View<'_>, err: &mut dyn std::io::Write) -> Result<(), Failure> {
         let client = self.client.connection.connect().await?;
         let mut deployments = client.deployments();
         let request = timed(self.request(), self.patience());
         let call = Box::pin(async move { deployments.teardown(request).await });
         let wait = wait(&client, &self.target, &self.terms, self.patience());
         let wait = Wait { until: proto::WatchUntil::Gone, ..wait };
-        let waited = wait.on(call, view, &Texts::default()).await;
-        let validate_only = self.terms.validate_only;
-        answered(waited, "TeardownResponse", view, |answer: &proto::TeardownResponse| {
-            let verb = match (validate_only, answer.complete) {
+        let waited = wait.on(call, view, err, &Texts::default()).await.map_err(|failed| failed.failure)?;
+        let told = match waited {
+            Waited::Answered(answer) => Told { answer, is_whole: true },
+            Waited::GoesOn(later) => {
+                // What goes, and what stays: a look that joins what is under way, and changes nothing.
+                let look = proto::TeardownRequest {
+                    namespace: self.target.namespace(),
+                    name: self.target.name.clone(),
+                    volumes: self.request().volumes,
+                    validate_only: true,
+                    ..Default::default()
+                };
+                let mut deployments = client.deployments();
+                let looked = within(LOOKING, deployments.teardown(limited(look, LOOKING))).await.ok();
+                Box::pin(later.rest(view)).await?;
+                let is_whole = looked.is_some();
+                let answer = proto::TeardownResponse {
+                    complete: true,
+                    blocked: Vec::new(),
+                    ..looked.unwrap_or_default()
+                };
+                Told { answer, is_whole }
+            }
+        };
+        view.tell(&told.answer, "TeardownResponse", || {
+            let answer = &told.answer;
+            let verb = match (self.terms.validate_only, answer.complete) {
                 (true, _) => "a Teardown would",
                 (false, true) => "gone",
                 (false, false) => "going",
             };
-            let mut lines = told(verb, &answer.changes, &[], None);
+            let mut lines = told.changes(verb, &answer.changes);
             let is_kept = |change: &&proto::ObjectChange| change.action() == proto::ObjectAction::Keep;
             for change in answer.changes.iter().filter(is_kept) {
                 let object = change.r#ref.clone().unwrap_or_default();

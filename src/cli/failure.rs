@@ -22,6 +22,7 @@ pub const TIMED_OUT: u8 = 4;
 pub const INTERRUPTED: u8 = 130;
 
 /// Why a command has failed.
+#[derive(Default)]
 pub struct Failure {
     /// The exit code.
     pub code: u8,
@@ -63,7 +64,12 @@ impl Failure {
         if let Some(delay) = details.retry_info().and_then(|retry| retry.retry_delay) {
             let _ = writeln!(text, "hint: try again in {} s", delay.as_secs().max(1));
         }
-        Self { code: exit_code(status.code(), &reason), text }
+        let code = match fact(status, "goes_on").as_deref() {
+            // What was waited for does not come about any more, however long somebody waits.
+            Some("false") => REFUSED,
+            _ => exit_code(status.code(), &reason),
+        };
+        Self { code, text }
     }
 }
 
@@ -115,6 +121,22 @@ pub fn cause(error: &dyn Error) -> String {
 /// The reason of a refusal, without its prefix; empty if nobody gave one.
 pub fn reason(status: &Status) -> String {
     status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
+}
+
+/// What the metadata of a refusal say under a key.
+pub fn fact(status: &Status, key: &str) -> Option<String> {
+    status.get_error_details().error_info().and_then(|info| info.metadata.get(key).cloned())
+}
+
+/// Whether somebody has refused what he refuses again, however often he is asked.
+pub fn is_for_good(status: &Status) -> bool {
+    let refuses = [Code::InvalidArgument, Code::PermissionDenied, Code::Unauthenticated, Code::Unimplemented];
+    refuses.contains(&status.code())
+}
+
+/// Whether what was asked for is not there, or not yet.
+pub fn is_absent(status: &Status) -> bool {
+    status.code() == Code::NotFound
 }
 
 fn exit_code(code: Code, reason: &str) -> u8 {

@@ -9,6 +9,9 @@ use crate::diagnostic::Position;
 use crate::template::raw::{self, Positions};
 use panamax_kubernetes_adapter_client as proto;
 
+/// What the paths of an override begin with; alone it is the whole text. A template may have a key of this name.
+pub const OVERRIDE: &str = "override.";
+
 /// One finding about a text that was sent.
 pub struct Finding {
     severity: &'static str,
@@ -111,13 +114,11 @@ impl<'t> Texts<'t> {
 
     /// A finding in a few lines.
     pub fn show(&self, finding: &Finding) -> String {
-        let in_override = finding.field.strip_prefix("override.");
+        let in_override = finding.field.strip_prefix(OVERRIDE);
         let source = if in_override.is_some() { &self.overriding } else { &self.template };
-        let at = match (in_override, source) {
-            // A path of the override has no place in the template's text, but one in its own.
-            (Some(field), Some(source)) => source.positions.of(field),
-            _ => finding.position,
-        };
+        // Whoever gets the fields alone, as the adapter does of an override, knows no places in the text.
+        let found = || source.as_ref()?.positions.of(in_override?);
+        let at = finding.position.or_else(found);
         let mut shown = String::new();
         let name = source.as_ref().map(|source| source.name.as_str()).filter(|_| is_of_text(finding, at));
         // Writing into a text cannot fail.
@@ -136,7 +137,8 @@ impl<'t> Texts<'t> {
             let caret = usize::try_from(at.column).unwrap_or(1).min(line.chars().count() + 1);
             let _ = writeln!(shown, "{:>6} | {line}\n       | {:>caret$}", at.line, "^");
         }
-        if !finding.field.is_empty() {
+        // What is about a whole text is about the file whose name stands in front.
+        if !finding.field.is_empty() && finding.field != OVERRIDE {
             // What has a place in a text is a path of the template; others are fields of the request, and flags. Whoever
             // sends a template names the deployment by a flag, and others by a word of its own.
             let place = match finding.field.as_str() {
@@ -202,6 +204,13 @@ mod tests {
         let texts = Texts::new(("a.pmx", TEXT), Some(("o.yaml", over)));
         let shown = texts.show_all(&[found("override.images[0].name", 0, 0)]);
         assert!(shown.starts_with("o.yaml:2:9: error") && shown.contains("2 | - name: WX"), "{shown}");
+        // One that brings its place keeps it, also if it has no path.
+        let shown = texts.show_all(&[found(OVERRIDE, 1, 3), found("override.images[0].name", 1, 2)]);
+        assert!(
+            shown.starts_with("o.yaml:1:3: error: no image is called DBB [LINK_TARGET_MISSING]\n"),
+            "{shown}"
+        );
+        assert!(shown.contains("\no.yaml:1:2: error") && !shown.contains("= at override.\n"), "{shown}");
     }
 
     #[test]

@@ -24,8 +24,17 @@ const CALLS: [(&str, &str); 11] = [
     ("WatchDeployment", "watch"),
 ];
 
-/// What sets the name of a deployment, in words that are the contract's for sure.
-const NAMED: [&str; 2] = ["`name` of the request (`--name`)", "`name` of the request"];
+/// What is said of what has a word of its own in calls alone, and what one types for it.
+const PHRASES: [(&str, &str); 5] = [
+    ("`name` of the request (`--name`)", "--name"),
+    ("`name` of the request", "--name"),
+    ("send a token, as `authorization: Bearer TOKEN`", "name the file of a token with --token-file"),
+    ("connect with one", "name yours with --cert-file and --key-file"),
+    (
+        "meant for somebody else; get new ones",
+        "meant for somebody else; get new ones for --token-file, or --cert-file and --key-file",
+    ),
+];
 
 /// Before the field of an option.
 const OPTIONS: &str = "options.";
@@ -104,7 +113,7 @@ fn flag(field: &str) -> String {
 
 /// A text of the adapter's in the words of the command line. What stands between backticks is somebody's own.
 pub fn spoken(text: &str) -> String {
-    let text = NAMED.iter().fold(text.to_owned(), |text, named| text.replace(named, "--name"));
+    let text = PHRASES.iter().fold(text.to_owned(), |text, (said, typed)| text.replace(said, typed));
     let mut said = String::with_capacity(text.len());
     let mut rest = text.as_str();
     let mut is_quoted = false;

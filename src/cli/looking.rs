@@ -5,13 +5,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
+use super::calling::{LOOKING, ctrl_c, limited, within};
 use super::connection::Client;
 use super::failure::{Failure, INTERRUPTED, REFUSED, TIMED_OUT, UNREACHABLE};
 use super::findings::Texts;
 use super::reads::{GetArgs, ListArgs, RevisionsArgs, WatchArgs};
+use super::resting::{end, went};
 use super::text;
 use super::view::View;
-use super::waiting::{LOOKING, ctrl_c, end, limited, within};
 use super::words::said;
 use panamax_kubernetes_adapter_client as proto;
 use panamax_kubernetes_adapter_client::watch_deployment_response::Event;
@@ -150,7 +151,7 @@ impl WatchArgs {
             // What is gone comes to nothing else any more.
             Reason::Gone if self.is_wait() && !self.is_for(proto::WatchUntil::Gone) => {
                 let name = self.name.as_deref().unwrap_or_default();
-                Err(Failure::new(REFUSED, format!("{name} is gone, and came to nothing that was waited for")))
+                Err(went(name))
             }
             Reason::Ready | Reason::Gone => Ok(()),
             Reason::Settled => end(last, proto::WatchUntil::Settled),

@@ -9,8 +9,8 @@ use prost_reflect::{DescriptorPool, DynamicMessage, Value};
 use tonic_types::StatusExt;
 
 use super::contract::PACKAGE;
-use super::failure::{Failure, REFUSED, both, shown};
-use super::findings;
+use super::failure::{Failure, REFUSED, both, reason, shown};
+use super::findings::{self, OVERRIDE};
 use super::output::{Format, print};
 use super::source::{AroundArgs, Source};
 use crate::grpc;
@@ -85,15 +85,16 @@ impl ValidateArgs {
             told.map_err(|error| Failure::output(&error))
         };
         // What is said of the flags and of the override holds for every file.
-        let (flags, aside) = put_aside(&around, &self.around);
+        let flags = flags(&around, &self.around);
         if let Some(flags) = &flags {
-            write(&flags.text)?;
-            worst = flags.code;
+            write(&flags.failure.text)?;
+            worst = flags.failure.code;
         }
         write(&around.texts().show_all(around.about_override()))?;
         let is_usable = flags.is_none() && !around.is_refused();
+        let flags = flags.unwrap_or_default();
         for file in &self.files {
-            let one = |source: Source| self.one(&source, &aside, is_usable, out, err);
+            let one = |source: Source| self.one(&source, &flags, is_usable, out, err);
             let failed = match around.clone().of(file).and_then(one) {
                 Ok(()) => continue,
                 Err(failure) => failure,
@@ -109,15 +110,18 @@ impl ValidateArgs {
     fn one(
         &self,
         source: &Source,
-        aside: &[String],
+        flags: &Flags,
         is_usable: bool,
         out: &mut dyn Write,
         err: &mut dyn Write,
     ) -> Result<(), Failure> {
-        let answer = grpc::validate(without(self.request(source), aside));
+        let answer = grpc::validate(without(self.request(source), &flags.fields));
         let mut answer = answer.map_err(|status| Failure::call(&status, &source.texts()))?;
         say(err, source, &answer.diagnostics)?;
-        answer.diagnostics = source.all(answer.diagnostics);
+        answer.diagnostics = [flags.found.clone(), source.all(answer.diagnostics)].concat();
+        for found in answer.diagnostics.iter_mut().filter(|found| found.field == OVERRIDE) {
+            found.field = OVERRIDE.trim_end_matches('.').to_owned();
+        }
         answer.valid &= is_usable;
         if self.output == Format::Text {
             let verdict = if answer.valid { "valid" } else { "refused" };
@@ -200,31 +204,63 @@ impl TranslateArgs {
 /// Everything that refuses a template, and the warnings beside: a refusal holds the first errors, and none of the template
 /// where a flag is wrong. `None`: a validation finds nothing that refuses it.
 pub fn refused(source: &Source, around: &AroundArgs) -> Option<Failure> {
-    let (flags, aside) = put_aside(source, around);
-    let answer = grpc::validate(without(validation(source, around), &aside)).ok()?;
-    let found = source.all(answer.diagnostics);
-    let is_refused = found.iter().any(|one| one.severity() == proto::Severity::Error);
-    let Failure { code, text } =
-        flags.or_else(|| is_refused.then(|| Failure { code: REFUSED, text: String::new() }))?;
-    let (shown, count) = (source.texts().show_all(&found), findings::count(&found));
-    Some(Failure { code, text: format!("{text}{shown}{}: refused, {count}\n", source.name()) })
+    let flags = flags(source, around);
+    let is_wrong = flags.is_some();
+    let Flags { failure, fields, found } = flags.unwrap_or_default();
+    let answer = grpc::validate(without(validation(source, around), &fields)).ok()?;
+    let of_texts = source.all(answer.diagnostics);
+    let is_refused = of_texts.iter().any(|one| one.severity() == proto::Severity::Error);
+    if !is_wrong && !is_refused {
+        return None;
+    }
+    let shown = source.texts().show_all(&of_texts);
+    let count = findings::count(&[found, of_texts].concat());
+    let text = format!("{}{shown}{}: refused, {count}\n", failure.text, source.name());
+    Some(Failure { code: failure.code.max(REFUSED), text })
 }
 
-/// What is wrong with the flags that go with a template, and the fields of the request that say it: without these, the
-/// template itself can be judged.
-fn put_aside(source: &Source, around: &AroundArgs) -> (Option<Failure>, Vec<String>) {
+/// What is wrong with the flags that go with a template.
+#[derive(Default)]
+struct Flags {
+    /// How it is told.
+    failure: Failure,
+    /// The fields of the request that say it: without these, the template itself can be judged.
+    fields: Vec<String>,
+    /// The same as findings, for whoever reads these alone.
+    found: Vec<proto::Diagnostic>,
+}
+
+fn flags(source: &Source, around: &AroundArgs) -> Option<Flags> {
     let sound = proto::ValidateTemplateRequest {
         template_source: Some(Validated::TemplateYaml(SOUND.to_owned())),
         r#override: None,
         ..validation(source, around)
     };
-    let Err(status) = grpc::validate(sound) else { return (None, Vec::new()) };
+    let status = grpc::validate(sound).err()?;
     let details = status.get_error_details();
     let violations = details.bad_request().map(|bad| bad.field_violations.as_slice()).unwrap_or_default();
-    let mut aside: Vec<String> = violations.iter().map(|one| one.field.clone()).collect();
+    let error = |field: &str, code: &str, text: &str| {
+        let (message, hint) = text.split_once("; hint: ").unwrap_or((text, ""));
+        proto::Diagnostic {
+            severity: proto::Severity::Error.into(),
+            code: code.to_owned(),
+            message: message.to_owned(),
+            field: field.to_owned(),
+            hint: hint.to_owned(),
+            ..Default::default()
+        }
+    };
+    let why = reason(&status);
+    let mut found: Vec<_> = violations
+        .iter()
+        .map(|one| {
+            error(&one.field, if one.reason.is_empty() { &why } else { &one.reason }, &one.description)
+        })
+        .collect();
     // A namespace of the cluster's is refused whatever else is right.
-    aside.extend(aside.is_empty().then(|| "namespace".to_owned()));
-    (Some(Failure::call(&status, &source.texts())), aside)
+    found.extend(found.is_empty().then(|| error("namespace", &why, status.message())));
+    let fields = found.iter().map(|one| one.field.clone()).collect();
+    Some(Flags { failure: Failure::call(&status, &source.texts()), fields, found })
 }
 
 /// A request without these fields, which stand for flags.

@@ -93,11 +93,6 @@ impl OptionArgs {
         self.strictness == Some(proto::Strictness::Strict.into())
     }
 
-    /// Whether an update that fails is taken back.
-    pub fn rolls_back(&self) -> bool {
-        self.on_failure == Some(proto::FailurePolicy::Rollback.into())
-    }
-
     /// Refuses keys that are named twice.
     pub fn check(&self) -> Result<(), Failure> {
         once("--labels", &self.labels)?;

@@ -39,9 +39,7 @@ fn image(image: RawImage, path: &str, found: &mut Vec<Diagnostic>) -> proto::Ima
         words.filter(|word| !word.is_empty()).map(move |word| (index, word.to_owned()))
     });
     let expose = expose
-        .filter_map(|(index, word)| {
-            number(&word, Code::PortNotDecimal, &format!("{path}.expose[{index}]"), found)
-        })
+        .filter_map(|(index, word)| exposed(&word, &format!("{path}.expose[{index}]"), found))
         .collect();
     let variables = image.environment.into_iter().enumerate().map(|(index, one)| proto::Environment {
         required: truth(&one.required.value, &format!("{path}.environment[{index}].required"), found)
@@ -98,6 +96,20 @@ fn port(port: &RawPort, path: &str, found: &mut Vec<Diagnostic>) -> proto::PortM
     }
 }
 
+/// An exposed port. The contract has a number for it, which is one of TCP.
+fn exposed(word: &str, field: &str, found: &mut Vec<Diagnostic>) -> Option<i32> {
+    let (port, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
+    if protocol.eq_ignore_ascii_case("udp") {
+        let refused = Diagnostic::new(Code::PortProtocol, field, "an override exposes ports of TCP alone");
+        let advice =
+            "list it under `ports`, with `container_port` and `proto: UDP`, or expose it in the template";
+        found.push(refused.advising(advice));
+        return None;
+    }
+    let port = if protocol.eq_ignore_ascii_case("tcp") { port } else { word };
+    number(port, Code::PortNotDecimal, field, found)
+}
+
 /// A number that may be absent.
 fn number(text: &str, code: Code, field: &str, found: &mut Vec<Diagnostic>) -> Option<i32> {
     if text.is_empty() {
@@ -126,6 +138,18 @@ fn truth(text: &str, field: &str, found: &mut Vec<Diagnostic>) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_override_cannot_expose_is_told_with_what_can_be_done() {
+        let (template, told) = read("images: [{name: a, expose: [90, '91/tcp 53/UDP', '54/sctp']}]\n", false);
+        assert_eq!(template.unwrap().images[0].expose, [90, 91]);
+        let told: Vec<_> = told
+            .iter()
+            .map(|one| (one.code, one.field.as_str(), one.hint().contains("`proto: UDP`")))
+            .collect();
+        let at = |index: usize| ["images[0].expose[1]", "images[0].expose[2]"][index];
+        assert_eq!(told, [(Code::PortProtocol, at(0), true), (Code::PortNotDecimal, at(1), false)]);
+    }
 
     #[test]
     fn what_is_not_read_is_told_and_opens_nothing() {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::failure::{Failure, REFUSED, both, shown};
-use super::findings::Texts;
+use super::findings::{OVERRIDE, Texts};
 use super::options::OptionArgs;
 use super::overriding;
 use super::words;
@@ -101,7 +101,7 @@ impl Source {
         let (encoded, found) =
             overriding.as_ref().map(|(_, text)| overriding::read(text, is_strict)).unwrap_or_default();
         let mut about_override: Vec<_> = found.iter().map(grpc::diagnostic).collect();
-        about_override.iter_mut().for_each(|found| found.field = format!("override.{}", found.field));
+        about_override.iter_mut().for_each(|found| found.field = format!("{OVERRIDE}{}", found.field));
         Ok(Self { overriding, r#override: encoded, about_override, image_configs, ..Self::default() })
     }
 
@@ -177,8 +177,19 @@ pub fn unreadable(name: &str, error: &std::io::Error) -> Failure {
     Failure::usage(format!("{name} cannot be read: {why}"))
 }
 
-/// Reads configurations of images in each of the three forms.
+/// Reads configurations of images in each of the three forms. What has none is not what was meant.
 fn configs(named: &str, into: &mut BTreeMap<String, String>) -> Result<(), Failure> {
+    let before = into.len();
+    read_configs(named, into)?;
+    if into.len() > before {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "--image-configs: {named} has no configuration of an image; in a folder each is called after its image, as `mysql:8.json`"
+    )))
+}
+
+fn read_configs(named: &str, into: &mut BTreeMap<String, String>) -> Result<(), Failure> {
     let path = Path::new(named);
     if path.is_dir() {
         return folder(path, "", MAX_DEPTH, into);

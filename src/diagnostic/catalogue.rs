@@ -288,6 +288,8 @@ catalogue! {
     OverrideImageMissing = "OVERRIDE_IMAGE_MISSING", Error, "spell the name as in the template";
     /// An override cannot change this field; the template's value stays.
     OverrideFieldIgnored = "OVERRIDE_FIELD_IGNORED", Warning, "change the template itself";
+    /// A port of an override takes the place of several of the template.
+    OverrideReplacesSeveral = "OVERRIDE_REPLACES_SEVERAL", Warning, "repeat in the override what is to stay";
     /// The template becomes more than 256 Kubernetes objects.
     TooManyObjects = "TOO_MANY_OBJECTS", Error, "split the template";
     /// A Kubernetes object, or all together, would be too large to store.

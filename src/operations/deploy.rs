@@ -8,7 +8,7 @@ use crate::artifacts::{Change, Namespace};
 use crate::callers::{Ask, Deed};
 use crate::diagnostic::Diagnostic;
 use crate::engine;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result, contract_word};
 use crate::plan::{self, Prepared, TemplateCall};
 use crate::translate;
 
@@ -136,10 +136,15 @@ impl Operations {
         };
         // 3. The lock is free again; waiting only looks.
         if let (Some(until), Some(record)) = (wait_ready, &done.record) {
-            deployed.deployment = Some(match &record.head.pledge {
-                Some(earlier) => Box::pin(self.ready_or_back(target, until, record, earlier.number)).await?,
-                None => Box::pin(self.wait_ready(record, until)).await?,
-            });
+            let waited = match &record.head.pledge {
+                Some(earlier) => Box::pin(self.ready_or_back(target, until, record, earlier.number)).await,
+                None => Box::pin(self.wait_ready(record, until)).await,
+            };
+            let told = |error: Error| match error.kind() {
+                ErrorKind::WaitTimeout => error.with("outcome", contract_word(&deployed.outcome)),
+                _ => error,
+            };
+            deployed.deployment = Some(waited.map_err(told)?);
         }
         Ok(deployed)
     }

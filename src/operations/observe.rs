@@ -29,6 +29,8 @@ const READS: usize = 16;
 /// How long the look before a WAIT_TIMEOUT may take, at the least and at the most.
 const SHORTEST_LOOK: Duration = Duration::from_millis(50);
 const LONGEST_LOOK: Duration = Duration::from_millis(500);
+/// Says whether what was waited for may still come about: whoever waits longer than one call may take asks that.
+pub(super) const GOES_ON: &str = "goes_on";
 /// What is said of a failure while it is not yet known whether the revision before is put back.
 const TO_BE_PUT_BACK: &str = "; the revision before is to be put back";
 /// How long the answer that all is ready waits until that is recorded.
@@ -235,7 +237,7 @@ impl Operations {
                     again = None;
                     continue;
                 }
-                return self.at_the_end(target, moment, began, last.as_deref()).await;
+                return self.at_the_end(written, began, last.as_deref()).await;
             };
             let Some(record) = &snapshot.head else {
                 // Before anything was shown, the watches may lag behind what this call has just written.
@@ -268,7 +270,7 @@ impl Operations {
                 && (view.status.is_ready() || view.is_in_vain())
             {
                 let head = &record.head;
-                return if view.status.is_ready() { Ok(view) } else { Err(hopeless(target, &view, head)) };
+                return if view.status.is_ready() { Ok(view) } else { Err(hopeless(written, &view, head)) };
             }
             last = Some(view);
         }
@@ -277,17 +279,16 @@ impl Operations {
     /// The end of a wait at its deadline: a last look decides.
     async fn at_the_end(
         &self,
-        target: &Target,
-        moment: &Moment,
+        written: &Record,
         began: Instant,
         last: Option<&DeploymentView>,
     ) -> Result<DeploymentView> {
         // What is left of the caller's own deadline is for this look and the answer.
         let patience = (began.elapsed() / 20).clamp(SHORTEST_LOOK, LONGEST_LOOK);
-        match self.look_once(target, moment, Instant::now() + patience).await {
+        match self.look_once(&written.target(), &written.moment(), Instant::now() + patience).await {
             Some(view) if view.status.is_ready() => Ok(view),
-            Some(view) => Err(not_ready(target, Some(&view))),
-            None => Err(not_ready(target, last)),
+            Some(view) => Err(not_ready(written, Some(&view))),
+            None => Err(not_ready(written, last)),
         }
     }
 
@@ -307,7 +308,7 @@ impl Operations {
 }
 
 /// The end of a wait that more time would not help.
-fn hopeless(target: &Target, view: &DeploymentView, head: &Head) -> Error {
+fn hopeless(written: &Record, view: &DeploymentView, head: &Head) -> Error {
     let then = match head.phase {
         _ if head.pledge.is_some() => TO_BE_PUT_BACK,
         Phase::Incomplete => "; correct the cause and deploy again",
@@ -315,26 +316,30 @@ fn hopeless(target: &Target, view: &DeploymentView, head: &Head) -> Error {
     };
     let text = format!(
         "deployment {} does not become ready without a change ({}){then}",
-        target.name, view.status.message
+        written.name, view.status.message
     );
-    waited_for(Error::new(ErrorKind::WaitTimeout, text), Some(view))
+    waited_for(Error::new(ErrorKind::WaitTimeout, text).with(GOES_ON, "false"), written, Some(view))
 }
 
-fn not_ready(target: &Target, last: Option<&DeploymentView>) -> Error {
+fn not_ready(written: &Record, last: Option<&DeploymentView>) -> Error {
     let why = match last {
         Some(view) if !view.status.message.is_empty() => view.status.message.clone(),
         _ => "the cluster has shown nothing of it yet".to_owned(),
     };
     let text = format!(
         "deployment {} is not ready yet ({why}); everything is written and the start goes on",
-        target.name
+        written.name
     );
-    waited_for(Error::new(ErrorKind::WaitTimeout, text), last)
+    waited_for(Error::new(ErrorKind::WaitTimeout, text).with(GOES_ON, "true"), written, last)
 }
 
-/// Adds what was waited for: the component, its state and the reason.
-fn waited_for(error: Error, view: Option<&DeploymentView>) -> Error {
+/// Adds what was waited for: the revision, the component, its state and the reason.
+fn waited_for(error: Error, written: &Record, view: Option<&DeploymentView>) -> Error {
     let error = error.with("applied", "true");
+    let error = match &written.head.current {
+        Some(current) => error.with("revision", current.number.to_string()),
+        None => error,
+    };
     let Some(component) = view.and_then(|view| view.status.blocking()) else { return error };
     let error = error.with("component", component.name.to_string());
     let error = error.with("state", contract_word(&component.state));

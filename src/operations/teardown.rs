@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::observe::GOES_ON;
 use super::{NamedRequest, Operations, Target};
 use crate::artifacts::{Action, Change, DeploymentName, Namespace, ObjectRef};
 use crate::callers::{Ask, Deed};
@@ -142,6 +143,7 @@ impl Operations {
             .with("since", since)
             .with("held", held.join(", "))
             .with("applied", "true")
+            .with(GOES_ON, "true")
     }
 }
 

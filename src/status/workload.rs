@@ -318,8 +318,25 @@ fn is_not_stale(component: &ExpectedComponent, metadata: &ObjectMeta) -> bool {
     is_another || metadata.generation >= component.generation
 }
 
+/// Ready pods of a controller.
+#[derive(Clone, Copy)]
+struct Ready {
+    /// All that are told as ready.
+    all: i32,
+    /// Those of the current revision, which alone are waited for.
+    current: i32,
+}
+
+impl Ready {
+    /// How many replicas are ready, in words that say which are counted: `all` stands beside them.
+    fn of(self, desired: i32) -> String {
+        let which = if self.current < self.all { " of the current revision" } else { "" };
+        format!("{} of {desired} replicas{which}", self.current)
+    }
+}
+
 /// The conclusion about a controller that nothing prevents from becoming ready.
-fn progress(settled: bool, desired: i32, ready: i32) -> Outcome {
+fn progress(settled: bool, desired: i32, ready: Ready) -> Outcome {
     match (settled, desired) {
         (true, 0) => Outcome::new(ComponentState::Stopped, Reason::ScaledToZero, "scaled to zero"),
         (true, _) => Outcome::ready(),
@@ -327,7 +344,7 @@ fn progress(settled: bool, desired: i32, ready: i32) -> Outcome {
         (false, _) => Outcome::new(
             ComponentState::Progressing,
             Reason::Progressing,
-            format!("{ready} of {desired} replicas are ready"),
+            format!("{} are ready", ready.of(desired)),
         ),
     }
 }

@@ -12,7 +12,8 @@ use crate::diagnostic::{Code, Diagnostic, Findings};
 /// Merges an override; both are raw, so that its values are checked like the template's own.
 ///
 /// Images are matched by name, and one that the template lacks is an error. A variable, a port (by container
-/// port) and a volume (by container path) replace the one they match, or are appended once. Command and count
+/// port and protocol) and a volume (by container path) replace those of the template that they match, or are appended.
+/// What the override says twice stays twice, and is judged as in a template. Command and count
 /// replace; links, exposed ports and volumes_from are added, and an entry of volumes_from that is there gets the
 /// `read_only` that the override says. What narrows an entry, an address of the host or read-only, and that
 /// a variable is required, stays unless the override says otherwise. Other fields cannot be overridden: where they
@@ -36,8 +37,16 @@ pub fn merge(mut base: RawTemplate, changes: RawTemplate) -> (RawTemplate, Vec<D
     for (index, image) in base.images.iter().enumerate() {
         places.entry(image.name.clone()).or_insert(index);
     }
+    let mut seen = BTreeMap::new();
     for (index, change) in changes.images.into_iter().enumerate() {
         let field = format!("override.images[{index}]");
+        let first = *seen.entry(change.name.clone()).or_insert(index);
+        if first != index && !change.name.is_empty() {
+            let message = format!("override.images[{first}] has the same name `{}`", shown(&change.name));
+            let advice = "write what is to change of one image in one entry";
+            let found = Diagnostic::new(Code::NameCollision, format!("{field}.name"), message);
+            findings.push(found.advising(advice));
+        }
         let place = places.get(&change.name).copied().unwrap_or(usize::MAX);
         match base.images.get_mut(place) {
             Some(image) => merge_image(image, change, (&format!("images[{place}]"), &field), &mut findings),
@@ -88,6 +97,7 @@ fn merge_image(
         change.environment,
         (&format!("{place}.environment"), &format!("{field}.environment")),
     );
+    tell_replaced(&image.ports, &change.ports, &format!("{field}.ports"), findings);
     merge_list(&mut image.ports, change.ports, (&format!("{place}.ports"), &format!("{field}.ports")));
     merge_list(
         &mut image.volumes,
@@ -109,31 +119,43 @@ fn replace(ours: &mut Text, mut theirs: Text, field: impl FnOnce() -> String) {
     }
 }
 
+/// Adds what the template does not have.
 fn append(ours: &mut Vec<Text>, theirs: Vec<Text>, field: impl Fn(usize) -> String) {
-    let mut known: BTreeSet<String> = ours.iter().map(|text| text.value.clone()).collect();
+    let known: BTreeSet<String> = ours.iter().map(|text| text.value.clone()).collect();
     for (index, mut text) in theirs.into_iter().enumerate() {
-        if known.insert(text.value.clone()) {
+        if !known.contains(&text.value) {
             text.field.get_or_insert_with(|| field(index));
             ours.push(text);
         }
     }
 }
 
-/// Adds lenders that are not there yet; an entry that says whether it is read-only replaces the one of its lender.
+/// Adds lenders that the template does not have; an entry that says whether it is read-only replaces the one of its lender.
 fn lend(ours: &mut Vec<RawFrom>, theirs: Vec<RawFrom>, field: impl Fn(usize) -> String) {
     let mut known: BTreeMap<String, usize> = BTreeMap::new();
     for (index, from) in ours.iter().enumerate() {
         known.entry(from.service.clone()).or_insert(index);
     }
+    let mut replaced = BTreeSet::new();
     for (index, mut from) in theirs.into_iter().enumerate() {
         from.field.get_or_insert_with(|| field(index));
         match known.get(&from.service) {
-            None => {
-                known.insert(from.service.clone(), ours.len());
-                ours.push(from);
-            }
-            Some(place) if !from.read_only.is_empty() => ours[*place] = from,
-            Some(_) => {}
+            Some(_) if from.read_only.is_empty() => {}
+            Some(place) if replaced.insert(*place) => ours[*place] = from,
+            Some(_) | None => ours.push(from),
+        }
+    }
+}
+
+/// Tells where one port of an override takes the place of several: the template keeps each of them.
+fn tell_replaced(ours: &[RawPort], theirs: &[RawPort], field: &str, findings: &mut Findings) {
+    let mut counts: BTreeMap<_, usize> = BTreeMap::new();
+    ours.iter().for_each(|port| *counts.entry(port.key()).or_default() += 1);
+    for (index, port) in theirs.iter().enumerate() {
+        // Once for each port, however many entries the override has for it.
+        if let Some(count) = counts.remove(&port.key()).filter(|count| *count > 1) {
+            let message = format!("it replaces all {count} entries of the template for this container port");
+            findings.report(Code::OverrideReplacesSeveral, format!("{field}[{index}]"), message);
         }
     }
 }
@@ -206,36 +228,39 @@ impl Keyed for RawVolume {
     }
 }
 
-/// Puts each new entry at the place of the first one with its key and drops the others of that key, or appends it.
+/// Puts the new entries of a key at the place of the first one that the template has for it, and drops the others of that
+/// key, or appends them. What the new ones say twice stays twice: whoever judges a template judges that.
 fn merge_list<T: Keyed>(ours: &mut Vec<T>, theirs: Vec<T>, (place, field): (&str, &str)) {
     if theirs.is_empty() {
         return;
     }
-    let mut slots: Vec<Option<T>> = Vec::with_capacity(ours.len() + theirs.len());
+    let mut slots: Vec<Vec<T>> = Vec::with_capacity(ours.len() + theirs.len());
     let mut known: BTreeMap<(String, String), Vec<usize>> = BTreeMap::new();
     for (index, mut entry) in std::mem::take(ours).into_iter().enumerate() {
         entry.field().get_or_insert_with(|| format!("{place}[{index}]"));
         known.entry(entry.key()).or_default().push(slots.len());
-        slots.push(Some(entry));
+        slots.push(vec![entry]);
     }
+    let mut placed: BTreeMap<usize, Vec<T>> = BTreeMap::new();
+    let mut appended = Vec::new();
     for (index, mut entry) in theirs.into_iter().enumerate() {
         entry.field().get_or_insert_with(|| format!("{field}[{index}]"));
-        let same = known.entry(entry.key()).or_default();
-        for before in same.iter().filter_map(|slot| slots[*slot].as_ref()) {
+        let same = known.get(&entry.key()).map(Vec::as_slice).unwrap_or_default();
+        for before in same.iter().flat_map(|slot| &slots[*slot]) {
             entry.keep(before);
         }
-        for slot in same.drain(1.min(same.len())..) {
-            slots[slot] = None;
-        }
         match same.first() {
-            Some(first) => slots[*first] = Some(entry),
-            None => {
-                same.push(slots.len());
-                slots.push(Some(entry));
-            }
+            Some(first) => placed.entry(*first).or_default().push(entry),
+            None => appended.push(entry),
         }
     }
-    ours.extend(slots.into_iter().flatten());
+    for same in known.values().filter(|same| placed.contains_key(&same[0])) {
+        same.iter().for_each(|slot| slots[*slot].clear());
+    }
+    for (slot, entries) in placed {
+        slots[slot] = entries;
+    }
+    ours.extend(slots.into_iter().flatten().chain(appended));
 }
 
 #[cfg(test)]
@@ -259,12 +284,12 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_replaces_or_is_appended_once() {
+    fn a_variable_replaces_or_is_appended() {
         let base = template(vec![image("WP", vec![variable("A", "1"), variable("B", "2")])]);
         let change =
             template(vec![image("WP", vec![variable("B", "3"), variable("C", "4"), variable("C", "5")])]);
         let (merged, found) = merge(base, change);
-        assert_eq!(values(&merged.images[0]), [("A", "1"), ("B", "3"), ("C", "5")]);
+        assert_eq!(values(&merged.images[0]), [("A", "1"), ("B", "3"), ("C", "4"), ("C", "5")]);
         assert_eq!(
             merged.images[0].environment[1].field.as_deref(),
             Some("override.images[0].environment[0]")

@@ -37,8 +37,8 @@ pub(super) fn borrowed(
     let images = &context.template.images;
     let mut mounts: Vec<Mount> = Vec::new();
     // What is mounted at a path, and which of the borrowed mounts that is.
-    let mut known: BTreeMap<&str, (&Source, Option<usize>)> =
-        own[index].iter().map(|mount| (mount.path.as_str(), (&mount.source, None))).collect();
+    let mut known: BTreeMap<&str, (&Mount, Option<usize>)> =
+        own[index].iter().map(|mount| (mount.path.as_str(), (mount, None))).collect();
     let mut left_of_image = of_image;
     for from in &images[index].volumes_from {
         let lender = shown(images[from.target].name.as_str());
@@ -61,11 +61,17 @@ pub(super) fn borrowed(
             // A borrower may do what the lender may, or less.
             let read_only = *read_only || from.read_only;
             match known.get(mount.path.as_str()) {
-                Some((source, before)) if **source == mount.source => {
+                Some((known, before)) if is_one(known, mount) => {
                     // Of two borrowings of one volume the last counts, as in Docker.
                     if let Some(before) = before.and_then(|before| mounts.get_mut(before)) {
                         before.read_only = read_only;
                     }
+                }
+                // Neither of the two is shared, and both lenders are told.
+                Some((known, Some(_)))
+                    if known.source == Source::EmptyDir && known.source == mount.source =>
+                {
+                    apart = true;
                 }
                 // Docker mounted the last one. Who has run with the first has data there, so it stays, and is told.
                 Some((_, Some(_))) => later = true,
@@ -75,7 +81,7 @@ pub(super) fn borrowed(
                         Source::EmptyDir => apart = true,
                         Source::HostPath(_) | Source::Claim { .. } => shared = true,
                     }
-                    known.insert(&mount.path, (&mount.source, Some(mounts.len())));
+                    known.insert(&mount.path, (mount, Some(mounts.len())));
                     mounts.push(Mount { read_only, ..(*mount).clone() });
                 }
             }
@@ -109,6 +115,12 @@ pub(super) fn borrowed(
         }
     }
     mounts
+}
+
+/// Whether two mounts are of one volume. Directories that live as long as a pod are all made anew, and those of two images
+/// are two.
+fn is_one(one: &Mount, other: &Mount) -> bool {
+    one.source == other.source && (one.source != Source::EmptyDir || std::ptr::eq(one, other))
 }
 
 fn other_lender(lender: &str, field: String) -> Diagnostic {

@@ -196,6 +196,41 @@ fn what_goes_with_a_template_is_taken() {
         assert!(translated.out.contains("4711"), "{given}: {}{}", translated.out, translated.err);
     }
     check(&run(&["translate", "--volume-size", "5Gi", "examples/wordpress.pmx"]), 1);
+    // What has no configuration is another place than was meant.
+    let without = folder.parent().expect("a folder").join("without");
+    fs::create_dir_all(without.join("own")).expect("a folder");
+    fs::write(without.join("own/b:1.txt"), "{}").expect("a file");
+    for given in [without.to_str().expect("a path").to_owned(), file("none.json", "{}")] {
+        let refused = run(&["validate", "--image-configs", &given, &template]);
+        check(&refused, 2);
+        assert!(refused.err.contains(&given) && refused.err.contains("`mysql:8.json`"), "{}", refused.err);
+    }
+}
+
+/// The text of an override is shown as that of a template is.
+#[test]
+fn what_is_wrong_with_the_text_of_an_override_has_its_place() {
+    for (text, code) in [
+        ("images:\n- name: WP\n  environment:\n  - variable: A\n    value: [a", "YAML_SYNTAX"),
+        ("images:\n- name: WP\n  name: DB\n", "DUPLICATE_KEY"),
+        ("images:\n- name: WP\n  command: &a x\n", "ALIAS_FORBIDDEN"),
+        ("images:\n- name: WP\n  command: !x a\n", "TAG_FORBIDDEN"),
+        ("images:\n- name: WP\n---\nimages: []\n", "MULTIPLE_DOCUMENTS"),
+        ("images:\n- name: WP\n  command: \"a\u{1}\"\n", "CONTROL_CHARACTER"),
+        ("", "NOT_A_MAPPING"),
+        ("images:\n- name: WP\n  volumes: 3\n", "NOT_A_LIST"),
+    ] {
+        let own = file("placed.yaml", text);
+        let alone = run(&["validate", &own]);
+        let over = run(&["validate", "--override", &own, "examples/wordpress.pmx"]);
+        check(&over, 1);
+        let place = |told: &Ended| {
+            let line = told.err.lines().find(|line| line.contains(&format!("[{code}]")));
+            line.unwrap_or_else(|| panic!("{code}: {}", told.err)).to_owned()
+        };
+        assert_eq!(place(&over), place(&alone));
+        assert!(!over.err.contains("= at override.\n"), "{}", over.err);
+    }
 }
 
 /// What `crane config` prints of one image needs the image's name.
@@ -254,6 +289,16 @@ fn a_fault_beside_the_templates_hides_none_of_theirs() {
         check(&json, 1);
         let answer: serde_json::Value = serde_json::from_str(&json.out).expect("JSON");
         assert!(answer.get("valid").is_none(), "{}", json.out);
+        // Whoever reads one of the two alone finds what refuses the file.
+        let found = answer["diagnostics"].as_array().expect("diagnostics").iter();
+        let errors = found.filter(|one| one["severity"] == "SEVERITY_ERROR").count();
+        assert_eq!(errors, times, "{}", json.out);
+        assert!(json.out.contains(code.trim_matches(['[', ']'])), "{}", json.out);
+        assert!(
+            !format!("{}{}{}", told.out, refused.err, refused.out).contains("refused, 0 errors"),
+            "{}",
+            told.out
+        );
     }
     // An adapter that is called gets no override that could not be read whole.
     let binary = Binary::start_with(&["--sandbox"]);

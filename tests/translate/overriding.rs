@@ -88,11 +88,14 @@ fn a_variable_of_the_override_is_not_lost_where_the_template_has_none() {
 
 #[test]
 fn a_variable_that_the_override_repeats_or_the_template_repeats_stands_once_with_the_last_value() {
-    let artifacts = objects(
-        "images:\n- name: WP\n  environment: [{variable: NEW, value: x}, {variable: NEW, value: y}, {variable: A, value: z}]\n- name: WP\n  environment: [{variable: A, value: last}]\n",
+    let (told, artifacts) = overridden(
+        TEMPLATE,
+        "images:\n- name: WP\n  environment: [{variable: NEW, value: x}, {variable: NEW, value: y}, {variable: A, value: z}]\n",
     );
-    let wanted = pairs(&[("A", "last"), ("B", "two"), ("C", "three"), ("NEW", "y")]);
-    assert_eq!(environment(&artifacts, "wp"), wanted);
+    let wanted = pairs(&[("A", "z"), ("B", "two"), ("C", "three"), ("NEW", "y")]);
+    assert_eq!(environment(&artifacts.unwrap(), "wp"), wanted);
+    let field = "override.images[0].environment[0].variable".to_owned();
+    assert!(told.contains(&(Code::VariableRepeated, field)), "{told:?}");
     let twice = TEMPLATE.replace("  - {variable: C, value: three}\n", "  - {variable: A, value: again}\n");
     let (told, artifacts) =
         overridden(&twice, "images:\n- name: WP\n  environment: [{variable: A, value: mine}]\n");
@@ -247,4 +250,71 @@ fn an_override_can_say_otherwise() {
     let image = &validated.template.expect("a template").images[0];
     assert!(!image.environment[0].required && image.ports[0].is_open());
     assert!(!image.volumes[0].read_only && !image.volumes_from[0].read_only);
+}
+
+/// What an override says twice is judged as what a template says twice, and nothing of it is lost without a word.
+#[test]
+fn what_is_said_twice_is_judged_in_an_override_as_in_a_template() {
+    let lists = [
+        ("environment", "[{variable: X, value: 1}, {variable: X, value: 2}]", Code::VariableRepeated),
+        ("volumes", "[{container_path: /b}, {container_path: /b/}]", Code::VolumeRepeated),
+        ("ports", "[{container_port: 90}, {container_port: 90}]", Code::PortRepeated),
+        ("expose", "[90, 90]", Code::PortRepeated),
+        ("links", "[{service: DB, alias: X}, {service: DB, alias: X}]", Code::LinkRepeated),
+        ("volumes_from", "[{service: DB}, {service: DB}]", Code::LinkRepeated),
+    ];
+    let template = |rest: &str| {
+        format!(
+            "name: t\nimages:\n- {{name: A, source: 'a:1'{rest}}}\n- {{name: DB, source: 'b:1', volumes: [{{container_path: /d}}]}}\n"
+        )
+    };
+    for (key, twice, code) in lists {
+        let own = format!(", {key}: {twice}");
+        let own = overridden(&template(&own), "images: []\n").0;
+        let over = overridden(&template(""), &format!("images:\n- {{name: A, {key}: {twice}}}\n")).0;
+        let [own, over] = [own, over].map(|told| {
+            let found: Vec<String> =
+                told.into_iter().filter(|(found, _)| *found == code).map(|(_, field)| field).collect();
+            found.join(" ")
+        });
+        assert!(!own.is_empty() && format!("override.{own}") == over, "{key}: {own} and {over}");
+    }
+    let twice = "images:\n- {name: DB, deployment: {count: 2}}\n- {name: DB, deployment: {count: 3}}\n";
+    let (told, artifacts) = overridden(&template(""), twice);
+    assert!(
+        artifacts.is_none() && told.contains(&(Code::NameCollision, "override.images[1].name".into())),
+        "{told:?}"
+    );
+}
+
+/// Two host ports of one container port are two entries, in an override as in a template.
+#[test]
+fn an_override_publishes_a_port_as_often_as_it_says() {
+    let template = "name: t\nimages:\n- name: a\n  source: a:1\n  ports: [{host_port: 1, container_port: 80}, {host_port: 2, \
+                    container_port: 80}, {host_port: 3, container_port: 81}]\n";
+    let manifests = |artifacts: Option<Artifacts>| {
+        let objects = artifacts.expect("objects").objects().to_vec();
+        objects.into_iter().map(|object| object.manifest).collect::<Vec<_>>()
+    };
+    let is_as = |changes: &str, ports: &str| {
+        let (told, artifacts) = overridden(template, &format!("images: [{{name: a, ports: {changes}}}]\n"));
+        let text = format!("name: t\nimages: [{{name: a, source: 'a:1', ports: {ports}}}]\n");
+        assert_eq!(manifests(artifacts), manifests(overridden(&text, "images: []\n").1), "{changes}");
+        let told = told.into_iter().filter(|(code, _)| *code == Code::OverrideReplacesSeveral);
+        told.map(|(_, field)| field).collect::<Vec<_>>()
+    };
+    let port = |host: u16, container: u16| format!("{{host_port: {host}, container_port: {container}}}");
+    let all = |ports: &[(u16, u16)]| {
+        format!(
+            "[{}]",
+            ports.iter().map(|(host, container)| port(*host, *container)).collect::<Vec<_>>().join(", ")
+        )
+    };
+    let added = is_as(&all(&[(9, 90), (10, 90)]), &all(&[(1, 80), (2, 80), (3, 81), (9, 90), (10, 90)]));
+    assert!(added.is_empty(), "{added:?}");
+    for (changes, ports) in
+        [(&[(9, 80)][..], &[(9, 80), (3, 81)][..]), (&[(9, 80), (1, 80)], &[(9, 80), (1, 80), (3, 81)])]
+    {
+        assert_eq!(is_as(&all(changes), &all(ports)), ["override.images[0].ports[0]"]);
+    }
 }

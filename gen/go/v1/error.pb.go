@@ -197,7 +197,12 @@ const (
 	// Whoever runs the adapter must renew them; then try again.
 	ErrorReason_ERROR_REASON_CLUSTER_CREDENTIALS_REJECTED ErrorReason = 30
 	// DEADLINE_EXCEEDED. What was waited for did not happen in time. Metadata
-	// says whether the change was applied; work goes on. Watch the deployment.
+	// says whether the change was applied (`applied`), which revision it made
+	// (`revision`), how the Deploy or Rollback ended (`outcome`: CREATED, UPDATED or
+	// UNCHANGED), and whether what was waited for may still come about (`goes_on`).
+	// `true`: the work goes on, watch the deployment; if the update then fails, the
+	// revision in `rolls_back_to`, where there is one, is put back. `false`: it
+	// needs a change.
 	ErrorReason_ERROR_REASON_WAIT_TIMEOUT ErrorReason = 31
 	// DEADLINE_EXCEEDED. The cluster did not answer in time, or the deadline passed
 	// before the call was answered. Metadata of a call that changes something has

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::super::view::DeploymentView;
 use super::super::{Operations, Target};
-use super::TO_BE_PUT_BACK;
+use super::{GOES_ON, TO_BE_PUT_BACK};
 use crate::engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Cause, Head, HeadRef, Outcome, Record};
@@ -70,11 +70,11 @@ impl Operations {
             (Some(_), _) => {
                 let failure = failure.without(TO_BE_PUT_BACK);
                 let prefix = format!("the update failed, and revision {number} is being put back: ");
-                Err(failure.prefixed(&prefix))
+                Err(failure.prefixed(&prefix).with(GOES_ON, "false"))
             }
             // Another operation came, and what it has written is ready.
             (None, Some(view)) => Ok(view),
-            (None, None) => Err(failure),
+            (None, None) => Err(failure.with("rolls_back_to", number.to_string())),
         }
     }
 

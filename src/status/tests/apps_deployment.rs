@@ -85,6 +85,17 @@ fn old_pods_that_serve_make_a_failed_rollout_degraded() {
     assert_eq!((component.ready, component.updated), (2, 1));
 }
 
+/// The pods that serve are ready, and not those that are waited for: each number says what it counts.
+#[test]
+fn what_is_ready_and_what_is_awaited_are_told_apart() {
+    let status = deployed(|_| {}, two(1));
+    let component = &status.components[0];
+    assert_eq!((component.ready, component.desired), (2, 2));
+    assert_eq!(component.message, "0 of 2 replicas of the current revision are ready");
+    let status = deployed(|_| {}, vec![member("a", 2, true, json!(null))]);
+    assert_eq!(status.components[0].message, "1 of 2 replicas are ready");
+}
+
 #[test]
 fn a_rollout_without_progress_has_failed() {
     let late = |deployment: &mut Value| {

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::refusal::replica_failure;
 use super::{
-    Conclusion, Outcome, count, current, gravest, has_seen_its_newest_form, is_not_stale, progress,
+    Conclusion, Outcome, Ready, count, current, gravest, has_seen_its_newest_form, is_not_stale, progress,
     unready_cause,
 };
 use crate::artifacts::{LABEL_REVISION, Observed};
@@ -46,6 +46,7 @@ pub(super) fn conclude(
     };
     // Pods of an earlier revision are then what the watches have yet to see go.
     let ready = if settled { ready_now } else { ready };
+    let told = Ready { all: ready, current: ready_now };
     let conditions = status.conditions.as_deref().unwrap_or_default();
     let failure = conditions
         .iter()
@@ -58,17 +59,17 @@ pub(super) fn conclude(
     let outcome = if deployment.metadata.deletion_timestamp.is_some() {
         Outcome::new(ComponentState::Deleting, Reason::Terminating, "its apps Deployment is being deleted")
     } else if settled || desired == 0 {
-        progress(settled, desired, ready)
+        progress(settled, desired, told)
     } else if let Some(cause) = cause().filter(|cause| late || cause.grade != Grade::Waiting) {
         // What time might have mended has had its time.
         if late { Outcome::hopeless(cause.reason, cause.message) } else { Outcome::of(cause) }
     } else if let Some(message) = hold_up(component, deployment).filter(|_| seen) {
         Outcome::hopeless(Reason::ReplicaFailure, message)
     } else if late {
-        let message = format!("{ready_now} of {desired} replicas became ready before the rollout's deadline");
+        let message = format!("{} became ready before the rollout's deadline", told.of(desired));
         Outcome::hopeless(Reason::ProgressDeadlineExceeded, message)
     } else {
-        cause().map_or_else(|| progress(false, desired, ready_now), Outcome::of)
+        cause().map_or_else(|| progress(false, desired, told), Outcome::of)
     };
     Conclusion { desired, ready, updated, outcome, uid: deployment.metadata.uid.clone() }.counted(settled)
 }

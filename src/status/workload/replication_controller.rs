@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 
 use super::refusal::replica_failure;
 use super::{
-    Conclusion, Outcome, count, gravest, has_seen_its_newest_form, is_current, is_not_stale, progress,
+    Conclusion, Outcome, Ready, count, gravest, has_seen_its_newest_form, is_current, is_not_stale, progress,
     revision, unready_cause,
 };
 use crate::artifacts::{Form, Kind, LABEL_REVISION, ObjectName, ObjectRef, Observed};
@@ -57,7 +57,7 @@ pub(super) fn conclude(
     let outcome = if controller.metadata.deletion_timestamp.is_some() {
         Outcome::new(ComponentState::Deleting, Reason::Terminating, "its controller is being deleted")
     } else if desired == 0 {
-        progress(settled, desired, ready)
+        progress(settled, desired, Ready { all: ready, current: ready })
     } else if is_anothers && is_not_stale(component, &controller.metadata) {
         Outcome::hopeless(
             Reason::ReplicaFailure,
@@ -67,7 +67,7 @@ pub(super) fn conclude(
         Outcome::ready()
     } else {
         gravest(failure, unready_cause(component, alive, observed))
-            .map_or_else(|| progress(false, desired, ready), Outcome::of)
+            .map_or_else(|| progress(false, desired, Ready { all: ready, current: ready }), Outcome::of)
     };
     Conclusion { desired, ready, updated, outcome, uid: controller.metadata.uid.clone() }.counted(settled)
 }

@@ -4,9 +4,13 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Patch, PatchParams};
 use serde_json::Value;
 
 use crate::support::adapter::Binary;
+use crate::support::control_plane::{User, control_plane};
+use crate::support::namespace::namespace;
 
 /// Its pod waits for a volume that never comes, and it is at rest once somebody has scaled it to 0.
 const STUCK: &str = "name: c\nimages:\n- {name: A, source: 'a:1', volumes: [{container_path: /data}]}\n";
@@ -191,4 +195,34 @@ fn what_is_refused_for_good_is_not_asked_again() {
     assert!(err.contains("hint: the wait has ended, and the operation goes on; see"), "{err}");
     let refused = binary.log().matches("CALLER_FORBIDDEN").count();
     assert!((2..=6).contains(&refused), "{refused} times\n{}", binary.log());
+}
+
+/// What a Teardown leaves is told however long it took.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_teardown_tells_what_has_gone_and_what_stays() {
+    let namespace = namespace("edge-long-teardown").await;
+    let kubeconfig = control_plane().kubeconfig(User::Adapter);
+    let flags = ["--max-deadline", "3s", "--namespace", &*namespace];
+    let binary = Binary::start(&kubeconfig, &flags);
+    let server = format!("http://{}", binary.address);
+    let template = file("kept.pmx", STUCK);
+    let line = format!("deploy --profile modern --wait none {template}");
+    let (code, _, err) = run(&server, &line);
+    assert_eq!(code, Some(0), "{err}");
+    let deployments = namespace.api::<Deployment>();
+    let hold = |held: serde_json::Value| Patch::Merge(serde_json::json!({"metadata": {"finalizers": held}}));
+    let held = hold(serde_json::json!(["example.com/hold"]));
+    deployments.patch("a", &PatchParams::default(), &held).await.expect("held");
+    let call = command(&server, "teardown c -o json --wait-timeout 60s").stdout(Stdio::piped()).spawn();
+    let child = call.expect("the binary starts");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    deployments.patch("a", &PatchParams::default(), &hold(Value::Null)).await.expect("let go");
+    let ended = tokio::task::spawn_blocking(|| child.wait_with_output()).await.expect("no panic");
+    let (code, out, err) = told(ended.expect("it ends"));
+    assert_eq!(code, Some(0), "{out}\n{err}{}", namespace.dump());
+    let answer: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("no JSON: {out}"));
+    assert_eq!(answer["complete"], true, "{out}");
+    assert_eq!(answer["retained"][0]["kind"], "PersistentVolumeClaim", "{out}");
+    let gone = answer["changes"].as_array().into_iter().flatten().map(|change| &change["ref"]["kind"]);
+    assert_eq!(gone.collect::<Vec<_>>(), ["Deployment"], "{out}");
 }

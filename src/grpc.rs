@@ -19,8 +19,8 @@ mod streams;
 pub use decode::timeout;
 pub use encode::diagnostic;
 pub use errors::{
-    CANCELLED, INTERNAL, beyond, failed, failure_of_library, is_undecodable, is_unknown_method, outcome,
-    status,
+    CANCELLED, INTERNAL, NONE, beyond, coded, failed, failure_of_library, has_succeeded, is_unknown_method,
+    outcome, refused_by_protocol, status, undecodable,
 };
 pub use offline::{translate, validate};
 pub use serving::Serving;

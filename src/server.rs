@@ -6,6 +6,7 @@ mod answers;
 mod capacity;
 mod connections;
 mod cuts;
+mod endings;
 mod envelope;
 mod facade;
 mod frames;

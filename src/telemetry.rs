@@ -39,7 +39,8 @@ impl Telemetry {
             let is_of = |name: &str| metadata.target().starts_with(name);
             // The client warns of answers it cannot read by quoting them whole; the failure reaches us all the same.
             // What HTTP/2 warns of is what a caller has sent: whoever floods would write our log.
-            let quotes = is_of("kube_client") || is_of("h2");
+            // Its watcher warns of every failure, and quotes it; we tell what a watch meets once.
+            let quotes = is_of("kube_client") || is_of("kube_runtime") || is_of("h2");
             !quotes && (*metadata.level() <= LevelFilter::WARN || !TALKATIVE.iter().any(|name| is_of(name)))
         });
         let spans = collector.as_ref().map(Collector::layer);

@@ -10,6 +10,7 @@ use k8s_openapi::api::authorization::v1::{
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
+use tracing::{info, warn};
 
 use super::Cluster;
 use super::head::{self, selector};
@@ -93,6 +94,7 @@ impl Cluster {
         } else {
             namespaces.iter().map(|namespace| Api::namespaced(client(), namespace.as_str())).collect()
         };
+        let mut refused = Refused::new(namespaces);
         let watches = apis.into_iter().enumerate().map(|(number, api)| {
             let config = watcher::Config::default().labels(&selector()).timeout(WATCH_SECONDS);
             watcher(api, config).backoff(self.watch_pauses()).map(move |event| (number, event)).boxed()
@@ -104,9 +106,42 @@ impl Cluster {
                 // The connection is set aside for as long as anything comes over it.
                 let _road = &road;
                 let sight = take(&shown.kept, number, event);
+                refused.tell(number, sight.as_ref());
                 async move { sight }
             })
             .boxed()
+    }
+}
+
+/// The watches that are refused, each with its namespace.
+struct Refused(Vec<(String, bool)>);
+
+impl Refused {
+    fn new(namespaces: &[Namespace]) -> Self {
+        let all = if namespaces.is_empty() { Some("*".to_owned()) } else { None };
+        let names = namespaces.iter().map(|namespace| namespace.as_str().to_owned());
+        Self(names.chain(all).map(|name| (name, false)).collect())
+    }
+
+    /// Tells that a watch is refused, once, and when it is not any more.
+    fn tell(&mut self, watch: usize, sight: Option<&Result<Sight>>) {
+        let Some((namespace, is_refused)) = self.0.get_mut(watch) else { return };
+        let refusal = match sight {
+            Some(Err(error)) if error.kind() == ErrorKind::ClusterForbidden => Some(error),
+            Some(Ok(Sight::Complete)) => None,
+            _ => return,
+        };
+        let was_refused = std::mem::replace(is_refused, refusal.is_some());
+        match refusal {
+            Some(refusal) if !was_refused => warn!(
+                namespace,
+                told = refusal.message(),
+                "its deployments are not kept: grant the adapter what deploy/served does there, or take it out of \
+                 --namespaces"
+            ),
+            None if was_refused => info!(namespace, "its deployments are kept"),
+            _ => {}
+        }
     }
 }
 
@@ -139,7 +174,7 @@ fn take(
         Ok(record) => sight(Arc::new(record)),
         Err(unreadable) if matches!(event, watcher::Event::Delete(_)) => Sight::Lost(unreadable.target),
         Err(unreadable) => {
-            tracing::warn!(context = ?unreadable.why.context(), "a record cannot be read");
+            warn!(context = ?unreadable.why.context(), "a record cannot be read");
             Sight::Unreadable(Arc::new(unreadable))
         }
     };

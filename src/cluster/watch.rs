@@ -16,7 +16,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, ReplicationController, Service};
 use kube::api::Api;
-use kube::runtime::utils::ResetTimerBackoff;
+use kube::runtime::utils::{Backoff, ResetTimerBackoff};
 use kube::runtime::{WatchStreamExt, watcher};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -202,9 +202,9 @@ impl Cluster {
     }
 
     /// The pauses before a broken watch is opened again.
-    pub(super) fn watch_pauses(&self) -> ResetTimerBackoff<watcher::ExponentialBackoff> {
+    pub(super) fn watch_pauses(&self) -> Pauses {
         let pauses = self.chance.backoff(FIRST_PAUSE, LONGEST_PAUSE);
-        ResetTimerBackoff::new(watcher::ExponentialBackoff::from(pauses), CALM)
+        Pauses(ResetTimerBackoff::new(watcher::ExponentialBackoff::from(pauses), CALM))
     }
 
     fn start_watch(&self, namespace: &Namespace) -> NamespaceWatch {
@@ -241,10 +241,26 @@ impl Cluster {
     }
 }
 
+/// The pauses of one watch, which grow until it has been calm for a while. Each try begins well, as it says that it lists
+/// what there is: that alone is no calm.
+pub(super) struct Pauses(ResetTimerBackoff<watcher::ExponentialBackoff>);
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0.next()
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {}
+}
+
 /// The events of one kind; broken watches are opened again with a growing pause.
 fn events_of<K>(
     client: &kube::Client,
-    pauses: ResetTimerBackoff<watcher::ExponentialBackoff>,
+    pauses: Pauses,
     namespace: &Namespace,
     more_labels: &str,
     wrap: fn(K) -> Object,

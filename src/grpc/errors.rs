@@ -168,7 +168,8 @@ pub(super) fn logged(error: &Error, span: &Span) -> Status {
     let (code, reason) = code_and_reason(error.deciding_kind());
     let reason = reason.as_str_name();
     let _entered = span.enter();
-    if code == Code::Internal {
+    // What cannot be found in a request's bytes is INTERNAL by gRPC's specification, and not our failure.
+    if code == Code::Internal && error.deciding_kind() != ErrorKind::FramingInvalid {
         error!(?code, reason, told = error.message(), context = ?error.context(), "call failed");
     } else {
         info!(?code, reason, told = error.message(), context = ?error.context(), "call refused");
@@ -198,6 +199,7 @@ pub fn outcome(headers: &HeaderMap) -> Option<&'static str> {
         Code::Aborted => "ABORTED",
         Code::OutOfRange => "OUT_OF_RANGE",
         Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal if has_reason(&status, ErrorReason::FramingInvalid) => NONE,
         Code::Internal => INTERNAL,
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
@@ -208,6 +210,10 @@ pub fn outcome(headers: &HeaderMap) -> Option<&'static str> {
 /// The name of the code of a call that failed for a reason of our own.
 pub const INTERNAL: &str = "INTERNAL";
 
+/// What stands for the code of an answer to what is no call of gRPC, or to one whose message cannot be found: it is no
+/// failure of ours.
+pub const NONE: &str = "NONE";
+
 /// The name of the code of a call that its caller has left.
 pub const CANCELLED: &str = "CANCELLED";
 
@@ -216,26 +222,54 @@ pub fn is_unknown_method(status: &Status) -> bool {
     status.code() == Code::Unimplemented && status.message().is_empty()
 }
 
-/// Whether the gRPC library has told INTERNAL on its own: a message that it cannot decode. Failures of ours have details.
-pub fn is_undecodable(status: &Status) -> bool {
-    status.code() == Code::Internal && status.details().is_empty()
+/// Whether it is the status of a success.
+pub fn has_succeeded(status: &Status) -> bool {
+    status.code() == Code::Ok
+}
+
+/// A request that is no message of its method.
+pub fn undecodable() -> Error {
+    let text = "is no message of this method: it cannot be decoded; generate the client from the contract";
+    Error::fields(vec![Fault::field("request", text)])
+}
+
+fn has_reason(status: &Status, reason: ErrorReason) -> bool {
+    let details = status.get_details_error_info();
+    details.is_some_and(|info| reason.as_str_name().strip_prefix("ERROR_REASON_") == Some(&info.reason))
 }
 
 /// Which limit of a template or of time an answer says that its call was beyond; `None`: none of these.
 pub fn beyond(answer: &HeaderMap) -> Option<Beyond> {
     let status = Status::from_header_map(answer)?;
-    let reason = |of: ErrorReason| {
-        let details = status.get_details_error_info();
-        details.is_some_and(|info| of.as_str_name().ends_with(&info.reason))
-    };
     match status.code() {
-        Code::DeadlineExceeded if reason(ErrorReason::ClusterTimeout) => Some(Beyond::Deadline),
+        Code::DeadlineExceeded if has_reason(&status, ErrorReason::ClusterTimeout) => Some(Beyond::Deadline),
         Code::InvalidArgument => {
             let faults = status.get_details_bad_request()?.field_violations;
             Beyond::of_faults(faults.iter().map(|fault| (fault.field.as_str(), fault.reason.as_str())))
         }
         _ => None,
     }
+}
+
+/// What the library's words begin with where a message cannot be decompressed.
+const BROKEN: &str = "Error decompressing";
+
+/// What health or reflection have refused, as an error of ours; `None` if it is none of their own. Its code stays that of
+/// their protocols, see [`coded`].
+pub fn refused_by_protocol(status: &Status) -> Option<Error> {
+    let text = match status.code() {
+        Code::NotFound => {
+            "names nothing that there is; health's List and reflection's list_services name all"
+        }
+        Code::InvalidArgument => "asks nothing",
+        _ => return None,
+    };
+    Some(Error::fields(vec![Fault::field("request", text)]))
+}
+
+/// A status of ours, with the code of another.
+pub fn coded(ours: &Status, theirs: &Status) -> Status {
+    Status::with_details(theirs.code(), ours.message(), ours.details().to_vec().into())
 }
 
 /// What the gRPC library has refused on its own, as an error of ours; `None` if it is no failure. `longest` is the
@@ -256,11 +290,12 @@ pub fn failure_of_library(status: &Status, longest: &str) -> Option<Error> {
         Code::Cancelled | Code::DeadlineExceeded => {
             Error::new(ErrorKind::ClusterTimeout, "the deadline passed before the call was answered")
         }
-        Code::Internal => {
+        Code::Internal if status.message().starts_with(BROKEN) => {
             let text =
-                "is no message of this method: it cannot be decoded; generate the client from the contract";
+                "cannot be decompressed: it is not what grpc-encoding says; send it again, or uncompressed";
             Error::fields(vec![Fault::field("request", text)])
         }
+        Code::Internal => undecodable(),
         other => Error::internal(format!("the gRPC library failed with {other:?}")),
     };
     Some(error)

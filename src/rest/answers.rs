@@ -121,6 +121,12 @@ impl Refusal {
         Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "LIMIT_EXCEEDED", why)
     }
 
+    /// The body is compressed.
+    pub fn encoded() -> Self {
+        let text = "a body with a Content-Encoding is not taken; send it as it is";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "FIELD_INVALID", text)
+    }
+
     /// A web page asks for it, not an agent.
     pub fn of_page(why: &str) -> Self {
         Self::new(StatusCode::FORBIDDEN, "PAGE_FORBIDDEN", why)

@@ -11,11 +11,34 @@ const BODY: &str = "body";
 pub(super) fn text(body: &[u8]) -> Result<String> {
     let text = std::str::from_utf8(body).map_err(|_| wrong("must be UTF-8"))?;
     match serde_json::from_str::<Vec<IgnoredAny>>(text) {
-        Ok(_) => Ok(text.to_owned()),
+        Ok(_) => match texts(text).find(|(_, one)| serde_json::from_str::<String>(one).is_err()) {
+            None => Ok(text.to_owned()),
+            Some((before, _)) => {
+                let (line, begin) = (before.matches('\n').count() + 1, before.rsplit('\n').next());
+                let column = begin.unwrap_or_default().chars().count() + 1;
+                Err(wrong(format!("has a text that is no Unicode: line {line}, column {column}")))
+            }
+        },
         // The library's own words may quote the text.
         Err(error) if error.is_data() => Err(wrong("must be a JSON list of services")),
         Err(error) => Err(wrong(format!("is no JSON: line {}, column {}", error.line(), error.column()))),
     }
+}
+
+/// The texts of JSON as they are written, each behind all that stands before it.
+fn texts(json: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let begin = from + json.get(from..)?.find('"')?;
+        let mut is_escaped = false;
+        let ends = |letter: char| {
+            let is_end = letter == '"' && !is_escaped;
+            is_escaped = letter == '\\' && !is_escaped;
+            is_end
+        };
+        from = begin + 1 + json.get(begin + 1..)?.find(ends)? + 1;
+        json.get(..begin).zip(json.get(begin..from))
+    })
 }
 
 /// The list with its services in the order of `wanted`, each as it was written; `names` are those of the services as they
@@ -75,6 +98,10 @@ mod tests {
             (b"null", "must be a JSON list"),
             (b"name: canary\nimages: []", "is no JSON"),
             (b"[\"\xff\"]", "must be UTF-8"),
+            (
+                b"[{\"a\\\"\": 1e400,\n \"n\": \"canary\\ud800\"}]",
+                "has a text that is no Unicode: line 2, column 7",
+            ),
         ] {
             let error = text(body).unwrap_err();
             assert!(error.message().contains(why), "{why}: {}", error.message());

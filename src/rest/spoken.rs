@@ -1,13 +1,15 @@
 //! Says what is said in words of the contract in those of the agents: the keys that they send, and no option.
 
 /// Keys of a template, each with the one that the agents send.
-const KEYS: [(&str, &str); 7] = [
+const KEYS: [(&str, &str); 8] = [
     ("container_path", "containerPath"),
     ("container_port", "containerPort"),
     ("host_interface", "hostInterface"),
     ("host_path", "hostPath"),
     ("host_port", "hostPort"),
     ("read_only", "readOnly"),
+    // The field that a text is in over gRPC.
+    ("template_yaml", "body"),
     ("volumes_from", "volumesFrom"),
 ];
 /// Where the other image stands in an entry of these, and what the agents call it.

@@ -11,15 +11,18 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
+use tracing::Span;
 
 use super::capacity::Capacity;
+use super::endings::Endings;
 use super::envelope::{Envelope, Found, Terms, Violation};
 use super::limits::{self, ASKING, Admission};
 use super::origin::Origin;
-use super::questions::Questions;
-use super::telling;
+use super::questions::{self, Asked, Questions};
+use super::telling::{self, Telling};
 use crate::config::Bytes as Size;
 use crate::error::{Beyond, Error, ErrorKind};
 use crate::grpc;
@@ -27,7 +30,7 @@ use crate::metrics::{Limit, Metrics};
 
 /// Which compression is taken, by gRPC's name for this header.
 const ACCEPTED: (&str, HeaderValue) = ("grpc-accept-encoding", HeaderValue::from_static("gzip,identity"));
-/// The services whose own answers follow protocols that are not ours.
+/// The services whose answers follow protocols that are not ours.
 const FOREIGN: &str = "/grpc.";
 /// The service of which everybody asks and whose requests are small; how large at the most, and how long these may take.
 const HEALTH: &str = "/grpc.health.";
@@ -65,7 +68,11 @@ impl Answers {
 
     /// How large a request of a path may be, and how long it may take to come.
     fn bounds(&self, path: &str) -> (usize, Duration) {
-        if is_small(path) { (SMALL, SMALL_PATIENCE) } else { self.usual }
+        match path.starts_with(REFLECTION) {
+            true => (questions::LONGEST, ASKING),
+            false if is_small(path) => (SMALL, SMALL_PATIENCE),
+            false => self.usual,
+        }
     }
 
     /// What a request of a path may be.
@@ -134,9 +141,13 @@ where
         let encoded = is_encoded(request.headers());
         let admission = request.extensions().get::<Admission>().cloned();
         let telling = origin.telling.clone();
+        let asked_of = Asked::default();
         let request = match path.starts_with(REFLECTION) {
-            true => request
-                .map(|body| Body::new(Questions::new(body, ASKING + LAST_WORD, self.answers.stop.clone()))),
+            true => {
+                let (stop, notes) = (self.answers.stop.clone(), (asked_of.clone(), found.clone()));
+                let time = ASKING + LAST_WORD;
+                request.map(|body| Body::new(Questions::new(body, encoded, time, stop, notes)))
+            }
             false => {
                 let terms = self.answers.terms(&path, encoded, origin);
                 request.map(|body| Body::new(Envelope::new(body, terms, found.clone(), admission)))
@@ -147,66 +158,106 @@ where
         let answers = self.answers.clone();
         Box::pin(async move {
             let answer = answer.await?;
-            match found.get() {
-                Some(Violation::TooLarge) => answers.metrics.limit_hit(Limit::Request),
-                Some(Violation::Late) => answers.metrics.limit_hit(Limit::RequestTime),
-                Some(Violation::NoMemory) => answers.metrics.limit_hit(Limit::RequestMemory),
-                Some(_) => {}
-                None => answers.count(answer.headers(), asked),
-            }
-            let failed = failure(answer.headers(), found.get(), &path, answers.bounds(&path));
-            let is_unreadable = match &failed {
-                Some(error) => error.kind() == ErrorKind::FramingInvalid,
-                None => tonic::Status::from_header_map(answer.headers())
-                    .is_some_and(|status| grpc::is_undecodable(&status)),
-            };
-            let mut told = match failed {
-                Some(error) => {
-                    let mut told = telling.failed(&error, &span).into_http();
-                    told.headers_mut().insert(ACCEPTED.0, ACCEPTED.1);
-                    told
+            let Some(status) = Status::from_header_map(answer.headers()) else {
+                let answer = answer.map(Body::new);
+                // Only these go on behind their heads without telling their failures in our words.
+                if !path.starts_with(FOREIGN) {
+                    return Ok(answer);
                 }
-                None => answer.map(Body::new),
+                let failure = move |status: Status, is_answered| {
+                    let failure = answers.of_stream(&status, is_answered, found.get(), &path)?;
+                    Some(failure.told(&telling, &span))
+                };
+                return Ok(answer.map(|body| Body::new(Endings::new(body, asked_of, failure))));
             };
-            if is_unreadable {
-                told.extensions_mut().insert(Unreadable);
+            let failure = answers.failure(&status, found.get(), &path);
+            if found.get().is_none() {
+                answers.count(answer.headers(), asked);
             }
+            let Some(failure) = failure else { return Ok(answer.map(Body::new)) };
+            let mut told = failure.told(&telling, &span).into_http();
+            told.headers_mut().insert(ACCEPTED.0, ACCEPTED.1);
             Ok(told)
         })
     }
 }
 
-/// Marks the answer to a request that cannot be read, whose code is no failure of ours.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Unreadable;
+/// What a call fails with that no service of ours has told.
+struct Untold {
+    error: Error,
+    /// The status of another protocol, whose code stays.
+    theirs: Option<Status>,
+}
+
+impl Untold {
+    fn told(self, telling: &Telling, span: &Span) -> Status {
+        let ours = telling.failed(&self.error, span);
+        self.theirs.map_or(ours.clone(), |theirs| grpc::coded(&ours, &theirs))
+    }
+}
+
+impl From<Error> for Untold {
+    fn from(error: Error) -> Self {
+        Self { error, theirs: None }
+    }
+}
+
+impl Answers {
+    /// What an answer fails with that nobody has told; `None` if it is a service's own. The limit that it is beyond is
+    /// counted.
+    fn failure(&self, status: &Status, found: Option<Violation>, path: &str) -> Option<Untold> {
+        let bounds = self.bounds(path);
+        if let Some(violation) = found {
+            return Some(self.violated(violation, bounds).into());
+        }
+        if !status.details().is_empty() {
+            return None;
+        }
+        if grpc::is_unknown_method(status) {
+            return Some(unknown(path).into());
+        }
+        if let Some(error) = grpc::refused_by_protocol(status).filter(|_| path.starts_with(FOREIGN)) {
+            return Some(Untold { error, theirs: Some(status.clone()) });
+        }
+        let error = grpc::failure_of_library(status, &Size(bounds.0).to_string())?;
+        // More than the limit once it is decompressed: the envelope saw less.
+        if error.kind() == ErrorKind::LimitExceeded {
+            self.metrics.limit_hit(Limit::Request);
+        }
+        Some(error.into())
+    }
+
+    /// The same for the end of a stream. One that ends well before each question `is_answered` has met one that the
+    /// library could not take.
+    fn of_stream(
+        &self,
+        status: &Status,
+        is_answered: bool,
+        found: Option<Violation>,
+        path: &str,
+    ) -> Option<Untold> {
+        match (is_answered, found) {
+            (true, _) => self.failure(status, None, path),
+            (false, Some(violation)) => Some(self.violated(violation, self.bounds(path)).into()),
+            (false, None) if grpc::has_succeeded(status) => Some(grpc::undecodable().into()),
+            (false, None) => self.failure(status, None, path),
+        }
+    }
+
+    fn violated(&self, violation: Violation, bounds: (usize, Duration)) -> Error {
+        match violation {
+            Violation::TooLarge => self.metrics.limit_hit(Limit::Request),
+            Violation::Late => self.metrics.limit_hit(Limit::RequestTime),
+            Violation::NoMemory => self.metrics.limit_hit(Limit::RequestMemory),
+            _ => {}
+        }
+        of_envelope(violation, bounds)
+    }
+}
 
 /// Whether the request says how its messages are compressed.
 fn is_encoded(headers: &HeaderMap) -> bool {
     headers.get("grpc-encoding").is_some_and(|encoding| encoding != "identity")
-}
-
-/// What an answer fails with that nobody has told; `None` if it is a service's own.
-fn failure(
-    headers: &HeaderMap,
-    found: Option<Violation>,
-    path: &str,
-    bounds: (usize, Duration),
-) -> Option<Error> {
-    let status = tonic::Status::from_header_map(headers)?;
-    if let Some(violation) = found {
-        return Some(of_envelope(violation, bounds));
-    }
-    if !status.details().is_empty() {
-        return None;
-    }
-    if grpc::is_unknown_method(&status) {
-        return Some(unknown(path));
-    }
-    if path.starts_with(FOREIGN) {
-        None
-    } else {
-        grpc::failure_of_library(&status, &Size(bounds.0).to_string())
-    }
 }
 
 fn unknown(path: &str) -> Error {

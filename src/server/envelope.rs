@@ -17,7 +17,7 @@ use tonic::Status;
 use super::limits::Admission;
 
 /// The bytes before a message: a flag, and the length.
-const PREFIX: usize = 5;
+pub(super) const PREFIX: usize = 5;
 
 /// How many bytes of each request are not counted among those that all share: one that is small is taken whatever
 /// others send.
@@ -67,6 +67,11 @@ pub(super) enum Violation {
 pub(super) struct Found(Arc<OnceLock<Violation>>);
 
 impl Found {
+    /// Notes the first.
+    pub(super) fn note(&self, violation: Violation) {
+        let _ = self.0.set(violation);
+    }
+
     pub(super) fn get(&self) -> Option<Violation> {
         self.0.get().copied()
     }
@@ -144,7 +149,7 @@ where
             }
         };
         if let Some(violation) = violation {
-            let _ = self.found.0.set(violation);
+            self.found.note(violation);
             return Poll::Ready(Some(Err(Status::internal("the envelope is wrong"))));
         }
         Poll::Ready(frame.map(|frame| frame.map_err(|error| Status::from_error(error.into()))))
@@ -158,6 +163,19 @@ where
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
     }
+}
+
+/// The length of the message behind a prefix.
+pub(super) fn length(prefix: [u8; PREFIX], encoded: bool, limit: usize) -> Result<usize, Violation> {
+    let [flag, length @ ..] = prefix;
+    let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+    match flag {
+        0 => {}
+        1 if encoded => {}
+        1 => return Err(Violation::Encoding),
+        _ => return Err(Violation::Flag),
+    }
+    if length > limit { Err(Violation::TooLarge) } else { Ok(length) }
 }
 
 /// How far a request has been read.
@@ -237,20 +255,14 @@ impl Reader {
     /// Reads the prefix once it is whole.
     fn begin(&mut self) -> Option<Violation> {
         let prefix: [u8; PREFIX] = self.prefix.as_slice().try_into().ok()?;
-        let [flag, length @ ..] = prefix;
-        let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-        match flag {
-            0 => {}
-            1 if self.encoded => {}
-            1 => return Some(Violation::Encoding),
-            _ => return Some(Violation::Flag),
+        match length(prefix, self.encoded, self.limit) {
+            Ok(length) => {
+                self.left = Some(length);
+                self.is_whole = length == 0;
+                None
+            }
+            Err(violation) => Some(violation),
         }
-        if length > self.limit {
-            return Some(Violation::TooLarge);
-        }
-        self.left = Some(length);
-        self.is_whole = length == 0;
-        None
     }
 
     fn end(&self) -> Option<Violation> {

@@ -8,7 +8,9 @@ use std::time::Duration;
 use axum::response::Response;
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::{AUTHORIZATION, CONNECTION, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING,
+};
 use http::request::Parts;
 use http::{HeaderMap, Request, Version};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -199,6 +201,9 @@ impl Facade {
             Refusal::head_too_large(why)
         })?;
         framed(parts)?;
+        if parts.headers.get_all(CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
+            return Err(Refusal::encoded());
+        }
         pages::refused(&parts.headers, self.hosts).map_err(Refusal::of_page)?;
         Ok(self.acting(asked, &parts.headers, origin).await?)
     }

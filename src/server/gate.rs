@@ -14,6 +14,10 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use tonic::body::Body;
 use tower::{Layer, Service};
+use tracing::{Span, info};
+
+use super::origin::Origin;
+use super::telling::Telling;
 
 /// The layer that lets calls through.
 #[derive(Clone, Copy)]
@@ -47,38 +51,44 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         match refusal(request.version(), request.method(), request.headers()) {
-            Some(answer) => Either::Left(ready(Ok(answer))),
+            Some((answer, told)) => {
+                let telling = request.extensions().get::<Origin>().map(|origin| &origin.telling);
+                if telling.is_none_or(Telling::takes_line) {
+                    let status = answer.status().as_u16();
+                    let span = telling.map_or_else(Span::none, Telling::peer);
+                    span.in_scope(|| info!(status, told, "call refused"));
+                }
+                Either::Left(ready(Ok(answer)))
+            }
             None => Either::Right(self.inner.call(request)),
         }
     }
 }
 
-/// The answer to a request that is no call; `None` if it is one.
-fn refusal(version: Version, method: &Method, headers: &HeaderMap) -> Option<Response<Body>> {
-    if version < Version::HTTP_2 {
-        return Some(explained());
-    }
-    let mut answer = Response::new(Body::empty());
-    if method != Method::POST {
-        *answer.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-        return Some(answer);
-    }
-    if is_grpc(headers) {
+/// The answer to a request that is no call, and its sentence; `None` if it is one.
+fn refusal(version: Version, method: &Method, headers: &HeaderMap) -> Option<(Response<Body>, &'static str)> {
+    let (status, told) = if version < Version::HTTP_2 {
+        // A person with a browser or curl has met the port.
+        let text = "This port speaks gRPC over HTTP/2. Call it with a gRPC client, as grpcurl.";
+        (StatusCode::BAD_REQUEST, text)
+    } else if method != Method::POST {
+        (StatusCode::METHOD_NOT_ALLOWED, "A call of gRPC is a POST.")
+    } else if !is_grpc(headers) {
+        let text = "A call of gRPC has one content-type, application/grpc or application/grpc+proto.";
+        (StatusCode::UNSUPPORTED_MEDIA_TYPE, text)
+    } else {
         return None;
-    }
-    *answer.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-    Some(answer)
-}
-
-/// The answer to HTTP/1.1, in words: a person with a browser or curl has met the port.
-fn explained() -> Response<Body> {
-    let text = "This port speaks gRPC over HTTP/2. Call it with a gRPC client, as grpcurl.\n";
-    let mut answer = Response::new(Body::new(Full::from(text)));
-    *answer.status_mut() = StatusCode::BAD_REQUEST;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    answer
+    };
+    let mut answer = Response::new(Body::new(Full::from(format!("{told}\n"))));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    match status {
+        StatusCode::METHOD_NOT_ALLOWED => headers.insert(ALLOW, HeaderValue::from_static("POST")),
+        StatusCode::BAD_REQUEST => headers.insert(CONNECTION, HeaderValue::from_static("close")),
+        _ => None,
+    };
+    Some((answer, told))
 }
 
 /// Whether the content is gRPC's in protobuf; of two content types neither is believed.

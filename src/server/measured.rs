@@ -11,7 +11,6 @@ use tokio::time::Instant;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::answers::Unreadable;
 use crate::grpc;
 use crate::metrics::Metrics;
 use crate::telemetry::Parent;
@@ -38,8 +37,6 @@ const METHODS: [&str; 17] = [
 ];
 /// What stands for all paths that somebody makes up.
 const UNKNOWN: &str = "unknown";
-/// What stands for the code of an answer that is none of gRPC's.
-const NONE: &str = "NONE";
 
 /// The name of a method in a label: its service, without the package, and its own.
 fn label(path: &str) -> &'static str {
@@ -97,10 +94,9 @@ where
         Box::pin(async move {
             let answer = answer.await?;
             call.code = grpc::outcome(answer.headers()).or(call.code);
-            let is_unreadable = answer.extensions().get::<Unreadable>().is_some();
-            if answer.status() != StatusCode::OK || is_unreadable {
+            if answer.status() != StatusCode::OK {
                 // Refused before it was a call of a method.
-                call.code = Some(NONE);
+                call.code = Some(grpc::NONE);
             }
             Ok(answer.map(|body| Body::new(Ending { body, call })))
         })

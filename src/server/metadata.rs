@@ -20,6 +20,9 @@ use crate::template;
 /// What HTTP/2 counts for each entry beside its name and value.
 const EACH: usize = 32;
 
+/// Says how the messages of a request are compressed.
+const ENCODING: &str = "grpc-encoding";
+
 /// What the names of binary values end with, and how these are written: with padding or without.
 const BINARY: &str = "-bin";
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -95,6 +98,9 @@ fn read(headers: &HeaderMap, most: usize) -> Result<(), Error> {
     }
     if grpc::timeout(headers)?.is_some_and(|asked| asked.is_zero()) {
         return Err(Error::new(ErrorKind::ClusterTimeout, "the deadline had passed when the call came"));
+    }
+    if headers.get_all(ENCODING).iter().count() > 1 {
+        return Err(Error::fields(vec![Fault::field(ENCODING, "must be there once at the most")]));
     }
     let unreadable =
         headers.iter().find(|(name, value)| name.as_str().ends_with(BINARY) && !is_binary(value));

@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::sync::watch;
 use tracing::{error, info};
@@ -22,6 +23,9 @@ use crate::files::{self, Followed, Unusable};
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// What keys in PEM form say that are encrypted: PKCS#8's, and the older ones of OpenSSL.
+const ENCRYPTED: [&[u8]; 2] = [b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED"];
 
 /// Where certificates and keys are.
 #[derive(Clone, Debug)]
@@ -150,6 +154,7 @@ fn read(
 ) -> Result<ServerConfig, Unusable> {
     let chain = certificates(&files.certificate, now)?;
     let key = key(&files.key)?;
+    pair(files, &chain, &key)?;
     let versions = [&rustls::version::TLS13];
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&versions);
@@ -169,6 +174,37 @@ fn read(
         config.send_tls13_tickets = 0;
     }
     Ok(config)
+}
+
+/// Fails with what is to be changed unless the key is one that can be used, and that of the first certificate.
+fn pair(
+    files: &Files,
+    chain: &[CertificateDer<'static>],
+    key: &PrivateKeyDer<'static>,
+) -> Result<(), Unusable> {
+    let provider = rustls::crypto::ring::default_provider();
+    let Ok(key) = provider.key_provider.load_private_key(key.clone_key()) else {
+        let what = "has a private key of a kind that is not taken; use RSA of 2,048 bits or more, ECDSA with P-256 or \
+                    P-384, or Ed25519";
+        return unusable(&files.key, what);
+    };
+    let is_of = |certificate: &CertificateDer<'static>| {
+        CertifiedKey::new(vec![certificate.clone()], Arc::clone(&key)).keys_match().is_ok()
+    };
+    let of = files.certificate.display();
+    match chain {
+        [first, ..] if is_of(first) => Ok(()),
+        [_, others @ ..] if others.iter().any(is_of) => unusable(
+            &files.key,
+            format_args!(
+                "belongs to {of}, but not to its first certificate; write the key's own certificate first"
+            ),
+        ),
+        _ => unusable(
+            &files.key,
+            format_args!("does not belong to {of}; its first certificate must be the key's own"),
+        ),
+    }
 }
 
 /// The certificates of a file, each valid now.
@@ -200,6 +236,12 @@ fn key(path: &Path) -> Result<PrivateKeyDer<'static>, Unusable> {
         return unusable(
             path,
             "can be read by everybody; let only its owner and group read it (chmod o-rwx)",
+        );
+    }
+    if ENCRYPTED.iter().any(|mark| bytes.windows(mark.len()).any(|part| part == *mark)) {
+        return unusable(
+            path,
+            "is encrypted, and there is nobody to ask for its password; decrypt it (openssl pkey)",
         );
     }
     // What the parser says could quote the key.

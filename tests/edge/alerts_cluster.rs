@@ -90,6 +90,20 @@ async fn a_call_that_fails_for_a_reason_of_our_own() {
 }
 
 #[tokio::test]
+async fn a_namespace_that_is_named_without_rights_is_told_once_and_in_our_words() {
+    let namespace = namespace("alerts-unkept").await;
+    let kubeconfig = control_plane().kubeconfig(User::Bob);
+    let kubeconfig = kubeconfig.to_str().expect("a path");
+    let binary = start(&["--kubeconfig", kubeconfig, "--namespaces", &namespace]).await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let tries = measured(&binary, "panamax_api_calls_total{verb=\"list\",code=\"403\"}").await;
+    assert!((2.0..=8.0).contains(&tries), "the pauses grow: {tries}");
+    let log = binary.log();
+    assert_eq!(log.matches("its deployments are not kept").count(), 1, "{log}");
+    assert!(!log.contains("kube_runtime"), "{log}");
+}
+
+#[tokio::test]
 async fn rights_that_are_taken_away() {
     let namespace = namespace("alerts-rights").await;
     let admin = control_plane().client(User::Admin).await;

@@ -54,6 +54,10 @@ async fn only_grpc_in_protobuf_runs_anything() {
     let two = ["application/grpc", "application/json"];
     assert_eq!(ask(Method::POST, &two).await.0, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     assert_eq!(ask(Method::GET, &["application/grpc"]).await.0, StatusCode::METHOD_NOT_ALLOWED);
+    let log = binary.log();
+    for status in [r#""status":415"#, r#""status":405"#] {
+        assert!(log.contains(status), "{status}: {log}");
+    }
 }
 
 /// A client that may send what no client library sends.
@@ -122,10 +126,19 @@ async fn every_failure_has_a_code_a_message_and_a_reason() {
     // 1 MiB of an unknown field, which takes 4 KiB at the most on its way.
     let small_bomb = gzipped(&[&[0x7a, 0xff, 0xff, 0x3f][..], &vec![b' '; (1 << 20) - 1]].concat());
     assert!(small_bomb.len() < 4 << 10);
-    let rows: [Row; 22] = [
+    let rows: [Row; 31] = [
         (check, &gzip, framed(1, &gzipped(&[])), Code::Ok, ""),
-        // Its failures are those of its own protocol, without reasons.
-        (check, &gzip, framed(1, &small_bomb), Code::ResourceExhausted, ""),
+        (check, &gzip, framed(1, &small_bomb), Code::ResourceExhausted, "LIMIT_EXCEEDED"),
+        (check, &[], framed(0, &[0x0a, 0x01, b'x']), Code::NotFound, "FIELD_INVALID"),
+        (check, &[], framed(0, &[0x0a, 0x05, 0xff]), Code::InvalidArgument, "FIELD_INVALID"),
+        (check, &[gzip[0], gzip[0]], framed(0, &[]), Code::InvalidArgument, "FIELD_INVALID"),
+        // A question that is too long, one that is none, one that is cut off; no symbol, and nothing at all.
+        (reflection, &[], framed(0, &vec![0; 5_000]), Code::ResourceExhausted, "LIMIT_EXCEEDED"),
+        (reflection, &[], framed(0, &[0xff, 0xff]), Code::InvalidArgument, "FIELD_INVALID"),
+        (reflection, &[], framed(0, &[0x3a, 0x00])[..6].to_vec(), Code::Internal, "FRAMING_INVALID"),
+        (reflection, &gzip, framed(1, &small_bomb), Code::InvalidArgument, "FIELD_INVALID"),
+        (reflection, &[], framed(0, &[0x22, 0x01, b'x']), Code::NotFound, "FIELD_INVALID"),
+        (reflection, &[], framed(0, &[]), Code::InvalidArgument, "FIELD_INVALID"),
         // All services, please.
         (reflection, &gzip, framed(1, &gzipped(&[0x3a, 0x00])), Code::Ok, ""),
         (reflection, &[], framed(0, &[0x3a, 0x00]), Code::Ok, ""),
@@ -166,27 +179,17 @@ async fn every_failure_has_a_code_a_message_and_a_reason() {
         ("nothing.Service/Method", &[], EMPTY.to_vec(), Code::Unimplemented, "NOT_IMPLEMENTED"),
         (&format!("{validate}?x=1"), &[], framed(0, &template), Code::Unimplemented, "NOT_IMPLEMENTED"),
     ];
-    for (index, (path, headers, bytes, code, reason)) in rows.into_iter().enumerate() {
-        let (status, answer) = raw.call(path, headers, bytes).await;
-        assert_eq!(status.code(), code, "row {index}: {status:?}");
-        if !reason.is_empty() {
-            let info = status.get_details_error_info().unwrap_or_else(|| panic!("row {index}: {status:?}"));
-            assert_eq!(info.reason, reason, "row {index}: {status:?}");
-            assert!(!status.message().is_empty(), "row {index}");
-        }
-        if reason == "NOT_IMPLEMENTED" {
-            assert!(
-                answer
-                    .get("grpc-accept-encoding")
-                    .is_none_or(|value| value.to_str().is_ok_and(|text| text.contains("gzip")))
-            );
-        }
-    }
+    are_told(&raw, &rows).await;
+    // Those that are too large: two are so once they are decompressed.
+    assert_eq!(measured(&raw.binary, "panamax_limit_hits_total{limit=\"request\"}").await, 5.0);
+    let (broken, _) = raw.call(validate, &gzip, framed(1, &template)).await;
+    assert!(broken.message().contains("cannot be decompressed"), "{broken:?}");
     nothing_wakes_anybody(&raw).await;
     let log = raw.binary.whole_log();
     for line in ["NOT_IMPLEMENTED", "FRAMING_INVALID", "LIMIT_EXCEEDED", "FIELD_INVALID"] {
         assert!(log.contains(line), "{line}: {log}");
     }
+    assert!(!log.contains(r#""level":"ERROR""#), "nothing of it is our failure: {log}");
 }
 
 /// Metadata of a call, and what becomes of it.
@@ -243,6 +246,26 @@ async fn metadata_that_cannot_be_read_end_their_call() {
     }
     let log = raw.binary.whole_log();
     assert!(log.contains("CLUSTER_TIMEOUT") && log.contains("FIELD_INVALID") && !log.contains("canary"));
+}
+
+/// Each row's request gets its code and its reason.
+async fn are_told(raw: &Raw, rows: &[Row<'_>]) {
+    for (index, (path, headers, bytes, code, reason)) in rows.iter().enumerate() {
+        let (status, answer) = raw.call(path, headers, bytes.clone()).await;
+        assert_eq!(status.code(), *code, "row {index}: {status:?}");
+        if !reason.is_empty() {
+            let info = status.get_details_error_info().unwrap_or_else(|| panic!("row {index}: {status:?}"));
+            assert_eq!(info.reason, *reason, "row {index}: {status:?}");
+            assert!(!status.message().is_empty(), "row {index}");
+        }
+        if *reason == "NOT_IMPLEMENTED" {
+            assert!(
+                answer
+                    .get("grpc-accept-encoding")
+                    .is_none_or(|value| value.to_str().is_ok_and(|text| text.contains("gzip")))
+            );
+        }
+    }
 }
 
 /// What cannot be read is no failure of ours that somebody should be woken for: of no method.

@@ -96,6 +96,9 @@ async fn a_web_page_that_somebody_opens_asks_for_nothing() {
     }
     let listed = agent(&binary).await.call("GET", "/v1/services", None).await;
     assert_eq!(listed.body, "[]", "nothing is deployed");
+    // A body that cannot be read as it is says so.
+    let encoded = ask("POST", "/v1/services", "Host: localhost\r\nContent-Encoding: gzip\r\n").await;
+    assert_eq!(encoded.refusal(), (415, "FIELD_INVALID".to_owned()));
     assert!(binary.log().contains("PAGE_FORBIDDEN"));
     for host in ["localhost", "127.0.0.1:8001", "172.17.0.5:8001", "[::1]"] {
         assert_eq!(ask("POST", "/v1/services", &format!("Host: {host}\r\n")).await.status, 201, "{host}");

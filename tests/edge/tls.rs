@@ -10,6 +10,18 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::support::adapter::{Binary, refused};
 use crate::support::certificates::{Folder, Issuer, authority, issued};
 
+/// A key of a kind that rustls does not take with ring; it was made for this and opens nothing.
+const P521: &str = "\
+-----BEGIN PRIVATE KEY-----
+MIHuAgEAMBAGByqGSM49AgEGBSuBBAAjBIHWMIHTAgEBBEIBDk1ln45MQLFghr22
+PA53pY4IlM5+/3PkFdDGWun9hdSEWi9Ck9pjjbyR5eZft23D8yutgkKeSPltZ2+S
+UxvxRqChgYkDgYYABAAUCz7IjGVvtGij7CYERpb68m2mZtgK4pFXT9KO5cO3Frvz
+atw2NgV2l6ytqhMs1hhl8H8viAVxgN4OmHDGg3pk4QHysHkCCf3yoGO68rOAN0Ic
+L8J3HU+cShkmrEcUcNYDtmppFOJreDC2yGFw4z674Oe2i33avOeyYjI8EXgty6Tf
+yg==
+-----END PRIVATE KEY-----
+";
+
 async fn start(flags: Vec<String>) -> Binary {
     let start = move || {
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
@@ -152,10 +164,22 @@ fn files_that_cannot_be_used_are_refused_at_the_start() {
     let write = |name: &str, text: &str, mode: u32| folder.write(name, text, mode);
     let (expired, expired_key) = issued(&ours, -2, -1);
     let (future, future_key) = issued(&ours, 1, 2);
+    let (own, own_key) = issued(&ours, -1, 1);
     let rows = [
         (write("expired.pem", &expired, 0o644), write("expired.key", &expired_key, 0o600), "has expired"),
         (write("future.pem", &future, 0o644), write("future.key", &future_key, 0o600), "is not valid yet"),
         (certificate.clone(), write("other.key", &issued(&ours, -1, 1).1, 0o600), "does not belong to"),
+        (
+            write("reversed.pem", &format!("{}{own}", ours.pem()), 0o644),
+            write("reversed.key", &own_key, 0o600),
+            "write the key's own certificate first",
+        ),
+        (
+            certificate.clone(),
+            write("encrypted.key", &own_key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY"), 0o600),
+            "is encrypted",
+        ),
+        (certificate.clone(), write("p521.key", P521, 0o600), "of a kind that is not taken"),
         (
             certificate.clone(),
             write("open.key", &fs::read_to_string(&key).expect("a key"), 0o644),

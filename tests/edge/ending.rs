@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::net::SocketAddr;
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use panamax_kubernetes_adapter::proto;
@@ -65,10 +65,19 @@ fn template(image: &str, edition: u32) -> String {
 }
 
 /// Makes calls until one is not answered as it was meant; returns that. `Ok`: a watch was told that the server ends.
-async fn busy(address: SocketAddr, load: Load, name: &str, answered: &AtomicUsize) -> Result<(), Status> {
+///
+/// Once it `has_ended` its port may be another test's, which the library connects to again.
+async fn busy(
+    address: SocketAddr,
+    load: Load,
+    name: &str,
+    answered: &AtomicUsize,
+    has_ended: &AtomicBool,
+) -> Result<(), Status> {
     let mut client = DeploymentServiceClient::new(connect(address).await);
     for edition in 0.. {
         match call(&mut client, load, name, edition, answered).await {
+            _ if has_ended.load(Ordering::Relaxed) => return Err(Status::unavailable("it has ended")),
             Ok(false) => {
                 answered.fetch_add(1, Ordering::Relaxed);
             }
@@ -131,8 +140,9 @@ async fn end_under_load() -> Duration {
         (Load::Watches, "one"),
     ];
     let counts: Vec<AtomicUsize> = clients.iter().map(|_| AtomicUsize::new(0)).collect();
+    let has_ended = &AtomicBool::new(false);
     let calls = clients.iter().zip(&counts).map(|((load, name), answered)| async move {
-        let ended = tokio::time::timeout(PATIENCE, busy(address, *load, name, answered)).await;
+        let ended = tokio::time::timeout(PATIENCE, busy(address, *load, name, answered, has_ended)).await;
         (*load, ended.unwrap_or_else(|_| panic!("{load:?}: a call hangs")))
     });
     let ending = async {
@@ -145,6 +155,7 @@ async fn end_under_load() -> Duration {
         tokio::time::timeout(PATIENCE, begun).await.expect("all are served");
         let began = Instant::now();
         let code = tokio::task::spawn_blocking(move || binary.signal("TERM", PATIENCE)).await;
+        has_ended.store(true, Ordering::Relaxed);
         assert_eq!(code.expect("it ends"), Some(0));
         began.elapsed()
     };

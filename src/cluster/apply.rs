@@ -208,19 +208,18 @@ impl Cluster {
 
 /// Whether nobody but this operation has written what there is of an object, its status aside.
 fn is_known(artifact: &Artifact, guard: &Guard, metadata: &ObjectMeta) -> bool {
-    let mark =
-        |annotations: Option<&Value>| annotations?.get(ANNOTATION_OPERATION)?.as_str().map(str::to_owned);
+    let own = artifact.manifest.pointer("/metadata/annotations");
+    let own = own.and_then(|all| all.get(ANNOTATION_OPERATION)).and_then(Value::as_str);
+    let there = metadata.annotations.as_ref().and_then(|all| all.get(ANNOTATION_OPERATION));
+    if own.is_none() || own != there.map(String::as_str) {
+        return false;
+    }
     match guard.form() {
         // The answer to its own creation was lost.
-        None => {
-            let own = mark(artifact.manifest.pointer("/metadata/annotations"));
-            let there = metadata.annotations.as_ref().and_then(|all| all.get(ANNOTATION_OPERATION));
-            own.is_some() && own.as_ref() == there
-        }
+        None => true,
         Some(form) => {
-            form.uid == metadata.uid.clone().unwrap_or_default()
-                && form.generation.is_some()
-                && form.generation == metadata.generation
+            let is_it = Some(&form.uid) == metadata.uid.as_ref();
+            is_it && form.generation.is_some() && form.generation == metadata.generation
         }
     }
 }

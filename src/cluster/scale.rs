@@ -3,9 +3,9 @@
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::Cluster;
 use super::answers::Subject;
 use super::apply::is_uid_changed;
+use super::{Cluster, patience};
 use crate::artifacts::{DeploymentName, Form, Namespace, ObjectRef, scale_manager};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -60,14 +60,17 @@ impl Cluster {
             let mut is_another = is_uid_changed(&failure);
             let mut is_gone = false;
             if !is_another && failure.conflict().is_some() {
-                match self.see(namespace, deployment, reference).await?.map(|(seen, _)| seen) {
-                    Some(seen) if seen.uid == form.uid && looks < LOOKS => {
+                match self.see(namespace, deployment, reference).await? {
+                    Some((seen, metadata)) if seen.uid == form.uid && looks < LOOKS => {
                         // Most often its status was written: pods come and go.
+                        if form.generation.is_none() || form.generation != metadata.generation {
+                            patience::confirmed().await;
+                        }
                         body["metadata"]["resourceVersion"] = json!(seen.version);
                         looks += 1;
                         continue;
                     }
-                    Some(seen) => is_another = seen.uid != form.uid,
+                    Some((seen, _)) => is_another = seen.uid != form.uid,
                     None => is_gone = true,
                 }
             }

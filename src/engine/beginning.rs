@@ -19,9 +19,9 @@ impl Beginning {
         begins.is_ok() || matches!(begins, Err(BEGUN | PROMISED))
     }
 
-    /// Notes that the cluster has answered a write: from here on somebody finishes the work, whatever happens.
+    /// Notes that the cluster has answered a write of what has begun: whoever waits no more leaves something behind.
     pub(super) fn promise(&self) {
-        self.0.store(PROMISED, Ordering::Release);
+        let _ = self.0.compare_exchange(BEGUN, PROMISED, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// Whether the cluster has answered a write. Until then nobody knows whether what was sent has arrived.
@@ -43,6 +43,8 @@ mod tests {
     fn what_is_left_never_begins_and_what_has_begun_is_never_left() {
         let (left, begun) = (Beginning::default(), Beginning::default());
         assert!(left.leave() && !left.begin());
+        left.promise();
+        assert!(!left.is_promised() && !left.begin(), "what is left stays so");
         assert!(begun.begin() && begun.begin() && !begun.leave() && !begun.is_promised());
         begun.promise();
         assert!(begun.begin() && !begun.leave() && begun.is_promised());

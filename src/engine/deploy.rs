@@ -147,6 +147,7 @@ async fn without_revision(engine: &Engine, target: &Target, decided: Decided) ->
     // The entries of objects that were seen gone are dropped.
     let gone = Transition::Gone { objects: decided.plan.gone.clone() };
     let mut record = engine.amend(record, &gone).await?;
+    engine.beginning.promise();
     if outcome == Outcome::Updated {
         let pruned = removal::prune(engine, target, record.clone(), &decided.plan.removals).await;
         wake(engine, &record);

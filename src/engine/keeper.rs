@@ -13,7 +13,9 @@ use super::patience::{Sighting, overdue};
 use super::refusals::{Answers, Refusals};
 use super::removal::Asked;
 use super::{Engine, deploy, leftovers, look, removal, teardown};
-use crate::artifacts::{DeploymentState, Form, Kind, ListedObject, ObjectName, ObjectRef, Observed, Target};
+use crate::artifacts::{
+    DeploymentState, Form, HoldUp, Kind, ListedObject, ObjectName, ObjectRef, Observed, Target,
+};
 use crate::cluster::{RevisionDeletion, Snapshot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, Duty};
@@ -261,7 +263,9 @@ async fn seen_afresh(engine: &Engine, record: &Record) -> Result<Option<(Record,
     let now = look::read(engine, &record.target()).await?;
     let Some(now) = now.filter(|now| now.head == record.head) else { return Ok(None) };
     let observed = look::look_at(engine, &now).await?;
-    let held_up = plan::duties(&now, &observed, engine.unrenewed_for(&now)).held_up;
+    let mut held_up = plan::duties(&now, &observed, engine.unrenewed_for(&now)).held_up;
+    // What was written from outside is compared by those who tell it.
+    held_up.retain(|one| !matches!(one, HoldUp::Drifted { .. }));
     let overdue = overdue(engine, &now, &held_up, Sighting::Looked).await;
     let observed = observed.with_overdue(overdue.held_up);
     let duties = plan::duties(&now, &observed, engine.unrenewed_for(&now));
@@ -371,7 +375,8 @@ async fn drop_revisions(
 /// The watch of records and those of objects do not show one moment: what was deployed is ready, or was, once they say so;
 /// a failure, and whatever contradicts what somebody has recorded, is written down only as a look shows it.
 async fn settle(engine: &Engine, record: &Record, seen: Seen) -> Result<()> {
-    let is_first = record.head.recorded.state == DeploymentState::Deploying;
+    // A promise to go back is void at once.
+    let is_first = record.head.recorded.state == DeploymentState::Deploying || record.head.pledge.is_some();
     let seen =
         if is_first && seen.state.is_ready() { Some(seen) } else { settled_afresh(engine, record).await? };
     let Some(seen) = seen else { return Ok(()) };

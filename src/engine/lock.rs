@@ -195,7 +195,8 @@ impl Lock {
                 _ if output.is_some() => {}
                 Ok(None) if self.engine.clock.elapsed() < self.until + lease => {}
                 Ok(None) => return Err(self.ended()),
-                Err(error) => return Err(error),
+                // What was written before is written.
+                Err(error) => return Err(error.with("applied", "unknown")),
             }
             if let Some(output) = output {
                 return Ok(output);

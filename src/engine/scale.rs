@@ -131,9 +131,6 @@ async fn scale_once(engine: &Engine, target: &Target, choices: &Choices) -> Resu
     let sets =
         scale.set.iter().map(|(member, replicas)| set(engine, target, member, &seen, *replicas, false));
     let (set, failed) = split(join_all(sets).await);
-    if !set.is_empty() {
-        engine.beginning.promise();
-    }
     changes.extend(scale.updates(&seen));
     let entry = |request| RequestEntry { request, outcome: RequestOutcome::Scaled, time: engine.clock.now() };
     let remembered = if !set.is_empty() {
@@ -225,10 +222,14 @@ async fn set(
     let seen = seen.iter().find(|seen| seen.reference == *reference && seen.uid == uid);
     let form = Form { uid, version: seen.map(|seen| seen.version.clone()), generation: None };
     let scaled = engine.cluster.scale(namespace, &target.name, reference, &form, replicas, dry_run).await?;
+    if !dry_run {
+        engine.beginning.promise();
+    }
     Ok(Member { scaled_replicas: Some(replicas), generation: scaled.generation, ..member.clone() })
 }
 
-/// Writes the counts into the inventory, once no other operation holds the record; nobody who fails here has set nothing.
+/// Writes the counts into the inventory, once no other operation holds the record. Whoever fails here has set them all the
+/// same, and its error says so.
 async fn remember(
     engine: &Engine,
     target: &Target,
@@ -240,7 +241,7 @@ async fn remember(
     let (id, now, mut counts) = (engine.operation_id(), engine.clock.now(), set.to_vec());
     let done = |error: Error| {
         error
-            .prefixed("the counts are set, and could not be written into the record: ")
+            .prefixed("the counts are set, but whether the record has them is not known: ")
             .with("applied", "true")
     };
     loop {
@@ -273,6 +274,8 @@ async fn free_again(engine: &Engine, target: &Target, before: &Record, deadline:
     let mut subscription = look::subscribe(engine, target, None);
     loop {
         let now = look::must_read(engine, target).await?;
+        // Its holder may have died.
+        wake(engine, &now);
         if now.uid != before.uid {
             return Err(record::being_changed(&now));
         }
@@ -282,8 +285,17 @@ async fn free_again(engine: &Engine, target: &Target, before: &Record, deadline:
         if now.head.operation.is_none() && engine.clock.elapsed() < deadline {
             return Ok(now);
         }
-        if subscription.next(deadline).await?.is_none() {
-            return Err(record::being_changed(&now));
+        loop {
+            let snapshot = tokio::select! {
+                biased;
+                () = engine.shutting_down() => None,
+                snapshot = subscription.next(deadline) => snapshot?,
+            };
+            let Some(snapshot) = snapshot else { return Err(record::being_changed(&now)) };
+            // The watches may lag behind the record that was read.
+            if snapshot.head.as_ref().is_none_or(|head| head.head.operation.is_none()) {
+                break;
+            }
         }
     }
 }

@@ -7,10 +7,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Removal, drift, waits};
 use crate::artifacts::{
-    ANNOTATION_OPERATION, ComponentName, DeploymentState, Form, HoldUp, Kind, ObjectName, ObjectRef,
-    Observed, field_manager,
+    ANNOTATION_OPERATION, ComponentName, DeploymentState, Form, HoldUp, Kind, LABEL_NAME, ObjectName,
+    ObjectRef, Observed, field_manager,
 };
-use crate::record::{Cause, Head, HeadRef, MemberState, Phase, Record, Seen, Transition};
+use crate::record::{Cause, Head, HeadRef, Member, MemberState, Phase, Record, Seen, Transition};
 use crate::status::{self, ComponentState, Status, expected};
 
 /// How long what an operation has sent is looked out for after it was taken over, or has ended without every answer:
@@ -185,7 +185,10 @@ pub fn late(record: &Record, observed: &Observed) -> Vec<(ObjectRef, Form)> {
             entry.manager.as_ref() == Some(&manager) && entry.operation.as_deref() == Some("Apply")
         });
         let mark = metadata.annotations.as_ref().and_then(|marks| marks.get(ANNOTATION_OPERATION));
-        let is_marked = mark.is_some_and(|operation| head.prunes || head.has_begun(operation));
+        let component = metadata.labels.as_ref().and_then(|labels| labels.get(LABEL_NAME));
+        let component = component.map(String::as_str).unwrap_or_default();
+        let is_marked =
+            mark.is_some_and(|operation| is_of_nobody(head, &reference, component, operation, head.prunes));
         let mut owners = metadata.owner_references.iter().flatten();
         let is_controlled = owners.any(|owner| owner.controller == Some(true));
         let is_known = head.knows(&reference, &uid) || is_controlled;
@@ -194,6 +197,30 @@ pub fn late(record: &Record, observed: &Observed) -> Vec<(ObjectRef, Form)> {
         (is_ours && is_marked && !is_known && !stays).then_some((reference, form))
     };
     observed.metadata().filter_map(is_late).collect()
+}
+
+/// Whether an object that no inventory has, with the mark of this operation, is one that came late or that a lost record has
+/// left.
+///
+/// A Pod whose component a ReplicationController runs may have been that one's, and was let go: it came late only if
+/// something of the operation may still arrive. What is left beside what runs goes once that is ready.
+pub(super) fn is_of_nobody(
+    head: &Head,
+    object: &ObjectRef,
+    component: &str,
+    operation: &String,
+    prunes: bool,
+) -> bool {
+    let has_its_name = |member: &Member| {
+        let name = object.name.as_str().strip_suffix("-pod").unwrap_or_default();
+        [name, component].contains(&member.component.as_str())
+    };
+    let mut controllers =
+        head.inventory.iter().filter(|member| member.reference.kind == Kind::ReplicationController);
+    match object.kind == Kind::Pod && controllers.any(has_its_name) {
+        true => head.doubts().any(|doubted| doubted == operation),
+        false => prunes || head.has_begun(operation),
+    }
 }
 
 /// Pods that were handed to a controller and have ended: none adopts such a pod, so nobody else deletes it.

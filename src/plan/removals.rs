@@ -90,7 +90,8 @@ pub(super) fn decide_late(inputs: &Inputs<'_>, plan: &mut Plan) {
         };
         let Ok(component) = ComponentName::new(seen.component.clone()) else { continue };
         // A record that was lost and begun anew knows not everything that was there: such objects go as removed ones do.
-        let goes = inputs.prune || head.has_begun(operation);
+        let goes =
+            super::duties::is_of_nobody(head, &seen.reference, component.as_str(), operation, inputs.prune);
         if is_known || is_claim || seen.controlled || !goes {
             continue;
         }

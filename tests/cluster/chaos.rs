@@ -14,6 +14,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::support::adapter::{Adapter, Binary, deploy_at_once, reason, scale, teardown};
 use crate::support::control_plane::{User, control_plane};
+use crate::support::looking::Refusal;
 use crate::support::namespace::{Namespace, namespace};
 use crate::support::order::{Answer, Call, History};
 use crate::support::patience::Seeded;
@@ -88,6 +89,10 @@ fn answer<T>(
     match (status.code(), reason(&status).as_str()) {
         // A Scale may find the record and then no controller any more: a Teardown came between.
         (Code::NotFound, "DEPLOYMENT_NOT_FOUND" | "COMPONENT_NOT_FOUND") => Some(Answer::Missing),
+        // It had begun to write when it met the other.
+        (Code::Aborted, "OPERATION_IN_PROGRESS") if !Refusal::of(&status).fact("applied").is_empty() => {
+            Some(Answer::Unknown)
+        }
         (Code::Aborted, "OPERATION_IN_PROGRESS") => Some(Answer::Refused),
         // Its process was killed, its road was bad, or it took too long: done or not.
         (

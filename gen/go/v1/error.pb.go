@@ -153,7 +153,9 @@ const (
 	ErrorReason_ERROR_REASON_ETAG_MISMATCH ErrorReason = 16
 	// ABORTED. Another operation on the deployment is running, or it is being
 	// deleted; where it is known, metadata says which (`operation`: DEPLOY, SCALE or
-	// TEARDOWN), whose and since when. Try again later.
+	// TEARDOWN), whose and since when. Try again later. `applied` in the metadata
+	// says that the call had begun to write when it met the other: `true`, what it
+	// asks for is set; `unknown`, look at the deployment.
 	ErrorReason_ERROR_REASON_OPERATION_IN_PROGRESS ErrorReason = 17
 	// ABORTED. What would be done is no longer what the plan said. Plan again.
 	ErrorReason_ERROR_REASON_PLAN_STALE ErrorReason = 18

@@ -32,6 +32,10 @@ use super::{Answer, ApiService, answer_of};
 /// noticed within the two together.
 const PING: Duration = Duration::from_secs(10);
 const PONG: Duration = Duration::from_secs(10);
+/// How much of one answer is on its way before its reader has taken any, and of all on a connection, in bytes: bounds of
+/// what waits in memory, too.
+const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// The configuration is read again at most this often: credentials may come from a program that takes a while.
 const RENEWAL: Duration = Duration::from_secs(5);
 /// How long whoever was refused waits for that; it goes on, and whoever comes later may have what comes of it.
@@ -185,7 +189,9 @@ impl Signed {
             .http2_keep_alive_interval(PING)
             .http2_keep_alive_timeout(PONG)
             .http2_keep_alive_while_idle(true)
-            .http2_adaptive_window(true)
+            // A list of a large deployment comes in one round trip.
+            .http2_initial_stream_window_size(STREAM_WINDOW)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW)
             .build(self.connector.clone());
         let token = self.token.clone();
         let shows = move |mut request: Request<Body>| {

@@ -85,18 +85,26 @@ pub(in super::super) async fn put_back_failed(
         let why = format!("somebody has changed or deleted Secret {}", earlier.secret);
         return drop_pledge(engine, &record, earlier, &why).await;
     };
+    let (uid, current) = (record.uid.clone(), record.head.current.clone());
+    let promises_still = |now: &Record| {
+        let is_it = now.uid == uid && now.head.current == current;
+        is_it && now.head.pledge.as_ref() == Some(earlier)
+    };
     warn!(revision = earlier.number, "the update has failed, putting the revision before back");
     let undone = written_by(&record.head).collect();
     let back = Back { recovers: true, takes_back: Some(cause), undone, ..Back::default() };
     match Box::pin(go_back(engine, target, record, (earlier.number, stored), back, deadline)).await {
         Err(error) if plan::is_for_good(error.kind()) => {
             warn!(told = error.message(), context = ?error.context(), "the revision before was not put back");
-            let now = look::must_read(engine, target).await?;
-            drop_pledge(engine, &now, earlier, error.message()).await
+            // Another update may have promised the same of itself.
+            match look::read(engine, target).await?.filter(promises_still) {
+                Some(now) => drop_pledge(engine, &now, earlier, error.message()).await,
+                None => Ok(()),
+            }
         }
         Err(error) => {
             let now = look::read(engine, target).await?;
-            if let Some(now) = now.filter(|now| now.head.pledge.as_ref() == Some(earlier)) {
+            if let Some(now) = now.filter(promises_still) {
                 note_delay(engine, &now, earlier.number, &error).await;
             }
             Err(error)

@@ -194,6 +194,30 @@ fn what_a_dead_operation_creates_late_is_deleted_in_that_form() {
 }
 
 #[test]
+fn a_pod_that_a_controller_let_go_came_before() {
+    let ended = |head: &mut Head| {
+        head.begun = vec!["ended".to_owned()];
+        head.inventory = vec![Member {
+            state: MemberState::Applied,
+            ..doomed_member(Kind::ReplicationController, "web-replication-controller")
+        }];
+    };
+    let goes = |head: &Head, kind, name: &str, component: &str| {
+        super::is_of_nobody(head, &reference(kind, name), component, &"ended".to_owned(), true)
+    };
+    let head = held(ended).head;
+    // Its own, and under the label by which somebody has taken it out of service.
+    assert!(!goes(&head, Kind::Pod, "web-pod", "web") && !goes(&head, Kind::Pod, "web-pod", "web-debug"));
+    assert!(goes(&head, Kind::Pod, "db-pod", "db") && goes(&head, Kind::Service, "web", "web"));
+    // Something of the operation may still arrive.
+    let head = held(|head| {
+        ended(head);
+        head.doubted = vec!["ended".to_owned()];
+    });
+    assert!(goes(&head.head, Kind::Pod, "web-pod", "web"));
+}
+
+#[test]
 fn what_is_known_or_others_own_is_no_late_creation() {
     let dead = |head: &mut Head| head.superseded = vec!["dead".to_owned()];
     let at_rest = held(dead);

@@ -19,7 +19,7 @@ use crate::artifacts::{
 use crate::cluster::{RevisionDeletion, Snapshot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, Duty};
-use crate::record::{HeadRef, Record, Seen, Transition};
+use crate::record::{HeadRef, Phase, Record, Seen, Transition};
 
 /// The first pause before a retry. It doubles with each failure.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -373,10 +373,10 @@ async fn drop_revisions(
 /// Writes down a state that was seen, and why.
 ///
 /// The watch of records and those of objects do not show one moment: what was deployed is ready, or was, once they say so;
-/// a failure, and whatever contradicts what somebody has recorded, is written down only as a look shows it.
+/// a failure, and whatever contradicts what was recorded of it since, is written down only as a look shows it.
 async fn settle(engine: &Engine, record: &Record, seen: Seen) -> Result<()> {
-    // A promise to go back is void at once.
-    let is_first = record.head.recorded.state == DeploymentState::Deploying || record.head.pledge.is_some();
+    let head = &record.head;
+    let is_first = head.phase == Phase::Progressing || head.recorded.state == DeploymentState::Deploying;
     let seen =
         if is_first && seen.state.is_ready() { Some(seen) } else { settled_afresh(engine, record).await? };
     let Some(seen) = seen else { return Ok(()) };

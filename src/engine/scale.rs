@@ -131,6 +131,10 @@ async fn scale_once(engine: &Engine, target: &Target, choices: &Choices) -> Resu
     let sets =
         scale.set.iter().map(|(member, replicas)| set(engine, target, member, &seen, *replicas, false));
     let (set, failed) = split(join_all(sets).await);
+    let failed = match failed {
+        Some(error) => Some(judged(engine, target, &record, error).await),
+        None => None,
+    };
     changes.extend(scale.updates(&seen));
     let entry = |request| RequestEntry { request, outcome: RequestOutcome::Scaled, time: engine.clock.now() };
     let remembered = if !set.is_empty() {
@@ -156,6 +160,21 @@ async fn scale_once(engine: &Engine, target: &Target, choices: &Choices) -> Resu
         return Err(if done.is_empty() { error } else { Error::scaled_in_part(error, done.join(", ")) });
     }
     Ok(Scaling { record, changes, diagnostics })
+}
+
+/// Why a count was not set: a controller that is gone, or another, is somebody else's doing only if no operation of ours came
+/// between.
+async fn judged(engine: &Engine, target: &Target, before: &Record, error: Error) -> Error {
+    if !matches!(error.kind(), ErrorKind::ObjectNotOwned | ErrorKind::ComponentNotFound) {
+        return error;
+    }
+    match look::read(engine, target).await {
+        Ok(Some(now)) if now.uid != before.uid || now.head.generation != before.head.generation => {
+            record::being_changed(&now)
+        }
+        Ok(None) => record::not_found(target),
+        Ok(Some(_)) | Err(_) => error,
+    }
 }
 
 /// Measures what has set counts; what takes the lock is measured at its end.

@@ -1,7 +1,7 @@
 //! Turns gRPC's health protocol and the table of known images into what the binary holds of them.
 //!
 //! The protocol, under `third_party/`, becomes Rust and the descriptor set that reflection serves. The table, which people
-//! write as YAML, becomes JSON, which is read in a tenth of the time and without copies.
+//! write as YAML, becomes JSON, which is read without copies.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};

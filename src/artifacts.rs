@@ -72,6 +72,17 @@ impl Kind {
         Kind::Pod,
     ];
 
+    /// What a component's workload of this kind is called.
+    pub fn workload_name(self, component: &str) -> String {
+        match self {
+            Kind::Pod => format!("{component}-pod"),
+            Kind::ReplicationController => format!("{component}-replication-controller"),
+            Kind::Deployment | Kind::Secret | Kind::PersistentVolumeClaim | Kind::Service => {
+                component.to_owned()
+            }
+        }
+    }
+
     /// The kind as Kubernetes spells it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -104,6 +104,18 @@ pub struct Form {
     /// Its version: no later form is written, so that a write which was sent by an operation that has lost its lock
     /// since does not land. `None`: nobody looked.
     pub version: Option<String>,
-    /// The generation that was last written, if that is known: a later version of the same differs in its status alone.
+    /// The generation that was last written, if that is known.
     pub generation: Option<i64>,
+}
+
+impl Form {
+    /// A form of which no generation is known.
+    pub fn new(uid: String, version: Option<String>) -> Self {
+        Self { uid, version, generation: None }
+    }
+
+    /// Whether a later version that has this generation differs in its status alone.
+    pub fn has_generation(&self, generation: Option<i64>) -> bool {
+        self.generation.is_some() && self.generation == generation
+    }
 }

@@ -1,6 +1,6 @@
 //! What of the contract's own descriptors names flags.
 //!
-//! All else in them, comments above all, is passed over unread: to hold it would cost a command a tenth of its memory.
+//! All else in them, comments above all, is passed over unread: to hold it would cost a command a megabyte.
 
 use prost::Message;
 

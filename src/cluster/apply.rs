@@ -217,10 +217,7 @@ fn is_known(artifact: &Artifact, guard: &Guard, metadata: &ObjectMeta) -> bool {
     match guard.form() {
         // The answer to its own creation was lost.
         None => true,
-        Some(form) => {
-            let is_it = Some(&form.uid) == metadata.uid.as_ref();
-            is_it && form.generation.is_some() && form.generation == metadata.generation
-        }
+        Some(form) => Some(&form.uid) == metadata.uid.as_ref() && form.has_generation(metadata.generation),
     }
 }
 

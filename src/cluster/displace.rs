@@ -37,8 +37,10 @@ impl Cluster {
             let found = self.see(namespace, deployment, reference).await?;
             let Some((seen, metadata)) = found.filter(|(seen, _)| seen.uid == uid) else {
                 // Gone, or another by now: the apply that follows meets that and decides.
-                return Ok(Form { uid: uid.to_owned(), version: None, generation: None });
+                return Ok(Form::new(uid.to_owned(), None));
             };
+            // What is seen here may be another form than was planned for: another operation's, perhaps.
+            patience::confirmed().await;
             let entries = moved(metadata.managed_fields.unwrap_or_default(), &manager, fields);
             let marks = json!({ "uid": uid, "resourceVersion": seen.version, "managedFields": entries });
             let body = Patch::Merge(json!({ "metadata": marks }));
@@ -50,7 +52,7 @@ impl Cluster {
                     return Ok(Form { uid: uid.to_owned(), version, generation });
                 }
                 // Somebody wrote meanwhile: a controller its status, most often.
-                Err(failure) if failure.conflict().is_some() => patience::confirmed().await,
+                Err(failure) if failure.conflict().is_some() => {}
                 Err(failure) => return Err(failure.about(reference)),
             }
         }

@@ -130,8 +130,8 @@ impl Cluster {
     /// Changes the record. If others have written it meanwhile, the change is made again on their form, where it still
     /// holds.
     ///
-    /// A change that changes nothing is not written, but for a renewal, which shows that the lock is held. Fails with OPERATION_IN_PROGRESS when another operation came or
-    /// went.
+    /// A change that changes nothing is not written, but for a renewal, which shows that the lock is held. Fails with
+    /// OPERATION_IN_PROGRESS when another operation came or went.
     pub async fn change(&self, record: &Record, transition: &Transition) -> Result<Record> {
         self.change_from(record, transition).await.map(|(_, changed)| changed)
     }

@@ -63,7 +63,7 @@ impl Cluster {
                 match self.see(namespace, deployment, reference).await? {
                     Some((seen, metadata)) if seen.uid == form.uid && looks < LOOKS => {
                         // Most often its status was written: pods come and go.
-                        if form.generation.is_none() || form.generation != metadata.generation {
+                        if !form.has_generation(metadata.generation) {
                             patience::confirmed().await;
                         }
                         body["metadata"]["resourceVersion"] = json!(seen.version);

@@ -328,7 +328,7 @@ async fn clear_doubts(engine: &Engine, record: &Record, operations: Vec<String>)
         let found = engine.cluster.find_ours(namespace, &target.name, reference).await?;
         let is_late = |seen: &ListedObject| seen.operation.as_ref().is_some_and(|id| operations.contains(id));
         if let Some(seen) = found.filter(is_late) {
-            let form = Form { uid: seen.uid, version: Some(seen.version), generation: None };
+            let form = Form::new(seen.uid, Some(seen.version));
             engine.cluster.delete_form(namespace, reference, &form).await?;
         }
     }
@@ -376,9 +376,9 @@ async fn drop_revisions(
 /// a failure, and whatever contradicts what was recorded of it since, is written down only as a look shows it.
 async fn settle(engine: &Engine, record: &Record, seen: Seen) -> Result<()> {
     let head = &record.head;
-    let is_first = head.phase == Phase::Progressing || head.recorded.state == DeploymentState::Deploying;
+    let is_new = head.phase == Phase::Progressing || head.recorded.state == DeploymentState::Deploying;
     let seen =
-        if is_first && seen.state.is_ready() { Some(seen) } else { settled_afresh(engine, record).await? };
+        if is_new && seen.state.is_ready() { Some(seen) } else { settled_afresh(engine, record).await? };
     let Some(seen) = seen else { return Ok(()) };
     let state = seen.state;
     let settled = Transition::Settled { seen: Some(seen), gone: BTreeSet::new() };

@@ -146,10 +146,10 @@ impl Lock {
 
     /// Runs work that needs the lock, renewing the lease at a third of its length.
     ///
-    /// It is renewed at once when the work has met what somebody else may have written, and goes on only if the lock is
-    /// held. When the lease has ended without a renewal the work makes no new call until a renewal says that the lock is ours
-    /// still. Fails, dropping the work, when the lock is lost, or when nobody says so for another lease. What was sent
-    /// before names the version it was meant for, and does not land on a later one.
+    /// When the work has met what somebody else may have written, the lease is renewed at once, and the work goes on only
+    /// if the lock is held. When the lease has ended without a renewal the work makes no new call until a renewal says that
+    /// the lock is ours still. Fails, dropping the work, when the lock is lost, or when nobody says so for another lease.
+    /// What was sent before names the version it was meant for, and does not land on a later one.
     pub(super) async fn during<T>(&mut self, work: impl Future<Output = T>) -> Result<T> {
         let lease = self.engine.settings.lease;
         // A call that fails in a way that passes is repeated as long as the lock is held.
@@ -195,8 +195,7 @@ impl Lock {
                 _ if output.is_some() => {}
                 Ok(None) if self.engine.clock.elapsed() < self.until + lease => {}
                 Ok(None) => return Err(self.ended()),
-                // What was written before is written.
-                Err(error) => return Err(error.with("applied", "unknown")),
+                Err(error) => return Err(behind_writes(error)),
             }
             if let Some(output) = output {
                 return Ok(output);
@@ -232,7 +231,8 @@ impl Lock {
 
     /// Writes the record and keeps the lock.
     pub(super) async fn change(&mut self, transition: &Transition) -> Result<()> {
-        self.record = self.engine.cluster.change(&self.record, transition).await?;
+        let changed = self.engine.cluster.change(&self.record, transition).await;
+        self.record = changed.map_err(behind_writes)?;
         Ok(())
     }
 
@@ -256,11 +256,16 @@ impl Lock {
     pub(super) async fn release(mut self, transition: &Transition) -> Result<Record> {
         let doubted = self.is_in_doubt.then(|| Transition::Doubted(Box::new(transition.clone())));
         let transition = doubted.as_ref().unwrap_or(transition);
-        let record = self.engine.cluster.change(&self.record, transition).await?;
+        let record = self.engine.cluster.change(&self.record, transition).await.map_err(behind_writes)?;
         self.is_released = true;
         info!(phase = record.head.phase.as_str(), "operation ended");
         Ok(record)
     }
+}
+
+/// The failure of an operation that holds the lock, or has lost it: what it has written before is written.
+fn behind_writes(error: Error) -> Error {
+    error.with("applied", "unknown")
 }
 
 /// Failures of a renewal that say nothing about who holds the lock.

@@ -109,7 +109,7 @@ async fn delete_late(engine: &Engine, record: &Record, operations: &BTreeSet<Str
         |reference: &ObjectRef| now.as_ref().is_some_and(|now| now.head.member(reference).is_some());
     for seen in late.into_iter().filter(|seen| !is_listed(&seen.reference)) {
         warn!(reference = %seen.reference, "deleting an object that was created when its record was gone");
-        let form = Form { uid: seen.uid, version: Some(seen.version), generation: None };
+        let form = Form::new(seen.uid, Some(seen.version));
         engine.cluster.delete_form(&target.namespace, &seen.reference, &form).await?;
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use futures::future::join_all;
+use futures::future::{OptionFuture, join_all};
 use tokio::time::Instant;
 use tracing::info;
 
@@ -131,10 +131,7 @@ async fn scale_once(engine: &Engine, target: &Target, choices: &Choices) -> Resu
     let sets =
         scale.set.iter().map(|(member, replicas)| set(engine, target, member, &seen, *replicas, false));
     let (set, failed) = split(join_all(sets).await);
-    let failed = match failed {
-        Some(error) => Some(judged(engine, target, &record, error).await),
-        None => None,
-    };
+    let failed = OptionFuture::from(failed.map(|error| judged(engine, target, &record, error))).await;
     changes.extend(scale.updates(&seen));
     let entry = |request| RequestEntry { request, outcome: RequestOutcome::Scaled, time: engine.clock.now() };
     let remembered = if !set.is_empty() {
@@ -239,7 +236,7 @@ async fn set(
     let (namespace, reference) = (&target.namespace, &member.reference);
     let uid = member.uid.clone().unwrap_or_default();
     let seen = seen.iter().find(|seen| seen.reference == *reference && seen.uid == uid);
-    let form = Form { uid, version: seen.map(|seen| seen.version.clone()), generation: None };
+    let form = Form::new(uid, seen.map(|seen| seen.version.clone()));
     let scaled = engine.cluster.scale(namespace, &target.name, reference, &form, replicas, dry_run).await?;
     if !dry_run {
         engine.beginning.promise();
@@ -307,8 +304,10 @@ async fn free_again(engine: &Engine, target: &Target, before: &Record, deadline:
         loop {
             let snapshot = tokio::select! {
                 biased;
-                () = engine.shutting_down() => None,
                 snapshot = subscription.next(deadline) => snapshot?,
+                () = engine.shutting_down() => {
+                    return Err(Error::new(ErrorKind::ShuttingDown, "the adapter is shutting down"));
+                }
             };
             let Some(snapshot) = snapshot else { return Err(record::being_changed(&now)) };
             // The watches may lag behind the record that was read.

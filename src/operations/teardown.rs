@@ -56,6 +56,11 @@ pub struct TornDown {
     pub blocked: Vec<HeldBack>,
 }
 
+/// What a look shows in time; what it does not, the next call tells.
+async fn glimpsed(look: impl Future<Output = Result<Vec<HeldBack>>>) -> Vec<HeldBack> {
+    tokio::time::timeout(LOOK, look).await.ok().and_then(Result::ok).unwrap_or_default()
+}
+
 impl Operations {
     /// Deletes everything the deployment owns, by uid; a second call while it goes joins the first.
     pub async fn teardown(&self, call: TeardownCall) -> Result<TornDown> {
@@ -109,22 +114,16 @@ impl Operations {
     /// The answer while it goes on: with what is known to hold it up.
     async fn under_way(&self, target: &Target, planned: TornDown, going: Vec<Terminating>) -> TornDown {
         let torn = planned.ended(going).incomplete();
-        // What cannot be looked at now is told by the next call.
-        let beside = tokio::time::timeout(LOOK, engine::held_back(&self.engine, target)).await;
-        torn.held_back(beside.ok().and_then(Result::ok).unwrap_or_default())
+        torn.held_back(glimpsed(engine::held_back(&self.engine, target)).await)
     }
 
     /// The end of a wait: names what is still there, and which finalizers hold it.
     async fn still_there(&self, target: &Target, torn: TornDown, kind: ErrorKind) -> Error {
-        // What cannot be looked at in time is told by the next call.
         let (refused, held) = tokio::join!(
-            tokio::time::timeout(LOOK, engine::refused_deletes(&self.engine, target)),
-            tokio::time::timeout(LOOK, engine::held_back(&self.engine, target)),
+            glimpsed(engine::refused_deletes(&self.engine, target)),
+            glimpsed(engine::held_back(&self.engine, target)),
         );
-        let seen = |look: std::result::Result<Result<Vec<HeldBack>>, _>| -> Vec<HeldBack> {
-            look.map_or_else(|_: tokio::time::error::Elapsed| Vec::new(), Result::unwrap_or_default)
-        };
-        let torn = torn.held_back(seen(refused)).held_back(seen(held));
+        let torn = torn.held_back(refused).held_back(held);
         let (held, others): (Vec<&HeldBack>, Vec<&HeldBack>) =
             torn.blocked.iter().partition(|one| why(one).is_some());
         let names = others.iter().chain(&held).map(|one| {

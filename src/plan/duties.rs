@@ -193,7 +193,7 @@ pub fn late(record: &Record, observed: &Observed) -> Vec<(ObjectRef, Form)> {
         let is_controlled = owners.any(|owner| owner.controller == Some(true));
         let is_known = head.knows(&reference, &uid) || is_controlled;
         let stays = kind == Kind::PersistentVolumeClaim || metadata.deletion_timestamp.is_some();
-        let form = Form { uid, version: metadata.resource_version.clone(), generation: None };
+        let form = Form::new(uid, metadata.resource_version.clone());
         (is_ours && is_marked && !is_known && !stays).then_some((reference, form))
     };
     observed.metadata().filter_map(is_late).collect()
@@ -208,16 +208,16 @@ pub(super) fn is_of_nobody(
     head: &Head,
     object: &ObjectRef,
     component: &str,
-    operation: &String,
+    operation: &str,
     prunes: bool,
 ) -> bool {
-    let has_its_name = |member: &Member| {
-        let name = object.name.as_str().strip_suffix("-pod").unwrap_or_default();
-        [name, component].contains(&member.component.as_str())
+    let is_of = |member: &Member| {
+        let own = member.component.as_str();
+        component == own || object.name.as_str() == Kind::Pod.workload_name(own)
     };
     let mut controllers =
         head.inventory.iter().filter(|member| member.reference.kind == Kind::ReplicationController);
-    match object.kind == Kind::Pod && controllers.any(has_its_name) {
+    match object.kind == Kind::Pod && controllers.any(is_of) {
         true => head.doubts().any(|doubted| doubted == operation),
         false => prunes || head.has_begun(operation),
     }
@@ -230,11 +230,7 @@ fn never_adopted(head: &Head, observed: &Observed) -> Vec<(ObjectRef, Form)> {
         let mut pods = observed.pods.iter();
         let pod = pods.find(|pod| pod.metadata.uid.as_ref() == Some(&adopted.uid))?;
         let is_left = status::has_ended(pod) && pod.metadata.deletion_timestamp.is_none();
-        let form = Form {
-            uid: adopted.uid.clone(),
-            version: pod.metadata.resource_version.clone(),
-            generation: None,
-        };
+        let form = Form::new(adopted.uid.clone(), pod.metadata.resource_version.clone());
         is_left.then(|| (adopted.reference.clone(), form))
     });
     dead.collect()

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::duties::is_of_nobody;
 use super::{Inputs, Plan, Removal, Step, existing, replicas};
 use crate::artifacts::{Action, Change, ComponentName, Kind, Stage};
 use crate::diagnostic::{Code, Diagnostic};
@@ -90,8 +91,7 @@ pub(super) fn decide_late(inputs: &Inputs<'_>, plan: &mut Plan) {
         };
         let Ok(component) = ComponentName::new(seen.component.clone()) else { continue };
         // A record that was lost and begun anew knows not everything that was there: such objects go as removed ones do.
-        let goes =
-            super::duties::is_of_nobody(head, &seen.reference, component.as_str(), operation, inputs.prune);
+        let goes = is_of_nobody(head, &seen.reference, component.as_str(), operation, inputs.prune);
         if is_known || is_claim || seen.controlled || !goes {
             continue;
         }

@@ -1,6 +1,6 @@
 //! Whether a change that was decided on one form of a record may be made on the form that somebody has written meanwhile.
 
-use super::{Head, Operation, Transition};
+use super::{Head, Transition};
 
 impl Transition {
     /// Whether this change, decided on `before`, still holds on `now`.
@@ -8,7 +8,7 @@ impl Transition {
     /// Never, if an operation came or went. Else what lies between the two is a renewed lease, or what keepers note: each
     /// change says what of that it rests on.
     pub fn holds_on(&self, before: &Head, now: &Head) -> bool {
-        let turn = |head: &Head| head.operation.as_ref().map(|one: &Operation| (one.id.clone(), one.epoch));
+        let turn = |head: &Head| head.operation.as_ref().map(|one| (one.id.clone(), one.epoch));
         if before.generation != now.generation || turn(before) != turn(now) {
             return false;
         }

@@ -173,7 +173,7 @@ impl HeadFields {
     }
 
     /// Whether this operation is one of this record's, ended or not.
-    pub fn has_begun(&self, operation: &String) -> bool {
-        self.begun.contains(operation) || self.superseded.contains(operation)
+    pub fn has_begun(&self, operation: &str) -> bool {
+        self.begun.iter().chain(&self.superseded).any(|begun| begun == operation)
     }
 }

@@ -100,13 +100,7 @@ fn label<'a>(object: &'a ObjectMeta, key: &str) -> Option<&'a str> {
 
 /// Whether we would call the component's controller so, or have.
 fn is_controller_of_ours(controllers: &[ObjectRef], kind: Kind, name: &str, component: &str) -> bool {
-    let is_its = match kind {
-        Kind::ReplicationController => {
-            name.strip_suffix("-replication-controller").is_some_and(|stem| stem == component)
-        }
-        Kind::Deployment => name == component,
-        Kind::Pod | Kind::Secret | Kind::PersistentVolumeClaim | Kind::Service => false,
-    };
+    let is_its = kind.is_controller() && name == kind.workload_name(component);
     is_its || controllers.iter().any(|one| one.kind == kind && one.name.as_str() == name)
 }
 

@@ -139,7 +139,7 @@ pub(super) fn hostname(context: &Context<'_>, index: usize, links: &[ResolvedLin
     let taken: BTreeSet<&str> =
         links.iter().filter(|link| link.linker == index).map(|link| link.service.as_str()).collect();
     let component = context.names[index].as_str();
-    let pod = format!("{component}-pod");
+    let pod = Kind::Pod.workload_name(component);
     if !taken.contains(pod.get(..MAX_HOST).unwrap_or(&pod).trim_end_matches('-')) {
         return None;
     }

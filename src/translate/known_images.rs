@@ -1,10 +1,10 @@
 //! What is known of container images by the name of their whole repository: ports, users and data directories.
 //!
 //! All of it is data, in `known_images/images.yaml`, with its sources; `docs/known-images.md` shows it. The build makes
-//! JSON of it: a command that translates one template reads the whole table. What a name
-//! says may add a port to a Service and never leaves one out: an image is known by its whole repository and the
-//! flavour of its tag, or not at all. One word of a name is a guess, which link variables alone may use. Images of the
-//! public templates of which nothing is known are listed beside the table, each with the reason.
+//! JSON of it, which is read without copies: a command that translates one template reads the whole table. What a name
+//! says may add a port to a Service and never leaves one out: an image is known by its whole repository and the flavour
+//! of its tag, or not at all. One word of a name is a guess, which link variables alone may use. Images of the public
+//! templates of which nothing is known are listed beside the table, each with the reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;

@@ -75,10 +75,10 @@ pub(super) fn artifact(
                 ("selector", labels::selector(context, index)),
                 ("template", object([("metadata", pod_metadata), ("spec", pod_spec)])),
             ]);
-            (format!("{component}-replication-controller"), spec)
+            (kind.workload_name(component.as_str()), spec)
         }
         Kind::Pod | Kind::Secret | Kind::PersistentVolumeClaim | Kind::Service => {
-            (format!("{component}-pod"), pod_spec)
+            (Kind::Pod.workload_name(component.as_str()), pod_spec)
         }
     };
     let name = naming::object_name(name)?;

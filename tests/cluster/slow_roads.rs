@@ -159,7 +159,8 @@ async fn who_has_lost_its_record_writes_over_nobody() {
     other.deployments().deploy(request(&namespace, 2)).await.expect("deployed");
     recorded(&namespace, "web", "ACTIVE").await;
     road.open();
-    refused(lost.await.expect("no panic"), Code::Aborted, "OPERATION_IN_PROGRESS");
+    let refusal = refused(lost.await.expect("no panic"), Code::Aborted, "OPERATION_IN_PROGRESS");
+    assert_eq!(refusal.fact("applied"), "unknown", "{refusal:#?}");
     let web = namespace.api::<Deployment>().get("web").await.expect("it stands");
     let pods = web.spec.and_then(|spec| spec.template.spec).expect("pods");
     assert_eq!(pods.containers[0].image.as_deref(), Some("example/web:2"));

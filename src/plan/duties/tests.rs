@@ -186,7 +186,7 @@ fn late_service(change: impl FnOnce(&mut ObjectMeta)) -> Observed {
 #[test]
 fn what_a_dead_operation_creates_late_is_deleted_in_that_form() {
     let record = held(|head| head.superseded = vec!["dead".to_owned()]);
-    let form = Form { uid: "late".to_owned(), version: Some("7".to_owned()), generation: None };
+    let form = Form::new("late".to_owned(), Some("7".to_owned()));
     let expected = vec![(reference(Kind::Service, "db"), form)];
     let observed = late_service(|_| {});
     assert_eq!(late(&record, &observed), expected);
@@ -203,7 +203,7 @@ fn a_pod_that_a_controller_let_go_came_before() {
         }];
     };
     let goes = |head: &Head, kind, name: &str, component: &str| {
-        super::is_of_nobody(head, &reference(kind, name), component, &"ended".to_owned(), true)
+        super::is_of_nobody(head, &reference(kind, name), component, "ended", true)
     };
     let head = held(ended).head;
     // Its own, and under the label by which somebody has taken it out of service.

@@ -107,11 +107,7 @@ pub(in crate::status) fn rollout(component: &ExpectedComponent, observed: &Obser
     }
     let reference = |pod: &Arc<Pod>| {
         let name = ObjectName::new(pod.metadata.name.clone()?).ok()?;
-        let form = Form {
-            uid: pod.metadata.uid.clone()?,
-            version: pod.metadata.resource_version.clone(),
-            generation: None,
-        };
+        let form = Form::new(pod.metadata.uid.clone()?, pod.metadata.resource_version.clone());
         Some((ObjectRef::new(Kind::Pod, name), form))
     };
     let unready: Vec<_> =

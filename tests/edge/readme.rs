@@ -35,6 +35,12 @@ fn rows<'a>(text: &'a str, header: &str) -> Vec<Vec<&'a str>> {
     rows
 }
 
+/// Whether an answer has a port: uids and times may have the same figures within.
+fn has_port(answer: &str, port: &str) -> bool {
+    let is_of_word = |letter: char| letter.is_alphanumeric() || matches!(letter, '.' | '-');
+    answer.split(|letter| !is_of_word(letter)).any(|word| word == port)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_calls_run_as_printed() {
     let namespace = namespace("edge-readme").await;
@@ -58,7 +64,7 @@ async fn the_calls_run_as_printed() {
                 let errors = String::from_utf8_lossy(&output.stderr);
                 assert!(output.status.success(), "{command}{errors}{}", namespace.dump());
                 assert!(!answer.trim().is_empty(), "{command} answers nothing");
-                assert_eq!(command.contains("$(configs "), answer.contains("4711"), "{command}{answer}");
+                assert_eq!(command.contains("$(configs "), has_port(&answer, "4711"), "{command}{answer}");
                 // Manifests hold values, because they are for applying; nothing else does.
                 let may_show = command.contains("TranslateTemplate");
                 assert!(may_show || !answer.contains("pass@word01"), "{command} shows a value");
